@@ -1,0 +1,545 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// Outcome is what an apply or remove did.
+type Outcome string
+
+// Outcomes.
+const (
+	Created   Outcome = "created"
+	Unchanged Outcome = "unchanged"
+	Updated   Outcome = "updated"  // elements, routing or left-overs alone
+	Replaced  Outcome = "replaced" // the table's rules
+	Removed   Outcome = "removed"
+	Absent    Outcome = "absent" // nothing was there to remove
+)
+
+// Result tells what an apply found and did.
+type Result struct {
+	Outcome     Outcome
+	Differences []rules.Difference // from the wanted state, before
+	Previous    *Tag               // of the state that was there
+	Foreign     []ForeignChain
+	Read        time.Duration // reading what was there
+	Commit      time.Duration // changing it
+	Verify      time.Duration // reading back and comparing
+}
+
+const (
+	maxAttempts   = 200
+	maxRetryPause = 20 * time.Millisecond
+	undoTimeout   = 10 * time.Second
+)
+
+// Session is a Conn's work on one table. It remembers what it read: while
+// nobody else commits, the next apply starts from there. Version goes into the
+// tag.
+type Session struct {
+	Table   string
+	Version string
+	conn    *Conn
+	live    *Live
+	lockOK  bool
+}
+
+// Session starts work on a table.
+func (c *Conn) Session(table, version string) *Session {
+	return &Session{Table: table, Version: version, conn: c, lockOK: true}
+}
+
+// Apply makes the namespace hold the wanted state, whose table must be the
+// session's, and proves it by reading back. No packet meets a moment without
+// rules. On an error the former state is in force again.
+func (s *Session) Apply(ctx context.Context, want rules.State) (Result, error) {
+	if err := want.Check(); err != nil {
+		return Result{}, err
+	}
+	if want.Table != nil && want.Table.Name != s.Table {
+		return Result{}, fmt.Errorf("the state is of table %s, the session of %s", want.Table.Name, s.Table)
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.settle(ctx, want.Normal())
+}
+
+// Remove takes out the table and the routing of ours, and nothing else.
+func (s *Session) Remove(ctx context.Context) (Result, error) { return s.Apply(ctx, rules.State{}) }
+
+// Verify reads what is live and lists in what it is not as wanted.
+func (s *Session) Verify(ctx context.Context, want rules.State) (*Live, []rules.Difference, error) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	live, err := s.conn.readUnlocked(ctx, s.Table, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.live = live
+	return live, live.Differences(want), nil
+}
+
+// settle applies until the state holds at a generation that this program made
+// or found, or gives up.
+func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) {
+	var result Result
+	for attempt := range maxAttempts {
+		done, err := s.attempt(ctx, want, &result)
+		if done || err != nil && !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
+			return result, err
+		}
+		s.live = nil
+		wait := rand.N(time.Millisecond << min(attempt, 4))
+		if err := pause(ctx, min(wait, maxRetryPause)); err != nil {
+			return result, err
+		}
+	}
+	return result, ErrChanged
+}
+
+// attempt reads, changes and reads back once. It is done when the state is
+// found to hold.
+func (s *Session) attempt(ctx context.Context, want rules.State, result *Result) (done bool, err error) {
+	start := time.Now()
+	if err := s.refresh(ctx, want); err != nil {
+		return false, err
+	}
+	result.Read += time.Since(start)
+	live := s.live
+	differences := live.Differences(want)
+	if result.Outcome == "" {
+		result.Differences, result.Previous, result.Foreign = differences, live.Tag, live.Foreign
+		result.Outcome = idle(want)
+	}
+	change := live.routing.change(want, live.Tag)
+	if len(differences) == 0 && change.empty() {
+		return true, nil
+	}
+	w := &work{Session: s, want: want, former: live, generation: live.generation}
+	outcome, err := w.do(ctx, change)
+	result.Commit += w.commitTime
+	result.Verify += w.verifyTime
+	if w.committed || errors.Is(err, errUnknown) {
+		result.Outcome = outcome
+	}
+	return err == nil, err
+}
+
+// idle is the outcome where nothing is to do.
+func idle(want rules.State) Outcome {
+	if want.Table == nil {
+		return Absent
+	}
+	return Unchanged
+}
+
+// refresh makes s.live current: as it is while the generation stands.
+func (s *Session) refresh(ctx context.Context, want rules.State) error {
+	if s.live != nil {
+		if g, err := s.conn.generation(ctx); err == nil && g == s.live.generation {
+			r, err := s.conn.readRouting(ctx, want)
+			s.live.routing = r
+			return err
+		}
+	}
+	live, err := s.conn.readUnlocked(ctx, s.Table, want)
+	s.live = live
+	return err
+}
+
+// work is one try at turning the former state into the wanted one. Each commit
+// is guarded with the generation that the one before made.
+type work struct {
+	*Session
+	want       rules.State
+	former     *Live
+	generation uint32
+	committed  bool // something of the wanted state is in force
+	held       bool // the lock
+	next       bool // the helper table stands
+
+	commitTime, verifyTime time.Duration
+}
+
+func (w *work) commit(ctx context.Context, fill func(*batch)) error {
+	start := time.Now()
+	defer func() { w.commitTime += time.Since(start) }()
+	b := &batch{}
+	fill(b)
+	if err := w.conn.commit(ctx, b, w.generation); err != nil {
+		return err
+	}
+	w.generation = following(w.generation)
+	return nil
+}
+
+// following is the generation after g; the kernel leaves 0 out.
+func following(g uint32) uint32 { return max(g+1, 1) }
+
+func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.cleanUp(ctx))
+		}
+	}()
+	have := w.former.State
+	elements, elementsOnly := rules.ElementsOnly(tableOnly(w.want), tableOnly(have))
+	if !change.empty() || w.want.Table != nil && have.Table != nil && !elementsOnly {
+		if change, err = w.lock(ctx, change); err != nil {
+			return "", err
+		}
+	}
+	if err := w.conn.addRouting(ctx, change.add); err != nil {
+		return "", err
+	}
+	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
+	if err != nil {
+		return outcome, errors.Join(err, w.conn.removeRouting(context.WithoutCancel(ctx), change.add))
+	}
+	if err := w.conn.removeRouting(ctx, change.remove); err != nil {
+		return outcome, err
+	}
+	if w.held {
+		if err := w.commit(ctx, w.unlock); err != nil {
+			return outcome, err
+		}
+		w.held = false
+	}
+	return outcome, w.readBack(ctx, elements, elementsOnly, change)
+}
+
+func tableOnly(s rules.State) rules.State { return rules.State{Table: s.Table} }
+
+// commitTables does what nftables needs, in as few commits as leave no gap.
+func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) (Outcome, error) {
+	have, want := w.former.State.Table, w.want.Table
+	tag := w.tag(change)
+	// The lock may go with the last commit, unless routing is left to change.
+	last := func(b *batch) {
+		if w.held && change.remove.Routing() == nil {
+			w.unlock(b)
+		}
+	}
+	commit := func(outcome Outcome, fill func(*batch)) (Outcome, error) {
+		err := w.commit(ctx, func(b *batch) {
+			if w.former.Leftover {
+				lower(b, &rules.Table{Name: nextName(w.Table)}).deleteTable()
+			}
+			fill(b)
+			last(b)
+		})
+		if err == nil {
+			w.committed = true
+			w.held = w.held && change.remove.Routing() != nil
+		}
+		return outcome, err
+	}
+	switch {
+	case want == nil && have == nil && !w.former.Leftover:
+		w.committed = true
+		return Removed, nil // routing alone was left
+	case want == nil:
+		return commit(Removed, func(b *batch) {
+			if have != nil {
+				lower(b, have).deleteTable()
+			}
+		})
+	case have == nil:
+		return commit(Created, func(b *batch) { addWhole(b, want, tag) })
+	case elementsOnly:
+		return commit(Updated, func(b *batch) { changeElements(b, want, elements, w.former.tagged, tag) })
+	}
+	return Replaced, w.makeBeforeBreak(ctx, have, want, tag, last, change)
+}
+
+// makeBeforeBreak brings the wanted rules up in a second table before it takes
+// the first one's down: packets in flight can meet the middle of a batch that
+// re-creates a set or a map, and there meet the second table instead.
+func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table, tag Tag, last func(*batch), change routingChange) error {
+	want = withLiveElements(want, have)
+	next := *want
+	next.Name = nextName(w.Table)
+	err := w.commit(ctx, func(b *batch) {
+		if w.former.Leftover {
+			lower(b, &next).deleteTable()
+		}
+		addWhole(b, &next, tag)
+	})
+	if err != nil {
+		return err
+	}
+	w.next = true
+	if err := w.compareNext(ctx, &next); err != nil {
+		return err
+	}
+	if err := w.commit(ctx, func(b *batch) { replaceTable(b, have, want, w.former.tagged, tag) }); err != nil {
+		return err
+	}
+	w.committed = true
+	if err := w.commit(ctx, func(b *batch) { lower(b, &next).deleteTable(); last(b) }); err != nil {
+		return err
+	}
+	w.next = false
+	w.held = w.held && change.remove.Routing() != nil
+	return nil
+}
+
+// compareNext reads the helper table back, so that what a kernel takes
+// differently from what was meant shows before the former rules go.
+func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
+	start := time.Now()
+	defer func() { w.verifyTime += time.Since(start) }()
+	chains, err := w.conn.chains(ctx)
+	if err != nil {
+		return err
+	}
+	got, _, err := w.conn.table(ctx, next.Name, 0, chains[familyTable{unix.NFPROTO_INET, next.Name}])
+	if err != nil {
+		return err
+	}
+	g, err := w.conn.generation(ctx)
+	if err != nil {
+		return err
+	}
+	if g != w.generation {
+		return errGeneration
+	}
+	if d := rules.Compare(rules.State{Table: next}, rules.State{Table: got}); len(d) > 0 {
+		return &DriftError{next.Name, d}
+	}
+	return nil
+}
+
+// readBack proves that the wanted state is in force at the generation of the
+// last commit. Where it is not, and nobody else wrote, the former state is put
+// back.
+func (w *work) readBack(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) error {
+	start := time.Now()
+	defer func() { w.verifyTime += time.Since(start) }()
+	if elementsOnly && change.empty() && !w.former.Leftover && countElements(elements) <= maxSpotChecks {
+		if err := w.checkElements(ctx, elements); err != nil {
+			return err
+		}
+		live := *w.former
+		live.State.Table = w.want.Table
+		live.Tag = ptr(w.tag(change))
+		live.generation = w.generation
+		w.live = &live
+		return nil
+	}
+	live, err := w.conn.read(ctx, w.Table, w.want)
+	if err != nil {
+		return err
+	}
+	if live.generation != w.generation {
+		return errGeneration
+	}
+	if d := live.Differences(w.want); len(d) > 0 {
+		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, live, change))
+	}
+	w.live = live
+	return nil
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// restore puts the former state back.
+func (w *work) restore(ctx context.Context, live *Live, change routingChange) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	err := w.conn.addRouting(ctx, change.remove)
+	if err == nil {
+		err = w.commit(ctx, func(b *batch) {
+			if live.State.Table != nil {
+				lower(b, live.State.Table).deleteTable()
+			}
+			if former := w.former.State.Table; former != nil {
+				var tag Tag
+				if w.former.Tag != nil {
+					tag = *w.former.Tag
+				}
+				addWhole(b, former, tag)
+			}
+		})
+	}
+	if err == nil {
+		err = w.conn.removeRouting(ctx, change.add)
+	}
+	if err != nil {
+		return fmt.Errorf("put the former state back: %w", err)
+	}
+	return nil
+}
+
+// cleanUp takes the helper tables away after a failure.
+func (w *work) cleanUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	w.Session.live = nil
+	for range maxAttempts {
+		if !w.next && !w.held {
+			return nil
+		}
+		g, err := w.conn.generation(ctx)
+		if err != nil {
+			return err
+		}
+		w.generation = g
+		err = w.commit(ctx, func(b *batch) {
+			if w.next {
+				lower(b, &rules.Table{Name: nextName(w.Table)}).deleteTable()
+			}
+			if w.held {
+				w.unlock(b)
+			}
+		})
+		if err == nil || gone(err) {
+			w.next, w.held = false, false
+			return nil
+		}
+		if !errors.Is(err, errGeneration) {
+			return fmt.Errorf("clean up: %w", err)
+		}
+	}
+	return fmt.Errorf("clean up: %w", ErrChanged)
+}
+
+func gone(err error) bool { return errors.Is(err, unix.ENOENT) }
+
+// lock creates the lock table, which belongs to this program's socket and goes
+// with it, and looks at the routing again: only who holds the lock changes
+// that. Kernels before Linux 5.12 have no such tables; there the routing is
+// compared once more at the end, as everywhere.
+func (w *work) lock(ctx context.Context, change routingChange) (routingChange, error) {
+	if !w.lockOK {
+		return change, nil
+	}
+	err := w.commit(ctx, func(b *batch) {
+		l := lower(b, &rules.Table{Name: lockName(w.Table)})
+		l.add(newTable(l, tableOwner, netlink.Create|netlink.Excl))
+	})
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
+		w.lockOK = false
+		return change, nil
+	case errors.Is(err, unix.EEXIST), errors.Is(err, ErrNotPermitted):
+		return change, fmt.Errorf("another apply holds the lock: %w", errGeneration)
+	case err != nil:
+		return change, err
+	}
+	w.held = true
+	r, err := w.conn.readRouting(ctx, w.want)
+	if err != nil {
+		return change, err
+	}
+	return r.change(w.want, w.former.Tag), nil
+}
+
+func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {
+	return change{typ: unix.NFT_MSG_NEWTABLE, flags: how, where: "table inet " + l.table, kind: "table",
+		data: l.object(func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_TABLE_FLAGS, flags) })}
+}
+
+func (w *work) unlock(b *batch) { lower(b, &rules.Table{Name: lockName(w.Table)}).deleteTable() }
+
+// tag says what this apply writes. An address that was there before is not
+// ours, unless the former tag says that we added it.
+func (w *work) tag(change routingChange) Tag {
+	t := Tag{Schema: tagSchema, Hash: w.want.Hash(), Version: w.Version, Addresses: w.want.Addresses, Added: change.add.Addresses}
+	if w.former.Tag != nil {
+		for _, a := range w.former.Tag.Added {
+			if contains(w.want.Addresses, a) && !contains(t.Added, a) {
+				t.Added = append(t.Added, a)
+			}
+		}
+	}
+	return t
+}
+
+// addWhole adds a table with everything in it.
+func addWhole(b *batch, t *rules.Table, tag Tag) {
+	l := lower(b, t)
+	l.addTable()
+	l.addAll(t, nil)
+	l.addTag(tag)
+}
+
+func (l *lowering) addTag(tag Tag) {
+	s := tag.set()
+	l.addSet(s)
+	l.addElements(s, s.Elements)
+}
+
+// replaceTag makes the tag say what this batch writes.
+func (l *lowering) replaceTag(tagged bool, tag Tag) {
+	if tagged {
+		l.deleteSet(tagSet)
+	}
+	l.addTag(tag)
+}
+
+// changeElements sends the elements that differ, and the tag.
+func changeElements(b *batch, want *rules.Table, changes []rules.SetChange, tagged bool, tag Tag) {
+	l := lower(b, want)
+	for _, c := range changes {
+		l.deleteElements(c.Set, c.Delete)
+		l.addElements(c.Set, c.Add)
+	}
+	l.replaceTag(tagged, tag)
+}
+
+// replaceTable makes every chain and every changed set anew. Sets that stay the
+// same stay; so do live ones, with their elements.
+func replaceTable(b *batch, have, want *rules.Table, tagged bool, tag Tag) {
+	l := lower(b, want)
+	if len(have.Others) > 0 {
+		// Something that cannot be taken out piece by piece: with the whole table.
+		l.deleteTable()
+		addWhole(b, want, tag)
+		return
+	}
+	keep := func(s *rules.Set) bool { return keeps(have.Set(s.Name), s) }
+	for _, c := range have.Chains {
+		l.flushChain(c.Name)
+	}
+	for _, s := range have.Sets {
+		if w := want.Set(s.Name); w == nil || !keep(w) {
+			l.deleteSet(s.Name)
+		}
+	}
+	for _, c := range have.Chains {
+		l.deleteChain(c.Name)
+	}
+	l.addAll(want, keep)
+	l.replaceTag(tagged, tag)
+}
+
+// keeps reports whether a set can stay as the kernel has it. Verdict maps
+// cannot: they hold on to chains that are made anew.
+func keeps(have, want *rules.Set) bool {
+	return have != nil && !want.Verdicts && want.Same(have)
+}
+
+// withLiveElements is the table with the elements that its live sets have now.
+func withLiveElements(want, have *rules.Table) *rules.Table {
+	t := *want
+	t.Sets = nil
+	for _, s := range want.Sets {
+		if now := have.Set(s.Name); s.Live && now != nil && now.Declaration() == s.Declaration() {
+			c := *s
+			c.Elements = now.Elements
+			s = &c
+		}
+		t.Sets = append(t.Sets, s)
+	}
+	return &t
+}

@@ -1,0 +1,157 @@
+package nft
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Attributes that golang.org/x/sys/unix lacks, from
+// linux/netfilter/nf_tables.h and nfnetlink.h.
+const (
+	nftaChainFlags         = 10 // NFTA_CHAIN_FLAGS
+	nftaTableUserdata      = 6  // NFTA_TABLE_USERDATA
+	nftaTableOwner         = 7  // NFTA_TABLE_OWNER
+	nftaHookDevs           = 4  // NFTA_HOOK_DEVS
+	nftaDeviceName         = 1  // NFTA_DEVICE_NAME
+	nftaSetExpr            = 17 // NFTA_SET_EXPR
+	nftaSetExpressions     = 18 // NFTA_SET_EXPRESSIONS
+	nftaSetDescConcat      = 2  // NFTA_SET_DESC_CONCAT
+	nftaSetFieldLen        = 1  // NFTA_SET_FIELD_LEN
+	nftaSetElemKeyEnd      = 10 // NFTA_SET_ELEM_KEY_END
+	nftaSetElemExpressions = 11 // NFTA_SET_ELEM_EXPRESSIONS
+	nftaTProxyFamily       = 1  // NFTA_TPROXY_FAMILY
+	nftaTProxyRegAddr      = 2
+	nftaTProxyRegPort      = 3
+	nftaSocketKey          = 1 // NFTA_SOCKET_KEY
+	nftaSocketDreg         = 2
+	nftaSocketLevel        = 3
+	nftaBitwiseOp          = 6    // NFTA_BITWISE_OP
+	nfnlBatchGenID         = 1    // NFNL_BATCH_GENID
+	setConcat              = 0x80 // NFT_SET_CONCAT
+	setExpr                = 0x100
+	tableOwner             = 2 // NFT_TABLE_F_OWNER
+	elemCatchall           = 2 // NFT_SET_ELEM_CATCHALL
+	magicTypeBits          = 6 // TYPE_BITS of nftables' datatype.h
+	verdictDataType        = 0xffffff00
+)
+
+// encode writes attributes in network byte order, as nf_tables has them.
+func encode(fill func(*netlink.AttributeEncoder)) []byte {
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	fill(ae)
+	b, err := ae.Encode()
+	if err != nil {
+		// Only a value over 64 KiB can fail; everything written here is bounded by
+		// the checks of rules and the chunking of elements.
+		panic(fmt.Sprintf("nft: encode: %v", err))
+	}
+	return b
+}
+
+func nested(ae *netlink.AttributeEncoder, typ uint16, fill func(*netlink.AttributeEncoder)) {
+	ae.Nested(typ, func(inner *netlink.AttributeEncoder) error {
+		inner.ByteOrder = binary.BigEndian
+		fill(inner)
+		return nil
+	})
+}
+
+// attrs are the attributes of one object. Reading one takes it out, so that
+// what was left unread can be told.
+type attrs map[uint16][]byte
+
+func decode(b []byte) (attrs, error) {
+	list, err := netlink.UnmarshalAttributes(b)
+	if err != nil {
+		return nil, err
+	}
+	a := make(attrs, len(list))
+	for _, at := range list {
+		a[at.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)] = at.Data
+	}
+	return a, nil
+}
+
+func (a attrs) take(typ uint16) []byte {
+	b := a[typ]
+	delete(a, typ)
+	return b
+}
+
+// number is a big-endian attribute of up to 8 bytes; 0 where there is none.
+func (a attrs) number(typ uint16) uint64 {
+	var v uint64
+	for _, b := range a.take(typ) {
+		v = v<<8 | uint64(b)
+	}
+	return v
+}
+
+func (a attrs) has(typ uint16) bool {
+	_, ok := a[typ]
+	return ok
+}
+
+func (a attrs) string(typ uint16) string { return cString(a.take(typ)) }
+
+// data is the value in a nested NFTA_DATA_VALUE.
+func (a attrs) data(typ uint16) []byte { return dataValue(a.take(typ)) }
+
+func dataValue(b []byte) []byte {
+	inner, err := decode(b)
+	if err != nil {
+		return nil
+	}
+	return inner[unix.NFTA_DATA_VALUE]
+}
+
+func cString(b []byte) string {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i])
+		}
+	}
+	return string(b)
+}
+
+// list splits a nested list of equal attributes.
+func list(b []byte) ([][]byte, error) {
+	items, err := netlink.UnmarshalAttributes(b)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]byte, len(items))
+	for i, it := range items {
+		out[i] = it.Data
+	}
+	return out, nil
+}
+
+// attribute is one netlink attribute under construction. Elements come by the
+// ten thousand: they are appended to one buffer.
+type attribute struct {
+	typ  uint16
+	data []byte
+}
+
+func (a attribute) appendTo(b []byte) []byte {
+	const header = 4 // struct nlattr
+	b = binary.NativeEndian.AppendUint16(b, uint16(header+len(a.data)))
+	b = binary.NativeEndian.AppendUint16(b, a.typ)
+	b = append(b, a.data...)
+	return append(b, make([]byte, align4(len(a.data))-len(a.data))...)
+}
+
+func (a *attribute) bytes(typ uint16, data []byte) {
+	a.data = attribute{typ: typ, data: data}.appendTo(a.data)
+}
+
+func (a *attribute) nest(outer, inner uint16, data []byte) {
+	a.bytes(unix.NLA_F_NESTED|outer, attribute{typ: inner, data: data}.appendTo(nil))
+}
+
+func be64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }

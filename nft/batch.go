@@ -1,0 +1,225 @@
+package nft
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// batch is a list of changes that the kernel commits all or none.
+type batch struct{ changes []change }
+
+// change is one message of a batch, with what it is about in words.
+type change struct {
+	typ   int
+	flags netlink.HeaderFlags
+	where string
+	kind  string   // of the object, for hints
+	exprs []string // the kernel's names of a rule's expressions
+	data  []byte
+}
+
+const createFlags = netlink.Create
+
+func (b *batch) add(c change) { b.changes = append(b.changes, c) }
+
+func (b *batch) empty() bool { return len(b.changes) == 0 }
+
+// commit sends the batch, guarded with the generation: if anybody committed
+// since, nothing happens and the error is errGeneration. errUnknown means that
+// the outcome must be read back.
+func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	first := c.seq
+	msgs := b.messages(first, generation)
+	c.seq += uint32(len(msgs))
+	if err := c.nf.SetDeadline(deadline(ctx)); err != nil {
+		return err
+	}
+	if err := c.grow(msgs); err != nil {
+		return err
+	}
+	if _, err := c.nf.SendMessages(msgs); err != nil {
+		if errors.Is(err, unix.EMSGSIZE) {
+			return fmt.Errorf("the ruleset does not fit one message of this socket (raise net.core.wmem_max, or run outside a user namespace): %w", err)
+		}
+		return permission(err)
+	}
+	return c.outcome(b, first)
+}
+
+var (
+	errGeneration = errors.New("the ruleset changed meanwhile")
+	errUnknown    = errors.New("the kernel's answer was lost")
+)
+
+// grow makes room for the whole batch, which must go out in one piece. Without
+// the capability the limit of the system stays.
+func (c *Conn) grow(msgs []netlink.Message) error {
+	size := 0
+	for _, m := range msgs {
+		size += unix.NLMSG_HDRLEN + len(m.Data) + unix.NLMSG_ALIGNTO
+	}
+	have, err := c.nf.WriteBuffer()
+	if err != nil || size < have/2 {
+		return err
+	}
+	if err := c.nf.SetWriteBuffer(size); err != nil {
+		return fmt.Errorf("netlink: a send buffer of %d bytes: %w", size, err)
+	}
+	return nil
+}
+
+func (b *batch) messages(first, generation uint32) []netlink.Message {
+	begin := nfgen(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
+	guard := encode(func(ae *netlink.AttributeEncoder) { ae.Uint32(nfnlBatchGenID, generation) })
+	msgs := make([]netlink.Message, 0, len(b.changes)+2)
+	msgs = append(msgs, netlink.Message{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: append(begin, guard...)})
+	for i, ch := range b.changes {
+		flags := netlink.Request | ch.flags
+		if i == len(b.changes)-1 {
+			flags |= netlink.Acknowledge // one answer, after the commit, is enough
+		}
+		msgs = append(msgs, netlink.Message{
+			Header: netlink.Header{Type: nfType(ch.typ), Flags: flags},
+			Data:   append(nfgen(unix.NFPROTO_INET, 0), ch.data...),
+		})
+	}
+	msgs = append(msgs, netlink.Message{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: nfgen(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)})
+	for i := range msgs {
+		msgs[i].Header.Sequence = first + uint32(i)
+	}
+	return msgs
+}
+
+// outcome reads the answers to a batch, which are all there once it was sent:
+// an error for each message that the kernel refused, in order, and one
+// acknowledgement of the last.
+func (c *Conn) outcome(b *batch, first uint32) error {
+	raw, err := c.nf.SyscallConn()
+	if err != nil {
+		return err
+	}
+	last := first + uint32(len(b.changes))
+	for {
+		answers, err := receive(raw)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUnknown, err)
+		}
+		for _, a := range answers {
+			at := a.Header.Seq - first
+			if a.Header.Type != unix.NLMSG_ERROR || at >= uint32(len(b.changes)+2) || len(a.Data) < 4 {
+				continue // not an answer to this batch
+			}
+			errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(a.Data)))
+			switch {
+			case errno == unix.ERESTART:
+				return errGeneration
+			case errno != 0 && (at == 0 || at > uint32(len(b.changes))):
+				return fmt.Errorf("commit: %w", permission(errno))
+			case errno != 0:
+				return b.changes[at-1].rejected(errno, a)
+			case a.Header.Seq == last:
+				return nil
+			}
+		}
+	}
+}
+
+const receiveSize = 64 << 10
+
+func receive(raw syscall.RawConn) ([]syscall.NetlinkMessage, error) {
+	var msgs []syscall.NetlinkMessage
+	var failure error
+	buffer := make([]byte, receiveSize)
+	err := raw.Read(func(fd uintptr) bool {
+		n, _, err := unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT)
+		if err == unix.EAGAIN || err == unix.EINTR {
+			return false
+		}
+		if failure = err; err == nil {
+			msgs, failure = syscall.ParseNetlinkMessage(buffer[:n])
+		}
+		return true
+	})
+	return msgs, errors.Join(err, failure)
+}
+
+func (ch change) rejected(errno syscall.Errno, answer syscall.NetlinkMessage) error {
+	if err := permission(errno); err != error(errno) {
+		return err
+	}
+	what := ch.kind
+	if i, ok := ch.badExpression(answer); ok {
+		what = ch.exprs[i]
+	} else if len(ch.exprs) > 0 {
+		what = ch.suspect()
+	}
+	return &RejectedError{Where: ch.where, Err: errno, Hint: hint(errno, what)}
+}
+
+// badExpression is the expression that the kernel's extended acknowledgement
+// points at (NLMSGERR_ATTR_OFFS).
+func (ch change) badExpression(answer syscall.NetlinkMessage) (int, bool) {
+	const nlmsgerrAttrOffs = 2
+	headerLen := 4 + unix.NLMSG_HDRLEN
+	if len(ch.exprs) == 0 || answer.Header.Flags&unix.NLM_F_ACK_TLVS == 0 || len(answer.Data) < headerLen {
+		return 0, false
+	}
+	a, err := decode(answer.Data[headerLen:])
+	if err != nil || len(a[nlmsgerrAttrOffs]) != 4 {
+		return 0, false
+	}
+	at := int(binary.NativeEndian.Uint32(a[nlmsgerrAttrOffs])) - unix.NLMSG_HDRLEN - nfgenLen
+	return expressionAt(ch.data, at)
+}
+
+// suspect is the expression that a kernel is likeliest to lack: the last that
+// is not built in.
+func (ch change) suspect() string {
+	for i := len(ch.exprs) - 1; i >= 0; i-- {
+		if option := features[ch.exprs[i]]; option != "" && option != "CONFIG_NF_TABLES" {
+			return ch.exprs[i]
+		}
+	}
+	return ch.kind
+}
+
+// expressionAt is the index of the expression of a rule's attributes that
+// spans the byte offset.
+func expressionAt(data []byte, at int) (int, bool) {
+	const header = 4 // struct nlattr
+	for pos := 0; pos+header <= len(data); {
+		length := int(binary.NativeEndian.Uint16(data[pos:]))
+		typ := binary.NativeEndian.Uint16(data[pos+2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+		if length < header {
+			return 0, false
+		}
+		if typ != unix.NFTA_RULE_EXPRESSIONS {
+			pos += align4(length)
+			continue
+		}
+		inner, end := pos+header, min(pos+length, len(data))
+		for i := 0; inner+header <= end; i++ {
+			length := int(binary.NativeEndian.Uint16(data[inner:]))
+			if length < header {
+				return 0, false
+			}
+			if at >= inner && at < inner+length {
+				return i, true
+			}
+			inner += align4(length)
+		}
+		return 0, false
+	}
+	return 0, false
+}
+
+func align4(n int) int { return (n + 3) &^ 3 }

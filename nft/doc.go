@@ -1,0 +1,9 @@
+// Package nft makes a kernel hold a [rules.State] and proves that it does: it
+// lowers rules to expressions, commits them over netlink, dumps what the kernel
+// holds and lifts it back to a State.
+//
+// A [Conn] works in one network namespace. Its three verbs are [Conn.Apply],
+// [Conn.Verify] and [Conn.Remove]; [Conn.Read] gives what is live. The package
+// runs no program, needs no file system, and knows nothing of what a ruleset is
+// for.
+package nft

@@ -1,0 +1,506 @@
+package nft
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// tables is what the kernel holds of one owner's tables, and of other tables
+// what a reader of ours should know.
+type tables struct {
+	own, next *rules.Table
+	tag       *Tag
+	tagged    bool
+	locked    bool
+	foreign   []ForeignChain
+}
+
+// ForeignChain is a base chain of somebody else's.
+type ForeignChain struct {
+	Family, Table, Chain string
+	Base                 rules.Base
+	Rules                int // -1: not read
+}
+
+func (f ForeignChain) String() string {
+	return fmt.Sprintf("chain %s of table %s %s (%s %d)", f.Chain, f.Family, f.Table, f.Base.Hook, f.Base.Priority)
+}
+
+// nextName and lockName are the tables that an apply holds while it works.
+func nextName(table string) string { return table + "-next" }
+func lockName(table string) string { return table + "-lock" }
+
+// request names a table of family inet in a dump request.
+func request(table string, more func(*netlink.AttributeEncoder)) []byte {
+	return append(nfgen(unix.NFPROTO_INET, 0), encode(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_TABLE_NAME, table)
+		if more != nil {
+			more(ae)
+		}
+	})...)
+}
+
+// readTables dumps the tables of one name and its helpers. The caller compares
+// the generation before and after.
+func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
+	var t tables
+	chains, err := c.chains(ctx)
+	if err != nil {
+		return t, err
+	}
+	flags, err := c.tableFlags(ctx)
+	if err != nil {
+		return t, err
+	}
+	_, t.locked = flags[lockName(name)]
+	for _, own := range []string{name, nextName(name)} {
+		f, exists := flags[own]
+		if !exists {
+			continue
+		}
+		table, tag, err := c.table(ctx, own, f, chains[familyTable{unix.NFPROTO_INET, own}])
+		if err != nil {
+			return t, fmt.Errorf("table inet %s: %w", own, err)
+		}
+		if own == name {
+			t.own, t.tagged = table, tag != nil
+			if tag != nil {
+				t.tag = parseTag(tag)
+			}
+		} else {
+			t.next = table
+		}
+	}
+	t.foreign = foreignChains(chains, name)
+	return t, nil
+}
+
+type familyTable struct {
+	family uint8
+	name   string
+}
+
+// chains dumps every chain of the namespace, by table.
+func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, error) {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETCHAIN)), nfgen(unix.AF_UNSPEC, 0))
+	if err != nil {
+		return nil, fmt.Errorf("nftables: list chains: %w", err)
+	}
+	out := map[familyTable][]*rules.Chain{}
+	for _, m := range msgs {
+		a, err := payload(m)
+		if err != nil {
+			return nil, err
+		}
+		key := familyTable{m.Data[0], a.string(unix.NFTA_CHAIN_TABLE)}
+		chain := &rules.Chain{Name: a.string(unix.NFTA_CHAIN_NAME)}
+		if hook := a.take(unix.NFTA_CHAIN_HOOK); hook != nil {
+			if chain.Base, err = liftBase(a, hook); err != nil {
+				return nil, err
+			}
+		}
+		out[key] = append(out[key], chain)
+	}
+	return out, nil
+}
+
+func liftBase(a attrs, hook []byte) (*rules.Base, error) {
+	h, err := decode(hook)
+	if err != nil {
+		return nil, err
+	}
+	b := &rules.Base{
+		Type:     rules.ChainType(a.string(unix.NFTA_CHAIN_TYPE)),
+		Hook:     rules.Hook(h.number(unix.NFTA_HOOK_HOOKNUM)),
+		Priority: int32(h.number(unix.NFTA_HOOK_PRIORITY)),
+		Drop:     a.number(unix.NFTA_CHAIN_POLICY) == 0,
+	}
+	devices, err := list(h.take(nftaHookDevs))
+	for _, d := range devices {
+		b.Devices = append(b.Devices, cString(d))
+	}
+	return b, err
+}
+
+// tableFlags are the flags of every inet table.
+func (c *Conn) tableFlags(ctx context.Context) (map[string]uint32, error) {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(unix.NFPROTO_INET, 0))
+	if err != nil {
+		return nil, fmt.Errorf("nftables: list tables: %w", err)
+	}
+	out := map[string]uint32{}
+	for _, m := range msgs {
+		a, err := payload(m)
+		if err != nil {
+			return nil, err
+		}
+		out[a.string(unix.NFTA_TABLE_NAME)] = uint32(a.number(unix.NFTA_TABLE_FLAGS))
+	}
+	return out, nil
+}
+
+// table dumps one table; its tag's set, where there is one, stands apart.
+func (c *Conn) table(ctx context.Context, name string, flags uint32, chains []*rules.Chain) (t *rules.Table, tag *rules.Set, err error) {
+	t = &rules.Table{Name: name, Chains: chains}
+	if flags&unix.NFT_TABLE_F_DORMANT != 0 {
+		t.Others = append(t.Others, "flags dormant: no chain of the table is called")
+	}
+	sets, anonymous, err := c.sets(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if i := slices.IndexFunc(sets, isTagSet); i >= 0 {
+		tag = sets[i]
+		sets = slices.Delete(sets, i, i+1)
+	}
+	t.Sets = sets
+	for _, s := range sets {
+		anonymous[s.Name] = s
+	}
+	if err := c.rules(ctx, t, anonymous); err != nil {
+		return nil, nil, err
+	}
+	others, err := c.others(ctx, name)
+	t.Others = append(t.Others, others...)
+	return t, tag, err
+}
+
+// rules dumps a table's rules into its chains.
+func (c *Conn) rules(ctx context.Context, t *rules.Table, sets map[string]*rules.Set) error {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), request(t.Name, nil))
+	if err != nil {
+		return fmt.Errorf("list rules: %w", err)
+	}
+	for _, m := range msgs {
+		a, err := payload(m)
+		if err != nil {
+			return err
+		}
+		exprs, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
+		if err != nil {
+			return err
+		}
+		chain := t.Chain(a.string(unix.NFTA_RULE_CHAIN))
+		if chain == nil {
+			return fmt.Errorf("list rules: %w", errGeneration) // came after the dump of chains
+		}
+		reason, _ := userdata.GetString(a.take(unix.NFTA_RULE_USERDATA), userdata.TypeComment)
+		chain.Add(reason, liftRule(exprs, sets)...)
+	}
+	return nil
+}
+
+// sets dumps a table's sets with their elements: the named ones, and all by the
+// name that lookups use. An anonymous set's own name is empty.
+func (c *Conn) sets(ctx context.Context, table string) (named []*rules.Set, anonymous map[string]*rules.Set, err error) {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), request(table, nil))
+	if err != nil {
+		return nil, nil, fmt.Errorf("list sets: %w", err)
+	}
+	anonymous = map[string]*rules.Set{}
+	for _, m := range msgs {
+		a, err := payload(m)
+		if err != nil {
+			return nil, nil, err
+		}
+		isAnonymous := attrs(maps.Clone(a)).number(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS != 0
+		s := liftSet(a)
+		name := s.Name
+		if isAnonymous {
+			anonymous[name] = s
+		} else {
+			named = append(named, s)
+		}
+		if err := c.readElements(ctx, table, s); err != nil {
+			return nil, nil, fmt.Errorf("set %s: %w", name, err)
+		}
+		if isAnonymous {
+			s.Name = ""
+		}
+	}
+	return named, anonymous, nil
+}
+
+// liftSet is the declaration of a set. What the model does not know of it is
+// said in Others.
+func liftSet(a attrs) *rules.Set {
+	flags := uint32(a.number(unix.NFTA_SET_FLAGS))
+	s := &rules.Set{
+		Name:     a.string(unix.NFTA_SET_NAME),
+		Interval: flags&unix.NFT_SET_INTERVAL != 0,
+		Dynamic:  flags&unix.NFT_SET_EVAL != 0,
+		Expires:  flags&unix.NFT_SET_TIMEOUT != 0,
+		Timeout:  time.Duration(a.number(unix.NFTA_SET_TIMEOUT)) * time.Millisecond,
+		Verdicts: flags&unix.NFT_SET_MAP != 0,
+	}
+	magic, length := uint32(a.number(unix.NFTA_SET_KEY_TYPE)), uint32(a.number(unix.NFTA_SET_KEY_LEN))
+	s.Key = keyTypes(magic)
+	if _, _, want := keyLayout(s.Key); len(s.Key) == 0 || want != length {
+		s.Others = fmt.Sprintf("key of type %d and %d bytes", magic, length)
+		s.Key = nil
+	}
+	if s.Verdicts && a.number(unix.NFTA_SET_DATA_TYPE) != verdictDataType {
+		s.Others += " data that is no verdict"
+	}
+	const known = unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT | unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP |
+		unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL | setConcat | setExpr
+	if other := flags &^ known; other != 0 {
+		s.Others += fmt.Sprintf(" flags 0x%x", other)
+	}
+	if flags&(unix.NFT_SET_ANONYMOUS|unix.NFT_SET_CONSTANT) == unix.NFT_SET_CONSTANT {
+		s.Others += " flags constant"
+	}
+	if desc, err := decode(a.take(unix.NFTA_SET_DESC)); err == nil && flags&unix.NFT_SET_ANONYMOUS == 0 {
+		s.Size = uint32(desc.number(unix.NFTA_SET_DESC_SIZE))
+	}
+	s.Counters, s.Others = liftSetExpressions(a, s.Others)
+	comment, _ := userdata.GetString(a.take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT)
+	s.Live = comment == rules.LiveComment
+	return s
+}
+
+func liftSetExpressions(a attrs, others string) (counters bool, othersToo string) {
+	if a.has(nftaSetExpressions) {
+		return false, others + " several expressions an element"
+	}
+	raw := a.take(nftaSetExpr)
+	if raw == nil {
+		return false, others
+	}
+	e, err := decode(raw)
+	if name := e.string(unix.NFTA_EXPR_NAME); err != nil || name != "counter" {
+		return false, others + " " + name + " an element"
+	}
+	return true, others
+}
+
+// keyTypes are the parts of a key by nft's number, none where one is not known.
+func keyTypes(magic uint32) []rules.DataType {
+	var types []rules.DataType
+	for ; magic != 0; magic >>= magicTypeBits {
+		d, ok := typeByMagic(magic & (1<<magicTypeBits - 1))
+		if !ok {
+			return nil
+		}
+		types = append(types, d)
+	}
+	slices.Reverse(types)
+	return types
+}
+
+func typeByMagic(magic uint32) (rules.DataType, bool) {
+	for _, d := range rules.DataTypes() {
+		if m, _ := d.Magic(); m == magic {
+			return d, true
+		}
+	}
+	return 0, false
+}
+
+func (c *Conn) readElements(ctx context.Context, table string, s *rules.Set) error {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), request(table, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+	}))
+	if err != nil {
+		return fmt.Errorf("list elements: %w", err)
+	}
+	var raw []element
+	for _, m := range msgs {
+		a, err := payload(m)
+		if err != nil {
+			return err
+		}
+		more, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		if err != nil {
+			return err
+		}
+		raw = append(raw, more...)
+	}
+	if s.Key == nil {
+		s.Others += fmt.Sprintf(" with %d elements", len(raw))
+		return nil
+	}
+	s.Elements, err = joinElements(s, raw)
+	return err
+}
+
+// element is an element as the kernel lists it.
+type element struct {
+	key, keyEnd []byte
+	end         bool // the value after an interval's last
+	rules.Element
+}
+
+func liftElements(b []byte) ([]element, error) {
+	items, err := list(b)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]element, 0, len(items))
+	for _, it := range items {
+		e, err := liftElement(it)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+func liftElement(b []byte) (element, error) {
+	a, err := decode(b)
+	if err != nil {
+		return element{}, err
+	}
+	flags := a.number(unix.NFTA_SET_ELEM_FLAGS)
+	e := element{end: flags&unix.NFT_SET_ELEM_INTERVAL_END != 0}
+	if flags&elemCatchall != 0 {
+		e.Comment = "a catch-all element" // no wanted element equals it
+	}
+	e.key, e.keyEnd = a.data(unix.NFTA_SET_ELEM_KEY), a.data(nftaSetElemKeyEnd)
+	if data := a.take(unix.NFTA_SET_ELEM_DATA); data != nil {
+		e.Verdict, _ = liftVerdict(data)
+	}
+	if comment, ok := userdata.GetString(a.take(unix.NFTA_SET_ELEM_USERDATA), userdata.TypeComment); ok {
+		e.Comment = comment
+	}
+	e.Timeout = time.Duration(a.number(unix.NFTA_SET_ELEM_TIMEOUT)) * time.Millisecond
+	e.Expires = time.Duration(a.number(unix.NFTA_SET_ELEM_EXPIRATION)) * time.Millisecond
+	if raw := a.take(unix.NFTA_SET_ELEM_EXPR); raw != nil {
+		if nodes := liftRule([][]byte{raw}, nil); len(nodes) == 1 {
+			e.Counter, _ = nodes[0].(rules.Counter)
+		}
+	}
+	return e, nil
+}
+
+// joinElements turns starts and ends, which come in no fixed order, into
+// ranges.
+func joinElements(s *rules.Set, raw []element) ([]rules.Element, error) {
+	paired := s.Interval && len(s.Key) == 1
+	out := make([]rules.Element, 0, len(raw))
+	if !paired {
+		for _, e := range raw {
+			hi := e.keyEnd
+			if hi == nil {
+				hi = e.key
+			}
+			key, ok := splitKey(s.Key, e.key, hi)
+			if !ok {
+				return nil, fmt.Errorf("an element of %d bytes does not fit the key", len(e.key))
+			}
+			e.Key = key
+			out = append(out, e.Element)
+		}
+		return out, nil
+	}
+	slices.SortStableFunc(raw, func(a, b element) int {
+		if c := slices.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return b2i(b.end) - b2i(a.end) // an end comes before the start at the same value
+	})
+	length := s.Key[0].Len()
+	for i, e := range raw {
+		if e.end {
+			continue
+		}
+		if len(e.key) != length {
+			return nil, fmt.Errorf("an element of %d bytes does not fit the key", len(e.key))
+		}
+		hi := prefixMask(length*8, length) // open: no value comes after
+		if i+1 < len(raw) {
+			hi = rules.Bits(raw[i+1].key).Before()
+		}
+		e.Key = []rules.Range{{Lo: rules.Bits(e.key), Hi: hi}}
+		out = append(out, e.Element)
+	}
+	return out, nil
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// splitKey takes a key apart into the ranges of its parts.
+func splitKey(types []rules.DataType, lo, hi []byte) ([]rules.Range, bool) {
+	var key []rules.Range
+	for _, d := range types {
+		step := d.Len()
+		if len(types) > 1 {
+			step = align4(step)
+		}
+		if len(lo) < step || len(hi) < step {
+			return nil, false
+		}
+		key = append(key, rules.Range{Lo: unwire(d, lo[:d.Len()]), Hi: unwire(d, hi[:d.Len()])})
+		lo, hi = lo[step:], hi[step:]
+	}
+	return key, len(lo) == 0 && len(hi) == 0
+}
+
+// others are the stateful objects and flowtables of a table, in words.
+func (c *Conn) others(ctx context.Context, table string) ([]string, error) {
+	var out []string
+	for _, k := range []struct {
+		msg           int
+		kind          string
+		table_, named uint16
+	}{
+		{unix.NFT_MSG_GETOBJ, "object", unix.NFTA_OBJ_TABLE, unix.NFTA_OBJ_NAME},
+		{unix.NFT_MSG_GETFLOWTABLE, "flowtable", 1, 2}, // NFTA_FLOWTABLE_TABLE, _NAME
+	} {
+		msgs, err := c.dump(ctx, c.nf, uint16(nfType(k.msg)), request(table, nil))
+		if err != nil {
+			return nil, fmt.Errorf("list %ss: %w", k.kind, err)
+		}
+		for _, m := range msgs {
+			a, err := payload(m)
+			if err != nil {
+				return nil, err
+			}
+			if m.Data[0] == unix.NFPROTO_INET && a.string(k.table_) == table {
+				out = append(out, k.kind+" "+a.string(k.named))
+			}
+		}
+	}
+	return out, nil
+}
+
+var familyNames = map[uint8]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6"}
+
+// foreignChains are the base chains of others in the families that our hooks
+// see.
+func foreignChains(chains map[familyTable][]*rules.Chain, own string) []ForeignChain {
+	var out []ForeignChain
+	for key, list := range chains {
+		family := familyNames[key.family]
+		if family == "" || family == "inet" && (key.name == own || key.name == nextName(own) || key.name == lockName(own)) {
+			continue
+		}
+		for _, c := range list {
+			if c.Base != nil {
+				out = append(out, ForeignChain{Family: family, Table: key.name, Chain: c.Name, Base: *c.Base, Rules: -1})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b ForeignChain) int { return compareForeign(a, b) })
+	return out
+}
+
+func compareForeign(a, b ForeignChain) int {
+	return cmp.Or(cmp.Compare(a.Base.Hook, b.Base.Hook), cmp.Compare(a.Base.Priority, b.Base.Priority),
+		cmp.Compare(a.Family, b.Family), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Chain, b.Chain))
+}

@@ -1,0 +1,92 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// ErrChanged means that somebody else kept changing the namespace's rules while
+// this program worked, and that it gave up with nothing of its own half done.
+var ErrChanged = errors.New("somebody else keeps changing the rules of this network namespace")
+
+// ErrNotPermitted means that CAP_NET_ADMIN is missing in the user namespace
+// that owns the network namespace; reading nftables needs it too.
+var ErrNotPermitted = errors.New("not permitted: this needs CAP_NET_ADMIN in the network namespace (to try without: unshare -Urn)")
+
+// RejectedError is the kernel's refusal of one object.
+type RejectedError struct {
+	Where string // the object in words: chain output rule 3 "the reason"
+	Err   error  // the kernel's errno
+	Hint  string // what may be missing, "" if that is not known
+}
+
+func (e *RejectedError) Error() string {
+	if e.Hint == "" {
+		return fmt.Sprintf("%s: %v", e.Where, e.Err)
+	}
+	return fmt.Sprintf("%s: %v (%s)", e.Where, e.Err, e.Hint)
+}
+
+// Unwrap is the kernel's errno.
+func (e *RejectedError) Unwrap() error { return e.Err }
+
+// DriftError says in what the live state differs from the wanted one.
+type DriftError struct {
+	Table       string
+	Differences []rules.Difference
+}
+
+func (e *DriftError) Error() string {
+	var b strings.Builder
+	for i, d := range e.Differences {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "inet %s: %s", e.Table, d)
+	}
+	return b.String()
+}
+
+// features names the kernel's option for each kind of expression, and for what
+// is not an expression by the kind of object.
+var features = map[string]string{
+	"table":     "CONFIG_NF_TABLES_INET",
+	"nat":       "CONFIG_NFT_NAT",
+	"redir":     "CONFIG_NFT_REDIR",
+	"tproxy":    "CONFIG_NFT_TPROXY",
+	"socket":    "CONFIG_NFT_SOCKET",
+	"fib":       "CONFIG_NFT_FIB_INET",
+	"ct":        "CONFIG_NFT_CT",
+	"notrack":   "CONFIG_NFT_CT",
+	"masq":      "CONFIG_NFT_MASQ",
+	"meta":      "CONFIG_NF_TABLES",
+	"lookup":    "CONFIG_NF_TABLES",
+	"set":       "CONFIG_NF_TABLES",
+	"ingress":   "CONFIG_NETFILTER_INGRESS",
+	"subsystem": "CONFIG_NF_TABLES",
+}
+
+// hint explains an errno that names a missing feature. What is an expression's
+// or an object's kind.
+func hint(errno syscall.Errno, what string) string {
+	option, known := features[what]
+	switch {
+	case errno == syscall.ENOENT && known, errno == syscall.EOPNOTSUPP && what == "table":
+		return "this kernel has no " + what + ": " + option
+	case errno == syscall.EOPNOTSUPP:
+		return "wrong hook, chain type or family for " + what
+	}
+	return ""
+}
+
+// permission turns the errnos of a missing capability into ErrNotPermitted.
+func permission(err error) error {
+	if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
+	}
+	return err
+}

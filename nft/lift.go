@@ -1,0 +1,516 @@
+package nft
+
+import (
+	"strings"
+
+	"github.com/google/nftables/expr"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// lifter turns the expressions of one rule back into nodes. It follows what
+// each register holds; a run of expressions that makes no node it knows becomes
+// an opaque one, so that nothing is ever dropped.
+type lifter struct {
+	anonymous map[string]*rules.Set
+	registers [registerWords]*operand
+	loads     []*operand
+	known     known
+	nodes     []rules.Node
+	pending   []expression // read since the last node
+	lower     *operand     // has met the lower end of a range; the upper must follow
+}
+
+const registerWords = 16 // NFT_REG32_00 to NFT_REG32_15
+
+type expression struct {
+	name string
+	raw  []byte
+}
+
+// operand is what a register holds.
+type operand struct {
+	selector  rules.Selector // 0: the constant
+	constant  []byte
+	bytes     uint32 // of a payload: how many of the first bytes
+	mask, xor []byte
+	turned    bool // in network byte order by a byteorder expression
+	lower     []byte
+	used      bool
+	from      expression
+}
+
+// liftRule lifts a list of expressions.
+func liftRule(exprs [][]byte, anonymous map[string]*rules.Set) []rules.Node {
+	l := &lifter{anonymous: anonymous}
+	for _, raw := range exprs {
+		a, err := decode(raw)
+		if err != nil {
+			l.pending = append(l.pending, expression{"undecodable", raw})
+			l.unknown()
+			continue
+		}
+		e := expression{a.string(unix.NFTA_EXPR_NAME), raw}
+		inner, err := decode(a.take(unix.NFTA_EXPR_DATA))
+		if l.lower != nil && e.name != "cmp" {
+			l.unknown()
+		}
+		l.pending = append(l.pending, e)
+		if err != nil || !l.expression(e, inner) {
+			l.unknown()
+		}
+	}
+	l.finish()
+	return l.nodes
+}
+
+func (l *lifter) node(n rules.Node) bool {
+	l.nodes = append(l.nodes, n)
+	l.pending = nil
+	return true
+}
+
+// unknown makes an opaque node of what is pending, and forgets what the
+// registers held.
+func (l *lifter) unknown() {
+	l.registers = [registerWords]*operand{}
+	l.lower = nil
+	l.nodes = append(l.nodes, opaque(l.pending))
+	for _, o := range l.loads {
+		o.used = true // it is part of the opaque node
+	}
+	l.pending = nil
+}
+
+func opaque(exprs []expression) rules.Opaque {
+	var names []string
+	var raw []byte
+	for _, e := range exprs {
+		names = append(names, e.name)
+		raw = attribute{typ: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, data: e.raw}.appendTo(raw)
+	}
+	return rules.Opaque{Name: strings.Join(names, " "), Raw: rules.Bits(raw)}
+}
+
+// finish turns reads that nothing used into opaque nodes: even an unused read
+// can end a rule, where the packet has no such field.
+func (l *lifter) finish() {
+	if len(l.pending) > 0 {
+		l.nodes = append(l.nodes, opaque(l.pending))
+		return
+	}
+	for _, o := range l.loads {
+		if !o.used {
+			l.nodes = append(l.nodes, opaque([]expression{o.from}))
+		}
+	}
+}
+
+// word is the index of the first 32-bit word of a register.
+func word(register uint32) (int, bool) {
+	switch {
+	case register >= unix.NFT_REG_1 && register <= unix.NFT_REG_4:
+		return int(register-unix.NFT_REG_1) * 4, true
+	case register >= unix.NFT_REG32_00 && register <= unix.NFT_REG32_15:
+		return int(register - unix.NFT_REG32_00), true
+	}
+	return 0, false
+}
+
+func (l *lifter) set(register uint32, o *operand) bool {
+	w, ok := word(register)
+	if !ok {
+		return false
+	}
+	words := align4(o.length()) / 4
+	if words == 0 || w+words > registerWords {
+		return false
+	}
+	for i := range words {
+		l.registers[w+i] = nil
+	}
+	l.registers[w] = o
+	l.loads = append(l.loads, o)
+	return true
+}
+
+func (l *lifter) get(register uint32) (*operand, bool) {
+	w, ok := word(register)
+	if !ok || l.registers[w] == nil {
+		return nil, false
+	}
+	l.registers[w].used = true
+	return l.registers[w], true
+}
+
+func (o *operand) length() int {
+	switch {
+	case o.selector == 0:
+		return len(o.constant)
+	case o.bytes > 0:
+		return int(o.bytes)
+	}
+	return o.selector.Type().Len()
+}
+
+// expression takes one expression in; false means that it, or the way it is
+// used, is not known.
+func (l *lifter) expression(e expression, a attrs) bool {
+	switch e.name {
+	case "meta":
+		if a.has(unix.NFTA_META_SREG) {
+			key, found := keyOf(metas, expr.MetaKey(a.number(unix.NFTA_META_KEY)))
+			return l.assign(key, uint32(a.number(unix.NFTA_META_SREG)), found && len(a) == 0)
+		}
+		return l.load(e, a)
+	case "ct":
+		if a.has(unix.NFTA_CT_SREG) {
+			key, found := keyOf(cts, expr.CtKey(a.number(unix.NFTA_CT_KEY)))
+			return l.assign(key, uint32(a.number(unix.NFTA_CT_SREG)), found && len(a) == 0)
+		}
+		return l.load(e, a)
+	case "payload", "fib", "socket":
+		return l.load(e, a)
+	case "bitwise":
+		return l.bitwise(a)
+	case "byteorder":
+		return l.byteorder(a)
+	case "cmp":
+		return l.cmp(a)
+	case "range":
+		return l.span(a)
+	case "lookup":
+		return l.lookup(a)
+	case "immediate":
+		return l.immediate(e, a)
+	case "counter":
+		return l.node(rules.Counter{Packets: a.number(unix.NFTA_COUNTER_PACKETS), Bytes: a.number(unix.NFTA_COUNTER_BYTES)})
+	case "redir":
+		return l.redirect(a)
+	case "tproxy":
+		return l.tproxy(a)
+	case "notrack":
+		return len(a) == 0 && l.node(rules.NoTrack{})
+	}
+	return false
+}
+
+func (l *lifter) load(e expression, a attrs) bool {
+	s, register, bytes, ok := loaded(e.name, a, l.known)
+	if !ok {
+		return false
+	}
+	o := &operand{selector: s, bytes: bytes, from: e}
+	return l.set(register, o)
+}
+
+func (l *lifter) bitwise(a attrs) bool {
+	src, dst := a.number(unix.NFTA_BITWISE_SREG), a.number(unix.NFTA_BITWISE_DREG)
+	length, op := a.number(unix.NFTA_BITWISE_LEN), a.number(nftaBitwiseOp)
+	mask, xor := a.data(unix.NFTA_BITWISE_MASK), a.data(unix.NFTA_BITWISE_XOR)
+	o, ok := l.get(uint32(src))
+	if !ok || src != dst || op != 0 || len(a) != 0 || o.mask != nil || o.turned || o.selector == 0 ||
+		int(length) != o.length() || len(mask) != o.length() || len(xor) != o.length() {
+		return false
+	}
+	o.mask, o.xor = mask, xor
+	o.used = false
+	return true
+}
+
+func (l *lifter) byteorder(a attrs) bool {
+	src, dst := a.number(unix.NFTA_BYTEORDER_SREG), a.number(unix.NFTA_BYTEORDER_DREG)
+	op, length, size := a.number(unix.NFTA_BYTEORDER_OP), a.number(unix.NFTA_BYTEORDER_LEN), a.number(unix.NFTA_BYTEORDER_SIZE)
+	o, ok := l.get(uint32(src))
+	if !ok || src != dst || op != unix.NFT_BYTEORDER_HTON || len(a) != 0 || o.turned || o.selector == 0 ||
+		!o.selector.Type().HostOrder() || int(length) != o.length() || length != size {
+		return false
+	}
+	o.turned = true
+	o.used = false
+	return true
+}
+
+// value is a constant that is compared with the operand, most significant byte
+// first.
+func (o *operand) value(data []byte) rules.Bits {
+	if o.turned {
+		return rules.Bits(data)
+	}
+	return unwire(o.selector.Type(), data)
+}
+
+func (o *operand) maskBits() (rules.Bits, bool) {
+	for _, b := range o.xor {
+		if b != 0 {
+			return "", false
+		}
+	}
+	if o.mask == nil {
+		return "", true
+	}
+	return unwire(o.selector.Type(), o.mask), true
+}
+
+func (l *lifter) cmp(a attrs) bool {
+	o, ok := l.get(uint32(a.number(unix.NFTA_CMP_SREG)))
+	op := expr.CmpOp(a.number(unix.NFTA_CMP_OP))
+	data := a.data(unix.NFTA_CMP_DATA)
+	if !ok || len(a) != 0 || o.selector == 0 || len(data) == 0 || len(data) > o.length() || l.lower != nil && op != expr.CmpOpLte {
+		return false
+	}
+	switch op {
+	case expr.CmpOpEq, expr.CmpOpNeq:
+		return l.equal(o, data, op == expr.CmpOpNeq)
+	case expr.CmpOpGte:
+		o.lower, l.lower = data, o
+		return len(data) == o.length() && o.mask == nil && o.ordered()
+	case expr.CmpOpLte:
+		lo := o.lower
+		if l.lower != o || len(data) != len(lo) {
+			return false
+		}
+		l.lower = nil
+		return l.matched(o, rules.Match{Elements: oneRange(rules.Range{Lo: o.value(lo), Hi: o.value(data)})})
+	}
+	return false
+}
+
+// ordered reports whether the kernel's comparison of bytes is one of values.
+func (o *operand) ordered() bool { return o.turned || !o.selector.Type().HostOrder() }
+
+func oneRange(r rules.Range) []rules.Element { return []rules.Element{{Key: []rules.Range{r}}} }
+
+func (l *lifter) equal(o *operand, data []byte, negated bool) bool {
+	d := o.selector.Type()
+	m := rules.Match{Negated: negated}
+	switch {
+	case len(data) == d.Len() && o.mask == nil:
+		m.Elements = oneRange(rules.Range{Lo: o.value(data), Hi: o.value(data)})
+	case len(data) == d.Len():
+		mask, plain := o.maskBits()
+		if !plain || o.turned {
+			return false
+		}
+		value := o.value(data)
+		if bits, ok := contiguous(mask); ok && (d == rules.IPv4Addr || d == rules.IPv6Addr) {
+			m.Elements = oneRange(firstBits(value, bits))
+		} else {
+			m.Mask, m.Elements = mask, oneRange(rules.Range{Lo: value, Hi: value})
+		}
+	case len(data) == o.length() && o.mask == nil || d == rules.IfNameType && o.mask == nil:
+		// the first bytes alone: a prefix, or a wildcard
+		full := rules.Bits(append(append([]byte{}, data...), make([]byte, d.Len()-len(data))...))
+		m.Elements = oneRange(firstBits(full, len(data)*8))
+	default:
+		return false
+	}
+	return l.matched(o, m)
+}
+
+// contiguous is the length of a mask that is a prefix's.
+func contiguous(mask rules.Bits) (int, bool) {
+	for n := range len(mask)*8 + 1 {
+		if prefixMask(n, len(mask)) == mask {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// firstBits is the range of all values that begin with the first bits of v.
+func firstBits(v rules.Bits, bits int) rules.Range {
+	hi := []byte(v)
+	mask := prefixMask(bits, len(v))
+	for i := range hi {
+		hi[i] |= ^mask[i]
+	}
+	return rules.Range{Lo: v, Hi: rules.Bits(hi)}
+}
+
+func (l *lifter) matched(o *operand, m rules.Match) bool {
+	m.Key = []rules.Selector{o.selector}
+	l.known.learn(m)
+	return l.node(m)
+}
+
+func (l *lifter) span(a attrs) bool {
+	o, ok := l.get(uint32(a.number(unix.NFTA_RANGE_SREG)))
+	op := a.number(unix.NFTA_RANGE_OP)
+	lo, hi := a.data(unix.NFTA_RANGE_FROM_DATA), a.data(unix.NFTA_RANGE_TO_DATA)
+	if !ok || len(a) != 0 || o.selector == 0 || o.mask != nil || !o.ordered() || len(lo) != o.selector.Type().Len() || len(hi) != len(lo) {
+		return false
+	}
+	return l.matched(o, rules.Match{Negated: op == unix.NFT_RANGE_NEQ, Elements: oneRange(rules.Range{Lo: o.value(lo), Hi: o.value(hi)})})
+}
+
+func (l *lifter) lookup(a attrs) bool {
+	name := a.string(unix.NFTA_LOOKUP_SET)
+	register := uint32(a.number(unix.NFTA_LOOKUP_SREG))
+	isMap := a.has(unix.NFTA_LOOKUP_DREG)
+	dreg := a.number(unix.NFTA_LOOKUP_DREG)
+	negated := a.number(unix.NFTA_LOOKUP_FLAGS)&unix.NFT_LOOKUP_F_INV != 0
+	a.take(unix.NFTA_LOOKUP_SET_ID)
+	set := l.anonymous[name]
+	if len(a) != 0 || isMap && dreg != unix.NFT_REG_VERDICT || set == nil {
+		return false
+	}
+	key, mask, ok := l.key(register, set)
+	if !ok {
+		return false
+	}
+	inline := set.Name == "" // an anonymous set: its elements are the rule's own
+	if isMap {
+		v := rules.VMap{Key: key, Map: set.Name}
+		if inline {
+			v.Elements = set.Elements
+		}
+		return mask == "" && set.Verdicts && l.node(v)
+	}
+	m := rules.Match{Key: key, Mask: mask, Negated: negated, Set: set.Name}
+	if inline {
+		m.Elements = set.Elements
+	}
+	return !set.Verdicts && l.node(m)
+}
+
+// key is the concatenation of selectors that a lookup in the set reads.
+func (l *lifter) key(register uint32, set *rules.Set) (key []rules.Selector, mask rules.Bits, ok bool) {
+	w, ok := word(register)
+	if !ok {
+		return nil, "", false
+	}
+	for _, d := range set.Key {
+		if w >= registerWords || l.registers[w] == nil {
+			return nil, "", false
+		}
+		o := l.registers[w]
+		fits := o.selector != 0 && o.selector.Type() == d && o.length() == d.Len() &&
+			o.turned == (set.Interval && d.HostOrder()) && (len(set.Key) == 1 || o.mask == nil)
+		bits, plain := rules.Bits(""), true
+		if fits {
+			bits, plain = o.maskBits()
+		}
+		if !fits || !plain {
+			return nil, "", false
+		}
+		o.used = true
+		mask = bits
+		key = append(key, o.selector)
+		w += align4(d.Len()) / 4
+	}
+	return key, mask, true
+}
+
+func (l *lifter) immediate(e expression, a attrs) bool {
+	register := uint32(a.number(unix.NFTA_IMMEDIATE_DREG))
+	data := a.take(unix.NFTA_IMMEDIATE_DATA)
+	if len(a) != 0 {
+		return false
+	}
+	if register == unix.NFT_REG_VERDICT {
+		v, ok := liftVerdict(data)
+		return ok && l.node(v)
+	}
+	return l.set(register, &operand{constant: dataValue(data), from: e})
+}
+
+func liftVerdict(data []byte) (rules.Verdict, bool) {
+	outer, err := decode(data)
+	if err != nil {
+		return rules.Verdict{}, false
+	}
+	a, err := decode(outer[unix.NFTA_DATA_VERDICT])
+	if err != nil || !a.has(unix.NFTA_VERDICT_CODE) {
+		return rules.Verdict{}, false
+	}
+	code, chain := int32(a.number(unix.NFTA_VERDICT_CODE)), a.string(unix.NFTA_VERDICT_CHAIN)
+	for kind, c := range verdictCodes {
+		if c == code && len(a) == 0 {
+			return rules.Verdict{Kind: kind, Chain: chain}, true
+		}
+	}
+	return rules.Verdict{}, false
+}
+
+// constantIn is the constant of that length which a register holds.
+func (l *lifter) constantIn(register uint32, length int) (rules.Bits, bool) {
+	o, ok := l.get(register)
+	if !ok || o.selector != 0 || len(o.constant) != length {
+		return "", false
+	}
+	return rules.Bits(o.constant), true
+}
+
+func (l *lifter) assign(to rules.Selector, register uint32, known bool) bool {
+	o, ok := l.get(register)
+	if !known || !ok || o.turned {
+		return false
+	}
+	d := to.Type()
+	switch to {
+	case rules.MetaMark.Selector(), rules.CTMark.Selector(), rules.CTZone.Selector():
+	default:
+		return false
+	}
+	n := rules.Assign{To: to}
+	switch {
+	case o.selector == 0:
+		if len(o.constant) != d.Len() {
+			return false
+		}
+		n.Xor = unwire(d, o.constant)
+	case o.selector.Type() != d || o.length() != d.Len():
+		return false
+	case o.mask == nil:
+		n.From, n.Mask, n.Xor = o.selector, prefixMask(d.Len()*8, d.Len()), prefixMask(0, d.Len())
+	default:
+		n.From, n.Mask, n.Xor = o.selector, unwire(d, o.mask), unwire(d, o.xor)
+	}
+	return l.node(n)
+}
+
+func (l *lifter) redirect(a attrs) bool {
+	min, max := uint32(a.number(unix.NFTA_REDIR_REG_PROTO_MIN)), uint32(a.number(unix.NFTA_REDIR_REG_PROTO_MAX))
+	flags := a.number(unix.NFTA_REDIR_FLAGS)
+	if len(a) != 0 {
+		return false
+	}
+	if min == 0 {
+		return flags == 0 && l.node(rules.Redirect{})
+	}
+	lo, ok := l.constantIn(min, 2)
+	if !ok || flags != unix.NF_NAT_RANGE_PROTO_SPECIFIED {
+		return false
+	}
+	hi := lo
+	if max != 0 {
+		if hi, ok = l.constantIn(max, 2); !ok {
+			return false
+		}
+	}
+	return l.node(rules.Redirect{Ports: &rules.Range{Lo: lo, Hi: hi}})
+}
+
+func (l *lifter) tproxy(a attrs) bool {
+	n := rules.TProxy{Family: rules.Family(a.number(nftaTProxyFamily))}
+	addr, port := uint32(a.number(nftaTProxyRegAddr)), uint32(a.number(nftaTProxyRegPort))
+	if len(a) != 0 {
+		return false
+	}
+	if addr != 0 {
+		lengths := map[rules.Family]int{rules.IPv4: 4, rules.IPv6: 16}
+		var ok bool
+		if n.Addr, ok = l.constantIn(addr, lengths[n.Family]); !ok {
+			return false
+		}
+	}
+	if port != 0 {
+		bits, ok := l.constantIn(port, 2)
+		if !ok {
+			return false
+		}
+		n.Port = rules.Port(uint16(bits[0])<<8 | uint16(bits[1]))
+	}
+	return l.node(n)
+}

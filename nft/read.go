@@ -1,0 +1,157 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Live is what a network namespace holds of one table and its routing.
+type Live struct {
+	State    rules.State // what is ours, lifted
+	Tag      *Tag        // nil: the table has none that can be read
+	Leftover bool        // the table <name>-next of an apply that was killed
+	Foreign  []ForeignChain
+
+	table      string
+	tagged     bool // there is a set of the tag's name, readable or not
+	locked     bool // another program applies at this moment
+	generation uint32
+	routing    routing
+}
+
+const (
+	maxReads    = 50
+	lockTimeout = 30 * time.Second
+	lockPause   = 10 * time.Millisecond
+)
+
+// Read reads what the namespace holds of the table, at one generation. Where
+// another program is applying it waits for the end.
+func (c *Conn) Read(ctx context.Context, table string) (*Live, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.readUnlocked(ctx, table, rules.State{})
+}
+
+// readUnlocked reads as soon as nobody applies. What is wanted decides which
+// routing of others counts.
+func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State) (*Live, error) {
+	start := time.Now()
+	for {
+		live, err := c.read(ctx, table, wanted)
+		if err != nil || !live.locked {
+			return live, err
+		}
+		if time.Since(start) > lockTimeout {
+			return nil, fmt.Errorf("table inet %s has been there for %s: %w", lockName(table), lockTimeout, ErrChanged)
+		}
+		if err := pause(ctx, lockPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// read reads once, again while somebody commits meanwhile.
+func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Live, error) {
+	for range maxReads {
+		before, err := c.generation(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t, err := c.readTables(ctx, table)
+		if err != nil && !gone(err) {
+			return nil, err
+		}
+		after, gerr := c.generation(ctx)
+		if gerr != nil {
+			return nil, gerr
+		}
+		if before != after {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r, err := c.readRouting(ctx, wanted)
+		if err != nil {
+			return nil, err
+		}
+		live := &Live{Tag: t.tag, Leftover: t.next != nil, Foreign: t.foreign,
+			table: table, tagged: t.tagged, locked: t.locked, generation: after, routing: r}
+		live.State = r.ours(wanted, t.tag)
+		live.State.Table = t.own
+		live.State = live.State.Normal()
+		return live, nil
+	}
+	return nil, ErrChanged
+}
+
+// Differences lists in what the live state is not the wanted one, the tag and
+// what a killed apply left behind included.
+func (l *Live) Differences(want rules.State) []rules.Difference {
+	have := l.routing.ours(want, l.Tag)
+	have.Table = l.State.Table
+	d := rules.Compare(want, have)
+	if want.Table != nil && have.Table != nil {
+		d = append(d, l.tagDifferences(want)...)
+	}
+	return append(d, l.leftovers()...)
+}
+
+func (l *Live) leftovers() []rules.Difference {
+	if !l.Leftover {
+		return nil
+	}
+	return []rules.Difference{{Where: "table inet " + nextName(l.table), Have: "left by an apply that was cut short; the next apply or remove takes it away"}}
+}
+
+func (l *Live) tagDifferences(want rules.State) []rules.Difference {
+	if l.Tag == nil {
+		return []rules.Difference{{Where: "set " + tagSet, Want: "what weir wrote, and which version"}}
+	}
+	if l.Tag.Schema == tagSchema && (l.Tag.Hash != want.Hash() || !slices.Equal(l.Tag.Addresses, want.Normal().Addresses)) {
+		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + want.Hash(), Have: "state " + l.Tag.Hash}}
+	}
+	return nil
+}
+
+// ErrNoTag means that there is a table, and nothing in it that says what weir
+// wrote.
+var ErrNoTag = errors.New("the table has no tag that says what was written")
+
+// Drift compares the live state with what its tag says was written. It is for
+// those who have no configuration at hand: it can tell that something changed,
+// and no more of what than the missing routing.
+func (l *Live) Drift() ([]rules.Difference, error) {
+	if l.State.Table == nil {
+		return l.leftovers(), nil
+	}
+	if l.Tag == nil {
+		return nil, ErrNoTag
+	}
+	if l.Tag.Schema != tagSchema {
+		return nil, fmt.Errorf("the tag is of schema %d, this program knows %d: compare with a configuration", l.Tag.Schema, tagSchema)
+	}
+	have := l.State
+	have.Addresses = nil
+	for _, a := range l.routing.addresses {
+		if slices.Contains(l.Tag.Addresses, a) {
+			have.Addresses = append(have.Addresses, a)
+		}
+	}
+	var d []rules.Difference
+	if hash := have.Hash(); hash != l.Tag.Hash {
+		d = append(d, rules.Difference{Where: "the state", Want: l.Tag.Hash + ", as weir " + l.Tag.Version + " wrote it", Have: hash})
+	}
+	for _, a := range l.Tag.Addresses {
+		if !slices.Contains(have.Addresses, a) {
+			d = append(d, rules.Difference{Where: "address", Want: rules.AddressText(a)})
+		}
+	}
+	return append(d, l.leftovers()...), nil
+}

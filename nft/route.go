@@ -1,0 +1,411 @@
+package nft
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// RouteProtocol marks our policy rules and routes (rtm_protocol and
+	// FRA_PROTOCOL): they are selected by it alone.
+	RouteProtocol = 119
+
+	loopbackIndex = 1 // LOOPBACK_IFINDEX of net/flow.h: the same in every namespace
+)
+
+// routing is what a namespace holds of the kinds that a State lists.
+type routing struct {
+	policyRules []liveRule
+	routes      []liveRoute
+	addresses   []netip.Prefix // all of the loopback interface's
+}
+
+type liveRule struct {
+	rules.PolicyRule
+	ours bool
+}
+
+type liveRoute struct {
+	rules.Route
+	ours bool
+}
+
+// routingChange is what to do to the routing; additions come before the rules
+// that need them, deletions after.
+type routingChange struct{ add, remove rules.State }
+
+func (r routingChange) empty() bool {
+	return len(r.add.Routing())+len(r.remove.Routing()) == 0
+}
+
+// ours is the part of a State that the namespace holds: what is marked as ours,
+// what of wanted is there by anyone's hand, and which of the tag's addresses
+// are left.
+func (r routing) ours(wanted rules.State, tag *Tag) rules.State {
+	var s rules.State
+	for _, l := range r.policyRules {
+		if l.ours || slices.Contains(wanted.PolicyRules, l.PolicyRule) {
+			s.PolicyRules = append(s.PolicyRules, l.PolicyRule)
+		}
+	}
+	for _, l := range r.routes {
+		if l.ours || slices.Contains(wanted.Routes, l.Route) {
+			s.Routes = append(s.Routes, l.Route)
+		}
+	}
+	for _, a := range r.addresses {
+		if slices.Contains(wanted.Addresses, a) || tag != nil && slices.Contains(tag.Added, a) {
+			s.Addresses = append(s.Addresses, a)
+		}
+	}
+	return s
+}
+
+// change is what turns the live routing into the wanted one.
+func (r routing) change(wanted rules.State, tag *Tag) routingChange {
+	have := r.ours(wanted, tag)
+	return routingChange{
+		add: rules.State{
+			PolicyRules: without(wanted.PolicyRules, have.PolicyRules),
+			Routes:      without(wanted.Routes, have.Routes),
+			Addresses:   without(wanted.Addresses, have.Addresses),
+		},
+		remove: rules.State{
+			PolicyRules: append(without(have.PolicyRules, wanted.PolicyRules), r.twins()...),
+			Routes:      without(have.Routes, wanted.Routes),
+			Addresses:   without(have.Addresses, wanted.Addresses),
+		},
+	}
+}
+
+// twins are rules of ours that stand there more than once: the kernel accepts
+// them, and takes out one at a time.
+func (r routing) twins() []rules.PolicyRule {
+	var seen, again []rules.PolicyRule
+	for _, l := range r.policyRules {
+		if !l.ours {
+			continue
+		}
+		if slices.Contains(seen, l.PolicyRule) {
+			again = append(again, l.PolicyRule)
+		}
+		seen = append(seen, l.PolicyRule)
+	}
+	return again
+}
+
+func without[T comparable](list, minus []T) []T {
+	var out []T
+	for _, v := range list {
+		if !slices.Contains(minus, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// readRouting dumps the policy rules, our routes and those of the wanted
+// tables, and the addresses of the loopback interface.
+func (c *Conn) readRouting(ctx context.Context, wanted rules.State) (routing, error) {
+	var r routing
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		more, err := c.policyRules(ctx, f)
+		if err != nil {
+			return r, err
+		}
+		r.policyRules = append(r.policyRules, more...)
+		routes, err := c.routes(ctx, f, routeFilter{protocol: RouteProtocol})
+		if err != nil {
+			return r, err
+		}
+		r.routes = append(r.routes, routes...)
+	}
+	for _, w := range wanted.Routes {
+		routes, err := c.routes(ctx, w.Family, routeFilter{table: w.Table})
+		if err != nil {
+			return r, err
+		}
+		for _, l := range routes {
+			if !l.ours {
+				r.routes = append(r.routes, l)
+			}
+		}
+	}
+	var err error
+	r.addresses, err = c.loopbackAddresses(ctx)
+	return r, err
+}
+
+// absent are the errnos of a dump where there is no such family or table.
+func absent(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.ENOENT)
+}
+
+const fibRuleHeader = 12 // struct fib_rule_hdr of linux/fib_rules.h
+
+// policyRules dumps the rules of one family that look up a table by mark. The
+// rtnetlink library refuses rules with attributes that it does not know, which
+// others may have: they are decoded here.
+func (c *Conn) policyRules(ctx context.Context, f rules.Family) ([]liveRule, error) {
+	header := make([]byte, fibRuleHeader)
+	header[0] = byte(f)
+	msgs, err := c.dump(ctx, c.route, unix.RTM_GETRULE, header)
+	if absent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list policy rules: %w", err)
+	}
+	var out []liveRule
+	for _, m := range msgs {
+		if len(m.Data) < fibRuleHeader || m.Data[0] != byte(f) {
+			continue
+		}
+		a, err := decode(m.Data[fibRuleHeader:])
+		if err != nil {
+			return nil, fmt.Errorf("list policy rules: %w", err)
+		}
+		if r, ok := liftPolicyRule(f, m.Data[:fibRuleHeader], a); ok {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// liftPolicyRule is false for a rule that says more than a mark and a table,
+// unless it is marked as ours.
+func liftPolicyRule(f rules.Family, header []byte, a attrs) (liveRule, bool) {
+	r := liveRule{PolicyRule: rules.PolicyRule{
+		Family:   f,
+		Priority: native32(a.take(unix.FRA_PRIORITY)),
+		Mark:     rules.Mark(native32(a.take(unix.FRA_FWMARK))),
+		Mask:     rules.Mark(native32(a.take(unix.FRA_FWMASK))),
+		Table:    native32(a.take(unix.FRA_TABLE)),
+	}}
+	protocol := a.take(unix.FRA_PROTOCOL)
+	r.ours = len(protocol) == 1 && protocol[0] == RouteProtocol
+	a.take(unix.FRA_SUPPRESS_PREFIXLEN) // always told, -1 for none
+	const action = 7
+	plain := len(a) == 0 && header[1] == 0 && header[2] == 0 && header[3] == 0 && header[action] == unix.FR_ACT_TO_TBL
+	return r, r.ours || plain && r.Mask != 0
+}
+
+func native32(b []byte) uint32 {
+	if len(b) != 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(b)
+}
+
+type routeFilter struct {
+	protocol uint8
+	table    uint32
+}
+
+// routes dumps the routes that the filter names and that deliver locally.
+func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter) ([]liveRoute, error) {
+	request := rtnetlink.RouteMessage{Family: uint8(f), Protocol: filter.protocol, Attributes: rtnetlink.RouteAttributes{Table: filter.table}}
+	payload, err := request.MarshalBinary()
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	msgs, err := c.dump(ctx, c.route, unix.RTM_GETROUTE, payload)
+	if absent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	var out []liveRoute
+	for _, m := range msgs {
+		var r rtnetlink.RouteMessage
+		if err := r.UnmarshalBinary(m.Data); err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		ours := r.Protocol == RouteProtocol
+		if r.Family != uint8(f) || !ours && (r.Type != unix.RTN_LOCAL || r.Attributes.OutIface != loopbackIndex) {
+			continue
+		}
+		out = append(out, liveRoute{rules.Route{Family: f, Table: routeTable(r), Dst: routeDst(r)}, ours})
+	}
+	return out, nil
+}
+
+func routeTable(r rtnetlink.RouteMessage) uint32 {
+	if r.Attributes.Table != 0 {
+		return r.Attributes.Table
+	}
+	return uint32(r.Table)
+}
+
+func routeDst(r rtnetlink.RouteMessage) netip.Prefix {
+	addr, ok := netip.AddrFromSlice(r.Attributes.Dst)
+	if !ok {
+		addr = netip.IPv4Unspecified()
+		if r.Family == unix.AF_INET6 {
+			addr = netip.IPv6Unspecified()
+		}
+	}
+	return netip.PrefixFrom(addr.Unmap(), int(r.DstLength))
+}
+
+func (c *Conn) loopbackAddresses(ctx context.Context) ([]netip.Prefix, error) {
+	request := rtnetlink.AddressMessage{Index: loopbackIndex}
+	payload, err := request.MarshalBinary()
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	msgs, err := c.dump(ctx, c.route, unix.RTM_GETADDR, payload)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var out []netip.Prefix
+	for _, m := range msgs {
+		var a rtnetlink.AddressMessage
+		if err := a.UnmarshalBinary(m.Data); err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
+		}
+		if a.Index != loopbackIndex || a.Attributes == nil {
+			continue
+		}
+		if addr, ok := netip.AddrFromSlice(a.Attributes.Address); ok {
+			out = append(out, netip.PrefixFrom(addr.Unmap(), int(a.PrefixLength)))
+		}
+	}
+	return out, nil
+}
+
+// applyRouting adds all of s or nothing.
+func (c *Conn) addRouting(ctx context.Context, s rules.State) error {
+	var done rules.State
+	err := c.eachRouting(ctx, s, true, &done)
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, c.removeRouting(context.WithoutCancel(ctx), done))
+}
+
+// removeRouting takes s out; what is not there is no error.
+func (c *Conn) removeRouting(ctx context.Context, s rules.State) error {
+	return c.eachRouting(ctx, s, false, nil)
+}
+
+// eachRouting adds addresses, then routes, then rules, noting what was done, or
+// removes them in the opposite order.
+func (c *Conn) eachRouting(ctx context.Context, s rules.State, add bool, done *rules.State) error {
+	steps := []func() error{
+		func() error {
+			return each(s.Addresses, func(a netip.Prefix) error {
+				return c.address(ctx, a, add, func() { done.Addresses = append(done.Addresses, a) })
+			})
+		},
+		func() error {
+			return each(s.Routes, func(r rules.Route) error {
+				return c.localRoute(ctx, r, add, func() { done.Routes = append(done.Routes, r) })
+			})
+		},
+		func() error {
+			return each(s.PolicyRules, func(r rules.PolicyRule) error {
+				return c.policyRule(ctx, r, add, func() { done.PolicyRules = append(done.PolicyRules, r) })
+			})
+		},
+	}
+	if !add {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func each[T any](list []T, do func(T) error) error {
+	for _, v := range list {
+		if err := do(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change sends one request. Adding what is there and removing what is not are
+// no errors; added is called when something was added.
+func (c *Conn) change(ctx context.Context, add bool, newType uint16, m rtnetlink.Message, what string, added func()) error {
+	payload, err := m.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	h := netlink.Header{Type: netlink.HeaderType(newType), Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl}
+	if !add {
+		h.Type++ // RTM_DEL* follows RTM_NEW*
+		h.Flags = netlink.Request | netlink.Acknowledge
+	}
+	_, err = c.execute(ctx, c.route, netlink.Message{Header: h, Data: payload})
+	switch {
+	case err == nil && add:
+		added()
+		return nil
+	case err == nil, add && errors.Is(err, unix.EEXIST):
+		return nil
+	case !add && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EADDRNOTAVAIL)):
+		return nil
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
+		return &RejectedError{Where: what, Err: err, Hint: "IPv6 is off here: see net.ipv6.conf.lo.disable_ipv6"}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func()) error {
+	const hostScope, noDAD = 254, 2 // RT_SCOPE_HOST, IFA_F_NODAD
+	m := &rtnetlink.AddressMessage{
+		Family:       family(a),
+		PrefixLength: uint8(a.Bits()),
+		Flags:        noDAD,
+		Scope:        hostScope,
+		Index:        loopbackIndex,
+		Attributes:   &rtnetlink.AddressAttributes{Address: a.Addr().AsSlice(), Local: a.Addr().AsSlice()},
+	}
+	return c.change(ctx, add, unix.RTM_NEWADDR, m, rules.AddressText(a), added)
+}
+
+func family(a netip.Prefix) uint8 { return uint8(rules.AddressFamily(a.Addr())) }
+
+func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added func()) error {
+	m := &rtnetlink.RouteMessage{
+		Family:     uint8(r.Family),
+		DstLength:  uint8(r.Dst.Bits()),
+		Protocol:   RouteProtocol,
+		Type:       unix.RTN_LOCAL,
+		Attributes: rtnetlink.RouteAttributes{Table: r.Table, OutIface: loopbackIndex},
+	}
+	if r.Family == rules.IPv4 {
+		m.Scope = unix.RT_SCOPE_HOST
+	}
+	if r.Dst.Bits() > 0 {
+		m.Attributes.Dst = r.Dst.Addr().AsSlice()
+	}
+	return c.change(ctx, add, unix.RTM_NEWROUTE, m, r.String(), added)
+}
+
+func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, added func()) error {
+	mark, mask, protocol := uint32(r.Mark), uint32(r.Mask), uint8(RouteProtocol)
+	m := &rtnetlink.RuleMessage{
+		Family: uint8(r.Family),
+		Action: unix.FR_ACT_TO_TBL,
+		Attributes: &rtnetlink.RuleAttributes{
+			Priority: &r.Priority, FwMark: &mark, FwMask: &mask, Table: &r.Table, Protocol: &protocol,
+		},
+	}
+	return c.change(ctx, add, unix.RTM_NEWRULE, m, r.String(), added)
+}

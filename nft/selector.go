@@ -1,0 +1,163 @@
+package nft
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// payloads are the selectors that are bytes of a header.
+var payloads = map[rules.Selector]struct {
+	base        expr.PayloadBase
+	offset, len uint32
+}{
+	rules.IPSaddr.Selector():  {expr.PayloadBaseNetworkHeader, 12, 4},
+	rules.IPDaddr.Selector():  {expr.PayloadBaseNetworkHeader, 16, 4},
+	rules.IP6Saddr.Selector(): {expr.PayloadBaseNetworkHeader, 8, 16},
+	rules.IP6Daddr.Selector(): {expr.PayloadBaseNetworkHeader, 24, 16},
+	rules.TCPSport.Selector(): {expr.PayloadBaseTransportHeader, 0, 2},
+	rules.TCPDport.Selector(): {expr.PayloadBaseTransportHeader, 2, 2},
+	rules.UDPSport.Selector(): {expr.PayloadBaseTransportHeader, 0, 2},
+	rules.UDPDport.Selector(): {expr.PayloadBaseTransportHeader, 2, 2},
+	rules.ThSport.Selector():  {expr.PayloadBaseTransportHeader, 0, 2},
+	rules.ThDport.Selector():  {expr.PayloadBaseTransportHeader, 2, 2},
+}
+
+var metas = map[rules.Selector]expr.MetaKey{
+	rules.L4Proto.Selector():  expr.MetaKeyL4PROTO,
+	rules.NFProto.Selector():  expr.MetaKeyNFPROTO,
+	rules.MetaMark.Selector(): expr.MetaKeyMARK,
+	rules.IIf.Selector():      expr.MetaKeyIIF,
+	rules.IIfName.Selector():  expr.MetaKeyIIFNAME,
+	rules.OIfName.Selector():  expr.MetaKeyOIFNAME,
+	rules.SkUID.Selector():    expr.MetaKeySKUID,
+	rules.SkGID.Selector():    expr.MetaKeySKGID,
+}
+
+var cts = map[rules.Selector]expr.CtKey{
+	rules.CTMark.Selector():   expr.CtKeyMARK,
+	rules.CTStates.Selector(): expr.CtKeySTATE,
+	rules.CTZone.Selector():   expr.CtKeyZONE,
+}
+
+var fibs = map[rules.Selector]uint32{ // NFTA_FIB_FLAGS of a lookup of the address type
+	rules.FibSaddrType.Selector(): unix.NFTA_FIB_F_SADDR,
+	rules.FibDaddrType.Selector(): unix.NFTA_FIB_F_DADDR,
+}
+
+var sockets = map[rules.Selector]expr.SocketKey{
+	rules.SocketTransparent.Selector(): expr.SocketKeyTransparent,
+	rules.SocketMark.Selector():        expr.SocketKeyMark,
+	rules.SocketCgroupKind:             expr.SocketKeyCgroupv2,
+}
+
+// load is the expression that reads a selector into a register; of a payload,
+// the first bytes alone where bytes is not 0.
+func load(s rules.Selector, register, bytes uint32) expr.Any {
+	kind, argument := s.Kind()
+	if p, ok := payloads[kind]; ok {
+		if bytes == 0 {
+			bytes = p.len
+		}
+		return &expr.Payload{DestRegister: register, Base: p.base, Offset: p.offset, Len: bytes}
+	}
+	if key, ok := metas[kind]; ok {
+		return &expr.Meta{Key: key, Register: register}
+	}
+	if key, ok := cts[kind]; ok {
+		return &expr.Ct{Key: key, Register: register}
+	}
+	if flags, ok := fibs[kind]; ok {
+		return &expr.Fib{Register: register, ResultADDRTYPE: true,
+			FlagSADDR: flags == unix.NFTA_FIB_F_SADDR, FlagDADDR: flags == unix.NFTA_FIB_F_DADDR}
+	}
+	return &expr.Socket{Key: sockets[kind], Level: uint32(argument), Register: register}
+}
+
+// known is what an expression of a rule before this one has settled.
+type known struct {
+	proto  rules.Proto
+	family rules.Family
+}
+
+// loaded is the selector that an expression of the kernel reads, and into which
+// register; of a payload also how many bytes. It consumes the attributes that
+// it understands.
+func loaded(name string, a attrs, k known) (s rules.Selector, register, bytes uint32, ok bool) {
+	switch name {
+	case "meta":
+		register = uint32(a.number(unix.NFTA_META_DREG))
+		s, ok = keyOf(metas, expr.MetaKey(a.number(unix.NFTA_META_KEY)))
+	case "ct":
+		register = uint32(a.number(unix.NFTA_CT_DREG))
+		s, ok = keyOf(cts, expr.CtKey(a.number(unix.NFTA_CT_KEY)))
+	case "fib":
+		register = uint32(a.number(unix.NFTA_FIB_DREG))
+		if a.number(unix.NFTA_FIB_RESULT) != unix.NFT_FIB_RESULT_ADDRTYPE {
+			return 0, 0, 0, false
+		}
+		s, ok = keyOf(fibs, uint32(a.number(unix.NFTA_FIB_FLAGS)))
+	case "socket":
+		register = uint32(a.number(nftaSocketDreg))
+		s, ok = keyOf(sockets, expr.SocketKey(a.number(nftaSocketKey)))
+		if level := a.number(nftaSocketLevel); s == rules.SocketCgroupKind {
+			s = rules.SocketCgroup(uint8(level)).Selector()
+		}
+	case "payload":
+		register = uint32(a.number(unix.NFTA_PAYLOAD_DREG))
+		base := expr.PayloadBase(a.number(unix.NFTA_PAYLOAD_BASE))
+		offset := uint32(a.number(unix.NFTA_PAYLOAD_OFFSET))
+		bytes = uint32(a.number(unix.NFTA_PAYLOAD_LEN))
+		s, ok = headerField(base, offset, bytes, k)
+	}
+	return s, register, bytes, ok && register != 0 && len(a) == 0
+}
+
+func keyOf[V comparable](table map[rules.Selector]V, want V) (rules.Selector, bool) {
+	for s, v := range table {
+		if v == want {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+// headerField is the selector that reads these bytes of a packet of which k is
+// known; th where the transport protocol is not.
+func headerField(base expr.PayloadBase, offset, bytes uint32, k known) (rules.Selector, bool) {
+	for s, p := range payloads {
+		if p.base != base || p.offset != offset || bytes > p.len {
+			continue
+		}
+		if base == expr.PayloadBaseNetworkHeader && s.Family() == k.family {
+			return s, true
+		}
+		if base == expr.PayloadBaseTransportHeader && bytes == p.len && s.Proto() == transport(k.proto) {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+func transport(p rules.Proto) rules.Proto {
+	if p == rules.TCP || p == rules.UDP {
+		return p
+	}
+	return 0
+}
+
+// wire is a value as the kernel's registers hold it: in the machine's byte
+// order for types that have it.
+func wire(d rules.DataType, b rules.Bits) []byte {
+	out := []byte(b)
+	if d.HostOrder() && binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+		slices.Reverse(out)
+	}
+	return out
+}
+
+// unwire is the inverse of wire.
+func unwire(d rules.DataType, b []byte) rules.Bits { return rules.Bits(wire(d, rules.Bits(b))) }

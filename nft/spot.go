@@ -1,0 +1,123 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// maxSpotChecks is how many changed elements are read back one by one; after
+// more the sets are dumped.
+const maxSpotChecks = 64
+
+func countElements(changes []rules.SetChange) int {
+	n := 0
+	for _, c := range changes {
+		n += len(c.Add) + len(c.Delete)
+	}
+	return n
+}
+
+// checkElements reads the changed elements back, at the generation of our own
+// commit: everything else is as it was read before.
+func (w *work) checkElements(ctx context.Context, changes []rules.SetChange) error {
+	var d []rules.Difference
+	for _, c := range changes {
+		for _, e := range c.Add {
+			ok, err := w.conn.holds(ctx, w.Table, c.Set, e)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				d = append(d, rules.Difference{Where: "set " + c.Set.Name + " element", Want: e.Text(c.Set.Key)})
+			}
+		}
+		for _, e := range c.Delete {
+			if slices.ContainsFunc(c.Add, func(a rules.Element) bool { return a.Key[0].Lo == e.Key[0].Lo }) {
+				continue // replaced by one that starts alike
+			}
+			still, err := w.conn.holds(ctx, w.Table, c.Set, e)
+			if err != nil {
+				return err
+			}
+			if still {
+				d = append(d, rules.Difference{Where: "set " + c.Set.Name + " element", Have: e.Text(c.Set.Key)})
+			}
+		}
+	}
+	g, err := w.conn.generation(ctx)
+	if err != nil {
+		return err
+	}
+	if g != w.generation {
+		return errGeneration
+	}
+	if len(d) > 0 {
+		live, err := w.conn.read(ctx, w.Table, w.want)
+		if err != nil {
+			return err
+		}
+		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, live, routingChange{}))
+	}
+	return nil
+}
+
+// holds asks for one element, whose every part must come back as it was sent.
+func (c *Conn) holds(ctx context.Context, table string, s *rules.Set, e rules.Element) (bool, error) {
+	entries, err := list(appendElement(nil, s, e))
+	if err != nil {
+		return false, err
+	}
+	for _, entry := range entries {
+		ok, err := c.holdsEntry(ctx, table, s, entry)
+		if err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (c *Conn) holdsEntry(ctx context.Context, table string, s *rules.Set, entry []byte) (bool, error) {
+	one := attribute{typ: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, data: entry}.appendTo(nil)
+	msgs, err := c.execute(ctx, c.nf, netlink.Message{
+		Header: netlink.Header{Type: nfType(unix.NFT_MSG_GETSETELEM), Flags: netlink.Request},
+		Data: request(table, func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+			ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_LIST_ELEMENTS, one)
+		}),
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("set %s: look an element up: %w", s.Name, err)
+	}
+	sent, err := liftElement(entry)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range msgs {
+		a, err := payload(m)
+		if err != nil {
+			return false, err
+		}
+		got, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(got, func(g element) bool { return sent.same(g) }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (e element) same(g element) bool {
+	return slices.Equal(e.key, g.key) && slices.Equal(e.keyEnd, g.keyEnd) && e.end == g.end &&
+		e.Comment == g.Comment && e.Verdict == g.Verdict && e.Timeout == g.Timeout
+}

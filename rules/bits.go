@@ -1,0 +1,245 @@
+package rules
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"strings"
+)
+
+// Bits is a value as a register of the kernel would hold it, most significant
+// byte first whatever the selector's own byte order, so that Bits of one
+// length sort as the values do. A string, to be comparable.
+type Bits string
+
+// Range is every value from Lo to Hi, both included, both of one length. A
+// single value is a Range whose ends are equal; so are prefixes and
+// interface-name wildcards ranges.
+type Range struct{ Lo, Hi Bits }
+
+// Single reports whether the range holds one value only.
+func (r Range) Single() bool { return r.Lo == r.Hi }
+
+func (r Range) contains(v Bits) bool { return r.Lo <= v && v <= r.Hi }
+
+// Port is a transport port, 0-65535 (tcp(7), udp(7)).
+type Port uint16
+
+// UID is a user id as seen by the network namespace's owning user namespace.
+type UID uint32
+
+// GID is a group id, likewise.
+type GID uint32
+
+// IfName is an interface name of at most 15 bytes. A trailing "*" matches every
+// name that begins with what stands before it; an empty name matches no
+// interface.
+type IfName string
+
+// Mark is a packet or connection mark.
+type Mark uint32
+
+// Proto is an internet protocol number (RFC 5237).
+type Proto uint8
+
+// Transport protocols.
+const (
+	ICMP   Proto = 1
+	TCP    Proto = 6
+	UDP    Proto = 17
+	ICMPv6 Proto = 58
+)
+
+// Family is the address family of a packet: NFPROTO_IPV4 or NFPROTO_IPV6 of
+// linux/netfilter.h.
+type Family uint8
+
+// Address families.
+const (
+	IPv4 Family = 2
+	IPv6 Family = 10
+)
+
+func (f Family) String() string { return symbol(familyNames, uint64(f)) }
+
+// AddressFamily is the family of an address, IPv6 for an IPv4-mapped one.
+func AddressFamily(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// AddrType is a routing type of linux/rtnetlink.h, as fib looks it up.
+type AddrType uint32
+
+// Address types.
+const (
+	Unicast   AddrType = 1
+	Local     AddrType = 2
+	Broadcast AddrType = 3
+	Multicast AddrType = 5
+)
+
+// CTState is a set of connection states, as bits of
+// NF_CT_STATE_BIT (net/netfilter/nf_conntrack.h).
+type CTState uint32
+
+// Connection states.
+const (
+	Invalid     CTState = 1
+	Established CTState = 2
+	Related     CTState = 4
+	New         CTState = 8
+	Untracked   CTState = 64
+)
+
+// Zone is a conntrack zone.
+type Zone uint16
+
+// Flag is a selector's yes or no.
+type Flag bool
+
+// IfIndex is an interface index; 0 is no interface.
+type IfIndex uint32
+
+// CgroupID is the id of a cgroup v2 directory (its inode number).
+type CgroupID uint64
+
+// Value is everything that a selector can be compared with.
+type Value interface {
+	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | CTState | Zone | Flag | IfIndex | CgroupID | netip.Prefix
+}
+
+// Span is the range of values that v stands for: more than one where v is a
+// prefix or a wildcard.
+func Span[T Value](v T) Range {
+	switch v := any(v).(type) {
+	case Port:
+		return single(number(uint64(v), 2))
+	case Zone:
+		return single(number(uint64(v), 2))
+	case Proto:
+		return single(number(uint64(v), 1))
+	case Family:
+		return single(number(uint64(v), 1))
+	case Flag:
+		if v {
+			return single("\x01")
+		}
+		return single("\x00")
+	case UID:
+		return single(number(uint64(v), 4))
+	case GID:
+		return single(number(uint64(v), 4))
+	case Mark:
+		return single(number(uint64(v), 4))
+	case AddrType:
+		return single(number(uint64(v), 4))
+	case CTState:
+		return single(number(uint64(v), 4))
+	case IfIndex:
+		return single(number(uint64(v), 4))
+	case CgroupID:
+		return single(number(uint64(v), 8))
+	case IfName:
+		return nameSpan(string(v))
+	case netip.Prefix:
+		return prefixSpan(v)
+	}
+	panic("rules: a Value without a span") // unreachable: the type set above is closed
+}
+
+// Between is every value from the first that lo stands for to the last that hi
+// does.
+func Between[T Value](lo, hi T) Range { return Range{Span(lo).Lo, Span(hi).Hi} }
+
+func single(b Bits) Range { return Range{b, b} }
+
+func number(v uint64, length int) Bits {
+	b := binary.BigEndian.AppendUint64(nil, v)
+	return Bits(b[8-length:])
+}
+
+func (b Bits) uint64() uint64 {
+	var full [8]byte
+	copy(full[8-min(len(b), 8):], b)
+	return binary.BigEndian.Uint64(full[:])
+}
+
+const ifNameSize = 16 // IFNAMSIZ of linux/if.h
+
+func nameSpan(name string) Range {
+	stem, wild := strings.CutSuffix(name, "*")
+	stem = stem[:min(len(stem), ifNameSize)]
+	lo := Bits(stem) + zeros(ifNameSize-len(stem))
+	if !wild {
+		return single(lo)
+	}
+	return Range{lo, Bits(stem) + ones(ifNameSize-len(stem))}
+}
+
+func prefixSpan(p netip.Prefix) Range {
+	p = p.Masked()
+	if !p.IsValid() {
+		return Range{}
+	}
+	lo := p.Addr().AsSlice()
+	hi := bytes.Clone(lo)
+	for bit := p.Bits(); bit < len(hi)*8; bit++ {
+		hi[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return Range{Bits(lo), Bits(hi)}
+}
+
+func zeros(n int) Bits { return Bits(strings.Repeat("\x00", n)) }
+
+func ones(n int) Bits { return Bits(strings.Repeat("\xff", n)) }
+
+// next is b plus one, and false where b is the last value of its length.
+func (b Bits) next() (Bits, bool) {
+	c := []byte(b)
+	for i := len(c) - 1; i >= 0; i-- {
+		c[i]++
+		if c[i] != 0 {
+			return Bits(c), true
+		}
+	}
+	return "", false
+}
+
+// After is the value that follows the range, and false where none does: how an
+// interval set of the kernel names the end of an element.
+func (r Range) After() (Bits, bool) { return r.Hi.next() }
+
+// Before is the value that comes before b. It must not be the first.
+func (b Bits) Before() Bits {
+	c := []byte(b)
+	for i := len(c) - 1; i >= 0; i-- {
+		c[i]--
+		if c[i] != 0xff {
+			break
+		}
+	}
+	return Bits(c)
+}
+
+// prefixBits is the length of the prefix that covers exactly the range, and
+// false where none does.
+func (r Range) prefixBits() (int, bool) {
+	n := 0
+	for n < len(r.Lo)*8 && r.Lo[n/8]&(0x80>>(n%8)) == r.Hi[n/8]&(0x80>>(n%8)) {
+		n++
+	}
+	for i := n; i < len(r.Lo)*8; i++ {
+		bit := byte(0x80 >> (i % 8))
+		if r.Lo[i/8]&bit != 0 || r.Hi[i/8]&bit == 0 {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// PrefixBits is the number of leading bits that every value of the range
+// shares when the range is all values with them, and false when it is not.
+func (r Range) PrefixBits() (int, bool) { return r.prefixBits() }

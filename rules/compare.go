@@ -1,0 +1,351 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Difference is one thing that is not as it should be. Want is empty where
+// there should be nothing, Have where there is nothing.
+type Difference struct {
+	Where      string
+	Want, Have string
+}
+
+// String is a paragraph: where, then both sides.
+func (d Difference) String() string {
+	switch {
+	case d.Want == "":
+		return d.Where + " should not be there\n  have  " + d.Have
+	case d.Have == "":
+		return d.Where + " is missing\n  want  " + d.Want
+	}
+	return d.Where + " differs\n  want  " + d.Want + "\n  have  " + d.Have
+}
+
+// Compare lists what of have is not as want says, in the order in which a
+// reader of want would meet it. Both are compared in their normal forms.
+// Elements of live sets do not count, nor do counts, nor the order in which
+// chains and sets are declared.
+func Compare(want, have State) []Difference {
+	want, have = want.Normal(), have.Normal()
+	var d differences
+	d.tables(want.Table, have.Table)
+	d.lists("policy rule", texts(want.PolicyRules), texts(have.PolicyRules))
+	d.lists("route", texts(want.Routes), texts(have.Routes))
+	d.lists("address", mapped(want.Addresses, AddressText), mapped(have.Addresses, AddressText))
+	return d
+}
+
+func texts[T fmt.Stringer](in []T) []string {
+	return mapped(in, func(v T) string { return v.String() })
+}
+
+type differences []Difference
+
+func (d *differences) add(where, want, have string) {
+	*d = append(*d, Difference{where, want, have})
+}
+
+func (d *differences) tables(want, have *Table) {
+	switch {
+	case want == nil && have == nil:
+		return
+	case want == nil:
+		d.add("table inet "+have.Name, "", "table inet "+have.Name)
+		return
+	case have == nil:
+		d.add("table inet "+want.Name, "table inet "+want.Name, "")
+		return
+	case want.Name != have.Name:
+		d.add("table", "inet "+want.Name, "inet "+have.Name)
+	}
+	for _, w := range want.Sets {
+		if h := have.Set(w.Name); h != nil {
+			d.sets(w, h)
+		} else {
+			d.add(w.kind()+" "+w.Name, w.Declaration(), "")
+		}
+	}
+	for _, h := range have.Sets {
+		if want.Set(h.Name) == nil {
+			d.add(h.kind()+" "+h.Name, "", h.Declaration())
+		}
+	}
+	for _, w := range want.Chains {
+		if h := have.Chain(w.Name); h != nil {
+			d.chains(w, h)
+		} else {
+			d.add("chain "+w.Name, w.summary(), "")
+		}
+	}
+	for _, h := range have.Chains {
+		if want.Chain(h.Name) == nil {
+			d.add("chain "+h.Name, "", h.summary())
+		}
+	}
+	d.order(want, have)
+	d.lists("table inet "+want.Name, want.Others, have.Others)
+}
+
+// order reports base chains of one hook and priority that run in another order:
+// the kernel runs the one that was declared first.
+func (d *differences) order(want, have *Table) {
+	same := func(a, b *Chain) bool {
+		return a.Base != nil && b.Base != nil && a.Base.Hook == b.Base.Hook && a.Base.Priority == b.Base.Priority
+	}
+	for i, a := range want.Chains {
+		for _, b := range want.Chains[i+1:] {
+			ia := slices.IndexFunc(have.Chains, func(c *Chain) bool { return c.Name == a.Name })
+			ib := slices.IndexFunc(have.Chains, func(c *Chain) bool { return c.Name == b.Name })
+			if same(a, b) && ia > ib && ib >= 0 {
+				d.add("chain "+a.Name, "before chain "+b.Name, "after it")
+			}
+		}
+	}
+}
+
+func (c *Chain) summary() string {
+	kind := "a regular chain"
+	if c.Base != nil {
+		kind = c.Base.String()
+	}
+	return fmt.Sprintf("%s %d rules", kind, len(c.Rules))
+}
+
+const maxListed = 10 // elements named in one difference
+
+func (d *differences) sets(want, have *Set) {
+	where := want.kind() + " " + want.Name
+	if w, h := want.Declaration(), have.Declaration(); w != h {
+		d.add(where, w, h)
+		return
+	}
+	if want.Live {
+		return
+	}
+	change := elementChange(want.Elements, have.Elements)
+	if len(change.Add) > 0 {
+		d.add(fmt.Sprintf("%s element", where), listed(change.Add, want.Key), "")
+	}
+	if len(change.Delete) > 0 {
+		d.add(fmt.Sprintf("%s element", where), "", listed(change.Delete, want.Key))
+	}
+}
+
+func listed(elements []Element, key []DataType) string {
+	words := elementTexts(elements[:min(len(elements), maxListed)], key)
+	text := strings.Join(words, ", ")
+	if rest := len(elements) - maxListed; rest > 0 {
+		text += fmt.Sprintf(" and %d more", rest)
+	}
+	return text
+}
+
+func (d *differences) chains(want, have *Chain) {
+	where := "chain " + want.Name
+	if w, h := want.baseText(), have.baseText(); w != h {
+		d.add(where, w, h)
+	}
+	d.rules(where, want.Rules, have.Rules)
+}
+
+func (c *Chain) baseText() string {
+	if c.Base == nil {
+		return "a regular chain"
+	}
+	return c.Base.String()
+}
+
+// rules aligns the two lists on their longest common subsequence. What stands
+// between two common rules is paired off in order as changed rules; the rest
+// is missing or extra.
+func (d *differences) rules(where string, want, have []Rule) {
+	w, h := mapped(want, Rule.key), mapped(have, Rule.key)
+	i, j := 0, 0
+	for _, pair := range append(commonRules(w, h), [2]int{len(w), len(h)}) {
+		for ; i < pair[0] || j < pair[1]; i, j = min(i+1, pair[0]), min(j+1, pair[1]) {
+			switch {
+			case i < pair[0] && j < pair[1]:
+				d.add(rulePlace(where, i, want[i]), want[i].body(have[j]), have[j].body(want[i]))
+			case i < pair[0]:
+				d.add(rulePlace(where, i, want[i]), want[i].body(want[i]), "")
+			default:
+				d.add(rulePlace(where, j, have[j]), "", have[j].body(have[j]))
+			}
+		}
+		i, j = pair[0]+1, pair[1]+1
+	}
+}
+
+func rulePlace(where string, i int, r Rule) string {
+	if r.Reason == "" {
+		return fmt.Sprintf("%s rule %d", where, i+1)
+	}
+	return fmt.Sprintf("%s rule %d %q", where, i+1, r.Reason)
+}
+
+// body is the rule without its reason, unless the reasons are what differs.
+func (r Rule) body(other Rule) string {
+	if r.Reason == other.Reason {
+		r.Reason = ""
+	}
+	return r.String()
+}
+
+// key is what makes two rules the same. It holds the bytes of what the model
+// does not know, which the text leaves out.
+func (r Rule) key() string {
+	key := r.String()
+	for _, n := range r.Nodes {
+		if o, ok := n.(Opaque); ok {
+			key += "\x00opaque\x00" + string(o.Raw)
+		}
+	}
+	return key
+}
+
+const maxAligned = 2000 // rules; the alignment's cost is their product
+
+// commonRules are the index pairs of a longest common subsequence; of two long
+// lists, those of the common head and tail alone.
+func commonRules(a, b []string) [][2]int {
+	var head, tail [][2]int
+	lo := 0
+	for lo < len(a) && lo < len(b) && a[lo] == b[lo] {
+		head = append(head, [2]int{lo, lo})
+		lo++
+	}
+	ea, eb := len(a), len(b)
+	for ea > lo && eb > lo && a[ea-1] == b[eb-1] {
+		ea, eb = ea-1, eb-1
+		tail = append(tail, [2]int{ea, eb})
+	}
+	slices.Reverse(tail)
+	if ea-lo <= maxAligned && eb-lo <= maxAligned {
+		for _, p := range longestCommon(a[lo:ea], b[lo:eb]) {
+			head = append(head, [2]int{p[0] + lo, p[1] + lo})
+		}
+	}
+	return append(head, tail...)
+}
+
+func longestCommon(a, b []string) [][2]int {
+	length := make([][]int, len(a)+1)
+	for i := range length {
+		length[i] = make([]int, len(b)+1)
+	}
+	for i := len(a) - 1; i >= 0; i-- {
+		for j := len(b) - 1; j >= 0; j-- {
+			length[i][j] = max(length[i+1][j], length[i][j+1])
+			if a[i] == b[j] {
+				length[i][j] = length[i+1][j+1] + 1
+			}
+		}
+	}
+	var pairs [][2]int
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		switch {
+		case a[i] == b[j]:
+			pairs = append(pairs, [2]int{i, j})
+			i, j = i+1, j+1
+		case length[i+1][j] >= length[i][j+1]:
+			i++
+		default:
+			j++
+		}
+	}
+	return pairs
+}
+
+func (d *differences) lists(where string, want, have []string) {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			d.add(where, w, "")
+		}
+	}
+	for _, h := range have {
+		if !slices.Contains(want, h) {
+			d.add(where, "", h)
+		}
+	}
+}
+
+// ElementChange turns one set's elements into another's.
+type ElementChange struct{ Delete, Add []Element }
+
+// elementChange compares two sorted lists.
+func elementChange(want, have []Element) ElementChange {
+	var c ElementChange
+	i, j := 0, 0
+	for i < len(want) && j < len(have) {
+		order := compareElements(want[i], have[j])
+		if order == 0 && !sameElement(want[i], have[j]) {
+			c.Add, c.Delete = append(c.Add, want[i]), append(c.Delete, have[j])
+		}
+		if order < 0 {
+			c.Add = append(c.Add, want[i])
+		}
+		if order > 0 {
+			c.Delete = append(c.Delete, have[j])
+		}
+		i, j = i+b2i(order <= 0), j+b2i(order >= 0)
+	}
+	c.Add = append(c.Add, want[i:]...)
+	c.Delete = append(c.Delete, have[j:]...)
+	return c
+}
+
+// Same reports whether two sets are declared alike and, unless they are live,
+// hold the same elements. Both are in normal form.
+func (s *Set) Same(t *Set) bool {
+	change := elementChange(s.Elements, t.Elements)
+	return s.kind() == t.kind() && s.Declaration() == t.Declaration() && (s.Live || len(change.Add)+len(change.Delete) == 0)
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// SetChange is what changes in one set's elements.
+type SetChange struct {
+	Set *Set // as wanted, in normal form
+	ElementChange
+}
+
+// ElementsOnly reports whether two states differ in elements of declared sets
+// alone, and in which; both are in normal form.
+func ElementsOnly(want, have State) (changes []SetChange, ok bool) {
+	if want.Table == nil || have.Table == nil {
+		return nil, false
+	}
+	for _, w := range want.Table.Sets {
+		h := have.Table.Set(w.Name)
+		if h == nil || w.Declaration() != h.Declaration() || w.kind() != h.kind() {
+			return nil, false
+		}
+		if w.Live {
+			continue
+		}
+		if change := elementChange(w.Elements, h.Elements); len(change.Add)+len(change.Delete) > 0 {
+			changes = append(changes, SetChange{w, change})
+		}
+	}
+	var rest differences
+	rest.tables(want.Table.withoutSets(), have.Table.withoutSets())
+	rest.lists("", texts(want.PolicyRules), texts(have.PolicyRules))
+	rest.lists("", texts(want.Routes), texts(have.Routes))
+	rest.lists("", mapped(want.Addresses, AddressText), mapped(have.Addresses, AddressText))
+	return changes, len(rest) == 0 && len(have.Table.Sets) == len(want.Table.Sets)
+}
+
+func (t *Table) withoutSets() *Table {
+	return &Table{Name: t.Name, Chains: t.Chains, Others: t.Others}
+}
+
+// Equal reports whether the two say the same.
+func Equal(a, b State) bool { return len(Compare(a, b)) == 0 }

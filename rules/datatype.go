@@ -1,0 +1,168 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// DataType is a kind of value, named as nft names it in `type` declarations.
+type DataType uint8
+
+// Data types, see "DATA TYPES" in nft(8).
+const (
+	noType DataType = iota
+	InetService
+	InetProto
+	NFProtoType
+	IPv4Addr
+	IPv6Addr
+	IfNameType
+	IfIndexType
+	MarkType
+	UIDType
+	GIDType
+	CTStateType
+	FibAddrType
+	ZoneType
+	Boolean
+	CgroupV2
+)
+
+// typeInfo is what is to know of a data type. Magic is nft's own number for it
+// (enum datatypes of nftables' datatype.h), which set declarations carry.
+type typeInfo struct {
+	name   string
+	magic  uint32
+	length int
+	host   bool // host byte order in the kernel
+	format func(Bits) string
+}
+
+func (d DataType) info() typeInfo {
+	if int(d) < len(dataTypes) {
+		return dataTypes[d]
+	}
+	return typeInfo{}
+}
+
+var dataTypes = [...]typeInfo{
+	InetService: {"inet_service", 13, 2, false, decimal},
+	InetProto:   {"inet_proto", 12, 1, false, named(protoNames)},
+	NFProtoType: {"nf_proto", 2, 1, false, named(familyNames)},
+	IPv4Addr:    {"ipv4_addr", 7, 4, false, address},
+	IPv6Addr:    {"ipv6_addr", 8, 16, false, address},
+	IfNameType:  {"ifname", 41, ifNameSize, true, quotedName},
+	IfIndexType: {"iface_index", 18, 4, true, decimal},
+	MarkType:    {"mark", 19, 4, true, hex32},
+	UIDType:     {"uid", 29, 4, true, decimal},
+	GIDType:     {"gid", 30, 4, true, decimal},
+	CTStateType: {"ct_state", 26, 4, true, states},
+	FibAddrType: {"fib_addrtype", 42, 4, true, named(addrTypeNames)},
+	ZoneType:    {"", 0, 2, true, decimal}, // nft has no name for its type: no set can hold zones
+	Boolean:     {"boolean", 43, 1, true, decimal},
+	CgroupV2:    {"cgroupsv2", 50, 8, true, decimal},
+}
+
+// DataTypes are all data types that a set may have as a key.
+func DataTypes() []DataType {
+	var all []DataType
+	for d, info := range dataTypes {
+		if info.name != "" {
+			all = append(all, DataType(d))
+		}
+	}
+	return all
+}
+
+// String is nft's name of the type.
+func (d DataType) String() string { return d.info().name }
+
+// Len is the length of a value in bytes.
+func (d DataType) Len() int { return d.info().length }
+
+// HostOrder reports whether the kernel holds values of this type in the
+// machine's own byte order. Interface names do not count: they are strings.
+func (d DataType) HostOrder() bool { return d.info().host && d != IfNameType && d.Len() > 1 }
+
+// Magic is the number by which nft knows the type, and whether it takes its
+// keys to be in host byte order: both travel with a set for nft's sake.
+func (d DataType) Magic() (number uint32, host bool) { return d.info().magic, d.info().host }
+
+// Format is the value as nft writes it.
+func (d DataType) Format(b Bits) string {
+	if f := d.info().format; f != nil && len(b) == d.Len() {
+		return f(b)
+	}
+	return fmt.Sprintf("0x%x", string(b))
+}
+
+// FormatRange is the range as nft writes it: a value, a prefix, a wildcard, or
+// the two ends.
+func (d DataType) FormatRange(r Range) string {
+	if r.Single() {
+		return d.Format(r.Lo)
+	}
+	bits, isPrefix := r.prefixBits()
+	switch {
+	case isPrefix && (d == IPv4Addr || d == IPv6Addr):
+		return d.Format(r.Lo) + "/" + strconv.Itoa(bits)
+	case isPrefix && d == IfNameType && bits%8 == 0:
+		return quote(string(r.Lo[:bits/8]) + "*")
+	}
+	return d.Format(r.Lo) + "-" + d.Format(r.Hi)
+}
+
+type name struct {
+	value uint64
+	text  string
+}
+
+var (
+	protoNames    = []name{{1, "icmp"}, {6, "tcp"}, {17, "udp"}, {33, "dccp"}, {58, "ipv6-icmp"}, {132, "sctp"}, {136, "udplite"}}
+	familyNames   = []name{{2, "ipv4"}, {10, "ipv6"}}
+	addrTypeNames = []name{{1, "unicast"}, {2, "local"}, {3, "broadcast"}, {4, "anycast"}, {5, "multicast"}, {6, "blackhole"}, {7, "unreachable"}, {8, "prohibit"}}
+	stateNames    = []name{{1, "invalid"}, {2, "established"}, {4, "related"}, {8, "new"}, {64, "untracked"}}
+)
+
+func symbol(names []name, v uint64) string {
+	for _, n := range names {
+		if n.value == v {
+			return n.text
+		}
+	}
+	return strconv.FormatUint(v, 10)
+}
+
+func named(names []name) func(Bits) string {
+	return func(b Bits) string { return symbol(names, b.uint64()) }
+}
+
+func decimal(b Bits) string { return strconv.FormatUint(b.uint64(), 10) }
+
+func hex32(b Bits) string { return fmt.Sprintf("0x%08x", b.uint64()) }
+
+func address(b Bits) string {
+	a, _ := netip.AddrFromSlice([]byte(b))
+	return a.String()
+}
+
+func quotedName(b Bits) string { return quote(strings.TrimRight(string(b), "\x00")) }
+
+func quote(s string) string { return `"` + s + `"` }
+
+func states(b Bits) string {
+	v := b.uint64()
+	var words []string
+	for _, n := range stateNames {
+		if v&n.value != 0 {
+			words = append(words, n.text)
+			v &^= n.value
+		}
+	}
+	if v != 0 || len(words) == 0 {
+		return fmt.Sprintf("0x%x", b.uint64())
+	}
+	return strings.Join(words, ",")
+}

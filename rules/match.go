@@ -1,0 +1,41 @@
+package rules
+
+// Match is a condition on the packet: a selector, or several that make a
+// concatenation, and what it is tested against. A rule goes on to its next node
+// only if the condition holds.
+type Match struct {
+	Key      []Selector
+	Mask     Bits      // bits that count; "" is all of them
+	Negated  bool      // `!=`
+	Set      string    // the declared set that is looked up, or
+	Elements []Element // the values: one is compared, more are an anonymous set
+}
+
+func (m Match) negated() Match {
+	m.Negated = !m.Negated
+	return m
+}
+
+// On matches a concatenation of selectors against a declared set, as in
+// `ip daddr . tcp dport @set`.
+func On(set string, key ...Selector) Match { return Match{Key: key, Set: set} }
+
+// Anonymous reports whether the match needs a set of its own in the kernel.
+func (m Match) Anonymous() bool { return m.Set == "" && len(m.Elements) > 1 }
+
+// Types are the data types of the key's parts.
+func (m Match) Types() []DataType { return typesOf(m.Key) }
+
+func typesOf(key []Selector) []DataType {
+	types := make([]DataType, len(key))
+	for i, s := range key {
+		types[i] = s.Type()
+	}
+	return types
+}
+
+// isExactly reports whether the match is a plain `selector == value`.
+func (m Match) isExactly(s Selector, v Bits) bool {
+	return len(m.Key) == 1 && m.Key[0] == s && m.Mask == "" && !m.Negated && m.Set == "" &&
+		len(m.Elements) == 1 && m.Elements[0].Key[0] == single(v)
+}

@@ -1,0 +1,407 @@
+package rules
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Print writes the state as a script that `nft -f` loads, and loads again alike:
+// the table is replaced whole. What nft does not do (policy rules, routes,
+// addresses) follows as comments, in ip(8)'s words.
+func (s State) Print(w io.Writer) error {
+	p := &printer{}
+	n := s.Normal()
+	if t := n.Table; t != nil {
+		p.line("table inet %s", t.Name)
+		p.line("delete table inet %s", t.Name)
+		p.table(t)
+	}
+	for _, line := range n.Routing() {
+		p.line("# %s", line)
+	}
+	_, err := io.WriteString(w, p.String())
+	return err
+}
+
+// String is the state as [State.Print] writes it.
+func (s State) String() string {
+	var b strings.Builder
+	_ = s.Print(&b) // a strings.Builder takes everything
+	return b.String()
+}
+
+// Routing says the policy rules, routes and addresses as arguments of ip(8).
+func (s State) Routing() []string {
+	var lines []string
+	for _, a := range s.Addresses {
+		lines = append(lines, AddressText(a))
+	}
+	for _, r := range s.Routes {
+		lines = append(lines, r.String())
+	}
+	for _, r := range s.PolicyRules {
+		lines = append(lines, r.String())
+	}
+	for _, c := range s.Sysctls {
+		lines = append(lines, fmt.Sprintf("sysctl %s = %s: %s", c.Name, c.Value, c.Why))
+	}
+	return lines
+}
+
+// AddressText is an address of the loopback interface in ip(8)'s words.
+func AddressText(a netip.Prefix) string { return fmt.Sprintf("ip address add %s dev lo", a) }
+
+func (r PolicyRule) String() string {
+	return fmt.Sprintf("ip %srule add priority %d fwmark 0x%x/0x%x lookup %d", r.Family.option(), r.Priority, r.Mark, r.Mask, r.Table)
+}
+
+func (r Route) String() string {
+	dst := r.Dst.String()
+	if r.Dst.Bits() == 0 {
+		dst = "default"
+	}
+	return fmt.Sprintf("ip %sroute add local %s dev lo table %d", r.Family.option(), dst, r.Table)
+}
+
+func (f Family) option() string {
+	if f == IPv6 {
+		return "-6 "
+	}
+	return ""
+}
+
+// String is the rule as nft writes it, its reason as the comment.
+func (r Rule) String() string {
+	p := &printer{}
+	words := make([]string, 0, len(r.Nodes)+1)
+	for _, n := range r.Nodes {
+		words = append(words, n.text(p))
+	}
+	if r.Reason != "" {
+		words = append(words, "comment "+quote(r.Reason))
+	}
+	return strings.Join(words, " ")
+}
+
+// printer writes nft text; indent is in tabs.
+type printer struct {
+	strings.Builder
+	indent int
+}
+
+func (p *printer) line(format string, args ...any) {
+	if format != "" {
+		p.WriteString(strings.Repeat("\t", p.indent))
+		fmt.Fprintf(p, format, args...)
+	}
+	p.WriteByte('\n')
+}
+
+func (p *printer) block(title string, body func()) {
+	p.line("%s {", title)
+	p.indent++
+	body()
+	p.indent--
+	p.line("}")
+}
+
+func (p *printer) table(t *Table) {
+	p.block("table inet "+t.Name, func() {
+		for i, s := range t.Sets {
+			if i > 0 {
+				p.line("")
+			}
+			p.set(s)
+		}
+		for i, c := range t.Chains {
+			if i+len(t.Sets) > 0 {
+				p.line("")
+			}
+			p.chain(c)
+		}
+		for _, o := range t.Others {
+			p.line("# %s", o)
+		}
+	})
+}
+
+// String is the set's declaration and elements.
+func (s *Set) String() string {
+	p := &printer{}
+	p.set(s)
+	return p.String()
+}
+
+func (s *Set) kind() string {
+	if s.Verdicts {
+		return "map"
+	}
+	return "set"
+}
+
+// Declaration is what the set is, without its elements, on one line.
+func (s *Set) Declaration() string { return strings.Join(s.declaration(), "; ") }
+
+func (s *Set) declaration() []string {
+	typ := "type " + joinTypes(s.Key)
+	if s.Verdicts {
+		typ += " : verdict"
+	}
+	lines := []string{typ}
+	if s.Size > 0 {
+		lines = append(lines, fmt.Sprintf("size %d", s.Size))
+	}
+	if flags := s.flags(); flags != "" {
+		lines = append(lines, "flags "+flags)
+	}
+	if s.Counters {
+		lines = append(lines, "counter")
+	}
+	if s.Timeout > 0 {
+		lines = append(lines, "timeout "+nftDuration(s.Timeout))
+	}
+	if s.Live {
+		lines = append(lines, "comment "+quote(LiveComment))
+	}
+	if s.Others != "" {
+		lines = append(lines, "# "+s.Others)
+	}
+	return lines
+}
+
+// LiveComment is the comment by which a kernel's set is known to be live.
+const LiveComment = "changes at run time"
+
+func (p *printer) set(s *Set) {
+	p.block(s.kind()+" "+s.Name, func() {
+		for _, l := range s.declaration() {
+			p.line("%s", l)
+		}
+		if len(s.Elements) > 0 {
+			p.elements(s)
+		}
+	})
+}
+
+func (p *printer) elements(s *Set) {
+	const perLine = 4
+	p.line("elements = {")
+	p.indent++
+	for i := 0; i < len(s.Elements); i += perLine {
+		chunk := s.Elements[i:min(i+perLine, len(s.Elements))]
+		words := make([]string, len(chunk))
+		for j, e := range chunk {
+			words[j] = e.Text(s.Key)
+		}
+		end := ","
+		if i+perLine >= len(s.Elements) {
+			end = ""
+		}
+		p.line("%s%s", strings.Join(words, ", "), end)
+	}
+	p.indent--
+	p.line("}")
+}
+
+func (s *Set) flags() string {
+	var words []string
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{{s.Interval, "interval"}, {s.Dynamic, "dynamic"}, {s.Expires, "timeout"}} {
+		if f.on {
+			words = append(words, f.name)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+// nftDuration is a time as nft writes it: 1d2h3m4s, or milliseconds.
+func nftDuration(d time.Duration) string {
+	if d%time.Second != 0 {
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%ds", int64(d/time.Second))
+}
+
+func joinTypes(types []DataType) string {
+	words := make([]string, len(types))
+	for i, t := range types {
+		words[i] = t.String()
+	}
+	return strings.Join(words, " . ")
+}
+
+// Text is the element as nft writes it in a set with that key.
+func (e Element) Text(key []DataType) string {
+	words := make([]string, len(e.Key))
+	for i, r := range e.Key {
+		words[i] = key[min(i, len(key)-1)].FormatRange(r)
+	}
+	text := strings.Join(words, " . ")
+	if e.Timeout > 0 {
+		text += " timeout " + nftDuration(e.Timeout)
+	}
+	if e.Comment != "" {
+		text += " comment " + quote(e.Comment)
+	}
+	if e.Verdict != (Verdict{}) {
+		text += " : " + e.Verdict.text(nil)
+	}
+	return text
+}
+
+func (p *printer) chain(c *Chain) {
+	p.block("chain "+c.Name, func() {
+		if c.Base != nil {
+			p.line("%s", c.Base)
+		}
+		for _, r := range c.Rules {
+			p.line("%s", r)
+		}
+	})
+}
+
+// String is the base as nft writes it, with the priority as a number.
+func (b Base) String() string {
+	devices := ""
+	if len(b.Devices) > 0 {
+		devices = " devices = { " + strings.Join(b.Devices, ", ") + " }"
+	}
+	policy := "accept"
+	if b.Drop {
+		policy = "drop"
+	}
+	return fmt.Sprintf("type %s hook %s%s priority %d; policy %s;", b.Type, b.Hook, devices, b.Priority, policy)
+}
+
+func joinSelectors(key []Selector) string {
+	words := make([]string, len(key))
+	for i, s := range key {
+		words[i] = s.String()
+	}
+	return strings.Join(words, " . ")
+}
+
+func (m Match) text(*printer) string {
+	key := joinSelectors(m.Key)
+	if len(m.Key) == 1 && m.Mask != "" {
+		if m.isZero() {
+			return m.bitsText()
+		}
+		key += " & " + m.Key[0].Type().Format(m.Mask)
+	}
+	op := " "
+	switch {
+	case m.Negated:
+		op = " != "
+	case m.Mask != "":
+		op = " == "
+	}
+	if m.Set != "" {
+		return key + op + "@" + m.Set
+	}
+	values := elementTexts(m.Elements, m.Types())
+	if len(values) == 1 {
+		return key + op + values[0]
+	}
+	return key + op + "{ " + strings.Join(values, ", ") + " }"
+}
+
+func (m Match) isZero() bool {
+	return m.Set == "" && len(m.Elements) == 1 && len(m.Mask) > 0 && m.Elements[0].Key[0] == single(zeros(len(m.Mask)))
+}
+
+// bitsText is a test of any bit, or of none, under the mask.
+func (m Match) bitsText() string {
+	typ, key := m.Key[0].Type(), m.Key[0].String()
+	mask := typ.Format(m.Mask)
+	switch {
+	case typ == CTStateType && m.Negated:
+		return key + " " + mask
+	case typ == CTStateType:
+		return key + " & (" + strings.ReplaceAll(mask, ",", "|") + ") == 0"
+	case m.Negated:
+		return key + " & " + mask + " != 0"
+	}
+	return key + " & " + mask + " == 0"
+}
+
+func elementTexts(elements []Element, types []DataType) []string {
+	words := make([]string, len(elements))
+	for i, e := range elements {
+		words[i] = e.Text(types)
+	}
+	return words
+}
+
+func (v Verdict) text(*printer) string {
+	if v.Chain != "" {
+		return v.Kind.String() + " " + v.Chain
+	}
+	return v.Kind.String()
+}
+
+func (v VMap) text(*printer) string {
+	key := joinSelectors(v.Key) + " vmap "
+	if v.Map != "" {
+		return key + "@" + v.Map
+	}
+	return key + "{ " + strings.Join(elementTexts(v.Elements, v.Types()), ", ") + " }"
+}
+
+func (Counter) text(*printer) string { return "counter" }
+
+func (r Redirect) text(*printer) string {
+	if r.Ports == nil {
+		return "redirect"
+	}
+	return "redirect to :" + InetService.FormatRange(*r.Ports)
+}
+
+func (t TProxy) text(*printer) string {
+	family, addr := "", ""
+	switch t.Family {
+	case IPv4:
+		family = "ip "
+		if t.Addr != "" {
+			addr = IPv4Addr.Format(t.Addr)
+		}
+	case IPv6:
+		family = "ip6 "
+		if t.Addr != "" {
+			addr = "[" + IPv6Addr.Format(t.Addr) + "]"
+		}
+	}
+	if t.Port == 0 {
+		return "tproxy " + family + "to " + addr
+	}
+	return fmt.Sprintf("tproxy %sto %s:%d", family, addr, t.Port)
+}
+
+func (a Assign) text(*printer) string {
+	typ := a.To.Type()
+	set := a.To.String() + " set "
+	if a.From == 0 {
+		return set + typ.Format(a.Xor)
+	}
+	value := a.From.String()
+	if a.Mask != ones(len(a.Mask)) {
+		value += " & " + typ.Format(a.Mask)
+	}
+	if a.Xor == zeros(len(a.Xor)) {
+		return set + value
+	}
+	op := " | "
+	if a.Mask.uint64()&a.Xor.uint64() != 0 {
+		op = " ^ "
+	}
+	return set + value + op + typ.Format(a.Xor)
+}
+
+func (NoTrack) text(*printer) string { return "notrack" }
+
+func (o Opaque) text(*printer) string { return "<unknown: " + o.Name + ">" }

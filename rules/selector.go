@@ -1,0 +1,195 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Selector names what a match reads from a packet, what a set is keyed by and
+// what a statement copies from. The upper half holds an argument, where the
+// selector takes one (the level of [SocketCgroup]).
+type Selector uint32
+
+// Key is a [Selector] of values of type T.
+type Key[T Value] Selector
+
+// Selectors, in nft's words.
+const (
+	L4Proto           Key[Proto]        = 1  // meta l4proto
+	NFProto           Key[Family]       = 2  // meta nfproto
+	MetaMark          Key[Mark]         = 3  // meta mark
+	IIf               Key[IfIndex]      = 4  // meta iif
+	IIfName           Key[IfName]       = 5  // iifname
+	OIfName           Key[IfName]       = 6  // oifname
+	SkUID             Key[UID]          = 7  // meta skuid
+	SkGID             Key[GID]          = 8  // meta skgid
+	IPSaddr           Key[netip.Prefix] = 9  // ip saddr
+	IPDaddr           Key[netip.Prefix] = 10 // ip daddr
+	IP6Saddr          Key[netip.Prefix] = 11 // ip6 saddr
+	IP6Daddr          Key[netip.Prefix] = 12 // ip6 daddr
+	TCPSport          Key[Port]         = 13 // tcp sport
+	TCPDport          Key[Port]         = 14 // tcp dport
+	UDPSport          Key[Port]         = 15 // udp sport
+	UDPDport          Key[Port]         = 16 // udp dport
+	ThSport           Key[Port]         = 17 // th sport: of whatever transport protocol
+	ThDport           Key[Port]         = 18 // th dport
+	CTMark            Key[Mark]         = 19 // ct mark
+	CTStates          Key[CTState]      = 20 // ct state
+	CTZone            Key[Zone]         = 21 // ct zone
+	FibSaddrType      Key[AddrType]     = 22 // fib saddr type
+	FibDaddrType      Key[AddrType]     = 23 // fib daddr type
+	SocketTransparent Key[Flag]         = 24 // socket transparent
+	SocketMark        Key[Mark]         = 25 // socket mark
+	socketCgroup      Key[CgroupID]     = 26 // socket cgroupv2 level N
+
+	// Saddr and Daddr read an address of either family. They are no selectors of
+	// nft's: [Expand] writes a rule that holds them once for each family.
+	Saddr Key[netip.Prefix] = 27
+	Daddr Key[netip.Prefix] = 28
+)
+
+// SocketCgroup reads the id of the ancestor of the socket's cgroup v2 that is
+// level steps (1-255) below the root (NFT_SOCKET_CGROUPV2 of
+// linux/netfilter/nf_tables.h, since Linux 5.13).
+func SocketCgroup(level uint8) Key[CgroupID] {
+	return socketCgroup | Key[CgroupID](level)<<argumentShift
+}
+
+const argumentShift = 16
+
+// Kind is the selector without its argument, and the argument.
+func (s Selector) Kind() (Selector, uint16) {
+	return s & (1<<argumentShift - 1), uint16(s >> argumentShift)
+}
+
+// SocketCgroupKind is the kind of every [SocketCgroup].
+const SocketCgroupKind = Selector(socketCgroup)
+
+type selectorInfo struct {
+	text   string
+	typ    DataType
+	proto  Proto  // the transport protocol that the selector implies, if any
+	family Family // the family that it implies, if any
+}
+
+var selectors = [...]selectorInfo{
+	L4Proto:           {"meta l4proto", InetProto, 0, 0},
+	NFProto:           {"meta nfproto", NFProtoType, 0, 0},
+	MetaMark:          {"meta mark", MarkType, 0, 0},
+	IIf:               {"meta iif", IfIndexType, 0, 0},
+	IIfName:           {"iifname", IfNameType, 0, 0},
+	OIfName:           {"oifname", IfNameType, 0, 0},
+	SkUID:             {"meta skuid", UIDType, 0, 0},
+	SkGID:             {"meta skgid", GIDType, 0, 0},
+	IPSaddr:           {"ip saddr", IPv4Addr, 0, IPv4},
+	IPDaddr:           {"ip daddr", IPv4Addr, 0, IPv4},
+	IP6Saddr:          {"ip6 saddr", IPv6Addr, 0, IPv6},
+	IP6Daddr:          {"ip6 daddr", IPv6Addr, 0, IPv6},
+	TCPSport:          {"tcp sport", InetService, TCP, 0},
+	TCPDport:          {"tcp dport", InetService, TCP, 0},
+	UDPSport:          {"udp sport", InetService, UDP, 0},
+	UDPDport:          {"udp dport", InetService, UDP, 0},
+	ThSport:           {"th sport", InetService, 0, 0},
+	ThDport:           {"th dport", InetService, 0, 0},
+	CTMark:            {"ct mark", MarkType, 0, 0},
+	CTStates:          {"ct state", CTStateType, 0, 0},
+	CTZone:            {"ct zone", ZoneType, 0, 0},
+	FibSaddrType:      {"fib saddr type", FibAddrType, 0, 0},
+	FibDaddrType:      {"fib daddr type", FibAddrType, 0, 0},
+	SocketTransparent: {"socket transparent", Boolean, 0, 0},
+	SocketMark:        {"socket mark", MarkType, 0, 0},
+	socketCgroup:      {"socket cgroupv2", CgroupV2, 0, 0},
+	Saddr:             {"saddr", noType, 0, 0},
+	Daddr:             {"daddr", noType, 0, 0},
+}
+
+func (s Selector) info() selectorInfo {
+	if kind, _ := s.Kind(); int(kind) < len(selectors) {
+		return selectors[kind]
+	}
+	return selectorInfo{}
+}
+
+// Selectors are all selectors that a kernel can be asked for.
+func Selectors() []Selector {
+	var all []Selector
+	for s, info := range selectors {
+		if info.typ != noType {
+			all = append(all, Selector(s))
+		}
+	}
+	return all
+}
+
+// String is the selector as nft writes it.
+func (s Selector) String() string {
+	if kind, level := s.Kind(); kind == SocketCgroupKind {
+		return fmt.Sprintf("%s level %d", s.info().text, level)
+	}
+	return s.info().text
+}
+
+// Type is the kind of value that the selector reads.
+func (s Selector) Type() DataType { return s.info().typ }
+
+// Proto is the transport protocol that the selector implies, 0 for none.
+func (s Selector) Proto() Proto { return s.info().proto }
+
+// Family is the address family that the selector implies, 0 for none.
+func (s Selector) Family() Family { return s.info().family }
+
+// Selector is the key as an untyped selector.
+func (k Key[T]) Selector() Selector { return Selector(k) }
+
+// Is matches one value, prefix or wildcard.
+func (k Key[T]) Is(v T) Match { return k.In(v) }
+
+// Not matches every other value.
+func (k Key[T]) Not(v T) Match { return k.NotIn(v) }
+
+// In matches any of the values. With none it matches nothing and is refused by
+// [State.Check].
+func (k Key[T]) In(vs ...T) Match {
+	ranges := make([]Range, len(vs))
+	for i, v := range vs {
+		ranges[i] = Span(v)
+	}
+	return k.Within(ranges...)
+}
+
+// NotIn matches values that are none of these.
+func (k Key[T]) NotIn(vs ...T) Match { return k.In(vs...).negated() }
+
+// Within matches any value of the ranges, see [Between].
+func (k Key[T]) Within(ranges ...Range) Match {
+	m := Match{Key: []Selector{Selector(k)}}
+	for _, r := range ranges {
+		m.Elements = append(m.Elements, Element{Key: []Range{r}})
+	}
+	return m
+}
+
+// NotWithin matches values outside the ranges.
+func (k Key[T]) NotWithin(ranges ...Range) Match { return k.Within(ranges...).negated() }
+
+// Masked matches when the bits under mask equal those of v.
+func (k Key[T]) Masked(v, mask T) Match {
+	m := k.Is(v)
+	m.Mask = Span(mask).Lo
+	return m
+}
+
+// AnyOf matches when any bit of v is set: `ct state established,related`.
+func (k Key[T]) AnyOf(v T) Match {
+	mask := Span(v).Lo
+	return Match{Key: []Selector{Selector(k)}, Mask: mask, Negated: true,
+		Elements: []Element{{Key: []Range{single(zeros(len(mask)))}}}}
+}
+
+// InSet matches the values of a declared set of the same table.
+func (k Key[T]) InSet(s SetOf[T]) Match {
+	return Match{Key: []Selector{Selector(k)}, Set: s.Name}
+}
+
+// NotInSet matches the values that a declared set does not hold.
+func (k Key[T]) NotInSet(s SetOf[T]) Match { return k.InSet(s).negated() }

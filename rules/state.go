@@ -1,0 +1,189 @@
+package rules
+
+import (
+	"net/netip"
+	"time"
+)
+
+// State is everything that a network namespace should hold for one owner. The
+// zero State holds nothing.
+type State struct {
+	Table       *Table // nil: no table
+	PolicyRules []PolicyRule
+	Routes      []Route
+	Addresses   []netip.Prefix // on the loopback interface
+	Sysctls     []Sysctl       // needed; written only when asked
+}
+
+// Table is a table of family inet: it sees both families and every hook.
+type Table struct {
+	Name   string
+	Sets   []*Set
+	Chains []*Chain
+	Others []string // what else the kernel holds there and the model does not know
+}
+
+// Chain is a list of rules: a base chain, which the kernel calls, where Base is
+// set, else a regular one, which rules jump to.
+type Chain struct {
+	Name  string
+	Base  *Base
+	Rules []Rule
+}
+
+// Base is where a base chain hooks into the stack, see "BASE CHAINS" in nft(8).
+type Base struct {
+	Type     ChainType
+	Hook     Hook
+	Priority int32
+	Drop     bool     // the policy: what becomes of packets that no rule decides
+	Devices  []string // for hooks that belong to devices
+}
+
+// ChainType is what a base chain may do, in nft's words.
+type ChainType string
+
+// Chain types.
+const (
+	FilterType ChainType = "filter" // every packet
+	NATType    ChainType = "nat"    // the first packet of a connection
+	RouteType  ChainType = "route"  // output alone: a changed mark reroutes
+)
+
+// Hook is a place in the stack, as NF_INET_* of linux/netfilter.h numbers it.
+type Hook uint32
+
+// Hooks.
+const (
+	Prerouting Hook = iota
+	Input
+	Forward
+	Output
+	Postrouting
+	Ingress
+)
+
+var hookNames = [...]string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
+
+func (h Hook) String() string {
+	if int(h) < len(hookNames) {
+		return hookNames[h]
+	}
+	return "hook"
+}
+
+// Priorities by their names in nft(8), for the families ip, ip6 and inet.
+const (
+	PriorityRaw     int32 = -300
+	PriorityMangle  int32 = -150
+	PriorityDstNAT  int32 = -100
+	PriorityFilter  int32 = 0
+	PrioritySrcNAT  int32 = 100
+	PriorityNATOut        = PriorityDstNAT // nft 1.0 refuses the name dstnat in output
+	conntrackPrio   int32 = -200
+	maxReason             = 128 // bytes of a rule's comment that nft takes
+	maxChainDepth         = 16  // NFT_JUMP_STACK_SIZE
+	maxSetName            = 255
+	maxElementNames       = 128
+)
+
+// Rule is a list of nodes with the reason why it is there. The reason travels
+// to the kernel as the rule's comment: at most 128 bytes, no double quote and no
+// control character.
+type Rule struct {
+	Reason string
+	Nodes  []Node
+}
+
+// Set is a named set or, where Verdicts is true, a verdict map.
+type Set struct {
+	Name     string
+	Key      []DataType // several make a concatenation
+	Verdicts bool
+	Interval bool // elements may be ranges
+	Dynamic  bool // rules may add elements
+	Counters bool // elements count
+	Expires  bool // elements may time out,
+	Timeout  time.Duration
+	Size     uint32 // at most so many elements; 0 is no limit
+	Live     bool   // elements come and go at run time: kept by every change, never compared
+	Elements []Element
+	Others   string // what the kernel holds and the model does not know
+}
+
+// Element is an entry of a set: one range for each part of the key.
+type Element struct {
+	Key     []Range
+	Verdict Verdict // of a verdict map
+	Comment string
+	Timeout time.Duration
+	Expires time.Duration // what is left of Timeout, as a dump found it
+	Counter Counter       // what a dump found
+}
+
+// SetOf names a declared set of values of type T.
+type SetOf[T Value] struct{ Name string }
+
+// Add appends a rule.
+func (c *Chain) Add(reason string, nodes ...Node) {
+	c.Rules = append(c.Rules, Rule{Reason: reason, Nodes: nodes})
+}
+
+// Chain is the chain of that name, nil where there is none.
+func (t *Table) Chain(name string) *Chain {
+	for _, c := range t.Chains {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// Set is the set or map of that name, nil where there is none.
+func (t *Table) Set(name string) *Set {
+	for _, s := range t.Sets {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// AddSet declares a set of what key reads, holding the given ranges. It is an
+// interval set where a range is more than a value, and always for ports and
+// addresses, so that adding the first range changes elements alone.
+func AddSet[T Value](t *Table, name string, key Key[T], ranges ...Range) SetOf[T] {
+	s := &Set{Name: name, Key: []DataType{key.Selector().Type()}}
+	s.Interval = s.Key[0] == InetService || s.Key[0] == IPv4Addr || s.Key[0] == IPv6Addr
+	for _, r := range ranges {
+		s.Interval = s.Interval || !r.Single()
+		s.Elements = append(s.Elements, Element{Key: []Range{r}})
+	}
+	t.Sets = append(t.Sets, s)
+	return SetOf[T]{name}
+}
+
+// PolicyRule is a rule of the routing policy database that looks up Table for
+// packets whose mark, under Mask, is Mark (ip-rule(8)).
+type PolicyRule struct {
+	Family   Family
+	Priority uint32
+	Mark     Mark
+	Mask     Mark
+	Table    uint32
+}
+
+// Route delivers everything in Table to this host, by the loopback interface:
+// `local default dev lo` (ip-route(8)).
+type Route struct {
+	Family Family
+	Table  uint32
+	Dst    netip.Prefix
+}
+
+// Sysctl is a setting that a ruleset needs to do its work.
+type Sysctl struct {
+	Name  string // as a path below /proc/sys
+	Value string
+	Why   string
+}
