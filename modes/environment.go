@@ -1,0 +1,13 @@
+package modes
+
+import "net/netip"
+
+// Environment is what a configuration does not say of the namespace that it is
+// for. Whoever has the namespace at hand reads it there.
+type Environment struct {
+	IPv6         bool         // an interface other than lo has an IPv6 address that is not link-local
+	LoopbackIPv6 bool         // lo takes IPv6 addresses (net.ipv6.conf.lo.disable_ipv6)
+	Resolvers    []netip.Addr // of resolv.conf
+	Users        map[string]uint32
+	Groups       map[string]uint32
+}

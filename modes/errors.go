@@ -1,0 +1,58 @@
+package modes
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ConfigError is what is wrong with one key.
+type ConfigError struct {
+	Key     string // its path, such as outbound.excludePorts
+	Word    string // the offending word, "" where the problem is not one word's
+	Problem string // what it is, and what was expected
+}
+
+func (e *ConfigError) Error() string {
+	if e.Word == "" {
+		return e.Key + ": " + e.Problem
+	}
+	return fmt.Sprintf("%s: %q %s", e.Key, e.Word, e.Problem)
+}
+
+// Note is something that the reader of a configuration should know and that is
+// no error.
+type Note struct{ Key, Text string }
+
+func (n Note) String() string { return n.Key + ": " + n.Text }
+
+// Nearest is the word of the list that takes the fewest edits to become what
+// was written, "" where none comes near.
+func Nearest(written string, list []string) string {
+	best, distance := "", len(written)/2+1
+	for _, w := range list {
+		if d := edits(strings.ToLower(written), strings.ToLower(w)); d < distance {
+			best, distance = w, d
+		}
+	}
+	return best
+}
+
+// edits is the Levenshtein distance.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

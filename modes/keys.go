@@ -1,0 +1,100 @@
+package modes
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Key is one key of the configuration.
+type Key struct {
+	Path    string   // outbound.excludeCIDRs
+	List    bool     // takes any number of words
+	Modes   []string // that use it; none means all
+	Default string   // as written, a list with commas
+	Doc     string
+
+	index []int // of the field
+}
+
+// Keys are all keys, in the order of the reference.
+func Keys() []Key { return keysOf(reflect.TypeFor[Config](), "", nil) }
+
+func keysOf(t reflect.Type, prefix string, index []int) []Key {
+	var keys []Key
+	for i := range t.NumField() {
+		f := t.Field(i)
+		path := prefix + f.Tag.Get("key")
+		at := append(slices.Clone(index), i)
+		if f.Type.Kind() == reflect.Struct {
+			keys = append(keys, keysOf(f.Type, path+".", at)...)
+			continue
+		}
+		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: f.Tag.Get("default"), Doc: f.Tag.Get("doc"), index: at}
+		if modes := f.Tag.Get("modes"); modes != "" {
+			k.Modes = strings.Split(modes, ",")
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// Flag is the key's name on a command line: outbound-exclude-cidrs.
+func (k Key) Flag() string {
+	var b strings.Builder
+	var before rune
+	for _, r := range strings.ReplaceAll(k.Path, ".", "-") {
+		upper := r >= 'A' && r <= 'Z'
+		afterLower := before >= 'a' && before <= 'z'
+		if upper && afterLower {
+			b.WriteByte('-')
+		}
+		b.WriteRune(r)
+		before = r
+	}
+	return strings.ToLower(b.String())
+}
+
+// Set writes words to the key's field: a list takes them all, others the first.
+// No words make an empty list: none.
+func (k Key) Set(c *Config, words ...string) {
+	field := reflect.ValueOf(c).Elem().FieldByIndex(k.index)
+	if k.List {
+		field.Set(reflect.ValueOf(append([]string{}, words...)))
+		return
+	}
+	if len(words) > 0 {
+		field.SetString(words[0])
+	}
+}
+
+// Get is what the field holds, and whether anything was written there.
+func (k Key) Get(c *Config) (words []string, set bool) {
+	field := reflect.ValueOf(c).Elem().FieldByIndex(k.index)
+	if k.List {
+		return field.Interface().([]string), !field.IsNil()
+	}
+	return []string{field.String()}, field.String() != ""
+}
+
+// UsedBy reports whether the mode uses the key.
+func (k Key) UsedBy(mode string) bool {
+	return len(k.Modes) == 0 || slices.Contains(k.Modes, mode)
+}
+
+// withDefaults is the configuration with what is absent filled in, for keys
+// that its mode uses.
+func (c Config) withDefaults() Config {
+	for _, k := range Keys() {
+		if _, set := k.Get(&c); set || !k.UsedBy(c.Mode) {
+			continue
+		}
+		switch {
+		case k.List && k.Default == "":
+			k.Set(&c)
+		case k.Default != "":
+			k.Set(&c, strings.Split(k.Default, ",")...)
+		}
+	}
+	return c
+}

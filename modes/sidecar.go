@@ -1,0 +1,218 @@
+package modes
+
+import (
+	"net/netip"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// sidecar is the checked configuration of a proxy beside an application in one
+// pod.
+type sidecar struct {
+	table    string
+	families []rules.Family
+
+	uids            []rules.UID
+	gids            []rules.GID
+	mark, markMask  rules.Mark // no mask: no mark
+	inbound         capture
+	tunnelPort      rules.Port
+	outbound        capture
+	cidrs           cidrs
+	outboundPorts   []rules.Range // captured whatever the CIDRs say
+	includeGIDs     []rules.GID
+	everyGID        bool
+	excludeGIDs     []rules.GID
+	excludeUIDs     []rules.UID
+	dns             dns
+	exclude         []rules.IfName
+	reroute         []rules.IfName
+	loopback        []netip.Prefix
+	passthrough     []netip.Prefix
+	lo              []netip.Prefix // to add to the loopback interface
+	dropInvalid     bool
+	routingMark     rules.Mark
+	loopMark        rules.Mark
+	routingTable    uint32
+	routingPriority uint32
+}
+
+// capture is one direction.
+type capture struct {
+	via     string
+	port    rules.Port
+	all     bool
+	include []rules.Range
+	exclude []rules.Range
+}
+
+type cidrs struct {
+	all              bool
+	include, exclude []netip.Prefix
+}
+
+type dns struct {
+	capture string
+	port    rules.Port
+	servers []netip.Prefix
+}
+
+const (
+	viaRedirect = "redirect"
+	viaTProxy   = "tproxy"
+	viaNone     = "none"
+
+	dnsNone    = "none"
+	dnsServers = "servers"
+	dnsAll     = "all"
+
+	dnsPort rules.Port = 53
+)
+
+func (r *reader) sidecar(c Config) *sidecar {
+	s := &sidecar{table: c.Table, families: r.families(c.IPv6)}
+	r.readProxy(s, c.Proxy)
+	r.readInbound(s, c.Inbound)
+	r.readOutbound(s, c.Outbound)
+	r.readDNS(s, c.DNS)
+	s.exclude = r.interfaces("interfaces.exclude", c.Interfaces.Exclude)
+	s.reroute = r.interfaces("interfaces.reroute", c.Interfaces.Reroute)
+	r.readLoopback(s, c.Loopback)
+	s.dropInvalid = r.choice("dropInvalid", c.DropInvalid, "disabled", "enabled") == "enabled"
+	r.readRouting(s, c.Routing)
+	return s
+}
+
+// families are those that are captured. IPv4 always is.
+func (r *reader) families(word string) []rules.Family {
+	both := []rules.Family{rules.IPv4, rules.IPv6}
+	switch r.choice("ipv6", word, "auto", "enabled", "disabled") {
+	case "enabled":
+		return both
+	case "auto":
+		if r.env.IPv6 {
+			return both
+		}
+		r.note("ipv6", "auto was taken as disabled: IPv6 is left alone")
+	}
+	return both[:1]
+}
+
+func (s *sidecar) ipv6() bool { return len(s.families) > 1 }
+
+func (r *reader) readProxy(s *sidecar, p Proxy) {
+	s.uids = ids[rules.UID](r, "proxy.uids", p.UIDs, r.env.Users, "user")
+	s.gids = ids[rules.GID](r, "proxy.gids", p.GIDs, r.env.Groups, "group")
+	if p.Mark != "" {
+		s.mark, s.markMask = r.mark("proxy.mark", p.Mark)
+	}
+	if len(p.UIDs)+len(p.GIDs) == 0 && p.Mark == "" {
+		r.problem("proxy", "", "needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle")
+	}
+}
+
+func (r *reader) readInbound(s *sidecar, in Inbound) {
+	s.inbound = capture{
+		via:     r.choice("inbound.via", in.Via, viaRedirect, viaTProxy, viaNone),
+		port:    r.port("inbound.port", in.Port),
+		all:     everything(in.IncludePorts),
+		exclude: r.ports("inbound.excludePorts", in.ExcludePorts),
+	}
+	s.tunnelPort = r.port("inbound.tunnelPort", in.TunnelPort)
+	if !s.inbound.all {
+		s.inbound.include = r.ports("inbound.includePorts", in.IncludePorts)
+		r.overlapping("inbound.excludePorts", "inbound.includePorts", s.inbound.exclude, s.inbound.include, portText)
+	}
+	if s.inbound.via != viaNone && !s.inbound.all && len(in.IncludePorts) == 0 {
+		r.problem("inbound.includePorts", "", "captures nothing (want ports, all, or inbound.via: none)")
+	}
+}
+
+func portText(p rules.Range) string { return rules.InetService.FormatRange(p) }
+
+func (r *reader) readOutbound(s *sidecar, out Outbound) {
+	s.outbound = capture{
+		via:     r.choice("outbound.via", out.Via, viaRedirect, viaNone),
+		port:    r.port("outbound.port", out.Port),
+		exclude: r.ports("outbound.excludePorts", out.ExcludePorts),
+	}
+	s.outboundPorts = r.ports("outbound.includePorts", out.IncludePorts)
+	r.overlapping("outbound.excludePorts", "outbound.includePorts", s.outbound.exclude, s.outboundPorts, portText)
+	s.cidrs = cidrs{all: everything(out.IncludeCIDRs), exclude: r.prefixes("outbound.excludeCIDRs", out.ExcludeCIDRs)}
+	if !s.cidrs.all {
+		s.cidrs.include = r.prefixes("outbound.includeCIDRs", out.IncludeCIDRs)
+	}
+	if s.outbound.via != viaNone && !s.cidrs.all && len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 {
+		r.problem("outbound.includeCIDRs", "", "captures nothing (want prefixes, all, or outbound.via: none)")
+	}
+	s.everyGID = everything(out.IncludeGIDs)
+	if !s.everyGID {
+		s.includeGIDs = ids[rules.GID](r, "outbound.includeGIDs", out.IncludeGIDs, r.env.Groups, "group")
+	}
+	s.excludeGIDs = ids[rules.GID](r, "outbound.excludeGIDs", out.ExcludeGIDs, r.env.Groups, "group")
+	s.excludeUIDs = ids[rules.UID](r, "outbound.excludeUIDs", out.ExcludeUIDs, r.env.Users, "user")
+}
+
+func (r *reader) readDNS(s *sidecar, d DNS) {
+	s.dns = dns{
+		capture: r.choice("dns.capture", d.Capture, dnsNone, dnsServers, dnsAll),
+		port:    r.port("dns.port", d.Port),
+	}
+	servers := r.addresses("dns.servers", d.Servers)
+	if len(d.Servers) > 0 && s.dns.capture != dnsServers {
+		r.problem("dns.servers", "", "is used only with dns.capture: servers")
+	}
+	if s.dns.capture != dnsServers {
+		return
+	}
+	if len(d.Servers) == 0 {
+		servers = r.env.Resolvers
+		r.note("dns.servers", "the namespace's resolvers were taken: %v", servers)
+	}
+	for _, a := range servers {
+		s.dns.servers = append(s.dns.servers, netip.PrefixFrom(a, a.BitLen()))
+	}
+	if len(s.dns.servers) == 0 {
+		r.note("dns.capture", "no resolver is known: no query is captured")
+		s.dns.capture = dnsNone
+	}
+}
+
+// readLoopback also decides which addresses lo needs: all of 127.0.0.0/8 is
+// there already, of IPv6 only ::1.
+func (r *reader) readLoopback(s *sidecar, l Loopback) {
+	p, ok := r.prefix("loopback.cidr", l.CIDR)
+	if ok && (!p.Addr().Is4() || !p.Addr().IsLoopback() || p.Bits() < 8) {
+		r.problem("loopback.cidr", l.CIDR, "is no IPv4 loopback prefix (want one of 127.0.0.0/8)")
+	}
+	s.loopback = []netip.Prefix{p, netip.MustParsePrefix("::1/128")}
+	for _, a := range r.addresses("loopback.passthrough", l.Passthrough) {
+		own := netip.PrefixFrom(a, a.BitLen())
+		s.passthrough = append(s.passthrough, own)
+		if a.Is4() || a.IsLoopback() || !s.ipv6() {
+			continue
+		}
+		if r.env.LoopbackIPv6 {
+			s.lo = append(s.lo, own)
+		} else {
+			r.note("loopback.passthrough", "%s is not added: IPv6 is disabled on lo", a)
+		}
+	}
+}
+
+func (r *reader) readRouting(s *sidecar, g Routing) {
+	var mask rules.Mark
+	s.routingMark, mask = r.mark("routing.mark", g.Mark)
+	if mask != ^rules.Mark(0) || s.routingMark == 0 {
+		r.problem("routing.mark", g.Mark, "is to be a whole mark that is not 0")
+	}
+	s.loopMark, mask = r.mark("routing.loopMark", g.LoopMark)
+	if mask != ^rules.Mark(0) || s.loopMark == 0 || s.loopMark == s.routingMark {
+		r.problem("routing.loopMark", g.LoopMark, "is to be a whole mark that is not 0 and not routing.mark")
+	}
+	s.routingTable = r.number("routing.table", g.Table, 1, 1<<32-1)
+	s.routingPriority = r.number("routing.priority", g.Priority, 1, 1<<32-1)
+	if s.routingTable >= 253 && s.routingTable <= 255 {
+		r.problem("routing.table", g.Table, "is one of the system's own tables")
+	}
+}

@@ -1,0 +1,208 @@
+package modes
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// state writes the ruleset. The order of its rules, and what looks odd in it,
+// is that of istio-init: the same packets are to meet the same fate.
+func (s *sidecar) state() rules.State {
+	w := newWriter(s.table, s.families)
+	if s.inbound.via == viaTProxy || s.dropInvalid {
+		s.manglePrerouting(w)
+	}
+	if s.inbound.via == viaRedirect || len(s.reroute) > 0 {
+		s.natPrerouting(w)
+	}
+	if s.dns.capture != dnsNone {
+		s.zones(w)
+	}
+	if s.inbound.via == viaTProxy {
+		s.mangleOutput(w)
+	}
+	s.natOutput(w)
+	state := rules.State{Table: w.table, Addresses: s.lo}
+	if s.inbound.via == viaTProxy {
+		s.deliver(&state)
+	}
+	return state
+}
+
+// natPrerouting takes what arrives to the inbound listener.
+func (s *sidecar) natPrerouting(w *writer) {
+	in := w.base("prerouting", rules.NATType, rules.Prerouting, rules.PriorityDstNAT)
+	if len(s.reroute) > 0 {
+		s.rerouted(in)
+	}
+	if s.inbound.via != viaRedirect {
+		return
+	}
+	in.interfaces("exclude_interfaces", rules.IIfName, s.exclude, "traffic of an excluded interface is left alone")
+	in.add("the proxy's tunnel listener is reached as it is",
+		rules.TCPDport.Is(s.tunnelPort), rules.Return())
+	if s.inbound.all {
+		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
+		in.add("everything else that comes in goes to the inbound listener",
+			rules.L4Proto.Is(rules.TCP), rules.RedirectTo(s.inbound.port))
+		return
+	}
+	in.ports("inbound_include_ports", rules.TCPDport, s.inbound.include, "an included inbound port goes to the inbound listener", rules.RedirectTo(s.inbound.port))
+}
+
+// rerouted treats what comes from a virtual machine behind an interface as
+// outbound, and leaves alone what of it is not captured.
+func (s *sidecar) rerouted(in *chainWriter) {
+	match := in.interfaceSet("reroute_interfaces", rules.IIfName, s.reroute)
+	const why = "a rerouted interface's traffic counts as outbound"
+	for _, from := range match {
+		switch {
+		case s.outbound.via == viaNone:
+		case s.cidrs.all:
+			in.add(why, from, rules.L4Proto.Is(rules.TCP), rules.RedirectTo(s.outbound.port))
+		case len(s.cidrs.include) > 0:
+			in.add(why, from, rules.L4Proto.Is(rules.TCP), rules.Daddr.InSet(in.prefixes("outbound_include", s.cidrs.include)), rules.RedirectTo(s.outbound.port))
+		}
+		in.add("what is not captured of a rerouted interface is left alone", from, rules.Return())
+	}
+}
+
+// natOutput takes what the application opens to the outbound listener, and what
+// the proxy sends to its own pod to the inbound one.
+func (s *sidecar) natOutput(w *writer) {
+	out := w.base("output", rules.NATType, rules.Output, rules.PriorityNATOut)
+	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
+	out.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone, the proxy's own too", rules.Return())
+	if s.dns.capture != dnsNone {
+		out.ports("outbound_exclude_ports", rules.UDPDport, s.outbound.exclude, "an excluded outbound port is left alone, DNS too", rules.Return())
+	}
+	if len(s.passthrough) > 0 {
+		out.add("the proxy calls the application from a passthrough address",
+			rules.OIfName.Is("lo"), rules.Saddr.In(s.passthrough...), rules.Return())
+	}
+	s.proxyTraffic(out)
+	s.ownerGroups(w, out)
+}
+
+// proxyTraffic keeps the proxy from being captured twice. What it sends to a
+// service of its own pod, over lo, is inbound there; all else of it leaves.
+//
+// Of several UIDs only the first one's calls to its own pod are captured, since
+// the rule that leaves the rest of lo alone comes before the second one's: on
+// purpose, as in the reference. "Not owned by the proxy" is what is left after
+// matches that say "owned by": nft's `skuid !=` would miss packets of kernel
+// sockets, which xtables' `! --uid-owner` matches.
+func (s *sidecar) proxyTraffic(out *chainWriter) {
+	tunnel := []rules.Port{s.tunnelPort}
+	tunnelAndDNS := tunnel
+	if s.dns.capture != dnsNone {
+		tunnelAndDNS = append(tunnelAndDNS, dnsPort) // else app, DNS listener, inbound listener and resolver make a circle
+	}
+	const calls, leaves = "the proxy's call to its own pod goes through the inbound listener", "the proxy's own traffic is not captured"
+	call := func(ports []rules.Port, owner rules.Match) {
+		out.add(calls, rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), rules.TCPDport.NotIn(ports...), owner, rules.RedirectTo(s.inbound.port))
+	}
+	if s.markMask != 0 {
+		marked := rules.MetaMark.Masked(s.mark, s.markMask)
+		call(tunnelAndDNS, marked)
+		out.add(leaves, marked, rules.Return())
+	}
+	localStays := !s.capturesLoopback()
+	if len(s.uids) > 0 {
+		callers := s.uids
+		if localStays {
+			callers = s.uids[:1]
+		}
+		call(tunnelAndDNS, rules.SkUID.In(callers...))
+		out.add(leaves, rules.SkUID.InSet(set(out.writer, "proxy_uids", rules.SkUID, s.uids)), rules.Return())
+	}
+	stays := func() {
+		const why = "the application's calls to its own pod stay as they are"
+		if s.dns.capture != dnsNone {
+			out.add(why, rules.OIfName.Is("lo"), rules.TCPDport.Not(dnsPort), rules.Return())
+		} else {
+			out.add(why, rules.OIfName.Is("lo"), rules.Return())
+		}
+	}
+	if localStays && len(s.uids) > 0 {
+		stays()
+	}
+	if len(s.gids) > 0 {
+		proxyGIDs := set(out.writer, "proxy_gids", rules.SkGID, s.gids)
+		call(tunnel, rules.SkGID.InSet(proxyGIDs))
+		out.add(leaves, rules.SkGID.InSet(proxyGIDs), rules.Return())
+	}
+	if localStays && len(s.uids) == 0 {
+		stays()
+	}
+}
+
+// capturesLoopback reports whether a loopback address is among the included
+// destinations: then the application's own calls over lo are looked at.
+func (s *sidecar) capturesLoopback() bool {
+	return slices.ContainsFunc(s.cidrs.include, func(p netip.Prefix) bool { return p.Addr().IsLoopback() })
+}
+
+// ownerGroups decides whose traffic is looked at at all, before DNS: a group
+// that is left alone asks its resolvers itself.
+func (s *sidecar) ownerGroups(w *writer, out *chainWriter) {
+	if len(s.excludeUIDs) > 0 {
+		out.add("an excluded user's traffic is left alone",
+			rules.SkUID.InSet(set(w, "outbound_exclude_uids", rules.SkUID, s.excludeUIDs)), rules.Return())
+	}
+	if len(s.excludeGIDs) > 0 {
+		out.add("an excluded group's traffic is left alone",
+			rules.SkGID.InSet(set(w, "outbound_exclude_gids", rules.SkGID, s.excludeGIDs)), rules.Return())
+	}
+	if s.everyGID {
+		s.destinations(out)
+		return
+	}
+	// A jump for the included, rather than a return for the others: see
+	// proxyTraffic on negated owners.
+	included := w.chain("outbound")
+	if len(s.includeGIDs) > 0 {
+		out.add("only included groups' traffic is captured",
+			rules.SkGID.InSet(set(w, "outbound_include_gids", rules.SkGID, s.includeGIDs)), rules.Goto(included.Name))
+	}
+	s.destinations(included)
+}
+
+// destinations decides by where a packet goes.
+func (s *sidecar) destinations(out *chainWriter) {
+	s.queries(out)
+	out.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
+	if len(s.cidrs.exclude) > 0 {
+		out.add("an excluded destination is left alone",
+			rules.Daddr.InSet(out.prefixes("outbound_exclude", s.cidrs.exclude)), rules.Return())
+	}
+	if s.outbound.via == viaNone {
+		return
+	}
+	to := rules.RedirectTo(s.outbound.port)
+	out.ports("outbound_include_ports", rules.TCPDport, s.outboundPorts, "an included port goes to the outbound listener, whatever the destination", to)
+	switch {
+	case s.cidrs.all:
+		out.add("everything else goes to the outbound listener", rules.L4Proto.Is(rules.TCP), to)
+	case len(s.cidrs.include) > 0:
+		out.add("an included destination goes to the outbound listener",
+			rules.L4Proto.Is(rules.TCP), rules.Daddr.InSet(out.prefixes("outbound_include", s.cidrs.include)), to)
+	}
+}
+
+// queries takes DNS to the proxy's listener, over UDP and TCP.
+func (s *sidecar) queries(out *chainWriter) {
+	const why = "DNS queries go to the proxy's DNS listener"
+	var resolver []rules.Node
+	switch s.dns.capture {
+	case dnsNone:
+		return
+	case dnsServers:
+		resolver = []rules.Node{rules.Daddr.InSet(out.prefixes("dns_servers", s.dns.servers))}
+	}
+	for _, port := range []rules.Key[rules.Port]{rules.UDPDport, rules.TCPDport} {
+		out.add(why, append(slices.Clone(resolver), port.Is(dnsPort), rules.RedirectTo(s.dns.port))...)
+	}
+}

@@ -1,0 +1,83 @@
+package modes
+
+import (
+	"net/netip"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+const everyBit = ^rules.Mark(0)
+
+// manglePrerouting hands what arrives to the inbound listener's transparent
+// socket, unchanged. It has no exception for the tunnel port: on purpose, as in
+// the reference.
+func (s *sidecar) manglePrerouting(w *writer) {
+	in := w.base("mangle_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityMangle)
+	if s.inbound.via == viaTProxy {
+		in.interfaces("exclude_interfaces", rules.IIfName, s.exclude, "traffic of an excluded interface is left alone")
+	}
+	if s.dropInvalid {
+		in.add("packets that conntrack calls invalid are dropped", rules.CTStates.AnyOf(rules.Invalid), rules.Drop())
+	}
+	if s.inbound.via != viaTProxy {
+		return
+	}
+	inbound := w.chain("tproxy_inbound")
+	in.add("what comes in may be for the inbound listener", rules.L4Proto.Is(rules.TCP), rules.Jump(inbound.Name))
+	in.add("a connection that the proxy opened with the client's address is remembered",
+		rules.L4Proto.Is(rules.TCP), rules.MetaMark.Is(s.routingMark), rules.Copy(rules.CTMark, rules.MetaMark))
+	s.tproxyInbound(w, inbound)
+}
+
+func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
+	in.add("the proxy speaks with the client's address", rules.MetaMark.Is(s.routingMark), rules.Return())
+	if len(s.passthrough) > 0 {
+		in.add("the proxy calls the application from a passthrough address",
+			rules.IIfName.Is("lo"), rules.Saddr.In(s.passthrough...), rules.Return())
+	}
+	in.add("of lo, only the proxy's calls to its own pod are inbound",
+		rules.IIfName.Is("lo"), rules.MetaMark.Not(s.loopMark), rules.Return())
+	divert := w.chain("tproxy_divert")
+	divert.add("an open connection stays with its socket",
+		rules.SetMark(s.routingMark, everyBit), rules.Accept())
+	deliver := w.chain("tproxy_deliver")
+	deliver.add("a new connection goes to the inbound listener, addresses unchanged",
+		rules.L4Proto.Is(rules.TCP), rules.Daddr.NotIn(s.loopback...), rules.TProxy{Port: s.inbound.port}, rules.SetMark(s.routingMark, everyBit), rules.Accept())
+	if s.inbound.all {
+		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
+		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Jump(divert.Name))
+		in.add("a new connection goes to the inbound listener", rules.Jump(deliver.Name))
+		return
+	}
+	included := rules.TCPDport.InSet(portSet(w, "inbound_include_ports", s.inbound.include))
+	in.add("an open connection to an included port stays with its socket", included, rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Jump(divert.Name))
+	in.add("an included inbound port goes to the inbound listener", included, rules.Jump(deliver.Name))
+}
+
+// mangleOutput marks what is to come back over lo. It is a route chain: a
+// changed mark sends the packet by another route.
+func (s *sidecar) mangleOutput(w *writer) {
+	out := w.base("mangle_output", rules.RouteType, rules.Output, rules.PriorityMangle)
+	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
+	out.add("the proxy speaks to the application with the client's address",
+		rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.MetaMark.Is(s.routingMark), rules.Return())
+	for _, owner := range s.owners(w) {
+		out.add("the proxy's call to its own pod is marked, to be captured as it comes in",
+			rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), owner, rules.SetMark(s.loopMark, everyBit))
+	}
+	out.add("the application's answer goes back through the proxy",
+		rules.L4Proto.Is(rules.TCP), rules.CTMark.Is(s.routingMark), rules.Copy(rules.MetaMark, rules.CTMark))
+}
+
+// deliver routes marked packets to this host, whatever their destination.
+func (s *sidecar) deliver(state *rules.State) {
+	everywhere := map[rules.Family]netip.Prefix{
+		rules.IPv4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+		rules.IPv6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
+	}
+	for _, f := range s.families {
+		state.PolicyRules = append(state.PolicyRules, rules.PolicyRule{
+			Family: f, Priority: s.routingPriority, Mark: s.routingMark, Mask: everyBit, Table: s.routingTable})
+		state.Routes = append(state.Routes, rules.Route{Family: f, Table: s.routingTable, Dst: everywhere[f]})
+	}
+}

@@ -1,0 +1,122 @@
+package modes
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// writer builds a table for some families.
+type writer struct {
+	table    *rules.Table
+	families []rules.Family
+}
+
+func newWriter(table string, families []rules.Family) *writer {
+	return &writer{table: &rules.Table{Name: table}, families: families}
+}
+
+// chainWriter appends to one chain.
+type chainWriter struct {
+	*writer
+	*rules.Chain
+}
+
+func (w *writer) chain(name string) *chainWriter {
+	c := &rules.Chain{Name: name}
+	w.table.Chains = append(w.table.Chains, c)
+	return &chainWriter{w, c}
+}
+
+// base starts a base chain. A table of family inet sees IPv6 whether or not
+// anyone thought of it, so where it is off it is left alone explicitly.
+func (w *writer) base(name string, typ rules.ChainType, hook rules.Hook, priority int32) *chainWriter {
+	c := w.chain(name)
+	c.Base = &rules.Base{Type: typ, Hook: hook, Priority: priority}
+	if !slices.Contains(w.families, rules.IPv6) {
+		c.add("IPv6 is off in this configuration: left alone", rules.NFProto.Is(rules.IPv6), rules.Return())
+	}
+	return c
+}
+
+// add appends a rule, once for each family where it matches addresses, with a
+// counter before its first statement.
+func (c *chainWriter) add(reason string, nodes ...rules.Node) {
+	at := slices.IndexFunc(nodes, func(n rules.Node) bool { _, isMatch := n.(rules.Match); return !isMatch })
+	nodes = slices.Insert(slices.Clone(nodes), at, rules.Node(rules.Counter{}))
+	c.Rules = append(c.Rules, c.table.Expand(rules.Rule{Reason: reason, Nodes: nodes}, c.families...)...)
+}
+
+// set declares a set of single values, once.
+func set[T interface{ rules.UID | rules.GID }](w *writer, name string, key rules.Key[T], values []T) rules.SetOf[T] {
+	if w.table.Set(name) != nil {
+		return rules.SetOf[T]{Name: name}
+	}
+	ranges := make([]rules.Range, len(values))
+	for i, v := range sorted(values) {
+		ranges[i] = rules.Span(v)
+	}
+	return rules.AddSet(w.table, name, key, ranges[:len(sorted(values))]...)
+}
+
+func portSet(w *writer, name string, ports []rules.Range) rules.SetOf[rules.Port] {
+	if w.table.Set(name) != nil {
+		return rules.SetOf[rules.Port]{Name: name}
+	}
+	return rules.AddSet(w.table, name, rules.TCPDport, ports...)
+}
+
+// ports adds a rule for a set of ports, unless there are none.
+func (c *chainWriter) ports(name string, key rules.Key[rules.Port], ports []rules.Range, reason string, then rules.Node) {
+	if len(ports) > 0 {
+		c.add(reason, key.InSet(portSet(c.writer, name, ports)), then)
+	}
+}
+
+// prefixes declares the sets of a list of prefixes, once.
+func (w *writer) prefixes(name string, list []netip.Prefix) rules.SetOf[netip.Prefix] {
+	declared := slices.ContainsFunc(w.table.Sets, func(s *rules.Set) bool { return strings.HasPrefix(s.Name, name+"_ipv") })
+	if declared {
+		return rules.SetOf[netip.Prefix]{Name: name}
+	}
+	wanted := slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
+		return !slices.Contains(w.families, rules.AddressFamily(p.Addr()))
+	})
+	return rules.AddPrefixSets(w.table, name, wanted...)
+}
+
+// interfaceSet is a match for the names and one for the wildcards of a list,
+// which do not go into one set.
+func (w *writer) interfaceSet(name string, key rules.Key[rules.IfName], list []rules.IfName) []rules.Match {
+	var names, wild []rules.Range
+	for _, n := range list {
+		if strings.HasSuffix(string(n), "*") {
+			wild = append(wild, rules.Span(n))
+		} else {
+			names = append(names, rules.Span(n))
+		}
+	}
+	var matches []rules.Match
+	for _, part := range []struct {
+		name   string
+		ranges []rules.Range
+	}{{name, names}, {name + "_wild", wild}} {
+		if len(part.ranges) == 0 {
+			continue
+		}
+		if w.table.Set(part.name) == nil {
+			rules.AddSet(w.table, part.name, key, part.ranges...)
+		}
+		matches = append(matches, key.InSet(rules.SetOf[rules.IfName]{Name: part.name}))
+	}
+	return matches
+}
+
+// interfaces returns traffic of the listed interfaces.
+func (c *chainWriter) interfaces(name string, key rules.Key[rules.IfName], list []rules.IfName, reason string) {
+	for _, m := range c.interfaceSet(name, key, list) {
+		c.add(reason, m, rules.Return())
+	}
+}
