@@ -1,11 +1,13 @@
 package nft
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -30,9 +32,9 @@ func (b *batch) add(c change) { b.changes = append(b.changes, c) }
 
 func (b *batch) empty() bool { return len(b.changes) == 0 }
 
-// commit sends the batch, guarded with the generation: if anybody committed
-// since, nothing happens and the error is errGeneration. errUnknown means that
-// the outcome must be read back.
+// commit sends the batch, guarded with the generation, unless that is 0: if
+// anybody committed since, nothing happens and the error is errGeneration.
+// errUnknown means that the outcome must be read back.
 func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -40,7 +42,7 @@ func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
 	first := c.seq
 	msgs := b.messages(first, generation)
 	c.seq += uint32(len(msgs))
-	if err := c.nf.SetDeadline(deadline(ctx)); err != nil {
+	if err := c.nf.SetDeadline(time.Now().Add(ioTimeout)); err != nil {
 		return err
 	}
 	if err := c.grow(msgs); err != nil {
@@ -79,7 +81,7 @@ func (c *Conn) grow(msgs []netlink.Message) error {
 
 func (b *batch) messages(first, generation uint32) []netlink.Message {
 	begin := nfgen(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
-	guard := encode(func(ae *netlink.AttributeEncoder) { ae.Uint32(nfnlBatchGenID, generation) })
+	guard := encode(func(ae *netlink.AttributeEncoder) { ae.Uint32(nfnlBatchGenID, generation) }) // 0: none
 	msgs := make([]netlink.Message, 0, len(b.changes)+2)
 	msgs = append(msgs, netlink.Message{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: append(begin, guard...)})
 	for i, ch := range b.changes {
@@ -100,56 +102,52 @@ func (b *batch) messages(first, generation uint32) []netlink.Message {
 }
 
 // outcome reads the answers to a batch, which are all there once it was sent:
-// an error for each message that the kernel refused, in order, and one
-// acknowledgement of the last.
+// an error for each message that the kernel refused, in order, and an
+// acknowledgement of the last if that one was well. None is left for the next
+// request to stumble over.
 func (c *Conn) outcome(b *batch, first uint32) error {
-	raw, err := c.nf.SyscallConn()
-	if err != nil {
-		return err
-	}
+	answers, failure := c.answers()
 	last := first + uint32(len(b.changes))
-	for {
-		answers, err := receive(raw)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUnknown, err)
+	for _, a := range answers {
+		at := a.Header.Seq - first
+		if a.Header.Type != unix.NLMSG_ERROR || at > last-first+1 || len(a.Data) < 4 {
+			continue // not an answer to this batch
 		}
-		for _, a := range answers {
-			at := a.Header.Seq - first
-			if a.Header.Type != unix.NLMSG_ERROR || at >= uint32(len(b.changes)+2) || len(a.Data) < 4 {
-				continue // not an answer to this batch
-			}
-			errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(a.Data)))
-			switch {
-			case errno == unix.ERESTART:
-				return errGeneration
-			case errno != 0 && (at == 0 || at > uint32(len(b.changes))):
-				return fmt.Errorf("commit: %w", permission(errno))
-			case errno != 0:
-				return b.changes[at-1].rejected(errno, a)
-			case a.Header.Seq == last:
-				return nil
-			}
+		errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(a.Data)))
+		switch {
+		case errno == unix.ERESTART:
+			return errGeneration
+		case errno != 0 && (at == 0 || at > last-first):
+			return fmt.Errorf("commit: %w", permission(errno))
+		case errno != 0:
+			return b.changes[at-1].rejected(errno, a)
+		case a.Header.Seq == last:
+			return nil
 		}
 	}
+	return fmt.Errorf("%w: %w", errUnknown, failure)
 }
 
-const receiveSize = 64 << 10
+const receiveSize = 64 << 10 // a refusal holds the message that was refused
 
-func receive(raw syscall.RawConn) ([]syscall.NetlinkMessage, error) {
-	var msgs []syscall.NetlinkMessage
-	var failure error
+// answers are the messages that wait on the socket, and what ended them.
+func (c *Conn) answers() (msgs []syscall.NetlinkMessage, end error) {
+	raw, err := c.nf.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
 	buffer := make([]byte, receiveSize)
-	err := raw.Read(func(fd uintptr) bool {
-		n, _, err := unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT)
-		if err == unix.EAGAIN || err == unix.EINTR {
-			return false
+	err = raw.Control(func(fd uintptr) {
+		for end == nil || end == unix.EINTR || end == unix.ENOBUFS {
+			var n int
+			if n, _, end = unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT); end == nil {
+				var more []syscall.NetlinkMessage
+				more, end = syscall.ParseNetlinkMessage(bytes.Clone(buffer[:n]))
+				msgs = append(msgs, more...)
+			}
 		}
-		if failure = err; err == nil {
-			msgs, failure = syscall.ParseNetlinkMessage(buffer[:n])
-		}
-		return true
 	})
-	return msgs, errors.Join(err, failure)
+	return msgs, errors.Join(err, end)
 }
 
 func (ch change) rejected(errno syscall.Errno, answer syscall.NetlinkMessage) error {
@@ -169,11 +167,14 @@ func (ch change) rejected(errno syscall.Errno, answer syscall.NetlinkMessage) er
 // points at (NLMSGERR_ATTR_OFFS).
 func (ch change) badExpression(answer syscall.NetlinkMessage) (int, bool) {
 	const nlmsgerrAttrOffs = 2
-	headerLen := 4 + unix.NLMSG_HDRLEN
-	if len(ch.exprs) == 0 || answer.Header.Flags&unix.NLM_F_ACK_TLVS == 0 || len(answer.Data) < headerLen {
+	if len(ch.exprs) == 0 || answer.Header.Flags&unix.NLM_F_ACK_TLVS == 0 || len(answer.Data) < 8 {
 		return 0, false
 	}
-	a, err := decode(answer.Data[headerLen:])
+	refused := align4(int(binary.NativeEndian.Uint32(answer.Data[4:]))) // the message comes first
+	if len(answer.Data) < 4+refused {
+		return 0, false
+	}
+	a, err := decode(answer.Data[4+refused:])
 	if err != nil || len(a[nlmsgerrAttrOffs]) != 4 {
 		return 0, false
 	}

@@ -49,12 +49,9 @@ func dial(protocol, netns int) (*netlink.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
 	}
-	// Acknowledgements then carry the reason, and not the request.
-	for _, o := range []netlink.ConnOption{netlink.ExtendedAcknowledge, netlink.CapAcknowledge} {
-		if err := conn.SetOption(o, true); err != nil {
-			conn.Close()
-			return nil, fmt.Errorf("netlink: set socket option %d: %w", o, err)
-		}
+	// Acknowledgements then say what the kernel refused.
+	if err := conn.SetOption(netlink.ExtendedAcknowledge, true); err != nil {
+		return nil, errors.Join(fmt.Errorf("netlink: extended acknowledgements (Linux 4.12): %w", err), conn.Close())
 	}
 	return conn, nil
 }
@@ -62,36 +59,28 @@ func dial(protocol, netns int) (*netlink.Conn, error) {
 // Close ends the connection.
 func (c *Conn) Close() error { return errors.Join(c.nf.Close(), c.route.Close()) }
 
-const (
-	maxInterrupted = 20 // dumps that somebody's change interrupted, in a row
-	retryPause     = 5 * time.Millisecond
-)
-
 // dump sends a request and collects the payloads of the replies. A dump that
-// was interrupted, or whose replies overflowed the socket, is repeated.
+// somebody's change interrupted, or whose replies overflowed the socket, is
+// errGeneration: everything is to be read again.
 func (c *Conn) dump(ctx context.Context, conn *netlink.Conn, typ uint16, payload []byte) ([]netlink.Message, error) {
-	for try := 0; ; try++ {
-		msgs, err := c.execute(ctx, conn, netlink.Message{
-			Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: netlink.Request | netlink.Dump},
-			Data:   payload,
-		})
-		if err == nil || !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
-			return msgs, err
-		}
-		if try == maxInterrupted {
-			return nil, fmt.Errorf("netlink: %d dumps in a row were interrupted: %w", try, ErrChanged)
-		}
-		if err := pause(ctx, retryPause); err != nil {
-			return nil, err
-		}
+	msgs, err := c.execute(ctx, conn, netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: netlink.Request | netlink.Dump},
+		Data:   payload,
+	})
+	if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS) {
+		return nil, errGeneration
 	}
+	return msgs, err
 }
 
+// execute sends a request and collects the replies. The context is asked
+// before, and not while the kernel answers: an answer half read would stand in
+// the way of the next.
 func (c *Conn) execute(ctx context.Context, conn *netlink.Conn, m netlink.Message) ([]netlink.Message, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := conn.SetDeadline(deadline(ctx)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(ioTimeout)); err != nil {
 		return nil, err
 	}
 	sent, err := conn.Send(m)
@@ -116,14 +105,6 @@ func interrupted(msgs []netlink.Message) error {
 		}
 	}
 	return nil
-}
-
-func deadline(ctx context.Context) time.Time {
-	d := time.Now().Add(ioTimeout)
-	if limit, ok := ctx.Deadline(); ok && limit.Before(d) {
-		return limit
-	}
-	return d
 }
 
 func pause(ctx context.Context, d time.Duration) error {
