@@ -258,3 +258,40 @@ func sorted[T cmp.Ordered](in []T) []T {
 	slices.Sort(out)
 	return slices.Compact(out)
 }
+
+// WithoutPorts are the words of a list of ports less those that another list
+// holds. Words that are no ports stay, to be complained of.
+func WithoutPorts(list, minus []string) []string {
+	out := []string{}
+	for _, w := range list {
+		keep := []string{w}
+		for _, m := range minus {
+			keep = subtract(keep, m)
+		}
+		out = append(out, keep...)
+	}
+	return out
+}
+
+func subtract(words []string, minus string) []string {
+	quiet := &reader{}
+	m, ok := quiet.portRange("", minus)
+	if !ok {
+		return words
+	}
+	var out []string
+	for _, w := range words {
+		p, ok := quiet.portRange("", w)
+		if !ok || m.Hi < p.Lo || p.Hi < m.Lo {
+			out = append(out, w)
+			continue
+		}
+		if p.Lo < m.Lo {
+			out = append(out, portText(rules.Range{Lo: p.Lo, Hi: m.Lo.Before()}))
+		}
+		if after, more := m.After(); more && after <= p.Hi {
+			out = append(out, portText(rules.Range{Lo: after, Hi: p.Hi}))
+		}
+	}
+	return out
+}

@@ -100,10 +100,11 @@ func (l *Live) Differences(want rules.State) []rules.Difference {
 	if want.Table != nil && have.Table != nil {
 		d = append(d, l.tagDifferences(want)...)
 	}
-	return append(d, l.leftovers()...)
+	return append(d, l.Leftovers()...)
 }
 
-func (l *Live) leftovers() []rules.Difference {
+// Leftovers is what a killed apply left behind.
+func (l *Live) Leftovers() []rules.Difference {
 	if !l.Leftover {
 		return nil
 	}
@@ -129,7 +130,7 @@ var ErrNoTag = errors.New("the table has no tag that says what was written")
 // and no more of what than the missing routing.
 func (l *Live) Drift() ([]rules.Difference, error) {
 	if l.State.Table == nil {
-		return l.leftovers(), nil
+		return l.Leftovers(), nil
 	}
 	if l.Tag == nil {
 		return nil, ErrNoTag
@@ -153,5 +154,5 @@ func (l *Live) Drift() ([]rules.Difference, error) {
 			d = append(d, rules.Difference{Where: "address", Want: rules.AddressText(a)})
 		}
 	}
-	return append(d, l.leftovers()...), nil
+	return append(d, l.Leftovers()...), nil
 }

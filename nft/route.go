@@ -264,27 +264,20 @@ func (c *Conn) loopbackAddresses(ctx context.Context) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	msgs, err := c.dump(ctx, c.route, unix.RTM_GETADDR, payload)
+	all, err := c.addresses(ctx, payload)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return nil, err
 	}
 	var out []netip.Prefix
-	for _, m := range msgs {
-		var a rtnetlink.AddressMessage
-		if err := a.UnmarshalBinary(m.Data); err != nil {
-			return nil, fmt.Errorf("list addresses: %w", err)
-		}
-		if a.Index != loopbackIndex || a.Attributes == nil {
-			continue
-		}
-		if addr, ok := netip.AddrFromSlice(a.Attributes.Address); ok {
-			out = append(out, netip.PrefixFrom(addr.Unmap(), int(a.PrefixLength)))
+	for _, a := range all {
+		if a.Loopback() {
+			out = append(out, a.Prefix)
 		}
 	}
 	return out, nil
 }
 
-// applyRouting adds all of s or nothing.
+// addRouting adds all of s or nothing.
 func (c *Conn) addRouting(ctx context.Context, s rules.State) error {
 	var done rules.State
 	err := c.eachRouting(ctx, s, true, &done)

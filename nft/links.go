@@ -1,0 +1,94 @@
+package nft
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"golang.org/x/sys/unix"
+)
+
+// Address is an address of an interface.
+type Address struct {
+	netip.Prefix
+	Index int // of the interface; 1 is lo
+}
+
+// Loopback reports whether the address stands on lo.
+func (a Address) Loopback() bool { return a.Index == loopbackIndex }
+
+// Addresses are the namespace's addresses in the kernel's order: IPv4 first,
+// then by interface.
+func (c *Conn) Addresses(ctx context.Context) ([]Address, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	payload, err := (&rtnetlink.AddressMessage{}).MarshalBinary()
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	return c.addresses(ctx, payload)
+}
+
+func (c *Conn) addresses(ctx context.Context, request []byte) ([]Address, error) {
+	msgs, err := c.dump(ctx, c.route, unix.RTM_GETADDR, request)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var out []Address
+	for _, m := range msgs {
+		var a rtnetlink.AddressMessage
+		if err := a.UnmarshalBinary(m.Data); err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
+		}
+		if a.Attributes == nil {
+			continue
+		}
+		ip := a.Attributes.Local // of a point-to-point link, Address is the peer's
+		if ip == nil {
+			ip = a.Attributes.Address
+		}
+		if addr, ok := netip.AddrFromSlice(ip); ok {
+			out = append(out, Address{netip.PrefixFrom(addr.Unmap(), int(a.PrefixLength)), int(a.Index)})
+		}
+	}
+	return out, nil
+}
+
+// LoopbackIPv6 reports whether lo takes IPv6 addresses: the kernel has IPv6 and
+// net.ipv6.conf.lo.disable_ipv6 is 0. It is told by netlink, since there may be
+// no /proc.
+func (c *Conn) LoopbackIPv6(ctx context.Context) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	payload, err := (&rtnetlink.LinkMessage{}).MarshalBinary()
+	if err != nil {
+		return false, fmt.Errorf("look at lo: %w", err)
+	}
+	msgs, err := c.dump(ctx, c.route, unix.RTM_GETLINK, payload)
+	if err != nil {
+		return false, fmt.Errorf("look at lo: %w", err)
+	}
+	for _, m := range msgs {
+		if len(m.Data) < unix.SizeofIfInfomsg || binary.NativeEndian.Uint32(m.Data[4:]) != loopbackIndex {
+			continue
+		}
+		return takesIPv6(m.Data[unix.SizeofIfInfomsg:])
+	}
+	return false, nil
+}
+
+// takesIPv6 reads IFLA_AF_SPEC / AF_INET6 / IFLA_INET6_CONF of a link.
+func takesIPv6(link []byte) (bool, error) {
+	const inet6Conf, disableIPv6 = 2, 26 // IFLA_INET6_CONF, DEVCONF_DISABLE_IPV6
+	for _, typ := range []uint16{unix.IFLA_AF_SPEC, unix.AF_INET6, inet6Conf} {
+		a, err := decode(link)
+		if err != nil {
+			return false, fmt.Errorf("look at lo: %w", err)
+		}
+		link = a[typ]
+	}
+	at := disableIPv6 * 4
+	return len(link) >= at+4 && binary.NativeEndian.Uint32(link[at:]) == 0, nil
+}

@@ -1,0 +1,142 @@
+//go:build linux
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLoop means that a connection was not carried on because it would have come straight back.
+var ErrLoop = errors.New("the destination is the proxy's own listener")
+
+// Dialer makes the onward connection. The zero value goes to the original destination from
+// whatever address the kernel chooses.
+type Dialer struct {
+	// Mark is the SO_MARK of the connection, by which rules can let it pass; zero for none.
+	// Needs CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17.
+	Mark uint32
+
+	// Source holds the addresses to connect from, one for each family. A family that is
+	// missing is left to the kernel. 127.0.0.0/8 is the host's from the start; any IPv6
+	// address but ::1 has to be added first.
+	Source []netip.Addr
+
+	// KeepClient connects from the client's own address, though not its port, by means of
+	// IP_TRANSPARENT. Routing has to bring the answers back. It excludes Source, and needs
+	// CAP_NET_ADMIN or CAP_NET_RAW.
+	KeepClient bool
+
+	// Host holds the addresses to connect to in place of the original one, one for each
+	// family: 127.0.0.1 and ::1 for an application that listens there. The port stays the
+	// original one, and so does the address of a family that is missing.
+	Host []netip.Addr
+}
+
+// Dial connects to where c was going. It refuses with [ErrLoop] where the proxy itself listens.
+// Other errors are those of [net.Dialer.DialContext], among them an [*OptionError] where an option
+// was refused.
+//
+// To go elsewhere, change c.OriginalDst first. The socket is opened on the calling goroutine's
+// thread, and so in that thread's network namespace.
+func (d Dialer) Dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
+	conn, err := d.dial(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	return conn, nil
+}
+
+func (d Dialer) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
+	dst := c.OriginalDst
+	if host := ofFamily(d.Host, dst.Addr()); host.IsValid() {
+		dst = netip.AddrPortFrom(host, dst.Port())
+	}
+	// To connect(2) an unspecified address is this host, which would hide a loop.
+	if !dst.IsValid() || dst.Addr().IsUnspecified() {
+		return nil, fmt.Errorf("dial: %q is no destination", dst)
+	}
+	if self, err := listensAt(c.Listener, dst); err != nil {
+		return nil, fmt.Errorf("dial %s: %w", dst, err)
+	} else if self {
+		return nil, fmt.Errorf("dial %s: %w", dst, ErrLoop)
+	}
+
+	source := ofFamily(d.Source, dst.Addr())
+	if d.KeepClient {
+		if len(d.Source) > 0 {
+			return nil, fmt.Errorf("dial %s: Source and KeepClient exclude one another", dst)
+		}
+		source = c.Client.Addr()
+	}
+	options := SocketOptions{Transparent: d.KeepClient, Mark: d.Mark}
+	dialer := net.Dialer{Control: options.Control}
+	if source.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+		dialer.Control = func(network, address string, raw syscall.RawConn) error {
+			return errors.Join(options.Control(network, address, raw), choosePortLate(raw))
+		}
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", dst.String())
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// choosePortLate lets one source port serve many destinations: without it bind(2) takes the port
+// for itself, and one address has no more than some 28,000 of them.
+func choosePortLate(raw syscall.RawConn) error {
+	var sockErr error
+	if err := raw.Control(func(fd uintptr) {
+		sockErr = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	}); err != nil {
+		return err
+	}
+	if sockErr != nil {
+		return &OptionError{Option: "IP_BIND_ADDRESS_NO_PORT", Err: sockErr}
+	}
+	return nil
+}
+
+// ofFamily returns the first of addrs that is of the same family as other, or the zero Addr.
+func ofFamily(addrs []netip.Addr, other netip.Addr) netip.Addr {
+	i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() == other.Unmap().Is4() })
+	if i < 0 {
+		return netip.Addr{}
+	}
+	return addrs[i].Unmap()
+}
+
+// listensAt reports whether a connection to dst would reach listener.
+func listensAt(listener, dst netip.AddrPort) (bool, error) {
+	switch {
+	case listener.Port() != dst.Port():
+		return false, nil
+	case listener.Addr().IsUnspecified():
+		return isLocal(dst.Addr())
+	default:
+		return listener.Addr() == dst.Addr().Unmap(), nil
+	}
+}
+
+// isLocal asks the kernel, by a bind to the address: the interfaces' own addresses do not tell of
+// all of 127.0.0.0/8, nor of local routes.
+func isLocal(addr netip.Addr) (bool, error) {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+	switch {
+	case err == nil:
+		return true, conn.Close()
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return false, nil
+	default:
+		return false, err
+	}
+}

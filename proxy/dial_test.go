@@ -1,0 +1,137 @@
+//go:build linux
+
+package proxy_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-mesh/weir/proxy"
+)
+
+func TestSource(t *testing.T) {
+	testSource(t, "127.0.0.1:0", "127.0.0.6")
+}
+
+func testSource(t *testing.T, originAddr, source string) {
+	dst := origin(t, originAddr, tellClient)
+	dialer := proxy.Dialer{Source: []netip.Addr{netip.MustParseAddr("127.0.0.6"), netip.MustParseAddr("::6")}}
+	r := serve(t, &proxy.Server{Dial: to(dst, dialer)}, proxy.SocketOptions{}, originAddr)
+	got, err := io.ReadAll(dial(t, net.Dialer{}, r.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen := netip.MustParseAddrPort(string(got)).Addr(); seen.String() != source {
+		t.Errorf("the origin saw %s, want %s", seen, source)
+	}
+}
+
+func TestHost(t *testing.T) {
+	app := origin(t, "127.0.0.1:0", echo)
+	loopback := []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.0.0.1")}
+	podAddr := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), app.Port())
+	r := serve(t, &proxy.Server{Dial: to(podAddr, proxy.Dialer{Host: loopback})}, proxy.SocketOptions{}, "127.0.0.1:0")
+	conn := dial(t, net.Dialer{}, r.addr)
+	write(t, conn, "hello")
+	expect(t, conn, "hello")
+}
+
+func TestLoop(t *testing.T) {
+	for _, tt := range []struct {
+		why, listen, dial string
+		host              []netip.Addr
+	}{
+		{"nobody diverted the connection: IPv4", "127.0.0.1:0", "127.0.0.1", nil},
+		{"nobody diverted the connection: IPv6", "[::1]:0", "::1", nil},
+		{"every IPv4 address is the listener's", "0.0.0.0:0", "127.0.0.2", nil},
+		{"every address is the listener's: IPv4", "[::]:0", "127.0.0.2", nil},
+		{"every address is the listener's: IPv6", "[::]:0", "::1", nil},
+		{"the application's address is the listener's", "[::]:0", "127.0.0.2", []netip.Addr{netip.MustParseAddr("127.0.0.1")}},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			r := serve(t, &proxy.Server{Dial: proxy.Dialer{Host: tt.host}.Dial}, proxy.SocketOptions{}, tt.listen)
+			dst := netip.AddrPortFrom(netip.MustParseAddr(tt.dial), r.addr.Port())
+			expectReset(t, dst)
+			got := receive(t, r.ended)
+			if !errors.Is(got.err, proxy.ErrLoop) || got.conn.OriginalDst != dst {
+				t.Errorf("ended %v, want %s to be refused as a loop", got, dst)
+			}
+			r.stop()
+			if n := len(r.accepted); n != 1 {
+				t.Errorf("%d connections were accepted, want the client's alone", n)
+			}
+		})
+	}
+}
+
+func TestDialRefuses(t *testing.T) {
+	local := netip.MustParseAddr("127.0.0.1")
+	listener := netip.MustParseAddrPort("127.0.0.1:15001")
+	for _, tt := range []struct {
+		why    string
+		dialer proxy.Dialer
+		conn   proxy.ConnInfo
+		want   string
+	}{
+		{"no destination", proxy.Dialer{}, proxy.ConnInfo{}, "proxy: dial: \"invalid AddrPort\" is no destination"},
+		{
+			"an unspecified address, which would be this host", proxy.Dialer{},
+			proxy.ConnInfo{Listener: listener, OriginalDst: netip.MustParseAddrPort("0.0.0.0:15001")},
+			"proxy: dial: \"0.0.0.0:15001\" is no destination",
+		},
+		{
+			"an IPv4-mapped address of the listener", proxy.Dialer{},
+			proxy.ConnInfo{Listener: listener, OriginalDst: netip.MustParseAddrPort("[::ffff:127.0.0.1]:15001")},
+			"proxy: dial [::ffff:127.0.0.1]:15001: the destination is the proxy's own listener",
+		},
+		{
+			"two sources at once", proxy.Dialer{Source: []netip.Addr{local}, KeepClient: true},
+			proxy.ConnInfo{OriginalDst: netip.MustParseAddrPort("127.0.0.1:9")},
+			"proxy: dial 127.0.0.1:9: Source and KeepClient exclude one another",
+		},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			if _, err := tt.dialer.Dial(t.Context(), tt.conn); err == nil || err.Error() != tt.want {
+				t.Errorf("Dial = %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// One source address has some 28,000 ports; each must serve every destination. Two ports and three
+// destinations show it.
+func TestSourcePortsAreShared(t *testing.T) {
+	if !inNamespace(t, "ip") {
+		return
+	}
+	writeSysctl(t, "net/ipv4/ip_local_port_range", "40000 40001")
+	dialer := proxy.Dialer{Source: []netip.Addr{netip.MustParseAddr("127.0.0.6")}}
+	var ports []uint16
+	for _, addr := range []string{"127.0.0.1:80", "127.0.0.2:80", "127.0.0.3:80"} {
+		conn, err := dialer.Dial(t.Context(), proxy.ConnInfo{OriginalDst: origin(t, addr, echo)})
+		if err != nil {
+			t.Fatalf("to %s, with the ports %v in use: %v", addr, ports, err)
+		}
+		defer conn.Close()
+		ports = append(ports, local(conn).Port())
+	}
+	slices.Sort(ports)
+	if len(slices.Compact(ports)) > 2 {
+		t.Errorf("ports %v", ports)
+	}
+}
+
+func TestDialErrorNamesTheAddress(t *testing.T) {
+	closed := unusedAddr(t)
+	_, err := proxy.Dialer{}.Dial(t.Context(), proxy.ConnInfo{OriginalDst: closed})
+	if !errors.Is(err, unix.ECONNREFUSED) || !strings.Contains(err.Error(), closed.String()) {
+		t.Errorf("Dial = %v, want a refusal by %s", err, closed)
+	}
+}

@@ -1,0 +1,98 @@
+//go:build linux
+
+package proxy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/netip"
+
+	"github.com/weir-mesh/weir/proxy"
+)
+
+// Nothing diverts connections here, so Dial says where they go.
+func ExampleServer() {
+	greeter, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer greeter.Close()
+	go func() {
+		conn, err := greeter.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "hello, ", conn.RemoteAddr().(*net.TCPAddr).IP)
+	}()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	ln, err := proxy.SocketOptions{}.Listen(ctx, netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	dialer := proxy.Dialer{Source: []netip.Addr{netip.MustParseAddr("127.0.0.6")}}
+	server := &proxy.Server{
+		Dial: func(ctx context.Context, c proxy.ConnInfo) (*net.TCPConn, error) {
+			c.OriginalDst = greeter.Addr().(*net.TCPAddr).AddrPort()
+			return dialer.Dial(ctx, c)
+		},
+	}
+	served := make(chan error)
+	go func() { served <- server.Serve(ctx, ln) }()
+
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	conn.Close()
+	fmt.Printf("%s\n", answer)
+
+	cancel()
+	fmt.Println(<-served)
+	// Output:
+	// hello, 127.0.0.6
+	// <nil>
+}
+
+// A sidecar's two listeners: 15001 for what the application asks of others, by REDIRECT, and 15006
+// for what others ask of it, by TPROXY. The rules let marked packets pass.
+func Example_sidecar() {
+	const mark = 1337
+	ctx := context.Background()
+	serve := func(port uint16, options proxy.SocketOptions, dialer proxy.Dialer) error {
+		ln, err := options.Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+		if err != nil {
+			return err
+		}
+		server := &proxy.Server{
+			Dial:     dialer.Dial,
+			OnAccept: func(c proxy.ConnInfo) { log.Printf("%s -> %s", c.Client, c.OriginalDst) },
+			OnClose: func(c proxy.ConnInfo, err error) {
+				if err != nil {
+					log.Printf("%s -> %s: %v", c.Client, c.OriginalDst, err)
+				}
+			},
+		}
+		return server.Serve(ctx, ln)
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- serve(15001, proxy.SocketOptions{}, proxy.Dialer{Mark: mark}) }()
+	go func() {
+		failed <- serve(15006, proxy.SocketOptions{Transparent: true}, proxy.Dialer{Mark: mark, KeepClient: true})
+	}()
+
+	err := <-failed
+	if refused := (*proxy.OptionError)(nil); errors.As(err, &refused) {
+		log.Fatalf("grant the proxy %s: %v", refused.Needs, err)
+	}
+	log.Fatal(err)
+}

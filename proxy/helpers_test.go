@@ -1,0 +1,161 @@
+//go:build linux
+
+package proxy_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-mesh/weir/proxy"
+)
+
+// patience bounds every wait, so that a failure is a message and not a hung test.
+const patience = 3 * time.Second
+
+// ended is what OnClose was told.
+type ended struct {
+	conn proxy.ConnInfo
+	err  error
+}
+
+// running is a Server at work.
+type running struct {
+	addr     netip.AddrPort
+	accepted chan proxy.ConnInfo
+	ended    chan ended
+	stop     func()
+}
+
+// serve runs s on a new listener until the test ends. It takes both hooks for itself.
+func serve(t *testing.T, s *proxy.Server, options proxy.SocketOptions, addr string) *running {
+	t.Helper()
+	ln, err := options.Listen(t.Context(), netip.MustParseAddrPort(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{
+		addr:     ln.Addr().(*net.TCPAddr).AddrPort(),
+		accepted: make(chan proxy.ConnInfo, 16),
+		ended:    make(chan ended, 16),
+	}
+	s.OnAccept = func(c proxy.ConnInfo) { r.accepted <- c }
+	s.OnClose = func(c proxy.ConnInfo, err error) { r.ended <- ended{c, err} }
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, ln) }()
+	stopped := false
+	r.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := receive(t, served); err != nil {
+			t.Errorf("Serve = %v, want nil after cancellation", err)
+		}
+	}
+	t.Cleanup(r.stop)
+	return r
+}
+
+// to is a Dial that goes to addr whatever the original destination was.
+func to(addr netip.AddrPort, d proxy.Dialer) func(context.Context, proxy.ConnInfo) (*net.TCPConn, error) {
+	return func(ctx context.Context, c proxy.ConnInfo) (*net.TCPConn, error) {
+		c.OriginalDst = addr
+		return d.Dial(ctx, c)
+	}
+}
+
+// origin is the server that clients want to reach: it hands each connection to handle, then closes it.
+func origin(t *testing.T, addr string, handle func(*net.TCPConn)) netip.AddrPort {
+	t.Helper()
+	ln, err := proxy.SocketOptions{}.Listen(t.Context(), netip.MustParseAddrPort(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.AcceptTCP()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(patience))
+				handle(conn)
+			}()
+		}
+	}()
+	return ln.Addr().(*net.TCPAddr).AddrPort()
+}
+
+func echo(conn *net.TCPConn) { _, _ = io.Copy(conn, conn) }
+
+// tellClient answers with the address that the connection came from.
+func tellClient(conn *net.TCPConn) { _, _ = io.WriteString(conn, conn.RemoteAddr().String()) }
+
+func dial(t *testing.T, d net.Dialer, addr netip.AddrPort) *net.TCPConn {
+	t.Helper()
+	d.Timeout = patience
+	conn, err := d.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return conn.(*net.TCPConn)
+}
+
+func write(t *testing.T, conn *net.TCPConn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect reads exactly want.
+func expect(t *testing.T, conn *net.TCPConn, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(conn, got); err != nil || string(got) != want {
+		t.Fatalf("read %q (%v), want %q", got[:n], err, want)
+	}
+}
+
+// expectReset connects to addr and waits for a reset, which may come before connect(2) is through.
+func expectReset(t *testing.T, addr netip.AddrPort) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", addr.String(), patience)
+	if err == nil {
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		_, err = conn.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("the client of %s sees %v, want a reset", addr, err)
+	}
+}
+
+// receive is the next value of c.
+func receive[T any](t *testing.T, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+	}
+	return v
+}
+
+// local is the client's side of a connection, as the proxy sees it.
+func local(conn net.Conn) netip.AddrPort { return conn.LocalAddr().(*net.TCPAddr).AddrPort() }

@@ -1,0 +1,164 @@
+//go:build linux
+
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a [Server] does where its fields are zero.
+const (
+	DefaultMaxConns    = 1024
+	DefaultDialTimeout = 10 * time.Second
+	DefaultIdleTimeout = time.Hour
+)
+
+// A listener that finds no file descriptor or no memory waits for connections to end.
+const (
+	acceptPause    = 50 * time.Millisecond
+	acceptPatience = time.Minute
+)
+
+// ConnInfo says what an accepted connection is. IPv4-mapped addresses are given as IPv4.
+type ConnInfo struct {
+	Client      netip.AddrPort // where it comes from
+	Listener    netip.AddrPort // where the listener was opened, perhaps an unspecified address
+	OriginalDst netip.AddrPort // where it was going: see [OriginalDst]
+}
+
+// Server accepts connections and carries each to its original destination. The zero value is ready
+// to use. A Server is never changed by its methods, and may serve several listeners at once.
+//
+// The rules that divert connections to it must let its own pass, which they can tell by
+// [Dialer.Mark] or by the user that the proxy runs as. Where they divert those as well, each
+// connection causes another, and only MaxConns ends that.
+type Server struct {
+	// Dial makes the onward connection; nil is [Dialer.Dial] of the zero Dialer. It may be
+	// called by several goroutines at once, and must return soon after ctx is done.
+	Dial func(ctx context.Context, c ConnInfo) (*net.TCPConn, error)
+
+	// MaxConns is how many connections each listener has open at most; further ones wait in
+	// its backlog. Zero is DefaultMaxConns.
+	MaxConns int
+
+	// DialTimeout is how long Dial may take. Zero is DefaultDialTimeout.
+	DialTimeout time.Duration
+
+	// IdleTimeout is how long a connection may carry no data in either direction before it is
+	// ended with [ErrIdle]. Zero is DefaultIdleTimeout.
+	IdleTimeout time.Duration
+
+	// OnAccept, if set, is told of each connection once its original destination is known and
+	// before it is carried on. Like OnClose it may be called by several goroutines at once,
+	// and holds up the connection until it returns.
+	OnAccept func(c ConnInfo)
+
+	// OnClose, if set, is told of each connection that has ended, once its sockets are closed.
+	// err is nil where both sides ended their stream in good order. OriginalDst is zero where
+	// it could not be found out, and OnAccept was not called.
+	OnClose func(c ConnInfo, err error)
+}
+
+// Serve accepts connections from ln until ctx is done, and then returns nil; or until ln fails,
+// which is the error. Either way it first closes ln, ends every connection, and waits for all of
+// them. Want of file descriptors or memory is waited out for a minute.
+//
+// A connection that does not end in good order (a failed dial, a reset, idleness, the end of ctx)
+// is reset on both sides, so that neither peer takes half a stream for the whole.
+func (s *Server) Serve(ctx context.Context, ln *net.TCPListener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	defer cancel()
+	defer ln.Close()
+	// Close is left to Serve alone: a second one would return before the first is through.
+	defer context.AfterFunc(ctx, func() { _ = ln.SetDeadline(time.Unix(1, 0)) })()
+	if s.MaxConns < 0 || s.DialTimeout < 0 || s.IdleTimeout < 0 {
+		return fmt.Errorf("proxy: serve: MaxConns %d, DialTimeout %s, IdleTimeout %s (want none below zero)",
+			s.MaxConns, s.DialTimeout, s.IdleTimeout)
+	}
+
+	listener := addrPort(ln.Addr())
+	slots := make(chan struct{}, cmp.Or(s.MaxConns, DefaultMaxConns))
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		client, err := accept(ctx, ln)
+		if ctx.Err() != nil {
+			if err == nil {
+				reset(client)
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("proxy: %w", err)
+		}
+		conns.Go(func() {
+			defer func() { <-slots }()
+			c := ConnInfo{Client: addrPort(client.RemoteAddr()), Listener: listener}
+			err := s.carry(ctx, &c, client)
+			if s.OnClose != nil {
+				s.OnClose(c, err)
+			}
+		})
+	}
+}
+
+func accept(ctx context.Context, ln *net.TCPListener) (*net.TCPConn, error) {
+	for waited := time.Duration(0); ; waited += acceptPause {
+		conn, err := ln.AcceptTCP()
+		if err == nil || !exhausted(err) || waited >= acceptPatience {
+			return conn, err
+		}
+		select {
+		case <-time.After(acceptPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func exhausted(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) ||
+		errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
+}
+
+// carry closes client. It fills in c's original destination.
+func (s *Server) carry(ctx context.Context, c *ConnInfo, client *net.TCPConn) error {
+	dst, err := OriginalDst(client)
+	if err != nil {
+		reset(client)
+		return err
+	}
+	c.OriginalDst = dst
+	if s.OnAccept != nil {
+		s.OnAccept(*c)
+	}
+	upstream, err := s.dial(ctx, *c)
+	if err != nil {
+		reset(client)
+		return err
+	}
+	return relay(ctx, client, upstream, cmp.Or(s.IdleTimeout, DefaultIdleTimeout))
+}
+
+func (s *Server) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.DialTimeout, DefaultDialTimeout))
+	defer cancel()
+	if s.Dial != nil {
+		return s.Dial(ctx, c)
+	}
+	return Dialer{}.Dial(ctx, c)
+}
