@@ -20,8 +20,6 @@ type Range struct{ Lo, Hi Bits }
 // Single reports whether the range holds one value only.
 func (r Range) Single() bool { return r.Lo == r.Hi }
 
-func (r Range) contains(v Bits) bool { return r.Lo <= v && v <= r.Hi }
-
 // Port is a transport port, 0-65535 (tcp(7), udp(7)).
 type Port uint16
 
@@ -227,6 +225,9 @@ func (b Bits) Before() Bits {
 // prefixBits is the length of the prefix that covers exactly the range, and
 // false where none does.
 func (r Range) prefixBits() (int, bool) {
+	if len(r.Lo) != len(r.Hi) {
+		return 0, false
+	}
 	n := 0
 	for n < len(r.Lo)*8 && r.Lo[n/8]&(0x80>>(n%8)) == r.Hi[n/8]&(0x80>>(n%8)) {
 		n++

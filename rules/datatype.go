@@ -54,15 +54,15 @@ var dataTypes = [...]typeInfo{
 	IPv4Addr:    {"ipv4_addr", 7, 4, false, address},
 	IPv6Addr:    {"ipv6_addr", 8, 16, false, address},
 	IfNameType:  {"ifname", 41, ifNameSize, true, quotedName},
-	IfIndexType: {"iface_index", 18, 4, true, decimal},
+	IfIndexType: {"iface_index", 20, 4, true, decimal},
 	MarkType:    {"mark", 19, 4, true, hex32},
-	UIDType:     {"uid", 29, 4, true, decimal},
-	GIDType:     {"gid", 30, 4, true, decimal},
+	UIDType:     {"uid", 24, 4, true, decimal},
+	GIDType:     {"gid", 25, 4, true, decimal},
 	CTStateType: {"ct_state", 26, 4, true, states},
-	FibAddrType: {"fib_addrtype", 42, 4, true, named(addrTypeNames)},
+	FibAddrType: {"fib_addrtype", 38, 4, true, named(addrTypeNames)},
 	ZoneType:    {"", 0, 2, true, decimal}, // nft has no name for its type: no set can hold zones
-	Boolean:     {"boolean", 43, 1, true, decimal},
-	CgroupV2:    {"cgroupsv2", 50, 8, true, decimal},
+	Boolean:     {"boolean", 39, 1, false, decimal},
+	CgroupV2:    {"cgroupsv2", 46, 8, true, decimal},
 }
 
 // DataTypes are all data types that a set may have as a key.
@@ -84,7 +84,7 @@ func (d DataType) Len() int { return d.info().length }
 
 // HostOrder reports whether the kernel holds values of this type in the
 // machine's own byte order. Interface names do not count: they are strings.
-func (d DataType) HostOrder() bool { return d.info().host && d != IfNameType && d.Len() > 1 }
+func (d DataType) HostOrder() bool { return d.info().host && d != IfNameType }
 
 // Magic is the number by which nft knows the type, and whether it takes its
 // keys to be in host byte order: both travel with a set for nft's sake.
@@ -110,6 +110,8 @@ func (d DataType) FormatRange(r Range) string {
 		return d.Format(r.Lo) + "/" + strconv.Itoa(bits)
 	case isPrefix && d == IfNameType && bits%8 == 0:
 		return quote(string(r.Lo[:bits/8]) + "*")
+	case d == InetProto: // nft takes no names in a range
+		return decimal(r.Lo) + "-" + decimal(r.Hi)
 	}
 	return d.Format(r.Lo) + "-" + d.Format(r.Hi)
 }
