@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,11 +37,7 @@ type Result struct {
 	Verify      time.Duration // reading back and comparing
 }
 
-const (
-	maxAttempts   = 200
-	maxRetryPause = 20 * time.Millisecond
-	undoTimeout   = 10 * time.Second
-)
+const maxRetryPause = 16 * time.Millisecond
 
 // Session is a Conn's work on one table. It remembers what it read: while
 // nobody else commits, the next apply starts from there. Version goes into the
@@ -60,7 +57,9 @@ func (c *Conn) Session(table, version string) *Session {
 
 // Apply makes the namespace hold the wanted state, whose table must be the
 // session's, and proves it by reading back. No packet meets a moment without
-// rules. On an error the former state is in force again.
+// rules. On an error the former state is in force again, or what somebody else
+// wrote meanwhile. A context that ends once the wanted rules are in force is
+// too late.
 func (s *Session) Apply(ctx context.Context, want rules.State) (Result, error) {
 	if err := want.Check(); err != nil {
 		return Result{}, err
@@ -92,26 +91,28 @@ func (s *Session) Verify(ctx context.Context, want rules.State) (*Live, []rules.
 // or found, or gives up.
 func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) {
 	var result Result
-	for attempt := range maxAttempts {
-		done, err := s.attempt(ctx, want, &result)
-		if done || err != nil && !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
+	start := time.Now()
+	for attempt := 0; ; attempt++ {
+		err := s.attempt(ctx, want, &result)
+		if !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
 			return result, err
 		}
+		if time.Since(start) > patience {
+			return result, ErrChanged
+		}
 		s.live = nil
-		wait := rand.N(time.Millisecond << min(attempt, 4))
-		if err := pause(ctx, min(wait, maxRetryPause)); err != nil {
+		if err := pause(ctx, rand.N(min(time.Millisecond<<min(attempt, 10), maxRetryPause))); err != nil {
 			return result, err
 		}
 	}
-	return result, ErrChanged
 }
 
-// attempt reads, changes and reads back once. It is done when the state is
-// found to hold.
-func (s *Session) attempt(ctx context.Context, want rules.State, result *Result) (done bool, err error) {
+// attempt reads, changes and reads back once. There is no error when the state
+// was found to hold.
+func (s *Session) attempt(ctx context.Context, want rules.State, result *Result) error {
 	start := time.Now()
 	if err := s.refresh(ctx, want); err != nil {
-		return false, err
+		return err
 	}
 	result.Read += time.Since(start)
 	live := s.live
@@ -122,25 +123,27 @@ func (s *Session) attempt(ctx context.Context, want rules.State, result *Result)
 	}
 	change := live.routing.change(want, live.Tag)
 	if len(differences) == 0 && change.empty() {
-		return true, nil
+		return nil
 	}
-	w := &work{Session: s, want: want, former: live, generation: live.generation}
+	w := &work{Session: s, want: want, former: live, generation: live.generation, next: live.Leftover}
 	outcome, err := w.do(ctx, change)
 	result.Commit += w.commitTime
 	result.Verify += w.verifyTime
 	if w.committed || errors.Is(err, errUnknown) {
 		result.Outcome = outcome
 	}
-	return err == nil, err
+	return err
 }
 
 // idle is the outcome where nothing is to do.
 func idle(want rules.State) Outcome {
-	if want.Table == nil {
+	if nothing(want) {
 		return Absent
 	}
 	return Unchanged
 }
+
+func nothing(s rules.State) bool { return s.Table == nil && s.Routing() == nil }
 
 // refresh makes s.live current: as it is while the generation stands.
 func (s *Session) refresh(ctx context.Context, want rules.State) error {
@@ -163,7 +166,7 @@ type work struct {
 	want       rules.State
 	former     *Live
 	generation uint32
-	committed  bool // something of the wanted state is in force
+	committed  bool // the wanted rules are in force
 	held       bool // the lock
 	next       bool // the helper table stands
 
@@ -187,8 +190,10 @@ func following(g uint32) uint32 { return max(g+1, 1) }
 
 func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, err error) {
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.cleanUp(ctx))
+		if w.next || w.held {
+			w.live = nil
+			w.generation = 0 // whoever else commits has no business with the helper tables
+			err = errors.Join(err, w.release(context.WithoutCancel(ctx)))
 		}
 	}()
 	have := w.former.State
@@ -198,78 +203,64 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 			return "", err
 		}
 	}
-	if err := w.conn.addRouting(ctx, change.add); err != nil {
+	if err := w.conn.removeOdd(ctx, change.odd); err != nil {
+		return "", err
+	}
+	if change.add, err = w.conn.addRouting(ctx, change.add); err != nil {
 		return "", err
 	}
 	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
+	ctx = context.WithoutCancel(ctx)
 	if err != nil {
-		return outcome, errors.Join(err, w.conn.removeRouting(context.WithoutCancel(ctx), change.add))
+		return outcome, errors.Join(err, w.conn.removeRouting(ctx, change.add))
 	}
 	if err := w.conn.removeRouting(ctx, change.remove); err != nil {
 		return outcome, err
 	}
-	if w.held {
-		if err := w.commit(ctx, w.unlock); err != nil {
-			return outcome, err
-		}
-		w.held = false
+	if err := w.readBack(ctx, elements, elementsOnly, change); err != nil {
+		return outcome, err
 	}
-	return outcome, w.readBack(ctx, elements, elementsOnly, change)
+	if err := w.release(ctx); err == nil {
+		w.live.generation = w.generation
+	} // else: it is tried again above
+	return outcome, nil
 }
 
 func tableOnly(s rules.State) rules.State { return rules.State{Table: s.Table} }
 
 // commitTables does what nftables needs, in as few commits as leave no gap.
-func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) (Outcome, error) {
+func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) (outcome Outcome, err error) {
 	have, want := w.former.State.Table, w.want.Table
 	tag := w.tag(change)
-	// The lock may go with the last commit, unless routing is left to change.
-	last := func(b *batch) {
-		if w.held && change.remove.Routing() == nil {
-			w.unlock(b)
-		}
-	}
-	commit := func(outcome Outcome, fill func(*batch)) (Outcome, error) {
-		err := w.commit(ctx, func(b *batch) {
-			if w.former.Leftover {
-				lower(b, &rules.Table{Name: nextName(w.Table)}).deleteTable()
-			}
-			fill(b)
-			last(b)
-		})
-		if err == nil {
-			w.committed = true
-			w.held = w.held && change.remove.Routing() != nil
-		}
-		return outcome, err
-	}
 	switch {
-	case want == nil && have == nil && !w.former.Leftover:
-		w.committed = true
-		return Removed, nil // routing alone was left
+	case want == nil && have == nil: // routing alone
 	case want == nil:
-		return commit(Removed, func(b *batch) {
-			if have != nil {
-				lower(b, have).deleteTable()
-			}
-		})
+		err = w.commit(ctx, func(b *batch) { lower(b, have).deleteTable() })
 	case have == nil:
-		return commit(Created, func(b *batch) { addWhole(b, want, tag) })
+		outcome = Created
+		err = w.commit(ctx, func(b *batch) { addWhole(b, want, tag) })
 	case elementsOnly:
-		return commit(Updated, func(b *batch) { changeElements(b, want, elements, w.former.tagged, tag) })
+		err = w.commit(ctx, func(b *batch) { changeElements(b, want, elements, w.former.tagged, tag) })
+	default:
+		outcome = Replaced
+		err = w.makeBeforeBreak(ctx, have, want, tag)
 	}
-	return Replaced, w.makeBeforeBreak(ctx, have, want, tag, last, change)
+	w.committed = err == nil
+	if nothing(w.want) {
+		outcome = Removed
+	}
+	return cmp.Or(outcome, Updated), err
 }
 
 // makeBeforeBreak brings the wanted rules up in a second table before it takes
 // the first one's down: packets in flight can meet the middle of a batch that
 // re-creates a set or a map, and there meet the second table instead.
-func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table, tag Tag, last func(*batch), change routingChange) error {
+func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table, tag Tag) error {
 	want = withLiveElements(want, have)
 	next := *want
 	next.Name = nextName(w.Table)
 	err := w.commit(ctx, func(b *batch) {
-		if w.former.Leftover {
+		if w.next {
 			lower(b, &next).deleteTable()
 		}
 		addWhole(b, &next, tag)
@@ -281,16 +272,7 @@ func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table, tag
 	if err := w.compareNext(ctx, &next); err != nil {
 		return err
 	}
-	if err := w.commit(ctx, func(b *batch) { replaceTable(b, have, want, w.former.tagged, tag) }); err != nil {
-		return err
-	}
-	w.committed = true
-	if err := w.commit(ctx, func(b *batch) { lower(b, &next).deleteTable(); last(b) }); err != nil {
-		return err
-	}
-	w.next = false
-	w.held = w.held && change.remove.Routing() != nil
-	return nil
+	return w.commit(ctx, func(b *batch) { replaceTable(b, have, want, w.former.tagged, tag) })
 }
 
 // compareNext reads the helper table back, so that what a kernel takes
@@ -325,14 +307,18 @@ func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
 func (w *work) readBack(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) error {
 	start := time.Now()
 	defer func() { w.verifyTime += time.Since(start) }()
-	if elementsOnly && change.empty() && !w.former.Leftover && countElements(elements) <= maxSpotChecks {
-		if err := w.checkElements(ctx, elements); err != nil {
+	if elementsOnly && change.empty() && countElements(elements) <= maxSpotChecks {
+		d, err := w.checkElements(ctx, elements)
+		if err != nil {
 			return err
 		}
+		if len(d) > 0 {
+			return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, change))
+		}
 		live := *w.former
-		live.State.Table = w.want.Table
-		live.Tag = ptr(w.tag(change))
-		live.generation = w.generation
+		live.State.Table = withLiveElements(w.want.Table, live.State.Table)
+		live.Tag, live.tagged = ptr(w.tag(change)), true
+		live.Leftover, live.generation = false, w.generation
 		w.live = &live
 		return nil
 	}
@@ -343,8 +329,9 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 	if live.generation != w.generation {
 		return errGeneration
 	}
+	live.Leftover, live.locked = false, false // both go with the release
 	if d := live.Differences(w.want); len(d) > 0 {
-		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, live, change))
+		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, change))
 	}
 	w.live = live
 	return nil
@@ -353,15 +340,11 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 func ptr[T any](v T) *T { return &v }
 
 // restore puts the former state back.
-func (w *work) restore(ctx context.Context, live *Live, change routingChange) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	err := w.conn.addRouting(ctx, change.remove)
+func (w *work) restore(ctx context.Context, change routingChange) error {
+	_, err := w.conn.addRouting(ctx, change.remove)
 	if err == nil {
 		err = w.commit(ctx, func(b *batch) {
-			if live.State.Table != nil {
-				lower(b, live.State.Table).deleteTable()
-			}
+			removeTable(b, w.Table)
 			if former := w.former.State.Table; former != nil {
 				var tag Tag
 				if w.former.Tag != nil {
@@ -380,40 +363,32 @@ func (w *work) restore(ctx context.Context, live *Live, change routingChange) er
 	return nil
 }
 
-// cleanUp takes the helper tables away after a failure.
-func (w *work) cleanUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	w.Session.live = nil
-	for range maxAttempts {
-		if !w.next && !w.held {
-			return nil
-		}
-		g, err := w.conn.generation(ctx)
-		if err != nil {
-			return err
-		}
-		w.generation = g
-		err = w.commit(ctx, func(b *batch) {
-			if w.next {
-				lower(b, &rules.Table{Name: nextName(w.Table)}).deleteTable()
-			}
-			if w.held {
-				w.unlock(b)
-			}
-		})
-		if err == nil || gone(err) {
-			w.next, w.held = false, false
-			return nil
-		}
-		if !errors.Is(err, errGeneration) {
-			return fmt.Errorf("clean up: %w", err)
-		}
-	}
-	return fmt.Errorf("clean up: %w", ErrChanged)
+// removeTable deletes a table that may not be there.
+func removeTable(b *batch, name string) {
+	l := lower(b, &rules.Table{Name: name})
+	l.addTable()
+	l.deleteTable()
 }
 
-func gone(err error) bool { return errors.Is(err, unix.ENOENT) }
+// release takes the helper tables away.
+func (w *work) release(ctx context.Context) error {
+	if !w.next && !w.held {
+		return nil
+	}
+	err := w.commit(ctx, func(b *batch) {
+		if w.next {
+			removeTable(b, nextName(w.Table))
+		}
+		if w.held {
+			lower(b, &rules.Table{Name: lockName(w.Table)}).deleteTable()
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("take the helper tables away: %w", err)
+	}
+	w.next, w.held = false, false
+	return nil
+}
 
 // lock creates the lock table, which belongs to this program's socket and goes
 // with it, and looks at the routing again: only who holds the lock changes
@@ -437,11 +412,8 @@ func (w *work) lock(ctx context.Context, change routingChange) (routingChange, e
 		return change, err
 	}
 	w.held = true
-	r, err := w.conn.readRouting(ctx, w.want)
-	if err != nil {
-		return change, err
-	}
-	return r.change(w.want, w.former.Tag), nil
+	w.former.routing, err = w.conn.readRouting(ctx, w.want)
+	return w.former.routing.change(w.want, w.former.Tag), err
 }
 
 func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {
@@ -449,17 +421,14 @@ func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {
 		data: l.object(func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_TABLE_FLAGS, flags) })}
 }
 
-func (w *work) unlock(b *batch) { lower(b, &rules.Table{Name: lockName(w.Table)}).deleteTable() }
-
 // tag says what this apply writes. An address that was there before is not
-// ours, unless the former tag says that we added it.
+// ours, unless an earlier apply added it.
 func (w *work) tag(change routingChange) Tag {
-	t := Tag{Schema: tagSchema, Hash: w.want.Hash(), Version: w.Version, Addresses: w.want.Addresses, Added: change.add.Addresses}
-	if w.former.Tag != nil {
-		for _, a := range w.former.Tag.Added {
-			if contains(w.want.Addresses, a) && !contains(t.Added, a) {
-				t.Added = append(t.Added, a)
-			}
+	t := Tag{Schema: tagSchema, Hash: w.former.routing.withoutForeign(w.want).Hash(), Version: w.Version,
+		Addresses: w.want.Addresses, Added: change.add.Addresses}
+	for _, a := range w.former.routing.addresses {
+		if a.addedBy(w.former.Tag) && contains(w.want.Addresses, a.Prefix) && !contains(t.Added, a.Prefix) {
+			t.Added = append(t.Added, a.Prefix)
 		}
 	}
 	return t

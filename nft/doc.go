@@ -2,8 +2,9 @@
 // lowers rules to expressions, commits them over netlink, dumps what the kernel
 // holds and lifts it back to a State.
 //
-// A [Conn] works in one network namespace. Its three verbs are [Conn.Apply],
-// [Conn.Verify] and [Conn.Remove]; [Conn.Read] gives what is live. The package
+// A [Conn] works in one network namespace, a [Session] on one table there. Its
+// three verbs are [Session.Apply], [Session.Verify] and [Session.Remove];
+// [Conn.Read] gives what is live. The package
 // runs no program, needs no file system, and knows nothing of what a ruleset is
 // for.
 package nft

@@ -14,6 +14,8 @@ import (
 type Address struct {
 	netip.Prefix
 	Index int // of the interface; 1 is lo
+
+	protocol uint8 // who put it there, see RouteProtocol; 0 where that is not known
 }
 
 // Loopback reports whether the address stands on lo.
@@ -50,7 +52,11 @@ func (c *Conn) addresses(ctx context.Context, request []byte) ([]Address, error)
 			ip = a.Attributes.Address
 		}
 		if addr, ok := netip.AddrFromSlice(ip); ok {
-			out = append(out, Address{netip.PrefixFrom(addr.Unmap(), int(a.PrefixLength)), int(a.Index)})
+			more, err := decode(m.Data[unix.SizeofIfAddrmsg:])
+			if err != nil {
+				return nil, fmt.Errorf("list addresses: %w", err)
+			}
+			out = append(out, Address{netip.PrefixFrom(addr.Unmap(), int(a.PrefixLength)), int(a.Index), uint8(more.number(ifaProto))})
 		}
 	}
 	return out, nil

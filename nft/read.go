@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -25,9 +26,8 @@ type Live struct {
 }
 
 const (
-	maxReads    = 50
-	lockTimeout = 30 * time.Second
-	lockPause   = 10 * time.Millisecond
+	patience  = 30 * time.Second // with others who change the rules, or hold the lock
+	readPause = 3 * time.Millisecond
 )
 
 // Read reads what the namespace holds of the table, at one generation. Where
@@ -38,57 +38,54 @@ func (c *Conn) Read(ctx context.Context, table string) (*Live, error) {
 	return c.readUnlocked(ctx, table, rules.State{})
 }
 
-// readUnlocked reads as soon as nobody applies. What is wanted decides which
-// routing of others counts.
+// readUnlocked reads as soon as nobody applies, and again while somebody commits
+// meanwhile. What is wanted decides which routing of others counts.
 func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State) (*Live, error) {
-	start := time.Now()
-	for {
+	for start := time.Now(); ; {
 		live, err := c.read(ctx, table, wanted)
-		if err != nil || !live.locked {
-			return live, err
+		switch late := time.Since(start) > patience; {
+		case err == nil && !live.locked:
+			return live, nil
+		case err != nil && !errors.Is(err, errGeneration):
+			return nil, err
+		case late && err == nil:
+			return nil, fmt.Errorf("table inet %s has been there for %s: %w", lockName(table), patience, ErrChanged)
+		case late:
+			return nil, ErrChanged
 		}
-		if time.Since(start) > lockTimeout {
-			return nil, fmt.Errorf("table inet %s has been there for %s: %w", lockName(table), lockTimeout, ErrChanged)
-		}
-		if err := pause(ctx, lockPause); err != nil {
+		if err := pause(ctx, rand.N(readPause)); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// read reads once, again while somebody commits meanwhile.
+// read reads once; where somebody commits meanwhile, the error is
+// errGeneration. Who changes our routing commits the lock before.
 func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Live, error) {
-	for range maxReads {
-		before, err := c.generation(ctx)
-		if err != nil {
-			return nil, err
-		}
-		t, err := c.readTables(ctx, table)
-		if err != nil && !gone(err) {
-			return nil, err
-		}
-		after, gerr := c.generation(ctx)
-		if gerr != nil {
-			return nil, gerr
-		}
-		if before != after {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		r, err := c.readRouting(ctx, wanted)
-		if err != nil {
-			return nil, err
-		}
-		live := &Live{Tag: t.tag, Leftover: t.next != nil, Foreign: t.foreign,
-			table: table, tagged: t.tagged, locked: t.locked, generation: after, routing: r}
-		live.State = r.ours(wanted, t.tag)
-		live.State.Table = t.own
-		live.State = live.State.Normal()
-		return live, nil
+	before, err := c.generation(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return nil, ErrChanged
+	t, err := c.readTables(ctx, table)
+	var r routing
+	if err == nil {
+		r, err = c.readRouting(ctx, wanted)
+	}
+	after, gerr := c.generation(ctx)
+	switch {
+	case gerr != nil:
+		return nil, gerr
+	case before != after:
+		return nil, errGeneration // whatever was half read
+	case err != nil:
+		return nil, err
+	}
+	live := &Live{Tag: t.tag, Leftover: t.next != nil, Foreign: t.foreign,
+		table: table, tagged: t.tagged, locked: t.locked, generation: after, routing: r}
+	live.State = r.ours(wanted, t.tag)
+	live.State.Table = t.own
+	live.State = live.State.Normal()
+	return live, nil
 }
 
 // Differences lists in what the live state is not the wanted one, the tag and
@@ -100,23 +97,33 @@ func (l *Live) Differences(want rules.State) []rules.Difference {
 	if want.Table != nil && have.Table != nil {
 		d = append(d, l.tagDifferences(want)...)
 	}
-	return append(d, l.Leftovers()...)
+	return append(d, l.extras()...)
 }
 
-// Leftovers is what a killed apply left behind.
+// Leftovers is what a killed apply left behind: without a table that includes
+// all routing of ours.
 func (l *Live) Leftovers() []rules.Difference {
-	if !l.Leftover {
-		return nil
+	if l.State.Table == nil {
+		return l.Differences(rules.State{})
 	}
-	return []rules.Difference{{Where: "table inet " + nextName(l.table), Have: "left by an apply that was cut short; the next apply or remove takes it away"}}
+	return l.extras()
+}
+
+// extras are what is never wanted.
+func (l *Live) extras() []rules.Difference {
+	d := l.routing.differences()
+	if l.Leftover {
+		d = append(d, rules.Difference{Where: "table inet " + nextName(l.table), Have: "left by an apply that was cut short; the next apply or remove takes it away"})
+	}
+	return d
 }
 
 func (l *Live) tagDifferences(want rules.State) []rules.Difference {
 	if l.Tag == nil {
 		return []rules.Difference{{Where: "set " + tagSet, Want: "what weir wrote, and which version"}}
 	}
-	if l.Tag.Schema == tagSchema && (l.Tag.Hash != want.Hash() || !slices.Equal(l.Tag.Addresses, want.Normal().Addresses)) {
-		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + want.Hash(), Have: "state " + l.Tag.Hash}}
+	if hash := l.routing.withoutForeign(want).Hash(); l.Tag.Schema == tagSchema && (l.Tag.Hash != hash || !slices.Equal(l.Tag.Addresses, want.Normal().Addresses)) {
+		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + hash, Have: "state " + l.Tag.Hash}}
 	}
 	return nil
 }
@@ -138,21 +145,17 @@ func (l *Live) Drift() ([]rules.Difference, error) {
 	if l.Tag.Schema != tagSchema {
 		return nil, fmt.Errorf("the tag is of schema %d, this program knows %d: compare with a configuration", l.Tag.Schema, tagSchema)
 	}
-	have := l.State
-	have.Addresses = nil
-	for _, a := range l.routing.addresses {
-		if slices.Contains(l.Tag.Addresses, a) {
-			have.Addresses = append(have.Addresses, a)
-		}
-	}
+	have := l.routing.ours(rules.State{Addresses: l.Tag.Addresses}, nil)
+	have.Table = l.State.Table
 	var d []rules.Difference
 	if hash := have.Hash(); hash != l.Tag.Hash {
 		d = append(d, rules.Difference{Where: "the state", Want: l.Tag.Hash + ", as weir " + l.Tag.Version + " wrote it", Have: hash})
 	}
-	for _, a := range l.Tag.Addresses {
-		if !slices.Contains(have.Addresses, a) {
-			d = append(d, rules.Difference{Where: "address", Want: rules.AddressText(a)})
-		}
+	for _, a := range without(l.Tag.Addresses, have.Addresses) {
+		d = append(d, rules.Difference{Where: "address", Want: rules.AddressText(a)})
 	}
-	return append(d, l.Leftovers()...), nil
+	for _, a := range without(have.Addresses, l.Tag.Addresses) {
+		d = append(d, rules.Difference{Where: "address", Have: rules.AddressText(a)})
+	}
+	return append(d, l.extras()...), nil
 }

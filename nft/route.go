@@ -16,8 +16,11 @@ import (
 
 const (
 	// RouteProtocol marks our policy rules and routes (rtm_protocol and
-	// FRA_PROTOCOL): they are selected by it alone.
+	// FRA_PROTOCOL): they are selected by it alone. Addresses carry it where the
+	// kernel keeps it (IFA_PROTO).
 	RouteProtocol = 119
+
+	ifaProto = 11 // IFA_PROTO of linux/if_addr.h
 
 	loopbackIndex = 1 // LOOPBACK_IFINDEX of net/flow.h: the same in every namespace
 )
@@ -26,7 +29,8 @@ const (
 type routing struct {
 	policyRules []liveRule
 	routes      []liveRoute
-	addresses   []netip.Prefix // all of the loopback interface's
+	addresses   []liveAddress // all of the loopback interface's
+	odd         []oddity
 }
 
 type liveRule struct {
@@ -39,12 +43,28 @@ type liveRoute struct {
 	ours bool
 }
 
-// routingChange is what to do to the routing; additions come before the rules
-// that need them, deletions after.
-type routingChange struct{ add, remove rules.State }
+type liveAddress struct {
+	netip.Prefix
+	ours bool // known by its protocol, since Linux 5.18; else the tag knows
+}
+
+// oddity is a policy rule or a route that is marked as ours and says what no
+// State can: somebody changed it.
+type oddity struct {
+	where, text string
+	newType     uint16
+	raw         []byte // as the kernel lists it, and wants it to take it out
+}
+
+// routingChange is what to do to the routing: oddities go, then additions come
+// before the rules that need them, deletions after.
+type routingChange struct {
+	odd         []oddity
+	add, remove rules.State
+}
 
 func (r routingChange) empty() bool {
-	return len(r.add.Routing())+len(r.remove.Routing()) == 0
+	return len(r.odd)+len(r.add.Routing())+len(r.remove.Routing()) == 0
 }
 
 // ours is the part of a State that the namespace holds: what is marked as ours,
@@ -63,17 +83,33 @@ func (r routing) ours(wanted rules.State, tag *Tag) rules.State {
 		}
 	}
 	for _, a := range r.addresses {
-		if slices.Contains(wanted.Addresses, a) || tag != nil && slices.Contains(tag.Added, a) {
-			s.Addresses = append(s.Addresses, a)
+		if slices.Contains(wanted.Addresses, a.Prefix) || a.addedBy(tag) {
+			s.Addresses = append(s.Addresses, a.Prefix)
 		}
 	}
 	return s
+}
+
+// addedBy reports whether the address was not there before an apply.
+func (a liveAddress) addedBy(tag *Tag) bool {
+	return a.ours || tag != nil && slices.Contains(tag.Added, a.Prefix)
+}
+
+// withoutForeign is the wanted state less what of its routing stands there by
+// another's hand: what remains is known as ours without the wanted state.
+func (r routing) withoutForeign(wanted rules.State) rules.State {
+	own := r.ours(rules.State{}, nil)
+	others := r.ours(wanted, nil)
+	wanted.PolicyRules = without(wanted.PolicyRules, without(others.PolicyRules, own.PolicyRules))
+	wanted.Routes = without(wanted.Routes, without(others.Routes, own.Routes))
+	return wanted
 }
 
 // change is what turns the live routing into the wanted one.
 func (r routing) change(wanted rules.State, tag *Tag) routingChange {
 	have := r.ours(wanted, tag)
 	return routingChange{
+		odd: r.odd,
 		add: rules.State{
 			PolicyRules: without(wanted.PolicyRules, have.PolicyRules),
 			Routes:      without(wanted.Routes, have.Routes),
@@ -85,6 +121,18 @@ func (r routing) change(wanted rules.State, tag *Tag) routingChange {
 			Addresses:   without(have.Addresses, wanted.Addresses),
 		},
 	}
+}
+
+// differences are what no State can say.
+func (r routing) differences() []rules.Difference {
+	var d []rules.Difference
+	for _, o := range r.odd {
+		d = append(d, rules.Difference{Where: o.where, Have: o.text})
+	}
+	for _, t := range r.twins() {
+		d = append(d, rules.Difference{Where: "policy rule", Have: t.String() + ", once more"})
+	}
+	return d
 }
 
 // twins are rules of ours that stand there more than once: the kernel accepts
@@ -118,26 +166,16 @@ func without[T comparable](list, minus []T) []T {
 func (c *Conn) readRouting(ctx context.Context, wanted rules.State) (routing, error) {
 	var r routing
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		more, err := c.policyRules(ctx, f)
-		if err != nil {
+		if err := c.policyRules(ctx, f, &r); err != nil {
 			return r, err
 		}
-		r.policyRules = append(r.policyRules, more...)
-		routes, err := c.routes(ctx, f, routeFilter{protocol: RouteProtocol})
-		if err != nil {
+		if err := c.routes(ctx, f, routeFilter{protocol: RouteProtocol}, &r); err != nil {
 			return r, err
 		}
-		r.routes = append(r.routes, routes...)
 	}
 	for _, w := range wanted.Routes {
-		routes, err := c.routes(ctx, w.Family, routeFilter{table: w.Table})
-		if err != nil {
+		if err := c.routes(ctx, w.Family, routeFilter{table: w.Table}, &r); err != nil {
 			return r, err
-		}
-		for _, l := range routes {
-			if !l.ours {
-				r.routes = append(r.routes, l)
-			}
 		}
 	}
 	var err error
@@ -155,36 +193,39 @@ const fibRuleHeader = 12 // struct fib_rule_hdr of linux/fib_rules.h
 // policyRules dumps the rules of one family that look up a table by mark. The
 // rtnetlink library refuses rules with attributes that it does not know, which
 // others may have: they are decoded here.
-func (c *Conn) policyRules(ctx context.Context, f rules.Family) ([]liveRule, error) {
+func (c *Conn) policyRules(ctx context.Context, f rules.Family, into *routing) error {
 	header := make([]byte, fibRuleHeader)
 	header[0] = byte(f)
 	msgs, err := c.dump(ctx, c.route, unix.RTM_GETRULE, header)
 	if absent(err) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list policy rules: %w", err)
+		return fmt.Errorf("list policy rules: %w", err)
 	}
-	var out []liveRule
 	for _, m := range msgs {
 		if len(m.Data) < fibRuleHeader || m.Data[0] != byte(f) {
 			continue
 		}
 		a, err := decode(m.Data[fibRuleHeader:])
 		if err != nil {
-			return nil, fmt.Errorf("list policy rules: %w", err)
+			return fmt.Errorf("list policy rules: %w", err)
 		}
-		if r, ok := liftPolicyRule(f, m.Data[:fibRuleHeader], a); ok {
-			out = append(out, r)
+		r, plain := liftPolicyRule(f, m.Data[:fibRuleHeader], a)
+		switch {
+		case plain:
+			into.policyRules = append(into.policyRules, r)
+		case r.ours:
+			into.odd = append(into.odd, oddity{"policy rule", r.String() + ", with more to it", unix.RTM_NEWRULE, m.Data})
 		}
 	}
-	return out, nil
+	return nil
 }
 
-// liftPolicyRule is false for a rule that says more than a mark and a table,
-// unless it is marked as ours.
-func liftPolicyRule(f rules.Family, header []byte, a attrs) (liveRule, bool) {
-	r := liveRule{PolicyRule: rules.PolicyRule{
+// liftPolicyRule lifts a rule; plain is false for one that does not say a mark
+// and a table alone.
+func liftPolicyRule(f rules.Family, header []byte, a attrs) (r liveRule, plain bool) {
+	r = liveRule{PolicyRule: rules.PolicyRule{
 		Family:   f,
 		Priority: native32(a.take(unix.FRA_PRIORITY)),
 		Mark:     rules.Mark(native32(a.take(unix.FRA_FWMARK))),
@@ -193,10 +234,10 @@ func liftPolicyRule(f rules.Family, header []byte, a attrs) (liveRule, bool) {
 	}}
 	protocol := a.take(unix.FRA_PROTOCOL)
 	r.ours = len(protocol) == 1 && protocol[0] == RouteProtocol
-	a.take(unix.FRA_SUPPRESS_PREFIXLEN) // always told, -1 for none
-	const action = 7
-	plain := len(a) == 0 && header[1] == 0 && header[2] == 0 && header[3] == 0 && header[action] == unix.FR_ACT_TO_TBL
-	return r, r.ours || plain && r.Mask != 0
+	suppress := a.take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
+	const action, flags = 7, 8
+	return r, len(a) == 0 && (suppress == nil || ^native32(suppress) == 0) && r.Mask != 0 && native32(header[flags:]) == 0 &&
+		header[1] == 0 && header[2] == 0 && header[3] == 0 && header[action] == unix.FR_ACT_TO_TBL
 }
 
 func native32(b []byte) uint32 {
@@ -211,33 +252,51 @@ type routeFilter struct {
 	table    uint32
 }
 
-// routes dumps the routes that the filter names and that deliver locally.
-func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter) ([]liveRoute, error) {
+// routes dumps the routes that the filter names: those that deliver locally,
+// and what else is marked as ours.
+func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter, into *routing) error {
 	request := rtnetlink.RouteMessage{Family: uint8(f), Protocol: filter.protocol, Attributes: rtnetlink.RouteAttributes{Table: filter.table}}
 	payload, err := request.MarshalBinary()
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return fmt.Errorf("list routes: %w", err)
 	}
 	msgs, err := c.dump(ctx, c.route, unix.RTM_GETROUTE, payload)
 	if absent(err) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return fmt.Errorf("list routes: %w", err)
 	}
-	var out []liveRoute
 	for _, m := range msgs {
 		var r rtnetlink.RouteMessage
 		if err := r.UnmarshalBinary(m.Data); err != nil {
-			return nil, fmt.Errorf("list routes: %w", err)
+			return fmt.Errorf("list routes: %w", err)
 		}
 		ours := r.Protocol == RouteProtocol
-		if r.Family != uint8(f) || !ours && (r.Type != unix.RTN_LOCAL || r.Attributes.OutIface != loopbackIndex) {
+		if r.Family != uint8(f) || ours != (filter.protocol == RouteProtocol) {
 			continue
 		}
-		out = append(out, liveRoute{rules.Route{Family: f, Table: routeTable(r), Dst: routeDst(r)}, ours})
+		route := rules.Route{Family: f, Table: routeTable(r), Dst: routeDst(r)}
+		switch {
+		case deliversLocally(r):
+			into.routes = append(into.routes, liveRoute{route, ours})
+		case ours:
+			text := fmt.Sprintf("another route of %s to %s in table %d", f, route.Dst, route.Table)
+			into.odd = append(into.odd, oddity{"route", text, unix.RTM_NEWROUTE, m.Data})
+		}
 	}
-	return out, nil
+	return nil
+}
+
+// deliversLocally reports whether the route is `local ... dev lo` and no more.
+func deliversLocally(r rtnetlink.RouteMessage) bool {
+	usual := uint32(0)
+	if r.Family == unix.AF_INET6 {
+		usual = 1024 // IP6_RT_PRIO_USER of linux/ipv6_route.h
+	}
+	a := r.Attributes
+	return r.Type == unix.RTN_LOCAL && a.OutIface == loopbackIndex && a.Priority == usual && r.Tos == 0 && r.SrcLength == 0 &&
+		a.Gateway == nil && a.Src == nil && a.Multipath == nil
 }
 
 func routeTable(r rtnetlink.RouteMessage) uint32 {
@@ -258,7 +317,7 @@ func routeDst(r rtnetlink.RouteMessage) netip.Prefix {
 	return netip.PrefixFrom(addr.Unmap(), int(r.DstLength))
 }
 
-func (c *Conn) loopbackAddresses(ctx context.Context) ([]netip.Prefix, error) {
+func (c *Conn) loopbackAddresses(ctx context.Context) ([]liveAddress, error) {
 	request := rtnetlink.AddressMessage{Index: loopbackIndex}
 	payload, err := request.MarshalBinary()
 	if err != nil {
@@ -268,23 +327,26 @@ func (c *Conn) loopbackAddresses(ctx context.Context) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []netip.Prefix
+	var out []liveAddress
 	for _, a := range all {
 		if a.Loopback() {
-			out = append(out, a.Prefix)
+			out = append(out, liveAddress{a.Prefix, a.protocol == RouteProtocol})
 		}
 	}
 	return out, nil
 }
 
-// addRouting adds all of s or nothing.
-func (c *Conn) addRouting(ctx context.Context, s rules.State) error {
-	var done rules.State
-	err := c.eachRouting(ctx, s, true, &done)
-	if err == nil {
-		return nil
+// addRouting adds all of s or nothing, and tells what was not there before.
+func (c *Conn) addRouting(ctx context.Context, s rules.State) (added rules.State, err error) {
+	if err := c.eachRouting(ctx, s, true, &added); err != nil {
+		return rules.State{}, errors.Join(err, c.removeRouting(context.WithoutCancel(ctx), added))
 	}
-	return errors.Join(err, c.removeRouting(context.WithoutCancel(ctx), done))
+	return added, nil
+}
+
+// removeOdd takes out what somebody made of ours; what is not there is no error.
+func (c *Conn) removeOdd(ctx context.Context, odd []oddity) error {
+	return each(odd, func(o oddity) error { return c.change(ctx, false, o.newType, o.raw, o.text, nil) })
 }
 
 // removeRouting takes s out; what is not there is no error.
@@ -334,17 +396,13 @@ func each[T any](list []T, do func(T) error) error {
 
 // change sends one request. Adding what is there and removing what is not are
 // no errors; added is called when something was added.
-func (c *Conn) change(ctx context.Context, add bool, newType uint16, m rtnetlink.Message, what string, added func()) error {
-	payload, err := m.MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
+func (c *Conn) change(ctx context.Context, add bool, newType uint16, payload []byte, what string, added func()) error {
 	h := netlink.Header{Type: netlink.HeaderType(newType), Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl}
 	if !add {
 		h.Type++ // RTM_DEL* follows RTM_NEW*
 		h.Flags = netlink.Request | netlink.Acknowledge
 	}
-	_, err = c.execute(ctx, c.route, netlink.Message{Header: h, Data: payload})
+	_, err := c.execute(ctx, c.route, netlink.Message{Header: h, Data: payload})
 	switch {
 	case err == nil && add:
 		added()
@@ -369,7 +427,14 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 		Index:        loopbackIndex,
 		Attributes:   &rtnetlink.AddressAttributes{Address: a.Addr().AsSlice(), Local: a.Addr().AsSlice()},
 	}
-	return c.change(ctx, add, unix.RTM_NEWADDR, m, rules.AddressText(a), added)
+	payload, err := m.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("%s: %w", rules.AddressText(a), err)
+	}
+	if add { // kernels before Linux 5.18 pass over it
+		payload = attribute{typ: ifaProto, data: []byte{RouteProtocol}}.appendTo(payload)
+	}
+	return c.change(ctx, add, unix.RTM_NEWADDR, payload, rules.AddressText(a), added)
 }
 
 func family(a netip.Prefix) uint8 { return uint8(rules.AddressFamily(a.Addr())) }
@@ -388,7 +453,11 @@ func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added fu
 	if r.Dst.Bits() > 0 {
 		m.Attributes.Dst = r.Dst.Addr().AsSlice()
 	}
-	return c.change(ctx, add, unix.RTM_NEWROUTE, m, r.String(), added)
+	payload, err := m.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("%s: %w", r, err)
+	}
+	return c.change(ctx, add, unix.RTM_NEWROUTE, payload, r.String(), added)
 }
 
 func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, added func()) error {
@@ -400,5 +469,9 @@ func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, add
 			Priority: &r.Priority, FwMark: &mark, FwMask: &mask, Table: &r.Table, Protocol: &protocol,
 		},
 	}
-	return c.change(ctx, add, unix.RTM_NEWRULE, m, r.String(), added)
+	payload, err := m.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("%s: %w", r, err)
+	}
+	return c.change(ctx, add, unix.RTM_NEWRULE, payload, r.String(), added)
 }
