@@ -166,6 +166,7 @@ type work struct {
 	want       rules.State
 	former     *Live
 	generation uint32
+	tag        Tag  // what it writes
 	committed  bool // the wanted rules are in force
 	held       bool // the lock
 	next       bool // the helper table stands
@@ -209,6 +210,7 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	if change.add, err = w.conn.addRouting(ctx, change.add); err != nil {
 		return "", err
 	}
+	w.tag = w.newTag(change)
 	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
@@ -231,19 +233,18 @@ func tableOnly(s rules.State) rules.State { return rules.State{Table: s.Table} }
 // commitTables does what nftables needs, in as few commits as leave no gap.
 func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) (outcome Outcome, err error) {
 	have, want := w.former.State.Table, w.want.Table
-	tag := w.tag(change)
 	switch {
 	case want == nil && have == nil: // routing alone
 	case want == nil:
 		err = w.commit(ctx, func(b *batch) { lower(b, have).deleteTable() })
 	case have == nil:
 		outcome = Created
-		err = w.commit(ctx, func(b *batch) { addWhole(b, want, tag) })
+		err = w.commit(ctx, func(b *batch) { addWhole(b, want, w.tag) })
 	case elementsOnly:
-		err = w.commit(ctx, func(b *batch) { changeElements(b, want, elements, w.former.tagged, tag) })
+		err = w.commit(ctx, func(b *batch) { changeElements(b, want, elements, w.former.tagged, w.tag) })
 	default:
 		outcome = Replaced
-		err = w.makeBeforeBreak(ctx, have, want, tag)
+		err = w.makeBeforeBreak(ctx, have, want)
 	}
 	w.committed = err == nil
 	if nothing(w.want) {
@@ -255,7 +256,7 @@ func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, ele
 // makeBeforeBreak brings the wanted rules up in a second table before it takes
 // the first one's down: packets in flight can meet the middle of a batch that
 // re-creates a set or a map, and there meet the second table instead.
-func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table, tag Tag) error {
+func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table) error {
 	want = withLiveElements(want, have)
 	next := *want
 	next.Name = nextName(w.Table)
@@ -263,7 +264,7 @@ func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table, tag
 		if w.next {
 			lower(b, &next).deleteTable()
 		}
-		addWhole(b, &next, tag)
+		addWhole(b, &next, w.tag)
 	})
 	if err != nil {
 		return err
@@ -272,7 +273,7 @@ func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table, tag
 	if err := w.compareNext(ctx, &next); err != nil {
 		return err
 	}
-	return w.commit(ctx, func(b *batch) { replaceTable(b, have, want, w.former.tagged, tag) })
+	return w.commit(ctx, func(b *batch) { replaceTable(b, have, want, w.former.tagged, w.tag) })
 }
 
 // compareNext reads the helper table back, so that what a kernel takes
@@ -317,7 +318,7 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 		}
 		live := *w.former
 		live.State.Table = withLiveElements(w.want.Table, live.State.Table)
-		live.Tag, live.tagged = ptr(w.tag(change)), true
+		live.Tag, live.tagged = &w.tag, true
 		live.Leftover, live.generation = false, w.generation
 		w.live = &live
 		return nil
@@ -336,8 +337,6 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 	w.live = live
 	return nil
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // restore puts the former state back.
 func (w *work) restore(ctx context.Context, change routingChange) error {
@@ -421,9 +420,9 @@ func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {
 		data: l.object(func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_TABLE_FLAGS, flags) })}
 }
 
-// tag says what this apply writes. An address that was there before is not
+// newTag says what this apply writes. An address that was there before is not
 // ours, unless an earlier apply added it.
-func (w *work) tag(change routingChange) Tag {
+func (w *work) newTag(change routingChange) Tag {
 	t := Tag{Schema: tagSchema, Hash: w.former.routing.withoutForeign(w.want).Hash(), Version: w.Version,
 		Addresses: w.want.Addresses, Added: change.add.Addresses}
 	for _, a := range w.former.routing.addresses {

@@ -61,6 +61,9 @@ func (s Set) normal() Set {
 // normalElements sorts elements; where merge is set, ranges that say no more
 // than their keys are joined with their neighbours.
 func normalElements(in []Element, merge bool) []Element {
+	if isNormal(in, merge) {
+		return in // lists are long, and normal more often than not
+	}
 	out := slices.Clone(in)
 	if !slices.IsSortedFunc(out, compareElements) {
 		slices.SortFunc(out, compareElements)
@@ -80,14 +83,32 @@ func normalElements(in []Element, merge bool) []Element {
 	return kept
 }
 
+// isNormal reports whether elements are sorted, and none is to be joined with
+// the one before it.
+func isNormal(in []Element, merge bool) bool {
+	for i := 1; i < len(in); i++ {
+		if compareElements(in[i-1], in[i]) >= 0 || merge && joins(in[i-1], in[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // joins reports whether b, which sorts after a, overlaps or follows a and both
 // are bare.
 func joins(a, b Element) bool {
 	if len(a.Key) != 1 || len(b.Key) != 1 || !a.bare() || !b.bare() {
 		return false
 	}
-	after, ok := a.Key[0].After()
-	return !ok || b.Key[0].Lo <= after
+	return b.Key[0].Lo <= a.Key[0].Hi || follows(b.Key[0].Lo, a.Key[0].Hi)
+}
+
+// follows reports whether b is a plus one.
+func follows(b, a Bits) bool {
+	i := len(a) - 1
+	for ; i >= 0 && a[i] == 0xff && b[i] == 0; i-- {
+	}
+	return i >= 0 && b[i] == a[i]+1 && b[i] != 0 && b[:i] == a[:i]
 }
 
 func (e Element) bare() bool {
