@@ -3,6 +3,7 @@ package modes
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // ConfigError is what is wrong with one key.
@@ -12,24 +13,48 @@ type ConfigError struct {
 	Problem string // what it is, and what was expected
 }
 
-func (e *ConfigError) Error() string {
+func (e *ConfigError) Error() string { return Shorten(e.Key) + ": " + e.Detail() }
+
+// Detail is the message without the key.
+func (e *ConfigError) Detail() string {
 	if e.Word == "" {
-		return e.Key + ": " + e.Problem
+		return e.Problem
 	}
-	return fmt.Sprintf("%s: %q %s", e.Key, e.Word, e.Problem)
+	return fmt.Sprintf("%q %s", Shorten(e.Word), e.Problem)
 }
 
 // Note is something that the reader of a configuration should know and that is
 // no error.
-type Note struct{ Key, Text string }
+type Note struct {
+	Key  string
+	Text string
+	Word string // that it is about, "" where it is not one word's
+}
 
 func (n Note) String() string { return n.Key + ": " + n.Text }
+
+const maxQuoted = 80 // bytes of a word that a message repeats
+
+// Shorten is a word as a message repeats it: without the end of a very long one.
+func Shorten(word string) string {
+	if len(word) <= maxQuoted {
+		return word
+	}
+	end := maxQuoted
+	for !utf8.RuneStart(word[end]) && end > maxQuoted-utf8.UTFMax {
+		end--
+	}
+	return word[:end] + "..."
+}
 
 // Nearest is the word of the list that takes the fewest edits to become what
 // was written, "" where none comes near.
 func Nearest(written string, list []string) string {
 	best, distance := "", len(written)/2+1
 	for _, w := range list {
+		if max(len(w)-len(written), len(written)-len(w)) >= distance {
+			continue // at least that many edits
+		}
 		if d := edits(strings.ToLower(written), strings.ToLower(w)); d < distance {
 			best, distance = w, d
 		}

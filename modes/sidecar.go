@@ -2,6 +2,7 @@ package modes
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weir-mesh/weir/rules"
 )
@@ -100,13 +101,22 @@ func (r *reader) families(word string) []rules.Family {
 
 func (s *sidecar) ipv6() bool { return len(s.families) > 1 }
 
+// noneCaptured reports whether a list holds prefixes, and none of a captured
+// family.
+func (s *sidecar) noneCaptured(list []netip.Prefix) bool {
+	return len(list) > 0 && !slices.ContainsFunc(list, func(p netip.Prefix) bool {
+		return slices.Contains(s.families, rules.AddressFamily(p.Addr()))
+	})
+}
+
 func (r *reader) readProxy(s *sidecar, p Proxy) {
 	s.uids = ids[rules.UID](r, "proxy.uids", p.UIDs, r.env.Users, "user")
 	s.gids = ids[rules.GID](r, "proxy.gids", p.GIDs, r.env.Groups, "group")
-	if p.Mark != "" {
+	marked := p.Mark != "" && !nothing([]string{p.Mark})
+	if marked {
 		s.mark, s.markMask = r.mark("proxy.mark", p.Mark)
 	}
-	if len(p.UIDs)+len(p.GIDs) == 0 && p.Mark == "" {
+	if empty(p.UIDs) && empty(p.GIDs) && !marked {
 		r.problem("proxy", "", "needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle")
 	}
 }
@@ -121,9 +131,9 @@ func (r *reader) readInbound(s *sidecar, in Inbound) {
 	s.tunnelPort = r.port("inbound.tunnelPort", in.TunnelPort)
 	if !s.inbound.all {
 		s.inbound.include = r.ports("inbound.includePorts", in.IncludePorts)
-		r.overlapping("inbound.excludePorts", "inbound.includePorts", s.inbound.exclude, s.inbound.include, portText)
+		r.overlapping("inbound.excludePorts", in.ExcludePorts, "inbound.includePorts", in.IncludePorts)
 	}
-	if s.inbound.via != viaNone && !s.inbound.all && len(in.IncludePorts) == 0 {
+	if s.inbound.via != viaNone && empty(in.IncludePorts) {
 		r.problem("inbound.includePorts", "", "captures nothing (want ports, all, or inbound.via: none)")
 	}
 }
@@ -137,13 +147,19 @@ func (r *reader) readOutbound(s *sidecar, out Outbound) {
 		exclude: r.ports("outbound.excludePorts", out.ExcludePorts),
 	}
 	s.outboundPorts = r.ports("outbound.includePorts", out.IncludePorts)
-	r.overlapping("outbound.excludePorts", "outbound.includePorts", s.outbound.exclude, s.outboundPorts, portText)
+	r.overlapping("outbound.excludePorts", out.ExcludePorts, "outbound.includePorts", out.IncludePorts)
 	s.cidrs = cidrs{all: everything(out.IncludeCIDRs), exclude: r.prefixes("outbound.excludeCIDRs", out.ExcludeCIDRs)}
 	if !s.cidrs.all {
 		s.cidrs.include = r.prefixes("outbound.includeCIDRs", out.IncludeCIDRs)
 	}
-	if s.outbound.via != viaNone && !s.cidrs.all && len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 {
+	if s.outbound.via != viaNone && empty(out.IncludeCIDRs) && empty(out.IncludePorts) {
 		r.problem("outbound.includeCIDRs", "", "captures nothing (want prefixes, all, or outbound.via: none)")
+	}
+	if s.outbound.via != viaNone && s.noneCaptured(s.cidrs.include) {
+		r.note("outbound.includeCIDRs", "holds no IPv4 prefix, and IPv6 is left alone: they capture nothing")
+	}
+	if s.outbound.via != viaNone && empty(out.IncludeGIDs) {
+		r.problem("outbound.includeGIDs", "", "captures nothing (want groups, all, or outbound.via: none)")
 	}
 	s.everyGID = everything(out.IncludeGIDs)
 	if !s.everyGID {
@@ -159,22 +175,25 @@ func (r *reader) readDNS(s *sidecar, d DNS) {
 		port:    r.port("dns.port", d.Port),
 	}
 	servers := r.addresses("dns.servers", d.Servers)
-	if len(d.Servers) > 0 && s.dns.capture != dnsServers {
+	if !empty(d.Servers) && s.dns.capture != dnsServers {
 		r.problem("dns.servers", "", "is used only with dns.capture: servers")
 	}
 	if s.dns.capture != dnsServers {
 		return
 	}
-	if len(d.Servers) == 0 {
+	if empty(d.Servers) {
 		servers = r.env.Resolvers
 		r.note("dns.servers", "the namespace's resolvers were taken: %v", servers)
 	}
 	for _, a := range servers {
 		s.dns.servers = append(s.dns.servers, netip.PrefixFrom(a, a.BitLen()))
 	}
-	if len(s.dns.servers) == 0 {
+	switch {
+	case len(s.dns.servers) == 0:
 		r.note("dns.capture", "no resolver is known: no query is captured")
 		s.dns.capture = dnsNone
+	case s.noneCaptured(s.dns.servers):
+		r.note("dns.capture", "no resolver is IPv4, and IPv6 is left alone: no query is captured")
 	}
 }
 
@@ -185,7 +204,8 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 	if ok && (!p.Addr().Is4() || !p.Addr().IsLoopback() || p.Bits() < 8) {
 		r.problem("loopback.cidr", l.CIDR, "is no IPv4 loopback prefix (want one of 127.0.0.0/8)")
 	}
-	s.loopback = []netip.Prefix{p, netip.MustParsePrefix("::1/128")}
+	r.noteMasked("loopback.cidr", l.CIDR, p)
+	s.loopback = []netip.Prefix{p.Masked(), netip.MustParsePrefix("::1/128")}
 	for _, a := range r.addresses("loopback.passthrough", l.Passthrough) {
 		own := netip.PrefixFrom(a, a.BitLen())
 		s.passthrough = append(s.passthrough, own)
@@ -201,14 +221,10 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 }
 
 func (r *reader) readRouting(s *sidecar, g Routing) {
-	var mask rules.Mark
-	s.routingMark, mask = r.mark("routing.mark", g.Mark)
-	if mask != ^rules.Mark(0) || s.routingMark == 0 {
-		r.problem("routing.mark", g.Mark, "is to be a whole mark that is not 0")
-	}
-	s.loopMark, mask = r.mark("routing.loopMark", g.LoopMark)
-	if mask != ^rules.Mark(0) || s.loopMark == 0 || s.loopMark == s.routingMark {
-		r.problem("routing.loopMark", g.LoopMark, "is to be a whole mark that is not 0 and not routing.mark")
+	s.routingMark = r.wholeMark("routing.mark", g.Mark)
+	s.loopMark = r.wholeMark("routing.loopMark", g.LoopMark)
+	if s.loopMark == s.routingMark && s.loopMark != 0 {
+		r.problem("routing.loopMark", g.LoopMark, "is routing.mark too (want another)")
 	}
 	s.routingTable = r.number("routing.table", g.Table, 1, 1<<32-1)
 	s.routingPriority = r.number("routing.priority", g.Priority, 1, 1<<32-1)

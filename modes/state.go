@@ -12,23 +12,32 @@ import (
 // error joins a [ConfigError] for every problem; the notes are for the reader.
 func State(c Config, env Environment) (rules.State, []Note, error) {
 	r := &reader{env: env}
-	r.frame(c)
-	if len(r.problems) > 0 {
-		return rules.State{}, nil, errors.Join(r.problems...)
-	}
-	c = c.withDefaults()
-	var state rules.State
-	switch c.Mode {
-	case ModeSidecar:
-		s := r.sidecar(c)
-		if len(r.problems) == 0 {
-			state = s.state()
-		}
-	}
+	state := r.read(c)
 	if len(r.problems) > 0 {
 		return rules.State{}, r.notes, errors.Join(r.problems...)
 	}
-	return state, r.notes, state.Check()
+	want := state()
+	return want, r.notes, want.Check()
+}
+
+// Check is what of the problems that [State] reports can be told without an
+// environment: every name of a user or group is taken to be known.
+func Check(c Config) error {
+	r := &reader{anyName: true}
+	r.read(c)
+	return errors.Join(r.problems...)
+}
+
+// read checks the configuration. What it returns makes the state, if there was
+// no problem.
+func (r *reader) read(c Config) func() rules.State {
+	if r.frame(c) {
+		c = c.withDefaults()
+		if c.Mode == ModeSidecar {
+			return r.sidecar(c).state
+		}
+	}
+	return func() rules.State { return rules.State{} }
 }
 
 // TableName is the configured table, or the default.
@@ -42,18 +51,17 @@ func (c Config) TableName() string {
 // DefaultTable is the table that is used where none is named.
 const DefaultTable = "weir"
 
-// frame checks what does not depend on the mode: the version, the mode itself,
-// and that it uses every key that was written.
-func (r *reader) frame(c Config) {
+// frame checks what does not depend on the mode: the version, the table, the
+// mode itself, and that it uses every key that was written. It reports whether
+// there is such a mode.
+func (r *reader) frame(c Config) bool {
 	if c.Version != "" && c.Version != "1" {
 		r.problem("version", c.Version, "is not known (want 1)")
 	}
-	if c.Table != "" && !isTableName(c.Table) {
-		r.problem("table", c.Table, "is no table name (want a letter, then at most 30 letters, digits, '_' or '-')")
-	}
+	r.tableName(c.Table)
 	if c.Mode == "" {
 		r.problem("mode", "", "is missing (want %s)", strings.Join(allModes(), " or "))
-		return
+		return false
 	}
 	if !slices.Contains(allModes(), c.Mode) {
 		hint := Nearest(c.Mode, allModes())
@@ -61,18 +69,29 @@ func (r *reader) frame(c Config) {
 			hint = strings.Join(allModes(), " or ")
 		}
 		r.problem("mode", c.Mode, "is not a mode (want %s)", hint)
-		return
+		return false
 	}
 	for _, k := range Keys() {
 		if _, set := k.Get(&c); set && !k.UsedBy(c.Mode) {
 			r.problem(k.Path, "", "is not used by mode %s (it is by %s)", c.Mode, strings.Join(k.Modes, ", "))
 		}
 	}
+	return true
 }
 
 func allModes() []string { return []string{ModeSidecar, ModeNone} }
 
 const maxTableName = 31
+
+func (r *reader) tableName(name string) {
+	switch {
+	case name == "":
+	case !isTableName(name):
+		r.problem("table", name, "is no table name (want a letter, then at most %d letters, digits, '_' or '-')", maxTableName-1)
+	case strings.HasSuffix(name, "-next") || strings.HasSuffix(name, "-lock"):
+		r.problem("table", name, "is taken: weir uses names that end in -next and -lock while it applies")
+	}
+}
 
 func isTableName(name string) bool {
 	letter := func(c rune) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
@@ -81,5 +100,5 @@ func isTableName(name string) bool {
 			return false
 		}
 	}
-	return len(name) > 0 && len(name) <= maxTableName && !strings.HasSuffix(name, "-next") && !strings.HasSuffix(name, "-lock")
+	return name != "" && len(name) <= maxTableName
 }

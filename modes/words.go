@@ -14,6 +14,7 @@ import (
 // reader turns words into values and notes every problem with its key.
 type reader struct {
 	env      Environment
+	anyName  bool // users and groups are not looked up: every name is taken for one
 	problems []error
 	notes    []Note
 }
@@ -23,7 +24,7 @@ func (r *reader) problem(key, word, format string, args ...any) {
 }
 
 func (r *reader) note(key, format string, args ...any) {
-	r.notes = append(r.notes, Note{key, fmt.Sprintf(format, args...)})
+	r.notes = append(r.notes, Note{Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
 // synonyms are words that YAML tools and people write for ours.
@@ -53,23 +54,59 @@ func (r *reader) choice(key, word string, allowed ...string) string {
 	return allowed[0]
 }
 
-// everything reports whether a list is the one word for all, and nothing
-// whether it is the one word for none.
-func everything(words []string) bool {
-	return len(words) == 1 && (strings.EqualFold(words[0], "all") || words[0] == "*")
-}
+// everything reports whether a list is the one word for all, nothing whether it
+// is the one word for none, and empty whether it names nothing at all.
+func everything(words []string) bool { return len(words) == 1 && isAll(words[0]) }
 
 func nothing(words []string) bool {
 	return len(words) == 1 && (strings.EqualFold(words[0], "none") || slices.Contains(synonyms["none"], strings.ToLower(words[0])))
 }
 
+func empty(words []string) bool { return len(words) == 0 || nothing(words) }
+
+func isAll(word string) bool { return strings.EqualFold(word, "all") || word == "*" }
+
+// list is a list's words without those that stand for a whole list: none is an
+// empty one, and all says something only by itself and where there is nothing
+// to exclude.
+func (r *reader) list(key string, words []string) []string {
+	if empty(words) {
+		return nil
+	}
+	out := make([]string, 0, len(words))
+	for _, w := range words {
+		section, name, _ := strings.Cut(key, ".")
+		switch {
+		case len(words) > 1 && (isAll(w) || strings.EqualFold(w, "none")):
+			r.problem(key, w, "stands beside other words (want it alone, or a list without it)")
+		case isAll(w) && (section == "inbound" || section == "outbound") && strings.HasPrefix(name, "exclude"):
+			r.problem(key, w, "would leave everything alone (want %s.via: none for that)", section)
+		default:
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// parseNumber reads a number of at most that many bits, in decimal or, where it
+// may be, with 0x. A leading zero means octal to some readers and nothing to
+// others, so it is refused.
+func parseNumber(word string, bits int, hexToo bool) (uint64, bool) {
+	if digits, isHex := strings.CutPrefix(strings.ToLower(word), "0x"); isHex && hexToo {
+		n, err := strconv.ParseUint(digits, 16, bits)
+		return n, err == nil
+	}
+	if len(word) > 1 && word[0] == '0' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(word, 10, bits)
+	return n, err == nil
+}
+
 // ports reads ports and ranges.
 func (r *reader) ports(key string, words []string) []rules.Range {
 	var out []rules.Range
-	if nothing(words) {
-		return nil
-	}
-	for _, w := range words {
+	for _, w := range r.list(key, words) {
 		if p, ok := r.portRange(key, w); ok {
 			out = append(out, p)
 		}
@@ -82,9 +119,9 @@ func (r *reader) portRange(key, word string) (rules.Range, bool) {
 	lo, okLo := parsePort(from)
 	hi, okHi := parsePort(to)
 	switch {
-	case !isRange && !okLo, isRange && (!okLo || !okHi):
+	case !okLo || !okHi:
 		r.problem(key, word, "is not a port (want 1-65535 or a range such as 8000-8100)")
-	case lo > hi:
+	case isRange && lo > hi:
 		r.problem(key, word, "is a range upside down (want %d-%d)", hi, lo)
 	default:
 		return rules.Between(lo, hi), true
@@ -92,7 +129,7 @@ func (r *reader) portRange(key, word string) (rules.Range, bool) {
 	return rules.Range{}, false
 }
 
-// cutRange splits 8000-8100 and 8000:8100.
+// cutRange splits 8000-8100 and 8000:8100; of one port both ends are the same.
 func cutRange(word string) (from, to string, isRange bool) {
 	for _, separator := range []string{"-", ":"} {
 		if from, to, ok := strings.Cut(word, separator); ok {
@@ -103,8 +140,8 @@ func cutRange(word string) (from, to string, isRange bool) {
 }
 
 func parsePort(word string) (rules.Port, bool) {
-	n, err := strconv.ParseUint(word, 10, 16)
-	return rules.Port(n), err == nil && n > 0
+	n, ok := parseNumber(word, 16, false)
+	return rules.Port(n), ok && n > 0
 }
 
 func (r *reader) port(key, word string) rules.Port {
@@ -118,17 +155,35 @@ func (r *reader) port(key, word string) rules.Port {
 // prefixes reads addresses and prefixes. Host bits are taken off, with a note.
 func (r *reader) prefixes(key string, words []string) []netip.Prefix {
 	var out []netip.Prefix
-	if nothing(words) {
-		return nil
-	}
-	for _, w := range words {
-		if p, ok := r.prefix(key, w); ok {
-			out = append(out, p)
+	masked := 0
+	for _, w := range r.list(key, words) {
+		p, ok := r.prefix(key, w)
+		if !ok {
+			continue
 		}
+		if p != p.Masked() {
+			if masked++; masked <= maxNotes {
+				r.noteMasked(key, w, p)
+			}
+		}
+		out = append(out, p.Masked())
+	}
+	if masked > maxNotes {
+		r.note(key, "%d more were read without the bits of a host, like these", masked-maxNotes)
 	}
 	return out
 }
 
+// noteMasked tells what a prefix with the bits of a host was read as.
+func (r *reader) noteMasked(key, word string, p netip.Prefix) {
+	if p != p.Masked() {
+		r.notes = append(r.notes, Note{Key: key, Word: word, Text: fmt.Sprintf("%s was read as %s", word, p.Masked())})
+	}
+}
+
+const maxNotes = 8 // on words of one list
+
+// prefix reads an address or a prefix, with the bits of a host where it has any.
 func (r *reader) prefix(key, word string) (netip.Prefix, bool) {
 	p, err := netip.ParsePrefix(word)
 	if err != nil {
@@ -143,22 +198,22 @@ func (r *reader) prefix(key, word string) (netip.Prefix, bool) {
 		r.problem(key, word, "is an IPv4-mapped address (write it as IPv4)")
 		return p, false
 	}
-	if p != p.Masked() {
-		r.note(key, "%s was read as %s", word, p.Masked())
-	}
-	return p.Masked(), true
+	return p, true
 }
 
 // addresses reads single addresses.
 func (r *reader) addresses(key string, words []string) []netip.Addr {
 	var out []netip.Addr
-	for _, w := range words {
+	for _, w := range r.list(key, words) {
 		a, err := netip.ParseAddr(w)
-		if err != nil || a.Zone() != "" || a.Is4In6() {
+		switch {
+		case err != nil || a.Zone() != "":
 			r.problem(key, w, "is no address (want 192.0.2.1 or 2001:db8::1)")
-			continue
+		case a.Is4In6():
+			r.problem(key, w, "is an IPv4-mapped address (write it as IPv4)")
+		default:
+			out = append(out, a)
 		}
-		out = append(out, a)
 	}
 	return out
 }
@@ -166,20 +221,18 @@ func (r *reader) addresses(key string, words []string) []netip.Addr {
 // ids reads numbers and names of users or groups.
 func ids[T rules.UID | rules.GID](r *reader, key string, words []string, names map[string]uint32, what string) []T {
 	var out []T
-	if nothing(words) {
-		return nil
-	}
-	for _, w := range words {
-		id, err := strconv.ParseUint(w, 10, 32)
+	for _, w := range r.list(key, words) {
+		_, notNumber := strconv.ParseUint(w, 10, 64)
+		id, ok := parseNumber(w, 32, false)
 		named, known := names[w]
 		switch {
-		case err == nil && id < invalidID:
+		case ok && id < invalidID:
 			out = append(out, T(id))
-		case err == nil:
+		case notNumber == nil || w == "":
 			r.problem(key, w, "is no %s id (want 0-4294967294)", what)
 		case known:
 			out = append(out, T(named))
-		default:
+		case !r.anyName:
 			r.problem(key, w, "is no number and no %s known here", what)
 		}
 	}
@@ -193,21 +246,19 @@ const maxIfName = 15 // IFNAMSIZ less the terminating zero
 // interfaces reads interface names and wildcards.
 func (r *reader) interfaces(key string, words []string) []rules.IfName {
 	var out []rules.IfName
-	if nothing(words) {
-		return nil
-	}
-	for _, w := range words {
+	for _, w := range r.list(key, words) {
 		name := w
 		if stem, ok := strings.CutSuffix(w, "+"); ok {
 			name = stem + "*" // as iptables has it
 		}
+		stem := strings.TrimSuffix(name, "*")
 		switch {
-		case name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c == '/' || c == '"' || c > '~' }):
+		case name == "" || name == "." || name == ".." || strings.ContainsFunc(name, notInName):
 			r.problem(key, w, "is no interface name")
-		case name == "*" || strings.Contains(strings.TrimSuffix(name, "*"), "*"):
+		case stem == "" || strings.Contains(stem, "*"):
 			r.problem(key, w, "is no interface name (a wildcard is a name that ends in *, such as eth*)")
-		case len(strings.TrimSuffix(name, "*")) > maxIfName:
-			r.problem(key, w, "is %d bytes long (an interface name has at most %d)", len(name), maxIfName)
+		case len(stem) > maxIfName:
+			r.problem(key, w, "is %d bytes long (an interface name has at most %d)", len(stem), maxIfName)
 		default:
 			out = append(out, rules.IfName(name))
 		}
@@ -215,40 +266,88 @@ func (r *reader) interfaces(key string, words []string) []rules.IfName {
 	return out
 }
 
-// mark reads value[/mask], in decimal or with 0x.
+// notInName is what dev_valid_name of the kernel refuses, and what nft's text
+// cannot hold.
+func notInName(c rune) bool { return c <= ' ' || c == '/' || c == ':' || c == '"' || c > '~' }
+
+// mark reads value[/mask], in decimal or with 0x. The mask is 0 where there was a
+// problem.
 func (r *reader) mark(key, word string) (value, mask rules.Mark) {
 	v, m, masked := strings.Cut(word, "/")
-	n, err := strconv.ParseUint(v, 0, 32)
-	k := uint64(1<<32 - 1)
-	if masked && err == nil {
-		k, err = strconv.ParseUint(m, 0, 32)
+	n, ok := parseNumber(v, 32, true)
+	k := uint64(everyBit)
+	if masked && ok {
+		k, ok = parseNumber(m, 32, true)
 	}
 	switch {
-	case err != nil || k == 0:
+	case !ok || k == 0:
 		r.problem(key, word, "is no mark (want a number such as 0x539 or 0x539/0xfff)")
 	case n&^k != 0:
 		r.problem(key, word, "has bits outside its mask: it never matches")
+	case n == 0:
+		r.problem(key, word, "is what packets without a mark have (want a number that is not 0)")
+	default:
+		return rules.Mark(n), rules.Mark(k)
 	}
-	return rules.Mark(n), rules.Mark(k)
+	return 0, 0
+}
+
+// wholeMark reads a mark without a mask.
+func (r *reader) wholeMark(key, word string) rules.Mark {
+	value, mask := r.mark(key, word)
+	if mask != 0 && mask != everyBit {
+		r.problem(key, word, "has a mask, and cannot: all of the mark is set")
+	}
+	return value
 }
 
 // number reads a whole number of a range.
 func (r *reader) number(key, word string, lo, hi uint32) uint32 {
-	n, err := strconv.ParseUint(word, 0, 32)
-	if err != nil || uint32(n) < lo || uint32(n) > hi {
-		r.problem(key, word, "is no number of %d-%d", lo, hi)
+	n, ok := parseNumber(word, 32, true)
+	if !ok || uint32(n) < lo || uint32(n) > hi {
+		r.problem(key, word, "is no whole number of %d-%d", lo, hi)
 	}
 	return uint32(n)
 }
 
-// overlapping reports a value that stands in both lists.
-func (r *reader) overlapping(key, other string, a, b []rules.Range, format func(rules.Range) string) {
-	for _, x := range a {
-		for _, y := range b {
-			if x.Lo <= y.Hi && y.Lo <= x.Hi && len(x.Lo) == len(y.Lo) {
-				both := rules.Range{Lo: max(x.Lo, y.Lo), Hi: min(x.Hi, y.Hi)}
-				r.problem(key, format(both), "is in %s too", other)
+// overlapping reports words of a list of ports that name a port of the other
+// list.
+func (r *reader) overlapping(key string, words []string, otherKey string, others []string) {
+	quiet := &reader{}
+	type named struct {
+		rules.Range
+		word string
+	}
+	var other []named
+	for _, w := range others {
+		if p, ok := quiet.portRange("", w); ok {
+			other = append(other, named{p, w})
+		}
+	}
+	slices.SortFunc(other, func(a, b named) int { return cmp.Compare(a.Lo, b.Lo) })
+	for i := 1; i < len(other); i++ { // the one that reaches farthest of those up to here
+		if other[i].Hi < other[i-1].Hi {
+			other[i].Hi, other[i].word = other[i-1].Hi, other[i-1].word
+		}
+	}
+	for _, w := range words {
+		p, ok := quiet.portRange("", w)
+		if !ok {
+			continue
+		}
+		after, _ := slices.BinarySearchFunc(other, p.Hi, func(o named, hi rules.Bits) int {
+			if o.Lo <= hi {
+				return -1
 			}
+			return 1
+		})
+		if after == 0 || other[after-1].Hi < p.Lo {
+			continue
+		}
+		if o := other[after-1].word; o != w {
+			r.problem(key, w, "overlaps %q of %s", o, otherKey)
+		} else {
+			r.problem(key, w, "is in %s too", otherKey)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func (l *lowering) deleteSet(name string) {
 
 // declaration is a set's message with what named and anonymous sets share.
 func (l *lowering) declaration(s *rules.Set, flags uint32, id uint32) []byte {
-	magic, host, length := keyLayout(s.Key)
+	magic, length := keyLayout(s.Key)
 	if s.Interval {
 		flags |= unix.NFT_SET_INTERVAL
 	}
@@ -156,19 +156,14 @@ func (l *lowering) declaration(s *rules.Set, flags uint32, id uint32) []byte {
 		if s.Counters {
 			ae.Bytes(unix.NLA_F_NESTED|nftaSetExpr, marshal(&expr.Counter{}))
 		}
-		ae.Bytes(unix.NFTA_SET_USERDATA, setUserdata(s, host))
+		ae.Bytes(unix.NFTA_SET_USERDATA, setUserdata(s))
 	})
 }
 
 // setUserdata is what nft wants to know of a set to list it right: the byte
 // order of its keys, and a comment.
-func setUserdata(s *rules.Set, host bool) []byte {
-	const hostOrder, bigEndian = 1, 2
-	order := uint32(bigEndian)
-	if host && !s.Interval {
-		order = hostOrder
-	}
-	data := userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order)
+func setUserdata(s *rules.Set) []byte {
+	data := userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, byteOrder(s.Key))
 	if s.Interval && !s.Verdicts && len(s.Key) == 1 {
 		data = userdata.AppendUint32(data, userdata.NFTNL_UDATA_SET_MERGE_ELEMENTS, 0)
 	}
@@ -178,25 +173,38 @@ func setUserdata(s *rules.Set, host bool) []byte {
 	return data
 }
 
+// byteOrder is nft's word for the order of a type's bytes, whatever the kernel
+// makes of it in an interval set (enum byteorder of nftables' datatype.h).
+func byteOrder(key []rules.DataType) uint32 {
+	const none, host, bigEndian = 0, 1, 2
+	if len(key) != 1 || key[0].Len() == 1 {
+		return none
+	}
+	if _, isHost := key[0].Magic(); isHost {
+		return host
+	}
+	return bigEndian
+}
+
 func fieldLengths(ae *netlink.AttributeEncoder, key []rules.DataType) {
 	for _, d := range key {
 		nested(ae, unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) { ae.Uint32(nftaSetFieldLen, uint32(d.Len())) })
 	}
 }
 
-// keyLayout is nft's number for the type of a key, its byte order and its
-// length, in which each part of a concatenation takes whole 32-bit registers.
-func keyLayout(key []rules.DataType) (magic uint32, host bool, length uint32) {
+// keyLayout is nft's number for the type of a key, and its length, in which
+// each part of a concatenation takes whole 32-bit registers.
+func keyLayout(key []rules.DataType) (magic, length uint32) {
 	if len(key) == 1 {
-		magic, host = key[0].Magic()
-		return magic, host, uint32(key[0].Len())
+		magic, _ = key[0].Magic()
+		return magic, uint32(key[0].Len())
 	}
 	for _, d := range key {
 		m, _ := d.Magic()
 		magic = magic<<magicTypeBits | m
 		length += uint32(align4(d.Len()))
 	}
-	return magic, false, length
+	return magic, length
 }
 
 func (l *lowering) addSet(s *rules.Set) {
@@ -263,7 +271,7 @@ func (l *lowering) elements(typ int, where string, s *rules.Set, id uint32, elem
 // after the end.
 func appendElement(list []byte, s *rules.Set, e rules.Element) []byte {
 	if len(s.Key) > 1 || !s.Interval {
-		lo, hi := concatenated(s.Key, e.Key)
+		lo, hi := concatenated(s, e.Key)
 		entry := elementAttrs{key: lo, element: &e}
 		if s.Interval {
 			entry.keyEnd = hi
@@ -278,15 +286,24 @@ func appendElement(list []byte, s *rules.Set, e rules.Element) []byte {
 }
 
 // concatenated are both ends of an element's key as the kernel compares them.
-func concatenated(types []rules.DataType, key []rules.Range) (lo, hi []byte) {
-	for i, d := range types {
-		lo, hi = append(lo, wire(d, key[i].Lo)...), append(hi, wire(d, key[i].Hi)...)
-		if len(types) > 1 {
+func concatenated(s *rules.Set, key []rules.Range) (lo, hi []byte) {
+	for i, d := range s.Key {
+		lo, hi = append(lo, inSet(s, d, key[i].Lo)...), append(hi, inSet(s, d, key[i].Hi)...)
+		if len(s.Key) > 1 {
 			pad := make([]byte, align4(d.Len())-d.Len())
 			lo, hi = append(lo, pad...), append(hi, pad...)
 		}
 	}
 	return lo, hi
+}
+
+// inSet is a value as the elements of a set hold it: an interval set compares
+// byte by byte, the most significant first.
+func inSet(s *rules.Set, d rules.DataType, v rules.Bits) []byte {
+	if s.Interval {
+		return []byte(v)
+	}
+	return wire(d, v)
 }
 
 type elementAttrs struct {
@@ -449,23 +466,15 @@ func equal(data []byte) *expr.Cmp {
 	return &expr.Cmp{Op: expr.CmpOpEq, Register: firstRegister, Data: data}
 }
 
-func (w *ruleWriter) load(key []rules.Selector) {
-	offset := 0
-	for _, s := range key {
-		w.emit(load(s, partRegister(offset), 0))
-		offset += align4(s.Type().Len())
-	}
-}
-
 func (w *ruleWriter) match(m rules.Match) {
 	w.settle(m.Key)
 	switch {
 	case m.Set != "":
-		w.loadForSet(m.Key, m.Mask, w.sets[m.Set] != nil && w.sets[m.Set].Interval)
+		w.load(m.Key, m.Mask, w.sets[m.Set] != nil && w.sets[m.Set].Interval)
 		w.lookup(&expr.Lookup{SetName: m.Set, Invert: m.Negated})
 	case m.Anonymous():
 		s := anonymousSet(m.Types(), m.Elements)
-		w.loadForSet(m.Key, m.Mask, s.Interval)
+		w.load(m.Key, m.Mask, s.Interval)
 		id := w.addAnonymous(w.where, s)
 		w.lookup(&expr.Lookup{SetName: s.Name, SetID: id, Invert: m.Negated})
 	default:
@@ -498,32 +507,35 @@ func anonymousSet(key []rules.DataType, elements []rules.Element) *rules.Set {
 		}
 		s.Verdicts = s.Verdicts || e.Verdict.Kind != 0
 	}
-	if !s.Verdicts {
-		s.Size = 0
+	if !s.Interval {
+		s.Size = uint32(len(elements)) // of a known size, the kernel's set is a faster one
 	}
 	return s
 }
 
-// loadForSet loads a key for a lookup. Interval sets compare byte by byte, so
-// a value in the machine's byte order is turned first.
-func (w *ruleWriter) loadForSet(key []rules.Selector, mask rules.Bits, interval bool) {
-	w.load(key)
-	if len(key) != 1 {
-		return
-	}
-	w.mask(key[0].Type(), mask)
-	if interval {
-		w.turn(key[0].Type())
+// load loads a key for a lookup. Interval sets compare byte by byte, so a value
+// in the machine's byte order is turned first.
+func (w *ruleWriter) load(key []rules.Selector, mask rules.Bits, interval bool) {
+	offset := 0
+	for _, s := range key {
+		register := partRegister(offset)
+		w.emit(load(s, register, 0))
+		w.mask(s.Type(), mask)
+		if interval {
+			w.turn(s.Type(), register)
+		}
+		offset += align4(s.Type().Len())
 	}
 }
 
-func (w *ruleWriter) turn(d rules.DataType) {
+func (w *ruleWriter) turn(d rules.DataType, register uint32) {
 	if d.HostOrder() {
 		size := uint32(d.Len())
-		w.emit(&expr.Byteorder{SourceRegister: firstRegister, DestRegister: firstRegister, Op: expr.ByteorderHton, Len: size, Size: size})
+		w.emit(&expr.Byteorder{SourceRegister: register, DestRegister: register, Op: expr.ByteorderHton, Len: size, Size: size})
 	}
 }
 
+// mask keeps bits of the first register; concatenations have no masks.
 func (w *ruleWriter) mask(d rules.DataType, mask rules.Bits) {
 	if mask == "" {
 		return
@@ -557,13 +569,13 @@ func (w *ruleWriter) compare(m rules.Match) {
 		w.emit(load(s, firstRegister, 0), &expr.Cmp{Op: op, Register: firstRegister, Data: []byte(r.Lo[:bits/8])})
 	case isAddress && wholeBytes:
 		w.emit(load(s, firstRegister, uint32(bits/8)), &expr.Cmp{Op: op, Register: firstRegister, Data: []byte(r.Lo[:bits/8])})
-	case isAddress && isPrefix && bits > 0:
+	case isAddress && isPrefix:
 		w.emit(load(s, firstRegister, 0))
 		w.mask(d, prefixMask(bits, d.Len()))
 		w.emit(&expr.Cmp{Op: op, Register: firstRegister, Data: []byte(r.Lo)})
 	default:
 		w.emit(load(s, firstRegister, 0))
-		w.turn(d)
+		w.turn(d, firstRegister)
 		w.span(op, r)
 	}
 }
@@ -597,7 +609,7 @@ func (w *ruleWriter) vmap(v rules.VMap) {
 	} else if s := w.sets[v.Map]; s != nil {
 		interval = s.Interval
 	}
-	w.loadForSet(v.Key, "", interval)
+	w.load(v.Key, "", interval)
 	w.lookup(l)
 }
 

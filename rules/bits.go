@@ -165,6 +165,19 @@ func (b Bits) uint64() uint64 {
 	return binary.BigEndian.Uint64(full[:])
 }
 
+// under reports whether b is as long as the mask and has no bit outside of it.
+func (b Bits) under(mask Bits) bool {
+	if len(b) != len(mask) {
+		return false
+	}
+	for i := range len(b) {
+		if b[i]&^mask[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 const ifNameSize = 16 // IFNAMSIZ of linux/if.h
 
 func nameSpan(name string) Range {

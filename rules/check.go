@@ -3,18 +3,22 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
-// Check reports everything about the state that a kernel would refuse or that
-// could not be read back as it was written: one error for each problem, with
-// its place, joined.
+// Check reports everything about the state that a kernel would refuse, that nft
+// could not load as text, or that could not be read back as it was written: one
+// error for each problem, with its place, joined.
 func (s State) Check() error {
-	c := &checker{}
+	c := &checker{reported: map[string]bool{}}
 	if s.Table != nil {
 		c.table(s.Table)
 	}
+	c.routing(s)
 	return errors.Join(c.problems...)
 }
 
@@ -22,106 +26,168 @@ type checker struct {
 	table_   *Table
 	where    string
 	problems []error
-	base     *Base // of the chain that reaches the rule under check
-	rule     []Node
-	position int
+	reported map[string]bool // chains are checked once for each base that reaches them
+
+	base    *Base          // of the chain that reaches the rule under check
+	walked  map[string]int // how deep below it each chain was met
+	settled settled        // by the rule's nodes so far
 }
 
 func (c *checker) problem(format string, args ...any) {
-	err := fmt.Errorf(c.where+": "+format, args...)
-	for _, seen := range c.problems {
-		if seen.Error() == err.Error() {
-			return // a chain that two base chains reach is checked twice
-		}
+	text := c.where + ": " + fmt.Sprintf(format, args...)
+	if !c.reported[text] {
+		c.reported[text] = true
+		c.problems = append(c.problems, errors.New(text))
 	}
-	c.problems = append(c.problems, err)
 }
 
 func (c *checker) table(t *Table) {
 	c.table_ = t
 	c.where = "table"
-	c.name("table", t.Name)
-	c.where = "inet " + t.Name
-	for i, s := range t.Sets {
+	c.name("table", t.Name, maxTableName)
+	for _, o := range t.Others {
+		c.problem("inet %s holds %s, which the model does not know", t.Name, o)
+	}
+	for _, s := range t.Sets {
 		c.where = s.kind() + " " + s.Name
 		c.set(s)
-		if t.Set(s.Name) != t.Sets[i] {
+		if t.Set(s.Name) != s {
 			c.problem("declared twice")
 		}
 	}
-	for i, chain := range t.Chains {
+	for _, chain := range t.Chains {
 		c.where = "chain " + chain.Name
-		c.name("chain", chain.Name)
-		if t.Chain(chain.Name) != t.Chains[i] {
+		c.name("chain", chain.Name, maxName)
+		if t.Chain(chain.Name) != chain {
 			c.problem("declared twice")
 		}
 		if chain.Base != nil {
 			c.hook(chain.Base)
 		}
 	}
+	reached := map[string]int{}
 	for _, chain := range t.Chains {
 		if chain.Base != nil {
-			c.base = chain.Base
+			c.base, c.walked = chain.Base, map[string]int{}
 			c.chain(chain, nil)
+			maps.Copy(reached, c.walked)
 		}
 	}
+	c.base, c.walked = nil, reached
 	for _, chain := range t.Chains {
-		if chain.Base == nil {
-			c.base = nil
-			c.chain(chain, nil)
-		}
+		c.chain(chain, nil) // those that no base chain reaches
 	}
 }
 
-func (c *checker) name(what, name string) {
-	valid := name != "" && len(name) <= maxSetName && !strings.ContainsFunc(name, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.')
-	}) && (name[0] >= 'a' && name[0] <= 'z' || name[0] >= 'A' && name[0] <= 'Z')
-	if !valid {
+func (c *checker) name(what, name string, most int) {
+	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
+	strange := strings.ContainsFunc(name, func(r rune) bool {
+		return !letter(r) && (r < '0' || r > '9') && r != '_' && r != '-' && r != '.'
+	})
+	switch {
+	case name == "" || strange || !letter(rune(name[0])):
 		c.problem("%q is no name for a %s (want a letter, then letters, digits, '_', '-' or '.')", name, what)
+	case len(name) > most:
+		c.problem("the name of a %s has at most %d bytes", what, most)
+	case slices.Contains(reserved, name):
+		c.problem("%q is a word of nft's and no name for a %s", name, what)
 	}
 }
 
 func (c *checker) set(s *Set) {
-	c.name(s.kind(), s.Name)
-	if len(s.Key) == 0 {
-		c.problem("has no key")
+	c.name(s.kind(), s.Name, maxName)
+	if s.Name == tagName {
+		c.problem("the name is taken: that set says who wrote the table")
 	}
-	for _, t := range s.Key {
-		if t.String() == "" {
-			c.problem("has a key of a type that no set can hold")
-		}
+	if s.Others != "" {
+		c.problem("has %s, which the model does not know", strings.TrimSpace(s.Others))
 	}
-	for _, e := range s.Elements {
-		c.element(e, s.Key, s.Verdicts, s.Interval)
-	}
-	c.mixedNames(s.Elements, s.Key)
+	c.setKey(s)
 	if s.Live && s.Verdicts {
 		c.problem("a verdict map cannot be live: its chains are made anew with every change")
 	}
-	if s.Timeout > 0 && !s.Expires {
-		c.problem("has a timeout without the timeout flag")
+	if (s.Dynamic || s.Expires) && !s.Live {
+		c.problem("elements that come and go by themselves want a live set")
 	}
 	if s.Dynamic && s.Interval {
 		c.problem("cannot be both dynamic and interval")
 	}
-	c.overlaps(s.Elements, s.Interval)
+	if s.Timeout != 0 && !s.Expires {
+		c.problem("has a timeout without the timeout flag")
+	}
+	c.timeout(s.Timeout)
+	if s.Size > 0 && s.Interval && len(s.Key) == 1 {
+		c.problem("an interval set has no size: kernels differ in what they count")
+	}
+	for _, e := range s.Elements {
+		c.element(e, s.Key, s.Verdicts, s.Interval)
+		c.timeout(e.Timeout)
+		if e.Timeout != 0 && !s.Expires {
+			c.problem("has an element with a timeout, and no timeout flag")
+		}
+	}
+	elements := normalElements(s.Elements, s.joining())
+	if s.Size > 0 && len(elements) > int(s.Size) {
+		c.problem("holds %d elements, and room for %d", len(elements), s.Size)
+	}
+	c.mixedNames(s.Elements, s.Key)
+	c.disjoint(elements)
 }
 
-// overlaps reports ranges that the kernel would refuse and that merging does
-// not join: those that carry a verdict or a comment.
-func (c *checker) overlaps(elements []Element, interval bool) {
-	sorted := normalElements(elements, false)
-	for i := 1; i < len(sorted); i++ {
-		a, b := sorted[i-1], sorted[i]
-		if len(a.Key) != 1 || a.Key[0].Hi < b.Key[0].Lo {
-			continue
-		}
-		if !interval || !joins(a, b) {
+// setKey refuses keys that neither the kernel (NFT_DATA_VALUE_MAXLEN) nor the
+// number that nft makes of their types can hold.
+func (c *checker) setKey(s *Set) {
+	if len(s.Key) == 0 {
+		c.problem("has no key")
+	}
+	size := 0
+	for _, t := range s.Key {
+		c.settable(t)
+		size += (t.Len() + 3) &^ 3
+	}
+	if len(s.Key) > maxParts || size > maxKeySize {
+		c.problem("has a key of %d parts and %d bytes (at most %d and %d)", len(s.Key), size, maxParts, maxKeySize)
+	}
+	if s.Interval && len(s.Key) == 1 && !s.Key[0].ranges() && s.Key[0] != IfNameType {
+		c.problem("cannot be an interval set: nft has no ranges of %s", s.Key[0])
+	}
+}
+
+// settable refuses a type that no set can have as a key.
+func (c *checker) settable(t DataType) {
+	if t.String() == "" {
+		c.problem("has a key of a type that no set can hold")
+	}
+}
+
+func (c *checker) timeout(d time.Duration) {
+	if d < 0 || d%time.Second != 0 {
+		c.problem("a timeout of %s (want whole seconds: kernels count in their own ticks)", d)
+	}
+}
+
+// disjoint reports elements of a normal list that share a key: the kernel would
+// refuse them.
+func (c *checker) disjoint(elements []Element) {
+	var open []Element // they reach as far as the present one, in the key's first part
+	for _, e := range elements {
+		open = slices.DeleteFunc(open, func(o Element) bool { return len(o.Key) != len(e.Key) || len(e.Key) == 0 || o.Key[0].Hi < e.Key[0].Lo })
+		if slices.ContainsFunc(open, e.overlaps) {
 			c.problem("has two elements for the same key")
 			return
 		}
+		open = append(open, e)
 	}
+}
+
+// overlaps reports whether some key is in both elements.
+func (e Element) overlaps(o Element) bool {
+	for i := range e.Key {
+		if o.Key[i].Hi < e.Key[i].Lo || e.Key[i].Hi < o.Key[i].Lo {
+			return false
+		}
+	}
+	return true
 }
 
 // mixedNames refuses a name beside a wildcard: nft 1.0.6 loses the end of such
@@ -143,12 +209,8 @@ func (c *checker) element(e Element, key []DataType, verdicts, interval bool) {
 		return
 	}
 	for i, r := range e.Key {
-		switch {
-		case len(r.Lo) != key[i].Len() || len(r.Hi) != key[i].Len():
-			c.problem("holds a value that is no %s", key[i])
-		case r.Lo > r.Hi:
-			c.problem("range %s-%s is upside down", key[i].Format(r.Lo), key[i].Format(r.Hi))
-		case !interval && !r.Single():
+		c.span(r, key[i])
+		if !interval && !r.Single() {
 			c.problem("holds the range %s but no interval flag", key[i].FormatRange(r))
 		}
 	}
@@ -156,8 +218,59 @@ func (c *checker) element(e Element, key []DataType, verdicts, interval bool) {
 	switch {
 	case verdicts && e.Verdict.Kind == noVerdict:
 		c.problem("has an element without a verdict")
-	case !verdicts && e.Verdict != Verdict{}:
+	case verdicts:
+		e.Verdict.check(c)
+	case e.Verdict != Verdict{}:
 		c.problem("has an element with a verdict, and is no verdict map")
+	}
+}
+
+// span refuses what is no value and no range of the type.
+func (c *checker) span(r Range, t DataType) {
+	switch {
+	case len(r.Lo) != t.Len() || len(r.Hi) != t.Len():
+		c.problem("holds a value that is no %s", t)
+	case r.Lo > r.Hi:
+		c.problem("range %s-%s is upside down", t.Format(r.Lo), t.Format(r.Hi))
+	case t == IfNameType:
+		c.ifName(r)
+	case !r.Single() && !t.ranges():
+		c.problem("nft has no ranges of %s", t)
+	}
+}
+
+// ranges reports whether nft takes ranges of the type. Of interface names it
+// takes wildcards.
+func (d DataType) ranges() bool {
+	return slices.Contains([]DataType{InetService, InetProto, IPv4Addr, IPv6Addr, IfIndexType, MarkType, UIDType, GIDType, ZoneType}, d)
+}
+
+// masks reports whether values of the type are bits to be masked.
+func (d DataType) masks() bool {
+	return slices.Contains([]DataType{IPv4Addr, IPv6Addr, MarkType, CTStateType}, d)
+}
+
+const maxIfName = ifNameSize - 1
+
+// ifName refuses what no interface is called (dev_valid_name of net/core/dev.c)
+// and what nft reads differently.
+func (c *checker) ifName(r Range) {
+	stem, rest := string(r.Lo), ""
+	if i := strings.IndexByte(stem, 0); i >= 0 {
+		stem, rest = stem[:i], stem[i:]
+	}
+	most := maxIfName
+	if !r.Single() {
+		most-- // nft counts the asterisk
+	}
+	wildcard := nameSpan(stem + "*")
+	switch {
+	case strings.Trim(rest, "\x00") != "" || !r.Single() && r != wildcard:
+		c.problem("%q-%q is neither an interface name nor a wildcard", r.Lo, r.Hi)
+	case stem == "" || len(stem) > most:
+		c.problem("%s is no interface name (want 1 to %d bytes, before an asterisk 1 to %d)", IfNameType.FormatRange(r), maxIfName, maxIfName-1)
+	case strings.ContainsFunc(stem, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`/"*\`, r) }):
+		c.problem("%s is no interface name", IfNameType.FormatRange(r))
 	}
 }
 
@@ -185,56 +298,56 @@ func (c *checker) hook(b *Base) {
 	if (b.Hook == Ingress) != (len(b.Devices) > 0) {
 		c.problem("devices belong to ingress, and ingress to devices")
 	}
+	for _, d := range b.Devices {
+		if strings.HasSuffix(d, "*") || len(d) > maxIfName {
+			c.problem("%q is no device", d)
+			continue
+		}
+		c.ifName(nameSpan(d))
+	}
 }
 
 // chain checks the rules of a chain as packets of the current base chain meet
 // them, and follows its jumps.
 func (c *checker) chain(chain *Chain, path []string) {
-	if slices.Contains(path, chain.Name) {
-		c.problem("jumps in a circle: %s", strings.Join(append(path, chain.Name), " -> "))
+	if i := slices.Index(path, chain.Name); i >= 0 {
+		c.circle(path[i:])
 		return
 	}
 	if path = append(path, chain.Name); len(path) > maxChainDepth {
 		c.problem("jumps deeper than %d chains", maxChainDepth)
 		return
 	}
+	if c.walked[chain.Name] >= len(path) {
+		return // from here on there is nothing new
+	}
+	c.walked[chain.Name] = len(path)
 	for i, r := range chain.Rules {
 		c.where = fmt.Sprintf("chain %s rule %d %q", chain.Name, i+1, r.Reason)
-		c.comment(r.Reason)
-		c.nodes(r.Nodes)
+		c.rule(r)
 		for _, target := range c.targets(r.Nodes) {
-			where := c.where
-			if next := c.table_.Chain(target); next == nil {
-				c.problem("there is no chain %s to jump to", target)
-			} else if next.Base != nil {
-				c.problem("%s is a base chain: no rule can jump there", target)
-			} else {
+			if next := c.table_.Chain(target); next != nil && next.Base == nil {
+				where := c.where
 				c.chain(next, slices.Clone(path))
+				c.where = where
 			}
-			c.where = where
 		}
 	}
 }
 
-func (c *checker) nodes(nodes []Node) {
-	if len(nodes) == 0 {
-		c.problem("is empty")
-	}
-	c.rule = nodes
-	for i, n := range nodes {
-		c.position = i
-		n.check(c)
-		if n.needs().terminal && i < len(nodes)-1 {
-			c.problem("nothing after %q is ever reached", n.text(nil))
-		}
-	}
+// circle reports chains that jump to each other, once wherever they were met.
+func (c *checker) circle(names []string) {
+	first := slices.Index(names, slices.Min(names))
+	names = slices.Concat(names[first:], names[:first+1])
+	c.where = "chain " + names[0]
+	c.problem("jumps in a circle: %s", strings.Join(names, " -> "))
 }
 
 // targets are the chains that the nodes may go to.
 func (c *checker) targets(nodes []Node) []string {
 	var names []string
 	add := func(v Verdict) {
-		if v.Chain != "" {
+		if v.Chain != "" && !slices.Contains(names, v.Chain) {
 			names = append(names, v.Chain)
 		}
 	}
@@ -255,206 +368,49 @@ func (c *checker) targets(nodes []Node) []string {
 	return names
 }
 
-// transport reports whether the nodes before this one leave only TCP or UDP.
-func (c *checker) transport() bool {
-	for _, n := range c.rule[:c.position] {
-		for _, s := range n.needs().selectors {
-			if s.Proto() != 0 {
-				return true
-			}
-		}
-		if m, ok := n.(Match); ok && len(m.Key) == 1 && m.Key[0] == Selector(L4Proto) && !m.Negated {
-			return true
-		}
-	}
-	return false
-}
-
-// reached reports whether the rule stands where packets of such a base chain
-// come; where no base chain reaches it, anything goes.
-func (c *checker) reached(typ ChainType, hooks ...Hook) bool {
-	return c.base == nil || c.base.Type == typ && slices.Contains(hooks, c.base.Hook)
-}
-
-func (c *checker) lookup(key []Selector, name string, verdicts bool) {
-	s := c.table_.Set(name)
-	switch {
-	case s == nil:
-		c.problem("there is no set %s", name)
-	case s.Verdicts != verdicts:
-		c.problem("%s is a %s", name, s.kind())
-	case !slices.Equal(s.Key, typesOf(key)):
-		c.problem("%s is keyed by %s, not by %s", name, joinTypes(s.Key), joinSelectors(key))
-	}
-}
-
-func (c *checker) keys(key []Selector) {
-	if len(key) == 0 {
-		c.problem("a match reads nothing")
-	}
-	var proto Proto
-	var family Family
-	for _, s := range key {
-		if s.Type() == noType {
-			c.problem("%q is to be expanded by family first", s)
-		}
-		if kind, level := s.Kind(); kind == SocketCgroupKind && level == 0 {
-			c.problem("socket cgroupv2 needs a level of 1 to 255")
-		}
-		if p := s.Proto(); p != 0 && proto != 0 && p != proto {
-			c.problem("no packet has both %s and %s", symbol(protoNames, uint64(p)), symbol(protoNames, uint64(proto)))
-		}
-		if f := s.Family(); f != 0 && family != 0 && f != family {
-			c.problem("no packet is both ipv4 and ipv6")
-		}
-		proto, family = max(proto, s.Proto()), max(family, s.Family())
-	}
-	c.conflicts(key)
-}
-
-// conflicts reports a key that can never be read, because of what the rule
-// matched before.
-func (c *checker) conflicts(key []Selector) {
-	for _, before := range c.rule[:c.position] {
-		for _, a := range before.needs().selectors {
-			for _, b := range key {
-				if a.Proto() != 0 && b.Proto() != 0 && a.Proto() != b.Proto() ||
-					a.Family() != 0 && b.Family() != 0 && a.Family() != b.Family() {
-					c.problem("%s never holds after %s", b, a)
-				}
-			}
-		}
-	}
-}
-
-func (m Match) check(c *checker) {
-	c.keys(m.Key)
-	if len(m.Key) == 0 {
+// target refuses a jump to where no rule can jump.
+func (c *checker) target(v Verdict) {
+	if v.Chain == "" {
 		return
 	}
-	if m.Mask != "" && (len(m.Key) != 1 || len(m.Mask) != m.Key[0].Type().Len()) {
-		c.problem("the mask of %s does not fit it", joinSelectors(m.Key))
+	if next := c.table_.Chain(v.Chain); next == nil {
+		c.problem("there is no chain %s to jump to", v.Chain)
+	} else if next.Base != nil {
+		c.problem("%s is a base chain: no rule can jump there", v.Chain)
 	}
-	if m.Set != "" {
-		c.lookup(m.Key, m.Set, false)
-		return
-	}
-	if len(m.Elements) == 0 {
-		c.problem("%s is compared with nothing", joinSelectors(m.Key))
-	}
-	if len(m.Key) > 1 {
-		c.problem("%s wants a declared set", joinSelectors(m.Key))
-	}
-	for _, e := range m.Elements {
-		c.element(e, m.Types(), false, true)
-		if m.Mask != "" && hasRange(e) {
-			c.problem("%s under a mask is compared with a range", m.Key[0])
+}
+
+// routing refuses what the kernel would take for something else.
+func (c *checker) routing(s State) {
+	for _, r := range s.PolicyRules {
+		c.where = fmt.Sprintf("policy rule %d", r.Priority)
+		c.lookupTable(r.Family, r.Table)
+		if r.Mask == 0 || r.Mark&^r.Mask != 0 {
+			c.problem("the mark 0x%x wants a mask that covers it, not 0x%x", r.Mark, r.Mask)
 		}
 	}
-	c.mixedNames(m.Elements, m.Types())
-}
-
-func (v Verdict) check(c *checker) {
-	if (v.Kind == jump || v.Kind == gotos) != (v.Chain != "") {
-		c.problem("jump and goto need a chain, other verdicts none")
-	}
-	if v.Kind == noVerdict || v.Kind > gotos {
-		c.problem("a verdict says nothing")
-	}
-}
-
-func (v VMap) check(c *checker) {
-	c.keys(v.Key)
-	if v.Map != "" {
-		c.lookup(v.Key, v.Map, true)
-		return
-	}
-	if len(v.Elements) == 0 {
-		c.problem("a verdict map is empty")
-	}
-	if len(v.Key) > 1 {
-		c.problem("%s wants a declared map", joinSelectors(v.Key))
-	}
-	for _, e := range v.Elements {
-		c.element(e, v.Types(), true, true)
-	}
-	c.overlaps(v.Elements, true)
-}
-
-func (Counter) check(*checker) {}
-
-func (r Redirect) check(c *checker) {
-	if !c.reached(NATType, Prerouting, Output) {
-		c.problem("redirect works in nat chains of prerouting and output, not in %s", c.base)
-	}
-	if r.Ports == nil {
-		return
-	}
-	if len(r.Ports.Lo) != 2 || len(r.Ports.Hi) != 2 || r.Ports.Lo > r.Ports.Hi || r.Ports.Lo == zeros(2) {
-		c.problem("redirect wants ports of 1-65535")
-	}
-	if !c.transport() {
-		c.problem("redirect to a port wants a match on the transport protocol before it")
-	}
-}
-
-func (t TProxy) check(c *checker) {
-	if !c.reached(FilterType, Prerouting) {
-		c.problem("tproxy works in filter chains of prerouting, not in %s", c.base)
-	}
-	if !c.transport() {
-		c.problem("tproxy wants a match on the transport protocol before it")
-	}
-	if t.Port == 0 && t.Addr == "" {
-		c.problem("tproxy wants a port or an address")
-	}
-	lengths := map[Family]int{IPv4: 4, IPv6: 16}
-	if t.Addr != "" && len(t.Addr) != lengths[t.Family] {
-		c.problem("the address of a tproxy is not of its family")
-	}
-}
-
-func (a Assign) check(c *checker) {
-	typ := a.To.Type()
-	switch a.To {
-	case Selector(MetaMark), Selector(CTMark):
-	case Selector(CTZone):
-		if c.base != nil && (c.base.Priority >= conntrackPrio || c.base.Hook != Prerouting && c.base.Hook != Output) {
-			c.problem("a zone is set before conntrack, in prerouting or output at a priority under %d", conntrackPrio)
+	for _, r := range s.Routes {
+		c.where = fmt.Sprintf("route %s", r.Dst)
+		c.lookupTable(r.Family, r.Table)
+		if !plainPrefix(r.Dst) || AddressFamily(r.Dst.Addr()) != r.Family {
+			c.problem("the destination is no prefix of family %s", r.Family)
 		}
-	default:
-		c.problem("%s cannot be set", a.To)
-		return
 	}
-	if a.From != 0 && (a.From.Type() != typ || len(a.Mask) != typ.Len()) {
-		c.problem("%s cannot be copied to %s", a.From, a.To)
-	}
-	if len(a.Xor) != typ.Len() {
-		c.problem("the value for %s is not of its length", a.To)
+	for _, a := range s.Addresses {
+		c.where = fmt.Sprintf("address %s", a)
+		if !plainPrefix(a) {
+			c.problem("is no address with a prefix length")
+		}
 	}
 }
 
-func (NoTrack) check(c *checker) {
-	if c.base != nil && (c.base.Priority >= conntrackPrio || c.base.Hook != Prerouting && c.base.Hook != Output) {
-		c.problem("notrack works before conntrack, in prerouting or output at a priority under %d", conntrackPrio)
+func (c *checker) lookupTable(f Family, table uint32) {
+	if f != IPv4 && f != IPv6 {
+		c.problem("%s is neither ipv4 nor ipv6", f)
+	}
+	if table == 0 {
+		c.problem("wants a routing table other than 0")
 	}
 }
 
-func (o Opaque) check(c *checker) { c.problem("holds %s, which the model does not know", o.Name) }
-
-func (m Match) needs() nodeNeeds { return nodeNeeds{selectors: m.Key} }
-func (v VMap) needs() nodeNeeds  { return nodeNeeds{selectors: v.Key} }
-func (v Verdict) needs() nodeNeeds {
-	return nodeNeeds{terminal: true}
-}
-func (Counter) needs() nodeNeeds  { return nodeNeeds{} }
-func (Redirect) needs() nodeNeeds { return nodeNeeds{terminal: true} }
-func (TProxy) needs() nodeNeeds   { return nodeNeeds{} }
-func (NoTrack) needs() nodeNeeds  { return nodeNeeds{} }
-func (Opaque) needs() nodeNeeds   { return nodeNeeds{} }
-func (a Assign) needs() nodeNeeds {
-	if a.From == 0 {
-		return nodeNeeds{}
-	}
-	return nodeNeeds{selectors: []Selector{a.From}}
-}
+func plainPrefix(p netip.Prefix) bool { return p.IsValid() && !p.Addr().Is4In6() }

@@ -166,5 +166,5 @@ func states(b Bits) string {
 	if v != 0 || len(words) == 0 {
 		return fmt.Sprintf("0x%x", b.uint64())
 	}
-	return strings.Join(words, ",")
+	return strings.Join(words, " | ")
 }

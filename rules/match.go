@@ -34,8 +34,16 @@ func typesOf(key []Selector) []DataType {
 	return types
 }
 
+// single is the value that is compared with, and false where more are.
+func (m Match) single() (Bits, bool) {
+	if m.Set != "" || len(m.Elements) != 1 || len(m.Elements[0].Key) != 1 || !m.Elements[0].Key[0].Single() {
+		return "", false
+	}
+	return m.Elements[0].Key[0].Lo, true
+}
+
 // isExactly reports whether the match is a plain `selector == value`.
 func (m Match) isExactly(s Selector, v Bits) bool {
-	return len(m.Key) == 1 && m.Key[0] == s && m.Mask == "" && !m.Negated && m.Set == "" &&
-		len(m.Elements) == 1 && m.Elements[0].Key[0] == single(v)
+	one, ok := m.single()
+	return ok && one == v && len(m.Key) == 1 && m.Key[0] == s && m.Mask == "" && !m.Negated
 }

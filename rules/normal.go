@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Normal is the state with what does not matter put in order: elements sorted,
@@ -17,6 +18,7 @@ func (s State) Normal() State {
 		t.Sets = mapped(t.Sets, func(s *Set) *Set { c := s.normal(); return &c })
 		t.Chains = mapped(t.Chains, func(c *Chain) *Chain {
 			nc := *c
+			nc.Base = c.Base.normal()
 			nc.Rules = mapped(c.Rules, Rule.normal)
 			return &nc
 		})
@@ -27,16 +29,22 @@ func (s State) Normal() State {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Mark, b.Mark),
 			cmp.Compare(a.Mask, b.Mask), cmp.Compare(a.Table, b.Table))
 	})
-	n.Routes = sortedUnique(s.Routes, func(a, b Route) int {
+	masked := mapped(s.Routes, func(r Route) Route { return Route{r.Family, r.Table, r.Dst.Masked()} })
+	n.Routes = sortedUnique(masked, func(a, b Route) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Table, b.Table), a.Dst.Compare(b.Dst))
 	})
-	for i := range n.Routes {
-		n.Routes[i].Dst = n.Routes[i].Dst.Masked()
-	}
-	n.Addresses = slices.Clone(s.Addresses)
-	slices.SortFunc(n.Addresses, func(a, b netip.Prefix) int { return a.Compare(b) })
-	n.Addresses = slices.Compact(n.Addresses)
+	n.Addresses = sortedUnique(s.Addresses, netip.Prefix.Compare)
 	return n
+}
+
+// normal is the base with its devices in order: a packet comes from one.
+func (b *Base) normal() *Base {
+	if b == nil || len(b.Devices) < 2 {
+		return b
+	}
+	n := *b
+	n.Devices = sortedUnique(b.Devices, strings.Compare)
+	return &n
 }
 
 func mapped[T, U any](in []T, f func(T) U) []U {
@@ -54,61 +62,87 @@ func sortedUnique[T comparable](in []T, order func(a, b T) int) []T {
 }
 
 func (s Set) normal() Set {
-	s.Elements = normalElements(s.Elements, s.Interval && !s.Verdicts && !s.Live)
+	s.Elements = normalElements(s.Elements, s.joining())
 	return s
 }
 
-// normalElements sorts elements; where merge is set, ranges that say no more
-// than their keys are joined with their neighbours.
-func normalElements(in []Element, merge bool) []Element {
-	if isNormal(in, merge) {
+// joining is how the ranges of a list become one.
+type joining uint8
+
+const (
+	apart    joining = iota
+	overlaps         // where they overlap
+	touches          // also where one follows the other
+)
+
+// joining of a live set is none: it stays as the kernel has it.
+func (s *Set) joining() joining { return joiningOf(s.Key, s.Interval && !s.Verdicts && !s.Live) }
+
+// joiningOf leaves wildcards that follow each other (eth0*, eth1*) two: there is
+// no wildcard for both.
+func joiningOf(key []DataType, joined bool) joining {
+	switch {
+	case !joined || len(key) != 1:
+		return apart
+	case key[0] == IfNameType:
+		return overlaps
+	}
+	return touches
+}
+
+// normalElements sorts elements, and joins ranges that say no more than their
+// keys.
+func normalElements(in []Element, how joining) []Element {
+	if isNormal(in, how) {
 		return in // lists are long, and normal more often than not
 	}
 	out := slices.Clone(in)
-	if !slices.IsSortedFunc(out, compareElements) {
-		slices.SortFunc(out, compareElements)
-	}
-	if !merge {
-		return slices.CompactFunc(out, func(a, b Element) bool { return sameElement(a, b) })
-	}
+	slices.SortStableFunc(out, compareElements)
 	kept := out[:0]
 	for _, e := range out {
-		if last := len(kept) - 1; last >= 0 && joins(kept[last], e) {
+		last := len(kept) - 1
+		switch {
+		case last >= 0 && sameElement(kept[last], e):
+		case last >= 0 && joins(kept[last], e, how):
 			r := kept[last].Key[0]
 			kept[last].Key = []Range{{r.Lo, max(r.Hi, e.Key[0].Hi)}}
-			continue
+		default:
+			kept = append(kept, e)
 		}
-		kept = append(kept, e)
 	}
 	return kept
 }
 
 // isNormal reports whether elements are sorted, and none is to be joined with
 // the one before it.
-func isNormal(in []Element, merge bool) bool {
+func isNormal(in []Element, how joining) bool {
 	for i := 1; i < len(in); i++ {
-		if compareElements(in[i-1], in[i]) >= 0 || merge && joins(in[i-1], in[i]) {
+		if compareElements(in[i-1], in[i]) >= 0 || joins(in[i-1], in[i], how) {
 			return false
 		}
 	}
 	return true
 }
 
-// joins reports whether b, which sorts after a, overlaps or follows a and both
-// are bare.
-func joins(a, b Element) bool {
-	if len(a.Key) != 1 || len(b.Key) != 1 || !a.bare() || !b.bare() {
+// joins reports whether b, which sorts after a, is one with a: both are bare.
+func joins(a, b Element, how joining) bool {
+	if how == apart || len(a.Key) != 1 || len(b.Key) != 1 || !a.bare() || !b.bare() {
 		return false
 	}
-	return b.Key[0].Lo <= a.Key[0].Hi || follows(b.Key[0].Lo, a.Key[0].Hi)
+	hi, lo := a.Key[0].Hi, b.Key[0].Lo
+	return lo <= hi || how == touches && follows(lo, hi)
 }
 
 // follows reports whether b is a plus one.
 func follows(b, a Bits) bool {
-	i := len(a) - 1
-	for ; i >= 0 && a[i] == 0xff && b[i] == 0; i-- {
+	if len(a) != len(b) {
+		return false
 	}
-	return i >= 0 && b[i] == a[i]+1 && b[i] != 0 && b[:i] == a[:i]
+	i := len(a) - 1
+	for i >= 0 && a[i] == 0xff && b[i] == 0 {
+		i--
+	}
+	return i >= 0 && a[i] != 0xff && b[i] == a[i]+1 && b[:i] == a[:i]
 }
 
 func (e Element) bare() bool {
@@ -127,26 +161,56 @@ func sameElement(a, b Element) bool {
 }
 
 func (r Rule) normal() Rule {
-	r.Nodes = mapped(r.Nodes, normalNode)
+	var so settled
+	r.Nodes = mapped(r.Nodes, func(n Node) Node {
+		so.read(n.needs().selectors)
+		n = normalNode(n, so)
+		so.pass(n)
+		return n
+	})
 	r.Nodes = withoutImplied(r.Nodes)
 	return r
 }
 
-func normalNode(n Node) Node {
+// normalNode is the node in a rule of which so much is settled.
+func normalNode(n Node, so settled) Node {
 	switch n := n.(type) {
 	case Match:
-		if n.Set == "" {
-			n.Elements = normalElements(n.Elements, slices.ContainsFunc(n.Elements, hasRange))
-		}
-		if len(n.Key) > 0 && n.Mask == ones(n.Key[0].Type().Len()) {
-			n.Mask = ""
-		}
-		return n
+		n.Key = mapped(n.Key, so.of)
+		n.Elements = normalElements(n.Elements, joiningOf(n.Types(), slices.ContainsFunc(n.Elements, hasRange)))
+		return n.withoutMask()
 	case VMap:
-		n.Elements = normalElements(n.Elements, false)
+		n.Key = mapped(n.Key, so.of)
+		n.Elements = normalElements(n.Elements, apart)
 		return n
 	}
 	return n
+}
+
+// withoutMask says a mask of all ones by leaving it out, and one of an address's
+// first bits as a prefix.
+func (m Match) withoutMask() Match {
+	if m.Mask == "" || len(m.Key) != 1 || len(m.Mask) != m.Key[0].Type().Len() {
+		return m
+	}
+	if m.Mask == ones(len(m.Mask)) {
+		m.Mask = ""
+		return m
+	}
+	typ := m.Key[0].Type()
+	v, one := m.single()
+	if !one || !v.under(m.Mask) || typ != IPv4Addr && typ != IPv6Addr {
+		return m
+	}
+	hi := []byte(v)
+	for i := range hi {
+		hi[i] |= ^m.Mask[i]
+	}
+	r := Range{v, Bits(hi)}
+	if _, ok := r.prefixBits(); ok {
+		m.Mask, m.Elements = "", []Element{{Key: []Range{r}}}
+	}
+	return m
 }
 
 func hasRange(e Element) bool {

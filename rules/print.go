@@ -11,8 +11,17 @@ import (
 // Print writes the state as a script that `nft -f` loads, and loads again alike:
 // the table is replaced whole. What nft does not do (policy rules, routes,
 // addresses) follows as comments, in ip(8)'s words.
-func (s State) Print(w io.Writer) error {
-	p := &printer{}
+func (s State) Print(w io.Writer) error { return s.print(w, &printer{}) }
+
+// Abridged is the state as [State.Print] writes it, but of sets with more than
+// most elements their number alone.
+func (s State) Abridged(most int) string {
+	p := &printer{most: most}
+	_ = s.print(io.Discard, p) // which takes everything
+	return p.String()
+}
+
+func (s State) print(w io.Writer, p *printer) error {
 	n := s.Normal()
 	if t := n.Table; t != nil {
 		p.line("table inet %s", t.Name)
@@ -86,10 +95,12 @@ func (r Rule) String() string {
 	return strings.Join(words, " ")
 }
 
-// printer writes nft text; indent is in tabs.
+// printer writes nft text; indent is in tabs. Where most is not 0, longer sets
+// are left out.
 type printer struct {
 	strings.Builder
 	indent int
+	most   int
 }
 
 func (p *printer) line(format string, args ...any) {
@@ -187,6 +198,10 @@ func (p *printer) set(s *Set) {
 }
 
 func (p *printer) elements(s *Set) {
+	if p.most > 0 && len(s.Elements) > p.most {
+		p.line("# %d elements", len(s.Elements))
+		return
+	}
 	const perLine = 4
 	p.line("elements = {")
 	p.indent++
@@ -219,12 +234,19 @@ func (s *Set) flags() string {
 	return strings.Join(words, ",")
 }
 
-// nftDuration is a time as nft writes it: 1d2h3m4s, or milliseconds.
+// nftDuration is a time as nft writes it: 1d2h3m4s500ms.
 func nftDuration(d time.Duration) string {
-	if d%time.Second != 0 {
-		return fmt.Sprintf("%dms", d.Milliseconds())
+	var b strings.Builder
+	for _, u := range []struct {
+		name string
+		unit time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}} {
+		if n := d / u.unit; n > 0 {
+			fmt.Fprintf(&b, "%d%s", n, u.name)
+			d -= n * u.unit
+		}
 	}
-	return fmt.Sprintf("%ds", int64(d/time.Second))
+	return b.String()
 }
 
 func joinTypes(types []DataType) string {
@@ -239,7 +261,11 @@ func joinTypes(types []DataType) string {
 func (e Element) Text(key []DataType) string {
 	words := make([]string, len(e.Key))
 	for i, r := range e.Key {
-		words[i] = key[min(i, len(key)-1)].FormatRange(r)
+		typ := noType
+		if i < len(key) {
+			typ = key[i]
+		}
+		words[i] = typ.FormatRange(r)
 	}
 	text := strings.Join(words, " . ")
 	if e.Timeout > 0 {
@@ -269,7 +295,7 @@ func (p *printer) chain(c *Chain) {
 func (b Base) String() string {
 	devices := ""
 	if len(b.Devices) > 0 {
-		devices = " devices = { " + strings.Join(b.Devices, ", ") + " }"
+		devices = " devices = { " + strings.Join(mapped(b.Devices, quote), ", ") + " }"
 	}
 	policy := "accept"
 	if b.Drop {
@@ -288,18 +314,21 @@ func joinSelectors(key []Selector) string {
 
 func (m Match) text(*printer) string {
 	key := joinSelectors(m.Key)
-	if len(m.Key) == 1 && m.Mask != "" {
-		if m.isZero() {
-			return m.bitsText()
-		}
-		key += " & " + m.Key[0].Type().Format(m.Mask)
+	states := len(m.Key) == 1 && m.Key[0].Type() == CTStateType
+	value, one := m.single()
+	if states && m.Negated && one && m.Mask != "" && value == zeros(len(value)) {
+		// any of these: a plain list, to nft
+		return key + " " + strings.ReplaceAll(CTStateType.Format(m.Mask), " | ", ",")
 	}
 	op := " "
 	switch {
 	case m.Negated:
 		op = " != "
-	case m.Mask != "":
+	case m.Mask != "" || states && one:
 		op = " == "
+	}
+	if m.Mask != "" && len(m.Key) == 1 {
+		key += " & " + maskText(m.Key[0].Type(), m.Mask)
 	}
 	if m.Set != "" {
 		return key + op + "@" + m.Set
@@ -311,23 +340,12 @@ func (m Match) text(*printer) string {
 	return key + op + "{ " + strings.Join(values, ", ") + " }"
 }
 
-func (m Match) isZero() bool {
-	return m.Set == "" && len(m.Elements) == 1 && len(m.Mask) > 0 && m.Elements[0].Key[0] == single(zeros(len(m.Mask)))
-}
-
-// bitsText is a test of any bit, or of none, under the mask.
-func (m Match) bitsText() string {
-	typ, key := m.Key[0].Type(), m.Key[0].String()
-	mask := typ.Format(m.Mask)
-	switch {
-	case typ == CTStateType && m.Negated:
-		return key + " " + mask
-	case typ == CTStateType:
-		return key + " & (" + strings.ReplaceAll(mask, ",", "|") + ") == 0"
-	case m.Negated:
-		return key + " & " + mask + " != 0"
+func maskText(typ DataType, mask Bits) string {
+	text := typ.Format(mask)
+	if strings.Contains(text, "|") {
+		return "(" + text + ")"
 	}
-	return key + " & " + mask + " == 0"
+	return text
 }
 
 func elementTexts(elements []Element, types []DataType) []string {

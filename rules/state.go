@@ -74,17 +74,28 @@ func (h Hook) String() string {
 
 // Priorities by their names in nft(8), for the families ip, ip6 and inet.
 const (
-	PriorityRaw     int32 = -300
-	PriorityMangle  int32 = -150
-	PriorityDstNAT  int32 = -100
-	PriorityFilter  int32 = 0
-	PrioritySrcNAT  int32 = 100
-	PriorityNATOut        = PriorityDstNAT // nft 1.0 refuses the name dstnat in output
-	conntrackPrio   int32 = -200
-	maxReason             = 128 // bytes of a rule's comment that nft takes
-	maxChainDepth         = 16  // NFT_JUMP_STACK_SIZE
-	maxSetName            = 255
-	maxElementNames       = 128
+	PriorityRaw    int32 = -300
+	PriorityMangle int32 = -150
+	PriorityDstNAT int32 = -100
+	PriorityFilter int32 = 0
+	PrioritySrcNAT int32 = 100
+	PriorityNATOut       = PriorityDstNAT // nft 1.0 refuses the name dstnat in output
+
+	conntrackPrio int32 = -200
+)
+
+// Limits of the kernel and of nft.
+const (
+	maxReason      = 128         // bytes of a comment that nft takes
+	maxChainDepth  = 16          // NFT_JUMP_STACK_SIZE
+	maxName        = 255         // NFT_NAME_MAXLEN less the terminating zero,
+	maxTableName   = maxName - 5 // and the suffix of the table's helpers, such as -next
+	maxParts       = 5           // of a key: nft numbers its type in 32 bits, 6 for each part
+	maxKeySize     = 64          // NFT_DATA_VALUE_MAXLEN
+	maxExpressions = 128         // NFT_RULE_MAXEXPRS
+	maxNodeCost    = 3           // expressions that a node takes beside two for each selector
+	maxCgroupLevel = 255         // NFTA_SOCKET_LEVEL is a byte in the kernel
+	tagName        = "tag"       // of the set in which the nft package keeps its notes
 )
 
 // Rule is a list of nodes with the reason why it is there. The reason travels

@@ -1,0 +1,61 @@
+# weir: what there is to do. `make` lists it.
+
+GO      ?= go
+RELEASE ?=
+LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
+FUZZTIME ?= 10s
+
+.PHONY: help build demo test check lint fuzz bench soak image tools clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: ## the binary, one static file: bin/weir
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
+
+demo: build ## show interception of real traffic in throw-away network namespaces
+	@CGO_ENABLED=0 $(GO) build -o bin/demo ./demo
+	@./bin/demo ./bin/weir
+
+test: tools ## every test, with the race detector; kernel tests in namespaces of their own
+	$(GO) test -race -count=1 -timeout 20m $(TESTFLAGS) ./...
+
+check: tools lint test fuzz ## what CI runs: format, vet, staticcheck, tests, fuzz
+
+lint: ## gofmt, vet, staticcheck, tidy
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+fuzz: ## each decoder and parser for $(FUZZTIME)
+	@$(GO) list ./... | while read -r pkg; do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg >/tmp/weir-fuzz.$$$$ 2>&1 || { cat /tmp/weir-fuzz.$$$$; rm -f /tmp/weir-fuzz.$$$$; exit 1; }; \
+			rm -f /tmp/weir-fuzz.$$$$; \
+		done || exit 1; \
+	done
+
+bench: build tools ## speed and memory, as ratios to nft and iptables-restore
+	$(GO) test -run '^$$' -bench . -benchmem ./rules ./nft
+	$(GO) run ./bench ./bin/weir
+
+soak: tools ## the long tests whole: a million connections, 500 kills
+	WEIR_SOAK=1 $(GO) test -count=1 -timeout 60m -v -run 'Slip|Kill|Race' ./integration
+
+image: build ## the container image, of one file
+	docker build -t weir:$(or $(RELEASE),dev) .
+
+# What the tests run beside weir: the real nft and ip, and what they compare with.
+TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables
+
+tools:
+	@missing=; for t in $(TOOLS); do \
+		command -v $${t%%:*} >/dev/null 2>&1 || [ -x /usr/sbin/$${t%%:*} ] || missing="$$missing $${t##*:}"; \
+	done; \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq $$missing >/dev/null; } || \
+		{ echo "the tests need:$$missing (apt-get install$$missing, as root)"; exit 1; }
+
+clean: ## what was built
+	rm -rf bin

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+func applyCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "apply",
+		Usage:       "make the namespace capture what the configuration says, and prove it",
+		Description: "Example: weir apply --config pod.yaml --pid 4711",
+		Flags: withCommon(append(configurationFlags(),
+			&cli.BoolFlag{Name: "host-network", Usage: "apply even to the machine's own network namespace"})...),
+		Action: func(cc *cli.Context) error {
+			c, err := written(cc)
+			if err != nil {
+				return err
+			}
+			j, ctx, cancel, err := start(cc)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			defer j.close()
+			return j.apply(ctx, c)
+		},
+	}
+}
+
+func (j *job) apply(ctx context.Context, c configuration) error {
+	if !j.cc.Bool("host-network") {
+		if err := j.target.refuseHost(ctx); err != nil {
+			return err
+		}
+	}
+	if err := j.connect(); err != nil {
+		return err
+	}
+	env, err := j.environment(ctx)
+	if err != nil {
+		return err
+	}
+	want, err := j.wanted(c, env)
+	if err != nil {
+		return err
+	}
+	result, err := j.session().Apply(ctx, want)
+	if err != nil {
+		return fmt.Errorf("apply inet %s: %w", j.table, err)
+	}
+	return j.report(want, result)
+}
+
+// outcome is a result as a program reads it.
+type outcome struct {
+	Outcome  nft.Outcome        `json:"outcome"`
+	Table    string             `json:"table"`
+	State    string             `json:"state,omitempty"`
+	Previous string             `json:"previous,omitempty"`
+	Changes  []difference       `json:"changes,omitempty"`
+	Foreign  []string           `json:"foreign,omitempty"`
+	Seconds  map[string]float64 `json:"seconds"`
+}
+
+// difference is a rules.Difference as a program reads it.
+type difference struct {
+	Where string `json:"where"`
+	Want  string `json:"want,omitempty"`
+	Have  string `json:"have,omitempty"`
+}
+
+func differences(list []rules.Difference) []difference {
+	out := make([]difference, len(list))
+	for i, d := range list {
+		out[i] = difference(d)
+	}
+	return out
+}
+
+func (j *job) report(want rules.State, r nft.Result) error {
+	o := outcome{
+		Outcome: r.Outcome, Table: j.table, Changes: differences(r.Differences),
+		Seconds: map[string]float64{"read": r.Read.Seconds(), "commit": r.Commit.Seconds(), "verify": r.Verify.Seconds()},
+	}
+	if want.Table != nil {
+		o.State = want.Hash()
+	}
+	if r.Previous != nil {
+		o.Previous = r.Previous.String()
+	}
+	for _, f := range foreignCapture(want, r.Foreign) {
+		o.Foreign = append(o.Foreign, f.String())
+	}
+	for _, f := range o.Foreign {
+		fmt.Fprintf(j.cc.App.ErrWriter, "warning: %s runs before ours and may decide first\n", f)
+	}
+	if j.cc.Bool("json") {
+		return writeJSON(j.cc.App.Writer, o)
+	}
+	return o.print(j.cc.App.Writer, r)
+}
+
+func (o outcome) print(w io.Writer, r nft.Result) error {
+	line := fmt.Sprintf("%s: inet %s", o.Outcome, o.Table)
+	if o.State != "" {
+		line += ", state " + o.State
+	}
+	_, err := fmt.Fprintf(w, "%s (read %s, commit %s, verify %s)\n", line, short(r.Read), short(r.Commit), short(r.Verify))
+	return err
+}
+
+func short(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+)
+
+// configurationFlags are --config, --environment and, for every key of the
+// configuration, a flag of its path.
+func configurationFlags() []cli.Flag {
+	flags := []cli.Flag{
+		&cli.GenericFlag{Name: "config", Aliases: []string{"f"}, Value: &flagWords{},
+			Usage: "read the configuration from `FILE`, - for standard input; flags win over it"},
+		&cli.GenericFlag{Name: "environment", Value: &flagWords{},
+			Usage: "take IPv6, resolvers, users and groups from `FILE`, not from the namespace"},
+	}
+	for _, k := range modes.Keys() {
+		flags = append(flags, keyFlag(k))
+	}
+	return flags
+}
+
+func keyFlag(k modes.Key) cli.Flag {
+	f := &cli.GenericFlag{Name: k.Flag(), Category: "The configuration's keys:", DefaultText: k.Default}
+	value := &flagWords{list: k.List, bare: k.Default == "enabled" || k.Default == "disabled"}
+	f.Value = value
+	switch {
+	case value.bare:
+		f.Usage = k.Doc + "; bare, or `=WORD`"
+	case k.List:
+		f.Usage = k.Doc + "; `LIST`, or @FILE"
+	default:
+		f.Usage = k.Doc
+	}
+	if k.List && k.Default == "" {
+		f.DefaultText = "none"
+	}
+	return f
+}
+
+// flagWords is the value of a flag: what was written each time that it was
+// given.
+type flagWords struct {
+	list   bool // may be given again, for more
+	bare   bool // may be given without a value
+	values []string
+}
+
+// Set takes one writing of the flag. The library repeats one under each of a
+// flag's names.
+func (f *flagWords) Set(value string) error {
+	if !f.list && len(f.values) > 0 {
+		if f.values[0] != value {
+			return fmt.Errorf("it was given before, as %q", modes.Shorten(f.values[0]))
+		}
+		return nil
+	}
+	f.values = append(f.values, value)
+	return nil
+}
+
+func (f *flagWords) String() string { return strings.Join(f.values, ",") }
+
+// IsBoolFlag tells package flag that the flag may stand without a value, which
+// then is "true".
+func (f *flagWords) IsBoolFlag() bool { return f.bare }
+
+// given is what was written for a flag, and whether it was.
+func given(cc *cli.Context, name string) ([]string, bool) {
+	f, ok := cc.Generic(name).(*flagWords)
+	if !ok || len(f.values) == 0 {
+		return nil, false
+	}
+	return f.values, true
+}
+
+// configured reports whether a command was given a configuration: a file, or a
+// flag for any key but those.
+func configured(cc *cli.Context, but ...string) bool {
+	if _, ok := given(cc, "config"); ok {
+		return true
+	}
+	return slices.ContainsFunc(modes.Keys(), func(k modes.Key) bool {
+		_, ok := given(cc, k.Flag())
+		return ok && !slices.Contains(but, k.Path)
+	})
+}
+
+var errNoConfiguration = errors.New("there is no configuration (want --config FILE, --config - for standard input, or flags: at least --mode sidecar --proxy-uids 1337)")
+
+// loadConfiguration reads the file that --config names, and the flags, which win
+// over it. The error joins everything that is wrong and can be told without an
+// environment, with places.
+func loadConfiguration(cc *cli.Context, stdin io.Reader) (configuration, error) {
+	if !configured(cc) {
+		return configuration{}, errNoConfiguration
+	}
+	c := newConfiguration("")
+	var problems []error
+	if names, ok := given(cc, "config"); ok {
+		data, err := readInput(names[0], stdin)
+		if err != nil {
+			return c, fmt.Errorf("--config: %w", err)
+		}
+		if c, err = parseConfiguration(names[0], data); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	for _, k := range modes.Keys() {
+		if values, ok := given(cc, k.Flag()); ok {
+			if err := c.setFlag(k, values); err != nil {
+				problems = append(problems, err)
+				c.doubt(k.Path)
+			}
+		}
+	}
+	return c, c.checked(errors.Join(problems...))
+}
+
+// checked is all that is wrong with the configuration: the problems that are
+// known already, and what its words are. What only follows from one of the
+// former is left out.
+func (c configuration) checked(problems error) error {
+	if c.unread {
+		return problems
+	}
+	out := []error{problems}
+	for _, e := range parts(modes.Check(c.Config)) {
+		var config *modes.ConfigError
+		if errors.As(e, &config) && config.Word == "" && (c.doubtful[config.Key] || c.doubtful[""]) {
+			continue
+		}
+		out = append(out, e)
+	}
+	return c.explain(errors.Join(out...))
+}
+
+// setFlag replaces what the file says for a key.
+func (c *configuration) setFlag(k modes.Key, values []string) error {
+	flag := "--" + k.Flag()
+	at := &keyPlaces{key: place{source: flag}, flag: true}
+	if !k.List {
+		if values[0] == "" {
+			return &placedError{at.key, unnamed{&modes.ConfigError{Key: k.Path, Problem: "is empty (without the flag its default holds)"}}}
+		}
+		at.words = []wordPlace{{values[0], at.key}}
+	}
+	for _, v := range values {
+		if !k.List {
+			break
+		}
+		words, err := listWords(flag, v)
+		if err != nil {
+			return err
+		}
+		at.words = append(at.words, words...)
+	}
+	texts := make([]string, len(at.words))
+	for i, w := range at.words {
+		texts[i] = w.word
+	}
+	k.Set(&c.Config, texts...)
+	c.places[k.Path] = at
+	return nil
+}
+
+// listWords are the words of a list flag's value: between commas, or in the
+// file that follows an @, in lines with commas and # comments.
+func listWords(flag, value string) ([]wordPlace, error) {
+	name, isFile := strings.CutPrefix(value, "@")
+	if !isFile {
+		return splitWords(value, place{source: flag})
+	}
+	data, err := readInput(name, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	if len(data) > maxDocument {
+		return nil, fmt.Errorf("%s: %s is longer than %d MiB", flag, name, maxDocument>>20)
+	}
+	var out []wordPlace
+	number := 0
+	for line := range bytes.Lines(bytes.TrimPrefix(data, []byte("\ufeff"))) {
+		number++
+		text, _, _ := strings.Cut(string(line), "#")
+		words, err := splitWords(strings.TrimRight(strings.TrimSpace(text), ", \t"), place{source: flag + ": " + name, line: number})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, words...)
+	}
+	return out, nil
+}
+
+func splitWords(list string, at place) ([]wordPlace, error) {
+	if strings.TrimSpace(list) == "" {
+		return nil, nil // none
+	}
+	var out []wordPlace
+	for w := range strings.SplitSeq(list, ",") {
+		w = strings.TrimSpace(w)
+		if w == "" {
+			return nil, &placedError{at, fmt.Errorf("%q has an empty word (want words with commas between them)", modes.Shorten(list))}
+		}
+		out = append(out, wordPlace{w, at})
+	}
+	return out, nil
+}
+
+// readInput reads a file, or stdin where the name is "-" and there is one, up to
+// one byte more than a document may have.
+func readInput(name string, stdin io.Reader) ([]byte, error) {
+	if name != "-" || stdin == nil {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		stdin = f
+	}
+	return io.ReadAll(io.LimitReader(stdin, maxDocument+1))
+}
+
+// permute puts flags, with their values, before arguments: the library stops
+// looking for flags at the first argument. What follows "--" is no flag.
+func permute(args []string, flags []cli.Flag) []string {
+	var first, last []string
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			return slices.Concat(first, []string{"--"}, last, args[i+1:])
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			last = append(last, arg)
+			continue
+		}
+		first = append(first, arg)
+		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if hasValue || !takesValue(name, flags) {
+			continue
+		}
+		if i++; i == len(args) {
+			return first // no argument may become the value that is missing
+		}
+		first = append(first, args[i])
+	}
+	return slices.Concat(first, last)
+}
+
+// takesValue reports whether the argument after a flag is its value. An unknown
+// flag has none: the library will complain of it.
+func takesValue(name string, flags []cli.Flag) bool {
+	for _, f := range flags {
+		if !slices.Contains(f.Names(), name) {
+			continue
+		}
+		switch f := f.(type) {
+		case *cli.BoolFlag:
+			return false
+		case *cli.GenericFlag:
+			b, ok := f.Value.(interface{ IsBoolFlag() bool })
+			return !ok || !b.IsBoolFlag()
+		}
+		return true
+	}
+	return false
+}

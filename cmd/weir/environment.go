@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/nft"
+)
+
+// readEnvironment is what the target namespace is like. Files that do not exist
+// tell nothing: an image of one file has none.
+func readEnvironment(ctx context.Context, t *target, c *nft.Conn) (modes.Environment, error) {
+	addresses, err := c.Addresses(ctx)
+	if err != nil {
+		return modes.Environment{}, err
+	}
+	env := fileEnvironment(t)
+	env.IPv6 = anyIPv6(addresses)
+	env.LoopbackIPv6, err = c.LoopbackIPv6(ctx)
+	return env, err
+}
+
+// fileEnvironment is what the files of the target's /etc tell.
+func fileEnvironment(t *target) modes.Environment {
+	return modes.Environment{
+		Resolvers: readFile(t.etc("resolv.conf"), parseResolvers),
+		Users:     readFile(t.etc("passwd"), parseNames),
+		Groups:    readFile(t.etc("group"), parseNames),
+	}
+}
+
+func anyIPv6(addresses []nft.Address) bool {
+	for _, a := range addresses {
+		if !a.Loopback() && a.Addr().Is6() && !a.Addr().IsLinkLocalUnicast() {
+			return true
+		}
+	}
+	return false
+}
+
+const maxFile = 8 << 20 // bytes of a file of /etc that are read
+
+func readFile[T any](path string, parse func(io.Reader) T) T {
+	f, err := os.Open(path)
+	if err != nil {
+		return parse(strings.NewReader(""))
+	}
+	defer f.Close()
+	return parse(io.LimitReader(f, maxFile))
+}
+
+// parseResolvers reads resolv.conf(5). Zones of link-local servers are left
+// out.
+func parseResolvers(r io.Reader) []netip.Addr {
+	var out []netip.Addr
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		words := strings.Fields(lines.Text())
+		if len(words) < 2 || words[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(words[1]); err == nil {
+			out = append(out, a.WithZone("").Unmap())
+		}
+	}
+	return out
+}
+
+// parseNames reads passwd(5) and group(5), which have the id in the third
+// field.
+func parseNames(r io.Reader) map[string]uint32 {
+	out := map[string]uint32{}
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		fields := strings.Split(lines.Text(), ":")
+		if len(fields) < 3 {
+			continue
+		}
+		if id, err := strconv.ParseUint(fields[2], 10, 32); err == nil {
+			out[fields[0]] = uint32(id)
+		}
+	}
+	return out
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weir-mesh/weir/modes"
+)
+
+// environmentKeys are those of a file for --environment.
+var environmentKeys = []string{"ipv6", "loopbackIPv6", "resolvers", "users", "groups"}
+
+// loadEnvironment reads a file that says what a namespace is like, for where
+// there is none:
+//
+//	ipv6: true               # an interface other than lo has a global IPv6 address
+//	loopbackIPv6: true       # lo takes IPv6 addresses
+//	resolvers: [10.96.0.10]
+//	users: {envoy: 1337}
+//	groups: {envoy: 1337}
+//
+// What it does not say is no, or none.
+func loadEnvironment(name string) (modes.Environment, error) {
+	data, err := readInput(name, nil)
+	if err != nil {
+		return modes.Environment{}, fmt.Errorf("--environment: %w", err)
+	}
+	return parseEnvironment(name, data)
+}
+
+func parseEnvironment(name string, data []byte) (modes.Environment, error) {
+	var env modes.Environment
+	d := &document{name: name}
+	root, ok := d.read(data)
+	if ok && root.kind != aMap && root.kind != absent {
+		d.problemf(root.place, "is %s (want keys: %s)", root.kind, strings.Join(environmentKeys, ", "))
+	}
+	for _, p := range root.pairs {
+		if p.value.kind == absent && slices.Contains(environmentKeys, p.key) {
+			continue
+		}
+		switch p.key {
+		case "ipv6":
+			env.IPv6 = d.yes(p)
+		case "loopbackIPv6":
+			env.LoopbackIPv6 = d.yes(p)
+		case "resolvers":
+			env.Resolvers = d.addresses(p)
+		case "users":
+			env.Users = d.ids(p)
+		case "groups":
+			env.Groups = d.ids(p)
+		default:
+			want := modes.Nearest(p.key, environmentKeys)
+			if want == "" {
+				want = "one of: " + strings.Join(environmentKeys, ", ")
+			}
+			d.keyProblem(p.place, p.key, "", "is no key (want %s)", want)
+		}
+	}
+	return env, d.err()
+}
+
+// yes reads true or false, and the words that stand for them.
+func (d *document) yes(p pair) bool {
+	word, ok := d.oneWord(p.value, p.key)
+	switch strings.ToLower(word) {
+	case "true", "yes", "on", "enabled":
+		return true
+	case "false", "no", "off", "disabled":
+		return false
+	}
+	if ok {
+		d.keyProblem(p.value.place, p.key, word, "is neither true nor false")
+	}
+	return false
+}
+
+func (d *document) addresses(p pair) []netip.Addr {
+	words, _ := d.words(p.value, p.key)
+	out := make([]netip.Addr, 0, len(words))
+	for _, w := range words {
+		a, err := netip.ParseAddr(w.word)
+		if err != nil || a.Zone() != "" {
+			d.keyProblem(w.place, p.key, w.word, "is no address (want 10.96.0.10 or fd00::10)")
+			continue
+		}
+		out = append(out, a.Unmap())
+	}
+	return out
+}
+
+// ids reads names and their numbers.
+func (d *document) ids(p pair) map[string]uint32 {
+	if p.value.kind != aMap {
+		d.keyProblem(p.value.place, p.key, "", "is %s (want names and numbers such as {envoy: 1337})", p.value.kind)
+		return nil
+	}
+	out := make(map[string]uint32, len(p.value.pairs))
+	for _, name := range p.value.pairs {
+		key := join(p.key, name.key)
+		word, ok := d.oneWord(name.value, key)
+		if !ok {
+			continue
+		}
+		id, err := strconv.ParseUint(word, 10, 32)
+		if err != nil {
+			d.keyProblem(name.value.place, key, word, "is no number of 0-4294967295")
+			continue
+		}
+		out[name.key] = uint32(id)
+	}
+	return out
+}

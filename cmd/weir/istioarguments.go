@@ -1,0 +1,340 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/weir-mesh/weir/modes"
+)
+
+// istioArguments are istio-init's flags and environment. They are parsed by the
+// library that the reference uses, so that they parse alike.
+type istioArguments struct {
+	flags *pflag.FlagSet
+	help  bool
+
+	outboundPort, inboundPort, tunnelPort  string
+	proxyUID, proxyGID                     string
+	mode                                   string
+	inboundPorts, inboundExclude           string
+	outboundCIDRs, outboundExcludeCIDRs    string
+	outboundPorts, outboundExclude         string
+	excludeInterfaces, kubeVirtInterfaces  string
+	tproxyMark, tproxyTable                string
+	redirectDNS, captureAllDNS             bool
+	dropInvalid, dualStack                 bool
+	dryRun, skipRuleApply, cleanupOnly     bool
+	runValidation, printConfig             bool
+	probePort                              uint16
+	probeTimeout                           time.Duration
+	networkNamespace, forceIptablesBinary  string
+	cniMode, reconcile, forceApply, native bool
+	logLevel                               string
+	logJSON                                bool
+}
+
+// istioFlagOf names the flag or variable for a key of ours, for messages.
+var istioFlagOf = map[string]string{
+	"proxy.uids":            "--proxy-uid",
+	"proxy.gids":            "--proxy-gid",
+	"inbound.port":          "--inbound-capture-port",
+	"inbound.tunnelPort":    "--inbound-tunnel-port",
+	"inbound.includePorts":  "--istio-inbound-ports",
+	"inbound.excludePorts":  "--istio-local-exclude-ports",
+	"outbound.port":         "--envoy-port",
+	"outbound.includeCIDRs": "--istio-service-cidr",
+	"outbound.excludeCIDRs": "--istio-service-exclude-cidr",
+	"outbound.includePorts": "--istio-outbound-ports",
+	"outbound.excludePorts": "--istio-local-outbound-ports-exclude",
+	"outbound.includeGIDs":  "ISTIO_OUTBOUND_OWNER_GROUPS",
+	"outbound.excludeGIDs":  "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE",
+	"interfaces.exclude":    "--istio-exclude-interfaces",
+	"interfaces.reroute":    "--kube-virt-interfaces",
+	"loopback.cidr":         "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
+	"routing.mark":          "--istio-inbound-tproxy-mark",
+	"routing.table":         "--istio-inbound-tproxy-route-table",
+}
+
+// noEnvironment are flags that no variable sets.
+var noEnvironment = []string{"envoy-port", "log_output_level", "log_as_json", "log_target", "log_stacktrace_level", "log_caller", "vklog", "help"}
+
+// furtherEnvironment are variables that win over a flag's own.
+var furtherEnvironment = map[string]string{
+	"redirect-dns": "ISTIO_META_DNS_CAPTURE",
+	"drop-invalid": "INVALID_DROP",
+	"dual-stack":   "ISTIO_DUAL_STACK",
+}
+
+// onlyEnvironment are variables that no flag has.
+var onlyEnvironment = []string{"ISTIO_OUTBOUND_OWNER_GROUPS", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "ENVOY_USER"}
+
+func newIstioArguments() *istioArguments {
+	a := &istioArguments{flags: pflag.NewFlagSet("istio-init", pflag.ContinueOnError)}
+	f := a.flags
+	f.SetOutput(io.Discard)
+	f.SortFlags = false
+	f.StringVarP(&a.outboundPort, "envoy-port", "p", "15001", "port that outbound TCP is redirected to")
+	f.StringVarP(&a.inboundPort, "inbound-capture-port", "z", "15006", "port that inbound TCP goes to")
+	f.StringVarP(&a.tunnelPort, "inbound-tunnel-port", "e", "15008", "port of the tunnel listener, which is not redirected")
+	f.StringVarP(&a.proxyUID, "proxy-uid", "u", "", "users whose traffic is not captured (default: ENVOY_USER's, else 1337)")
+	f.StringVarP(&a.proxyGID, "proxy-gid", "g", "", "groups whose traffic is not captured (default: as proxy-uid)")
+	f.StringVarP(&a.mode, "istio-inbound-interception-mode", "m", "", "REDIRECT or TPROXY")
+	f.StringVarP(&a.inboundPorts, "istio-inbound-ports", "b", "", "inbound ports that are captured, * for all (default: none)")
+	f.StringVarP(&a.inboundExclude, "istio-local-exclude-ports", "d", "", "inbound ports that are left alone, with -b '*'")
+	f.StringVarP(&a.excludeInterfaces, "istio-exclude-interfaces", "c", "", "interfaces that are left alone")
+	f.StringVarP(&a.outboundCIDRs, "istio-service-cidr", "i", "", "destinations that are captured, * for all (default: none)")
+	f.StringVarP(&a.outboundExcludeCIDRs, "istio-service-exclude-cidr", "x", "", "destinations that are left alone")
+	f.StringVarP(&a.outboundPorts, "istio-outbound-ports", "q", "", "outbound ports that are captured whatever the destination")
+	f.StringVarP(&a.outboundExclude, "istio-local-outbound-ports-exclude", "o", "", "outbound ports that are left alone")
+	f.StringVarP(&a.kubeVirtInterfaces, "kube-virt-interfaces", "k", "", "interfaces whose inbound traffic is treated as outbound")
+	f.StringVarP(&a.tproxyMark, "istio-inbound-tproxy-mark", "t", "1337", "mark of packets for the inbound listener, with TPROXY")
+	f.StringVarP(&a.tproxyTable, "istio-inbound-tproxy-route-table", "r", "133", "routing table that delivers them")
+	f.BoolVarP(&a.dryRun, "dry-run", "n", false, "change nothing, print the plan")
+	f.BoolVar(&a.skipRuleApply, "skip-rule-apply", false, "leave the rules as they are")
+	f.BoolVar(&a.runValidation, "run-validation", false, "prove that traffic is captured; exit 126 where it is not")
+	f.Uint16Var(&a.probePort, "iptables-probe-port", 15002, "port that validation connects to")
+	f.DurationVar(&a.probeTimeout, "probe-timeout", 5*time.Second, "how long validation tries")
+	f.BoolVar(&a.redirectDNS, "redirect-dns", false, "capture DNS queries to the resolvers of resolv.conf")
+	f.BoolVar(&a.captureAllDNS, "capture-all-dns", false, "capture DNS queries to anyone")
+	f.BoolVar(&a.dropInvalid, "drop-invalid", false, "drop packets that conntrack calls invalid")
+	f.BoolVar(&a.dualStack, "dual-stack", false, "capture IPv6 where any interface has it")
+	f.BoolVar(&a.cleanupOnly, "cleanup-only", false, "remove everything of ours")
+	f.StringVar(&a.networkNamespace, "network-namespace", "", "accepted; weir --netns enters one")
+	f.BoolVar(&a.cniMode, "cni-mode", false, "accepted: there is no lock file to keep apart")
+	f.BoolVar(&a.reconcile, "reconcile", false, "accepted: what differs is always mended")
+	f.BoolVar(&a.forceApply, "force-apply", false, "accepted: what differs is always applied")
+	f.BoolVar(&a.native, "native-nftables", false, "accepted: nftables is all there is")
+	f.StringVar(&a.forceIptablesBinary, "force-iptables-binary", "", "accepted: no program is run")
+	f.StringVar(&a.logLevel, "log_output_level", "default:info", "debug, info, warn, error or none")
+	f.BoolVar(&a.logJSON, "log_as_json", false, "log JSON")
+	for _, name := range []string{"log_target", "log_stacktrace_level", "log_caller", "vklog"} {
+		f.String(name, "", "accepted")
+	}
+	f.BoolVar(&a.printConfig, "print-config", false, "change nothing, print weir's own configuration that makes the same state")
+	f.BoolVarP(&a.help, "help", "h", false, "print this")
+	return a
+}
+
+// parseIstio parses the environment, then the command line, which wins. Stray
+// words are ignored, and so is a variable whose value does not parse, as in the
+// reference.
+func parseIstio(args []string) (*istioArguments, error) {
+	a := newIstioArguments()
+	a.flags.VisitAll(func(f *pflag.Flag) {
+		for _, name := range variablesOf(f.Name) {
+			if value, ok := os.LookupEnv(name); ok && value != "" {
+				_ = f.Value.Set(value)
+			}
+		}
+	})
+	if err := a.flags.Parse(args); err != nil {
+		return nil, fmt.Errorf("istio-init: %w", err)
+	}
+	return a, nil
+}
+
+// variablesOf are the variables that set a flag, the last one winning.
+func variablesOf(flag string) []string {
+	if slices.Contains(noEnvironment, flag) {
+		return nil
+	}
+	names := []string{strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+	if further := furtherEnvironment[flag]; further != "" {
+		names = append(names, further)
+	}
+	return names
+}
+
+func (a *istioArguments) usage() string {
+	return "usage: weir istio-init [flags], each also by its name in capitals from the environment\n\n" + a.flags.FlagUsages()
+}
+
+// given are the flags of the command line.
+func (a *istioArguments) given() []string {
+	var out []string
+	a.flags.Visit(func(f *pflag.Flag) { out = append(out, f.Name+"="+f.Value.String()) })
+	return out
+}
+
+// environ are the variables that count.
+func (a *istioArguments) environ() []string {
+	var out []string
+	add := func(name string) {
+		if value, ok := os.LookupEnv(name); ok {
+			out = append(out, name+"="+value)
+		}
+	}
+	a.flags.VisitAll(func(f *pflag.Flag) {
+		for _, name := range variablesOf(f.Name) {
+			add(name)
+		}
+	})
+	for _, name := range onlyEnvironment {
+		add(name)
+	}
+	return out
+}
+
+// remarks say what flags mean here that mean something else in the reference.
+func (a *istioArguments) remarks() []string {
+	var out []string
+	if a.mode == "NONE" {
+		out = append(out, "the interception mode NONE acts as REDIRECT, as in the reference; weir remove turns capture off")
+	}
+	if a.inboundExclude != "" && a.inboundPorts != "*" {
+		out = append(out, "istio-local-exclude-ports counts only with istio-inbound-ports '*': "+a.inboundExclude+" is ignored, as in the reference")
+	}
+	if a.captureAllDNS && !a.redirectDNS {
+		out = append(out, "capture-all-dns counts only with redirect-dns, as in the reference")
+	}
+	if a.networkNamespace != "" {
+		out = append(out, "network-namespace does not enter a namespace: the present one is used")
+	}
+	return out
+}
+
+// config is the configuration of ours that means the same.
+func (a *istioArguments) config(env modes.Environment, ipv6 bool) (modes.Config, error) {
+	c := modes.Config{Mode: modes.ModeSidecar, IPv6: "disabled"}
+	if ipv6 {
+		c.IPv6 = "enabled"
+	}
+	c.Proxy = a.proxy(env)
+	c.Inbound = a.inbound()
+	var err error
+	if c.Outbound, err = a.outbound(); err != nil {
+		return c, err
+	}
+	c.DNS.Capture = a.dnsCapture()
+	c.Interfaces = modes.Interfaces{Exclude: words(a.excludeInterfaces), Reroute: words(a.kubeVirtInterfaces)}
+	c.Loopback.CIDR = os.Getenv("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR")
+	if a.dropInvalid {
+		c.DropInvalid = "enabled"
+	}
+	if a.mode == "TPROXY" {
+		c.Routing = modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable}
+	}
+	return c, nil
+}
+
+const (
+	defaultProxyUser = "istio-proxy"
+	defaultProxyUID  = 1337
+)
+
+func (a *istioArguments) proxy(env modes.Environment) modes.Proxy {
+	uid := a.proxyUID
+	if uid == "" {
+		user := os.Getenv("ENVOY_USER")
+		if user == "" {
+			user = defaultProxyUser
+		}
+		id, known := env.Users[user]
+		if !known {
+			id = defaultProxyUID
+		}
+		uid = strconv.FormatUint(uint64(id), 10)
+	}
+	gid := a.proxyGID
+	if gid == "" {
+		gid = uid
+	}
+	return modes.Proxy{UIDs: words(uid), GIDs: words(gid)}
+}
+
+func (a *istioArguments) inbound() modes.Inbound {
+	in := modes.Inbound{Via: "redirect", Port: a.inboundPort, TunnelPort: a.tunnelPort, IncludePorts: words(a.inboundPorts)}
+	switch {
+	case len(in.IncludePorts) == 0:
+		in.Via, in.IncludePorts = "none", nil
+	case a.mode == "TPROXY":
+		in.Via = "tproxy"
+	}
+	if a.inboundPorts == "*" {
+		in.ExcludePorts = words(a.inboundExclude) // which count only then
+	}
+	return in
+}
+
+// outbound leaves out of the included ports what is excluded too: exclusion
+// wins in the reference.
+func (a *istioArguments) outbound() (modes.Outbound, error) {
+	out := modes.Outbound{
+		Via: "redirect", Port: a.outboundPort,
+		IncludeCIDRs: words(a.outboundCIDRs), ExcludeCIDRs: words(a.outboundExcludeCIDRs),
+		ExcludePorts: words(a.outboundExclude),
+		ExcludeGIDs:  words(os.Getenv("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE")),
+	}
+	if slices.Contains(out.ExcludeCIDRs, "*") {
+		return out, fmt.Errorf("--istio-service-exclude-cidr: %q excludes everything (leave --istio-service-cidr empty for that)", "*")
+	}
+	if groups := os.Getenv("ISTIO_OUTBOUND_OWNER_GROUPS"); groups != "" && groups != "*" {
+		out.IncludeGIDs = words(groups)
+	}
+	out.IncludePorts = modes.WithoutPorts(words(a.outboundPorts), out.ExcludePorts)
+	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 {
+		out.Via = "none"
+	}
+	return out, nil
+}
+
+func (a *istioArguments) dnsCapture() string {
+	switch {
+	case a.redirectDNS && a.captureAllDNS:
+		return "all"
+	case a.redirectDNS:
+		return "servers"
+	}
+	return "none"
+}
+
+// words splits a list at its commas. It is empty, not nil, where there are
+// none: an empty list means none.
+func words(list string) []string {
+	out := []string{}
+	for w := range strings.SplitSeq(list, ",") {
+		if w = strings.TrimSpace(w); w != "" {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// logger logs as the reference's flags ask: the first level of a list such as
+// default:info,ads:debug that names no scope, or default.
+func (a *istioArguments) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: logLevel(a.logLevel)}
+	if a.logJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func logLevel(list string) slog.Level {
+	for w := range strings.SplitSeq(list, ",") {
+		scope, level, scoped := strings.Cut(w, ":")
+		if !scoped {
+			level = scope
+		} else if scope != "default" && scope != "all" {
+			continue
+		}
+		switch level {
+		case "debug":
+			return slog.LevelDebug
+		case "warn":
+			return slog.LevelWarn
+		case "error", "fatal":
+			return slog.LevelError
+		case "none":
+			return slog.LevelError + 1
+		}
+	}
+	return slog.LevelInfo
+}

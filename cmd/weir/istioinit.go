@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+func istioInitCommand() *cli.Command {
+	return &cli.Command{
+		Name:    "istio-init",
+		Aliases: []string{"istio-iptables"},
+		Usage:   "take istio-init's own arguments and environment, and do what it does to every packet",
+		Description: "Example: weir istio-init -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020\n\n" +
+			"weir istio-init --help lists the flags.",
+		SkipFlagParsing: true, // istioArguments parses as the reference does
+		Action: func(cc *cli.Context) error {
+			a, err := parseIstio(cc.Args().Slice())
+			if err != nil {
+				return usageError{err}
+			}
+			if a.help {
+				_, err := fmt.Fprint(cc.App.Writer, a.usage())
+				return err
+			}
+			log := a.logger(cc.App.ErrWriter)
+			j := &job{cc: cc, target: &target{root: "/"}, table: modes.DefaultTable}
+			defer j.close()
+			ctx, cancel := context.WithTimeout(cc.Context, defaultTimeout)
+			defer cancel()
+			if err := j.istioInit(ctx, a, log); err != nil {
+				log.Error(err.Error())
+				writeTerminationLog(err)
+				return toldError{err}
+			}
+			return nil
+		},
+	}
+}
+
+func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger) error {
+	log.Info("arguments", "flags", a.given(), "environment", a.environ())
+	for _, w := range a.remarks() {
+		log.Warn(w)
+	}
+	connectErr := j.connect()
+	if a.cleanupOnly && !a.dryRun {
+		return errors.Join(connectErr, j.istioCleanup(ctx, log))
+	}
+	c, env, err := j.istioConfig(ctx, a)
+	if err != nil {
+		return err
+	}
+	if a.printConfig {
+		return printConfig(j.cc.App.Writer, c, a.remarks())
+	}
+	want, notes, err := modes.State(c, env)
+	if err != nil {
+		return usageError{istioNames(err)}
+	}
+	for _, n := range notes {
+		log.Info(n.String())
+	}
+	switch {
+	case a.dryRun:
+		return j.istioDryRun(a, want)
+	case a.skipRuleApply:
+		log.Info("the rules are left as they are", "because", "skip-rule-apply")
+	case connectErr != nil:
+		return connectErr
+	default:
+		if err := j.istioApply(ctx, a, want, log); err != nil {
+			return err
+		}
+	}
+	if a.runValidation {
+		return j.validate(ctx, a, c, env, want, log)
+	}
+	return nil
+}
+
+func (j *job) istioDryRun(a *istioArguments, want rules.State) error {
+	if a.cleanupOnly {
+		_, err := fmt.Fprintf(j.cc.App.Writer, "# everything of table inet %s is removed, with its routing\n", j.table)
+		return err
+	}
+	return want.Print(j.cc.App.Writer)
+}
+
+func (j *job) istioApply(ctx context.Context, a *istioArguments, want rules.State, log *slog.Logger) error {
+	if host, err := j.target.isHost(); err == nil && host {
+		log.Warn("this is the machine's own network namespace: everything on it is captured")
+	}
+	result, err := j.session().Apply(ctx, want)
+	if err != nil {
+		return fmt.Errorf("apply inet %s: %w", j.table, err)
+	}
+	j.logApplied(a, log, want, result)
+	return nil
+}
+
+func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
+	if j.conn == nil {
+		return nil // connecting failed, and that is told
+	}
+	result, err := j.session().Remove(ctx)
+	if err != nil {
+		return fmt.Errorf("remove inet %s: %w", j.table, err)
+	}
+	log.Info("cleaned up", "outcome", result.Outcome, "table", j.table)
+	return nil
+}
+
+// istioConfig is what the reference's arguments come to in our words. Reading
+// interfaces takes no privilege.
+func (j *job) istioConfig(ctx context.Context, a *istioArguments) (modes.Config, modes.Environment, error) {
+	env := fileEnvironment(j.target)
+	var addresses []nft.Address
+	if j.conn != nil {
+		var err error
+		if addresses, err = j.conn.Addresses(ctx); err != nil {
+			return modes.Config{}, env, err
+		}
+		if env.LoopbackIPv6, err = j.conn.LoopbackIPv6(ctx); err != nil {
+			return modes.Config{}, env, err
+		}
+	}
+	c, err := a.config(env, istioIPv6(addresses, a.dualStack))
+	if err != nil {
+		return c, env, usageError{err}
+	}
+	return c, env, nil
+}
+
+// istioIPv6 decides as the reference does, and depends on the order of
+// addresses as it does: the first one that is neither loopback nor link-local
+// decides, or with dual stack any of IPv6.
+func istioIPv6(addresses []nft.Address, dualStack bool) bool {
+	for _, a := range addresses {
+		if a.Addr().IsLoopback() || a.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		if a.Addr().Is6() || !dualStack {
+			return a.Addr().Is6()
+		}
+	}
+	return false
+}
+
+// istioNames says a problem in the words of the reference's flags.
+func istioNames(err error) error {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		var out []error
+		for _, e := range joined.Unwrap() {
+			out = append(out, istioNames(e))
+		}
+		return errors.Join(out...)
+	}
+	var config *modes.ConfigError
+	if !errors.As(err, &config) || istioFlagOf[config.Key] == "" {
+		return err
+	}
+	named := *config
+	named.Key = istioFlagOf[config.Key]
+	return &named
+}
+
+const maxLogged = 200 // elements of a set
+
+func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, r nft.Result) {
+	text := want.Abridged(maxLogged)
+	if a.logJSON {
+		log.Info("ruleset as applied", "nft", text)
+	} else if log.Enabled(context.Background(), slog.LevelInfo) {
+		log.Info("ruleset as applied:")
+		fmt.Fprint(j.cc.App.ErrWriter, text)
+	}
+	for _, f := range foreignCapture(want, r.Foreign) {
+		log.Warn("runs before ours and may decide first", "chain", f.String())
+	}
+	log.Info("applied", "outcome", r.Outcome, "table", want.Table.Name, "state", want.Hash(),
+		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())
+}
+
+const terminationLog = "/dev/termination-log"
+
+// writeTerminationLog tells the kubelet why, which `kubectl describe pod` then
+// shows. Outside of a pod there is no such file, and none is made.
+func writeTerminationLog(err error) {
+	f, openErr := os.OpenFile(terminationLog, os.O_WRONLY|os.O_TRUNC, 0)
+	if openErr != nil {
+		return
+	}
+	defer f.Close()
+	fmt.Fprintln(f, "weir:", err)
+}

@@ -1,0 +1,135 @@
+// Command weir makes a network namespace's nftables capture what a proxy wants
+// to see, and proves that they do.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+)
+
+// Exit codes.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitDiffers = 3
+	exitInvalid = 126 // istio-init's validation failed; istio's repair looks for it
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args, streams{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// streams are where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// usageError is a command line or configuration that cannot be meant.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// toldError has been logged already.
+type toldError struct{ error }
+
+func (e toldError) Unwrap() error { return e.error }
+
+// errDiffers means that something was compared and is not the same; what, was
+// printed.
+var errDiffers = errors.New("differs")
+
+func run(ctx context.Context, args []string, std streams) int {
+	app := newApp(std)
+	err := app.RunContext(ctx, arrange(app, args))
+	var told toldError
+	if err != nil && !errors.Is(err, errDiffers) && !errors.As(err, &told) {
+		fmt.Fprintln(std.err, "weir:", err)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var usage usageError
+	var config *modes.ConfigError
+	var invalid validationError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errDiffers):
+		return exitDiffers
+	case errors.As(err, &invalid):
+		return exitInvalid
+	case errors.As(err, &usage), errors.As(err, &config):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newApp(std streams) *cli.App {
+	app := &cli.App{
+		Name:  "weir",
+		Usage: "capture traffic for a proxy with nftables, and prove it",
+		Description: "weir says what a proxy wants to see as nftables tables, chains, sets and rules,\n" +
+			"sends them over netlink in a way that no packet slips past, reads them back and compares.\n" +
+			"No other program is run.",
+		Reader:               std.in,
+		Writer:               std.out,
+		ErrWriter:            std.err,
+		HideVersion:          true,
+		Suggest:              true,
+		EnableBashCompletion: true,
+		Commands: []*cli.Command{
+			planCommand(), applyCommand(), verifyCommand(), removeCommand(), showCommand(),
+			istioInitCommand(), versionCommand(),
+		},
+		ExitErrHandler: func(*cli.Context, error) {}, // run decides
+		OnUsageError: func(cc *cli.Context, err error, _ bool) error {
+			return usageError{fmt.Errorf("%w (see weir help %s)", err, cc.Command.Name)}
+		},
+		Action: func(cc *cli.Context) error {
+			if cc.Args().Present() {
+				return usageError{fmt.Errorf("%q is no command (see weir help)", cc.Args().First())}
+			}
+			return cli.ShowAppHelp(cc)
+		},
+	}
+	for _, c := range app.Commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = app.OnUsageError
+	}
+	return app
+}
+
+// arrange puts a command's flags before its arguments, where the library looks
+// for them.
+func arrange(app *cli.App, args []string) []string {
+	if len(args) < 2 {
+		return args
+	}
+	c := app.Command(args[1])
+	if c == nil || c.SkipFlagParsing {
+		return args
+	}
+	return append(args[:2:2], permute(args[2:], c.Flags)...)
+}
+
+// noArguments refuses words that no command of ours takes.
+func noArguments(cc *cli.Context) error {
+	if cc.Args().Present() {
+		return usageError{fmt.Errorf("%s takes no argument such as %q (see weir help %s)", cc.Command.Name, cc.Args().First(), cc.Command.Name)}
+	}
+	return nil
+}

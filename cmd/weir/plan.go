@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+)
+
+func planCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "plan",
+		Usage: "print the nft text and the routing that apply would make, and what differs from now",
+		Description: "Example: weir plan --config pod.yaml\n\n" +
+			"The output is a script that nft -f loads. It needs no privileges; without\n" +
+			"them it is not compared with what is live.",
+		Flags: withCommon(append(configurationFlags(),
+			&cli.BoolFlag{Name: "exit-code", Usage: "exit 3 where something differs from now"})...),
+		Action: func(cc *cli.Context) error {
+			c, err := written(cc)
+			if err != nil {
+				return err
+			}
+			j, ctx, cancel, err := start(cc)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			defer j.close()
+			return j.plan(ctx, c)
+		},
+	}
+}
+
+func (j *job) plan(ctx context.Context, c configuration) error {
+	connectErr := j.connect()
+	env, err := j.planEnvironment(ctx)
+	if err != nil {
+		return err
+	}
+	want, err := j.wanted(c, env)
+	if err != nil {
+		return err
+	}
+	found, compareErr := []rules.Difference(nil), connectErr
+	if connectErr == nil {
+		_, found, compareErr = j.session().Verify(ctx, want)
+	}
+	if err := j.printPlan(want, found, compareErr); err != nil {
+		return err
+	}
+	if compareErr != nil && j.cc.Bool("exit-code") {
+		return fmt.Errorf("plan inet %s: %w", j.table, compareErr)
+	}
+	if len(found) > 0 && j.cc.Bool("exit-code") {
+		return errDiffers
+	}
+	return nil
+}
+
+// planEnvironment does without a namespace where there is none to be had.
+func (j *job) planEnvironment(ctx context.Context) (modes.Environment, error) {
+	if _, said := given(j.cc, "environment"); j.conn == nil && !said {
+		return fileEnvironment(j.target), nil
+	}
+	return j.environment(ctx)
+}
+
+func (j *job) printPlan(want rules.State, found []rules.Difference, compareErr error) error {
+	w := j.cc.App.Writer
+	if j.cc.Bool("json") {
+		plan := map[string]any{"table": j.table, "ruleset": want.String(), "routing": want.Normal().Routing(), "differences": differences(found)}
+		if compareErr != nil {
+			plan["notCompared"] = compareErr.Error()
+		}
+		return writeJSON(w, plan)
+	}
+	if err := want.Print(w); err != nil {
+		return err
+	}
+	var lines []string
+	switch {
+	case compareErr != nil:
+		lines = append(lines, "not compared with what is live: "+compareErr.Error())
+	case len(found) == 0:
+		lines = append(lines, "nothing differs from now")
+	default:
+		lines = append(lines, "what differs from now:")
+		for _, d := range found {
+			lines = append(lines, strings.Split(d.String(), "\n")...)
+		}
+	}
+	var err error
+	for _, l := range lines {
+		_, lineErr := fmt.Fprintln(w, "# "+l)
+		err = errors.Join(err, lineErr)
+	}
+	return err
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/weir-mesh/weir/modes"
+)
+
+// printConfig writes the keys of a configuration that were set, as a document
+// that apply accepts. Remarks stand above it as comments.
+func printConfig(w io.Writer, c modes.Config, remarks []string) error {
+	for _, r := range remarks {
+		if _, err := fmt.Fprintf(w, "# %s\n", r); err != nil {
+			return err
+		}
+	}
+	var document yaml.MapSlice
+	for _, k := range modes.Keys() {
+		words, set := k.Get(&c)
+		if !set {
+			continue
+		}
+		var value any = words
+		if !k.List {
+			value = words[0]
+		}
+		document = insert(document, strings.Split(k.Path, "."), value)
+	}
+	text, err := yaml.MarshalWithOptions(document, yaml.Indent(2), yaml.IndentSequence(true))
+	if err != nil {
+		return fmt.Errorf("print the configuration: %w", err)
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// insert puts a value at a path of maps, which keep the order of insertion.
+func insert(m yaml.MapSlice, path []string, value any) yaml.MapSlice {
+	if len(path) == 1 {
+		return append(m, yaml.MapItem{Key: path[0], Value: value})
+	}
+	at := slices.IndexFunc(m, func(i yaml.MapItem) bool { return i.Key == path[0] })
+	if at < 0 {
+		at, m = len(m), append(m, yaml.MapItem{Key: path[0], Value: yaml.MapSlice{}})
+	}
+	inner, _ := m[at].Value.(yaml.MapSlice)
+	m[at].Value = insert(inner, path[1:], value)
+	return m
+}

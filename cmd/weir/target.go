@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/vishvananda/netns"
+	"github.com/weir-mesh/weir/nft"
+	"golang.org/x/sys/unix"
+)
+
+// target is the network namespace that a command works in.
+type target struct {
+	fd   int    // 0: the program's own
+	root string // of the file system whose /etc belongs to it
+	name string // in /run/netns, "" for none
+	file *os.File
+}
+
+func targetFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "netns", Usage: "work in the network namespace `NAME|PATH`", Category: categoryWhere},
+		&cli.IntFlag{Name: "pid", Usage: "work in the network namespace of process `N`", Category: categoryWhere},
+	}
+}
+
+const (
+	categoryWhere = "where"
+	netnsFolder   = "/run/netns"
+)
+
+func openTarget(cc *cli.Context) (*target, error) {
+	ns, pid := cc.String("netns"), cc.Int("pid")
+	t := &target{root: "/"}
+	var path string
+	switch {
+	case ns != "" && cc.IsSet("pid"):
+		return nil, usageError{errors.New("--netns and --pid exclude each other")}
+	case cc.IsSet("pid") && pid <= 0:
+		return nil, usageError{fmt.Errorf("--pid: %d is no process", pid)}
+	case cc.IsSet("pid"):
+		process := filepath.Join("/proc", strconv.Itoa(pid))
+		path, t.root = filepath.Join(process, "ns/net"), filepath.Join(process, "root")
+	case strings.Contains(ns, "/"):
+		path = ns
+	case ns != "":
+		path, t.name = filepath.Join(netnsFolder, ns), ns
+	default:
+		return t, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the network namespace: %w%s", err, advice(err))
+	}
+	t.fd, t.file = int(f.Fd()), f
+	return t, nil
+}
+
+// advice says what a failure to reach a namespace may lack.
+func advice(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return " (another user's process takes CAP_SYS_PTRACE, entering a namespace CAP_SYS_ADMIN)"
+	}
+	return ""
+}
+
+func (t *target) close() {
+	if t.file != nil {
+		t.file.Close()
+	}
+}
+
+// connect opens the namespace's netlink.
+func (t *target) connect() (*nft.Conn, error) {
+	c, err := nft.Open(t.fd)
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, advice(err))
+	}
+	return c, nil
+}
+
+// etc is the path of a file of /etc as processes in the namespace see it.
+func (t *target) etc(name string) string {
+	if t.name != "" {
+		own := filepath.Join("/etc/netns", t.name, name) // see ip-netns(8)
+		if _, err := os.Stat(own); err == nil {
+			return own
+		}
+	}
+	return filepath.Join(t.root, "etc", name)
+}
+
+// isHost reports whether this is the machine's initial network namespace. It is
+// told by a sysctl that the kernel shows nowhere else; without /proc, by the
+// namespace's number, which is fixed since Linux 6.18 (NET_NS_INIT_INO).
+func (t *target) isHost() (bool, error) {
+	var host bool
+	err := t.inside(func() error {
+		_, err := os.Stat("/proc/sys/net/core/netdev_max_backlog")
+		host = err == nil
+		if err != nil {
+			host = initialNumber()
+		}
+		return nil
+	})
+	return host, err
+}
+
+func initialNumber() bool {
+	const siocgskns, netNSInitIno = 0x894c, 0xeffffff9
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(s)
+	fd, err := unix.IoctlRetInt(s, siocgskns)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Ino == netNSInitIno
+}
+
+// inside runs do on a thread in the namespace. The thread dies with the
+// goroutine: it is never unlocked.
+func (t *target) inside(do func() error) error {
+	if t.fd == 0 {
+		return do()
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(netns.NsHandle(t.fd)); err != nil {
+			done <- fmt.Errorf("enter the network namespace: %w%s", err, advice(err))
+			return
+		}
+		done <- do()
+	}()
+	return <-done
+}
+
+// refuseHost keeps an example from capturing a whole machine.
+func (t *target) refuseHost(ctx context.Context) error {
+	host, err := t.isHost()
+	if err != nil || !host {
+		return err
+	}
+	return usageError{errors.New("this is the machine's own network namespace: applying here would capture the traffic of everything on it " +
+		"(use --netns or --pid for a container's, try it with unshare -n, or say --host-network if the whole machine is meant)")}
+}

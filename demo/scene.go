@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/proxy"
+)
+
+const (
+	proxyMark    = 0x539
+	outboundPort = 15001
+	inboundPort  = 15006
+	servicePort  = 80
+	appPort      = 8080
+	answerWithin = 2 * time.Second
+)
+
+// scene is a pod with an application and a proxy, joined to the world.
+type scene struct {
+	pod, world *lab.Namespace
+	app, proxy lab.Identity
+	config     string
+
+	stop      context.CancelFunc
+	serving   sync.WaitGroup
+	listening []net.Listener
+	accepted  chan proxy.ConnInfo // by the proxy
+}
+
+// Addresses: of the pod's link, and of a service in the world.
+const (
+	podV4, podV6         = "10.77.0.2", "fd77::2"
+	worldV4, worldV6     = "10.77.0.1", "fd77::1"
+	serviceV4, serviceV6 = "203.0.113.10", "2001:db8:cafe::10"
+)
+
+func newScene(ctx context.Context) (_ *scene, err error) {
+	s := &scene{accepted: make(chan proxy.ConnInfo, 16)}
+	ctx, s.stop = context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	s.identities()
+	if err := s.network(); err != nil {
+		return nil, err
+	}
+	if err := s.servers(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.warm(ctx)
+}
+
+// identities tell the proxy from the application: by user, or by mark in a user
+// namespace, which has one user.
+func (s *scene) identities() {
+	if oneUser() {
+		s.proxy = lab.Identity{Mark: proxyMark}
+		s.config = fmt.Sprintf("version: 1\nmode: sidecar\nproxy: {mark: %#x}\n", proxyMark)
+		return
+	}
+	s.app = lab.Identity{UID: 1000, GID: 1000}
+	s.proxy = lab.Identity{UID: 1337, GID: 1337}
+	s.config = "version: 1\nmode: sidecar\nproxy: {uids: [1337], gids: [1337]}\n"
+}
+
+func oneUser() bool {
+	f, err := os.Open("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var inside, outside, size uint32
+	_, err = fmt.Fscan(f, &inside, &outside, &size)
+	return err == nil && size == 1
+}
+
+func (s *scene) network() (err error) {
+	if s.pod, err = lab.NewNamespace(); err != nil {
+		return err
+	}
+	if s.world, err = lab.NewNamespace(); err != nil {
+		return err
+	}
+	if err := lab.Veth(s.pod, "eth0", s.world, "eth0"); err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		ns        *lab.Namespace
+		addresses []string
+	}{
+		{s.pod, []string{podV4 + "/24", podV6 + "/64"}},
+		{s.world, []string{worldV4 + "/24", worldV6 + "/64", serviceV4 + "/32", serviceV6 + "/128"}},
+	} {
+		for _, a := range l.addresses {
+			if err := l.ns.AddAddress("eth0", netip.MustParsePrefix(a)); err != nil {
+				return err
+			}
+		}
+		if err := l.ns.Up("eth0"); err != nil {
+			return err
+		}
+	}
+	for _, r := range []lab.Route{
+		{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr(worldV4)},
+		{Dst: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr(worldV6)},
+	} {
+		if err := s.pod.AddRoute(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scene) servers(ctx context.Context) error {
+	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.IPv6Unspecified(), port) } // both families
+	out := proxy.Dialer{Mark: s.proxy.Mark}
+	in := proxy.Dialer{Mark: s.proxy.Mark, Host: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}}
+	return errors.Join(
+		s.greet(s.world, lab.Identity{}, at(servicePort), "the remote service"),
+		s.greet(s.pod, s.app, at(appPort), "the application"),
+		s.proxyServer(ctx, at(outboundPort), out),
+		s.proxyServer(ctx, at(inboundPort), in),
+	)
+}
+
+// greet serves who it is to everyone who connects.
+func (s *scene) greet(ns *lab.Namespace, as lab.Identity, at netip.AddrPort, name string) error {
+	ln, err := listen(ns, as, at)
+	if err != nil {
+		return err
+	}
+	s.listening = append(s.listening, ln)
+	s.serving.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(c, "%s\n", name)
+			c.Close()
+		}
+	})
+	return nil
+}
+
+func listen(ns *lab.Namespace, as lab.Identity, at netip.AddrPort) (ln *net.TCPListener, err error) {
+	err = ns.DoAs(as.UID, as.GID, func() error {
+		ln, err = proxy.SocketOptions{Mark: as.Mark}.Listen(context.Background(), at)
+		return err
+	})
+	return ln, err
+}
+
+// proxyServer runs one listener of the proxy. What it dials belongs to the
+// proxy's user, and so is not captured again.
+func (s *scene) proxyServer(ctx context.Context, at netip.AddrPort, dialer proxy.Dialer) error {
+	ln, err := listen(s.pod, s.proxy, at)
+	if err != nil {
+		return err
+	}
+	server := &proxy.Server{
+		OnAccept: func(c proxy.ConnInfo) { s.accepted <- c },
+		Dial: func(ctx context.Context, c proxy.ConnInfo) (conn *net.TCPConn, err error) {
+			err = s.pod.DoAs(s.proxy.UID, s.proxy.GID, func() error {
+				conn, err = dialer.Dial(ctx, c)
+				return err
+			})
+			return conn, err
+		},
+	}
+	s.serving.Go(func() { _ = server.Serve(ctx, ln) }) // ends with the scene
+	return nil
+}
+
+func (s *scene) close() {
+	s.stop()
+	for _, ln := range s.listening {
+		ln.Close()
+	}
+	s.serving.Wait()
+	for _, ns := range []*lab.Namespace{s.pod, s.world} {
+		if ns != nil {
+			ns.Close()
+		}
+	}
+}
+
+// call is one connection of the show.
+type call struct {
+	who  string
+	from *lab.Namespace
+	as   lab.Identity
+	to   netip.AddrPort
+}
+
+func (s *scene) calls() []call {
+	return []call{
+		{"application", s.pod, s.app, netip.MustParseAddrPort(fmt.Sprintf("%s:%d", serviceV4, servicePort))},
+		{"application", s.pod, s.app, netip.MustParseAddrPort(fmt.Sprintf("[%s]:%d", serviceV6, servicePort))},
+		{"world", s.world, lab.Identity{}, netip.MustParseAddrPort(fmt.Sprintf("%s:%d", podV4, appPort))},
+		{"world", s.world, lab.Identity{}, netip.MustParseAddrPort(fmt.Sprintf("[%s]:%d", podV6, appPort))},
+	}
+}
+
+// warm waits until packets pass, for the first wait for addresses to resolve.
+func (s *scene) warm(ctx context.Context) error {
+	for _, c := range s.calls() {
+		for {
+			if _, err := dial(c); err == nil {
+				break
+			} else if ctx.Err() != nil {
+				return errors.Join(ctx.Err(), err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// dial connects and reads who answers.
+func dial(c call) (answer string, err error) {
+	err = c.from.DoAs(c.as.UID, c.as.GID, func() error {
+		conn, err := (&net.Dialer{Timeout: answerWithin}).Dial("tcp", c.to.String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(answerWithin))
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil && err != io.EOF {
+			return err
+		}
+		answer = line[:max(len(line)-1, 0)]
+		return nil
+	})
+	return answer, err
+}
+
+// show makes every call and prints, side by side, what was dialled, where it
+// landed, and what the proxy recovered. It fails where capture is not as
+// expected.
+func (s *scene) show(ctx context.Context, captured bool) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "  who\tdialled\tlanded on\tthe proxy recovered\tanswered by")
+	for _, c := range s.calls() {
+		answer, err := dial(c)
+		if err != nil {
+			return fmt.Errorf("%s to %s: %w", c.who, c.to, err)
+		}
+		landed, recovered := c.to.String(), "-"
+		select {
+		case info := <-s.accepted:
+			landed, recovered = info.Listener.String(), info.OriginalDst.String()
+		default:
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", c.who, c.to, landed, recovered, answer)
+		if captured && recovered != c.to.String() || !captured && recovered != "-" {
+			w.Flush()
+			return fmt.Errorf("%s to %s: captured %v was expected", c.who, c.to, captured)
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,266 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// answerTimeout is how long a connection may take to be answered and closed by the client.
+	answerTimeout = time.Second
+	// answersAtOnce bounds the connections that one server holds; more wait in the listen queues.
+	answersAtOnce = 512
+	// datagramSize is what is read of a probe's datagram, and controlSize what comes beside it.
+	datagramSize, controlSize = 2048, 256
+)
+
+// An Identity is the owner that a socket shows to the firewall, and the mark that its packets carry.
+type Identity struct {
+	UID  uint32 `json:"uid"`
+	GID  uint32 `json:"gid"`
+	Mark uint32 `json:"mark"`
+}
+
+// Listeners says what a [Server] listens on: each port on every address of both families.
+type Listeners struct {
+	Name        string // what answers call the server: they come from NAME:PORT
+	Identity    Identity
+	TCP, UDP    []uint16
+	Transparent []uint16 // ports of the above that accept traffic for foreign addresses (IP_TRANSPARENT)
+}
+
+// A Server answers connections and datagrams with which of its ports was reached, the original
+// destination that it could recover, and the client that it saw. TCP clients are expected to read the
+// answer and close.
+type Server struct {
+	name    string
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	slots   chan struct{} // one for each connection that is being answered
+}
+
+// Serve opens the listeners in a namespace and answers until ctx is done or the server is closed. IPv6
+// is left out where the kernel has none.
+func (l Listeners) Serve(ctx context.Context, ns *Namespace) (*Server, error) {
+	opened := new(sockets)
+	err := ns.DoAs(l.Identity.UID, l.Identity.GID, func() error { return opened.open(ctx, l) })
+	if err != nil {
+		opened.close()
+		return nil, fmt.Errorf("listen as %s: %w", l.Name, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &Server{name: l.Name, stop: cancel, slots: make(chan struct{}, answersAtOnce)}
+	s.running.Go(func() { <-ctx.Done(); opened.close() })
+	started := make(chan error, len(opened.tcp))
+	for _, ln := range opened.tcp {
+		s.running.Go(func() {
+			// An accepted socket belongs to the thread that accepts it, not to the listener's owner.
+			err := ns.DoAs(l.Identity.UID, l.Identity.GID, func() error {
+				started <- nil
+				s.accept(ctx, ln)
+				return nil
+			})
+			if err != nil {
+				started <- err
+			}
+		})
+	}
+	for _, conn := range opened.udp {
+		s.running.Go(func() { s.echo(ctx, conn) })
+	}
+	for range opened.tcp {
+		err = errors.Join(err, <-started)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen as %s: %w", l.Name, err), s.Close())
+	}
+	return s, nil
+}
+
+// Close stops listening and waits until every answer under way has ended.
+func (s *Server) Close() error {
+	s.stop()
+	s.running.Wait()
+	return nil
+}
+
+// accept answers the connections of one listener until it is closed.
+func (s *Server) accept(ctx context.Context, ln *net.TCPListener) {
+	land := land(s.name, addrPort(ln.Addr()).Port())
+	for {
+		conn, err := ln.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			rest(ctx)
+			continue
+		}
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			_ = conn.Close()
+			return
+		}
+		s.running.Go(func() {
+			defer func() { <-s.slots }()
+			respond(ctx, conn, land)
+		})
+	}
+}
+
+// respond tells a client what its listener sees of it. What goes wrong shows in the client's fate.
+func respond(ctx context.Context, conn *net.TCPConn, land string) {
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	defer breakOff(ctx, conn)()
+	local, peer := addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	orig, err := originalDst(raw, local.Addr().Is6())
+	if err != nil {
+		orig = local // no NAT, or none that is known: then the socket's own address is what was asked for
+	}
+	text, err := json.Marshal(answer{Land: land, Orig: orig, Peer: peer.Addr()})
+	if err != nil {
+		return
+	}
+	if _, err := conn.Write(text); err != nil {
+		return
+	}
+	// The client closes first, so that its port and not ours stays in TIME_WAIT.
+	_, _ = conn.Read(make([]byte, 1))
+	// Our FIN from one CPU could overtake the kernel's acknowledgement of the client's from another.
+	// The client would acknowledge twice, and the second time get a reset, which leaves its trace in
+	// the connection tracker.
+	rest(ctx)
+}
+
+// echo answers the datagrams of one socket until it is closed. An answer that cannot be sent is one
+// that the client does not get: a timeout.
+func (s *Server) echo(ctx context.Context, conn *net.UDPConn) {
+	land := land(s.name, addrPort(conn.LocalAddr()).Port())
+	datagram, control := make([]byte, datagramSize), make([]byte, controlSize)
+	for {
+		_, n, _, peer, err := conn.ReadMsgUDPAddrPort(datagram, control)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			rest(ctx)
+			continue
+		}
+		text, err := json.Marshal(answer{Land: land, Peer: peer.Addr().Unmap()})
+		if err != nil {
+			continue
+		}
+		_, _, _ = conn.WriteMsgUDPAddrPort(text, fromAddressAsked(control[:n]), peer)
+	}
+}
+
+// land is how answers call a listener.
+func land(name string, port uint16) string { return name + ":" + strconv.Itoa(int(port)) }
+
+// rest waits a moment, for one: until a lack of descriptors has passed.
+func rest(ctx context.Context) {
+	select {
+	case <-time.After(10 * time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
+// sockets are the open listeners of a server.
+type sockets struct {
+	tcp []*net.TCPListener
+	udp []*net.UDPConn
+}
+
+// open opens all listeners from the calling thread. What it opened stays open if it fails.
+func (s *sockets) open(ctx context.Context, l Listeners) error {
+	if err := s.openFamily(ctx, l, "4", "0.0.0.0"); err != nil {
+		return err
+	}
+	err := s.openFamily(ctx, l, "6", "::")
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil
+	}
+	return err
+}
+
+func (s *sockets) openFamily(ctx context.Context, l Listeners, family, any string) error {
+	for _, port := range l.TCP {
+		if err := s.openTCP(ctx, "tcp"+family, address(any, port), l.options(port)); err != nil {
+			return err
+		}
+	}
+	for _, port := range l.UDP {
+		if err := s.openUDP(ctx, "udp"+family, address(any, port), l.options(port)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sockets) openTCP(ctx context.Context, network, address string, options socketOptions) error {
+	config := net.ListenConfig{Control: options.control}
+	config.SetMultipathTCP(false) // an MPTCP socket does not tell the original destination
+	ln, err := config.Listen(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	s.tcp = append(s.tcp, ln.(*net.TCPListener))
+	return nil
+}
+
+func (s *sockets) openUDP(ctx context.Context, network, address string, options socketOptions) error {
+	options.pktinfo = true
+	config := net.ListenConfig{Control: options.control}
+	conn, err := config.ListenPacket(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	s.udp = append(s.udp, conn.(*net.UDPConn))
+	return nil
+}
+
+func (s *sockets) close() {
+	for _, ln := range s.tcp {
+		_ = ln.Close()
+	}
+	for _, conn := range s.udp {
+		_ = conn.Close()
+	}
+}
+
+// options is what the socket of one port is opened with.
+func (l Listeners) options(port uint16) socketOptions {
+	return socketOptions{mark: l.Identity.Mark, transparent: slices.Contains(l.Transparent, port)}
+}
+
+// address is an address and a port as package net wants them.
+func address(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// addrPort is the address of a TCP or UDP socket; IPv4 as such, however it is stored.
+func addrPort(a net.Addr) netip.AddrPort {
+	withPort, ok := a.(interface{ AddrPort() netip.AddrPort })
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := withPort.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

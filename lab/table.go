@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+)
+
+// A Table is what one configuration of a reference engine did with every probe.
+type Table struct {
+	Config string            // the configuration's name
+	Mode   string            // the reference program: "sidecar" (istio-init) or "ambient"
+	Env    map[string]string // what it was given
+	Args   []string
+	Proxy  Identity // of the proxy's own listeners
+	Fates  map[string]Fate
+}
+
+// LoadTable reads the table in a file.
+func LoadTable(path string) (*Table, error) {
+	var raw struct {
+		Config string            `json:"config"`
+		Mode   string            `json:"mode"`
+		Env    map[string]string `json:"env"`
+		Args   []string          `json:"args"`
+		Proxy  Identity          `json:"proxy"`
+		Fates  map[string]string `json:"fates"`
+	}
+	if err := loadJSON(path, &raw); err != nil {
+		return nil, fmt.Errorf("load table: %w", err)
+	}
+	t := &Table{raw.Config, raw.Mode, raw.Env, raw.Args, raw.Proxy, make(map[string]Fate, len(raw.Fates))}
+	var errs []error
+	if t.Mode != "sidecar" && t.Mode != "ambient" {
+		errs = append(errs, fmt.Errorf("mode %q (want sidecar or ambient)", t.Mode))
+	}
+	if len(raw.Fates) == 0 {
+		errs = append(errs, errors.New("no fates"))
+	}
+	for _, id := range slices.Sorted(maps.Keys(raw.Fates)) {
+		fate, err := ParseFate(raw.Fates[id])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("probe %s: %w", id, err))
+		}
+		t.Fates[id] = fate
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("load table %s: %w", path, err)
+	}
+	return t, nil
+}
+
+// LoadProbes reads the list of probes in a file.
+func LoadProbes(path string) ([]Probe, error) {
+	var probes []Probe
+	if err := loadJSON(path, &probes); err != nil {
+		return nil, fmt.Errorf("load probes: %w", err)
+	}
+	if err := checkProbes(probes); err != nil {
+		return nil, fmt.Errorf("load probes %s: %w", path, err)
+	}
+	return probes, nil
+}
+
+func loadJSON(path string, into any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// checkProbes reports every probe that a run could not tell from another or could not send.
+func checkProbes(probes []Probe) error {
+	var errs []error
+	ids, ports := make(map[string]bool), make(map[sender]bool)
+	for _, p := range probes {
+		from := sender{p.Proto, p.SPort}
+		switch {
+		case p.Namespace != podName && p.Namespace != peerName:
+			errs = append(errs, fmt.Errorf("probe %s: namespace %q (want %s or %s)", p.ID, p.Namespace, podName, peerName))
+		case p.Proto != "tcp" && p.Proto != "udp":
+			errs = append(errs, fmt.Errorf("probe %s: protocol %q (want tcp or udp)", p.ID, p.Proto))
+		case !p.Dst.IsValid() || p.DPort == 0 || p.SPort == 0:
+			errs = append(errs, fmt.Errorf("probe %s: from port %d to %v port %d: want all three", p.ID, p.SPort, p.Dst, p.DPort))
+		case ids[p.ID]:
+			errs = append(errs, fmt.Errorf("probe %s: listed twice", p.ID))
+		case ports[from]:
+			errs = append(errs, fmt.Errorf("probe %s: another one also sends from %s port %d", p.ID, p.Proto, p.SPort))
+		}
+		ids[p.ID], ports[from] = true, true
+	}
+	return errors.Join(errs...)
+}

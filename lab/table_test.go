@@ -1,0 +1,69 @@
+package lab
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestEveryTableHasAFateForEveryProbe(t *testing.T) {
+	probes := allProbes(t)
+	if len(probes) != 1175 {
+		t.Errorf("%d probes, want 1175", len(probes))
+	}
+	files, err := filepath.Glob(tables + "*.json")
+	must(t, err)
+	read := 0
+	for _, file := range files {
+		if filepath.Base(file) == "probes.json" {
+			continue
+		}
+		read++
+		table, err := LoadTable(file)
+		must(t, err)
+		if table.Config != strings.TrimSuffix(filepath.Base(file), ".json") {
+			t.Errorf("%s is of configuration %s", file, table.Config)
+		}
+		for _, p := range probes {
+			if _, ok := table.Fates[p.ID]; !ok {
+				t.Errorf("%s: no fate for %s", file, p.ID)
+			}
+		}
+		if len(table.Fates) != len(probes) {
+			t.Errorf("%s: %d fates for %d probes", file, len(table.Fates), len(probes))
+		}
+		// Each fate says again what the file says.
+		var raw struct{ Fates map[string]string }
+		text, err := os.ReadFile(file)
+		must(t, err, json.Unmarshal(text, &raw))
+		for id, want := range raw.Fates {
+			want, _, _ = strings.Cut(want, " marks=")
+			if got := table.Fates[id].String(); got != want {
+				t.Errorf("%s: %s: got %q, want %q", file, id, got, want)
+			}
+		}
+	}
+	if read == 0 {
+		t.Error("there are no tables")
+	}
+}
+
+func TestATableThatIsNone(t *testing.T) {
+	for _, tt := range []struct{ why, text, want string }{
+		{"no JSON", `{`, "unexpected end"},
+		{"an unknown program", `{"mode":"x","fates":{"a":"refused"}}`, `mode "x" (want sidecar or ambient)`},
+		{"no fates", `{"mode":"sidecar"}`, "no fates"},
+		{"a fate that is none", `{"mode":"sidecar","fates":{"a":"src=kept"}}`, "where did it land?"},
+	} {
+		file := filepath.Join(t.TempDir(), "table.json")
+		must(t, os.WriteFile(file, []byte(tt.text), 0o600))
+		if _, err := LoadTable(file); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %s", tt.why, err, tt.want)
+		}
+	}
+	if _, err := LoadProbes(filepath.Join(t.TempDir(), "absent")); err == nil {
+		t.Error("no file of probes: no error")
+	}
+}

@@ -1,0 +1,294 @@
+package rules
+
+import "slices"
+
+// rule checks one rule where the current base chain reaches it.
+func (c *checker) rule(r Rule) {
+	c.comment(r.Reason)
+	if len(r.Nodes) == 0 {
+		c.problem("is empty")
+	}
+	c.settled = settled{}
+	cost := 0
+	for i, n := range r.Nodes {
+		needs := n.needs()
+		reading := c.settled
+		reading.read(needs.selectors)
+		n = normalNode(n, reading)
+		n.check(c)
+		c.settled = reading
+		c.settled.pass(n)
+		if needs.terminal && i < len(r.Nodes)-1 {
+			c.problem("nothing after %q is ever reached", n.text(nil))
+		}
+		cost += maxNodeCost + 2*len(needs.selectors)
+	}
+	if cost > maxExpressions {
+		c.problem("holds %d matches and statements, more than fit into one rule", len(r.Nodes))
+	}
+}
+
+// reached reports whether the rule stands where packets of such a base chain
+// come; where no base chain reaches it, anything goes.
+func (c *checker) reached(typ ChainType, hooks ...Hook) bool {
+	return c.base == nil || c.base.Type == typ && slices.Contains(hooks, c.base.Hook)
+}
+
+// early reports whether the rule stands before conntrack.
+func (c *checker) early() bool {
+	return c.base == nil || c.base.Priority < conntrackPrio && (c.base.Hook == Prerouting || c.base.Hook == Output)
+}
+
+func (c *checker) lookup(key []Selector, name string, verdicts bool) {
+	s := c.table_.Set(name)
+	switch {
+	case s == nil:
+		c.problem("there is no set %s", name)
+	case s.Verdicts != verdicts:
+		c.problem("%s is a %s", name, s.kind())
+	case !slices.Equal(s.Key, typesOf(key)):
+		c.problem("%s is keyed by %s, not by %s", name, joinTypes(s.Key), joinSelectors(key))
+	}
+}
+
+func (c *checker) keys(key []Selector) {
+	if len(key) == 0 {
+		c.problem("a match reads nothing")
+	}
+	so := c.settled
+	for _, s := range key {
+		c.selector(s)
+		c.place(s)
+		p, f := s.Proto(), s.Family()
+		if p != 0 && so.proto != 0 && p != so.proto {
+			c.problem("%s never holds for a packet of %s", s, symbol(protoNames, uint64(so.proto)))
+		}
+		if f != 0 && so.family != 0 && f != so.family {
+			c.problem("%s never holds for a packet of %s", s, so.family)
+		}
+		if p != 0 && so.protoList || f != 0 && so.familyList {
+			c.problem("nft does not take %s after a list of protocols or families (want a rule for each)", s)
+		}
+		so.read([]Selector{s})
+	}
+}
+
+func (c *checker) selector(s Selector) {
+	kind, argument := s.Kind()
+	switch {
+	case s == Selector(Saddr) || s == Selector(Daddr):
+		c.problem("%q is to be expanded by family first", s)
+	case s.Type() == noType:
+		c.problem("selector %d reads nothing", s)
+	case kind == SocketCgroupKind && (argument == 0 || argument > maxCgroupLevel):
+		c.problem("socket cgroupv2 needs a level of 1 to %d", maxCgroupLevel)
+	case kind != SocketCgroupKind && argument != 0:
+		c.problem("%s takes no argument", s)
+	}
+}
+
+// place refuses a selector where the kernel does: nft_socket_validate and
+// nft_fib_validate.
+func (c *checker) place(s Selector) {
+	if c.base == nil {
+		return
+	}
+	kind, _ := s.Kind()
+	switch kind {
+	case SocketCgroupKind, Selector(SocketTransparent), Selector(SocketMark):
+		if !slices.Contains([]Hook{Prerouting, Input, Output}, c.base.Hook) {
+			c.problem("%s works in prerouting, input and output, not in %s", s, c.base.Hook)
+		}
+	case Selector(FibSaddrType), Selector(FibDaddrType):
+		if c.base.Hook == Ingress {
+			c.problem("%s does not work in ingress", s)
+		}
+	}
+}
+
+func (m Match) check(c *checker) {
+	c.keys(m.Key)
+	if len(m.Key) == 0 {
+		return
+	}
+	c.mask(m)
+	if m.Set != "" {
+		if len(m.Elements) > 0 {
+			c.problem("looks up %s and compares with values too", m.Set)
+		}
+		c.lookup(m.Key, m.Set, false)
+		return
+	}
+	if len(m.Elements) == 0 {
+		c.problem("%s is compared with nothing", joinSelectors(m.Key))
+	}
+	c.inline(m.Key, m.Elements, false)
+	if v, one := m.single(); one && !m.Negated {
+		c.contradiction(m.Key[0], v)
+	}
+}
+
+// contradiction refuses a second protocol or family for one packet.
+func (c *checker) contradiction(s Selector, v Bits) {
+	if s == Selector(L4Proto) && c.settled.proto != 0 && Proto(v.uint64()) != c.settled.proto ||
+		s == Selector(NFProto) && c.settled.family != 0 && Family(v.uint64()) != c.settled.family {
+		c.problem("%s %s never holds after what the rule matched before", s, s.Type().Format(v))
+	}
+}
+
+func (c *checker) mask(m Match) {
+	if m.Mask == "" {
+		return
+	}
+	typ := m.Key[0].Type()
+	if len(m.Key) != 1 || !typ.masks() || len(m.Mask) != typ.Len() || m.Mask == zeros(len(m.Mask)) {
+		c.problem("the mask of %s does not fit it", joinSelectors(m.Key))
+		return
+	}
+	for _, e := range m.Elements {
+		switch {
+		case hasRange(e):
+			c.problem("%s under a mask is compared with a range", m.Key[0])
+		case len(e.Key) == 1 && !e.Key[0].Lo.under(m.Mask):
+			c.problem("%s has bits outside of its mask %s", typ.FormatRange(e.Key[0]), typ.Format(m.Mask))
+		}
+	}
+}
+
+// inline checks the values that a rule itself holds.
+func (c *checker) inline(key []Selector, elements []Element, verdicts bool) {
+	types := typesOf(key)
+	if len(key) > 1 {
+		c.problem("%s wants a declared %s", joinSelectors(key), (&Set{Verdicts: verdicts}).kind())
+	}
+	if len(elements) > 1 || verdicts {
+		for _, t := range types {
+			c.settable(t)
+		}
+	}
+	for i, e := range elements {
+		c.element(e, types, verdicts, true)
+		if e.Comment != "" || e.Timeout != 0 {
+			c.problem("has an element with a comment or a timeout, which want a declared set")
+		}
+		if i > 0 && types[0] == IfNameType && len(e.Key) == 1 && follows(e.Key[0].Lo, elements[i-1].Key[0].Hi) {
+			c.problem("%s and the wildcard before it want a declared set: nft makes one range of them", IfNameType.FormatRange(e.Key[0]))
+		}
+	}
+	c.mixedNames(elements, types)
+	c.disjoint(elements)
+}
+
+func (v Verdict) check(c *checker) {
+	if (v.Kind == jump || v.Kind == gotos) != (v.Chain != "") {
+		c.problem("jump and goto need a chain, other verdicts none")
+	}
+	if v.Kind == noVerdict || v.Kind > gotos {
+		c.problem("a verdict says nothing")
+	}
+	c.target(v)
+}
+
+func (v VMap) check(c *checker) {
+	c.keys(v.Key)
+	if v.Map != "" {
+		if len(v.Elements) > 0 {
+			c.problem("looks up %s and holds elements too", v.Map)
+		}
+		c.lookup(v.Key, v.Map, true)
+		return
+	}
+	if len(v.Elements) == 0 {
+		c.problem("a verdict map is empty")
+	}
+	c.inline(v.Key, v.Elements, true)
+}
+
+func (Counter) check(*checker) {}
+
+func (r Redirect) check(c *checker) {
+	if !c.reached(NATType, Prerouting, Output) {
+		c.problem("redirect works in nat chains of prerouting and output, not in %s", c.base)
+	}
+	if r.Ports == nil {
+		return
+	}
+	if len(r.Ports.Lo) != 2 || len(r.Ports.Hi) != 2 || r.Ports.Lo > r.Ports.Hi || r.Ports.Lo == zeros(2) {
+		c.problem("redirect wants ports of 1-65535")
+	}
+	if !c.settled.transport {
+		c.problem("redirect to a port wants a match on TCP or UDP before it")
+	}
+}
+
+func (t TProxy) check(c *checker) {
+	if !c.reached(FilterType, Prerouting) {
+		c.problem("tproxy works in filter chains of prerouting, not in %s", c.base)
+	}
+	if !c.settled.transport {
+		c.problem("tproxy wants a match on TCP or UDP before it")
+	}
+	if t.Port == 0 && t.Addr == "" {
+		c.problem("tproxy wants a port or an address")
+	}
+	lengths := map[Family]int{0: 0, IPv4: 4, IPv6: 16}
+	if length, known := lengths[t.Family]; !known || t.Addr != "" && len(t.Addr) != length {
+		c.problem("the address of a tproxy is not of its family")
+	}
+	if t.Family != 0 && c.settled.family != 0 && t.Family != c.settled.family {
+		c.problem("a tproxy for %s never meets a packet of %s", t.Family, c.settled.family)
+	}
+}
+
+func (a Assign) check(c *checker) {
+	typ := a.To.Type()
+	switch a.To {
+	case Selector(MetaMark), Selector(CTMark):
+	case Selector(CTZone):
+		if !c.early() {
+			c.problem("a zone is set before conntrack, in prerouting or output at a priority under %d", conntrackPrio)
+		}
+	default:
+		c.problem("%s cannot be set", a.To)
+		return
+	}
+	if len(a.Xor) != typ.Len() {
+		c.problem("the value for %s is not of its length", a.To)
+	}
+	if a.From == 0 {
+		if a.Mask != "" {
+			c.problem("%s is set to a value under a mask, which copies nothing", a.To)
+		}
+		return
+	}
+	if a.From.Type() != typ || len(a.Mask) != typ.Len() {
+		c.problem("%s cannot be copied to %s", a.From, a.To)
+		return
+	}
+	c.keys([]Selector{a.From})
+}
+
+func (NoTrack) check(c *checker) {
+	if !c.early() {
+		c.problem("notrack works before conntrack, in prerouting or output at a priority under %d", conntrackPrio)
+	}
+}
+
+func (o Opaque) check(c *checker) { c.problem("holds %s, which the model does not know", o.Name) }
+
+func (m Match) needs() nodeNeeds { return nodeNeeds{selectors: m.Key} }
+func (v VMap) needs() nodeNeeds  { return nodeNeeds{selectors: v.Key} }
+func (v Verdict) needs() nodeNeeds {
+	return nodeNeeds{terminal: true}
+}
+func (Counter) needs() nodeNeeds  { return nodeNeeds{} }
+func (Redirect) needs() nodeNeeds { return nodeNeeds{terminal: true} }
+func (TProxy) needs() nodeNeeds   { return nodeNeeds{} }
+func (NoTrack) needs() nodeNeeds  { return nodeNeeds{} }
+func (Opaque) needs() nodeNeeds   { return nodeNeeds{} }
+func (a Assign) needs() nodeNeeds {
+	if a.From == 0 {
+		return nodeNeeds{}
+	}
+	return nodeNeeds{selectors: []Selector{a.From}}
+}
