@@ -20,6 +20,7 @@ const (
 	nftaSetExpressions     = 18 // NFTA_SET_EXPRESSIONS
 	nftaSetDescConcat      = 2  // NFTA_SET_DESC_CONCAT
 	nftaSetFieldLen        = 1  // NFTA_SET_FIELD_LEN
+	nftaSetElemPad         = 8  // NFTA_SET_ELEM_PAD
 	nftaSetElemKeyEnd      = 10 // NFTA_SET_ELEM_KEY_END
 	nftaSetElemExpressions = 11 // NFTA_SET_ELEM_EXPRESSIONS
 	nftaTProxyFamily       = 1  // NFTA_TPROXY_FAMILY

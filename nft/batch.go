@@ -30,8 +30,6 @@ const createFlags = netlink.Create
 
 func (b *batch) add(c change) { b.changes = append(b.changes, c) }
 
-func (b *batch) empty() bool { return len(b.changes) == 0 }
-
 // commit sends the batch, guarded with the generation, unless that is 0: if
 // anybody committed since, nothing happens and the error is errGeneration.
 // errUnknown means that the outcome must be read back.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/nftables/userdata"
@@ -244,7 +245,7 @@ func liftSet(a attrs) *rules.Set {
 	}
 	magic, length := uint32(a.number(unix.NFTA_SET_KEY_TYPE)), uint32(a.number(unix.NFTA_SET_KEY_LEN))
 	s.Key = keyTypes(magic)
-	if _, _, want := keyLayout(s.Key); len(s.Key) == 0 || want != length {
+	if _, want := keyLayout(s.Key); len(s.Key) == 0 || want != length {
 		s.Others = fmt.Sprintf("key of type %d and %d bytes", magic, length)
 		s.Key = nil
 	}
@@ -325,18 +326,15 @@ func (c *Conn) readElements(ctx context.Context, table string, s *rules.Set) err
 		}
 		raw = append(raw, more...)
 	}
-	if s.Key == nil {
-		s.Others += fmt.Sprintf(" with %d elements", len(raw))
-		return nil
-	}
-	s.Elements, err = joinElements(s, raw)
-	return err
+	joinElements(s, raw)
+	return nil
 }
 
 // element is an element as the kernel lists it.
 type element struct {
 	key, keyEnd []byte
-	end         bool // the value after an interval's last
+	end         bool   // the value after an interval's last
+	other       string // what the model does not know of it
 	rules.Element
 }
 
@@ -364,67 +362,79 @@ func liftElement(b []byte) (element, error) {
 	flags := a.number(unix.NFTA_SET_ELEM_FLAGS)
 	e := element{end: flags&unix.NFT_SET_ELEM_INTERVAL_END != 0}
 	if flags&elemCatchall != 0 {
-		e.Comment = "a catch-all element" // no wanted element equals it
+		e.other = "a catch-all element"
 	}
 	e.key, e.keyEnd = a.data(unix.NFTA_SET_ELEM_KEY), a.data(nftaSetElemKeyEnd)
 	if data := a.take(unix.NFTA_SET_ELEM_DATA); data != nil {
-		e.Verdict, _ = liftVerdict(data)
+		var ok bool
+		if e.Verdict, ok = liftVerdict(data); !ok {
+			e.other = "data that is no verdict"
+		}
 	}
-	if comment, ok := userdata.GetString(a.take(unix.NFTA_SET_ELEM_USERDATA), userdata.TypeComment); ok {
-		e.Comment = comment
-	}
+	e.Comment, _ = userdata.GetString(a.take(unix.NFTA_SET_ELEM_USERDATA), userdata.TypeComment)
 	e.Timeout = time.Duration(a.number(unix.NFTA_SET_ELEM_TIMEOUT)) * time.Millisecond
 	e.Expires = time.Duration(a.number(unix.NFTA_SET_ELEM_EXPIRATION)) * time.Millisecond
 	if raw := a.take(unix.NFTA_SET_ELEM_EXPR); raw != nil {
-		if nodes := liftRule([][]byte{raw}, nil); len(nodes) == 1 {
-			e.Counter, _ = nodes[0].(rules.Counter)
+		counter, ok := liftRule([][]byte{raw}, nil)[0].(rules.Counter)
+		if e.Counter = counter; !ok {
+			e.other = "an expression that is no counter"
 		}
+	}
+	a.take(nftaSetElemPad)
+	if len(a) > 0 {
+		e.other = "an object or several expressions"
 	}
 	return e, nil
 }
 
-// joinElements turns starts and ends, which come in no fixed order, into
-// ranges.
-func joinElements(s *rules.Set, raw []element) ([]rules.Element, error) {
-	paired := s.Interval && len(s.Key) == 1
-	out := make([]rules.Element, 0, len(raw))
-	if !paired {
-		for _, e := range raw {
-			hi := e.keyEnd
-			if hi == nil {
-				hi = e.key
-			}
-			key, ok := splitKey(s.Key, e.key, hi)
-			if !ok {
-				return nil, fmt.Errorf("an element of %d bytes does not fit the key", len(e.key))
-			}
-			e.Key = key
-			out = append(out, e.Element)
-		}
-		return out, nil
+// joinElements gives a set its elements. For intervals the kernel lists starts
+// and ends, in no fixed order. What the model does not know goes to Others.
+func joinElements(s *rules.Set, raw []element) {
+	if s.Interval && len(s.Key) == 1 {
+		raw = joinIntervals(raw)
 	}
+	var others []string
+	for _, e := range raw {
+		hi := e.keyEnd
+		if hi == nil {
+			hi = e.key
+		}
+		var fits bool
+		if e.Key, fits = splitKey(s, e.key, hi); fits {
+			s.Elements = append(s.Elements, e.Element)
+		} else if e.other == "" {
+			e.other = "a value that does not fit the key"
+		}
+		if e.other != "" && !slices.Contains(others, e.other) {
+			others = append(others, e.other)
+		}
+	}
+	if len(others) > 0 {
+		slices.Sort(others)
+		s.Others += " elements with " + strings.Join(others, ", ")
+	}
+}
+
+// joinIntervals gives each start the last value before what follows it.
+func joinIntervals(raw []element) []element {
 	slices.SortStableFunc(raw, func(a, b element) int {
 		if c := slices.Compare(a.key, b.key); c != 0 {
 			return c
 		}
 		return b2i(b.end) - b2i(a.end) // an end comes before the start at the same value
 	})
-	length := s.Key[0].Len()
+	starts := make([]element, 0, len(raw)/2+1)
 	for i, e := range raw {
 		if e.end {
 			continue
 		}
-		if len(e.key) != length {
-			return nil, fmt.Errorf("an element of %d bytes does not fit the key", len(e.key))
-		}
-		hi := prefixMask(length*8, length) // open: no value comes after
+		e.keyEnd = []byte(prefixMask(len(e.key)*8, len(e.key))) // open: no value comes after
 		if i+1 < len(raw) {
-			hi = rules.Bits(raw[i+1].key).Before()
+			e.keyEnd = []byte(rules.Bits(raw[i+1].key).Before())
 		}
-		e.Key = []rules.Range{{Lo: rules.Bits(e.key), Hi: hi}}
-		out = append(out, e.Element)
+		starts = append(starts, e)
 	}
-	return out, nil
+	return starts
 }
 
 func b2i(b bool) int {
@@ -435,20 +445,28 @@ func b2i(b bool) int {
 }
 
 // splitKey takes a key apart into the ranges of its parts.
-func splitKey(types []rules.DataType, lo, hi []byte) ([]rules.Range, bool) {
-	var key []rules.Range
-	for _, d := range types {
+func splitKey(s *rules.Set, lo, hi []byte) ([]rules.Range, bool) {
+	key := make([]rules.Range, 0, len(s.Key))
+	for _, d := range s.Key {
 		step := d.Len()
-		if len(types) > 1 {
+		if len(s.Key) > 1 {
 			step = align4(step)
 		}
 		if len(lo) < step || len(hi) < step {
 			return nil, false
 		}
-		key = append(key, rules.Range{Lo: unwire(d, lo[:d.Len()]), Hi: unwire(d, hi[:d.Len()])})
+		key = append(key, rules.Range{Lo: outOfSet(s, d, lo[:d.Len()]), Hi: outOfSet(s, d, hi[:d.Len()])})
 		lo, hi = lo[step:], hi[step:]
 	}
-	return key, len(lo) == 0 && len(hi) == 0
+	return key, len(key) > 0 && len(lo) == 0 && len(hi) == 0
+}
+
+// outOfSet is the inverse of inSet.
+func outOfSet(s *rules.Set, d rules.DataType, b []byte) rules.Bits {
+	if s.Interval {
+		return rules.Bits(b)
+	}
+	return unwire(d, b)
 }
 
 // others are the stateful objects and flowtables of a table, in words.

@@ -12,7 +12,7 @@ import (
 // each register holds; a run of expressions that makes no node it knows becomes
 // an opaque one, so that nothing is ever dropped.
 type lifter struct {
-	anonymous map[string]*rules.Set
+	sets      map[string]*rules.Set // by the names in lookups; an anonymous one's own name is empty
 	registers [registerWords]*operand
 	loads     []*operand
 	known     known
@@ -35,14 +35,15 @@ type operand struct {
 	bytes     uint32 // of a payload: how many of the first bytes
 	mask, xor []byte
 	turned    bool // in network byte order by a byteorder expression
+	word      int  // the first 32-bit word that it is in
 	lower     []byte
 	used      bool
 	from      expression
 }
 
 // liftRule lifts a list of expressions.
-func liftRule(exprs [][]byte, anonymous map[string]*rules.Set) []rules.Node {
-	l := &lifter{anonymous: anonymous}
+func liftRule(exprs [][]byte, sets map[string]*rules.Set) []rules.Node {
+	l := &lifter{sets: sets}
 	for _, raw := range exprs {
 		a, err := decode(raw)
 		if err != nil {
@@ -119,28 +120,40 @@ func word(register uint32) (int, bool) {
 
 func (l *lifter) set(register uint32, o *operand) bool {
 	w, ok := word(register)
-	if !ok {
-		return false
-	}
 	words := align4(o.length()) / 4
-	if words == 0 || w+words > registerWords {
+	if !ok || words == 0 || w+words > registerWords {
 		return false
 	}
+	o.word = w
 	for i := range words {
-		l.registers[w+i] = nil
+		l.registers[w+i] = o
 	}
-	l.registers[w] = o
 	l.loads = append(l.loads, o)
 	return true
 }
 
+// get is what a register holds, and false where that begins elsewhere or was
+// written over in part.
 func (l *lifter) get(register uint32) (*operand, bool) {
 	w, ok := word(register)
-	if !ok || l.registers[w] == nil {
+	if !ok {
 		return nil, false
 	}
-	l.registers[w].used = true
-	return l.registers[w], true
+	return l.at(w)
+}
+
+func (l *lifter) at(w int) (*operand, bool) {
+	if w >= registerWords || l.registers[w] == nil || l.registers[w].word != w {
+		return nil, false
+	}
+	o := l.registers[w]
+	for i := range align4(o.length()) / 4 {
+		if l.registers[w+i] != o {
+			return nil, false
+		}
+	}
+	o.used = true
+	return o, true
 }
 
 func (o *operand) length() int {
@@ -293,11 +306,7 @@ func (l *lifter) equal(o *operand, data []byte, negated bool) bool {
 			return false
 		}
 		value := o.value(data)
-		if bits, ok := contiguous(mask); ok && (d == rules.IPv4Addr || d == rules.IPv6Addr) {
-			m.Elements = oneRange(firstBits(value, bits))
-		} else {
-			m.Mask, m.Elements = mask, oneRange(rules.Range{Lo: value, Hi: value})
-		}
+		m.Mask, m.Elements = mask, oneRange(rules.Range{Lo: value, Hi: value})
 	case len(data) == o.length() && o.mask == nil || d == rules.IfNameType && o.mask == nil:
 		// the first bytes alone: a prefix, or a wildcard
 		full := rules.Bits(append(append([]byte{}, data...), make([]byte, d.Len()-len(data))...))
@@ -306,16 +315,6 @@ func (l *lifter) equal(o *operand, data []byte, negated bool) bool {
 		return false
 	}
 	return l.matched(o, m)
-}
-
-// contiguous is the length of a mask that is a prefix's.
-func contiguous(mask rules.Bits) (int, bool) {
-	for n := range len(mask)*8 + 1 {
-		if prefixMask(n, len(mask)) == mask {
-			return n, true
-		}
-	}
-	return 0, false
 }
 
 // firstBits is the range of all values that begin with the first bits of v.
@@ -351,55 +350,46 @@ func (l *lifter) lookup(a attrs) bool {
 	dreg := a.number(unix.NFTA_LOOKUP_DREG)
 	negated := a.number(unix.NFTA_LOOKUP_FLAGS)&unix.NFT_LOOKUP_F_INV != 0
 	a.take(unix.NFTA_LOOKUP_SET_ID)
-	set := l.anonymous[name]
-	if len(a) != 0 || isMap && dreg != unix.NFT_REG_VERDICT || set == nil {
-		return false
-	}
-	key, mask, ok := l.key(register, set)
-	if !ok {
+	set := l.sets[name]
+	if len(a) != 0 || isMap && dreg != unix.NFT_REG_VERDICT || set == nil || isMap != set.Verdicts {
 		return false
 	}
 	inline := set.Name == "" // an anonymous set: its elements are the rule's own
+	key, mask, ok := l.key(register, set)
+	if !ok || inline && set.Others != "" {
+		return false
+	}
 	if isMap {
 		v := rules.VMap{Key: key, Map: set.Name}
 		if inline {
 			v.Elements = set.Elements
 		}
-		return mask == "" && set.Verdicts && l.node(v)
+		return mask == "" && l.node(v)
 	}
 	m := rules.Match{Key: key, Mask: mask, Negated: negated, Set: set.Name}
 	if inline {
 		m.Elements = set.Elements
 	}
-	return !set.Verdicts && l.node(m)
+	return l.node(m)
 }
 
 // key is the concatenation of selectors that a lookup in the set reads.
 func (l *lifter) key(register uint32, set *rules.Set) (key []rules.Selector, mask rules.Bits, ok bool) {
 	w, ok := word(register)
-	if !ok {
-		return nil, "", false
-	}
 	for _, d := range set.Key {
-		if w >= registerWords || l.registers[w] == nil {
+		o, held := l.at(w)
+		if !held || o.selector == 0 || o.selector.Type() != d || o.length() != d.Len() ||
+			o.turned != (set.Interval && d.HostOrder()) || o.mask != nil && len(set.Key) > 1 {
 			return nil, "", false
 		}
-		o := l.registers[w]
-		fits := o.selector != 0 && o.selector.Type() == d && o.length() == d.Len() &&
-			o.turned == (set.Interval && d.HostOrder()) && (len(set.Key) == 1 || o.mask == nil)
-		bits, plain := rules.Bits(""), true
-		if fits {
-			bits, plain = o.maskBits()
-		}
-		if !fits || !plain {
+		var plain bool
+		if mask, plain = o.maskBits(); !plain {
 			return nil, "", false
 		}
-		o.used = true
-		mask = bits
 		key = append(key, o.selector)
 		w += align4(d.Len()) / 4
 	}
-	return key, mask, true
+	return key, mask, ok && len(key) > 0
 }
 
 func (l *lifter) immediate(e expression, a attrs) bool {
