@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -96,12 +97,10 @@ func newApp(std streams) *cli.App {
 			istioInitCommand(), versionCommand(),
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
-		OnUsageError: func(cc *cli.Context, err error, _ bool) error {
-			return usageError{fmt.Errorf("%w (see weir help %s)", err, cc.Command.Name)}
-		},
+		OnUsageError:   wrongFlag,
 		Action: func(cc *cli.Context) error {
 			if cc.Args().Present() {
-				return usageError{fmt.Errorf("%q is no command (see weir help)", cc.Args().First())}
+				return usageError{fmt.Errorf("%q is no command (%s)", cc.Args().First(), suggestion(cc.Args().First(), commandNames(cc.App), "weir help"))}
 			}
 			return cli.ShowAppHelp(cc)
 		},
@@ -111,6 +110,35 @@ func newApp(std streams) *cli.App {
 		c.OnUsageError = app.OnUsageError
 	}
 	return app
+}
+
+// wrongFlag says what is wrong with a command's flags, and what may be meant.
+func wrongFlag(cc *cli.Context, err error, _ bool) error {
+	help := "weir help " + cc.Command.Name
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return usageError{fmt.Errorf("%w (see %s)", err, help)}
+	}
+	var names []string
+	for _, f := range cc.Command.Flags {
+		names = append(names, "--"+f.Names()[0])
+	}
+	return usageError{fmt.Errorf("--%s is no flag of weir %s (%s)", name, cc.Command.Name, suggestion("--"+name, names, help))}
+}
+
+func suggestion(written string, known []string, help string) string {
+	if nearest := modes.Nearest(written, known); nearest != "" {
+		return "want " + nearest + "?"
+	}
+	return "see " + help
+}
+
+func commandNames(app *cli.App) []string {
+	var names []string
+	for _, c := range app.Commands {
+		names = append(names, c.Names()...)
+	}
+	return names
 }
 
 // arrange puts a command's flags before its arguments, where the library looks
