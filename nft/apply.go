@@ -197,9 +197,9 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 			err = errors.Join(err, w.release(context.WithoutCancel(ctx)))
 		}
 	}()
-	have := w.former.State
-	elements, elementsOnly := rules.ElementsOnly(tableOnly(w.want), tableOnly(have))
-	if !change.empty() || w.want.Table != nil && have.Table != nil && !elementsOnly {
+	have := w.former.listed
+	elements, elementsOnly := rules.ElementsOnly(rules.State{Table: w.want.Table}, rules.State{Table: have})
+	if !change.empty() || w.want.Table != nil && have != nil && !elementsOnly {
 		if change, err = w.lock(ctx, change); err != nil {
 			return "", err
 		}
@@ -227,8 +227,6 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	} // else: it is tried again above
 	return outcome, nil
 }
-
-func tableOnly(s rules.State) rules.State { return rules.State{Table: s.Table} }
 
 // commitTables does what nftables needs, in as few commits as leave no gap.
 func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) (outcome Outcome, err error) {
@@ -318,6 +316,7 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 		}
 		live := *w.former
 		live.State.Table = withLiveElements(w.want.Table, live.State.Table)
+		live.listed = live.State.Table
 		live.Tag, live.tagged = &w.tag, true
 		live.Leftover, live.generation = false, w.generation
 		w.live = &live

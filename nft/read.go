@@ -18,6 +18,7 @@ type Live struct {
 	Leftover bool        // the table <name>-next of an apply that was killed
 	Foreign  []ForeignChain
 
+	listed     *rules.Table // State.Table with elements apart where the kernel has them apart
 	table      string
 	tagged     bool // there is a set of the tag's name, readable or not
 	locked     bool // another program applies at this moment
@@ -85,7 +86,24 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Liv
 	live.State = r.ours(wanted, t.tag)
 	live.State.Table = t.own
 	live.State = live.State.Normal()
+	live.listed = apart(live.State.Table, t.own)
 	return live, nil
+}
+
+// apart is the normal table with those elements that were merged as they stand
+// in the kernel: they can be deleted one by one only.
+func apart(normal, own *rules.Table) *rules.Table {
+	if own == nil {
+		return nil
+	}
+	t := *normal
+	t.Sets = slices.Clone(t.Sets)
+	for i, s := range own.Sets {
+		if len(s.Elements) != len(t.Sets[i].Elements) {
+			t.Sets[i] = s
+		}
+	}
+	return &t
 }
 
 // Differences lists in what the live state is not the wanted one, the tag and
