@@ -1,5 +1,16 @@
 package integration
 
+import (
+	"context"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
 // kubeProxyLike is a table as kube-proxy's nftables mode writes: many chains,
 // sets, maps and verdict maps.
 const kubeProxyLike = `
@@ -45,3 +56,185 @@ table ip kube-proxy {
 	}
 }
 `
+
+// istioLike are tables as the reference's nftables mode writes them.
+const istioLike = `
+table inet istio-proxy-nat {
+	chain prerouting { type nat hook prerouting priority dstnat; policy accept; meta l4proto tcp jump istio-inbound
+	}
+	chain output { type nat hook output priority -100; policy accept; jump istio-output
+	}
+	chain istio-inbound {
+		tcp dport { 15008, 15090, 15021, 15020 } return
+		meta l4proto tcp jump istio-in-redirect
+	}
+	chain istio-in-redirect { meta l4proto tcp redirect to :15006
+	}
+	chain istio-redirect { meta l4proto tcp redirect to :15001
+	}
+	chain istio-output {
+		oifname "lo" ip saddr 127.0.0.6 counter return
+		oifname "lo" ip daddr != 127.0.0.1 tcp dport != 15008 skuid 1337 jump istio-in-redirect
+		oifname "lo" skuid != 1337 return
+		skuid 1337 return
+		skgid 1337 return
+		ip daddr 127.0.0.1 return
+		jump istio-redirect
+	}
+}
+table inet istio-proxy-mangle {
+	chain prerouting { type filter hook prerouting priority mangle; policy accept; jump istio-divert
+	}
+	chain istio-divert {
+		meta mark set 0x539
+		accept
+	}
+}
+`
+
+// iptablesLike is what iptables-nft is given, for both families.
+var iptablesLike = []string{
+	"-t nat -N ISTIO_OUTPUT",
+	"-t nat -A OUTPUT -p tcp -j ISTIO_OUTPUT",
+	"-t nat -A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN",
+	"-t nat -A ISTIO_OUTPUT -p tcp -m multiport --dports 80,443 -j REDIRECT --to-ports 15001",
+	"-t mangle -A PREROUTING -p tcp -m mark --mark 0x1/0xff -j CONNMARK --save-mark",
+	"-t raw -A PREROUTING -p udp --dport 53 -j CT --zone 1",
+	"-t filter -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment of-another -j ACCEPT",
+	"-t filter -A FORWARD -m limit --limit 5/min -j LOG --log-prefix seen",
+}
+
+// fill gives the namespace the tables, routing and addresses of others.
+func (n *namespace) fill() {
+	n.Helper()
+	n.nft(kubeProxyLike + istioLike)
+	for _, program := range []string{"iptables-nft", "ip6tables-nft"} {
+		if _, err := exec.LookPath(program); err != nil {
+			n.Logf("without %s", program)
+			continue
+		}
+		for _, line := range iptablesLike {
+			n.must("", program, strings.Fields(line)...)
+		}
+	}
+	n.outside()
+	for _, line := range []string{
+		"rule add priority 77 fwmark 0x7 lookup 77",
+		"rule add priority 78 fwmark 0x539/0xfff lookup 78",
+		"rule add priority 79 from 192.0.2.0/24 lookup 133",
+		"-6 rule add priority 77 iif lo lookup 77",
+		"route add blackhole default table 77",
+		"route add local 192.0.2.0/24 dev lo table 133",
+		"-6 route add unreachable default metric 5 table 77",
+		"addr add 127.0.0.6/32 dev lo",
+		"addr add 2001:db8::7/128 dev lo",
+	} {
+		n.ip(line)
+	}
+}
+
+// TestOthersStay applies, replaces and removes among tables, rules, routes and
+// addresses of others, which stay as they are to the byte.
+func TestOthersStay(t *testing.T) {
+	n := newNamespace(t)
+	n.fill()
+	foreign, ruleset, routing := n.foreign(), n.nft("list ruleset"), n.routing()
+	s := n.session()
+	still := func(after string) {
+		t.Helper()
+		if now := n.foreign(); now != foreign {
+			t.Errorf("after %s: %s", after, changed(foreign, now))
+		}
+	}
+	for _, step := range []struct {
+		what  string
+		state rules.State
+		want  nft.Outcome
+	}{
+		{"a first apply", everything(), nft.Created},
+		{"the same again", everything(), nft.Unchanged},
+		{"other rules", capture{}.state(), nft.Replaced},
+		{"other elements", capture{ports: []rules.Port{99}}.state(), nft.Updated},
+		{"other rules and routing", contenders()[2], nft.Replaced},
+		{"a remove", rules.State{}, nft.Removed},
+		{"another remove", rules.State{}, nft.Absent},
+	} {
+		r := apply(t, s, step.state, step.want)
+		still(step.what)
+		if len(r.Foreign) < 10 {
+			t.Errorf("%d chains of others were told", len(r.Foreign))
+		}
+		wantClean(t, n.session(), step.state)
+	}
+	if d := changed(routing, n.routing()); d != "" {
+		t.Errorf("the routing changed:\n%s", d)
+	}
+	if after := n.nft("list ruleset"); after != ruleset {
+		t.Errorf("the whole changed:\n%s", changed(ruleset, after))
+	}
+}
+
+// TestOthersHoldWhatWeWant finds what is wanted there by another's hand: it is
+// taken as it is, not doubled, and left by a remove.
+func TestOthersHoldWhatWeWant(t *testing.T) {
+	for _, tt := range []struct{ why, line, pattern string }{
+		{"an address", "addr add ::6/128 dev lo", `inet6 ::6/128`},
+		{"a policy rule", "rule add priority 32765 fwmark 0x539/0xfff lookup 133", `fwmark 0x539/0xfff lookup 133`},
+		{"an IPv6 policy rule", "-6 rule add priority 32765 fwmark 0x539/0xfff lookup 133", `fwmark 0x539/0xfff lookup 133`},
+		{"a route", "route add local default dev lo table 133", `local default dev lo table 133`},
+		{"an IPv6 route", "-6 route add local default dev lo table 133", `local default dev lo table 133`},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			n := newNamespace(t)
+			n.ip(tt.line)
+			before := n.routing()
+			s := n.session()
+			want := capture{tproxy: true}.state()
+			count := func() int { return len(regexp.MustCompile(tt.pattern).FindAllString(n.routing(), -1)) }
+			alone := map[bool]int{true: 1, false: 2}[tt.why == "an address"] // of each family one
+			for range 2 {
+				if _, err := s.Apply(context.Background(), want); err != nil {
+					t.Fatal(err)
+				}
+				if got := count(); got != alone {
+					t.Errorf("%s stands there %d times, want %d:\n%s", tt.why, got, alone, n.routing())
+				}
+				wantClean(t, n.session(), want)
+				live, err := n.conn().Read(context.Background(), tableName)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d, err := live.Drift(); err != nil || len(d) > 0 {
+					t.Errorf("without a configuration: %v, %v", d, err)
+				}
+				apply(t, n.session(), want, nft.Unchanged)
+				// By way of another state, and back.
+				apply(t, s, capture{}.state(), nft.Replaced)
+			}
+			apply(t, s, rules.State{}, nft.Removed)
+			if d := changed(before, n.routing()); d != "" {
+				t.Errorf("after the remove:\n%s", d)
+			}
+		})
+	}
+}
+
+// TestAnotherTakesItsRuleAway leaves the wanted policy rule to another, who then
+// takes it away: verify tells, and apply puts one of ours there.
+func TestAnotherTakesItsRuleAway(t *testing.T) {
+	n := newNamespace(t)
+	n.ip("rule add priority 32765 fwmark 0x539/0xfff lookup 133")
+	s := n.session()
+	want := capture{tproxy: true}.state()
+	apply(t, s, want, nft.Created)
+	n.ip("rule del priority 32765 fwmark 0x539/0xfff lookup 133")
+	if said := verify(t, s, want); !strings.Contains(said, "policy rule is missing") {
+		t.Errorf("verify says %q", said)
+	}
+	apply(t, s, want, nft.Updated)
+	wantClean(t, n.session(), want)
+	apply(t, s, rules.State{}, nft.Removed)
+	if left := n.ours(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
