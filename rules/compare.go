@@ -45,7 +45,27 @@ func texts[T fmt.Stringer](in []T) []string {
 type differences []Difference
 
 func (d *differences) add(where, want, have string) {
+	want, have = excerpts(want, have)
 	*d = append(*d, Difference{where, want, have})
+}
+
+const maxText = 2000 // bytes of one side of a difference
+
+// excerpts cuts two long texts to where they begin to differ.
+func excerpts(a, b string) (string, string) {
+	common := 0
+	for common < min(len(a), len(b)) && a[common] == b[common] {
+		common++
+	}
+	excerpt := func(s string) string {
+		if len(s) <= maxText {
+			return s
+		}
+		lo := max(min(common, len(s))-maxText/2, 0)
+		hi := min(lo+maxText, len(s))
+		return strings.Repeat("...", b2i(lo > 0)) + s[lo:hi] + strings.Repeat("...", b2i(hi < len(s)))
+	}
+	return excerpt(a), excerpt(b)
 }
 
 func (d *differences) tables(want, have *Table) {
@@ -89,21 +109,27 @@ func (d *differences) tables(want, have *Table) {
 	d.lists("table inet "+want.Name, want.Others, have.Others)
 }
 
-// order reports base chains of one hook and priority that run in another order:
-// the kernel runs the one that was declared first.
+// order reports base chains of one hook and priority that were declared in
+// another order: the kernel runs the last of them first.
 func (d *differences) order(want, have *Table) {
-	same := func(a, b *Chain) bool {
-		return a.Base != nil && b.Base != nil && a.Base.Hook == b.Base.Hook && a.Base.Priority == b.Base.Priority
-	}
 	for i, a := range want.Chains {
 		for _, b := range want.Chains[i+1:] {
+			if !sameMoment(a, b) {
+				continue
+			}
 			ia := slices.IndexFunc(have.Chains, func(c *Chain) bool { return c.Name == a.Name })
 			ib := slices.IndexFunc(have.Chains, func(c *Chain) bool { return c.Name == b.Name })
-			if same(a, b) && ia > ib && ib >= 0 {
-				d.add("chain "+a.Name, "before chain "+b.Name, "after it")
+			if ia > ib && ib >= 0 {
+				d.add("chain "+a.Name, "declared before chain "+b.Name, "declared after it")
 			}
 		}
 	}
+}
+
+// sameMoment reports whether a packet meets both chains at one hook and
+// priority.
+func sameMoment(a, b *Chain) bool {
+	return a.Base != nil && b.Base != nil && a.Base.Hook == b.Base.Hook && a.Base.Priority == b.Base.Priority
 }
 
 func (c *Chain) summary() string {

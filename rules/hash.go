@@ -12,8 +12,8 @@ import (
 
 const hashLength = 16 // hex digits: 64 bits tell states apart; nobody gains by forging one
 
-// Hash is a digest of what the state says, in its normal form: without live
-// elements, counts, or the order in which sets are declared.
+// Hash is a digest of what the kernel should hold: equal for states that are
+// [Equal]. Sysctls are no part of it.
 func (s State) Hash() string {
 	sum := sha256.New()
 	w := bufio.NewWriter(sum) // neither ever fails to write
@@ -21,6 +21,7 @@ func (s State) Hash() string {
 	if n.Table != nil {
 		hashTable(w, n.Table)
 	}
+	n.Sysctls = nil
 	for _, line := range n.Routing() {
 		hashWord(w, line)
 	}
@@ -40,7 +41,7 @@ func hashTable(w *bufio.Writer, t *Table) {
 			hashElement(w, e)
 		}
 	}
-	for _, c := range t.Chains {
+	for _, c := range slices.SortedStableFunc(slices.Values(t.Chains), compareChains) {
 		hashWord(w, "chain "+c.Name)
 		hashWord(w, c.baseText())
 		for _, r := range c.Rules {
@@ -50,6 +51,20 @@ func hashTable(w *bufio.Writer, t *Table) {
 	for _, o := range t.Others {
 		hashWord(w, o)
 	}
+}
+
+// compareChains orders chains by name, save those of one hook and priority,
+// which run as they were declared.
+func compareChains(a, b *Chain) int {
+	switch {
+	case sameMoment(a, b):
+		return 0
+	case a.Base == nil && b.Base == nil:
+		return cmp.Compare(a.Name, b.Name)
+	case a.Base == nil || b.Base == nil:
+		return b2i(b.Base == nil) - b2i(a.Base == nil)
+	}
+	return cmp.Or(cmp.Compare(a.Base.Hook, b.Base.Hook), cmp.Compare(a.Base.Priority, b.Base.Priority))
 }
 
 // hashElement takes an element as bytes: sets are long, and their text slow to
