@@ -104,8 +104,10 @@ func setName(b []byte) string {
 func (n *namespace) outside() {
 	n.Helper()
 	n.ip("link add eth0 type veth peer name far0")
-	n.ip("link set eth0 up")
-	n.ip("link set far0 up")
+	for _, link := range []string{"eth0", "far0"} {
+		n.ip("link set " + link + " addrgenmode none") // addresses would come when they please
+		n.ip("link set " + link + " up")
+	}
 	n.ip("addr add 198.18.0.2/24 dev eth0")
 	n.ip("route add default via 198.18.0.1")
 }
