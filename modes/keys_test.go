@@ -1,0 +1,88 @@
+package modes
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestKeysAreAReference(t *testing.T) {
+	paths, flags := map[string]bool{}, map[string]bool{}
+	form := regexp.MustCompile(`^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z]*)?$`)
+	flagForm := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	for _, k := range Keys() {
+		if !form.MatchString(k.Path) || paths[k.Path] {
+			t.Errorf("%q is no path of its own", k.Path)
+		}
+		if !flagForm.MatchString(k.Flag()) || flags[k.Flag()] {
+			t.Errorf("%s: %q is no flag of its own", k.Path, k.Flag())
+		}
+		paths[k.Path], flags[k.Flag()] = true, true
+		if k.Doc == "" || strings.HasSuffix(k.Doc, ".") {
+			t.Errorf("%s: %q does not say what it is", k.Path, k.Doc)
+		}
+		for _, m := range k.Modes {
+			if !slices.Contains(allModes(), m) {
+				t.Errorf("%s: %q is no mode", k.Path, m)
+			}
+		}
+		if c := (Config{Mode: ModeSidecar}).withDefaults(); k.Default != "" {
+			if got, _ := k.Get(&c); strings.Join(got, ",") != k.Default {
+				t.Errorf("%s: its default is %q, and %q holds", k.Path, k.Default, got)
+			}
+		}
+	}
+}
+
+func TestFlag(t *testing.T) {
+	for path, want := range map[string]string{
+		"table": "table", "ipv6": "ipv6", "proxy.uids": "proxy-uids", "dropInvalid": "drop-invalid",
+		"outbound.excludeCIDRs": "outbound-exclude-cidrs", "outbound.includeGIDs": "outbound-include-gids",
+		"routing.loopMark": "routing-loop-mark", "inbound.tunnelPort": "inbound-tunnel-port", "loopback.cidr": "loopback-cidr",
+	} {
+		if got := (Key{Path: path}).Flag(); got != want {
+			t.Errorf("the flag of %s is %q, not %q", path, got, want)
+		}
+	}
+}
+
+func TestEveryKeyIsSetAndGot(t *testing.T) {
+	for _, k := range Keys() {
+		var c Config
+		if words, set := k.Get(&c); set {
+			t.Errorf("%s is set to %q where nothing was written", k.Path, words)
+		}
+		k.Set(&c, "a", "b")
+		want := []string{"a"}
+		if k.List {
+			want = []string{"a", "b"}
+		}
+		if got, set := k.Get(&c); !set || !slices.Equal(got, want) {
+			t.Errorf("%s holds %q, not %q", k.Path, got, want)
+		}
+		for _, other := range Keys() {
+			if _, set := other.Get(&c); set && other.Path != k.Path {
+				t.Errorf("setting %s set %s", k.Path, other.Path)
+			}
+		}
+		k.Set(&c)
+		if got, set := k.Get(&c); k.List && (!set || len(got) != 0) {
+			t.Errorf("%s of no words is %q, %v: an empty list is not an absent one", k.Path, got, set)
+		}
+	}
+}
+
+func TestDefaultsDoNotTouchWhatWasWritten(t *testing.T) {
+	c := Config{Mode: ModeSidecar, Table: "mine", Outbound: Outbound{IncludeCIDRs: []string{}, Port: "1"}}
+	d := c.withDefaults()
+	if d.Table != "mine" || d.Outbound.Port != "1" || len(d.Outbound.IncludeCIDRs) != 0 {
+		t.Errorf("got %+v", d)
+	}
+	if c.Version != "" || c.Inbound.IncludePorts != nil {
+		t.Errorf("the original has defaults now: %+v", c)
+	}
+	if n := (Config{Mode: ModeNone}).withDefaults(); n.Inbound.Port != "" || n.Table != DefaultTable {
+		t.Errorf("mode none has defaults of keys that it does not use, or lacks its own: %+v", n)
+	}
+}

@@ -1,0 +1,500 @@
+package modes
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// least is the least configuration of a sidecar.
+func least() Config {
+	return Config{Mode: ModeSidecar, Proxy: Proxy{UIDs: []string{"1337"}}}
+}
+
+// with is the least configuration, changed.
+func with(change func(*Config)) Config {
+	c := least()
+	change(&c)
+	return c
+}
+
+var testEnvironment = Environment{
+	IPv6:         true,
+	LoopbackIPv6: true,
+	Resolvers:    []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00::10")},
+	Users:        map[string]uint32{"envoy": 1337, "nobody": 65534},
+	Groups:       map[string]uint32{"mesh": 1337, "staff": 50},
+}
+
+// lines are the parts of a joined error.
+func lines(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
+func TestProblems(t *testing.T) {
+	for _, tt := range []struct {
+		why    string
+		config Config
+		want   []string
+	}{
+		{"the least configuration is complete", least(), nil},
+		{"mode none needs nothing", Config{Mode: ModeNone}, nil},
+		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar or none)`}},
+		{"a misspelt mode is told the nearest", Config{Mode: "sidcar"}, []string{`mode: "sidcar" is not a mode (want sidecar)`}},
+		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar or none)`}},
+		{"a later version may mean other things", with(func(c *Config) { c.Version = "2" }), []string{`version: "2" is not known (want 1)`}},
+		{"a mode says which keys it cannot use, and who can", Config{Mode: ModeNone, IPv6: "auto", Proxy: Proxy{UIDs: []string{}}}, []string{
+			`ipv6: is not used by mode none (it is by sidecar)`,
+			`proxy.uids: is not used by mode none (it is by sidecar)`,
+		}},
+
+		{"a table name begins with a letter", with(func(c *Config) { c.Table = "1weir" }),
+			[]string{`table: "1weir" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
+		{"a table name holds no blank, which would need quotes in nft text", with(func(c *Config) { c.Table = "my weir" }),
+			[]string{`table: "my weir" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
+		{"a table name has at most 31 bytes", with(func(c *Config) { c.Table = strings.Repeat("w", 32) }),
+			[]string{`table: "` + strings.Repeat("w", 32) + `" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
+		{"a table name of 31 bytes is long enough", with(func(c *Config) { c.Table = strings.Repeat("w", 31) }), nil},
+		{"make before break needs the name -next", with(func(c *Config) { c.Table = "weir-next" }),
+			[]string{`table: "weir-next" is taken: weir uses names that end in -next and -lock while it applies`}},
+		{"the lock needs the name -lock", with(func(c *Config) { c.Table = "weir-lock" }),
+			[]string{`table: "weir-lock" is taken: weir uses names that end in -next and -lock while it applies`}},
+
+		{"a proxy that nothing tells apart would be captured itself", Config{Mode: ModeSidecar},
+			[]string{`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`}},
+		{"uids: none tells nothing apart", Config{Mode: ModeSidecar, Proxy: Proxy{UIDs: []string{"none"}, GIDs: []string{}, Mark: "off"}},
+			[]string{`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`}},
+		{"a group is enough", Config{Mode: ModeSidecar, Proxy: Proxy{GIDs: []string{"1337"}}}, nil},
+		{"a mark is enough", Config{Mode: ModeSidecar, Proxy: Proxy{Mark: "0x539/0xfff"}}, nil},
+		{"names are looked up in the environment", with(func(c *Config) { c.Proxy = Proxy{UIDs: []string{"envoy"}, GIDs: []string{"mesh"}} }), nil},
+		{"a user that nobody knows", with(func(c *Config) { c.Proxy.UIDs = []string{"proxyy"} }),
+			[]string{`proxy.uids: "proxyy" is no number and no user known here`}},
+		{"a user's name is no group's", with(func(c *Config) { c.Proxy.GIDs = []string{"envoy"} }),
+			[]string{`proxy.gids: "envoy" is no number and no group known here`}},
+		{"4294967295 is -1 to the kernel: nobody", with(func(c *Config) { c.Proxy.UIDs = []string{"4294967295"} }),
+			[]string{`proxy.uids: "4294967295" is no user id (want 0-4294967294)`}},
+		{"an id has 32 bits", with(func(c *Config) { c.Proxy.GIDs = []string{"4294967296"} }),
+			[]string{`proxy.gids: "4294967296" is no group id (want 0-4294967294)`}},
+		{"a leading zero is octal to some and nothing to others", with(func(c *Config) { c.Proxy.UIDs = []string{"02471"} }),
+			[]string{`proxy.uids: "02471" is no user id (want 0-4294967294)`}},
+		{"a mark without bits is every packet's", with(func(c *Config) { c.Proxy.Mark = "0" }),
+			[]string{`proxy.mark: "0" is what packets without a mark have (want a number that is not 0)`}},
+		{"a mark of no bits under its mask is every packet's", with(func(c *Config) { c.Proxy.Mark = "0x0/0xfff" }),
+			[]string{`proxy.mark: "0x0/0xfff" is what packets without a mark have (want a number that is not 0)`}},
+		{"bits outside the mask can never match", with(func(c *Config) { c.Proxy.Mark = "0x1539/0xfff" }),
+			[]string{`proxy.mark: "0x1539/0xfff" has bits outside its mask: it never matches`}},
+		{"a mask of no bits tells nothing", with(func(c *Config) { c.Proxy.Mark = "0x539/0" }),
+			[]string{`proxy.mark: "0x539/0" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
+		{"a mark is a number", with(func(c *Config) { c.Proxy.Mark = "proxy" }),
+			[]string{`proxy.mark: "proxy" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
+		{"a mark has 32 bits", with(func(c *Config) { c.Proxy.Mark = "0x100000000" }),
+			[]string{`proxy.mark: "0x100000000" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
+
+		{"ports end at 65535", with(func(c *Config) { c.Outbound.ExcludePorts = []string{"22", "70000"} }),
+			[]string{`outbound.excludePorts: "70000" is not a port (want 1-65535 or a range such as 8000-8100)`}},
+		{"port 0 is no one's", with(func(c *Config) { c.Inbound.Port, c.Inbound.ExcludePorts = "0", []string{"0"} }), []string{
+			`inbound.port: "0" is not a port (want 1-65535)`,
+			`inbound.excludePorts: "0" is not a port (want 1-65535 or a range such as 8000-8100)`,
+		}},
+		{"a range goes up", with(func(c *Config) { c.Inbound.IncludePorts = []string{"8100-8000"} }),
+			[]string{`inbound.includePorts: "8100-8000" is a range upside down (want 8000-8100)`}},
+		{"a range may begin at 1 but not at 0", with(func(c *Config) { c.Inbound.IncludePorts = []string{"0-80"} }),
+			[]string{`inbound.includePorts: "0-80" is not a port (want 1-65535 or a range such as 8000-8100)`}},
+		{"a range has two ends", with(func(c *Config) { c.Inbound.IncludePorts = []string{"80-"} }),
+			[]string{`inbound.includePorts: "80-" is not a port (want 1-65535 or a range such as 8000-8100)`}},
+		{"a service name is no port", with(func(c *Config) { c.Outbound.IncludePorts = []string{"https"} }),
+			[]string{`outbound.includePorts: "https" is not a port (want 1-65535 or a range such as 8000-8100)`}},
+		{"a port is decimal", with(func(c *Config) { c.DNS.Port = "0x35" }), []string{`dns.port: "0x35" is not a port (want 1-65535)`}},
+		{"numbers have no underscores", with(func(c *Config) { c.Outbound.Port = "15_001" }), []string{`outbound.port: "15_001" is not a port (want 1-65535)`}},
+		{"numbers have no leading zero", with(func(c *Config) { c.Outbound.Port = "0123" }), []string{`outbound.port: "0123" is not a port (want 1-65535)`}},
+		{"iptables writes a range with a colon", with(func(c *Config) { c.Outbound.ExcludePorts = []string{"8000:8100"} }), nil},
+		{"all stands alone", with(func(c *Config) { c.Inbound.IncludePorts = []string{"80", "all"} }),
+			[]string{`inbound.includePorts: "all" stands beside other words (want it alone, or a list without it)`}},
+		{"none stands alone", with(func(c *Config) { c.Outbound.IncludeCIDRs = []string{"none", "10.0.0.0/8"} }),
+			[]string{`outbound.includeCIDRs: "none" stands beside other words (want it alone, or a list without it)`}},
+		{"who excludes everything means no capture", with(func(c *Config) { c.Outbound.ExcludePorts, c.Inbound.ExcludePorts = []string{"all"}, []string{"*"} }), []string{
+			`inbound.excludePorts: "*" would leave everything alone (want inbound.via: none for that)`,
+			`outbound.excludePorts: "all" would leave everything alone (want outbound.via: none for that)`,
+		}},
+		{"a port cannot be both included and excluded", with(func(c *Config) {
+			c.Outbound.IncludePorts, c.Outbound.ExcludePorts = []string{"443", "8080"}, []string{"22", "8080"}
+		}), []string{`outbound.excludePorts: "8080" is in outbound.includePorts too`}},
+		{"nor can a part of a range", with(func(c *Config) {
+			c.Inbound.IncludePorts, c.Inbound.ExcludePorts = []string{"9000", "8000-8100"}, []string{"8050", "8100-8200", "80"}
+		}), []string{
+			`inbound.excludePorts: "8050" overlaps "8000-8100" of inbound.includePorts`,
+			`inbound.excludePorts: "8100-8200" overlaps "8000-8100" of inbound.includePorts`,
+		}},
+
+		{"a direction that captures nothing says so itself", with(func(c *Config) {
+			c.Inbound.IncludePorts, c.Outbound.IncludeCIDRs = []string{}, []string{"none"}
+		}), []string{
+			`inbound.includePorts: captures nothing (want ports, all, or inbound.via: none)`,
+			`outbound.includeCIDRs: captures nothing (want prefixes, all, or outbound.via: none)`,
+		}},
+		{"none is an empty list", with(func(c *Config) { c.Inbound.IncludePorts = []string{"none"} }),
+			[]string{`inbound.includePorts: captures nothing (want ports, all, or inbound.via: none)`}},
+		{"included ports capture without any prefix", with(func(c *Config) {
+			c.Outbound.IncludeCIDRs, c.Outbound.IncludePorts = []string{}, []string{"443"}
+		}), nil},
+		{"no group is captured", with(func(c *Config) { c.Outbound.IncludeGIDs = []string{} }),
+			[]string{`outbound.includeGIDs: captures nothing (want groups, all, or outbound.via: none)`}},
+		{"what is off may include nothing", with(func(c *Config) {
+			c.Inbound.Via, c.Inbound.IncludePorts = "none", []string{}
+			c.Outbound.Via, c.Outbound.IncludeCIDRs, c.Outbound.IncludeGIDs = "none", []string{}, []string{}
+		}), nil},
+
+		{"a prefix has at most as many bits as its family", with(func(c *Config) { c.Outbound.ExcludeCIDRs = []string{"10.0.0.0/33"} }),
+			[]string{`outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
+		{"a name is no address", with(func(c *Config) { c.Outbound.IncludeCIDRs = []string{"example.com"} }),
+			[]string{`outbound.includeCIDRs: "example.com" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
+		{"no packet's IPv6 address is an IPv4-mapped one", with(func(c *Config) {
+			c.Outbound.ExcludeCIDRs, c.Loopback.Passthrough = []string{"::ffff:10.0.0.0/104", "::ffff:192.0.2.1"}, []string{"::ffff:127.0.0.6"}
+		}), []string{
+			`outbound.excludeCIDRs: "::ffff:10.0.0.0/104" is an IPv4-mapped address (write it as IPv4)`,
+			`outbound.excludeCIDRs: "::ffff:192.0.2.1" is an IPv4-mapped address (write it as IPv4)`,
+			`loopback.passthrough: "::ffff:127.0.0.6" is an IPv4-mapped address (write it as IPv4)`,
+		}},
+		{"a zone is of one machine's interfaces, and no packet has it", with(func(c *Config) {
+			c.Outbound.ExcludeCIDRs = []string{"fe80::1%eth0"}
+			c.DNS = DNS{Capture: "servers", Servers: []string{"fe80::1%eth0"}}
+		}), []string{
+			`outbound.excludeCIDRs: "fe80::1%eth0" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
+			`dns.servers: "fe80::1%eth0" is no address (want 192.0.2.1 or 2001:db8::1)`,
+		}},
+		{"a server is no prefix", with(func(c *Config) { c.DNS = DNS{Capture: "servers", Servers: []string{"10.0.0.0/8"}} }),
+			[]string{`dns.servers: "10.0.0.0/8" is no address (want 192.0.2.1 or 2001:db8::1)`}},
+		{"servers say nothing where all queries are captured", with(func(c *Config) { c.DNS = DNS{Capture: "all", Servers: []string{"10.0.0.1"}} }),
+			[]string{`dns.servers: is used only with dns.capture: servers`}},
+		{"no servers are none given", with(func(c *Config) { c.DNS.Servers = []string{} }), nil},
+
+		{"an interface name has at most 15 bytes", with(func(c *Config) { c.Interfaces.Exclude = []string{"abcdefghijklmnop"} }),
+			[]string{`interfaces.exclude: "abcdefghijklmnop" is 16 bytes long (an interface name has at most 15)`}},
+		{"a wildcard's stem too", with(func(c *Config) { c.Interfaces.Exclude = []string{"abcdefghijklmno*", "abcdefghijklmnop*"} }),
+			[]string{`interfaces.exclude: "abcdefghijklmnop*" is 16 bytes long (an interface name has at most 15)`}},
+		{"every interface is not an interface", with(func(c *Config) { c.Interfaces.Reroute = []string{"*"} }),
+			[]string{`interfaces.reroute: "*" is no interface name (a wildcard is a name that ends in *, such as eth*)`}},
+		{"a star stands at the end", with(func(c *Config) { c.Interfaces.Exclude = []string{"e*h0"} }),
+			[]string{`interfaces.exclude: "e*h0" is no interface name (a wildcard is a name that ends in *, such as eth*)`}},
+		{"names that the kernel refuses", with(func(c *Config) { c.Interfaces.Exclude = []string{"..", "a/b", "eth0:1", "a b", `a"b`} }), []string{
+			`interfaces.exclude: ".." is no interface name`, `interfaces.exclude: "a/b" is no interface name`,
+			`interfaces.exclude: "eth0:1" is no interface name`, `interfaces.exclude: "a b" is no interface name`,
+			`interfaces.exclude: "a\"b" is no interface name`,
+		}},
+		{"iptables writes a wildcard with a plus", with(func(c *Config) { c.Interfaces.Exclude = []string{"veth+"} }), nil},
+
+		{"a loopback prefix is of 127.0.0.0/8", with(func(c *Config) { c.Loopback.CIDR = "10.0.0.0/8" }),
+			[]string{`loopback.cidr: "10.0.0.0/8" is no IPv4 loopback prefix (want one of 127.0.0.0/8)`}},
+		{"and no wider", with(func(c *Config) { c.Loopback.CIDR = "127.0.0.0/7" }),
+			[]string{`loopback.cidr: "127.0.0.0/7" is no IPv4 loopback prefix (want one of 127.0.0.0/8)`}},
+		{"and IPv4", with(func(c *Config) { c.Loopback.CIDR = "::1/128" }),
+			[]string{`loopback.cidr: "::1/128" is no IPv4 loopback prefix (want one of 127.0.0.0/8)`}},
+		{"and there is one", with(func(c *Config) { c.Loopback.CIDR = "none" }),
+			[]string{`loopback.cidr: "none" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
+		{"all of 127.0.0.0/8 may be loopback", with(func(c *Config) { c.Loopback.CIDR = "127.0.0.0/8" }), nil},
+
+		{"mark 0 would deliver every packet to lo", with(func(c *Config) { c.Routing.Mark = "0" }),
+			[]string{`routing.mark: "0" is what packets without a mark have (want a number that is not 0)`}},
+		{"the reference sets whole marks", with(func(c *Config) { c.Routing.Mark, c.Routing.LoopMark = "0x539/0xfff", "0x53a/0xfff" }), []string{
+			`routing.mark: "0x539/0xfff" has a mask, and cannot: all of the mark is set`,
+			`routing.loopMark: "0x53a/0xfff" has a mask, and cannot: all of the mark is set`,
+		}},
+		{"the two marks tell two things apart", with(func(c *Config) { c.Routing.Mark, c.Routing.LoopMark = "1337", "0x539" }),
+			[]string{`routing.loopMark: "0x539" is routing.mark too (want another)`}},
+		{"a mark may equal the other's default", with(func(c *Config) { c.Routing.Mark = "1338" }),
+			[]string{`routing.loopMark: "0x53a" is routing.mark too (want another)`}},
+		{"the system's tables are not ours", with(func(c *Config) { c.Routing.Table = "254" }), []string{`routing.table: "254" is one of the system's own tables`}},
+		{"table 0 is no table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is no whole number of 1-4294967295`}},
+		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is no whole number of 1-4294967295`}},
+
+		{"a word that is not allowed is told all that are", with(func(c *Config) { c.Inbound.Via, c.IPv6 = "iptables", "maybe" }), []string{
+			`ipv6: "maybe" is none of: auto, enabled, disabled`,
+			`inbound.via: "iptables" is none of: redirect, tproxy, none`,
+		}},
+		{"a word that could mean two things means none", with(func(c *Config) { c.Inbound.Via, c.DNS.Capture = "true", "on" }), []string{
+			`inbound.via: "true" is none of: redirect, tproxy, none`,
+			`dns.capture: "on" is none of: none, servers, all`,
+		}},
+		{"every problem is told at once", Config{Version: "3", Mode: ModeSidecar, Table: "?", DropInvalid: "perhaps", Outbound: Outbound{Port: "x"}}, []string{
+			`version: "3" is not known (want 1)`,
+			`table: "?" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
+			`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`,
+			`outbound.port: "x" is not a port (want 1-65535)`,
+			`dropInvalid: "perhaps" is none of: disabled, enabled`,
+		}},
+		{"a very long word is not repeated whole", with(func(c *Config) { c.Inbound.Via = strings.Repeat("x", 1<<20) }),
+			[]string{`inbound.via: "` + strings.Repeat("x", maxQuoted) + `..." is none of: redirect, tproxy, none`}},
+	} {
+		state, _, err := State(tt.config, testEnvironment)
+		if got := lines(err); !slices.Equal(got, tt.want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", tt.why, got, tt.want)
+		}
+		if err != nil && state.Table != nil {
+			t.Errorf("%s: there is an error and a state", tt.why)
+		}
+		for _, e := range joined(err) {
+			var config *ConfigError
+			if !errors.As(e, &config) {
+				t.Errorf("%s: %v is no ConfigError", tt.why, e)
+			}
+		}
+		unknownNames := func(line string) bool { return strings.Contains(line, "known here") }
+		if got := lines(Check(tt.config)); !slices.Equal(got, slices.DeleteFunc(slices.Clone(tt.want), unknownNames)) {
+			t.Errorf("%s: without an environment\ngot  %q\nwant %q", tt.why, got, tt.want)
+		}
+	}
+}
+
+func joined(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return nil
+}
+
+func TestNotes(t *testing.T) {
+	poor := Environment{}
+	for _, tt := range []struct {
+		why    string
+		config Config
+		env    Environment
+		want   []string
+	}{
+		{"a plain configuration has nothing to tell", least(), testEnvironment, nil},
+		{"what auto was taken for", least(), Environment{LoopbackIPv6: true}, []string{"ipv6: auto was taken as disabled: IPv6 is left alone"}},
+		{"what was asked for needs no note", with(func(c *Config) { c.IPv6 = "off" }), poor, nil},
+		{"bits of a host are taken off", with(func(c *Config) { c.Outbound.ExcludeCIDRs = []string{"10.1.2.3/8", "fd00::1/8", "192.0.2.1"} }), testEnvironment, []string{
+			"outbound.excludeCIDRs: 10.1.2.3/8 was read as 10.0.0.0/8",
+			"outbound.excludeCIDRs: fd00::1/8 was read as fd00::/8",
+		}},
+		{"of the loopback prefix too", with(func(c *Config) { c.Loopback.CIDR = "127.0.0.1/8" }), testEnvironment,
+			[]string{"loopback.cidr: 127.0.0.1/8 was read as 127.0.0.0/8"}},
+		{"lo may refuse IPv6 addresses", with(func(c *Config) { c.IPv6 = "enabled" }), poor,
+			[]string{"loopback.passthrough: ::6 is not added: IPv6 is disabled on lo"}},
+		{"which resolvers were taken", with(func(c *Config) { c.DNS.Capture = "servers" }), testEnvironment,
+			[]string{"dns.servers: the namespace's resolvers were taken: [10.96.0.10 fd00::10]"}},
+		{"that there is no resolver", with(func(c *Config) { c.IPv6, c.DNS.Capture = "off", "servers" }), poor, []string{
+			"dns.servers: the namespace's resolvers were taken: []",
+			"dns.capture: no resolver is known: no query is captured",
+		}},
+		{"that no resolver is of a captured family", with(func(c *Config) { c.IPv6, c.DNS = "off", DNS{Capture: "servers", Servers: []string{"fd00::10"}} }), poor,
+			[]string{"dns.capture: no resolver is IPv4, and IPv6 is left alone: no query is captured"}},
+		{"that no destination is of a captured family", with(func(c *Config) { c.IPv6, c.Outbound.IncludeCIDRs = "off", []string{"fd00::/8"} }), poor,
+			[]string{"outbound.includeCIDRs: holds no IPv4 prefix, and IPv6 is left alone: they capture nothing"}},
+	} {
+		_, notes, err := State(tt.config, tt.env)
+		var got []string
+		for _, n := range notes {
+			got = append(got, n.String())
+		}
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%s:\ngot  %q, %v\nwant %q", tt.why, got, err, tt.want)
+		}
+	}
+}
+
+func TestNotesAreBounded(t *testing.T) {
+	c := with(func(c *Config) { c.Outbound.ExcludeCIDRs = manyPrefixes(1000, "10.%d.%d.1/24") })
+	_, notes, err := State(c, testEnvironment)
+	if err != nil || len(notes) != maxNotes+1 {
+		t.Fatalf("%d notes, %v", len(notes), err)
+	}
+	if got, want := notes[maxNotes].Text, "992 more were read without the bits of a host, like these"; got != want {
+		t.Errorf("the last says %q, want %q", got, want)
+	}
+	if got := notes[0].Word; got != "10.0.0.1/24" {
+		t.Errorf("the first is about the word %q", got)
+	}
+}
+
+// alike are words that mean the same.
+func TestSynonyms(t *testing.T) {
+	for _, tt := range []struct {
+		why string
+		a   func(*Config, string)
+		in  []string
+	}{
+		{"YAML tools write off for disabled", func(c *Config, w string) { c.IPv6 = w }, []string{"disabled", "off", "false", "no", "Off", "DISABLED"}},
+		{"and on for enabled", func(c *Config, w string) { c.DropInvalid = w }, []string{"enabled", "on", "true", "yes", "True"}},
+		{"off is none where none is a word", func(c *Config, w string) { c.Inbound.Via = w }, []string{"none", "off", "false", "no"}},
+		{"of a direction too", func(c *Config, w string) { c.Outbound.Via = w }, []string{"none", "off", "false"}},
+		{"of DNS too", func(c *Config, w string) { c.DNS.Capture = w }, []string{"none", "off", "no"}},
+		{"a star is all", func(c *Config, w string) { c.DNS.Capture = w }, []string{"all", "*", "ALL"}},
+		{"a star is all ports", func(c *Config, w string) { c.Inbound.IncludePorts = []string{w} }, []string{"all", "*", "All"}},
+		{"a star is all destinations", func(c *Config, w string) { c.Outbound.IncludeCIDRs = []string{w} }, []string{"all", "*"}},
+		{"a star is all groups", func(c *Config, w string) { c.Outbound.IncludeGIDs = []string{w} }, []string{"all", "*"}},
+		{"none is an empty list", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"none", "off", "false", "no"}},
+		{"ports have one form", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"80-90", "80:90", "80 - 90"}},
+		{"a range of one is one port", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"80", "80-80"}},
+		{"marks have one value", func(c *Config, w string) { c.Proxy.Mark = w }, []string{"1337", "0x539", "0X539", "1337/0xffffffff"}},
+		{"users have one number", func(c *Config, w string) { c.Proxy.UIDs = []string{w} }, []string{"1337", "envoy"}},
+		{"wildcards have one form", func(c *Config, w string) { c.Interfaces.Exclude = []string{w} }, []string{"veth*", "veth+"}},
+		{"an address is a prefix of all its bits", func(c *Config, w string) { c.Outbound.ExcludeCIDRs = []string{w} }, []string{"192.0.2.1", "192.0.2.1/32"}},
+	} {
+		var first string
+		for i, word := range tt.in {
+			state, _, err := State(with(func(c *Config) { tt.a(c, word) }), testEnvironment)
+			if err != nil {
+				t.Errorf("%s: %q: %v", tt.why, word, err)
+				continue
+			}
+			if i == 0 {
+				first = state.String()
+			} else if state.String() != first {
+				t.Errorf("%s: %q is not %q:\n%s\n%s", tt.why, word, tt.in[0], state, first)
+			}
+		}
+	}
+}
+
+func TestDefaultsAreWhatIsWrittenInTheReference(t *testing.T) {
+	bare, _, err := State(least(), testEnvironment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := least()
+	for _, k := range Keys() {
+		if _, set := k.Get(&written); set {
+			continue
+		}
+		switch {
+		case k.List && k.Default == "":
+			k.Set(&written)
+		case k.Default != "":
+			k.Set(&written, strings.Split(k.Default, ",")...)
+		}
+	}
+	full, _, err := State(written, testEnvironment)
+	if err != nil || full.String() != bare.String() {
+		t.Errorf("%v\n%s\nwant\n%s", err, full, bare)
+	}
+}
+
+func TestModeNoneIsNothing(t *testing.T) {
+	state, notes, err := State(Config{Mode: ModeNone, Table: "mine"}, testEnvironment)
+	if err != nil || len(notes) > 0 || state.String() != "" {
+		t.Errorf("got %s, %v, %v", state, notes, err)
+	}
+}
+
+func TestTableName(t *testing.T) {
+	if got := (Config{}).TableName(); got != DefaultTable {
+		t.Errorf("got %q", got)
+	}
+	state, _, err := State(with(func(c *Config) { c.Table = "mine" }), testEnvironment)
+	if err != nil || state.Table.Name != "mine" {
+		t.Errorf("got %v, %v", state.Table, err)
+	}
+}
+
+// manyPrefixes are n words of a form with two numbers of 0-255.
+func manyPrefixes(n int, form string) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf(form, i>>8&255, i&255)
+	}
+	return out
+}
+
+// TestLargeLists reads lists ten times as long and asks for not much more than
+// ten times the time: what goes by the square takes a hundred times.
+func TestLargeLists(t *testing.T) {
+	ports := func(n int) []string {
+		out := make([]string, n)
+		for i := range out {
+			out[i] = fmt.Sprint(i%65535 + 1)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		why  string
+		size int
+		make func(c *Config, n int)
+	}{
+		{"excluded prefixes", 100_000, func(c *Config, n int) {
+			c.Outbound.ExcludeCIDRs = make([]string, n)
+			for i := range n {
+				c.Outbound.ExcludeCIDRs[i] = fmt.Sprintf("10.%d.%d.%d/32", i>>15&255, i>>7&255, i<<1&255)
+			}
+		}},
+		{"prefixes with the bits of a host", 60_000, func(c *Config, n int) { c.Outbound.ExcludeCIDRs = manyPrefixes(n, "10.%d.%d.1/24") }},
+		{"words that are no prefixes", 60_000, func(c *Config, n int) { c.Outbound.ExcludeCIDRs = manyPrefixes(n, "10.%d.%d.1/33") }},
+		{"ports that are both included and excluded", 60_000, func(c *Config, n int) {
+			c.Outbound.IncludePorts, c.Outbound.ExcludePorts = ports(n), ports(n)
+		}},
+		{"users", 100_000, func(c *Config, n int) { c.Outbound.ExcludeUIDs = ports(n) }},
+	} {
+		took := func(n int) time.Duration {
+			c := with(func(c *Config) { tt.make(c, n) })
+			best := time.Hour
+			for range 3 {
+				begin := time.Now()
+				_, _, _ = State(c, testEnvironment)
+				best = min(best, time.Since(begin))
+			}
+			return best
+		}
+		small, large := took(tt.size/10), took(tt.size)
+		t.Logf("%s: %d in %s, %d in %s", tt.why, tt.size/10, small, tt.size, large)
+		if large > 40*max(small, time.Millisecond) {
+			t.Errorf("%s: %d took %s and %d took %s", tt.why, tt.size/10, small, tt.size, large)
+		}
+	}
+}
+
+func BenchmarkState(b *testing.B) {
+	for _, n := range []int{0, 100, 10_000} {
+		c := with(func(c *Config) { c.Outbound.ExcludeCIDRs = manyPrefixes(n, "10.%d.%d.0/24") })
+		b.Run(fmt.Sprintf("%d excluded prefixes", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := State(c, testEnvironment); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// FuzzState has words of every kind in every key: no word makes a panic, and
+// what is no problem is a state that checks.
+func FuzzState(f *testing.F) {
+	f.Add("sidecar", "1337", "80-90", "10.0.0.0/8", "eth*", "0x539/0xfff", "all", true)
+	f.Add("sidecar", "envoy", "all", "all", "eth0", "1", "servers", false)
+	f.Add("none", "", "", "", "", "", "", false)
+	f.Fuzz(func(t *testing.T, mode, id, ports, prefix, name, mark, word string, ipv6 bool) {
+		c := Config{
+			Mode: mode, IPv6: word, DropInvalid: word,
+			Proxy:      Proxy{UIDs: []string{id}, GIDs: []string{id, mark}, Mark: mark},
+			Inbound:    Inbound{Via: word, Port: ports, IncludePorts: []string{ports, mark}, ExcludePorts: []string{ports}},
+			Outbound:   Outbound{Port: ports, IncludeCIDRs: []string{prefix}, ExcludeCIDRs: []string{prefix, name}, IncludePorts: []string{ports}, ExcludePorts: []string{id}, IncludeGIDs: []string{word}, ExcludeUIDs: []string{mark}},
+			DNS:        DNS{Capture: word, Servers: []string{prefix}},
+			Interfaces: Interfaces{Exclude: []string{name}, Reroute: []string{name, word}},
+			Loopback:   Loopback{CIDR: prefix, Passthrough: []string{prefix}},
+			Routing:    Routing{Mark: mark, LoopMark: id, Table: id, Priority: mark},
+		}
+		for _, k := range Keys() { // each key by itself, so that one problem hides no other
+			words, set := k.Get(&c)
+			if !set {
+				continue
+			}
+			one := with(func(c *Config) { c.IPv6 = map[bool]string{true: "enabled", false: "disabled"}[ipv6]; k.Set(c, words...) })
+			state, _, err := State(one, testEnvironment)
+			var config *ConfigError
+			if err != nil && !errors.As(err, &config) {
+				t.Errorf("%s %q: %v", k.Path, words, err)
+			}
+			if err == nil && state.Table != nil {
+				_ = state.String()
+			}
+		}
+		_, _, _ = State(c, testEnvironment)
+	})
+}
