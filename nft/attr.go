@@ -3,7 +3,9 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
+	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -117,6 +119,23 @@ func cString(b []byte) string {
 		}
 	}
 	return string(b)
+}
+
+// userText is a text among the user data of an object, which are entries of a
+// type, a length and bytes; "" where there is none. (The library's reader panics
+// where an entry is cut short.)
+func userText(data []byte, typ userdata.Type) string {
+	for len(data) >= 2 {
+		end := 2 + int(data[1])
+		if end > len(data) {
+			return ""
+		}
+		if data[0] == byte(typ) {
+			return strings.TrimSuffix(string(data[2:end]), "\x00")
+		}
+		data = data[end:]
+	}
+	return ""
 }
 
 // list splits a nested list of equal attributes.

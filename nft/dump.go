@@ -194,10 +194,13 @@ func (c *Conn) rules(ctx context.Context, t *rules.Table, sets map[string]*rules
 		if chain == nil {
 			return fmt.Errorf("list rules: %w", errGeneration) // came after the dump of chains
 		}
-		reason, _ := userdata.GetString(a.take(unix.NFTA_RULE_USERDATA), userdata.TypeComment)
-		chain.Add(reason, liftRule(exprs, sets)...)
+		chain.Add(liftReason(a), liftRule(exprs, sets)...)
 	}
 	return nil
+}
+
+func liftReason(a attrs) string {
+	return userText(a.take(unix.NFTA_RULE_USERDATA), userdata.TypeComment)
 }
 
 // sets dumps a table's sets with their elements: the named ones, and all by the
@@ -264,8 +267,7 @@ func liftSet(a attrs) *rules.Set {
 		s.Size = uint32(desc.number(unix.NFTA_SET_DESC_SIZE))
 	}
 	s.Counters, s.Others = liftSetExpressions(a, s.Others)
-	comment, _ := userdata.GetString(a.take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT)
-	s.Live = comment == rules.LiveComment
+	s.Live = userText(a.take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT) == rules.LiveComment
 	return s
 }
 
@@ -371,7 +373,7 @@ func liftElement(b []byte) (element, error) {
 			e.other = "data that is no verdict"
 		}
 	}
-	e.Comment, _ = userdata.GetString(a.take(unix.NFTA_SET_ELEM_USERDATA), userdata.TypeComment)
+	e.Comment = userText(a.take(unix.NFTA_SET_ELEM_USERDATA), userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 	e.Timeout = time.Duration(a.number(unix.NFTA_SET_ELEM_TIMEOUT)) * time.Millisecond
 	e.Expires = time.Duration(a.number(unix.NFTA_SET_ELEM_EXPIRATION)) * time.Millisecond
 	if raw := a.take(unix.NFTA_SET_ELEM_EXPR); raw != nil {

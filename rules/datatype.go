@@ -150,7 +150,14 @@ func address(b Bits) string {
 	return a.String()
 }
 
-func quotedName(b Bits) string { return quote(strings.TrimRight(string(b), "\x00")) }
+// quotedName is an exact name. nft takes an asterisk at the end for a wildcard.
+func quotedName(b Bits) string {
+	text := strings.TrimRight(string(b), "\x00")
+	if stem, ok := strings.CutSuffix(text, "*"); ok {
+		text = stem + `\*`
+	}
+	return quote(text)
+}
 
 func quote(s string) string { return `"` + s + `"` }
 
