@@ -47,7 +47,9 @@ func TestShorten(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tt.why, got, tt.want)
 		}
 	}
-	Shorten(strings.Repeat("\x80", 200)) // no character begins anywhere
+	if got := Shorten(strings.Repeat("\x80", 200)); len(got) > maxQuoted+len("...") { // no character begins anywhere
+		t.Errorf("got %d bytes", len(got))
+	}
 }
 
 func TestConfigErrorSaysWhereThenWhatThenWhy(t *testing.T) {

@@ -40,9 +40,12 @@ func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
 	divert := w.chain("tproxy_divert")
 	divert.add("an open connection stays with its socket",
 		rules.SetMark(s.routingMark, everyBit), rules.Accept())
+	// One rule for both families: nft refuses a tproxy that names no family after
+	// a match on an address.
 	deliver := w.chain("tproxy_deliver")
+	deliver.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
 	deliver.add("a new connection goes to the inbound listener, addresses unchanged",
-		rules.L4Proto.Is(rules.TCP), rules.Daddr.NotIn(s.loopback...), rules.TProxy{Port: s.inbound.port}, rules.SetMark(s.routingMark, everyBit), rules.Accept())
+		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.port}, rules.SetMark(s.routingMark, everyBit), rules.Accept())
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
 		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Jump(divert.Name))

@@ -485,7 +485,10 @@ func FuzzState(f *testing.F) {
 			if !set {
 				continue
 			}
-			one := with(func(c *Config) { c.IPv6 = map[bool]string{true: "enabled", false: "disabled"}[ipv6]; k.Set(c, words...) })
+			one := with(func(c *Config) {
+				c.IPv6 = map[bool]string{true: "enabled", false: "disabled"}[ipv6]
+				k.Set(c, words...)
+			})
 			state, _, err := State(one, testEnvironment)
 			var config *ConfigError
 			if err != nil && !errors.As(err, &config) {

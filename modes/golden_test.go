@@ -1,0 +1,277 @@
+package modes
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+type golden struct {
+	name   string
+	why    string
+	config Config
+	env    Environment
+}
+
+// goldens are configurations that show every rule of a mode.
+var goldens = []golden{
+	{"default", "the least configuration, where there is IPv6", least(), testEnvironment},
+	{"ipv4", "IPv6 is left alone explicitly", least(), Environment{}},
+	{"ports", "listed ports in, ports out whatever the destination, ports left alone", with(func(c *Config) {
+		c.Inbound.IncludePorts = []string{"80", "443", "8000-8100"}
+		c.Outbound.IncludeCIDRs = []string{"10.96.0.0/12"}
+		c.Outbound.IncludePorts = []string{"8443", "9000-9100"}
+		c.Outbound.ExcludePorts = []string{"22", "25-26"}
+	}), testEnvironment},
+	{"cidrs", "destinations of both families", with(func(c *Config) {
+		c.Outbound.IncludeCIDRs = []string{"10.0.0.0/8", "fd00::/8"}
+		c.Outbound.ExcludeCIDRs = []string{"10.1.0.0/16", "192.0.2.1", "fd00:1::/32"}
+		c.Inbound.ExcludePorts = []string{"15090", "15021", "15020"}
+	}), testEnvironment},
+	{"cidrs-one-family", "destinations of IPv6 alone: no IPv4 destination is captured, and none is excluded", with(func(c *Config) {
+		c.Outbound.IncludeCIDRs = []string{"fd00::/8"}
+		c.Outbound.ExcludeCIDRs = []string{"fd00:1::/32"}
+	}), testEnvironment},
+	{"interfaces", "names and wildcards, left alone and rerouted", with(func(c *Config) {
+		c.Interfaces.Exclude = []string{"eth1", "veth*"}
+		c.Interfaces.Reroute = []string{"vm0", "tap*"}
+	}), testEnvironment},
+	{"several-uids", "of several users, the first one's calls to its own pod are captured", with(func(c *Config) {
+		c.Proxy = Proxy{UIDs: []string{"1338", "1337"}, GIDs: []string{"1337"}}
+	}), testEnvironment},
+	{"mark", "the proxy is known by its mark alone", Config{Mode: ModeSidecar, Proxy: Proxy{Mark: "0x539/0xfff"}}, testEnvironment},
+	{"loopback", "a captured loopback prefix: the application's own calls over lo are looked at", with(func(c *Config) {
+		c.Proxy.GIDs = []string{"1337"}
+		c.Loopback.CIDR = "127.0.0.0/24"
+		c.Outbound.IncludeCIDRs = []string{"127.1.0.0/16", "10.0.0.0/8"}
+	}), testEnvironment},
+	{"dns-servers", "queries to the namespace's resolvers", with(func(c *Config) {
+		c.Proxy.GIDs = []string{"1337"}
+		c.DNS.Capture = "servers"
+		c.Outbound.ExcludePorts = []string{"5353"}
+	}), testEnvironment},
+	{"dns-all", "queries to anyone", with(func(c *Config) {
+		c.DNS.Capture = "all"
+	}), testEnvironment},
+	{"owner-groups", "only some groups' traffic is captured, and never some users'", with(func(c *Config) {
+		c.Outbound.IncludeGIDs = []string{"1000", "staff"}
+		c.Outbound.ExcludeGIDs = []string{"2000"}
+		c.Outbound.ExcludeUIDs = []string{"nobody"}
+		c.DNS.Capture = "all"
+	}), testEnvironment},
+	{"tproxy", "inbound by transparent sockets, every port", Config{
+		Mode:  ModeSidecar,
+		Proxy: Proxy{UIDs: []string{"0"}, GIDs: []string{"1337"}},
+		Inbound: Inbound{
+			Via: "tproxy", ExcludePorts: []string{"15020", "15021"},
+		},
+	}, testEnvironment},
+	{"tproxy-ports", "inbound by transparent sockets, listed ports, an interface left alone, no IPv6", with(func(c *Config) {
+		c.Inbound.Via, c.Inbound.IncludePorts = "tproxy", []string{"80", "8000-8100"}
+		c.Interfaces.Exclude = []string{"eth1"}
+		c.Routing = Routing{Mark: "0x1000", LoopMark: "0x1001", Table: "200", Priority: "100"}
+	}), Environment{}},
+	{"drop-invalid", "packets that conntrack calls invalid end here", with(func(c *Config) { c.DropInvalid = "enabled" }), testEnvironment},
+	{"inbound-only", "nothing outbound but the proxy's calls to its own pod", with(func(c *Config) {
+		c.Outbound.Via, c.Inbound.ExcludePorts = "none", []string{"22"}
+	}), testEnvironment},
+}
+
+func TestGoldens(t *testing.T) {
+	for _, g := range goldens {
+		t.Run(g.name, func(t *testing.T) {
+			state, _, err := State(g.config, g.env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := []byte("# " + g.why + "\n" + state.String())
+			file := filepath.Join("testdata", g.name+".nft")
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatalf("%v (go test ./modes -update writes it)", err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("%s is not what the configuration makes now:\n%s\ngo test ./modes -update writes it anew; git diff shows what changed", file, got)
+			}
+		})
+	}
+	files, err := filepath.Glob("testdata/*.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".nft")
+		if !slices.ContainsFunc(goldens, func(g golden) bool { return g.name == name }) {
+			t.Errorf("%s is no configuration's", f)
+		}
+	}
+}
+
+// TestGoldensLoad has nft itself load each golden, twice, in a namespace of its
+// own: the second time must be as good as the first.
+func TestGoldensLoad(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Skip("nft is not installed here")
+	}
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		t.Skip("unshare is not installed here")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root loads rulesets of other users' numbers")
+	}
+	for _, g := range goldens {
+		file := filepath.Join("testdata", g.name+".nft")
+		out, err := exec.Command(unshare, "--net", "sh", "-c", `"$0" -f "$1" && "$0" -f "$1"`, nft, file).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", file, err, out)
+		}
+	}
+}
+
+// TestReasons asks that every rule says why it is there, in a sentence that fits
+// into the kernel's comment and reads like the others.
+func TestReasons(t *testing.T) {
+	for _, g := range goldens {
+		state, _, err := State(g.config, g.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range state.Table.Chains {
+			for i, r := range c.Rules {
+				switch {
+				case r.Reason == "":
+					t.Errorf("%s: chain %s rule %d has no reason", g.name, c.Name, i+1)
+				case len(r.Reason) > 128:
+					t.Errorf("%s: %q is too long for the kernel", g.name, r.Reason)
+				case strings.HasSuffix(r.Reason, "."):
+					t.Errorf("%s: %q ends in a full stop", g.name, r.Reason)
+				}
+			}
+		}
+	}
+}
+
+// TestSetsAndChainsAreUsed asks that no golden declares a set or a chain that no rule
+// reads.
+func TestSetsAndChainsAreUsed(t *testing.T) {
+	for _, g := range goldens {
+		state, _, err := State(g.config, g.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := state.String()
+		for _, s := range state.Table.Sets {
+			if !strings.Contains(text, "@"+s.Name+" ") {
+				t.Errorf("%s: no rule reads the set %s", g.name, s.Name)
+			}
+		}
+		for _, c := range state.Table.Chains {
+			if c.Base == nil && !strings.Contains(text, "jump "+c.Name+" ") && !strings.Contains(text, "goto "+c.Name+" ") {
+				t.Errorf("%s: no rule goes to the chain %s", g.name, c.Name)
+			}
+		}
+	}
+}
+
+// TestEveryKeyHasAGolden asks that no key is without a ruleset that shows it.
+func TestEveryKeyHasAGolden(t *testing.T) {
+	for _, k := range Keys() {
+		if slices.Contains([]string{"version", "table", "ipv6", "inbound.port", "inbound.tunnelPort", "outbound.port",
+			"dns.port", "dns.servers", "loopback.passthrough"}, k.Path) {
+			continue // TestKeysThatAreOneWordOfTheRuleset shows these
+		}
+		shown := false
+		for _, g := range goldens {
+			_, set := k.Get(&g.config)
+			shown = shown || set
+		}
+		if !shown {
+			t.Errorf("no golden sets %s", k.Path)
+		}
+	}
+}
+
+func TestKeysThatAreOneWordOfTheRuleset(t *testing.T) {
+	for _, tt := range []struct {
+		why    string
+		config Config
+		want   []string
+		not    []string
+	}{
+		{"the table has the name that was asked for", with(func(c *Config) { c.Table = "mesh" }),
+			[]string{"delete table inet mesh\n", "table inet mesh {"}, []string{"inet weir"}},
+		{"the listeners have the ports that were asked for", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "4143", "4140" }),
+			[]string{"redirect to :4143", "redirect to :4140"}, []string{":15001", ":15006"}},
+		{"the tunnel listener is reached as it is", with(func(c *Config) { c.Inbound.TunnelPort = "4190" }),
+			[]string{"tcp dport 4190", "tcp dport != 4190"}, []string{"15008"}},
+		{"queries go to the port that was asked for", with(func(c *Config) { c.DNS = DNS{Capture: "all", Port: "5300"} }),
+			[]string{"udp dport 53 counter redirect to :5300", "udp sport 5300 meta skuid @proxy_uids counter ct zone set 2"}, []string{"15053"}},
+		{"the servers that were asked for are those that count", with(func(c *Config) { c.DNS = DNS{Capture: "servers", Servers: []string{"192.0.2.53"}} }),
+			[]string{"192.0.2.53"}, []string{"10.96.0.10"}},
+		{"passthrough addresses of IPv6 are added to lo", with(func(c *Config) { c.Loopback.Passthrough = []string{"127.0.0.7", "::7", "::1"} }),
+			[]string{"ip saddr 127.0.0.7", "# ip address add ::7/128 dev lo"}, []string{"::6", "add ::1/128"}},
+		{"no passthrough address, no rule", with(func(c *Config) { c.Loopback.Passthrough = []string{} }),
+			nil, []string{"passthrough", "::6"}},
+		{"no IPv6, no address for it", with(func(c *Config) { c.IPv6 = "disabled" }),
+			[]string{"meta nfproto ipv6 counter return"}, []string{"ip address add", "::6"}},
+		{"IPv6 that was asked for needs no detection", with(func(c *Config) { c.IPv6 = "enabled" }),
+			[]string{"ip6 daddr"}, []string{"IPv6 is off"}},
+	} {
+		state, _, err := State(tt.config, testEnvironment)
+		if err != nil {
+			t.Errorf("%s: %v", tt.why, err)
+			continue
+		}
+		text := state.String()
+		for _, w := range tt.want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: there is no %q in\n%s", tt.why, w, text)
+			}
+		}
+		for _, w := range tt.not {
+			if strings.Contains(text, w) {
+				t.Errorf("%s: there is %q in\n%s", tt.why, w, text)
+			}
+		}
+	}
+}
+
+// TestOrderOfListsDoesNotMatter has one exception: of several users, the first
+// one's calls to its own pod are captured.
+func TestOrderOfListsDoesNotMatter(t *testing.T) {
+	for _, g := range goldens {
+		turned := g.config
+		for _, k := range Keys() {
+			if words, set := k.Get(&turned); set && k.List && k.Path != "proxy.uids" {
+				words = slices.Clone(words)
+				slices.Reverse(words)
+				k.Set(&turned, words...)
+			}
+		}
+		a, _, err := State(g.config, g.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _, err := State(turned, g.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Normal().String() != b.Normal().String() {
+			t.Errorf("%s: lists turned round make another ruleset:\n%s\n%s", g.name, a, b)
+		}
+	}
+}
