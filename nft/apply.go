@@ -210,7 +210,7 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	if change.add, err = w.conn.addRouting(ctx, change.add); err != nil {
 		return "", err
 	}
-	w.tag = w.newTag(change)
+	w.tag = w.nextTag(change)
 	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
@@ -419,17 +419,16 @@ func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {
 		data: l.object(func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_TABLE_FLAGS, flags) })}
 }
 
-// newTag says what this apply writes. An address that was there before is not
+// nextTag says what this apply writes. An address that was there before is not
 // ours, unless an earlier apply added it.
-func (w *work) newTag(change routingChange) Tag {
-	t := Tag{Schema: tagSchema, Hash: w.former.routing.withoutForeign(w.want).Hash(), Version: w.Version,
-		Addresses: w.want.Addresses, Added: change.add.Addresses}
+func (w *work) nextTag(change routingChange) Tag {
+	added := change.add.Addresses
 	for _, a := range w.former.routing.addresses {
-		if a.addedBy(w.former.Tag) && contains(w.want.Addresses, a.Prefix) && !contains(t.Added, a.Prefix) {
-			t.Added = append(t.Added, a.Prefix)
+		if a.addedBy(w.former.Tag) && contains(w.want.Addresses, a.Prefix) && !contains(added, a.Prefix) {
+			added = append(added, a.Prefix)
 		}
 	}
-	return t
+	return newTag(w.former.routing.withoutForeign(w.want), w.Version, w.want.Addresses, added)
 }
 
 // addWhole adds a table with everything in it.

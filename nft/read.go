@@ -140,40 +140,27 @@ func (l *Live) tagDifferences(want rules.State) []rules.Difference {
 	if l.Tag == nil {
 		return []rules.Difference{{Where: "set " + tagSet, Want: "what weir wrote, and which version"}}
 	}
-	if hash := l.routing.withoutForeign(want).Hash(); l.Tag.Schema == tagSchema && (l.Tag.Hash != hash || !slices.Equal(l.Tag.Addresses, want.Normal().Addresses)) {
-		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + hash, Have: "state " + l.Tag.Hash}}
+	said := newTag(l.routing.withoutForeign(want), "", want.Normal().Addresses, nil)
+	if l.Tag.Schema == tagSchema && !l.Tag.says(said) {
+		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + said.Hash, Have: "state " + l.Tag.Hash}}
 	}
 	return nil
 }
 
-// ErrNoTag means that there is a table, and nothing in it that says what weir
-// wrote.
-var ErrNoTag = errors.New("the table has no tag that says what was written")
-
-// Drift compares the live state with what its tag says was written. It is for
-// those who have no configuration at hand: it can tell that something changed,
-// and no more of what than the missing routing.
+// Drift compares the live state with what its tag says was written, for those
+// who have no configuration at hand: it names the chains, sets, policy rules,
+// routes and addresses that are not as they were.
 func (l *Live) Drift() ([]rules.Difference, error) {
 	if l.State.Table == nil {
 		return l.Leftovers(), nil
 	}
 	if l.Tag == nil {
-		return nil, ErrNoTag
+		return append(l.tagDifferences(rules.State{}), l.extras()...), nil
 	}
 	if l.Tag.Schema != tagSchema {
 		return nil, fmt.Errorf("the tag is of schema %d, this program knows %d: compare with a configuration", l.Tag.Schema, tagSchema)
 	}
 	have := l.routing.ours(rules.State{Addresses: l.Tag.Addresses}, nil)
 	have.Table = l.State.Table
-	var d []rules.Difference
-	if hash := have.Hash(); hash != l.Tag.Hash {
-		d = append(d, rules.Difference{Where: "the state", Want: l.Tag.Hash + ", as weir " + l.Tag.Version + " wrote it", Have: hash})
-	}
-	for _, a := range without(l.Tag.Addresses, have.Addresses) {
-		d = append(d, rules.Difference{Where: "address", Want: rules.AddressText(a)})
-	}
-	for _, a := range without(have.Addresses, l.Tag.Addresses) {
-		d = append(d, rules.Difference{Where: "address", Have: rules.AddressText(a)})
-	}
-	return append(d, l.extras()...), nil
+	return append(l.Tag.differences(have), l.extras()...), nil
 }

@@ -3,6 +3,7 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,34 +11,64 @@ import (
 )
 
 // Tag is what an apply leaves in its table: which state it wrote, and what it
-// added outside of nftables. It is the comment of the one element of a set.
+// added outside of nftables. It is a set of its own, whose elements say it in
+// their comments.
 type Tag struct {
 	Schema    int            // of the tag itself
 	Hash      string         // of the state, see [rules.State.Hash]
 	Version   string         // of the program that wrote it
+	Parts     []rules.Part   // of the state's table
+	Routing   []string       // the state's policy rules and routes, in ip(8)'s words
 	Addresses []netip.Prefix // the state's addresses on lo,
 	Added     []netip.Prefix // and those of them that were not there before
 }
 
 const (
-	tagSet    = "tag"
-	tagSchema = 1
-	// maxVersion keeps the comment under 128 bytes beside a hash and two
-	// addresses.
-	maxVersion = 32
+	tagSet     = "tag"
+	tagSchema  = 1
+	maxVersion = 64  // bytes
+	maxComment = 128 // bytes that nft takes
+
+	// The first words of the comments.
+	tagState   = "weir"    // SCHEMA HASH VERSION
+	tagPart    = "part"    // DIGEST NAME
+	tagRouting = "routing" // what ip(8) takes
+	tagAddress = "address" // was there before
+	tagAdded   = "added"   // an address that was not
 )
 
-// text is "weir 1 HASH VERSION [+]ADDRESS...": a plus marks an added address.
-func (t Tag) text() string {
-	words := []string{"weir", strconv.Itoa(t.Schema), t.Hash, printable(t.Version)}
+// newTag says what an apply writes; added are the addresses that it adds.
+func newTag(s rules.State, version string, addresses, added []netip.Prefix) Tag {
+	t := Tag{Schema: tagSchema, Version: version, Addresses: addresses, Added: added}
+	t.Hash, t.Parts = s.Digest()
+	t.Routing = rules.State{PolicyRules: s.PolicyRules, Routes: s.Routes}.Normal().Routing()
+	return t
+}
+
+// says reports whether two tags tell of the same state.
+func (t Tag) says(other Tag) bool {
+	return t.Hash == other.Hash && slices.Equal(t.Parts, other.Parts) && slices.Equal(t.Routing, other.Routing) &&
+		slices.Equal(t.Addresses, other.Addresses)
+}
+
+// comments are the tag in words. What is too long for a comment is left out:
+// the hash tells of it still.
+func (t Tag) comments() []string {
+	lines := []string{fmt.Sprintf("%s %d %s %s", tagState, t.Schema, t.Hash, printable(t.Version))}
 	for _, a := range t.Addresses {
-		mark := ""
+		word := tagAddress
 		if contains(t.Added, a) {
-			mark = "+"
+			word = tagAdded
 		}
-		words = append(words, mark+a.String())
+		lines = append(lines, word+" "+a.String())
 	}
-	return strings.Join(words, " ")
+	for _, p := range t.Parts {
+		lines = append(lines, fmt.Sprintf("%s %s %s", tagPart, p.Digest, p.Name))
+	}
+	for _, r := range t.Routing {
+		lines = append(lines, tagRouting+" "+r)
+	}
+	return slices.DeleteFunc(lines, func(l string) bool { return len(l) > maxComment })
 }
 
 // printable keeps of a version what can stand in a comment as one word.
@@ -54,51 +85,100 @@ func printable(version string) string {
 	return word[:min(len(word), maxVersion)]
 }
 
-func contains(list []netip.Prefix, a netip.Prefix) bool {
-	for _, b := range list {
-		if a == b {
-			return true
-		}
-	}
-	return false
-}
+func contains(list []netip.Prefix, a netip.Prefix) bool { return slices.Contains(list, a) }
 
-// set is the tag as a set of the table. Its element is replaced with every
-// change, because a set's or table's own comment cannot be.
+// set is the tag as a set of the table, made anew with every change: a set's or
+// table's own comment cannot be changed.
 func (t Tag) set() *rules.Set {
-	element := rules.Element{Key: []rules.Range{rules.Span(rules.Mark(1))}, Comment: t.text()}
-	return &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}, Elements: []rules.Element{element}}
+	s := &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}}
+	for i, line := range t.comments() {
+		s.Elements = append(s.Elements, rules.Element{Key: []rules.Range{rules.Span(rules.Mark(i + 1))}, Comment: line})
+	}
+	return s
 }
 
 func isTagSet(s *rules.Set) bool { return s.Name == tagSet }
 
 // parseTag reads a tag back; nil where the set holds none that can be read.
 func parseTag(s *rules.Set) *Tag {
-	if len(s.Elements) != 1 {
-		return nil
-	}
 	t := &Tag{}
-	words := strings.Fields(s.Elements[0].Comment)
-	if len(words) < 4 || words[0] != "weir" {
-		return nil
-	}
-	schema, err := strconv.Atoi(words[1])
-	if err != nil {
-		return nil
-	}
-	t.Schema, t.Hash, t.Version = schema, words[2], words[3]
-	for _, w := range words[4:] {
-		text, added := strings.CutPrefix(w, "+")
-		a, err := netip.ParsePrefix(text)
-		if err != nil {
+	for _, e := range s.Elements {
+		if !t.parse(e.Comment) {
 			return nil
 		}
-		t.Addresses = append(t.Addresses, a)
-		if added {
-			t.Added = append(t.Added, a)
-		}
+	}
+	if t.Hash == "" {
+		return nil
 	}
 	return t
+}
+
+// parse takes one comment in.
+func (t *Tag) parse(comment string) bool {
+	word, rest, _ := strings.Cut(comment, " ")
+	switch word {
+	case tagState:
+		fields := strings.Fields(rest)
+		if len(fields) != 3 || t.Hash != "" {
+			return false
+		}
+		schema, err := strconv.Atoi(fields[0])
+		t.Schema, t.Hash, t.Version = schema, fields[1], fields[2]
+		return err == nil
+	case tagPart:
+		digest, name, ok := strings.Cut(rest, " ")
+		t.Parts = append(t.Parts, rules.Part{Name: name, Digest: digest})
+		return ok
+	case tagRouting:
+		t.Routing = append(t.Routing, rest)
+		return true
+	case tagAddress, tagAdded:
+		a, err := netip.ParsePrefix(rest)
+		t.Addresses = append(t.Addresses, a)
+		if word == tagAdded {
+			t.Added = append(t.Added, a)
+		}
+		return err == nil
+	}
+	return false
+}
+
+// differences lists in which parts a state is not what the tag says, a part a
+// difference.
+func (t Tag) differences(have rules.State) []rules.Difference {
+	written := "as weir " + t.Version + " wrote it"
+	var d []rules.Difference
+	live := newTag(have, "", nil, nil)
+	for _, p := range t.Parts {
+		i := slices.IndexFunc(live.Parts, func(l rules.Part) bool { return l.Name == p.Name })
+		switch {
+		case i < 0:
+			d = append(d, rules.Difference{Where: p.Name, Want: written})
+		case live.Parts[i] != p:
+			d = append(d, rules.Difference{Where: p.Name, Want: written + " (" + p.Digest + ")", Have: "changed since (" + live.Parts[i].Digest + ")"})
+		}
+	}
+	for _, l := range live.Parts {
+		if !slices.ContainsFunc(t.Parts, func(p rules.Part) bool { return l.Name == p.Name }) {
+			d = append(d, rules.Difference{Where: l.Name, Have: "not there when weir " + t.Version + " wrote"})
+		}
+	}
+	for _, r := range without(t.Routing, live.Routing) {
+		d = append(d, rules.Difference{Where: "routing", Want: r})
+	}
+	for _, r := range without(live.Routing, t.Routing) {
+		d = append(d, rules.Difference{Where: "routing", Have: r})
+	}
+	for _, a := range without(t.Addresses, have.Addresses) {
+		d = append(d, rules.Difference{Where: "address", Want: rules.AddressText(a)})
+	}
+	for _, a := range without(have.Addresses, t.Addresses) {
+		d = append(d, rules.Difference{Where: "address", Have: rules.AddressText(a)})
+	}
+	if hash := have.Hash(); len(d) == 0 && hash != t.Hash {
+		d = append(d, rules.Difference{Where: "the state", Want: t.Hash + ", " + written, Have: hash})
+	}
+	return d
 }
 
 func (t Tag) String() string {

@@ -15,41 +15,85 @@ const hashLength = 16 // hex digits: 64 bits tell states apart; nobody gains by 
 // Hash is a digest of what the kernel should hold: equal for states that are
 // [Equal]. Sysctls are no part of it.
 func (s State) Hash() string {
-	sum := sha256.New()
-	w := bufio.NewWriter(sum) // neither ever fails to write
-	n := s.Normal()
-	if n.Table != nil {
-		hashTable(w, n.Table)
-	}
-	n.Sysctls = nil
-	for _, line := range n.Routing() {
-		hashWord(w, line)
-	}
-	_ = w.Flush()
-	return hex.EncodeToString(sum.Sum(nil))[:hashLength]
+	hash, _ := s.Digest()
+	return hash
 }
 
-func hashTable(w *bufio.Writer, t *Table) {
+// Part is a chain, set or map of a table, with a digest of what it says.
+type Part struct{ Name, Digest string }
+
+const partHashLength = 8
+
+// Digest is the [State.Hash] and the digests of the table's parts that it is
+// made of, each chain and then each declared set or map.
+func (s State) Digest() (hash string, parts []Part) {
+	n := s.Normal()
+	hash = digest(func(w *bufio.Writer) {
+		if t := n.Table; t != nil {
+			parts = tableParts(t)
+			hashTable(w, t, parts)
+		}
+		n.Sysctls = nil
+		for _, line := range n.Routing() {
+			hashWord(w, line)
+		}
+	})[:hashLength]
+	for i, p := range parts {
+		parts[i].Digest = p.Digest[:partHashLength]
+	}
+	return hash, parts
+}
+
+func tableParts(t *Table) []Part {
+	var parts []Part
+	for _, c := range t.Chains {
+		parts = append(parts, Part{"chain " + c.Name, digest(func(w *bufio.Writer) { hashChain(w, c) })})
+	}
+	for _, s := range t.Sets {
+		parts = append(parts, Part{s.kind() + " " + s.Name, digest(func(w *bufio.Writer) { hashSet(w, s) })})
+	}
+	return parts
+}
+
+// hashTable takes the parts in by name, and then which chains run when.
+func hashTable(w *bufio.Writer, t *Table, parts []Part) {
 	hashWord(w, t.Name)
-	for _, s := range slices.SortedFunc(slices.Values(t.Sets), func(a, b *Set) int { return cmp.Compare(a.Name, b.Name) }) {
-		hashWord(w, s.kind()+" "+s.Name)
-		hashWord(w, s.Declaration())
-		if s.Live {
-			continue
-		}
-		for _, e := range s.Elements {
-			hashElement(w, e)
-		}
+	for _, p := range slices.SortedFunc(slices.Values(parts), func(a, b Part) int { return cmp.Compare(a.Name, b.Name) }) {
+		hashWord(w, p.Name)
+		hashWord(w, p.Digest)
 	}
 	for _, c := range slices.SortedStableFunc(slices.Values(t.Chains), compareChains) {
-		hashWord(w, "chain "+c.Name)
-		hashWord(w, c.baseText())
-		for _, r := range c.Rules {
-			hashWord(w, r.key())
-		}
+		hashWord(w, c.Name)
 	}
 	for _, o := range t.Others {
 		hashWord(w, o)
+	}
+}
+
+func digest(hash func(*bufio.Writer)) string {
+	sum := sha256.New()
+	w := bufio.NewWriter(sum) // neither ever fails to write
+	hash(w)
+	_ = w.Flush()
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+func hashSet(w *bufio.Writer, s *Set) {
+	hashWord(w, s.kind()+" "+s.Name)
+	hashWord(w, s.Declaration())
+	if s.Live {
+		return
+	}
+	for _, e := range s.Elements {
+		hashElement(w, e)
+	}
+}
+
+func hashChain(w *bufio.Writer, c *Chain) {
+	hashWord(w, "chain "+c.Name)
+	hashWord(w, c.baseText())
+	for _, r := range c.Rules {
+		hashWord(w, r.key())
 	}
 }
 
