@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -102,7 +103,8 @@ func isTagSet(s *rules.Set) bool { return s.Name == tagSet }
 // parseTag reads a tag back; nil where the set holds none that can be read.
 func parseTag(s *rules.Set) *Tag {
 	t := &Tag{}
-	for _, e := range s.Elements {
+	lines := slices.SortedFunc(slices.Values(s.Elements), byKey)
+	for _, e := range lines {
 		if !t.parse(e.Comment) {
 			return nil
 		}
@@ -111,6 +113,11 @@ func parseTag(s *rules.Set) *Tag {
 		return nil
 	}
 	return t
+}
+
+// byKey orders elements as they were written; a kernel lists them in any order.
+func byKey(a, b rules.Element) int {
+	return slices.CompareFunc(a.Key, b.Key, func(a, b rules.Range) int { return cmp.Compare(a.Lo, b.Lo) })
 }
 
 // parse takes one comment in.
