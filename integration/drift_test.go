@@ -182,9 +182,10 @@ var drifts = []drift{
 	{why: "the tag goes", do: []string{"nft delete set inet weir tag"}, named: []string{"set tag is missing"}},
 	{why: "the tag is empty", do: []string{"nft flush set inet weir tag"}, named: []string{"set tag is missing"}},
 	{why: "the tag is garbled", do: []string{`nft flush set inet weir tag; add element inet weir tag { 0x00000001 comment "weir one two" }`}, named: []string{"set tag is missing"}},
-	{why: "the tag says another state", do: []string{`nft flush set inet weir tag; add element inet weir tag { 0x00000001 comment "weir 1 0123456789abcdef test +::6/128" }`}, named: []string{"set tag differs", "0123456789abcdef"}},
+	{why: "the tag says another state", do: []string{`nft flush set inet weir tag; add element inet weir tag { 0x00000001 comment "weir 1 0123456789abcdef test" }`}, named: []string{"set tag differs", "0123456789abcdef"}},
 	{why: "the tag says no address", by: forgetAddress, named: []string{"set tag differs"}},
-	{why: "there are two tags", do: []string{`nft add element inet weir tag { 0x00000002 comment "weir 1 0123456789abcdef test" }`}, named: []string{"set tag is missing"}},
+	{why: "there are two tags", do: []string{`nft add element inet weir tag { 0x00000063 comment "weir 1 0123456789abcdef test" }`}, named: []string{"set tag is missing"}},
+	{why: "the tag tells of a chain that there is not", do: []string{`nft add element inet weir tag { 0x00000063 comment "part 01234567 chain nowhere" }`}, named: []string{"set tag differs"}},
 
 	// Routing.
 	{why: "a policy rule less", do: []string{"ip -4 rule del priority 32765"}, named: []string{"policy rule is missing", "ip rule add .*0x539.*lookup 133"}},
@@ -334,13 +335,13 @@ func xtMatch(n *namespace) {
 
 func ptr[T any](v T) *T { return &v }
 
-// forgetAddress rewrites the tag without the address that was added.
+// forgetAddress takes the address that was added out of the tag.
 func forgetAddress(n *namespace) {
-	tag := regexp.MustCompile(`comment "(weir 1 \S+ \S+) `).FindStringSubmatch(n.nft("list set inet weir tag"))
-	if tag == nil {
-		n.Fatal("there is no tag")
+	added := regexp.MustCompile(`(0x[0-9a-f]{8}) comment "added `).FindStringSubmatch(n.nft("list set inet weir tag"))
+	if added == nil {
+		n.Fatal("the tag names no added address")
 	}
-	n.nft(`flush set inet weir tag; add element inet weir tag { 0x00000001 comment "` + tag[1] + `" }`)
+	n.nft(`delete element inet weir tag { ` + added[1] + ` }`)
 }
 
 func twinRule(n *namespace) { addRule(n, nft.RouteProtocol) }

@@ -61,6 +61,7 @@ func (c *Conn) Session(table, version string) *Session {
 // wrote meanwhile. A context that ends once the wanted rules are in force is
 // too late.
 func (s *Session) Apply(ctx context.Context, want rules.State) (Result, error) {
+	want = want.Normal()
 	if err := want.Check(); err != nil {
 		return Result{}, err
 	}
@@ -69,7 +70,7 @@ func (s *Session) Apply(ctx context.Context, want rules.State) (Result, error) {
 	}
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	return s.settle(ctx, want.Normal())
+	return s.settle(ctx, want)
 }
 
 // Remove takes out the table and the routing of ours, and nothing else.

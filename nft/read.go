@@ -106,14 +106,14 @@ func apart(normal, own *rules.Table) *rules.Table {
 	return &t
 }
 
-// Differences lists in what the live state is not the wanted one, the tag and
-// what a killed apply left behind included.
+// Differences lists in what the live state is not the wanted one, with what a
+// killed apply left behind; and if nothing else differs, the tag.
 func (l *Live) Differences(want rules.State) []rules.Difference {
 	have := l.routing.ours(want, l.Tag)
 	have.Table = l.State.Table
 	d := rules.Compare(want, have)
-	if want.Table != nil && have.Table != nil {
-		d = append(d, l.tagDifferences(want)...)
+	if len(d) == 0 && want.Table != nil {
+		d = l.tagDifferences(want) // else it is one more consequence
 	}
 	return append(d, l.extras()...)
 }

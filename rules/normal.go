@@ -97,7 +97,7 @@ func normalElements(in []Element, how joining) []Element {
 		return in // lists are long, and normal more often than not
 	}
 	out := slices.Clone(in)
-	slices.SortStableFunc(out, compareElements)
+	slices.SortFunc(out, func(a, b Element) int { return cmp.Or(compareElements(a, b), cmp.Compare(a.Comment, b.Comment)) })
 	kept := out[:0]
 	for _, e := range out {
 		last := len(kept) - 1
@@ -149,10 +149,22 @@ func (e Element) bare() bool {
 	return e.Comment == "" && e.Timeout == 0 && e.Verdict == Verdict{}
 }
 
+// compareElements orders elements by their keys. It is written for speed:
+// every element of a list goes through it with every apply.
 func compareElements(a, b Element) int {
-	return slices.CompareFunc(a.Key, b.Key, func(a, b Range) int {
-		return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Hi, b.Hi))
-	})
+	for i := range min(len(a.Key), len(b.Key)) {
+		if c := a.Key[i].compare(b.Key[i]); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(a.Key), len(b.Key))
+}
+
+func (r Range) compare(o Range) int {
+	if c := strings.Compare(string(r.Lo), string(o.Lo)); c != 0 {
+		return c
+	}
+	return strings.Compare(string(r.Hi), string(o.Hi))
 }
 
 // sameElement compares what was written, not what was counted since.
