@@ -235,13 +235,15 @@ func (l *lifter) byteorder(a attrs) bool {
 	src, dst := a.number(unix.NFTA_BYTEORDER_SREG), a.number(unix.NFTA_BYTEORDER_DREG)
 	op, length, size := a.number(unix.NFTA_BYTEORDER_OP), a.number(unix.NFTA_BYTEORDER_LEN), a.number(unix.NFTA_BYTEORDER_SIZE)
 	o, ok := l.get(uint32(src))
-	if !ok || src != dst || op != unix.NFT_BYTEORDER_HTON || len(a) != 0 || o.turned || o.selector == 0 ||
-		!o.selector.Type().HostOrder() || int(length) != o.length() || length != size {
+	if !ok || src != dst || op != unix.NFT_BYTEORDER_HTON || len(a) != 0 || o.turned || o.selector == 0 || int(length) != o.length() {
 		return false
 	}
-	o.turned = true
 	o.used = false
-	return true
+	if length == 1 {
+		return true // nft 1.0.6 turns a single byte in a concatenation: nothing changes
+	}
+	o.turned = o.selector.Type().HostOrder() && length == size
+	return o.turned
 }
 
 // value is a constant that is compared with the operand, most significant byte

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -31,6 +32,8 @@ type checker struct {
 	base    *Base          // of the chain that reaches the rule under check
 	walked  map[string]int // how deep below it each chain was met
 	settled settled        // by the rule's nodes so far
+
+	handedOver bool // by a tproxy of the rule
 }
 
 func (c *checker) problem(format string, args ...any) {
@@ -234,6 +237,8 @@ func (c *checker) span(r Range, t DataType) {
 		c.problem("range %s-%s is upside down", t.Format(r.Lo), t.Format(r.Hi))
 	case t == IfNameType:
 		c.ifName(r)
+	case t == IfIndexType && r.Hi.uint64() > math.MaxInt32:
+		c.problem("%s is no interface index (at most %d)", t.FormatRange(r), math.MaxInt32)
 	case !r.Single() && !t.ranges():
 		c.problem("nft has no ranges of %s", t)
 	}

@@ -8,7 +8,7 @@ func (c *checker) rule(r Rule) {
 	if len(r.Nodes) == 0 {
 		c.problem("is empty")
 	}
-	c.settled = settled{}
+	c.settled, c.handedOver = settled{}, false
 	cost := 0
 	for i, n := range r.Nodes {
 		needs := n.needs()
@@ -228,6 +228,10 @@ func (t TProxy) check(c *checker) {
 	if !c.settled.transport {
 		c.problem("tproxy wants a match on TCP or UDP before it")
 	}
+	if c.handedOver {
+		c.problem("hands the packet over twice")
+	}
+	c.handedOver = true
 	if t.Port == 0 && t.Addr == "" {
 		c.problem("tproxy wants a port or an address")
 	}

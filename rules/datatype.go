@@ -60,8 +60,8 @@ var dataTypes = [...]typeInfo{
 	GIDType:     {"gid", 25, 4, true, decimal},
 	CTStateType: {"ct_state", 26, 4, true, states},
 	FibAddrType: {"fib_addrtype", 38, 4, true, named(addrTypeNames)},
-	ZoneType:    {"", 0, 2, true, decimal}, // nft has no name for its type: no set can hold zones
-	Boolean:     {"boolean", 39, 1, false, decimal},
+	ZoneType:    {"", 0, 2, true, decimal},  // nft has no name for its type: no set can hold zones
+	Boolean:     {"", 0, 1, false, decimal}, // nft 1.0.6 declares sets of booleans, and lets nothing be looked up there
 	CgroupV2:    {"cgroupsv2", 46, 8, true, decimal},
 }
 

@@ -195,6 +195,9 @@ func normalNode(n Node, so settled) Node {
 		n.Key = mapped(n.Key, so.of)
 		n.Elements = normalElements(n.Elements, apart)
 		return n
+	case TProxy:
+		n.Family = cmp.Or(n.Family, so.family) // nft wants it said where it is settled
+		return n
 	}
 	return n
 }
