@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -73,7 +74,7 @@ func parseConfiguration(name string, data []byte) (configuration, error) {
 		s := newSchema()
 		s.mode = modeOf(root)
 		c.section(d, s, "", root)
-		c.doubt("", d.lost...)
+		c.doubt(d.lost...)
 	}
 	return c, d.err()
 }
@@ -118,7 +119,8 @@ func (c *configuration) section(d *document, s *schema, path string, n node) {
 		if !slices.Contains(s.levels[path], p.key) {
 			meant := s.meant(path, p.key)
 			d.keyProblem(p.place, full, "", "is no key (want %s)", s.list(path, meant))
-			c.doubt(full, meant...)
+			c.doubt(full)
+			c.doubt(meant...)
 			continue
 		}
 		c.places[full] = &keyPlaces{key: p.place}
@@ -164,23 +166,31 @@ func (c *configuration) key(d *document, k modes.Key, p pair) {
 	k.Set(&c.Config, texts...)
 }
 
-// doubt notes that a problem with a key may be why it seems absent, and what it
-// was meant to be, and that its section may seem incomplete.
-func (c configuration) doubt(path string, meant ...string) {
-	for _, p := range slices.Concat(meant, []string{path}) {
+// doubt notes that problems with keys may be why they, or what their sections
+// lack, seem absent.
+func (c configuration) doubt(paths ...string) {
+	for _, p := range paths {
 		c.doubtful[p] = true
-		if dot := strings.LastIndexByte(p, '.'); dot >= 0 {
-			c.doubtful[p[:dot]] = true
+		if section, _, nested := cutLast(p); nested {
+			c.doubtful[section] = true
 		}
 	}
+}
+
+// cutLast splits a path before its last key.
+func cutLast(path string) (section, key string, nested bool) {
+	dot := strings.LastIndexByte(path, '.')
+	if dot < 0 {
+		return "", path, false
+	}
+	return path[:dot], path[dot+1:], true
 }
 
 // meant are the paths that an unknown key was probably meant to be.
 func (s *schema) meant(section, name string) []string {
 	var same []string
 	for _, p := range s.paths {
-		last := p[strings.LastIndexByte(p, '.')+1:]
-		if strings.EqualFold(last, name) || strings.EqualFold(p, name) || strings.EqualFold(s.keys[p].Flag(), strings.TrimLeft(name, "-")) {
+		if _, last, _ := cutLast(p); strings.EqualFold(last, name) || strings.EqualFold(p, name) || strings.EqualFold(s.keys[p].Flag(), strings.TrimLeft(name, "-")) {
 			same = append(same, p)
 		}
 	}
@@ -241,12 +251,17 @@ func (c configuration) explain(err error) error {
 	slices.SortStableFunc(out, func(a, b *placedError) int {
 		return cmp.Or(cmp.Compare(c.rank(a.place), c.rank(b.place)), cmp.Compare(a.place.line, b.place.line), cmp.Compare(a.place.column, b.place.column))
 	})
-	joined := make([]error, len(out))
-	for i, e := range out {
-		joined[i] = e
+	joined := make([]error, 0, min(len(out), maxProblems+1))
+	for _, e := range out[:min(len(out), maxProblems)] {
+		joined = append(joined, e)
+	}
+	if more := len(out) - maxProblems; more > 0 {
+		joined = append(joined, fmt.Errorf("and %d more problems", more))
 	}
 	return errors.Join(joined...)
 }
+
+const maxProblems = 100 // that one message tells: a list of 100,000 words may have as many
 
 // rank is lowest for places in the file, and highest for none.
 func (c configuration) rank(p place) int {

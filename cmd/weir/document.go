@@ -202,7 +202,7 @@ func parseBounded(text string) ([]*ast.DocumentNode, error) {
 				done <- result{err: fmt.Errorf("its reader failed: %v", r)}
 			}
 		}()
-		tokens := lexer.Tokenize(text)
+		tokens := joinColons(lexer.Tokenize(text))
 		if err := checkTokens(tokens); err != nil {
 			done <- result{err: err}
 			return
@@ -222,10 +222,18 @@ func parseBounded(text string) ([]*ast.DocumentNode, error) {
 	}
 }
 
+// tooMuch is what a document has too much of.
+type tooMuch struct {
+	at   *token.Token
+	what string
+}
+
+func (e *tooMuch) Error() string { return e.what }
+
 // checkTokens refuses what would take the parser long or deep, before it does.
 func checkTokens(tokens token.Tokens) error {
 	depth, entries, keys, oddities := 0, 0, 0, 0
-	var before *token.Token
+	var before, scalar *token.Token // scalar is the one before, where it follows another
 	for _, t := range tokens {
 		if t.Type == token.CommentType {
 			continue
@@ -247,21 +255,73 @@ func checkTokens(tokens token.Tokens) error {
 		} else {
 			entries = 0
 		}
+		if scalar != nil && t.Type != token.MappingValueType {
+			oddities++ // a value after a value, which is no key
+		}
+		scalar = nil
 		if before != nil && isScalar(before) && isScalar(t) {
-			oddities++
-		}
-		if depth > maxDepth || entries > maxDepth {
-			return &yaml.SyntaxError{Token: t, Message: fmt.Sprintf("it is more than %d levels deep here", maxDepth)}
-		}
-		if keys > maxKeys {
-			return &yaml.SyntaxError{Token: t, Message: fmt.Sprintf("it has more than %d keys", maxKeys)}
-		}
-		if oddities > maxOddities {
-			return &yaml.SyntaxError{Token: t, Message: "values stand where none can, or have anchors or tags"}
+			scalar = t
 		}
 		before = t
+		switch {
+		case depth > maxDepth || entries > maxDepth:
+			return &tooMuch{t, fmt.Sprintf("is more than %d levels deep here", maxDepth)}
+		case keys > maxKeys:
+			return &tooMuch{t, fmt.Sprintf("has more than %d keys", maxKeys)}
+		case oddities > maxOddities:
+			return &tooMuch{t, "has values where none can stand, anchors, aliases or tags, and many of them"}
+		}
 	}
 	return nil
+}
+
+// joinColons makes one word of what is one in YAML 1.2: in a list inside braces,
+// the library takes the first colon of [fd00::/8, 80:90] for a key's end.
+func joinColons(tokens token.Tokens) token.Tokens {
+	var out token.Tokens
+	var open []token.Type
+	joined := false
+	for i := 0; i < len(tokens); i++ {
+		t := tokens[i]
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			open = append(open, t.Type)
+		case token.SequenceEndType, token.MappingEndType:
+			open = open[:max(len(open)-1, 0)]
+		}
+		inList := len(open) > 0 && open[len(open)-1] == token.SequenceStartType
+		if t.Type != token.MappingValueType || !inList || i+1 == len(tokens) || !isPlain(tokens[i+1]) || !touch(t, tokens[i+1]) {
+			out = append(out, t)
+			continue
+		}
+		joined = true
+		value, at := ":"+tokens[i+1].Value, t.Position
+		if last := len(out) - 1; last >= 0 && isPlain(out[last]) && touch(out[last], t) {
+			value, at = out[last].Value+value, out[last].Position
+			out = out[:last]
+		}
+		out = append(out, token.String(value, value, at))
+		i++
+	}
+	if !joined {
+		return tokens
+	}
+	var linked token.Tokens
+	for _, t := range out {
+		t.Prev, t.Next = nil, nil
+		linked.Add(t)
+	}
+	return linked
+}
+
+// touch reports whether b begins where a ends.
+func touch(a, b *token.Token) bool {
+	return a.Position.Line == b.Position.Line && a.Position.Column+utf8.RuneCountInString(a.Value) == b.Position.Column
+}
+
+// isPlain reports whether the token is a word without quotes.
+func isPlain(t *token.Token) bool {
+	return isScalar(t) && t.Type != token.SingleQuoteType && t.Type != token.DoubleQuoteType
 }
 
 func isScalar(t *token.Token) bool {
@@ -275,16 +335,20 @@ func isScalar(t *token.Token) bool {
 
 // notYAML says the parser's error, with its place.
 func (d *document) notYAML(err error) {
+	var much *tooMuch
+	if errors.As(err, &much) {
+		d.problemf(d.placeOfToken(much.at), "%s", much.what)
+		return
+	}
 	var syntax *yaml.SyntaxError
-	if !errors.As(err, &syntax) || syntax.Token == nil || syntax.Token.Position == nil {
+	if !errors.As(err, &syntax) {
 		d.problemf(place{source: d.name}, "is not YAML: %w", err)
 		return
 	}
-	t := syntax.Token
-	at := d.at(t.Position.Line, t.Position.Column)
+	at := d.placeOfToken(syntax.Token)
 	switch {
-	case isStar(t):
-		d.problemf(at, `is not YAML: * begins an alias (want "*" in quotes, or all)`)
+	case lonelyStar(syntax.Token) != nil:
+		d.problemf(d.placeOfToken(lonelyStar(syntax.Token)), `is not YAML: * begins an alias (want "*" in quotes, or all)`)
 	case strings.HasPrefix(syntax.Message, "mapping value is not allowed"):
 		d.problemf(at, "is not YAML: a colon makes this a key, and none can stand here (want quotes around a value with a colon, or another indentation)")
 	default:
@@ -292,10 +356,19 @@ func (d *document) notYAML(err error) {
 	}
 }
 
-// isStar reports whether the token is a lone * or follows one: an alias without
-// a name.
-func isStar(t *token.Token) bool {
-	return t.Type == token.AliasType || t.Prev != nil && t.Prev.Type == token.AliasType && t.Type != token.StringType
+// lonelyStar is an alias without a name, where the token is or follows one.
+func lonelyStar(t *token.Token) *token.Token {
+	switch {
+	case t == nil:
+		return nil
+	case t.Type == token.AliasType:
+		return t
+	case t.Prev != nil && t.Prev.Type == token.AliasType && !touch(t.Prev, t):
+		return t.Prev
+	case t.Prev != nil && t.Prev.Type == token.AliasType && !isScalar(t):
+		return t.Prev
+	}
+	return nil
 }
 
 func (d *document) placeOf(n ast.Node) place {

@@ -1,0 +1,530 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/modes"
+)
+
+// problemLines are the parts of an error, each a line.
+func problemLines(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
+// all is every problem that a document has, as loadConfiguration tells them.
+func all(name, text string) (configuration, error) {
+	c, err := parseConfiguration(name, []byte(text))
+	return c, c.checked(err)
+}
+
+const wantKeys = "version, mode, table, ipv6, proxy, inbound, outbound, dns, interfaces, loopback, dropInvalid, routing"
+
+func TestDocumentProblems(t *testing.T) {
+	const proxy = "mode: sidecar\nproxy: {uids: [1337]}\n"
+	for _, tt := range []struct {
+		why, text string
+		want      []string
+	}{
+		{"the least configuration", "version: 1\nmode: sidecar\nproxy: {uids: [1337]}\n", nil},
+		{"JSON is YAML", `{"version": 1, "mode": "sidecar", "proxy": {"uids": [1337]}}`, nil},
+		{"JSON may be indented with tabs", "{\n\t\"mode\": \"sidecar\",\n\t\"proxy\": {\"uids\": [1337]}\n}\n", nil},
+		{"marks of a document's begin and end", "%YAML 1.2\n---\nmode: none\n...\n", nil},
+		{"an empty second document says nothing", "---\nmode: none\n---\n# the end\n", nil},
+		{"lines may end as on Windows", "mode: sidecar\r\nproxy:\r\n  uids:\r\n    - 1337\r\n", nil},
+		{"a byte order mark is no part of a key", "\ufeffmode: none\n", nil},
+		{"a tab may stand before a comment or a value", "mode:\tnone\t# nothing\n\t# of ours\n", nil},
+		{"null is absent", proxy + "inbound:\noutbound: {port: ~, includeCIDRs: null}\n", nil},
+		{"quotes are no part of a word", "mode: 'sidecar'\n\"proxy\": {uids: [\"1337\"]}\n", nil},
+
+		{"an empty file", "", []string{"pod.yaml: holds no configuration (the least one is: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
+		{"a file of comments", "# mode: none\n---\n", []string{"pod.yaml: holds no configuration (the least one is: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
+		{"a list is no configuration", "- mode: none\n", []string{"pod.yaml:1:1: is a list (want keys, at least: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
+		{"a word is no configuration", "\n  sidecar", []string{"pod.yaml:2:3: is one word (want keys, at least: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
+		{"two documents", "mode: none\n---\nmode: sidecar\n---\n- x\n", []string{
+			"pod.yaml:3:1: a second document begins (want one a file)",
+			"pod.yaml:5:1: a second document begins (want one a file)",
+		}},
+
+		{"a misspelt key is told the nearest", proxy + "outbound:\n  exludePorts: [22]\n",
+			[]string{"pod.yaml:4:3: outbound.exludePorts: is no key (want outbound.excludePorts)"}},
+		{"a key in another case is told its own", proxy + "outbound: {includeCidrs: [10.0.0.0/8]}\n",
+			[]string{"pod.yaml:3:12: outbound.includeCidrs: is no key (want outbound.includeCIDRs)"}},
+		{"a misspelt section is told the nearest", "mode: sidecar\nprxy: {uids: [1337]}\n", []string{"pod.yaml:2:1: prxy: is no key (want proxy)"}},
+		{"a key at the wrong level is told where it belongs", proxy + "excludePorts: [22]\ncidr: 127.0.0.1\n", []string{
+			"pod.yaml:3:1: excludePorts: is no key (want inbound.excludePorts or outbound.excludePorts)",
+			"pod.yaml:4:1: cidr: is no key (want loopback.cidr)",
+		}},
+		{"a key in another's section is told its own", proxy + "inbound: {includeCIDRs: []}\ndns: {dropInvalid: true, inbound: {}}\n", []string{
+			"pod.yaml:3:11: inbound.includeCIDRs: is no key (want outbound.includeCIDRs)",
+			"pod.yaml:4:7: dns.dropInvalid: is no key (want dropInvalid)",
+			"pod.yaml:4:26: dns.inbound: is no key (want inbound)",
+		}},
+		{"a path is no key", proxy + "inbound.port: 15006\n", []string{"pod.yaml:3:1: inbound.port: is no key (want inbound.port)"}},
+		{"a flag is no key", proxy + "outbound-exclude-cidrs: []\n", []string{"pod.yaml:3:1: outbound-exclude-cidrs: is no key (want outbound.excludeCIDRs)"}},
+		{"a key like no other is told them all", proxy + "kubernetes: true\ndns: {nothing-like-it: 1}\n", []string{
+			"pod.yaml:3:1: kubernetes: is no key (want one of: " + wantKeys + ")",
+			"pod.yaml:4:7: dns.nothing-like-it: is no key (want one of: capture, port, servers)",
+		}},
+		{"a key of no other mode", "mode: none\nuids: [1]\n", []string{"pod.yaml:2:1: uids: is no key (want proxy.uids, of mode sidecar)"}},
+		{"a key that the mode does not use", "mode: none\nproxy: {uids: [1337]}\nipv6: off\n", []string{
+			"pod.yaml:2:9: proxy.uids: is not used by mode none (it is by sidecar)",
+			"pod.yaml:3:1: ipv6: is not used by mode none (it is by sidecar)",
+		}},
+		{"a key that is written twice", "mode: none\nmode: sidecar\ntable: a\ntable: b\n", []string{
+			"pod.yaml:2:1: mode: is written twice (first in line 1)",
+			"pod.yaml:4:1: table: is written twice (first in line 3)",
+		}},
+		{"a section that is written twice", proxy + "dns: {port: 53}\noutbound:\n  port: 1\n  port: 2\ndns: {}\n", []string{
+			"pod.yaml:6:3: outbound.port: is written twice (first in line 5)",
+			"pod.yaml:7:1: dns: is written twice (first in line 3)",
+		}},
+		{"a key that is no word", "mode: none\n[a, b]: c\n", []string{"pod.yaml:2:7: is not YAML: found an invalid key for this map"}},
+
+		{"a list where a word is wanted", proxy + "inbound:\n  port: [15006]\n", []string{"pod.yaml:4:9: inbound.port: is a list (want one word)"}},
+		{"a map where a word is wanted", proxy + "inbound:\n  port: {tcp: 15006}\n",
+			[]string{"pod.yaml:4:10: inbound.port: is a map (want one word, in quotes where one ends in a colon)"}},
+		{"a word where a section is wanted", proxy + "dns: true\n", []string{"pod.yaml:3:6: dns: is one word (want keys: capture, port, servers)"}},
+		{"a list where a section is wanted", proxy + "dns: [all]\n", []string{"pod.yaml:3:6: dns: is a list (want keys: capture, port, servers)"}},
+		{"a map where a list is wanted", proxy + "outbound:\n  excludePorts: {tcp: 22}\n",
+			[]string{"pod.yaml:4:18: outbound.excludePorts: holds a map (want words, in quotes where one ends in a colon)"}},
+		{"lists in a list", proxy + "outbound:\n  excludePorts:\n  - 22\n  - [23]\n  - tcp: 24\n", []string{
+			"pod.yaml:6:5: outbound.excludePorts: holds a list (want words)",
+			"pod.yaml:7:5: outbound.excludePorts: holds a map (want words, in quotes where one ends in a colon)",
+		}},
+		{"an empty entry of a list", proxy + "outbound:\n  excludePorts:\n  - 22\n  -\n  - ~\n  - ''\n", []string{
+			"pod.yaml:6:4: outbound.excludePorts: has an empty entry (want a word)",
+			"pod.yaml:7:5: outbound.excludePorts: has an empty entry (want a word)",
+			"pod.yaml:8:5: outbound.excludePorts: has an empty word (want [] for none)",
+		}},
+		{"an empty word", proxy + "table: ''\noutbound: {excludeCIDRs: \"\"}\n", []string{
+			"pod.yaml:3:8: table: is empty (without the key its default holds)",
+			"pod.yaml:4:26: outbound.excludeCIDRs: has an empty word (want [] for none)",
+		}},
+		{"a list with commas that YAML does not see", proxy + "outbound: {excludePorts: \"22,23\"}\n",
+			[]string{`pod.yaml:3:26: outbound.excludePorts: "22,23" holds a comma (want a list such as [a, b])`}},
+
+		{"a star without quotes", proxy + "outbound:\n  includeCIDRs: *\n", []string{`pod.yaml:4:17: is not YAML: * begins an alias (want "*" in quotes, or all)`}},
+		{"a star without quotes before more", "outbound:\n  includeCIDRs: *\n" + proxy, []string{`pod.yaml:2:17: is not YAML: * begins an alias (want "*" in quotes, or all)`}},
+		{"a star without quotes in a list", proxy + "outbound: {includeCIDRs: [*]}\n", []string{`pod.yaml:3:27: is not YAML: * begins an alias (want "*" in quotes, or all)`}},
+		{"an anchor and an alias", "mode: sidecar\nproxy: &p {uids: [1337]}\ninbound: *p\n", []string{
+			"pod.yaml:2:8: an anchor (&) is not read here (want the value itself wherever it is needed)",
+			`pod.yaml:3:10: an alias (*) is not read here (want the value itself, or quotes around a "*")`,
+		}},
+		{"a merge", "mode: sidecar\nproxy:\n  <<: {uids: [1337]}\n", []string{"pod.yaml:3:3: a merge (<<) is not read here (want the keys themselves)"}},
+		{"a tag", "mode: !!str sidecar\nproxy: {uids: [1337]}\n", []string{"pod.yaml:1:7: a tag (!) is not read here (want the value alone)"}},
+		{"a key after a question mark", "? mode\n: none\n", []string{"pod.yaml:1:1: a key after ? is not read here (want key: value)"}},
+		{"a tab indents", "mode: sidecar\nproxy:\n\tuids: [1337]\n  \tgids: [1]\n", []string{
+			"pod.yaml:3:1: a tab indents this line (want spaces)",
+			"pod.yaml:4:3: a tab indents this line (want spaces)",
+		}},
+		{"a quote without its end", "mode: none\ntable: \"weir\n", []string{"pod.yaml:2:8: is not YAML: could not find end character of double-quoted text"}},
+		{"a bracket without its end", "proxy: {uids: [1337}\n", []string{"pod.yaml:1:20: is not YAML: ',' or ']' must be specified"}},
+		{"a colon where none can stand", "mode: none\ntable: a: b\n", []string{
+			"pod.yaml:2:8: is not YAML: a colon makes this a key, and none can stand here (want quotes around a value with a colon, or another indentation)"}},
+		{"an indentation that fits nowhere", "mode: sidecar\nproxy:\n   uids: [1]\n  gids: [2]\n", []string{"pod.yaml:4:3: is not YAML: value is not allowed in this context"}},
+		{"bytes that are no text", "mode: none\ntable: \xff\xfe\n", []string{"pod.yaml:2: is not UTF-8 text"}},
+		{"UTF-16", "\xff\xfem\x00o\x00", []string{"pod.yaml:1: is not UTF-8 text"}},
+		{"a control character", "mode: no\x00ne\n", []string{`pod.yaml:1:9: holds a control character, '\x00'`}},
+
+		{"a word is told its own place, not its key's", proxy + "outbound:\n  excludePorts: [22, 70000]\n  excludeCIDRs:\n    - 10.0.0.0/8\n    - 10.0.0.0/33\n", []string{
+			`pod.yaml:4:22: outbound.excludePorts: "70000" is not a port (want 1-65535 or a range such as 8000-8100)`,
+			`pod.yaml:7:7: outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
+		}},
+		{"the same word twice is told twice", proxy + "outbound:\n  excludePorts: [0, 1, 0]\n", []string{
+			`pod.yaml:4:18: outbound.excludePorts: "0" is not a port (want 1-65535 or a range such as 8000-8100)`,
+			`pod.yaml:4:24: outbound.excludePorts: "0" is not a port (want 1-65535 or a range such as 8000-8100)`,
+		}},
+		{"a number is quoted as it was written", proxy + "inbound: {port: 0x3a9e, tunnelPort: 15_008, includePorts: [0123, 1e3, .inf]}\nrouting: {mark: 0o17, table: 1.0}\n", []string{
+			`pod.yaml:3:17: inbound.port: "0x3a9e" is not a port (want 1-65535)`,
+			`pod.yaml:3:37: inbound.tunnelPort: "15_008" is not a port (want 1-65535)`,
+			`pod.yaml:3:60: inbound.includePorts: "0123" is not a port (want 1-65535 or a range such as 8000-8100)`,
+			`pod.yaml:3:66: inbound.includePorts: "1e3" is not a port (want 1-65535 or a range such as 8000-8100)`,
+			`pod.yaml:3:71: inbound.includePorts: ".inf" is not a port (want 1-65535 or a range such as 8000-8100)`,
+			`pod.yaml:4:17: routing.mark: "0o17" is no mark (want a number such as 0x539 or 0x539/0xfff)`,
+			`pod.yaml:4:30: routing.table: "1.0" is no whole number of 1-4294967295`,
+		}},
+		{"a problem of a section points at it", "mode: sidecar\nproxy:\n  uids: []\n", []string{
+			"pod.yaml:2:1: proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle"}},
+		{"a problem of an absent key has the file alone, and comes last", "proxy: {uids: [x/y, -1]}\ntable: 1\n", []string{
+			`pod.yaml:2:8: table: "1" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
+			"pod.yaml: mode: is missing (want sidecar or none)",
+		}},
+		{"shapes and words are told together, in order", "version: 2\nmode: sidecar\nproxy: {uid: 1337}\ninbound: {via: redirct}\noutbound: {excludePorts: [1, [2], 99999]}\ndns: on\n", []string{
+			`pod.yaml:1:10: version: "2" is not known (want 1)`,
+			"pod.yaml:3:9: proxy.uid: is no key (want proxy.uids)",
+			`pod.yaml:4:16: inbound.via: "redirct" is none of: redirect, tproxy, none`,
+			"pod.yaml:5:30: outbound.excludePorts: holds a list (want words)",
+			`pod.yaml:5:35: outbound.excludePorts: "99999" is not a port (want 1-65535 or a range such as 8000-8100)`,
+			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers)",
+		}},
+		{"a long key is not repeated whole", "mode: none\n" + strings.Repeat("x", 200) + ": 1\n", []string{
+			"pod.yaml:2:1: " + strings.Repeat("x", 80) + "...: is no key (want one of: " + wantKeys + ")"}},
+	} {
+		_, err := all("pod.yaml", tt.text)
+		if got := problemLines(err); !slices.Equal(got, tt.want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", tt.why, got, tt.want)
+		}
+	}
+}
+
+func TestDocumentWords(t *testing.T) {
+	for _, tt := range []struct {
+		why, text string
+		key       string
+		want      []string // nil: absent
+	}{
+		{"what is not written is absent", "mode: none", "table", nil},
+		{"null is absent", "outbound: {excludePorts: ~}", "outbound.excludePorts", nil},
+		{"an empty value is absent", "outbound:\n  excludePorts:\n  port: 1\n", "outbound.excludePorts", nil},
+		{"an empty list is none, not absent", "outbound: {excludePorts: []}", "outbound.excludePorts", []string{}},
+		{"a hexadecimal number stays", "routing: {mark: 0x539}", "routing.mark", []string{"0x539"}},
+		{"a mark with a mask", "proxy: {mark: 0x539/0xfff}", "proxy.mark", []string{"0x539/0xfff"}},
+		{"what older YAML reads as octal or in sixties stays", "outbound: {excludePorts: [0123, 80:90, 1_000]}", "outbound.excludePorts", []string{"0123", "80:90", "1_000"}},
+		{"words of truth stay", "dropInvalid: Yes", "dropInvalid", []string{"Yes"}},
+		{"true stays", "dropInvalid: true", "dropInvalid", []string{"true"}},
+		{"off stays", "inbound: {via: off}", "inbound.via", []string{"off"}},
+		{"a star in quotes", "outbound: {includeCIDRs: '*'}", "outbound.includeCIDRs", []string{"*"}},
+		{"one word is a list of one", "inbound: {includePorts: 8000-8100}", "inbound.includePorts", []string{"8000-8100"}},
+		{"a list of lines", "outbound:\n  excludePorts:\n  - 22\n  - \"23\"\n", "outbound.excludePorts", []string{"22", "23"}},
+		{"a list over lines with a comma at its end", "outbound:\n  excludePorts: [\n    22, # ssh\n    23,\n  ]\n", "outbound.excludePorts", []string{"22", "23"}},
+		{"IPv6 addresses need no quotes", "outbound:\n  excludeCIDRs: [::6, fd00::/8, fe80::]\n", "outbound.excludeCIDRs", []string{"::6", "fd00::/8", "fe80::"}},
+		{"IPv6 addresses in a list in braces", "outbound: {excludeCIDRs: [::6, fd00::/8 , fe80::, \"::1\", 10.0.0.0/8]}\n", "outbound.excludeCIDRs", []string{"::6", "fd00::/8", "fe80::", "::1", "10.0.0.0/8"}},
+		{"an IPv6 address in braces", "loopback: {passthrough: ::6, cidr: 127.0.0.1}\n", "loopback.passthrough", []string{"::6"}},
+		{"IPv6 addresses on lines of their own", "outbound:\n  excludeCIDRs:\n  - ::6\n  - fd00::/8\n", "outbound.excludeCIDRs", []string{"::6", "fd00::/8"}},
+		{"a wildcard needs no quotes", "interfaces: {exclude: [veth*, eth+]}", "interfaces.exclude", []string{"veth*", "eth+"}},
+		{"null in quotes is a word", "table: 'null'", "table", []string{"null"}},
+		{"a word over two lines", "table: a\n  b\n", "table", []string{"a b"}},
+	} {
+		c, err := parseConfiguration("pod.yaml", []byte(tt.text))
+		if err != nil {
+			t.Errorf("%s: %v", tt.why, err)
+			continue
+		}
+		for _, k := range modes.Keys() {
+			if k.Path != tt.key {
+				continue
+			}
+			got, set := k.Get(&c.Config)
+			if set != (tt.want != nil) || set && !slices.Equal(got, tt.want) {
+				t.Errorf("%s: %s is %q, %v", tt.why, tt.key, got, set)
+			}
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	_, err := all("-", "mode: x\n")
+	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "x" is not a mode (want sidecar or none)`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestExplainKeepsTypes(t *testing.T) {
+	c, err := all("pod.yaml", "mode: sidecar\nproxy: {uid: 1}\noutbound: {port: x}\n")
+	var config *modes.ConfigError
+	if !errors.As(err, &config) || config.Key != "proxy.uid" {
+		t.Errorf("got %+v of %v", config, err)
+	}
+	if c.explain(nil) != nil {
+		t.Error("there is an error where there was none")
+	}
+	other := errors.New("the kernel has no redir")
+	if got := c.explain(other); !errors.Is(got, other) || got.Error() != other.Error() {
+		t.Errorf("another error became %v", got)
+	}
+	wrapped := fmt.Errorf("apply: %w and %w", other, &modes.ConfigError{Key: "mode", Problem: "is odd"})
+	if got := c.explain(wrapped); got.Error() != "apply: the kernel has no redir and mode: is odd" {
+		t.Errorf("an error that says more than its parts became %v", got)
+	}
+	again := c.explain(err)
+	if again.Error() != err.Error() {
+		t.Errorf("explained twice:\n%v\nonce:\n%v", again, err)
+	}
+}
+
+func TestExplainNote(t *testing.T) {
+	c, err := all("pod.yaml", "mode: sidecar\nproxy: {uids: [1]}\noutbound:\n  excludeCIDRs:\n  - 10.0.0.0/8\n  - 10.0.0.1/8\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, notes, err := modes.State(c.Config, modes.Environment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range notes {
+		got = append(got, c.explainNote(n))
+	}
+	want := []string{
+		"pod.yaml: ipv6: auto was taken as disabled: IPv6 is left alone",
+		"pod.yaml:6:5: outbound.excludeCIDRs: 10.0.0.1/8 was read as 10.0.0.0/8",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if got := (configuration{}).explainNote(notes[0]); got != notes[0].String() {
+		t.Errorf("a note without a file is %q", got)
+	}
+}
+
+func TestProblemsAreBounded(t *testing.T) {
+	_, err := all("pod.yaml", "mode: sidecar\nproxy: {uids: [1]}\noutbound:\n  excludePorts: ["+strings.Repeat("0, ", 1000)+"]\n")
+	got := problemLines(err)
+	if len(got) != maxProblems+1 || got[maxProblems] != "and 900 more problems" {
+		t.Errorf("%d lines, the last is %q", len(got), got[len(got)-1])
+	}
+}
+
+// TestDocumentsThatAreTooMuch has texts that would take the YAML reader minutes,
+// or its stack.
+func TestDocumentsThatAreTooMuch(t *testing.T) {
+	for _, tt := range []struct{ why, text, want string }{
+		{"too long", "mode: none\n#" + strings.Repeat("x", maxDocument), "pod.yaml: is longer than 4 MiB"},
+		{"deep in brackets", strings.Repeat("[", 1<<21), "levels deep"},
+		{"deep in braces", strings.Repeat("{a: ", 1<<20), "levels deep"},
+		{"deep in dashes", strings.Repeat("- ", 1<<20), "levels deep"},
+		{"aliases of aliases", "a: &a [x, x]\n" + strings.Repeat("b: &b [*a, *a, *a, *a]\n", 1<<16), "anchors, aliases or tags"},
+		{"many keys in braces", "{" + strings.Repeat("a: b, ", 1<<19) + "}", "keys"},
+		{"many keys on lines", strings.Repeat("a: b\n", 1<<19), "keys"},
+		{"many tags", strings.Repeat("!a ", 1<<20), "anchors, aliases or tags"},
+		{"many quotes", strings.Repeat("'' ", 1<<20), "values where none can stand"},
+		{"many question marks", strings.Repeat("? ", 1<<20), "many of them"},
+		{"many directives", strings.Repeat("%", 1<<16), "many of them"},
+		{"many quotes on lines", strings.Repeat("''\n", 1<<20), "values where none can stand"},
+		{"tabs in quotes, which the reader looks behind again and again", "table: \"" + strings.Repeat("\tx", 1<<18) + "\"", "is no table name"},
+		{"many documents", strings.Repeat("a: b\n---\n", 5000), "a second document begins"},
+	} {
+		begin := time.Now()
+		_, err := all("pod.yaml", tt.text)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %.200v", tt.why, err)
+		}
+		if took := time.Since(begin); took > 20*time.Second {
+			t.Errorf("%s: took %s", tt.why, took)
+		}
+	}
+}
+
+func TestLargeDocument(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("mode: sidecar\nproxy: {uids: [1337]}\noutbound:\n  excludeCIDRs:\n")
+	const n = 100_000
+	for i := range n {
+		fmt.Fprintf(&b, "  - 10.%d.%d.%d/32\n", i>>15&255, i>>7&255, i<<1&255)
+	}
+	begin := time.Now()
+	c, err := all("pod.yaml", b.String())
+	if err != nil || len(c.Outbound.ExcludeCIDRs) != n {
+		t.Fatalf("%d words, %v", len(c.Outbound.ExcludeCIDRs), err)
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("took %s", took)
+	}
+	last := c.places["outbound.excludeCIDRs"].of(c.Outbound.ExcludeCIDRs[n-1], 0)
+	if got, want := last.String(), fmt.Sprintf("pod.yaml:%d:5", n+4); got != want {
+		t.Errorf("the last word stands at %s, not %s", got, want)
+	}
+}
+
+// TestEveryKeyInEveryForm writes documents in the many forms that YAML has, and
+// reads the same words at the places where they were written.
+func TestEveryKeyInEveryForm(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		w := &yamlWriter{random: random, line: 1, column: 1}
+		want := w.configuration()
+		c, err := parseConfiguration("f", []byte(w.String()))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, w)
+		}
+		for _, k := range modes.Keys() {
+			wantWords, wantSet := k.Get(&want)
+			got, set := k.Get(&c.Config)
+			if set != wantSet || !slices.Equal(got, wantWords) {
+				t.Fatalf("%s is %q, %v and not %q, %v\n%s", k.Path, got, set, wantWords, wantSet, w)
+			}
+			if !set {
+				continue
+			}
+			places := c.places[k.Path]
+			if got := places.key.String(); got != w.keys[k.Path] {
+				t.Fatalf("%s stands at %s, not %s\n%s", k.Path, got, w.keys[k.Path], w)
+			}
+			for i, p := range places.words {
+				if got := p.place.String(); got != w.words[k.Path][i] {
+					t.Fatalf("%s: the word %q stands at %s, not %s\n%s", k.Path, p.word, got, w.words[k.Path][i], w)
+				}
+			}
+		}
+	}
+}
+
+// yamlWriter writes a random configuration and keeps the places.
+type yamlWriter struct {
+	strings.Builder
+	random       *rand.Rand
+	line, column int
+	keys         map[string]string
+	words        map[string][]string
+}
+
+func (w *yamlWriter) put(text string) {
+	w.WriteString(text)
+	for _, c := range text {
+		w.column++
+		if c == '\n' {
+			w.line, w.column = w.line+1, 1
+		}
+	}
+}
+
+func (w *yamlWriter) here() string { return fmt.Sprintf("f:%d:%d", w.line, w.column) }
+
+func (w *yamlWriter) one(of ...string) string { return of[w.random.IntN(len(of))] }
+
+// end ends a line.
+func (w *yamlWriter) end() {
+	w.put(w.one("\n", "\n", " # why: [not]\n", "\t# é\n", "\r\n", "\n\n", "\n# a: b\n"))
+}
+
+func (w *yamlWriter) scalar() (word, text string) {
+	word = w.one("80", "0x539", "0123", "true", "off", "10.0.0.0/8", "fd00::/8", "::6", "veth*", "*", "8000-8100", "0x1/0xf", "a b", "it's", "~x", "1e3", "é", "null", "#x", "1.0")
+	switch {
+	case word == "null" || word == "#x" || word == "*" || w.random.IntN(3) == 0:
+		if w.random.IntN(2) == 0 {
+			return word, "'" + strings.ReplaceAll(word, "'", "''") + "'"
+		}
+		return word, `"` + word + `"`
+	}
+	return word, word
+}
+
+func (w *yamlWriter) configuration() modes.Config {
+	var c modes.Config
+	w.keys, w.words = map[string]string{}, map[string][]string{}
+	section := ""
+	for _, k := range modes.Keys() {
+		if w.random.IntN(3) == 0 {
+			continue
+		}
+		parent, name, nested := cutLast(k.Path)
+		indent := ""
+		if nested {
+			if parent != section {
+				w.put(parent + ":")
+				w.end()
+				section = parent
+			}
+			indent = "  "
+		}
+		w.put(indent)
+		w.keys[k.Path] = w.here()
+		w.put(w.one(name, name, `"`+name+`"`) + w.one("", " ") + ":")
+		w.value(&c, k, indent)
+	}
+	if len(w.keys) == 0 {
+		w.put("table: x\n")
+		c.Table = "x"
+		w.keys["table"], w.words["table"] = "f:1:1", []string{"f:1:8"}
+	}
+	return c
+}
+
+func (w *yamlWriter) value(c *modes.Config, k modes.Key, indent string) {
+	word := func(before string) string {
+		text, form := w.scalar()
+		w.put(before)
+		w.words[k.Path] = append(w.words[k.Path], w.here())
+		w.put(form)
+		return text
+	}
+	var words []string
+	n := w.random.IntN(4)
+	switch {
+	case !k.List || n == 1 && w.random.IntN(2) == 0:
+		words = append(words, word(w.one(" ", "   ", "\t")))
+		w.end()
+	case n == 0 || w.random.IntN(2) == 0:
+		w.put(w.one(" [", " [ ", " [\n"+indent+"   "))
+		for i := range n {
+			words = append(words, word(map[bool]string{true: w.one(",", ", ", ",\n"+indent+"    ", " , # x\n"+indent+"  ")}[i > 0]))
+		}
+		w.put(w.one("]", " ]"))
+		w.end()
+	default:
+		deeper := w.one(indent, indent+" ", indent+"    ")
+		w.end()
+		for range n {
+			words = append(words, word(deeper+w.one("- ", "-   ")))
+			w.end()
+		}
+	}
+	k.Set(c, words...)
+}
+
+// FuzzParseConfiguration: no bytes make a panic; a configuration without a
+// problem is all of the document, and each of its words has a place.
+func FuzzParseConfiguration(f *testing.F) {
+	for _, seed := range []string{
+		"", "version: 1\nmode: sidecar\nproxy: {uids: [1337]}\n", "a: &x [*x]\n<<: *x\n", "? a\n: b\n", "- - - -", "a: |\n  b\n",
+		"mode: \"x", "{\"mode\": [", "a:\tb", "---\n---\n", "%YAML 1.2\n---\na: !!str 1\n...", "outbound:\n  excludePorts: [80, 90-100, '*']\n",
+		"mode: sidecar\r\nproxy:\r\n- 1\r\n", "\ufeffmode: none", "a: >-\n\n x\n", "x: 'a''b' # c\n", "dns: {servers: [::1, fe80::]}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := parseConfiguration("f", data)
+		_ = c.checked(err)
+		if err != nil {
+			for _, l := range problemLines(err) {
+				if !strings.HasPrefix(l, "f:") && !strings.HasPrefix(l, "f ") {
+					t.Errorf("%q: %q has no place", data, l)
+				}
+			}
+			return
+		}
+		for _, k := range modes.Keys() {
+			words, set := k.Get(&c.Config)
+			if !set {
+				continue
+			}
+			places := c.places[k.Path]
+			if places == nil || places.key.line == 0 || len(places.words) != len(words) {
+				t.Fatalf("%q: %s is %q and has the places %v", data, k.Path, words, places)
+			}
+			for _, w := range places.words {
+				if w.place.line == 0 || w.place.column == 0 {
+					t.Errorf("%q: %s: %q has the place %s", data, k.Path, w.word, w.place)
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkParseConfiguration(b *testing.B) {
+	for _, n := range []int{0, 100, 10_000} {
+		var text strings.Builder
+		text.WriteString("mode: sidecar\nproxy: {uids: [1337]}\noutbound:\n  excludeCIDRs: [")
+		for i := range n {
+			fmt.Fprintf(&text, "10.%d.%d.0/24, ", i>>8&255, i&255)
+		}
+		text.WriteString("]\n")
+		b.Run(fmt.Sprintf("%d excluded prefixes", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := parseConfiguration("f", []byte(text.String())); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
