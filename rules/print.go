@@ -101,6 +101,7 @@ type printer struct {
 	strings.Builder
 	indent int
 	most   int
+	ports  int // comparisons with one port, in the rule at hand
 }
 
 func (p *printer) line(format string, args ...any) {
@@ -312,13 +313,16 @@ func joinSelectors(key []Selector) string {
 	return strings.Join(words, " . ")
 }
 
-func (m Match) text(*printer) string {
+func (m Match) text(p *printer) string {
 	key := joinSelectors(m.Key)
 	states := len(m.Key) == 1 && m.Key[0].Type() == CTStateType
 	value, one := m.single()
 	if states && m.Negated && one && m.Mask != "" && value == zeros(len(value)) {
 		// any of these: a plain list, to nft
 		return key + " " + strings.ReplaceAll(CTStateType.Format(m.Mask), " | ", ",")
+	}
+	if one && len(m.Key) == 1 && m.Key[0].Type() == InetService && p.again() {
+		m.Mask = ones(len(value))
 	}
 	op := " "
 	switch {
@@ -338,6 +342,17 @@ func (m Match) text(*printer) string {
 		return key + op + values[0]
 	}
 	return key + op + "{ " + strings.Join(values, ", ") + " }"
+}
+
+// again reports whether the rule has compared a port before. nft 1.0.6 makes
+// one comparison of two ports, across whatever stands between them and even of
+// two `!=`, unless one is under a mask.
+func (p *printer) again() bool {
+	if p == nil {
+		return false
+	}
+	defer func() { p.ports++ }()
+	return p.ports > 0
 }
 
 func maskText(typ DataType, mask Bits) string {
