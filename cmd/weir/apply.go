@@ -23,13 +23,7 @@ func applyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			j, ctx, cancel, err := start(cc)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			defer j.close()
-			return j.apply(ctx, c)
+			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.apply(ctx, c) })
 		},
 	}
 }
@@ -49,6 +43,9 @@ func (j *job) apply(ctx context.Context, c configuration) error {
 	}
 	want, err := j.wanted(c, env)
 	if err != nil {
+		return err
+	}
+	if err := j.refuseForeign(ctx); err != nil {
 		return err
 	}
 	result, err := j.session().Apply(ctx, want)

@@ -3,12 +3,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -94,13 +97,14 @@ func newApp(std streams) *cli.App {
 		EnableBashCompletion: true,
 		Commands: []*cli.Command{
 			planCommand(), applyCommand(), verifyCommand(), removeCommand(), showCommand(),
-			istioInitCommand(), versionCommand(),
+			istioInitCommand(), versionCommand(), helpCommand(),
 		},
+		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   wrongFlag,
 		Action: func(cc *cli.Context) error {
 			if cc.Args().Present() {
-				return usageError{fmt.Errorf("%q is no command (%s)", cc.Args().First(), suggestion(cc.Args().First(), commandNames(cc.App), "weir help"))}
+				return noCommand(cc.App, cc.Args().First())
 			}
 			return cli.ShowAppHelp(cc)
 		},
@@ -108,22 +112,78 @@ func newApp(std streams) *cli.App {
 	for _, c := range app.Commands {
 		c.HideHelpCommand = true
 		c.OnUsageError = app.OnUsageError
+		if !c.SkipFlagParsing && c.Name != "help" {
+			c.Before = noArguments
+		}
 	}
 	return app
 }
 
+// helpCommand is the library's but for what is no command.
+func helpCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "help",
+		Aliases:   []string{"h"},
+		Usage:     "list the commands, or a command's flags",
+		ArgsUsage: "[command]",
+		Action: func(cc *cli.Context) error {
+			switch {
+			case !cc.Args().Present():
+				return cli.ShowAppHelp(cc)
+			case cc.App.Command(cc.Args().First()) == nil:
+				return noCommand(cc.App, cc.Args().First())
+			}
+			return cli.ShowCommandHelp(cc, cc.Args().First())
+		},
+	}
+}
+
+func noCommand(app *cli.App, name string) error {
+	return usageError{fmt.Errorf("%q is no command (%s)", name, suggestion(name, commandNames(app), "weir help"))}
+}
+
 // wrongFlag says what is wrong with a command's flags, and what may be meant.
 func wrongFlag(cc *cli.Context, err error, _ bool) error {
-	help := "weir help " + cc.Command.Name
-	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if !unknown {
-		return usageError{fmt.Errorf("%w (see %s)", err, help)}
+	command, help := "weir", "weir help"
+	if cc.Command.Name != cc.App.Name { // else: no command was given
+		command, help = command+" "+cc.Command.Name, help+" "+cc.Command.Name
 	}
-	var names []string
-	for _, f := range cc.Command.Flags {
-		names = append(names, "--"+f.Names()[0])
+	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
+		var names []string
+		for _, f := range cc.Command.Flags {
+			names = append(names, "--"+f.Names()[0])
+		}
+		return usageError{fmt.Errorf("--%s is no flag of %s (%s)", name, command, suggestion("--"+name, names, help))}
 	}
-	return usageError{fmt.Errorf("--%s is no flag of weir %s (%s)", name, cc.Command.Name, suggestion("--"+name, names, help))}
+	if name, valueless := strings.CutPrefix(err.Error(), "flag needs an argument: -"); valueless {
+		return usageError{fmt.Errorf("--%s needs a value (see %s)", name, help)}
+	}
+	if m := invalidValue.FindStringSubmatch(err.Error()); m != nil {
+		return usageError{fmt.Errorf("--%s: %s %s", m[2], m[1], cmp.Or(wantedValue(cc.Command.Flags, m[2]), m[3]))}
+	}
+	return usageError{fmt.Errorf("%w (see %s)", err, help)}
+}
+
+// invalidValue is how package flag says that a value does not fit.
+var invalidValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^:]+): (.*)$`)
+
+// wantedValue is what is wrong with a value that a flag does not take, where the
+// library only says that it could not parse it.
+func wantedValue(flags []cli.Flag, name string) string {
+	for _, f := range flags {
+		if !slices.Contains(f.Names(), name) {
+			continue
+		}
+		switch f.(type) {
+		case *cli.BoolFlag:
+			return "is neither true nor false"
+		case *cli.DurationFlag:
+			return "is no time (want such as 30s or 2m)"
+		case *cli.IntFlag:
+			return "is no number"
+		}
+	}
+	return ""
 }
 
 func suggestion(written string, known []string, help string) string {

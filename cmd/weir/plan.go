@@ -25,13 +25,7 @@ func planCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			j, ctx, cancel, err := start(cc)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			defer j.close()
-			return j.plan(ctx, c)
+			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.plan(ctx, c) })
 		},
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -12,6 +14,18 @@ func tableFlag() cli.Flag {
 	return &cli.StringFlag{Name: "table", Value: modes.DefaultTable, Usage: "the nftables table, of family inet"}
 }
 
+// checkTable says what is wrong with the name that --table gives.
+func checkTable(name string) error {
+	if name == "" {
+		return usageError{errors.New("--table: is empty (without the flag its default holds)")}
+	}
+	var wrong *modes.ConfigError
+	if errors.As(modes.Check(modes.Config{Mode: modes.ModeNone, Table: name}), &wrong) {
+		return usageError{fmt.Errorf("--table: %s", wrong.Detail())}
+	}
+	return nil
+}
+
 func removeCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "remove",
@@ -19,21 +33,25 @@ func removeCommand() *cli.Command {
 		Description: "Example: weir remove --pid 4711",
 		Flags:       withCommon(tableFlag()),
 		Action: func(cc *cli.Context) error {
-			j, ctx, cancel, err := start(cc)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			defer j.close()
-			if err := j.connect(); err != nil {
-				return err
-			}
-			j.table = cc.String("table")
-			result, err := j.session().Remove(ctx)
-			if err != nil {
-				return fmt.Errorf("remove inet %s: %w", j.table, err)
-			}
-			return j.report(rules.State{}, result)
+			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.remove(ctx) })
 		},
 	}
+}
+
+func (j *job) remove(ctx context.Context) error {
+	j.table = j.cc.String("table")
+	if err := checkTable(j.table); err != nil {
+		return err
+	}
+	if err := j.connect(); err != nil {
+		return err
+	}
+	if err := j.refuseForeign(ctx); err != nil {
+		return err
+	}
+	result, err := j.session().Remove(ctx)
+	if err != nil {
+		return fmt.Errorf("remove inet %s: %w", j.table, err)
+	}
+	return j.report(rules.State{}, result)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -18,27 +19,25 @@ func showCommand() *cli.Command {
 		Description: "Example: weir show --pid 4711",
 		Flags:       withCommon(tableFlag(), &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "all elements of the sets"}),
 		Action: func(cc *cli.Context) error {
-			j, ctx, cancel, err := start(cc)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			defer j.close()
-			if err := j.connect(); err != nil {
-				return err
-			}
-			j.table = cc.String("table")
-			live, err := j.conn.Read(ctx, j.table)
-			if err != nil {
-				return fmt.Errorf("show inet %s: %w", j.table, err)
-			}
-			v := newView(j.table, live)
-			if cc.Bool("json") {
-				return writeJSON(cc.App.Writer, v)
-			}
-			return v.print(cc.App.Writer, cc.Bool("verbose"))
+			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.show(ctx) })
 		},
 	}
+}
+
+func (j *job) show(ctx context.Context) error {
+	j.table = j.cc.String("table")
+	if err := j.connect(); err != nil {
+		return err
+	}
+	live, err := j.conn.Read(ctx, j.table)
+	if err != nil {
+		return fmt.Errorf("show inet %s: %w", j.table, err)
+	}
+	v := newView(j.table, live)
+	if j.cc.Bool("json") {
+		return writeJSON(j.cc.App.Writer, v)
+	}
+	return v.print(j.cc.App.Writer, j.cc.Bool("verbose"))
 }
 
 // view is what is live, as programs and people read it.
@@ -79,7 +78,7 @@ type setView struct {
 }
 
 func newView(table string, live *nft.Live) view {
-	v := view{Table: table, Routing: live.State.Routing()}
+	v := view{Table: table, Chains: []chainView{}, Sets: []setView{}, Routing: append([]string{}, live.State.Routing()...), Foreign: []string{}}
 	for _, f := range live.Foreign {
 		v.Foreign = append(v.Foreign, f.String())
 	}
@@ -95,7 +94,7 @@ func newView(table string, live *nft.Live) view {
 		v.Drifted = true
 	}
 	for _, s := range t.Sets {
-		sv := setView{Name: s.Name, Type: s.Declaration()}
+		sv := setView{Name: s.Name, Type: s.Declaration(), Elements: []string{}}
 		for _, e := range s.Elements {
 			sv.Elements = append(sv.Elements, e.Text(s.Key))
 		}
@@ -108,7 +107,7 @@ func newView(table string, live *nft.Live) view {
 }
 
 func newChainView(c *rules.Chain) chainView {
-	v := chainView{Name: c.Name}
+	v := chainView{Name: c.Name, Rules: []ruleView{}}
 	if b := c.Base; b != nil {
 		v.Type, v.Hook, v.Priority, v.Drop = string(b.Type), b.Hook.String(), b.Priority, b.Drop
 	}

@@ -42,8 +42,10 @@ func openTarget(cc *cli.Context) (*target, error) {
 	t := &target{root: "/"}
 	var path string
 	switch {
-	case ns != "" && cc.IsSet("pid"):
+	case cc.IsSet("netns") && cc.IsSet("pid"):
 		return nil, usageError{errors.New("--netns and --pid exclude each other")}
+	case cc.IsSet("netns") && ns == "":
+		return nil, usageError{errors.New("--netns: is empty (without the flag the present namespace is meant)")}
 	case cc.IsSet("pid") && pid <= 0:
 		return nil, usageError{fmt.Errorf("--pid: %d is no process", pid)}
 	case cc.IsSet("pid"):
@@ -61,6 +63,10 @@ func openTarget(cc *cli.Context) (*target, error) {
 		return nil, fmt.Errorf("open the network namespace: %w%s", err, advice(err))
 	}
 	t.fd, t.file = int(f.Fd()), f
+	if kind, err := unix.IoctlRetInt(t.fd, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
+		t.close()
+		return nil, usageError{fmt.Errorf("%s is no network namespace", path)}
+	}
 	return t, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -15,8 +16,8 @@ func verifyCommand() *cli.Command {
 		Name:  "verify",
 		Usage: "compare the namespace with the configuration or, without one, with what weir wrote; exit 3 where they differ",
 		Description: "Example: weir verify --config pod.yaml --wait 30s\n\n" +
-			"Without a configuration the tag that an apply leaves behind tells whether\n" +
-			"anything changed since, but not what.",
+			"Without a configuration the tag that an apply leaves behind tells which chains,\n" +
+			"sets and routes changed since, but not how.",
 		Flags: withCommon(append(configurationFlags(),
 			&cli.DurationFlag{Name: "wait", Usage: "wait up to `TIME` for the namespace to be as it should"})...),
 		Action: func(cc *cli.Context) error {
@@ -24,21 +25,17 @@ func verifyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			j, ctx, cancel, err := start(cc)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			defer j.close()
-			if err := j.connect(); err != nil {
-				return err
-			}
-			j.table = c.TableName()
-			check := func() ([]rules.Difference, error) { return j.drift(ctx) }
-			if given {
-				check = func() ([]rules.Difference, error) { return j.difference(ctx, c) }
-			}
-			return j.verify(ctx, check)
+			return inNamespace(cc, func(ctx context.Context, j *job) error {
+				if err := j.connect(); err != nil {
+					return err
+				}
+				j.table = c.TableName()
+				check := func() ([]rules.Difference, error) { return j.drift(ctx) }
+				if given {
+					check = func() ([]rules.Difference, error) { return j.difference(ctx, c) }
+				}
+				return j.verify(ctx, check)
+			})
 		},
 	}
 }
@@ -70,15 +67,24 @@ func (j *job) verdict(found []rules.Difference) error {
 		if err := writeJSON(w, map[string]any{"table": j.table, "clean": len(found) == 0, "differences": differences(found)}); err != nil {
 			return err
 		}
-	} else if len(found) == 0 {
-		fmt.Fprintf(w, "clean: inet %s\n", j.table)
-	} else {
-		for _, d := range found {
-			fmt.Fprintf(w, "verify inet %s: %s\n", j.table, d)
-		}
+	} else if err := j.printVerdict(w, found); err != nil {
+		return err
 	}
 	if len(found) > 0 {
 		return errDiffers
+	}
+	return nil
+}
+
+func (j *job) printVerdict(w io.Writer, found []rules.Difference) error {
+	if len(found) == 0 {
+		_, err := fmt.Fprintf(w, "clean: inet %s\n", j.table)
+		return err
+	}
+	for _, d := range found {
+		if _, err := fmt.Fprintf(w, "verify inet %s: %s\n", j.table, d); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -30,9 +30,6 @@ func versionCommand() *cli.Command {
 		Usage: "print the version",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: func(cc *cli.Context) error {
-			if err := noArguments(cc); err != nil {
-				return err
-			}
 			if cc.Bool("json") {
 				return writeJSON(cc.App.Writer, map[string]string{
 					"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})

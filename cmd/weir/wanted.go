@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -26,21 +27,47 @@ func timeoutFlag() cli.Flag {
 	return &cli.DurationFlag{Name: "timeout", Value: defaultTimeout, Usage: "give up after `TIME`, with the former state in force"}
 }
 
-// start opens the namespace of a command. The caller closes the job.
-func start(cc *cli.Context) (*job, context.Context, context.CancelFunc, error) {
-	if err := noArguments(cc); err != nil {
-		return nil, nil, nil, err
+// inNamespace does a command's work in the namespace that its flags name, for as
+// long as they allow.
+func inNamespace(cc *cli.Context, work func(context.Context, *job) error) error {
+	timeout, err := timeLimit(cc)
+	if err != nil {
+		return err
 	}
 	t, err := openTarget(cc)
 	if err != nil {
-		return nil, nil, nil, err
+		return err
 	}
-	timeout := cc.Duration("timeout")
-	if timeout <= 0 {
-		timeout = defaultTimeout
+	ctx, cancel := context.WithTimeoutCause(cc.Context, timeout, fmt.Errorf("--timeout %s", timeout))
+	defer cancel()
+	j := &job{cc: cc, target: t, table: modes.DefaultTable}
+	defer j.close()
+	return whyEnded(ctx, work(ctx, j))
+}
+
+// timeLimit is --timeout, which --wait prolongs where it was not given.
+func timeLimit(cc *cli.Context) (time.Duration, error) {
+	timeout, wait := cc.Duration("timeout"), cc.Duration("wait")
+	switch {
+	case timeout <= 0:
+		return 0, usageError{fmt.Errorf("--timeout: %s is no time to work in", timeout)}
+	case wait < 0:
+		return 0, usageError{fmt.Errorf("--wait: %s has passed already", wait)}
+	case !cc.IsSet("timeout"):
+		return timeout + wait, nil
+	case wait > timeout:
+		return 0, usageError{fmt.Errorf("--wait: %s is longer than --timeout, %s", wait, timeout)}
 	}
-	ctx, cancel := context.WithTimeout(cc.Context, timeout)
-	return &job{cc: cc, target: t, table: modes.DefaultTable}, ctx, cancel, nil
+	return timeout, nil
+}
+
+// whyEnded adds to an error of work that was cut short what did that: a time
+// limit, or a signal.
+func whyEnded(ctx context.Context, err error) error {
+	if ended := ctx.Err(); ended == nil || !errors.Is(err, ended) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, context.Cause(ctx))
 }
 
 func (j *job) connect() error {
@@ -94,9 +121,9 @@ func optionalConfiguration(cc *cli.Context) (c configuration, ok bool, err error
 	}
 	c = newConfiguration("")
 	if name, named := given(cc, "table"); named {
-		c.Table = name[0]
+		c.Table, err = name[0], checkTable(name[0])
 	}
-	return c, false, nil
+	return c, false, err
 }
 
 // environment is what --environment says, else what the namespace is like.
@@ -113,6 +140,22 @@ func (j *job) environment(ctx context.Context) (modes.Environment, error) {
 
 func withCommon(flags ...cli.Flag) []cli.Flag {
 	return append(append(flags, timeoutFlag(), jsonFlag()), targetFlags()...)
+}
+
+// refuseForeign keeps a table's name that was chosen from taking somebody else's
+// table away. The default name is ours, whatever the table holds.
+func (j *job) refuseForeign(ctx context.Context) error {
+	if j.table == modes.DefaultTable {
+		return nil
+	}
+	live, err := j.conn.Read(ctx, j.table)
+	if err != nil {
+		return err
+	}
+	if live.State.Table != nil && live.Tag == nil {
+		return fmt.Errorf("table inet %s is there, and weir did not write it: it holds no tag (to give it up: nft delete table inet %[1]s)", j.table)
+	}
+	return nil
 }
 
 // foreignCapture are the base chains of others that see a new connection before
