@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,8 +18,9 @@ import (
 // istioArguments are istio-init's flags and environment. They are parsed by the
 // library that the reference uses, so that they parse alike.
 type istioArguments struct {
-	flags *pflag.FlagSet
-	help  bool
+	flags  *pflag.FlagSet
+	help   bool
+	unread []string // variables whose value does not parse
 
 	outboundPort, inboundPort, tunnelPort  string
 	proxyUID, proxyGID                     string
@@ -123,21 +125,40 @@ func newIstioArguments() *istioArguments {
 }
 
 // parseIstio parses the environment, then the command line, which wins. Stray
-// words are ignored, and so is a variable whose value does not parse, as in the
-// reference.
+// words are ignored, as in the reference, and so is a variable whose value does
+// not parse. Along with an error come the arguments up to it.
 func parseIstio(args []string) (*istioArguments, error) {
 	a := newIstioArguments()
 	a.flags.VisitAll(func(f *pflag.Flag) {
 		for _, name := range variablesOf(f.Name) {
-			if value, ok := os.LookupEnv(name); ok && value != "" {
-				_ = f.Value.Set(value)
+			value, ok := os.LookupEnv(name)
+			if !ok || value == "" {
+				continue
+			}
+			before := f.Value.String()
+			if err := f.Value.Set(value); err != nil {
+				_ = f.Value.Set(before) // the library has zeroed it
+				a.unread = append(a.unread, fmt.Sprintf("%s=%q is ignored: it is no %s", name, modes.Shorten(value), f.Value.Type()))
 			}
 		}
 	})
-	if err := a.flags.Parse(args); err != nil {
-		return nil, fmt.Errorf("istio-init: %w", err)
+	err := a.flags.Parse(args)
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		err = fmt.Errorf("%w (%s)", err, suggestion("--"+unknown.GetSpecifiedName(), a.names(), "weir istio-init --help"))
+	}
+	if err != nil {
+		a.logJSON = a.logJSON || slices.Contains(args, "--log_as_json")
+		return a, usageError{fmt.Errorf("istio-init: %w", err)}
 	}
 	return a, nil
+}
+
+// names are the flags' long names.
+func (a *istioArguments) names() []string {
+	var out []string
+	a.flags.VisitAll(func(f *pflag.Flag) { out = append(out, "--"+f.Name) })
+	return out
 }
 
 // variablesOf are the variables that set a flag, the last one winning.
@@ -184,7 +205,7 @@ func (a *istioArguments) environ() []string {
 
 // remarks say what flags mean here that mean something else in the reference.
 func (a *istioArguments) remarks() []string {
-	var out []string
+	out := slices.Clone(a.unread)
 	if a.mode == "NONE" {
 		out = append(out, "the interception mode NONE acts as REDIRECT, as in the reference; weir remove turns capture off")
 	}
@@ -200,18 +221,14 @@ func (a *istioArguments) remarks() []string {
 	return out
 }
 
-// config is the configuration of ours that means the same.
-func (a *istioArguments) config(env modes.Environment, ipv6 bool) (modes.Config, error) {
-	c := modes.Config{Mode: modes.ModeSidecar, IPv6: "disabled"}
-	if ipv6 {
-		c.IPv6 = "enabled"
-	}
+// config is the configuration of ours that means the same, but for IPv6. The
+// error joins everything that is wrong with the values.
+func (a *istioArguments) config(env modes.Environment) (modes.Config, error) {
+	c := modes.Config{Mode: modes.ModeSidecar}
 	c.Proxy = a.proxy(env)
 	c.Inbound = a.inbound()
-	var err error
-	if c.Outbound, err = a.outbound(); err != nil {
-		return c, err
-	}
+	outbound, err := a.outbound()
+	c.Outbound = outbound
 	c.DNS.Capture = a.dnsCapture()
 	c.Interfaces = modes.Interfaces{Exclude: words(a.excludeInterfaces), Reroute: words(a.kubeVirtInterfaces)}
 	c.Loopback.CIDR = os.Getenv("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR")
@@ -220,6 +237,9 @@ func (a *istioArguments) config(env modes.Environment, ipv6 bool) (modes.Config,
 	}
 	if a.mode == "TPROXY" {
 		c.Routing = modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable}
+	}
+	if err := errors.Join(err, istioNames(modes.Check(c))); err != nil {
+		return c, usageError{err}
 	}
 	return c, nil
 }
@@ -272,8 +292,10 @@ func (a *istioArguments) outbound() (modes.Outbound, error) {
 		ExcludePorts: words(a.outboundExclude),
 		ExcludeGIDs:  words(os.Getenv("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE")),
 	}
-	if slices.Contains(out.ExcludeCIDRs, "*") {
-		return out, fmt.Errorf("--istio-service-exclude-cidr: %q excludes everything (leave --istio-service-cidr empty for that)", "*")
+	var err error
+	if star := slices.Index(out.ExcludeCIDRs, "*"); star >= 0 {
+		out.ExcludeCIDRs = slices.Delete(out.ExcludeCIDRs, star, star+1)
+		err = fmt.Errorf("--istio-service-exclude-cidr: %q excludes everything (leave --istio-service-cidr empty for that)", "*")
 	}
 	if groups := os.Getenv("ISTIO_OUTBOUND_OWNER_GROUPS"); groups != "" && groups != "*" {
 		out.IncludeGIDs = words(groups)
@@ -282,7 +304,7 @@ func (a *istioArguments) outbound() (modes.Outbound, error) {
 	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 {
 		out.Via = "none"
 	}
-	return out, nil
+	return out, err
 }
 
 func (a *istioArguments) dnsCapture() string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
@@ -23,19 +24,15 @@ func istioInitCommand() *cli.Command {
 		SkipFlagParsing: true, // istioArguments parses as the reference does
 		Action: func(cc *cli.Context) error {
 			a, err := parseIstio(cc.Args().Slice())
-			if err != nil {
-				return usageError{err}
-			}
 			if a.help {
 				_, err := fmt.Fprint(cc.App.Writer, a.usage())
 				return err
 			}
 			log := a.logger(cc.App.ErrWriter)
-			j := &job{cc: cc, target: &target{root: "/"}, table: modes.DefaultTable}
-			defer j.close()
-			ctx, cancel := context.WithTimeout(cc.Context, defaultTimeout)
-			defer cancel()
-			if err := j.istioInit(ctx, a, log); err != nil {
+			if err == nil {
+				err = istioInit(cc, a, log)
+			}
+			if err != nil {
 				log.Error(err.Error())
 				writeTerminationLog(err)
 				return toldError{err}
@@ -45,22 +42,39 @@ func istioInitCommand() *cli.Command {
 	}
 }
 
+func istioInit(cc *cli.Context, a *istioArguments, log *slog.Logger) error {
+	j := &job{cc: cc, target: &target{root: "/"}, table: modes.DefaultTable}
+	defer j.close()
+	ctx, cancel := context.WithTimeoutCause(cc.Context, defaultTimeout, fmt.Errorf("it took longer than %s", defaultTimeout))
+	defer cancel()
+	return whyEnded(ctx, j.istioInit(ctx, a, log))
+}
+
 func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger) error {
 	log.Info("arguments", "flags", a.given(), "environment", a.environ())
 	for _, w := range a.remarks() {
 		log.Warn(w)
 	}
-	connectErr := j.connect()
 	if a.cleanupOnly && !a.dryRun {
-		return errors.Join(connectErr, j.istioCleanup(ctx, log))
+		return j.istioCleanup(ctx, log)
 	}
-	c, env, err := j.istioConfig(ctx, a)
+	env := fileEnvironment(j.target)
+	c, err := a.config(env)
 	if err != nil {
+		return err
+	}
+	connectErr := j.connect()
+	if err := j.istioNetwork(ctx, a, &c, &env); err != nil {
 		return err
 	}
 	if a.printConfig {
 		return printConfig(j.cc.App.Writer, c, a.remarks())
 	}
+	var resolved strings.Builder
+	if err := printConfig(&resolved, c, nil); err != nil {
+		return err
+	}
+	j.logText(a, log, "resolved configuration", "yaml", resolved.String())
 	want, notes, err := modes.State(c, env)
 	if err != nil {
 		return usageError{istioNames(err)}
@@ -107,8 +121,8 @@ func (j *job) istioApply(ctx context.Context, a *istioArguments, want rules.Stat
 }
 
 func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
-	if j.conn == nil {
-		return nil // connecting failed, and that is told
+	if err := j.connect(); err != nil {
+		return err
 	}
 	result, err := j.session().Remove(ctx)
 	if err != nil {
@@ -118,25 +132,22 @@ func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// istioConfig is what the reference's arguments come to in our words. Reading
-// interfaces takes no privilege.
-func (j *job) istioConfig(ctx context.Context, a *istioArguments) (modes.Config, modes.Environment, error) {
-	env := fileEnvironment(j.target)
-	var addresses []nft.Address
-	if j.conn != nil {
-		var err error
-		if addresses, err = j.conn.Addresses(ctx); err != nil {
-			return modes.Config{}, env, err
-		}
-		if env.LoopbackIPv6, err = j.conn.LoopbackIPv6(ctx); err != nil {
-			return modes.Config{}, env, err
-		}
+// istioNetwork fills in what the namespace's interfaces tell, where they can be
+// read: that takes no privilege.
+func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Config, env *modes.Environment) error {
+	c.IPv6 = "disabled"
+	if j.conn == nil {
+		return nil
 	}
-	c, err := a.config(env, istioIPv6(addresses, a.dualStack))
+	addresses, err := j.conn.Addresses(ctx)
 	if err != nil {
-		return c, env, usageError{err}
+		return err
 	}
-	return c, env, nil
+	if istioIPv6(addresses, a.dualStack) {
+		c.IPv6 = "enabled"
+	}
+	env.LoopbackIPv6, err = j.conn.LoopbackIPv6(ctx)
+	return err
 }
 
 // istioIPv6 decides as the reference does, and depends on the order of
@@ -154,40 +165,40 @@ func istioIPv6(addresses []nft.Address, dualStack bool) bool {
 	return false
 }
 
-// istioNames says a problem in the words of the reference's flags.
+// istioNames says problems in the words of the reference's flags.
 func istioNames(err error) error {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		var out []error
-		for _, e := range joined.Unwrap() {
-			out = append(out, istioNames(e))
+	var out []error
+	for _, e := range parts(err) {
+		var config *modes.ConfigError
+		if errors.As(e, &config) && istioFlagOf[config.Key] != "" {
+			named := *config
+			named.Key = istioFlagOf[config.Key]
+			e = &named
 		}
-		return errors.Join(out...)
+		out = append(out, e)
 	}
-	var config *modes.ConfigError
-	if !errors.As(err, &config) || istioFlagOf[config.Key] == "" {
-		return err
-	}
-	named := *config
-	named.Key = istioFlagOf[config.Key]
-	return &named
+	return errors.Join(out...)
 }
 
 const maxLogged = 200 // elements of a set
 
 func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, r nft.Result) {
-	text := want.Abridged(maxLogged)
-	if a.logJSON {
-		log.Info("ruleset as applied", "nft", text)
-	} else if log.Enabled(context.Background(), slog.LevelInfo) {
-		log.Info("ruleset as applied:")
-		fmt.Fprint(j.cc.App.ErrWriter, text)
-	}
+	j.logText(a, log, "ruleset as applied", "nft", want.Abridged(maxLogged))
 	for _, f := range foreignCapture(want, r.Foreign) {
 		log.Warn("runs before ours and may decide first", "chain", f.String())
 	}
 	log.Info("applied", "outcome", r.Outcome, "table", want.Table.Name, "state", want.Hash(),
 		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())
+}
+
+// logText logs a text of many lines, which stay lines where a person reads them.
+func (j *job) logText(a *istioArguments, log *slog.Logger, what, key, text string) {
+	if a.logJSON {
+		log.Info(what, key, text)
+	} else if log.Enabled(context.Background(), slog.LevelInfo) {
+		log.Info(what + ":")
+		fmt.Fprint(j.cc.App.ErrWriter, text)
+	}
 }
 
 const terminationLog = "/dev/termination-log"

@@ -14,7 +14,7 @@ import (
 // that apply accepts. Remarks stand above it as comments.
 func printConfig(w io.Writer, c modes.Config, remarks []string) error {
 	for _, r := range remarks {
-		if _, err := fmt.Fprintf(w, "# %s\n", r); err != nil {
+		if _, err := fmt.Fprintf(w, "# %s\n", strings.ReplaceAll(r, "\n", "\n# ")); err != nil {
 			return err
 		}
 	}
