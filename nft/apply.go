@@ -117,7 +117,7 @@ func (s *Session) attempt(ctx context.Context, want rules.State, result *Result)
 	}
 	result.Read += time.Since(start)
 	live := s.live
-	differences := live.Differences(want)
+	differences := live.differences(want)
 	if result.Outcome == "" {
 		result.Differences, result.Previous, result.Foreign = differences, live.Tag, live.Foreign
 		result.Outcome = idle(want)
@@ -331,7 +331,7 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 		return errGeneration
 	}
 	live.Leftover, live.locked = false, false // both go with the release
-	if d := live.Differences(w.want); len(d) > 0 {
+	if d := live.differences(w.want); len(d) > 0 {
 		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, change))
 	}
 	w.live = live

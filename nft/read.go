@@ -108,10 +108,13 @@ func apart(normal, own *rules.Table) *rules.Table {
 
 // Differences lists in what the live state is not the wanted one, with what a
 // killed apply left behind; and if nothing else differs, the tag.
-func (l *Live) Differences(want rules.State) []rules.Difference {
-	have := l.routing.ours(want, l.Tag)
+func (l *Live) Differences(want rules.State) []rules.Difference { return l.differences(want.Normal()) }
+
+// differences is Differences from a state in normal form.
+func (l *Live) differences(want rules.State) []rules.Difference {
+	have := l.routing.ours(want, l.Tag).Normal()
 	have.Table = l.State.Table
-	d := rules.Compare(want, have)
+	d := rules.CompareNormal(want, have)
 	if len(d) == 0 && want.Table != nil {
 		d = l.tagDifferences(want) // else it is one more consequence
 	}
@@ -140,7 +143,7 @@ func (l *Live) tagDifferences(want rules.State) []rules.Difference {
 	if l.Tag == nil {
 		return []rules.Difference{{Where: "set " + tagSet, Want: "what weir wrote, and which version"}}
 	}
-	said := newTag(l.routing.withoutForeign(want), "", want.Normal().Addresses, nil)
+	said := newTag(l.routing.withoutForeign(want), "", want.Addresses, nil)
 	if l.Tag.Schema == tagSchema && !l.Tag.says(said) {
 		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + said.Hash, Have: "state " + l.Tag.Hash}}
 	}

@@ -38,11 +38,12 @@ const (
 	tagAdded   = "added"   // an address that was not
 )
 
-// newTag says what an apply writes; added are the addresses that it adds.
+// newTag says what an apply writes: a state in normal form. Added are the
+// addresses that it adds.
 func newTag(s rules.State, version string, addresses, added []netip.Prefix) Tag {
 	t := Tag{Schema: tagSchema, Version: version, Addresses: addresses, Added: added}
 	t.Hash, t.Parts = s.Digest()
-	t.Routing = rules.State{PolicyRules: s.PolicyRules, Routes: s.Routes}.Normal().Routing()
+	t.Routing = rules.State{PolicyRules: s.PolicyRules, Routes: s.Routes}.Routing()
 	return t
 }
 
@@ -155,6 +156,7 @@ func (t *Tag) parse(comment string) bool {
 func (t Tag) differences(have rules.State) []rules.Difference {
 	written := "as weir " + t.Version + " wrote it"
 	var d []rules.Difference
+	have = have.Normal()
 	live := newTag(have, "", nil, nil)
 	for _, p := range t.Parts {
 		i := slices.IndexFunc(live.Parts, func(l rules.Part) bool { return l.Name == p.Name })

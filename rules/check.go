@@ -122,7 +122,8 @@ func (c *checker) set(s *Set) {
 	if s.Size > 0 && s.Interval && len(s.Key) == 1 {
 		c.problem("an interval set has no size: kernels differ in what they count")
 	}
-	for _, e := range s.Elements {
+	for i := range s.Elements {
+		e := &s.Elements[i]
 		c.element(e, s.Key, s.Verdicts, s.Interval)
 		c.timeout(e.Timeout)
 		if e.Timeout != 0 && !s.Expires {
@@ -206,7 +207,7 @@ func (c *checker) mixedNames(elements []Element, key []DataType) {
 	}
 }
 
-func (c *checker) element(e Element, key []DataType, verdicts, interval bool) {
+func (c *checker) element(e *Element, key []DataType, verdicts, interval bool) {
 	if len(e.Key) != len(key) {
 		c.problem("has an element of %d parts, where the key has %d", len(e.Key), len(key))
 		return

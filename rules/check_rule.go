@@ -167,7 +167,7 @@ func (c *checker) inline(key []Selector, elements []Element, verdicts bool) {
 		}
 	}
 	for i, e := range elements {
-		c.element(e, types, verdicts, true)
+		c.element(&e, types, verdicts, true)
 		if e.Comment != "" || e.Timeout != 0 {
 			c.problem("has an element with a comment or a timeout, which want a declared set")
 		}

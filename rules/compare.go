@@ -28,8 +28,10 @@ func (d Difference) String() string {
 // reader of want would meet it. Both are compared in their normal forms.
 // Elements of live sets do not count, nor do counts, nor the order in which
 // chains and sets are declared.
-func Compare(want, have State) []Difference {
-	want, have = want.Normal(), have.Normal()
+func Compare(want, have State) []Difference { return CompareNormal(want.Normal(), have.Normal()) }
+
+// CompareNormal is [Compare] for states that are in normal form already.
+func CompareNormal(want, have State) []Difference {
 	var d differences
 	d.tables(want.Table, have.Table)
 	d.lists("policy rule", texts(want.PolicyRules), texts(have.PolicyRules))
@@ -306,8 +308,8 @@ func elementChange(want, have []Element) ElementChange {
 	var c ElementChange
 	i, j := 0, 0
 	for i < len(want) && j < len(have) {
-		order := compareElements(want[i], have[j])
-		if order == 0 && !sameElement(want[i], have[j]) {
+		order := compareKeys(want[i].Key, have[j].Key)
+		if order == 0 && !want[i].saysSame(&have[j]) {
 			c.Add, c.Delete = append(c.Add, want[i]), append(c.Delete, have[j])
 		}
 		if order < 0 {

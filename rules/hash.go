@@ -15,7 +15,7 @@ const hashLength = 16 // hex digits: 64 bits tell states apart; nobody gains by 
 // Hash is a digest of what the kernel should hold: equal for states that are
 // [Equal]. Sysctls are no part of it.
 func (s State) Hash() string {
-	hash, _ := s.Digest()
+	hash, _ := s.Normal().Digest()
 	return hash
 }
 
@@ -25,16 +25,16 @@ type Part struct{ Name, Digest string }
 const partHashLength = 8
 
 // Digest is the [State.Hash] and the digests of the table's parts that it is
-// made of, each chain and then each declared set or map.
+// made of, each chain and then each declared set or map. The state is in normal
+// form.
 func (s State) Digest() (hash string, parts []Part) {
-	n := s.Normal()
 	hash = digest(func(w *bufio.Writer) {
-		if t := n.Table; t != nil {
+		if t := s.Table; t != nil {
 			parts = tableParts(t)
 			hashTable(w, t, parts)
 		}
-		n.Sysctls = nil
-		for _, line := range n.Routing() {
+		s.Sysctls = nil
+		for _, line := range s.Routing() {
 			hashWord(w, line)
 		}
 	})[:hashLength]
@@ -84,8 +84,8 @@ func hashSet(w *bufio.Writer, s *Set) {
 	if s.Live {
 		return
 	}
-	for _, e := range s.Elements {
-		hashElement(w, e)
+	for i := range s.Elements {
+		hashElement(w, &s.Elements[i])
 	}
 }
 
@@ -113,7 +113,7 @@ func compareChains(a, b *Chain) int {
 
 // hashElement takes an element as bytes: sets are long, and their text slow to
 // write.
-func hashElement(w *bufio.Writer, e Element) {
+func hashElement(w *bufio.Writer, e *Element) {
 	for _, r := range e.Key {
 		_, _ = w.WriteString(string(r.Lo))
 		_, _ = w.WriteString(string(r.Hi))

@@ -97,13 +97,13 @@ func normalElements(in []Element, how joining) []Element {
 		return in // lists are long, and normal more often than not
 	}
 	out := slices.Clone(in)
-	slices.SortFunc(out, func(a, b Element) int { return cmp.Or(compareElements(a, b), cmp.Compare(a.Comment, b.Comment)) })
+	slices.SortFunc(out, func(a, b Element) int { return cmp.Or(compareKeys(a.Key, b.Key), cmp.Compare(a.Comment, b.Comment)) })
 	kept := out[:0]
 	for _, e := range out {
 		last := len(kept) - 1
 		switch {
-		case last >= 0 && sameElement(kept[last], e):
-		case last >= 0 && joins(kept[last], e, how):
+		case last >= 0 && slices.Equal(kept[last].Key, e.Key) && kept[last].saysSame(&e):
+		case last >= 0 && joins(&kept[last], &e, how):
 			r := kept[last].Key[0]
 			kept[last].Key = []Range{{r.Lo, max(r.Hi, e.Key[0].Hi)}}
 		default:
@@ -117,7 +117,7 @@ func normalElements(in []Element, how joining) []Element {
 // the one before it.
 func isNormal(in []Element, how joining) bool {
 	for i := 1; i < len(in); i++ {
-		if compareElements(in[i-1], in[i]) >= 0 || joins(in[i-1], in[i], how) {
+		if compareKeys(in[i-1].Key, in[i].Key) >= 0 || joins(&in[i-1], &in[i], how) {
 			return false
 		}
 	}
@@ -125,7 +125,7 @@ func isNormal(in []Element, how joining) bool {
 }
 
 // joins reports whether b, which sorts after a, is one with a: both are bare.
-func joins(a, b Element, how joining) bool {
+func joins(a, b *Element, how joining) bool {
 	if how == apart || len(a.Key) != 1 || len(b.Key) != 1 || !a.bare() || !b.bare() {
 		return false
 	}
@@ -145,19 +145,19 @@ func follows(b, a Bits) bool {
 	return i >= 0 && a[i] != 0xff && b[i] == a[i]+1 && b[:i] == a[:i]
 }
 
-func (e Element) bare() bool {
+func (e *Element) bare() bool {
 	return e.Comment == "" && e.Timeout == 0 && e.Verdict == Verdict{}
 }
 
-// compareElements orders elements by their keys. It is written for speed:
-// every element of a list goes through it with every apply.
-func compareElements(a, b Element) int {
-	for i := range min(len(a.Key), len(b.Key)) {
-		if c := a.Key[i].compare(b.Key[i]); c != 0 {
+// compareKeys orders elements by their keys. Every element of a list goes
+// through it with every apply.
+func compareKeys(a, b []Range) int {
+	for i := range min(len(a), len(b)) {
+		if c := a[i].compare(b[i]); c != 0 {
 			return c
 		}
 	}
-	return cmp.Compare(len(a.Key), len(b.Key))
+	return cmp.Compare(len(a), len(b))
 }
 
 func (r Range) compare(o Range) int {
@@ -167,9 +167,10 @@ func (r Range) compare(o Range) int {
 	return strings.Compare(string(r.Hi), string(o.Hi))
 }
 
-// sameElement compares what was written, not what was counted since.
-func sameElement(a, b Element) bool {
-	return slices.Equal(a.Key, b.Key) && a.Verdict == b.Verdict && a.Comment == b.Comment && a.Timeout == b.Timeout
+// saysSame compares what was written of two elements beside their keys, not
+// what was counted since.
+func (e *Element) saysSame(o *Element) bool {
+	return e.Comment == o.Comment && e.Timeout == o.Timeout && e.Verdict == o.Verdict
 }
 
 func (r Rule) normal() Rule {
