@@ -1,0 +1,49 @@
+//go:build linux
+
+package nft
+
+import (
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// TestRandomStatesHold applies states made at random to a kernel, which must
+// hold them as they were meant; nft must take their text, and the kernel then
+// hold the same.
+func TestRandomStatesHold(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	const budget = 8 * time.Second
+	c := dialKernel(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seeds from %d", seed)
+	tables, rulesHeld := 0, 0
+	for start := time.Now(); time.Since(start) < budget; seed++ {
+		state := rules.State{Table: (&chooser{data: randomBytes(seed, 4000), loading: true}).randomTable()}
+		if state.Check() != nil {
+			continue // rules that pass one by one can jump in a circle, or too deep
+		}
+		want := state.Normal()
+		replaceKernelTable(t, c, want.Table)
+		if d := rules.Compare(want, kernelState(t, c)); len(d) > 0 {
+			t.Fatalf("seed %d: applied\n%s\nand found different: %v", seed, want, d)
+		}
+		if err := nftLoad(want.String()); err != nil {
+			t.Fatalf("seed %d: nft takes\n%s\nfor wrong: %v", seed, want, err)
+		}
+		if d := rules.Compare(want, kernelState(t, c)); len(d) > 0 {
+			t.Fatalf("seed %d: loaded\n%s\nby nft, and found different: %v", seed, want, d)
+		}
+		tables++
+		for _, chain := range want.Table.Chains {
+			rulesHeld += len(chain.Rules)
+		}
+	}
+	t.Logf("%d tables with %d rules", tables, rulesHeld)
+	if tables == 0 {
+		t.Error("not one table was tried")
+	}
+}

@@ -1,0 +1,361 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// allRows are all rows of the completeness test: those of the statements, those
+// of the sets, and for each selector what it can be compared with.
+func allRows(t *testing.T) []row {
+	rows := slices.Concat(statementRows(), setRows(), hookRows())
+	for _, s := range rules.Selectors() {
+		if s == rules.SocketCgroupKind {
+			s = rules.SocketCgroup(2).Selector()
+		}
+		rows = append(rows, selectorRows(t, s)...)
+	}
+	return rows
+}
+
+var (
+	outputNAT     = &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}
+	preroutingNAT = &rules.Base{Type: rules.NATType, Hook: rules.Prerouting, Priority: rules.PriorityDstNAT}
+	mangle        = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}
+	raw           = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityRaw}
+	route         = &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle}
+	tcp           = rules.L4Proto.Is(rules.TCP)
+)
+
+// longestReason has 128 bytes.
+var longestReason = fmt.Sprintf("%-128s", `a reason may hold é, \, %, $x, #, ; and {brackets} and be 128 bytes long, less one for é`)[:128]
+
+func nodes(list ...rules.Node) []rules.Node { return list }
+
+func ports(lo, hi rules.Port) *rules.Range {
+	r := rules.Between(lo, hi)
+	return &r
+}
+
+func addr(text string) rules.Bits { return rules.Bits(netip.MustParseAddr(text).AsSlice()) }
+
+func statementRows() []row {
+	const everyBit = ^rules.Mark(0)
+	return []row{
+		{why: "a packet is let through", nodes: nodes(rules.Accept()), broken: nodes(rules.Accept(), rules.Counter{})},
+		{why: "a packet is dropped", nodes: nodes(rules.Drop()), broken: nodes(rules.Drop(), rules.Drop())},
+		{why: "a packet goes back", nodes: nodes(rules.Return()), broken: nodes(rules.Verdict{})},
+		{why: "a packet goes on", nodes: nodes(rules.Verdict{Kind: rules.ContinueKind}), broken: nodes(rules.Verdict{Kind: rules.ContinueKind, Chain: "there"})},
+		{why: "a packet goes through another chain", nodes: nodes(rules.Jump("there")), broken: nodes(rules.Jump("nowhere"))},
+		{why: "a packet goes to another chain for good", nodes: nodes(rules.Goto("there")), broken: nodes(rules.Goto(""))},
+		{why: "packets are counted", nodes: nodes(rules.Counter{}), broken: nodes(rules.Counter{}, rules.Opaque{Name: "quota"})},
+		{why: longestReason, nodes: nodes(rules.Counter{}), broken: nodes()},
+
+		{why: "a connection goes to a port of this host", base: outputNAT, nodes: nodes(tcp, rules.RedirectTo(15001)), broken: nodes(rules.RedirectTo(15001))},
+		{why: "a connection goes to one of several ports", base: preroutingNAT,
+			nodes:  nodes(rules.UDPDport.Is(53), rules.Redirect{Ports: ports(15053, 15060)}),
+			broken: nodes(rules.UDPDport.Is(53), rules.Redirect{Ports: ports(15060, 15053)})},
+		{why: "a connection goes to the highest port", base: outputNAT, nodes: nodes(tcp, rules.RedirectTo(65535)), broken: nodes(tcp, rules.RedirectTo(0))},
+		{why: "a connection goes to this host, on its own port", base: outputNAT, nodes: nodes(rules.Redirect{}), broken: nodes(rules.Redirect{}, rules.Accept())},
+		{why: "a list of protocols is enough for a redirect", base: outputNAT,
+			nodes:  nodes(rules.L4Proto.In(rules.TCP, rules.UDP), rules.RedirectTo(15001)),
+			broken: nodes(rules.L4Proto.In(rules.TCP, rules.ICMP), rules.RedirectTo(15001))},
+
+		{why: "a packet is handed to a transparent socket", base: mangle, nodes: nodes(tcp, rules.TProxy{Port: 15006}), broken: nodes(rules.TProxy{Port: 15006})},
+		{why: "an IPv4 packet is handed over", base: mangle, nodes: nodes(tcp, rules.TProxy{Family: rules.IPv4, Port: 15006}),
+			broken: nodes(tcp, rules.TProxy{Family: 7, Port: 15006})},
+		{why: "an IPv6 packet is handed over", base: mangle, nodes: nodes(rules.UDPDport.Is(53), rules.TProxy{Family: rules.IPv6, Port: 15053}),
+			broken: nodes(rules.IPDaddr.Is(prefix("10.0.0.1/32")), rules.UDPDport.Is(53), rules.TProxy{Family: rules.IPv6, Port: 15053})},
+		{why: "an IPv4 packet is handed to a socket on an address", base: mangle,
+			nodes:  nodes(tcp, rules.TProxy{Family: rules.IPv4, Addr: addr("127.0.0.1"), Port: 15006}),
+			broken: nodes(tcp, rules.TProxy{Family: rules.IPv6, Addr: addr("127.0.0.1"), Port: 15006})},
+		{why: "an IPv6 packet is handed to a socket on an address", base: mangle,
+			nodes:  nodes(tcp, rules.TProxy{Family: rules.IPv6, Addr: addr("::1"), Port: 15006}),
+			broken: nodes(tcp, rules.TProxy{Addr: addr("::1"), Port: 15006})},
+		{why: "a packet is handed to a socket on an address and its own port", base: mangle,
+			nodes: nodes(tcp, rules.TProxy{Family: rules.IPv4, Addr: addr("127.0.0.1")}), broken: nodes(tcp, rules.TProxy{Family: rules.IPv4})},
+		{why: "a tproxy takes the family that a match settled", base: mangle,
+			nodes:  nodes(rules.IP6Daddr.Is(prefix("2001:db8::/32")), tcp, rules.TProxy{Port: 15006}),
+			broken: nodes(rules.IP6Daddr.Is(prefix("2001:db8::/32")), tcp, rules.TProxy{Port: 15006}, rules.TProxy{Port: 15006})},
+
+		{why: "a packet's mark is set", nodes: nodes(rules.SetMark(0x539, everyBit)), broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), Xor: "\x01"})},
+		{why: "some bits of a packet's mark are set", nodes: nodes(rules.SetMark(0x111, 0xfff)),
+			broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Mask: "\x00", Xor: addr("0.0.1.17")})},
+		{why: "bits of a packet's mark are cleared", nodes: nodes(rules.SetMark(0, 0xf0)), broken: nodes(rules.Assign{To: rules.SkUID.Selector(), Xor: addr("0.0.0.1")})},
+		{why: "a connection's mark is set", nodes: nodes(rules.SetCTMark(0x539, everyBit)), broken: nodes(rules.Assign{To: rules.CTMark.Selector(), Mask: addr("0.0.0.1"), Xor: addr("0.0.0.1")})},
+		{why: "some bits of a connection's mark are set", nodes: nodes(rules.SetCTMark(0x10, 0x1f)), broken: nodes(rules.Assign{To: rules.CTMark.Selector(), From: rules.CTZone.Selector(), Mask: "\xff\xff", Xor: addr("0.0.0.1")})},
+		{why: "a connection's mark is copied to the packet", base: route, nodes: nodes(rules.Copy(rules.MetaMark, rules.CTMark)),
+			broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.SkUID.Selector(), Mask: addr("255.255.255.255"), Xor: addr("0.0.0.0")})},
+		{why: "a packet's mark is copied to the connection", nodes: nodes(rules.Copy(rules.CTMark, rules.MetaMark)), broken: nodes(rules.Assign{})},
+		{why: "some bits of a socket's mark are copied", base: mangle, nodes: nodes(rules.CopyMasked(rules.MetaMark, rules.SocketMark, 0xff)),
+			broken: nodes(rules.CopyMasked(rules.SocketMark, rules.MetaMark, 0xff))},
+		{why: "bits are flipped", nodes: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Mask: addr("255.255.255.255"), Xor: addr("0.0.0.3")}),
+			broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Xor: addr("0.0.0.3")})},
+		{why: "a connection is put into a zone", base: raw, nodes: nodes(rules.SetZone(7)), broken: nodes(rules.Assign{To: rules.CTZone.Selector(), Xor: addr("0.0.0.7")})},
+		{why: "conntrack is kept from a packet", base: raw, nodes: nodes(rules.NoTrack{}), broken: nodes(rules.NoTrack{}, rules.Opaque{Name: "log"})},
+
+		{why: "a th port is one of the protocol that is settled", nodes: nodes(tcp, rules.ThDport.Is(53)), broken: nodes(tcp, rules.UDPDport.Is(53))},
+		{why: "a th port after a list of protocols is of either", nodes: nodes(rules.L4Proto.In(rules.TCP, rules.UDP), rules.ThDport.Is(53)),
+			broken: nodes(rules.L4Proto.In(rules.TCP, rules.UDP), rules.TCPDport.Is(53))},
+		{why: "what a later match implies is left out", nodes: nodes(rules.NFProto.Is(rules.IPv4), tcp, rules.IPDaddr.Is(prefix("10.0.0.0/8")), rules.TCPDport.Is(80)),
+			broken: nodes(rules.NFProto.Is(rules.IPv6), rules.IPDaddr.Is(prefix("10.0.0.0/8")))},
+		{why: "both ports of a connection are compared", nodes: nodes(rules.TCPSport.Is(1024), rules.MetaMark.Is(1), rules.TCPDport.Is(80)), differ: portsApart,
+			broken: nodes(rules.TCPSport.Is(1024), rules.UDPDport.Is(80))},
+		{why: "neither port of a packet is that", nodes: nodes(rules.UDPSport.Not(53), rules.UDPDport.Not(53)), differ: portsApart,
+			broken: nodes(rules.UDPSport.NotIn())},
+		{why: "a list of ranges that meet is one range", nodes: nodes(rules.TCPDport.Within(rules.Between(rules.Port(1), rules.Port(9)), rules.Between(rules.Port(10), rules.Port(65535)))),
+			broken: nodes(rules.TCPDport.Within(rules.Between(rules.Port(9), rules.Port(1))))},
+		{why: "two halves of all addresses are all addresses", nodes: nodes(rules.IPDaddr.In(prefix("0.0.0.0/1"), prefix("128.0.0.0/1"))),
+			broken: nodes(rules.IPDaddr.Is(netip.Prefix{}))},
+		{why: "an address under a mask of its first bits is a prefix", nodes: nodes(rules.IPDaddr.Masked(prefix("10.1.0.0/32"), prefix("255.255.0.0/32"))),
+			broken: nodes(rules.IPDaddr.Masked(prefix("10.1.1.0/32"), prefix("255.255.0.0/32")))},
+		{why: "a list of ports may be a map of verdicts", nodes: nodes(rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Elements: []rules.Element{
+			{Key: []rules.Range{*ports(80, 80)}, Verdict: rules.Accept()}, {Key: []rules.Range{*ports(81, 81)}, Verdict: rules.Goto("there")},
+			{Key: []rules.Range{*ports(82, 90)}, Verdict: rules.Verdict{Kind: rules.ContinueKind}}, {Key: []rules.Range{*ports(91, 65535)}, Verdict: rules.Jump("there")}}}),
+			broken: nodes(rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Elements: []rules.Element{
+				{Key: []rules.Range{*ports(80, 90)}, Verdict: rules.Accept()}, {Key: []rules.Range{*ports(90, 99)}, Verdict: rules.Drop()}}})},
+		{why: "a rule goes on after a map that says nothing of a packet", nodes: nodes(rules.VMap{Key: []rules.Selector{rules.L4Proto.Selector()}, Elements: []rules.Element{
+			{Key: []rules.Range{rules.Span(rules.TCP)}, Verdict: rules.Return()}}}, rules.Drop()),
+			broken: nodes(rules.VMap{Key: []rules.Selector{rules.L4Proto.Selector()}})},
+		{why: "both families are matched by a list", nodes: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6)),
+			broken: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6), rules.IP6Daddr.Is(prefix("::1/128")))},
+	}
+}
+
+func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
+
+// hookRows are base chains of every type at every hook that has one.
+func hookRows() []row {
+	rows := []row{
+		{why: "a policy may be to drop", base: &rules.Base{Type: rules.FilterType, Hook: rules.Forward, Drop: true}, nodes: nodes(rules.Counter{})},
+		{why: "a nat chain follows conntrack", base: &rules.Base{Type: rules.NATType, Hook: rules.Postrouting, Priority: -199}, nodes: nodes(rules.Counter{})},
+		{why: "a chain may come first of all", base: &rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -1 << 31}, nodes: nodes(rules.Counter{})},
+		{why: "a chain may come last of all", base: &rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: 1<<31 - 1}, nodes: nodes(rules.Counter{})},
+		{why: "a chain sees what a device receives", base: &rules.Base{Type: rules.FilterType, Hook: rules.Ingress, Devices: []string{"lo"}}, nodes: nodes(rules.Counter{})},
+		{why: "a route chain reroutes what it marks", base: route, nodes: nodes(rules.SetMark(1, 1))},
+	}
+	for h := rules.Prerouting; h <= rules.Postrouting; h++ {
+		rows = append(rows, row{why: "a filter chain sees " + h.String(), base: &rules.Base{Type: rules.FilterType, Hook: h}, nodes: nodes(rules.Counter{})})
+		if h != rules.Forward {
+			rows = append(rows, row{why: "a nat chain sees " + h.String(), base: &rules.Base{Type: rules.NATType, Hook: h}, nodes: nodes(rules.Counter{})})
+		}
+	}
+	return rows
+}
+
+// values are what a selector of a type is compared with: at least two single
+// values, none next to another; ranges; values under masks. Lists of types that
+// no set holds stay away.
+type values struct {
+	singles, ranges []rules.Range
+	masked          []rules.Match // of the key that selectorRows puts in
+}
+
+func spans[T rules.Value](list ...T) []rules.Range {
+	out := make([]rules.Range, len(list))
+	for i, v := range list {
+		out[i] = rules.Span(v)
+	}
+	return out
+}
+
+func between[T rules.Value](ends ...T) []rules.Range {
+	var out []rules.Range
+	for pair := range slices.Chunk(ends, 2) {
+		out = append(out, rules.Between(pair[0], pair[1]))
+	}
+	return out
+}
+
+func prefixes(list ...string) []rules.Range {
+	var out []rules.Range
+	for _, p := range list {
+		out = append(out, rules.Span(prefix(p)))
+	}
+	return out
+}
+
+var valuesOf = map[rules.DataType]values{
+	rules.InetService: {singles: spans[rules.Port](0, 53, 65535), ranges: between[rules.Port](1000, 2000, 0, 1, 60000, 65535, 0, 65535)},
+	rules.InetProto:   {singles: spans(rules.TCP, rules.UDP, rules.ICMPv6, 255), ranges: between[rules.Proto](6, 17, 200, 255)},
+	rules.NFProtoType: {singles: spans(rules.IPv4, rules.IPv6)},
+	rules.IPv4Addr: {singles: prefixes("10.0.0.1/32", "127.0.0.1/32", "255.255.255.255/32"),
+		ranges: append(prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.1.128/25", "0.0.0.0/0", "255.255.255.0/24"), between(prefix("10.0.0.3/32"), prefix("10.0.0.9/32"))...),
+		masked: []rules.Match{rules.IPDaddr.Masked(prefix("10.0.3.0/32"), prefix("255.0.255.0/32")), rules.IPDaddr.Masked(prefix("0.0.0.0/32"), prefix("0.0.0.1/32"))}},
+	rules.IPv6Addr: {singles: prefixes("::/128", "::1/128", "2001:db8::1/128"),
+		ranges: append(prefixes("2001:db8::/32", "fe80::/10", "::/0", "ffff::/16"), between(prefix("::3/128"), prefix("::9/128"))...),
+		masked: []rules.Match{rules.IP6Daddr.Masked(prefix("::1/128"), prefix("ffff::1/128"))}},
+	rules.IfNameType:  {singles: spans[rules.IfName]("lo", "eth0", "abcdefghijklmno", "é-0.1"), ranges: spans[rules.IfName]("veth*", "a*", "bcdefghijklmno*")},
+	rules.IfIndexType: {singles: spans[rules.IfIndex](0, 1, 1<<31-1), ranges: between[rules.IfIndex](2, 9, 100, 1<<31-1)},
+	rules.MarkType: {singles: spans[rules.Mark](0, 0x539, ^rules.Mark(0)), ranges: between[rules.Mark](0x10, 0x1f, 0xf0, ^rules.Mark(0), 0, ^rules.Mark(0)),
+		masked: []rules.Match{rules.MetaMark.Masked(0x530, 0xff0), rules.MetaMark.Masked(0, 0xf), rules.MetaMark.AnyOf(0x3), rules.MetaMark.Masked(1, ^rules.Mark(0))}},
+	rules.UIDType: {singles: spans[rules.UID](0, 1337, ^rules.UID(0)), ranges: between[rules.UID](1000, 2000, 0xfffffff0, ^rules.UID(0))},
+	rules.GIDType: {singles: spans[rules.GID](0, 1337, ^rules.GID(0)), ranges: between[rules.GID](1000, 2000, 0xfffffff0, ^rules.GID(0))},
+	rules.CTStateType: {singles: spans(rules.Established, rules.New, rules.Related|rules.Untracked, rules.Invalid),
+		masked: []rules.Match{rules.CTStates.AnyOf(rules.Established | rules.Related), rules.CTStates.Masked(rules.New, rules.New|rules.Related),
+			rules.CTStates.Masked(0, rules.Invalid), rules.CTStates.Masked(0, rules.New|rules.Untracked)}},
+	rules.FibAddrType: {singles: spans(rules.Unicast, rules.Local, rules.Broadcast, rules.Multicast)},
+	rules.ZoneType:    {singles: spans[rules.Zone](0, 7, 65535), ranges: between[rules.Zone](1, 9, 9, 65535)},
+	rules.Boolean:     {singles: spans[rules.Flag](false, true)},
+	rules.CgroupV2:    {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
+}
+
+const portsApart = "nft keeps the mask of all ones without which it would join the two comparisons"
+
+const cgroupsAreNumbers = "nft wants the path of a cgroup, and looks up its id when it loads"
+
+// selectorRows are the ways of comparing one selector.
+func selectorRows(t *testing.T, s rules.Selector) []row {
+	d := s.Type()
+	v, ok := valuesOf[d]
+	if !ok {
+		t.Fatalf("%s: there are no values of its type %s here", s, d)
+	}
+	var rows []row
+	key, differ := []rules.Selector{s}, ""
+	add := func(why string, m rules.Match, sets ...*rules.Set) {
+		m.Key = key
+		for _, negated := range []bool{false, true} {
+			if negated {
+				m.Negated = !m.Negated
+				why += ", or not"
+			}
+			broken := m
+			if m.Set != "" {
+				broken.Set = "nowhere"
+			} else {
+				broken.Elements = slices.Clone(m.Elements)
+				last := len(broken.Elements) - 1
+				broken.Elements[last] = rules.Element{Key: []rules.Range{{Lo: broken.Elements[last].Key[0].Lo, Hi: broken.Elements[last].Key[0].Hi + "\x00"}}}
+			}
+			r := row{why: s.String() + " " + why, sets: sets, nodes: nodes(m), broken: nodes(broken), differ: differ}
+			if d == rules.CgroupV2 {
+				r.loads = cgroupsAreNumbers
+			}
+			rows = append(rows, r)
+		}
+	}
+	addMap := func(why string, m rules.VMap, sets ...*rules.Set) {
+		m.Key = key
+		broken := rules.VMap{Key: key, Map: "nowhere"}
+		r := row{why: s.String() + " " + why, sets: sets, nodes: nodes(m), broken: nodes(broken)}
+		if d == rules.CgroupV2 {
+			r.loads = cgroupsAreNumbers
+		}
+		rows = append(rows, r)
+	}
+	for _, r := range slices.Concat(v.singles, v.ranges) {
+		add("is "+strings.ReplaceAll(d.FormatRange(r), `"`, ""), rules.Match{Elements: oneRange(r)})
+	}
+	for _, m := range v.masked {
+		add("under a mask", m)
+	}
+	if d == rules.ZoneType || d == rules.Boolean {
+		return rows // no set can hold them
+	}
+	add("is in a list", rules.Match{Elements: elementsOf(v.singles)})
+	plain := &rules.Set{Name: "plain", Key: []rules.DataType{d}, Elements: elementsOf(v.singles)}
+	add("is in a set", rules.Match{Set: "plain"}, plain)
+	addMap("decides", rules.VMap{Elements: decided(elementsOf(v.singles))})
+	addMap("is in a map", rules.VMap{Map: "verdicts"}, &rules.Set{Name: "verdicts", Key: []rules.DataType{d}, Verdicts: true, Elements: decided(elementsOf(v.singles))})
+	if len(v.ranges) > 0 {
+		ranges := disjoint(v.ranges)
+		add("is in a list of ranges", rules.Match{Elements: elementsOf(ranges)})
+		interval := &rules.Set{Name: "ranges", Key: []rules.DataType{d}, Interval: true, Elements: elementsOf(ranges)}
+		add("is in an interval set", rules.Match{Set: "ranges"}, interval)
+		addMap("decides by range", rules.VMap{Elements: decided(elementsOf(ranges))})
+		addMap("is in an interval map", rules.VMap{Map: "verdicts"}, &rules.Set{Name: "verdicts", Key: []rules.DataType{d}, Interval: true, Verdicts: true, Elements: decided(elementsOf(ranges))})
+		for _, m := range v.masked[:min(len(v.masked), 1)] {
+			add("under a mask is in a set", rules.Match{Mask: m.Mask, Set: "plain"}, plain)
+			add("under a mask is in an interval set", rules.Match{Mask: m.Mask, Set: "ranges"}, interval)
+			zero := rules.Bits(make([]byte, d.Len()))
+			add("under a mask is in a list", rules.Match{Mask: m.Mask, Elements: elementsOf([]rules.Range{{Lo: zero, Hi: zero}, {Lo: m.Mask, Hi: m.Mask}})})
+		}
+	}
+	// A concatenation of the selector and a mark, either way round.
+	mark := rules.MetaMark.Selector()
+	for _, parts := range [][]rules.Selector{{s, mark}, {mark, s}} {
+		for _, interval := range []bool{false, true} {
+			key = parts
+			set := &rules.Set{Name: "concat", Interval: interval, Key: []rules.DataType{parts[0].Type(), parts[1].Type()}}
+			for i, r := range v.singles {
+				e := rules.Element{Key: []rules.Range{r, rules.Span(rules.Mark(i))}}
+				if interval && i < len(v.ranges) {
+					e.Key[0], e.Key[1] = v.ranges[i], rules.Between(rules.Mark(0x100*i), rules.Mark(0x100*i+5))
+				}
+				if parts[0] == mark {
+					slices.Reverse(e.Key)
+				}
+				set.Elements = append(set.Elements, e)
+			}
+			differ = ""
+			if interval && d.Len() == 1 {
+				differ = "nft 1.0.6 turns a single byte, which changes nothing"
+			}
+			add("and a mark are in a set", rules.Match{Set: "concat"}, set)
+		}
+	}
+	return rows
+}
+
+func elementsOf(ranges []rules.Range) []rules.Element {
+	out := make([]rules.Element, len(ranges))
+	for i, r := range ranges {
+		out[i].Key = []rules.Range{r}
+	}
+	return out
+}
+
+func decided(elements []rules.Element) []rules.Element {
+	for i := range elements {
+		elements[i].Verdict = []rules.Verdict{rules.Accept(), rules.Jump("there"), rules.Drop(), rules.Return()}[i%4]
+	}
+	return elements
+}
+
+// disjoint leaves out ranges that overlap one before.
+func disjoint(ranges []rules.Range) []rules.Range {
+	var out []rules.Range
+	for _, r := range ranges {
+		if !slices.ContainsFunc(out, func(o rules.Range) bool { return r.Lo <= o.Hi && o.Lo <= r.Hi }) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// setRows are sets of every type with every flag.
+func setRows() []row {
+	var rows []row
+	for _, d := range rules.DataTypes() {
+		key := []rules.DataType{d}
+		v := valuesOf[d]
+		elements := elementsOf(v.singles)
+		elements[0].Comment = "why it is there"
+		loads := ""
+		if d == rules.CgroupV2 {
+			loads = cgroupsAreNumbers
+		}
+		timed := slices.Clone(elements)
+		timed[1].Timeout = 25*time.Hour + 90*time.Second
+		rows = append(rows,
+			row{why: "a set with comments", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Elements: elements}}},
+			row{why: "a set of a size", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Size: 4, Elements: elements}}},
+			row{why: "a set that counts", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Counters: true, Elements: elements}}},
+			row{why: "a live set whose elements expire", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Live: true, Expires: true, Timeout: time.Hour, Elements: timed}}},
+			row{why: "a set that rules add to", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Live: true, Dynamic: true, Counters: true, Size: 65535, Elements: elements}}},
+		)
+		if len(v.ranges) > 0 {
+			ranges := elementsOf(disjoint(v.ranges))
+			ranges[0].Comment = "why it is there"
+			rows = append(rows, row{why: "an interval set with comments", sets: []*rules.Set{{Name: "s", Key: key, Interval: true, Elements: ranges}}})
+		}
+	}
+	return rows
+}
