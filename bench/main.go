@@ -1,0 +1,121 @@
+// Command bench measures weir beside what it stands in for, in network
+// namespaces that go when it ends: whole processes against nft(8) and against
+// the iptables commands of the reference engine, new connections under each
+// one's rules, and one change through the library. It takes the path of a weir
+// binary, prints medians and ratios, and asserts nothing.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// limit is how long everything may take; a whole run takes a minute or two.
+const limit = 10 * time.Minute
+
+func main() {
+	if os.Args[0] == launcherName {
+		os.Exit(launch())
+	}
+	asJSON := flag.Bool("json", false, "print JSON")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: bench [-json] PATH-OF-WEIR")
+		os.Exit(2)
+	}
+	flag.Parse()
+	if flag.NArg() != 1 {
+		flag.Usage()
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, flag.Arg(0), *asJSON)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, weir string, asJSON bool) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root: it runs weir, nft and iptables in network namespaces of its own")
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	b := &bench{}
+	if b.weir, err = findPrograms(weir); err != nil {
+		return err
+	}
+	if b.folder, err = os.MkdirTemp("", "weir-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.folder)) }()
+	if err := b.measure(ctx); err != nil {
+		return err
+	}
+	if asJSON {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(b.report)
+	}
+	return b.report.print(os.Stdout)
+}
+
+// findPrograms is the path of weir, once what it is compared with is there too.
+func findPrograms(weir string) (string, error) {
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return "", err
+	}
+	var missing []string
+	for _, name := range []string{"nft", "iptables-nft-restore", "ip6tables-nft-restore"} {
+		if _, err := exec.LookPath(name); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return "", fmt.Errorf("not found: %s (packages nftables and iptables)", strings.Join(missing, ", "))
+	}
+	if _, err := os.Stat(weir); err != nil {
+		return "", err
+	}
+	return filepath.Abs(weir)
+}
+
+// bench is a run: the program to measure, a folder for the files that it and
+// the others read, and what was found so far.
+type bench struct {
+	weir   string
+	folder string
+	report report
+}
+
+func (b *bench) measure(ctx context.Context) error {
+	b.report.Machine = machine(ctx)
+	if err := b.binary(); err != nil {
+		return err
+	}
+	for _, size := range []struct{ cidrs, rounds int }{{0, 20}, {100, 12}, {1000, 10}, {manyCIDRs, 8}} {
+		if err := b.processes(ctx, size.cidrs, size.rounds); err != nil {
+			return err
+		}
+	}
+	if err := b.session(ctx); err != nil {
+		return err
+	}
+	return b.connections(ctx)
+}
+
+// write makes a file for programs to read.
+func (b *bench) write(name, text string) (path string, err error) {
+	path = filepath.Join(b.folder, name)
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}
