@@ -2,7 +2,9 @@ package modes
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -13,7 +15,13 @@ type ConfigError struct {
 	Problem string // what it is, and what was expected
 }
 
-func (e *ConfigError) Error() string { return Shorten(e.Key) + ": " + e.Detail() }
+func (e *ConfigError) Error() string {
+	key := Shorten(e.Key)
+	if strings.ContainsFunc(key, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		key = strconv.Quote(key) // a key that was written, and is none
+	}
+	return key + ": " + e.Detail()
+}
 
 // Detail is the message without the key.
 func (e *ConfigError) Detail() string {

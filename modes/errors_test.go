@@ -61,6 +61,10 @@ func TestConfigErrorSaysWhereThenWhatThenWhy(t *testing.T) {
 	if got, want := whole.Error(), "proxy: needs uids"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+	broken := &ConfigError{Key: "a\nb", Problem: "is no key"}
+	if got, want := broken.Error(), `"a\nb": is no key`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 	var config *ConfigError
 	if !errors.As(fmt.Errorf("apply: %w", errors.Join(e, whole)), &config) || config != e {
 		t.Errorf("errors.As found %v", config)
