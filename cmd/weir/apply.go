@@ -98,10 +98,16 @@ func (j *job) report(want rules.State, r nft.Result) error {
 	for _, f := range o.Foreign {
 		fmt.Fprintf(j.cc.App.ErrWriter, "warning: %s runs before ours and may decide first\n", f)
 	}
+	var err error
 	if j.cc.Bool("json") {
-		return writeJSON(j.cc.App.Writer, o)
+		err = writeJSON(j.cc.App.Writer, o)
+	} else {
+		err = o.print(j.cc.App.Writer, r)
 	}
-	return o.print(j.cc.App.Writer, r)
+	if err != nil {
+		return fmt.Errorf("inet %s is %s, which could not be printed: %w", j.table, o.Outcome, err)
+	}
+	return nil
 }
 
 func (o outcome) print(w io.Writer, r nft.Result) error {

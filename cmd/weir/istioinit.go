@@ -75,7 +75,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return err
 	}
 	j.logText(a, log, "resolved configuration", "yaml", resolved.String())
-	want, notes, err := modes.State(c, env)
+	want, notes, err := j.state(c, env)
 	if err != nil {
 		return usageError{istioNames(err)}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -58,22 +59,30 @@ func (j *job) plan(ctx context.Context, c configuration) error {
 
 // planEnvironment does without a namespace where there is none to be had.
 func (j *job) planEnvironment(ctx context.Context) (modes.Environment, error) {
-	if _, said := given(j.cc, "environment"); j.conn == nil && !said {
+	if j.conn == nil && j.said == nil {
 		return fileEnvironment(j.target), nil
 	}
 	return j.environment(ctx)
 }
 
+// script is the state as nft -f loads it.
+func (j *job) script(want rules.State) string {
+	if want.Table == nil {
+		return fmt.Sprintf("table inet %s\ndelete table inet %[1]s\n", j.table) + want.String()
+	}
+	return want.String()
+}
+
 func (j *job) printPlan(want rules.State, found []rules.Difference, compareErr error) error {
 	w := j.cc.App.Writer
 	if j.cc.Bool("json") {
-		plan := map[string]any{"table": j.table, "ruleset": want.String(), "routing": want.Normal().Routing(), "differences": differences(found)}
+		plan := map[string]any{"table": j.table, "ruleset": j.script(want), "routing": append([]string{}, want.Normal().Routing()...), "differences": differences(found)}
 		if compareErr != nil {
 			plan["notCompared"] = compareErr.Error()
 		}
 		return writeJSON(w, plan)
 	}
-	if err := want.Print(w); err != nil {
+	if _, err := io.WriteString(w, j.script(want)); err != nil {
 		return err
 	}
 	var lines []string

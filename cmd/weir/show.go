@@ -129,14 +129,15 @@ const maxShown = 8 // elements of a set that are printed unless all are asked fo
 
 func (v view) print(w io.Writer, verbose bool) error {
 	p := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	if !v.Present {
+	switch {
+	case !v.Present:
 		fmt.Fprintf(p, "absent: there is no table inet %s\n", v.Table)
-	} else {
-		state := "as written"
-		if v.Drifted {
-			state = "drifted from what was written"
-		}
-		fmt.Fprintf(p, "table inet %s, %s (%s)\n", v.Table, state, v.Written)
+	case v.Written == "":
+		fmt.Fprintf(p, "table inet %s, which holds no tag of weir's\n", v.Table)
+	case v.Drifted:
+		fmt.Fprintf(p, "table inet %s, drifted from what was written (%s)\n", v.Table, v.Written)
+	default:
+		fmt.Fprintf(p, "table inet %s, as written (%s)\n", v.Table, v.Written)
 	}
 	for _, c := range v.Chains {
 		c.print(p)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -17,8 +19,10 @@ import (
 type job struct {
 	cc     *cli.Context
 	target *target
-	conn   *nft.Conn // nil where the command can do without and it cannot be had
+	said   *modes.Environment // nil: it is to be read
+	conn   *nft.Conn          // nil where the command can do without and it cannot be had
 	table  string
+	noted  bool // what there is to note of the configuration
 }
 
 const defaultTimeout = time.Minute
@@ -34,13 +38,17 @@ func inNamespace(cc *cli.Context, work func(context.Context, *job) error) error 
 	if err != nil {
 		return err
 	}
+	said, err := saidEnvironment(cc)
+	if err != nil {
+		return err
+	}
 	t, err := openTarget(cc)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(cc.Context, timeout, fmt.Errorf("--timeout %s", timeout))
 	defer cancel()
-	j := &job{cc: cc, target: t, table: modes.DefaultTable}
+	j := &job{cc: cc, target: t, said: said, table: modes.DefaultTable}
 	defer j.close()
 	return whyEnded(ctx, work(ctx, j))
 }
@@ -89,17 +97,69 @@ func (j *job) close() {
 func (j *job) session() *nft.Session { return j.conn.Session(j.table, version()) }
 
 // wanted is the state that a configuration asks for in that environment. Notes
-// go to standard error.
+// go to standard error, once.
 func (j *job) wanted(c configuration, env modes.Environment) (rules.State, error) {
-	state, notes, err := modes.State(c.Config, env)
+	state, notes, err := j.state(c.Config, env)
 	if err != nil {
 		return state, usageError{c.explain(err)}
 	}
 	for _, n := range notes {
-		fmt.Fprintln(j.cc.App.ErrWriter, "note:", c.explainNote(n))
+		if !j.noted {
+			fmt.Fprintln(j.cc.App.ErrWriter, "note:", c.explainNote(n))
+		}
 	}
-	j.table = c.TableName()
+	j.table, j.noted = c.TableName(), true
 	return state, nil
+}
+
+// state is [modes.State], which says why names and resolvers are not known where
+// that is for want of a file.
+func (j *job) state(c modes.Config, env modes.Environment) (rules.State, []modes.Note, error) {
+	state, notes, err := modes.State(c, env)
+	var out []error
+	for _, e := range parts(err) {
+		var config *modes.ConfigError
+		if errors.As(e, &config) && isName(config.Word) {
+			because := *config
+			because.Problem += j.lacking(config.Key)
+			e = &because
+		}
+		out = append(out, e)
+	}
+	for i, n := range notes {
+		if n.Key == "dns.capture" && len(env.Resolvers) == 0 {
+			notes[i].Text += j.lacking(n.Key)
+		}
+	}
+	return state, notes, errors.Join(out...)
+}
+
+// isName reports whether a word may be the name of a user or a group.
+func isName(word string) bool { return strings.IndexAny(word, "abcdefghijklmnopqrstuvwxyz_") == 0 }
+
+// lookedUpIn is the file of /etc for a key's names or addresses.
+var lookedUpIn = map[string]string{
+	"proxy.uids":           "passwd",
+	"proxy.gids":           "group",
+	"outbound.includeGIDs": "group",
+	"outbound.excludeGIDs": "group",
+	"outbound.excludeUIDs": "passwd",
+	"dns.capture":          "resolv.conf",
+}
+
+// lacking says why a key's file cannot be read, "" where it can or was not
+// asked.
+func (j *job) lacking(key string) string {
+	name := lookedUpIn[key]
+	if name == "" || j.said != nil {
+		return ""
+	}
+	f, err := os.Open(j.target.etc(name))
+	if err != nil {
+		return fmt.Sprintf(" (%v)", err)
+	}
+	f.Close()
+	return ""
 }
 
 // written is the configuration as written, checked as far as it can be without
@@ -126,14 +186,23 @@ func optionalConfiguration(cc *cli.Context) (c configuration, ok bool, err error
 	return c, false, err
 }
 
+// saidEnvironment is what --environment says, nil without it.
+func saidEnvironment(cc *cli.Context) (*modes.Environment, error) {
+	name, ok := given(cc, "environment")
+	if !ok {
+		return nil, nil
+	}
+	env, err := loadEnvironment(name[0])
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return &env, nil
+}
+
 // environment is what --environment says, else what the namespace is like.
 func (j *job) environment(ctx context.Context) (modes.Environment, error) {
-	if name, ok := given(j.cc, "environment"); ok {
-		env, err := loadEnvironment(name[0])
-		if err != nil {
-			return env, usageError{err}
-		}
-		return env, nil
+	if j.said != nil {
+		return *j.said, nil
 	}
 	return readEnvironment(ctx, j.target, j.conn)
 }
