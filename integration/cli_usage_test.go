@@ -1,0 +1,159 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const podYAML = "version: 1\nmode: sidecar\nproxy: {uids: [1337], gids: [1337]}\n"
+
+// wrong is a command line that cannot be meant.
+type wrong struct {
+	why   string
+	args  string // FILE stands for the configuration's
+	yaml  string
+	says  string
+	exact bool // and nothing more
+}
+
+var wrongUsage = []wrong{
+	{why: "a command that is none", args: "frobnicate", says: `weir: "frobnicate" is no command (see weir help)`},
+	{why: "a command that is nearly one", args: "aply", says: `weir: "aply" is no command (want apply?)`},
+	{why: "help for what is no command", args: "help verfy", says: `weir: "verfy" is no command (want verify?)`},
+	{why: "a flag that is none, of no command", args: "--frobnicate", says: "weir: --frobnicate is no flag of weir (see weir help)"},
+	{why: "a flag that is none", args: "remove --frobnicate", says: "weir: --frobnicate is no flag of weir remove (see weir help remove)"},
+	{why: "a flag that is nearly one", args: "apply --confg FILE", says: "weir: --confg is no flag of weir apply (want --config?)"},
+	{why: "a key's flag that is nearly one", args: "plan --outbound-exclude-cidr 10.0.0.0/8", says: "(want --outbound-exclude-cidrs?)"},
+	{why: "a flag without its value", args: "apply --config", says: "weir: --config needs a value (see weir help apply)"},
+	{why: "a flag twice", args: "plan -f FILE --proxy-mark 1 --proxy-mark 2", says: `weir: --proxy-mark: "2" it was given before, as "1"`},
+	{why: "no number", args: "show --pid self", says: `weir: --pid: "self" is no number`},
+	{why: "no process", args: "show --pid 0", says: "weir: --pid: 0 is no process"},
+	{why: "no time", args: "verify --wait 30", says: `weir: --wait: "30" is no time (want such as 30s or 2m)`},
+	{why: "neither true nor false", args: "show --json=maybe", says: `weir: --json: "maybe" is neither true nor false`},
+	{why: "a time that is none", args: "apply -f FILE --timeout 0s", yaml: podYAML, says: "weir: --timeout: 0s is no time to work in"},
+	{why: "a wait into the past", args: "verify --wait=-1s", says: "weir: --wait: -1s has passed already"},
+	{why: "a wait that the limit would end", args: "verify --wait 1m --timeout 5s", says: "weir: --wait: 1m0s is longer than --timeout, 5s"},
+	{why: "a file in place of the flag", args: "apply FILE", says: "weir: apply takes no argument such as", yaml: podYAML},
+	{why: "a word too many", args: "version now", says: `weir: version takes no argument such as "now"`},
+	{why: "two namespaces", args: "show --netns a --pid 1", says: "weir: --netns and --pid exclude each other"},
+	{why: "a namespace from an empty variable", args: "apply -f FILE --netns=", yaml: podYAML, says: "weir: --netns: is empty"},
+	{why: "what is no namespace", args: "show --netns /proc/self/status", says: "weir: /proc/self/status is no network namespace"},
+	{why: "a folder", args: "apply -f FILE --netns /", yaml: podYAML, says: "weir: / is no network namespace"},
+	{why: "another kind of namespace", args: "show --netns /proc/self/ns/mnt", says: "weir: /proc/self/ns/mnt is no network namespace"},
+	{why: "no configuration", args: "apply", says: "weir: there is no configuration (want --config FILE"},
+	{why: "none on standard input", args: "apply -f -", says: "weir: standard input: holds no configuration"},
+	{why: "none in the file", args: "apply -f FILE", yaml: "# nothing\n", says: "holds no configuration"},
+	{why: "no such file", args: "plan -f FILE.txt", says: "no such file or directory"},
+	{why: "no table's name", args: "remove --table a/b", says: `weir: --table: "a/b" is no table name`},
+	{why: "a helper table", args: "remove --table weir-lock", says: `weir: --table: "weir-lock" is taken`},
+	{why: "no table's name, to verify", args: "verify --table 4", says: `weir: --table: "4" is no table name`},
+	{why: "an empty name", args: "remove --table=", says: "weir: --table: is empty"},
+	{why: "an environment that is none", args: "apply --mode sidecar --proxy-uids 1 --environment FILE", yaml: "ipv4: true\nresolvers: [x]\n",
+		says: "FILE:1:1: ipv4: is no key (want ipv6)\nFILE:2:13: resolvers: \"x\" is no address"},
+	{why: "no environment", args: "plan --mode sidecar --proxy-uids 1 --environment FILE.txt", says: "weir: --environment: open FILE.txt: no such file"},
+	{why: "flags alone", args: "apply --mode sidecar --proxy-uids root,4294967295 --outbound-exclude-ports 22,70000 --inbound-via tproxi", exact: true,
+		says: "weir: --proxy-uids: \"4294967295\" is no user id (want 0-4294967294)\n" +
+			"--inbound-via: \"tproxi\" is none of: redirect, tproxy, none\n" +
+			"--outbound-exclude-ports: \"70000\" is not a port (want 1-65535 or a range such as 8000-8100)\n"},
+	{why: "a list in a file", args: "apply --mode sidecar --proxy-uids 1 --outbound-exclude-cidrs @FILE", yaml: "10.0.0.0/8\n# none of ours\n10.0.0.0/33, fe80::/129\n", exact: true,
+		says: "weir: --outbound-exclude-cidrs: FILE:3: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
+			"--outbound-exclude-cidrs: FILE:3: \"fe80::/129\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n"},
+	{why: "no list in a file", args: "apply --mode sidecar --proxy-uids 1 --outbound-exclude-cidrs @FILE.txt", says: "--outbound-exclude-cidrs: open FILE.txt: no such file"},
+}
+
+// What the configuration's reference calls an error.
+var wrongConfiguration = []wrong{
+	{why: "a key that is none", yaml: podYAML + "outbounds: {}\n", says: "FILE:4:1: outbounds: is no key (want outbound)"},
+	{why: "a key that is none, within", yaml: podYAML + "outbound: {excludePort: [1]}\n", says: "FILE:4:12: outbound.excludePort: is no key (want outbound.excludePorts)"},
+	{why: "a key in the wrong section", yaml: podYAML + "excludeCIDRs: [10.0.0.0/8]\n", says: "FILE:4:1: excludeCIDRs: is no key (want outbound.excludeCIDRs)"},
+	{why: "istio-init's flag for a key", yaml: "mode: sidecar\nproxyUID: 1\n", says: "FILE:2:1: proxyUID: is no key"},
+	{why: "a key that the mode does not use", yaml: "mode: none\nproxy: {uids: [1]}\n", says: "FILE:2:9: proxy.uids: is not used by mode none (it is by sidecar)"},
+	{why: "no mode", yaml: "version: 1\n", says: "FILE: mode: is missing"},
+	{why: "no such mode", yaml: "mode: sidecart\n", says: `FILE:1:7: mode: "sidecart" is not a mode (want sidecar)`},
+	{why: "another version", yaml: "version: 2\nmode: none\n", says: `FILE:1:10: version: "2" is not known (want 1)`},
+	{why: "whose traffic is never captured", yaml: "mode: sidecar\n", says: "FILE: proxy: needs uids, gids or a mark"},
+	{why: "an inbound that captures nothing", yaml: podYAML + "inbound: {includePorts: []}\n", says: "FILE:4:11: inbound.includePorts: captures nothing (want ports, all, or inbound.via: none)"},
+	{why: "an outbound that captures nothing", yaml: podYAML + "outbound:\n  includeCIDRs: []\n", says: "FILE:5:3: outbound.includeCIDRs: captures nothing"},
+	{why: "groups that capture nothing", yaml: podYAML + "outbound: {includeGIDs: none}\n", says: "outbound.includeGIDs: captures nothing"},
+	{why: "a word that is none", yaml: podYAML + "dns: {capture: enabled}\n", says: `FILE:4:16: dns.capture: "enabled" is none of: none, servers, all`},
+	{why: "a boolean where it could mean two things", yaml: podYAML + "dns: {capture: on}\n", says: `dns.capture: "on" is none of: none, servers, all`},
+	{why: "an IPv6 word that is none", yaml: podYAML + "ipv6: both\n", says: `FILE:4:7: ipv6: "both" is none of: auto, enabled, disabled`},
+	{why: "no port", yaml: podYAML + "inbound: {port: 0}\n", says: `FILE:4:17: inbound.port: "0" is not a port (want 1-65535)`},
+	{why: "a range upside down", yaml: podYAML + "inbound: {excludePorts: [8100-8000]}\n", says: `"8100-8000" is a range upside down (want 8000-8100)`},
+	{why: "no prefix", yaml: podYAML + "outbound: {excludeCIDRs: [10.0.0.0/33]}\n", says: `FILE:4:27: outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix`},
+	{why: "everything excluded", yaml: podYAML + "outbound: {excludeCIDRs: all}\n", says: "would leave everything alone (want outbound.via: none for that)"},
+	{why: "no user", yaml: "mode: sidecar\nproxy: {uids: [4294967295]}\n", says: `FILE:2:16: proxy.uids: "4294967295" is no user id (want 0-4294967294)`},
+	{why: "no mark", yaml: "mode: sidecar\nproxy: {mark: red}\n", says: `proxy.mark: "red" is no mark`},
+	{why: "a mark that its mask hides", yaml: "mode: sidecar\nproxy: {mark: 0x1000/0xfff}\n", says: "has bits outside its mask: it never matches"},
+	{why: "no interface", yaml: podYAML + "interfaces: {exclude: [eth0/1]}\n", says: `"eth0/1" is no interface name`},
+	{why: "an interface's name too long", yaml: podYAML + "interfaces: {reroute: [abcdefghijklmnop]}\n", says: "is 16 bytes long (an interface name has at most 15)"},
+	{why: "no loopback", yaml: podYAML + "loopback: {cidr: 10.0.0.0/8}\n", says: "is no IPv4 loopback prefix (want one of 127.0.0.0/8)"},
+	{why: "resolvers for nothing", yaml: podYAML + "dns: {servers: [10.0.0.1]}\n", says: "dns.servers: is used only with dns.capture: servers"},
+	{why: "two marks that are one", yaml: podYAML + "inbound: {via: tproxy}\nrouting: {mark: 5, loopMark: 5}\n", says: `routing.loopMark: "5" is routing.mark too (want another)`},
+	{why: "the system's own routing table", yaml: podYAML + "inbound: {via: tproxy}\nrouting: {table: 254}\n", says: "is one of the system's own tables"},
+	{why: "no table's name", yaml: podYAML + "table: 'inet weir'\n", says: `FILE:4:8: table: "inet weir" is no table name`},
+	{why: "a key twice", yaml: podYAML + "mode: none\n", says: "FILE:4:1: mode: is written twice (first in line 2)"},
+	{why: "a list for one word", yaml: podYAML + "inbound: {port: [1, 2]}\n", says: "FILE:4:17: inbound.port: is a list (want one word)"},
+	{why: "a word for a section", yaml: podYAML + "inbound: off\n", says: "FILE:4:10: inbound: is one word (want keys: via, port"},
+	{why: "two documents", yaml: podYAML + "---\n" + podYAML, says: "a second document begins (want one a file)"},
+	{why: "a list for a document", yaml: "- mode\n", says: "FILE:1:1: is a list (want keys, at least:"},
+	{why: "a bare star", yaml: podYAML + "outbound: {includeCIDRs: *}\n", says: `* begins an alias (want "*" in quotes, or all)`},
+	{why: "a tab", yaml: "mode: sidecar\nproxy:\n\tuids: [1]\n", says: "FILE:3:1: a tab indents this line (want spaces)"},
+	{why: "no YAML", yaml: "mode: [sidecar\n", says: "is not YAML"},
+	{why: "no text", yaml: "mode: sidecar\x00\n", says: "FILE:1:14: holds a control character"},
+	{why: "all of it in one message, with places", yaml: "version: 1\nmode: sidecar\nproxy: {uid: [1337]}\noutbound:\n  excludePorts: [22, 70000]\n  excludeCIDRs: [10.0.0.0/33]\ninbound: {via: tproxi}\n", exact: true,
+		says: "weir: FILE:3:9: proxy.uid: is no key (want proxy.uids)\n" +
+			"FILE:5:22: outbound.excludePorts: \"70000\" is not a port (want 1-65535 or a range such as 8000-8100)\n" +
+			"FILE:6:18: outbound.excludeCIDRs: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
+			"FILE:7:16: inbound.via: \"tproxi\" is none of: redirect, tproxy, none\n"},
+	{why: "the file's and the flags', the file's first", args: "verify -f FILE --dns-port x", yaml: "mode: sidecar\nproxy: {uids: [x y]}\ndns: {capture: some, port: y}\n", exact: true,
+		says: "weir: FILE:3:16: dns.capture: \"some\" is none of: none, servers, all\n--dns-port: \"x\" is not a port (want 1-65535)\n"},
+}
+
+// TestWrongUsage is told in one message and ends with 2, before a netlink socket
+// is opened: the kernel ends a run that opens one.
+func TestWrongUsage(t *testing.T) {
+	c := newCLI(t).with(func(c *cli) { c.guard = true })
+	if o := c.run("show"); o.signal != syscall.SIGSYS {
+		t.Fatalf("the guard does not end what it should: %s", o)
+	}
+	for _, w := range wrongUsage {
+		w.test(t, c)
+	}
+	for _, w := range wrongConfiguration {
+		if w.args != "" {
+			w.test(t, c)
+			continue
+		}
+		for _, command := range []string{"plan -f FILE", "apply --json --config FILE", "verify --wait 5s --config=FILE"} {
+			w.args = command
+			w.test(t, c)
+		}
+	}
+}
+
+func (w wrong) test(t *testing.T, c *cli) {
+	t.Run(w.why+", "+strings.Fields(w.args)[0], func(t *testing.T) {
+		c, file := c.with(func(c *cli) { c.TB = t }), filepath.Join(t.TempDir(), "pod.yaml")
+		if err := os.WriteFile(file, []byte(w.yaml), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o := c.run(strings.Fields(strings.ReplaceAll(w.args, "FILE", file))...).want(t, 2)
+		if o.out != "" {
+			t.Errorf("it printed to standard output:\n%s", o.out)
+		}
+		said := strings.ReplaceAll(o.errs, file, "FILE")
+		if w.exact && said != w.says {
+			t.Errorf("it said\n%s\nwant\n%s", said, w.says)
+		}
+		if !strings.Contains(said, w.says) {
+			t.Errorf("it said\n%s\nwant\n%s", said, w.says)
+		}
+		if !strings.HasPrefix(said, "weir: ") || strings.Count(said, "weir: ") != 1 || !strings.HasSuffix(said, "\n") {
+			t.Errorf("not one message:\n%s", said)
+		}
+	})
+}
