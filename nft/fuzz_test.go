@@ -3,9 +3,14 @@ package nft
 import (
 	"math/rand/v2"
 	"reflect"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
 )
 
 // randomBytes are the same for the same seed.
@@ -72,4 +77,116 @@ func tidied(s rules.State) rules.State {
 		t.Chains = append(t.Chains, &c)
 	}
 	return rules.State{Table: &t}
+}
+
+// FuzzDecode gives every decoder bytes that no kernel would send. None may
+// panic, and what is made of them can be printed, compared and sent again.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("weir 1 0123456789abcdef v1\npart 01234567 chain output\nrouting ip rule add\nadded ::6/128"))
+	for seed := range uint64(20) {
+		b := &batch{}
+		table := (&chooser{data: randomBytes(seed, 2000)}).randomTable()
+		addWhole(b, table, newTag(rules.State{Table: table}.Normal(), "v1", nil, nil))
+		for _, ch := range b.changes {
+			f.Add(ch.data)
+			a, err := decode(ch.data)
+			if err != nil {
+				f.Fatal(err)
+			}
+			for _, inner := range a {
+				f.Add(inner)
+			}
+		}
+	}
+	sets := map[string]*rules.Set{"": {Key: []rules.DataType{rules.MarkType}, Interval: true}}
+	for i, d := range rules.DataTypes() {
+		sets[string(rune('a'+i))] = &rules.Set{Name: "s", Key: []rules.DataType{d}, Interval: i%2 == 0, Verdicts: i%3 == 0}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		decodeRule(t, data, sets)
+		decodeSet(data)
+		decodeRouting(data)
+		decodeAnswer(data)
+		tag := &rules.Set{Name: tagSet}
+		for line := range strings.Lines(string(data)) {
+			tag.Elements = append(tag.Elements, rules.Element{Comment: strings.TrimSuffix(line, "\n")})
+		}
+		if got := parseTag(tag); got != nil {
+			_ = got.String()
+			_ = got.differences(rules.State{})
+			if len(got.set().Elements) > len(tag.Elements) {
+				t.Errorf("%d comments were read as %d", len(tag.Elements), len(got.set().Elements))
+			}
+		}
+	})
+}
+
+func decodeRule(t *testing.T, data []byte, sets map[string]*rules.Set) {
+	exprs, err := list(data)
+	if err != nil {
+		return
+	}
+	nodes := liftRule(exprs, sets)
+	if len(nodes) == 0 && len(exprs) > 0 {
+		t.Errorf("%d expressions were lifted as nothing", len(exprs))
+	}
+	if len(nodes) > 2*len(exprs) {
+		t.Errorf("%d expressions were lifted as %d nodes", len(exprs), len(nodes))
+	}
+	table := &rules.Table{Name: "weir", Chains: []*rules.Chain{{Name: "c", Rules: []rules.Rule{{Nodes: nodes}}}}}
+	state := rules.State{Table: table}
+	_ = state.String()
+	_ = state.Check()
+	if d := rules.Compare(state, state); len(d) > 0 {
+		t.Errorf("a state is not itself: %v", d)
+	}
+	lower(&batch{}, table).addAll(state.Normal().Table, nil)
+}
+
+func decodeSet(data []byte) {
+	elements, _ := liftElements(data)
+	if a, err := decode(data); err == nil {
+		_, _ = liftBase(a, data)
+		s := liftSet(a)
+		joinElements(s, elements)
+		_ = s.String()
+		_ = rules.State{Table: &rules.Table{Sets: []*rules.Set{s}}}.Check()
+	}
+	for _, d := range rules.DataTypes() {
+		for _, interval := range []bool{false, true} {
+			s := &rules.Set{Key: []rules.DataType{d}, Interval: interval}
+			joinElements(s, slices.Clone(elements))
+			_ = s.String()
+			s = &rules.Set{Key: []rules.DataType{d, rules.InetService}, Interval: interval}
+			joinElements(s, slices.Clone(elements))
+			_ = rules.State{Table: &rules.Table{Sets: []*rules.Set{s}}}.Hash()
+		}
+	}
+	_ = userText(data, 0)
+}
+
+func decodeRouting(data []byte) {
+	if len(data) >= fibRuleHeader {
+		if a, err := decode(data[fibRuleHeader:]); err == nil {
+			_, _ = liftPolicyRule(rules.IPv4, data[:fibRuleHeader], a)
+		}
+	}
+	_, _ = takesIPv6(data)
+	var r rtnetlink.RouteMessage
+	if r.UnmarshalBinary(data) == nil {
+		_, _, _ = routeTable(r), routeDst(r), deliversLocally(r)
+	}
+}
+
+func decodeAnswer(data []byte) {
+	msg := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR, Flags: unix.NLM_F_ACK_TLVS}, Data: data}
+	ch := change{typ: unix.NFT_MSG_NEWRULE, exprs: []string{"meta"}, data: data}
+	if i, ok := ch.badExpression(msg); ok && i >= len(data) {
+		panic("an expression beyond the message")
+	}
+	for _, at := range []int{-1, 0, 7, len(data), 1 << 30} {
+		_, _ = expressionAt(data, at)
+	}
+	_ = ch.rejected(unix.ENOENT, msg)
 }
