@@ -12,5 +12,5 @@
 //	out.Add("the proxy's own traffic leaves as it is",
 //		rules.OIfName.Not("lo"),
 //		rules.SkUID.Is(1337),
-//		rules.Return)
+//		rules.Return())
 package rules

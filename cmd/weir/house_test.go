@@ -1,0 +1,70 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/weir-mesh/weir/"
+
+// goCommand runs the go command from the module's root.
+func goCommand(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("asks the go command")
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Dir = filepath.Join("..", "..")
+	cmd.Env = append(os.Environ(), env...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return string(out)
+}
+
+func TestArrowsPointOneWay(t *testing.T) {
+	for _, tt := range []struct {
+		why, pkg string
+		others   bool // packages of other modules may be among the dependencies
+		own      []string
+	}{
+		{"rules is pure data and knows nobody", "rules", false, nil},
+		{"modes is pure and knows rules alone", "modes", false, []string{"rules"}},
+		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"rules"}},
+		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
+	} {
+		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {
+			own, ours := strings.CutPrefix(dep, module)
+			first, _, _ := strings.Cut(dep, "/")
+			switch {
+			case ours && own != tt.pkg && !slices.Contains(tt.own, own):
+				t.Errorf("%s: %s depends on %s", tt.why, tt.pkg, dep)
+			case !ours && !tt.others && strings.Contains(first, "."):
+				t.Errorf("%s: %s depends on %s", tt.why, tt.pkg, dep)
+			}
+		}
+	}
+}
+
+func TestProductRunsNoPrograms(t *testing.T) {
+	out := goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
+		"./rules", "./modes", "./nft", "./proxy", "./lab", "./cmd/weir")
+	for line := range strings.Lines(out) {
+		words := strings.Fields(line)
+		if slices.Contains(words[1:], "os/exec") {
+			t.Errorf("%s imports os/exec: weir talks to the kernel itself", words[0])
+		}
+	}
+}
+
+func TestPureRoomsBuildElsewhere(t *testing.T) {
+	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./modes")
+	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./modes")
+}
