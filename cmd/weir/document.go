@@ -122,7 +122,7 @@ func (d *document) read(data []byte) (root node, ok bool) {
 	if !ok {
 		return node{}, false
 	}
-	docs, err := parseBounded(text)
+	docs, err := parseBounded(text, maxReading)
 	if err != nil {
 		d.notYAML(err)
 		return node{}, false
@@ -190,7 +190,7 @@ func (d *document) plain(line []byte, number int) bool {
 // library gives no such promise: it takes time by the square of some texts (the
 // line ends of a block text, for one), and its recursion is bounded by the stack
 // alone.
-func parseBounded(text string) ([]*ast.DocumentNode, error) {
+func parseBounded(text string, within time.Duration) ([]*ast.DocumentNode, error) {
 	type result struct {
 		docs []*ast.DocumentNode
 		err  error
@@ -217,8 +217,8 @@ func parseBounded(text string) ([]*ast.DocumentNode, error) {
 	select {
 	case r := <-done:
 		return r.docs, r.err
-	case <-time.After(maxReading):
-		return nil, fmt.Errorf("it took more than %s to read", maxReading)
+	case <-time.After(within):
+		return nil, fmt.Errorf("it took more than %s to read", within)
 	}
 }
 
@@ -342,7 +342,7 @@ func (d *document) notYAML(err error) {
 	}
 	var syntax *yaml.SyntaxError
 	if !errors.As(err, &syntax) {
-		d.problemf(place{source: d.name}, "is not YAML: %w", err)
+		d.problemf(place{source: d.name}, "cannot be read as YAML: %w", err)
 		return
 	}
 	at := d.placeOfToken(syntax.Token)

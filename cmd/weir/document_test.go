@@ -176,6 +176,89 @@ func TestDocumentProblems(t *testing.T) {
 	}
 }
 
+// TestReferenceExamples reads documents as the reference has them: the first one
+// writes every default, so it makes the ruleset of the least configuration.
+func TestReferenceExamples(t *testing.T) {
+	const everyKey = `# A sidecar, REDIRECT: every key, with its default unless noted
+version: 1
+mode: sidecar                  # sidecar | ambient-pod | ambient-host | none (required)
+table: weir                    # the inet table
+ipv6: auto                     # auto | enabled | disabled
+proxy:                         # whose traffic is never captured: at least one of the three
+  uids: [1337]                 # -u  number or name (no default)
+  gids: [1337]                 # -g  (no default)
+  # mark: 0x539/0xfff          # value[/mask] on its packets
+inbound:
+  via: redirect                # redirect | tproxy | none                  -m
+  port: 15006                  # the proxy's inbound listener              -z
+  tunnelPort: 15008            #                                           -e
+  includePorts: all            # all | [80, 8000-8100]                     -b
+  excludePorts: []             #                                           -d
+outbound:
+  via: redirect                # redirect | none
+  port: 15001                  # the proxy's outbound listener             -p
+  includeCIDRs: all            #                                           -i
+  excludeCIDRs: []             #                                           -x
+  includePorts: []             # captured whatever the CIDRs say           -q
+  excludePorts: []             # TCP and UDP                               -o
+  includeGIDs: all             # ISTIO_OUTBOUND_OWNER_GROUPS
+  excludeGIDs: []              # ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE
+  excludeUIDs: []
+dns:
+  capture: none                # none | servers | all                      --redirect-dns, --capture-all-dns
+  port: 15053
+  servers: []                  # empty: the namespace's resolv.conf
+interfaces:
+  exclude: []                  # eth1, "veth*"                             -c
+  reroute: []                  # inbound treated as outbound               -k
+loopback:
+  cidr: 127.0.0.1/32           # ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR
+  passthrough: [127.0.0.6, "::6"]
+dropInvalid: false             #                                           --drop-invalid
+`
+	const tproxy = `# A sidecar by TPROXY, with DNS
+version: 1
+mode: sidecar
+proxy: {uids: [1337], gids: [1337]}
+inbound: {via: tproxy, excludePorts: [15020, 15021, 15090]}
+dns: {capture: servers, servers: [10.96.0.10]}
+routing:                       # packets with the mark are delivered to lo by a policy rule
+  mark: 0x539                  # -t
+  loopMark: 0x53a
+  table: 133                   # -r
+  priority: 32765
+`
+	const nothing = `# Nothing: removes what is ours and verifies that nothing of ours captures
+version: 1
+mode: none
+`
+	states := map[string]string{}
+	for name, text := range map[string]string{
+		"every key": everyKey, "tproxy": tproxy, "nothing": nothing,
+		"least": "mode: sidecar\nproxy: {uids: [1337], gids: [1337]}\n",
+	} {
+		c, err := all(name, text)
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		state, _, err := modes.State(c.Config, modes.Environment{IPv6: true})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		states[name] = state.String()
+	}
+	if states["every key"] != states["least"] {
+		t.Errorf("the defaults that are written make\n%s\nand those that are not\n%s", states["every key"], states["least"])
+	}
+	if states["nothing"] != "" {
+		t.Errorf("nothing makes\n%s", states["nothing"])
+	}
+	if !strings.Contains(states["tproxy"], "tproxy to :15006") {
+		t.Errorf("there is no tproxy in\n%s", states["tproxy"])
+	}
+}
+
 func TestDocumentWords(t *testing.T) {
 	for _, tt := range []struct {
 		why, text string
@@ -289,17 +372,17 @@ func TestProblemsAreBounded(t *testing.T) {
 func TestDocumentsThatAreTooMuch(t *testing.T) {
 	for _, tt := range []struct{ why, text, want string }{
 		{"too long", "mode: none\n#" + strings.Repeat("x", maxDocument), "pod.yaml: is longer than 4 MiB"},
-		{"deep in brackets", strings.Repeat("[", 1<<21), "levels deep"},
-		{"deep in braces", strings.Repeat("{a: ", 1<<20), "levels deep"},
-		{"deep in dashes", strings.Repeat("- ", 1<<20), "levels deep"},
+		{"deep in brackets", strings.Repeat("[", 1<<19), "levels deep"},
+		{"deep in braces", strings.Repeat("{a: ", 1<<18), "levels deep"},
+		{"deep in dashes", strings.Repeat("- ", 1<<18), "levels deep"},
 		{"aliases of aliases", "a: &a [x, x]\n" + strings.Repeat("b: &b [*a, *a, *a, *a]\n", 1<<16), "anchors, aliases or tags"},
-		{"many keys in braces", "{" + strings.Repeat("a: b, ", 1<<19) + "}", "keys"},
-		{"many keys on lines", strings.Repeat("a: b\n", 1<<19), "keys"},
-		{"many tags", strings.Repeat("!a ", 1<<20), "anchors, aliases or tags"},
-		{"many quotes", strings.Repeat("'' ", 1<<20), "values where none can stand"},
-		{"many question marks", strings.Repeat("? ", 1<<20), "many of them"},
+		{"many keys in braces", "{" + strings.Repeat("a: b, ", 1<<17) + "}", "keys"},
+		{"many keys on lines", strings.Repeat("a: b\n", 1<<17), "keys"},
+		{"many tags", strings.Repeat("!a ", 1<<18), "anchors, aliases or tags"},
+		{"many quotes", strings.Repeat("'' ", 1<<18), "values where none can stand"},
+		{"many question marks", strings.Repeat("? ", 1<<18), "many of them"},
 		{"many directives", strings.Repeat("%", 1<<16), "many of them"},
-		{"many quotes on lines", strings.Repeat("''\n", 1<<20), "values where none can stand"},
+		{"many quotes on lines", strings.Repeat("''\n", 1<<18), "values where none can stand"},
 		{"tabs in quotes, which the reader looks behind again and again", "table: \"" + strings.Repeat("\tx", 1<<18) + "\"", "is no table name"},
 		{"many documents", strings.Repeat("a: b\n---\n", 5000), "a second document begins"},
 	} {
@@ -308,9 +391,18 @@ func TestDocumentsThatAreTooMuch(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %.200v", tt.why, err)
 		}
+		t.Logf("%s: %s", tt.why, time.Since(begin))
 		if took := time.Since(begin); took > 20*time.Second {
 			t.Errorf("%s: took %s", tt.why, took)
 		}
+	}
+}
+
+// TestReadingEnds has a text whose reading takes longer than it may.
+func TestReadingEnds(t *testing.T) {
+	_, err := parseBounded("table: |\n  x"+strings.Repeat("\n", 8000), 10*time.Millisecond)
+	if got, want := fmt.Sprint(err), "it took more than 10ms to read"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
