@@ -126,7 +126,7 @@ func (s *Session) attempt(ctx context.Context, want rules.State, result *Result)
 	if len(differences) == 0 && change.empty() {
 		return nil
 	}
-	w := &work{Session: s, want: want, former: live, generation: live.generation, next: live.Leftover}
+	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover}
 	outcome, err := w.do(ctx, change)
 	result.Commit += w.commitTime
 	result.Verify += w.verifyTime
@@ -167,15 +167,29 @@ type work struct {
 	want       rules.State
 	former     *Live
 	generation uint32
+	start      time.Time
 	tag        Tag  // what it writes
 	committed  bool // the wanted rules are in force
 	held       bool // the lock
 	next       bool // the helper table stands
+	overtaken  bool // somebody else committed meanwhile
 
 	commitTime, verifyTime time.Duration
 }
 
 func (w *work) commit(ctx context.Context, fill func(*batch)) error {
+	err := w.commitNext(ctx, fill)
+	for errors.Is(err, errGeneration) {
+		if err := w.goOn(ctx); err != nil {
+			return err
+		}
+		err = w.commitNext(ctx, fill)
+	}
+	return w.blame(err)
+}
+
+// commitNext commits if nobody else did.
+func (w *work) commitNext(ctx context.Context, fill func(*batch)) error {
 	start := time.Now()
 	defer func() { w.commitTime += time.Since(start) }()
 	b := &batch{}
@@ -185,6 +199,26 @@ func (w *work) commit(ctx context.Context, fill func(*batch)) error {
 	}
 	w.generation = following(w.generation)
 	return nil
+}
+
+// goOn takes somebody else's commit in. Who holds the lock need not start over:
+// nobody else of ours is at work, and what a stranger did to our tables shows
+// when they are read back.
+func (w *work) goOn(ctx context.Context) (err error) {
+	if !w.held || time.Since(w.start) > patience {
+		return errGeneration
+	}
+	w.overtaken = true
+	w.generation, err = w.conn.generation(ctx)
+	return err
+}
+
+// blame puts a failure down to whoever committed meanwhile.
+func (w *work) blame(err error) error {
+	if err != nil && w.overtaken {
+		return fmt.Errorf("%w: %w", errGeneration, err)
+	}
+	return err
 }
 
 // following is the generation after g; the kernel leaves 0 out.
@@ -223,9 +257,14 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	if err := w.readBack(ctx, elements, elementsOnly, change); err != nil {
 		return outcome, err
 	}
-	if err := w.release(ctx); err == nil {
+	if err := w.release(ctx); err != nil {
+		return outcome, nil // it is tried again above
+	}
+	if proven := w.live.generation; w.generation == proven || w.generation == following(proven) {
 		w.live.generation = w.generation
-	} // else: it is tried again above
+	} else {
+		w.live = nil
+	}
 	return outcome, nil
 }
 
@@ -280,25 +319,35 @@ func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table) err
 func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
 	start := time.Now()
 	defer func() { w.verifyTime += time.Since(start) }()
-	chains, err := w.conn.chains(ctx)
+	for {
+		got, err := w.conn.tableAlone(ctx, next.Name)
+		g, gerr := w.conn.generation(ctx)
+		switch {
+		case gerr != nil:
+			return gerr
+		case g != w.generation:
+			if err := w.goOn(ctx); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		if d := rules.Compare(rules.State{Table: next}, rules.State{Table: got}); len(d) > 0 {
+			return w.blame(&DriftError{next.Name, d})
+		}
+		return nil
+	}
+}
+
+// tableAlone reads one table without its tag.
+func (c *Conn) tableAlone(ctx context.Context, name string) (*rules.Table, error) {
+	chains, err := c.chains(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	got, _, err := w.conn.table(ctx, next.Name, 0, chains[familyTable{unix.NFPROTO_INET, next.Name}])
-	if err != nil {
-		return err
-	}
-	g, err := w.conn.generation(ctx)
-	if err != nil {
-		return err
-	}
-	if g != w.generation {
-		return errGeneration
-	}
-	if d := rules.Compare(rules.State{Table: next}, rules.State{Table: got}); len(d) > 0 {
-		return &DriftError{next.Name, d}
-	}
-	return nil
+	t, _, err := c.table(ctx, name, 0, chains[familyTable{unix.NFPROTO_INET, name}])
+	return t, err
 }
 
 // readBack proves that the wanted state is in force at the generation of the
@@ -324,14 +373,26 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 		return nil
 	}
 	live, err := w.conn.read(ctx, w.Table, w.want)
+	for errors.Is(err, errGeneration) {
+		if err := w.goOn(ctx); err != nil {
+			return err
+		}
+		live, err = w.conn.read(ctx, w.Table, w.want)
+	}
 	if err != nil {
 		return err
 	}
 	if live.generation != w.generation {
-		return errGeneration
+		if err := w.goOn(ctx); err != nil {
+			return err
+		}
+		w.generation = live.generation
 	}
 	live.Leftover, live.locked = false, false // both go with the release
 	if d := live.differences(w.want); len(d) > 0 {
+		if w.overtaken {
+			return errGeneration // whoever that was changed our table: never restore over them
+		}
 		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, change))
 	}
 	w.live = live
@@ -342,7 +403,7 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 func (w *work) restore(ctx context.Context, change routingChange) error {
 	_, err := w.conn.addRouting(ctx, change.remove)
 	if err == nil {
-		err = w.commit(ctx, func(b *batch) {
+		err = w.commitNext(ctx, func(b *batch) {
 			removeTable(b, w.Table)
 			if former := w.former.State.Table; former != nil {
 				var tag Tag

@@ -43,6 +43,8 @@ const (
 func newTag(s rules.State, version string, addresses, added []netip.Prefix) Tag {
 	t := Tag{Schema: tagSchema, Version: version, Addresses: addresses, Added: added}
 	t.Hash, t.Parts = s.Digest()
+	// What is too long for a comment is left out: the hash tells of it still.
+	t.Parts = slices.DeleteFunc(t.Parts, func(p rules.Part) bool { return len(partText(p)) > maxComment })
 	t.Routing = rules.State{PolicyRules: s.PolicyRules, Routes: s.Routes}.Routing()
 	return t
 }
@@ -53,8 +55,7 @@ func (t Tag) says(other Tag) bool {
 		slices.Equal(t.Addresses, other.Addresses)
 }
 
-// comments are the tag in words. What is too long for a comment is left out:
-// the hash tells of it still.
+// comments are the tag in words.
 func (t Tag) comments() []string {
 	lines := []string{fmt.Sprintf("%s %d %s %s", tagState, t.Schema, t.Hash, printable(t.Version))}
 	for _, a := range t.Addresses {
@@ -65,13 +66,15 @@ func (t Tag) comments() []string {
 		lines = append(lines, word+" "+a.String())
 	}
 	for _, p := range t.Parts {
-		lines = append(lines, fmt.Sprintf("%s %s %s", tagPart, p.Digest, p.Name))
+		lines = append(lines, partText(p))
 	}
 	for _, r := range t.Routing {
 		lines = append(lines, tagRouting+" "+r)
 	}
-	return slices.DeleteFunc(lines, func(l string) bool { return len(l) > maxComment })
+	return lines
 }
+
+func partText(p rules.Part) string { return tagPart + " " + p.Digest + " " + p.Name }
 
 // printable keeps of a version what can stand in a comment as one word.
 func printable(version string) string {
