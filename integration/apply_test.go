@@ -138,6 +138,7 @@ func TestApplyTwiceSendsNothing(t *testing.T) {
 		"something of all":      everything(),
 		"10,000 prefixes":       capture{exclude: manyPrefixes(10000)}.state(),
 		"a table with nothing":  {Table: &rules.Table{Name: tableName}},
+		"names of all lengths":  longNames(),
 		"nothing at all":        {},
 		"routing alone":         {Routes: capture{tproxy: true}.state().Routes, PolicyRules: capture{tproxy: true}.state().PolicyRules},
 	} {
@@ -176,6 +177,19 @@ func TestApplyTwiceSendsNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// longNames has names, reasons and addresses as long and as many as can be.
+func longNames() rules.State {
+	s := capture{tproxy: true, table: 1<<32 - 1, passes: prefixes("2001:db8:1111:2222:3333:4444:5555:6666/128", "127.0.1.1/32", "127.0.1.2/32")}.state()
+	for _, length := range []int{1, 31, 100, 110, 200, 255} {
+		name := strings.Repeat("n", length)
+		c := &rules.Chain{Name: name}
+		c.Add(strings.Repeat("r", min(length, 128)), rules.Counter{})
+		s.Table.Chains = append(s.Table.Chains, c)
+		rules.AddSet(s.Table, "s"+name[1:], rules.SkUID, rules.Span(rules.UID(1)))
+	}
+	return s
 }
 
 func (n *namespace) counted0(s rules.State) string {

@@ -273,3 +273,5 @@ func changed(before, after string) string {
 }
 
 var expires = regexp.MustCompile(` expires \S+`)
+
+var handles = regexp.MustCompile(` # handle \d+`)

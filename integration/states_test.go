@@ -51,7 +51,7 @@ func prefixes(list ...string) []netip.Prefix {
 func manyPrefixes(n int) []netip.Prefix {
 	out := make([]netip.Prefix, n)
 	for i := range out {
-		out[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 15), byte(i >> 7), byte(i << 1)}), 32)
+		out[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>23), byte(i >> 15), byte(i >> 7), byte(i << 1)}), 32)
 	}
 	return out
 }
