@@ -1,0 +1,234 @@
+package rules_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
+
+func prefixes(list ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, p := range list {
+		out[i] = prefix(p)
+	}
+	return out
+}
+
+func ports(lo, hi rules.Port) rules.Range { return rules.Between(lo, hi) }
+
+func elements(ranges ...rules.Range) []rules.Element {
+	out := make([]rules.Element, len(ranges))
+	for i, r := range ranges {
+		out[i].Key = []rules.Range{r}
+	}
+	return out
+}
+
+func types(list ...rules.DataType) []rules.DataType { return list }
+
+func selectors(list ...rules.Selector) []rules.Selector { return list }
+
+const everyBit = ^rules.Mark(0)
+
+func base(typ rules.ChainType, h rules.Hook, priority int32) *rules.Base {
+	return &rules.Base{Type: typ, Hook: h, Priority: priority}
+}
+
+// TestPrint compares what is printed with the golden files, which package nft
+// has nft load.
+func TestPrint(t *testing.T) {
+	for name, state := range map[string]rules.State{
+		"nothing":    {},
+		"empty":      {Table: &rules.Table{Name: "weir"}},
+		"sets":       {Table: setsTable()},
+		"rules":      {Table: rulesTable()},
+		"boundaries": {Table: boundariesTable()},
+		"routing":    routingState(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := state.Check(); err != nil {
+				t.Error(err)
+			}
+			var got bytes.Buffer
+			if err := state.Print(&got); err != nil {
+				t.Fatal(err)
+			}
+			if got.String() != state.String() {
+				t.Error("Print and String differ")
+			}
+			file := filepath.Join("testdata", name+".nft")
+			if *update {
+				if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got.Bytes(), want) {
+				t.Errorf("%s (go test ./rules -update writes it anew) has\n%s\nprinted is\n%s", file, want, got.Bytes())
+			}
+		})
+	}
+}
+
+func setsTable() *rules.Table {
+	t := &rules.Table{Name: "weir"}
+	rules.AddSet(t, "one_port", rules.TCPDport, ports(80, 80))
+	rules.AddSet(t, "no_port", rules.TCPDport)
+	rules.AddSet(t, "uids", rules.SkUID, rules.Span(rules.UID(1337)), rules.Span(rules.UID(0)))
+	rules.AddSet(t, "uid_ranges", rules.SkUID, rules.Between(rules.UID(1000), rules.UID(2000)))
+	rules.AddSet(t, "names", rules.OIfName, rules.Span(rules.IfName("eth0")))
+	rules.AddSet(t, "wildcards", rules.OIfName, rules.Span(rules.IfName("eth1*")), rules.Span(rules.IfName("eth0*")))
+	rules.AddPrefixSets(t, "excluded", prefixes("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32")...)
+	t.Sets = append(t.Sets,
+		&rules.Set{Name: "commented", Key: types(rules.MarkType), Elements: []rules.Element{
+			{Key: []rules.Range{rules.Span(rules.Mark(2))}, Comment: "100% é; #"}, {Key: []rules.Range{rules.Span(rules.Mark(1))}, Comment: "the first"}}},
+		&rules.Set{Name: "seen", Key: types(rules.IPv4Addr, rules.InetService), Live: true, Dynamic: true, Expires: true, Counters: true, Timeout: 26*time.Hour + 90*time.Second, Size: 1000},
+		&rules.Set{Name: "timed", Key: types(rules.MarkType), Live: true, Expires: true, Elements: []rules.Element{
+			{Key: []rules.Range{rules.Span(rules.Mark(1))}, Timeout: time.Minute, Expires: time.Second, Counter: rules.Counter{Packets: 7}}}},
+		&rules.Set{Name: "by_port", Key: types(rules.InetService), Interval: true, Verdicts: true, Elements: []rules.Element{
+			{Key: []rules.Range{ports(1024, 65535)}, Verdict: rules.Goto("there"), Comment: "high"}, {Key: []rules.Range{ports(1, 1023)}, Verdict: rules.Drop()}}},
+		&rules.Set{Name: "ranges", Key: types(rules.IPv4Addr, rules.InetService, rules.MarkType), Interval: true, Elements: []rules.Element{
+			{Key: []rules.Range{rules.Span(prefix("10.0.0.0/8")), ports(80, 90), rules.Span(rules.Mark(7))}}}},
+		&rules.Set{Name: "kinds", Key: types(rules.InetProto, rules.NFProtoType, rules.FibAddrType, rules.CTStateType, rules.IfIndexType), Elements: []rules.Element{
+			{Key: []rules.Range{rules.Span(rules.TCP), rules.Span(rules.IPv6), rules.Span(rules.Local), rules.Span(rules.New | rules.Established), rules.Span(rules.IfIndex(7))}}}},
+	)
+	t.Chains = append(t.Chains, &rules.Chain{Name: "there"})
+	return t
+}
+
+func rulesTable() *rules.Table {
+	t := &rules.Table{Name: "weir"}
+	marks := rules.AddSet(t, "marks", rules.MetaMark, rules.Span(rules.Mark(0x539)))
+	excluded := rules.AddPrefixSets(t, "excluded", prefixes("10.0.0.0/8", "2001:db8::/32")...)
+	t.Sets = append(t.Sets,
+		&rules.Set{Name: "sockets", Key: types(rules.IPv4Addr, rules.InetService)},
+		&rules.Set{Name: "by_port", Key: types(rules.InetService), Verdicts: true, Elements: []rules.Element{{Key: []rules.Range{ports(80, 80)}, Verdict: rules.Jump("there")}}})
+	out := &rules.Chain{Name: "output", Base: base(rules.NATType, rules.Output, rules.PriorityNATOut)}
+	out.Add("an app that calls its own service goes through the inbound listener",
+		rules.OIfName.Is("lo"), rules.IPDaddr.Not(prefix("127.0.0.1/32")), rules.TCPDport.NotIn(53, 15008), rules.SkUID.Is(1337), rules.Jump("there"))
+	for _, r := range t.Expand(rules.Rule{Reason: "excluded destinations are left alone", Nodes: []rules.Node{rules.Daddr.InSet(excluded), rules.Counter{Packets: 7}, rules.Return()}}, rules.IPv4, rules.IPv6) {
+		out.Add(r.Reason, r.Nodes...)
+	}
+	out.Add("marked packets pass", rules.MetaMark.InSet(marks), rules.CTMark.NotInSet(marks), rules.Accept())
+	out.Add("", rules.VMap{Key: selectors(rules.TCPDport.Selector()), Map: "by_port"})
+	out.Add("", rules.VMap{Key: selectors(rules.L4Proto.Selector()), Elements: []rules.Element{
+		{Key: []rules.Range{rules.Span(rules.UDP)}, Verdict: rules.Return()}, {Key: []rules.Range{rules.Span(rules.TCP)}, Verdict: rules.Verdict{Kind: rules.ContinueKind}}}})
+	out.Add("everything else goes to the proxy", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
+	r := ports(15053, 15060)
+	out.Add("names go to one of several", rules.UDPDport.Is(53), rules.Redirect{Ports: &r})
+	out.Add("", rules.Redirect{})
+	in := &rules.Chain{Name: "prerouting", Base: base(rules.FilterType, rules.Prerouting, rules.PriorityMangle)}
+	in.Base.Drop = true
+	in.Add("", rules.SocketTransparent.Is(true), rules.SetMark(0x539, 0xfff), rules.SetCTMark(7, everyBit), rules.Accept())
+	in.Add("", rules.SocketMark.Is(7), rules.Copy(rules.MetaMark, rules.CTMark), rules.CopyMasked(rules.CTMark, rules.MetaMark, 0xff))
+	in.Add("", rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Mask: "\xff\xff\xff\xff", Xor: "\x00\x00\x00\x01"})
+	in.Add("", rules.L4Proto.In(rules.TCP, rules.UDP), rules.ThDport.Is(53), rules.TProxy{Port: 15053})
+	in.Add("", rules.L4Proto.Is(rules.TCP), rules.TProxy{Family: rules.IPv4, Addr: rules.Bits("\x7f\x00\x00\x01")})
+	in.Add("", rules.L4Proto.Is(rules.TCP), rules.TProxy{Family: rules.IPv6, Addr: rules.Bits(prefix("::1/128").Addr().AsSlice()), Port: 15006})
+	in.Add("", rules.IP6Daddr.Is(prefix("::1/128")), rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006})
+	in.Add("", rules.CTStates.Is(rules.New), rules.Drop())
+	in.Add("", rules.CTStates.Not(rules.Established|rules.Related), rules.Drop())
+	in.Add("", rules.CTStates.In(rules.New, rules.Established|rules.Related), rules.Drop())
+	in.Add("", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Drop())
+	in.Add("", rules.CTStates.Masked(0, rules.Invalid|rules.Untracked), rules.Drop())
+	in.Add("", rules.MetaMark.AnyOf(0xf), rules.CTMark.Masked(0x10, 0xf0), rules.Drop())
+	in.Add("", rules.FibSaddrType.Is(rules.Local), rules.FibDaddrType.In(rules.Broadcast, rules.Multicast), rules.Goto("there"))
+	in.Add("", rules.On("sockets", rules.IPDaddr.Selector(), rules.TCPDport.Selector()), rules.Return())
+	in.Add("", rules.UDPSport.Not(53), rules.UDPDport.Not(53), rules.Return())
+	raw := &rules.Chain{Name: "raw", Base: base(rules.FilterType, rules.Prerouting, rules.PriorityRaw)}
+	raw.Add("", rules.UDPDport.Is(53), rules.SetZone(7))
+	raw.Add("", rules.CTZone.Is(7), rules.NoTrack{})
+	device := &rules.Chain{Name: "of_devices", Base: base(rules.FilterType, rules.Ingress, 0)}
+	device.Base.Devices = []string{"lo"}
+	there := &rules.Chain{Name: "there"}
+	there.Add("", rules.IIf.Is(0), rules.IIfName.Is("veth*"), rules.SkGID.Within(rules.Between(rules.GID(1), rules.GID(9))), rules.L4Proto.Within(rules.Between(rules.TCP, rules.UDP)), rules.Counter{})
+	t.Chains = []*rules.Chain{out, in, raw, device, there}
+	return t
+}
+
+func boundariesTable() *rules.Table {
+	t := &rules.Table{Name: "weir"}
+	rules.AddSet(t, "every_port", rules.TCPDport, ports(0, 65535))
+	rules.AddSet(t, "last_port", rules.TCPDport, ports(65535, 65535))
+	rules.AddSet(t, "halves", rules.IPDaddr, rules.Span(prefix("128.0.0.0/1")), rules.Span(prefix("0.0.0.0/1")))
+	rules.AddSet(t, "every_address", rules.IP6Daddr, rules.Span(prefix("::/0")))
+	rules.AddSet(t, "last_address", rules.IP6Daddr, rules.Span(prefix("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")))
+	rules.AddSet(t, "marks", rules.MetaMark, rules.Between(rules.Mark(1), everyBit))
+	rules.AddSet(t, "neighbours", rules.TCPDport, ports(81, 90), ports(80, 80), ports(91, 100))
+	c := &rules.Chain{Name: "c"}
+	c.Add("", rules.IPDaddr.Is(prefix("0.0.0.0/0")))
+	c.Add("", rules.IP6Daddr.Is(prefix("::/0")))
+	c.Add("", rules.IPDaddr.Not(prefix("0.0.0.0/0")))
+	c.Add("", rules.TCPDport.Within(ports(0, 65535)))
+	c.Add("", rules.TCPDport.Within(ports(1, 9), ports(10, 65535)))
+	c.Add("", rules.TCPDport.In(80, 81))
+	c.Add("", rules.SkUID.Is(1<<32-1))
+	c.Add("", rules.IIf.Within(rules.Between(rules.IfIndex(1), rules.IfIndex(1<<31-1))))
+	c.Add("", rules.IIfName.Is("abcdefghijklmno"))
+	c.Add("", rules.IIfName.Is("abcdefghijklmn*"))
+	c.Add("", rules.IPDaddr.In(prefix("255.255.255.255/32"), prefix("0.0.0.0/32")))
+	c.Add(strings.Repeat("x", 128), rules.Counter{})
+	t.Chains = append(t.Chains, c)
+	return t
+}
+
+func routingState() rules.State {
+	return rules.State{
+		PolicyRules: []rules.PolicyRule{{Family: rules.IPv6, Priority: 2, Mark: 1, Mask: 0xfff, Table: 133}, {Family: rules.IPv4, Priority: 2, Mark: 1, Mask: 0xfff, Table: 133}},
+		Routes: []rules.Route{{Family: rules.IPv6, Table: 133, Dst: prefix("::/0")}, {Family: rules.IPv4, Table: 133, Dst: prefix("0.0.0.0/0")},
+			{Family: rules.IPv4, Table: 133, Dst: prefix("10.1.2.3/8")}},
+		Addresses: prefixes("::6/128", "127.0.0.6/32"),
+		Sysctls:   []rules.Sysctl{{Name: "net/ipv4/conf/all/route_localnet", Value: "1", Why: "packets from 127.0.0.6 are to be routed"}},
+	}
+}
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("the disk is full") }
+
+func TestPrintTellsOfAFailedWrite(t *testing.T) {
+	if err := routingState().Print(failing{}); err == nil || err.Error() != "the disk is full" {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestAbridged(t *testing.T) {
+	state := rules.State{Table: setsTable()}
+	if got := state.Abridged(100); got != state.String() {
+		t.Errorf("sets that are short enough are cut: %s", got)
+	}
+	got := state.Abridged(1)
+	if !strings.Contains(got, "set uids {\n\t\ttype uid\n\t\t# 2 elements\n\t}") || !strings.Contains(got, "elements = {\n\t\t\t80\n") {
+		t.Errorf("abridged to one element a set: %s", got)
+	}
+}
+
+// TestWhatTheModelDoesNotKnowIsShown prints what only a lifted state holds.
+func TestWhatTheModelDoesNotKnowIsShown(t *testing.T) {
+	state := rules.State{Table: &rules.Table{
+		Name:   "weir",
+		Others: []string{"object named"},
+		Sets:   []*rules.Set{{Name: "s", Others: "key of type 9 and 6 bytes"}},
+		Chains: []*rules.Chain{{Name: "c", Rules: []rules.Rule{{Reason: "why", Nodes: []rules.Node{rules.Opaque{Name: "limit", Raw: "x"}}}}}},
+	}}
+	for _, want := range []string{"# object named", "# key of type 9 and 6 bytes", `<unknown: limit> comment "why"`} {
+		if text := state.String(); !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
