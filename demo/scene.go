@@ -94,6 +94,12 @@ func (s *scene) network() (err error) {
 	if s.world, err = lab.NewNamespace(); err != nil {
 		return err
 	}
+	for _, ns := range []*lab.Namespace{s.pod, s.world} {
+		// No link-local addresses, which change by themselves for a while.
+		if err := ns.Sysctl("net/ipv6/conf/default/addr_gen_mode", "1"); err != nil {
+			return err
+		}
+	}
 	if err := lab.Veth(s.pod, "eth0", s.world, "eth0"); err != nil {
 		return err
 	}
