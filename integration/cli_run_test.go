@@ -66,12 +66,13 @@ type cli struct {
 	*namespace
 	program string
 	// Of the process.
-	chroot string
-	dir    string
-	uid    int
-	caps   []uintptr // besides, for a uid that is not 0, none
-	env    []string
-	guard  bool // a netlink socket ends it
+	chroot   string
+	readOnly bool // the chroot
+	dir      string
+	uid      int
+	caps     []uintptr // besides, for a uid that is not 0, none
+	env      []string
+	guard    bool // a netlink socket ends it
 }
 
 func newCLI(t testing.TB) *cli {
@@ -149,7 +150,11 @@ func (c *cli) run(args ...string) outcome {
 func (c *cli) feed(stdin string, args ...string) outcome {
 	c.Helper()
 	cmd, out, errs := c.command(stdin, args...)
-	c.do(cmd.Start)
+	if c.readOnly {
+		c.startFrozen(cmd)
+	} else {
+		c.do(cmd.Start)
+	}
 	limit := time.AfterFunc(runLimit, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
 	limit.Stop()
@@ -158,6 +163,22 @@ func (c *cli) feed(stdin string, args ...string) outcome {
 		c.Fatalf("%s: %v", cmd, err)
 	}
 	return ended(cmd, args, out.String(), errs.String())
+}
+
+// startFrozen starts a run whose root folder cannot be written.
+func (c *cli) startFrozen(cmd *exec.Cmd) {
+	c.Helper()
+	err := inMounts(func() error {
+		for _, flags := range []uintptr{unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
+			if err := unix.Mount(c.chroot, c.chroot, "", flags, ""); err != nil {
+				return fmt.Errorf("make %s read-only: %w", c.chroot, err)
+			}
+		}
+		return c.within(cmd.Start)
+	})
+	if err != nil {
+		c.Fatal(err)
+	}
 }
 
 func ended(cmd *exec.Cmd, args []string, out, errs string) outcome {
@@ -230,12 +251,17 @@ func write(t testing.TB, name, text string) string {
 	return path
 }
 
+// oneUser reports whether this is a user namespace of one user.
+func oneUser() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	fields := strings.Fields(string(text))
+	return err == nil && len(fields) == 3 && fields[2] == "1"
+}
+
 // needUsers skips a test that must become other users where there is but one.
 func needUsers(t testing.TB) {
 	t.Helper()
-	text, err := os.ReadFile("/proc/self/uid_map")
-	fields := strings.Fields(string(text))
-	if err != nil || len(fields) == 3 && fields[2] != "1" {
+	if !oneUser() {
 		return
 	}
 	const why = "this user namespace has one user; other users need root"
@@ -289,4 +315,13 @@ func playGuard() error {
 func isolated(t testing.TB) {
 	t.Helper()
 	newNamespace(t)
+}
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
