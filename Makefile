@@ -47,15 +47,20 @@ soak: tools ## the long tests whole: a million connections, 500 kills
 image: build ## the container image, of one file
 	docker build -t weir:$(or $(RELEASE),dev) .
 
-# What the tests run beside weir: the real nft and ip, and what they compare with.
-TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables
+# What the tests run beside weir: the real nft and ip, what they compare with, and
+# proxies that others wrote.
+TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables haproxy:haproxy dnsmasq:dnsmasq-base
 
+# Where a package is installed, its service is not started: policy-rc.d says so.
 tools:
 	@missing=; for t in $(TOOLS); do \
 		command -v $${t%%:*} >/dev/null 2>&1 || [ -x /usr/sbin/$${t%%:*} ] || missing="$$missing $${t##*:}"; \
 	done; \
-	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq $$missing >/dev/null; } || \
-		{ echo "the tests need:$$missing (apt-get install$$missing, as root)"; exit 1; }
+	[ -n "$$missing" ] || exit 0; \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { echo "the tests need:$$missing (apt-get install$$missing, as root)"; exit 1; }; \
+	policy=/usr/sbin/policy-rc.d; \
+	[ -e $$policy ] || { trap 'rm -f /usr/sbin/policy-rc.d' EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; }; \
+	apt-get update -qq && apt-get install -y -qq $$missing >/dev/null
 
 clean: ## what was built
 	rm -rf bin
