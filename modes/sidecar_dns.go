@@ -1,6 +1,10 @@
 package modes
 
-import "github.com/weir-mesh/weir/rules"
+import (
+	"slices"
+
+	"github.com/weir-mesh/weir/rules"
+)
 
 // Two conntrack zones keep a query that the proxy forwards apart from the
 // application's own, which may have the same addresses and ports.
@@ -26,10 +30,14 @@ func (s *sidecar) zones(w *writer) {
 		servers := w.prefixes("dns_servers", s.dns.servers)
 		to, from = []rules.Node{rules.Daddr.InSet(servers)}, []rules.Node{rules.Saddr.InSet(servers)}
 	}
-	out.add("the application's queries have a conntrack zone of their own",
-		append(to, rules.UDPDport.Is(dnsPort), rules.SetZone(applicationZone))...)
-	in.add("a resolver's answers belong to the proxy's queries",
-		append(from, rules.UDPSport.Is(dnsPort), rules.SetZone(proxyZone))...)
+	query := []rules.Node{rules.UDPDport.Is(dnsPort), rules.SetZone(applicationZone)}
+	answer := []rules.Node{rules.UDPSport.Is(dnsPort), rules.SetZone(proxyZone)}
+	out.add("the application's queries have a conntrack zone of their own", slices.Concat(to, query)...)
+	const why = "a resolver's answers belong to the proxy's queries"
+	in.add(why, slices.Concat(from, answer)...)
+	// A resolver in the pod answers over lo, where the zone that a packet leaves
+	// with stays: its answers would pass for flows of their own.
+	out.add(why, slices.Concat([]rules.Node{rules.OIfName.Is("lo")}, from, answer)...)
 }
 
 // owners match the proxy's packets, one match for each way to tell it.
