@@ -41,8 +41,8 @@ bench: build tools ## speed and memory, as ratios to nft and iptables-restore
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./nft
 	$(GO) run ./bench ./bin/weir
 
-soak: tools ## the long tests whole: a million connections, 500 kills
-	WEIR_SOAK=1 $(GO) test -count=1 -timeout 60m -v -run 'Slip|Kill|Race' ./integration
+soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
+	WEIR_SOAK=1 $(GO) test -count=1 -timeout 60m -v -run 'Slip|Kill|Race|HAProxy|Proxy|Application' ./integration
 
 image: build ## the container image, of one file
 	docker build -t weir:$(or $(RELEASE),dev) .

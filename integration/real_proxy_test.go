@@ -1,0 +1,208 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/proxy"
+)
+
+// relay is the project's own proxy at work in a pod.
+type relay struct {
+	accepted sync.Map // what it took its connections for, a proxy.ConnInfo for each pair of ends
+}
+
+// ends are a connection's; one local port serves many destinations.
+type ends struct{ local, remote netip.AddrPort }
+
+// relay starts the proxy in the pod on a port of both families. Onward
+// connections are opened as the same user.
+func (p *realPod) relay(uid, gid uint32, port uint16, options proxy.SocketOptions, d proxy.Dialer) *relay {
+	p.Helper()
+	r := &relay{}
+	server := &proxy.Server{Dial: func(ctx context.Context, c proxy.ConnInfo) (conn *net.TCPConn, err error) {
+		inside := p.pod.DoAs(uid, gid, func() error {
+			conn, err = d.Dial(ctx, c)
+			return nil
+		})
+		if err = errors.Join(inside, err); err == nil {
+			r.accepted.Store(ends{plain(conn.LocalAddr()), plain(conn.RemoteAddr())}, c)
+		}
+		return conn, err
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, any := range []string{"0.0.0.0", "::"} {
+		var ln *net.TCPListener
+		err := p.pod.DoAs(uid, gid, func() error {
+			lc := net.ListenConfig{Control: options.Control}
+			lc.SetMultipathTCP(false)
+			network := map[string]string{"0.0.0.0": "tcp4", "::": "tcp6"}[any]
+			l, err := lc.Listen(ctx, network, net.JoinHostPort(any, strconv.Itoa(int(port))))
+			if err == nil {
+				ln = l.(*net.TCPListener)
+			}
+			return err
+		})
+		if err != nil {
+			p.Fatal(err)
+		}
+		running.Go(func() { _ = server.Serve(ctx, ln) })
+	}
+	p.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return r
+}
+
+// plain is a TCP address, of IPv4 as such.
+func plain(a net.Addr) netip.AddrPort {
+	ap := a.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// of is what the proxy took a connection for that a service sees; false where
+// the proxy did not open it.
+func (r *relay) of(s seen) (proxy.ConnInfo, bool) {
+	c, ok := r.accepted.LoadAndDelete(ends{s.Peer, s.Asked})
+	if !ok {
+		return proxy.ConnInfo{}, false
+	}
+	return c.(proxy.ConnInfo), true
+}
+
+// count is the packet counter of the table's rules with that comment.
+func (n *namespace) count(reason string) (packets int) {
+	n.Helper()
+	found := regexp.MustCompile(`counter packets (\d+) .*comment "`+regexp.QuoteMeta(reason)+`"`).FindAllStringSubmatch(n.nft("list table inet "+tableName), -1)
+	if found == nil {
+		n.Fatalf("no rule says %q", reason)
+	}
+	for _, m := range found {
+		k, err := strconv.Atoi(m[1])
+		if err != nil {
+			n.Fatal(err)
+		}
+		packets += k
+	}
+	return packets
+}
+
+// TestTheApplicationSeesTheClient takes inbound connections by TPROXY to a proxy
+// that calls the application with the client's own address. The application's
+// answers are for that address, and must come back to the proxy.
+func TestTheApplicationSeesTheClient(t *testing.T) {
+	requests := howOften(2000, 10000)
+	p := newRealPod(t)
+	p.istioInit(injected("TPROXY")...)
+	application := serveWeb(t, p.pod, appID, appPort)
+	r := p.relay(0, proxyID, 15006, proxy.SocketOptions{Transparent: true}, proxy.Dialer{KeepClient: true, Mark: proxyID})
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
+			to := netip.AddrPortFrom(f.pod.Addr(), appPort)
+			const answer = "the application's answer goes back through the proxy"
+			before := p.count(answer)
+			load{in: p.far, requests: requests, from: client,
+				to: func(int) netip.AddrPort { return to },
+				right: func(i int, s seen) bool {
+					c, ours := r.of(s)
+					return ours && s.Peer.Addr() == client(i) && c.Client.Addr() == client(i) && c.OriginalDst == to && s.Asked == to
+				},
+			}.run(t)
+			if got := application.connections.Swap(0); got != int64(requests) {
+				t.Errorf("the application got %d connections, want %d", got, requests)
+			}
+			if answers := p.count(answer) - before; answers < 2*requests {
+				t.Errorf("%d packets of the application's went back through the proxy, want two a request at least", answers)
+			}
+			marked, err := p.pod.Conntrack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := 0
+			for _, flow := range marked {
+				if flow.Mark == proxyID && flow.Dst == to {
+					kept++
+				}
+			}
+			if kept < requests {
+				t.Errorf("conntrack remembers %d connections of the proxy's with the client's address, want %d", kept, requests)
+			}
+		})
+	}
+}
+
+// TestTheProxyFindsTheDestination lets the project's own proxy be the sidecar's,
+// by REDIRECT, in both families.
+func TestTheProxyFindsTheDestination(t *testing.T) {
+	requests := howOften(2000, 10000)
+	p := newRealPod(t)
+	p.istioInit(injected("REDIRECT")...)
+	world := serveWeb(t, p.far, 0, worldPorts...)
+	application := serveWeb(t, p.pod, appID, appPort)
+	in := p.relay(proxyID, proxyID, 15006, proxy.SocketOptions{}, proxy.Dialer{Source: []netip.Addr{families[0].pass, families[1].pass}})
+	out := p.relay(proxyID, proxyID, 15001, proxy.SocketOptions{}, proxy.Dialer{})
+	for _, f := range families {
+		inside := func(int) netip.AddrPort { return netip.AddrPortFrom(f.pod.Addr(), appPort) }
+		outside := func(i int) netip.AddrPort { return f.somewhere(i, worldPorts[i%len(worldPorts)]) }
+		client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
+		for _, way := range []struct {
+			name    string
+			load    load
+			relay   *relay
+			service *web
+			from    netip.Addr // whom the service sees
+		}{
+			{"inbound", load{in: p.far, from: client, to: inside}, in, application, f.pass},
+			{"outbound", load{in: p.pod, uid: appID, gid: appID, to: outside}, out, world, f.pod.Addr()},
+		} {
+			t.Run(way.name+" "+f.name, func(t *testing.T) {
+				l := way.load
+				l.requests = requests
+				l.right = func(i int, s seen) bool {
+					c, ours := way.relay.of(s)
+					return ours && s.Peer.Addr() == way.from && c.OriginalDst == l.to(i) && s.Asked == l.to(i) && (l.from == nil || c.Client.Addr() == l.from(i))
+				}
+				l.run(t)
+				if got := way.service.connections.Swap(0); got != int64(requests) {
+					t.Errorf("the service got %d connections, want %d", got, requests)
+				}
+			})
+		}
+	}
+}
+
+// TestAProxyWithoutCaptureIsPassedBy is the control of the tests beside it: where
+// nothing captures, they would see every connection come past the proxy.
+func TestAProxyWithoutCaptureIsPassedBy(t *testing.T) {
+	p := newRealPod(t)
+	serveWeb(t, p.far, 0, worldPorts...)
+	serveWeb(t, p.pod, appID, appPort)
+	r := p.relay(proxyID, proxyID, 15006, proxy.SocketOptions{}, proxy.Dialer{})
+	for _, f := range families {
+		for _, way := range []struct {
+			in *lab.Namespace
+			to netip.AddrPort
+		}{{p.far, netip.AddrPortFrom(f.pod.Addr(), appPort)}, {p.pod, f.somewhere(1, 80)}} {
+			err := way.in.DoAs(appID, appID, func() error {
+				s, err := get(netip.Addr{}, way.to)
+				if _, ours := r.of(s); ours || s.By != "" || s.Asked != way.to {
+					t.Errorf("%s: the service saw %+v", way.to, s)
+				}
+				return err
+			})
+			if err != nil {
+				t.Errorf("%s: %v", way.to, err)
+			}
+		}
+	}
+}
