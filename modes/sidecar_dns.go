@@ -1,7 +1,7 @@
 package modes
 
 import (
-	"slices"
+	"net/netip"
 
 	"github.com/weir-mesh/weir/rules"
 )
@@ -13,10 +13,16 @@ const (
 	applicationZone rules.Zone = 2 // between the application and the proxy
 )
 
-// zones puts DNS over UDP into its zones. The first zone that is set wins, so
-// the proxy's own come first.
-func (s *sidecar) zones(w *writer) {
+const resolverAnswers = "a resolver's answers belong to the proxy's queries"
+
+// rawPrerouting and rawOutput put DNS over UDP into its zones.
+func (s *sidecar) rawPrerouting(w *writer) {
 	in := w.base("raw_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityRaw)
+	in.add(resolverAnswers, s.answers(w)...)
+}
+
+// rawOutput has the proxy's own rules first: the first zone that is set wins.
+func (s *sidecar) rawOutput(w *writer) {
 	out := w.base("raw_output", rules.FilterType, rules.Output, rules.PriorityRaw)
 	owned := func(reason string, port rules.Match, zone rules.Zone) {
 		for _, owner := range s.owners(w) {
@@ -25,19 +31,24 @@ func (s *sidecar) zones(w *writer) {
 	}
 	owned("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), proxyZone)
 	owned("the proxy's answers belong to the application's queries", rules.UDPSport.Is(s.dns.port), applicationZone)
-	var to, from []rules.Node
-	if s.dns.capture == dnsServers {
-		servers := w.prefixes("dns_servers", s.dns.servers)
-		to, from = []rules.Node{rules.Daddr.InSet(servers)}, []rules.Node{rules.Saddr.InSet(servers)}
-	}
-	query := []rules.Node{rules.UDPDport.Is(dnsPort), rules.SetZone(applicationZone)}
-	answer := []rules.Node{rules.UDPSport.Is(dnsPort), rules.SetZone(proxyZone)}
-	out.add("the application's queries have a conntrack zone of their own", slices.Concat(to, query)...)
-	const why = "a resolver's answers belong to the proxy's queries"
-	in.add(why, slices.Concat(from, answer)...)
+	out.add("the application's queries have a conntrack zone of their own",
+		append(s.resolvers(w, rules.Daddr), rules.UDPDport.Is(dnsPort), rules.SetZone(applicationZone))...)
 	// A resolver in the pod answers over lo, where the zone that a packet leaves
 	// with stays: its answers would pass for flows of their own.
-	out.add(why, slices.Concat([]rules.Node{rules.OIfName.Is("lo")}, from, answer)...)
+	out.add(resolverAnswers, append([]rules.Node{rules.OIfName.Is("lo")}, s.answers(w)...)...)
+}
+
+func (s *sidecar) answers(w *writer) []rules.Node {
+	return append(s.resolvers(w, rules.Saddr), rules.UDPSport.Is(dnsPort), rules.SetZone(proxyZone))
+}
+
+// resolvers match the known resolvers by an address, or nothing where all of
+// port 53 is captured.
+func (s *sidecar) resolvers(w *writer, address rules.Key[netip.Prefix]) []rules.Node {
+	if s.dns.capture != dnsServers {
+		return nil
+	}
+	return []rules.Node{address.InSet(w.prefixes("dns_servers", s.dns.servers))}
 }
 
 // owners match the proxy's packets, one match for each way to tell it.

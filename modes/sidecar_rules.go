@@ -11,6 +11,9 @@ import (
 // is that of istio-init: the same packets are to meet the same fate.
 func (s *sidecar) state() rules.State {
 	w := newWriter(s.table, s.families)
+	if s.dns.capture != dnsNone {
+		s.rawPrerouting(w)
+	}
 	if s.inbound.via == viaTProxy || s.dropInvalid {
 		s.manglePrerouting(w)
 	}
@@ -18,7 +21,7 @@ func (s *sidecar) state() rules.State {
 		s.natPrerouting(w)
 	}
 	if s.dns.capture != dnsNone {
-		s.zones(w)
+		s.rawOutput(w)
 	}
 	if s.inbound.via == viaTProxy {
 		s.mangleOutput(w)
@@ -131,7 +134,9 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 	}
 	if len(s.gids) > 0 {
 		proxyGIDs := set(out.writer, "proxy_gids", rules.SkGID, s.gids)
-		call(tunnel, rules.SkGID.InSet(proxyGIDs))
+		if !localStays || len(s.uids) == 0 || s.dns.capture != dnsNone { // else nothing on lo comes this far
+			call(tunnel, rules.SkGID.InSet(proxyGIDs))
+		}
 		out.add(leaves, rules.SkGID.InSet(proxyGIDs), rules.Return())
 	}
 	if localStays && len(s.uids) == 0 {
@@ -194,15 +199,11 @@ func (s *sidecar) destinations(out *chainWriter) {
 
 // queries takes DNS to the proxy's listener, over UDP and TCP.
 func (s *sidecar) queries(out *chainWriter) {
-	const why = "DNS queries go to the proxy's DNS listener"
-	var resolver []rules.Node
-	switch s.dns.capture {
-	case dnsNone:
+	if s.dns.capture == dnsNone {
 		return
-	case dnsServers:
-		resolver = []rules.Node{rules.Daddr.InSet(out.prefixes("dns_servers", s.dns.servers))}
 	}
 	for _, port := range []rules.Key[rules.Port]{rules.UDPDport, rules.TCPDport} {
-		out.add(why, append(slices.Clone(resolver), port.Is(dnsPort), rules.RedirectTo(s.dns.port))...)
+		out.add("DNS queries go to the proxy's DNS listener",
+			append(s.resolvers(out.writer, rules.Daddr), port.Is(dnsPort), rules.RedirectTo(s.dns.port))...)
 	}
 }
