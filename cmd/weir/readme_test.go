@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// found are the first groups of all matches, sorted, each once.
+func found(pattern, text string) []string {
+	var out []string
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		out = append(out, m[1])
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// below is what stands below a heading of the README.
+func below(t *testing.T, readme, heading string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(readme, "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("the README has no section %q", heading)
+	}
+	text, _, _ := strings.Cut(rest, "\n## ")
+	return text
+}
+
+// TestREADMESaysWhatThereIs compares the README's lists with the program's.
+func TestREADMESaysWhatThereIs(t *testing.T) {
+	readme := readText(t, "../../README.md")
+	there := below(t, readme, "What there is")
+
+	var commands []string
+	for _, c := range newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}).Commands {
+		if c.Name != "help" {
+			commands = append(commands, c.Name)
+		}
+	}
+	slices.Sort(commands)
+	if listed := found(`(?m)^weir ([a-z-]+)`, there); !slices.Equal(listed, commands) {
+		t.Errorf("the README lists the commands %q, there are %q", listed, commands)
+	}
+
+	var codes []string
+	for _, c := range []int{exitDone, exitFailed, exitUsage, exitDiffers, exitInvalid} {
+		codes = append(codes, strconv.Itoa(c))
+	}
+	slices.Sort(codes)
+	if listed := found(`(?m)^\| (\d+) \|`, there); !slices.Equal(listed, codes) {
+		t.Errorf("the README lists the exit codes %q, there are %q", listed, codes)
+	}
+
+	makefile := readText(t, "../../Makefile")
+	for _, target := range found("(?m)(?:^|`)make ([a-z]+)", readme) {
+		if !strings.Contains(makefile, "\n"+target+":") {
+			t.Errorf("the README says make %s, and the Makefile has no such target", target)
+		}
+	}
+
+	// Flags that it mentions are some command's.
+	app := newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}})
+	known := newIstioArguments().names()
+	for _, c := range app.Commands {
+		for _, f := range c.Flags {
+			for _, name := range f.Names() {
+				known = append(known, "--"+name)
+			}
+		}
+	}
+	known = append(known, "--image", "--profile") // kubectl's
+	for _, flag := range found("(--[a-z][a-z0-9_-]*[a-z0-9])", readme) {
+		if !slices.Contains(known, flag) {
+			t.Errorf("the README says %s, and no command has it", flag)
+		}
+	}
+}
+
+// TestREADMEEnvironment: the file for --environment is one, and has every key.
+func TestREADMEEnvironment(t *testing.T) {
+	_, rest, _ := strings.Cut(below(t, readText(t, "../../README.md"), "Configuration"), "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```")
+	if _, err := parseEnvironment("README.md", []byte(example)); err != nil {
+		t.Error(err)
+	}
+	for _, key := range environmentKeys {
+		if !strings.Contains(example, key+": ") {
+			t.Errorf("the example has no %s:\n%s", key, example)
+		}
+	}
+}

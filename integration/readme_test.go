@@ -1,0 +1,147 @@
+package integration
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/weir-mesh/weir/modes"
+)
+
+var update = flag.Bool("update", false, "write the README's generated parts anew")
+
+const readme = "../README.md"
+
+// TestREADME makes the parts of the README between <!-- NAME --> and <!-- end -->
+// anew and compares them with what stands there; -update writes them.
+func TestREADME(t *testing.T) {
+	c := newCLI(t)
+	c.dir = sharedDir(t)
+	c.env = []string{"PATH=" + filepath.Dir(c.program) + ":" + os.Getenv("PATH")}
+	text := readFile(t, readme)
+	for _, part := range []struct {
+		name string
+		make func() string
+	}{
+		{"example", c.example},
+		{"badinput", c.badInput},
+		{"keys", keysTable},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			begin := fmt.Sprintf("<!-- %s -->\n", part.name)
+			before, rest, ok := strings.Cut(text, begin)
+			stands, after, ended := strings.Cut(rest, "<!-- end -->")
+			if !ok || !ended {
+				t.Fatalf("the README has no part between %q and <!-- end -->", begin)
+			}
+			want := "\n" + part.make() + "\n"
+			switch {
+			case normalised(stands) == normalised(want):
+			case *update:
+				text = before + begin + want + "<!-- end -->" + after
+			default:
+				t.Errorf("go test ./integration -run README -update would change\n%s", changed(normalised(stands), normalised(want)))
+			}
+		})
+	}
+	if *update {
+		if err := os.WriteFile(readme, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var varying = regexp.MustCompile(`\d+\.\d ms|\b[0-9a-f]{16}\b|handle \d+`)
+
+// normalised is text without what differs from run to run: times, hashes and
+// handles.
+func normalised(text string) string { return varying.ReplaceAllString(text, "*") }
+
+// session is a console's: the commands and what they print.
+func (c *cli) session(commands ...string) string {
+	c.Helper()
+	var out strings.Builder
+	out.WriteString("```console\n")
+	for _, command := range commands {
+		// The handles of rules are known once there are some.
+		command = handleOf.ReplaceAllStringFunc(command, func(m string) string { return c.handle(handleOf.FindStringSubmatch(m)[1]) })
+		fmt.Fprintf(&out, "$ %s\n%s", command, c.shell(command))
+	}
+	out.WriteString("```\n")
+	return out.String()
+}
+
+var handleOf = regexp.MustCompile(`<(.*)>`)
+
+// shell runs a line as a person at a console does.
+func (c *cli) shell(line string) string {
+	c.Helper()
+	cmd, out, _ := c.command("")
+	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", line}
+	cmd.Stderr = cmd.Stdout
+	c.do(cmd.Run)
+	return out.String()
+}
+
+func (c *cli) file(name, text string) {
+	c.Helper()
+	if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o644); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *cli) example() string {
+	c.file("pod.yaml", `version: 1
+mode: sidecar
+ipv6: disabled
+proxy: {uids: [1337]}                            # whose traffic is never captured
+inbound: {excludePorts: [15020, 15021, 15090]}
+outbound: {excludeCIDRs: [10.0.0.0/8]}
+`)
+	return c.session(
+		"cat pod.yaml",
+		"weir plan --config pod.yaml",
+		"weir apply --config pod.yaml",
+		"weir apply --config pod.yaml",
+		"nft delete rule inet weir output handle <an excluded destination is left alone>",
+		`weir verify --config pod.yaml || echo "exit code $?"`,
+		"weir apply --config pod.yaml",
+		"weir verify",
+		"weir show | head -n 9",
+		"weir remove",
+	)
+}
+
+func (c *cli) badInput() string {
+	c.file("bad.yaml", `version: 1
+mode: sidecar
+proxy: {uid: [1337]}
+outbound:
+  excludePorts: [22, 70000]
+  excludeCIDRs: [10.0.0.0/33]
+inbound: {via: tproxi}
+dns: {capture: on}
+`)
+	return c.session("cat bad.yaml", `weir apply --config bad.yaml --outbound-port 0 || echo "exit code $?"`)
+}
+
+// keysTable is the reference of the configuration.
+func keysTable() string {
+	var out strings.Builder
+	out.WriteString("| key | flag | default | meaning |\n| --- | --- | --- | --- |\n")
+	for _, k := range modes.Keys() {
+		value := ""
+		switch {
+		case k.List && k.Default != "all":
+			value = "`[" + strings.ReplaceAll(k.Default, ",", ", ") + "]`"
+		case k.Default != "":
+			value = "`" + k.Default + "`"
+		}
+		fmt.Fprintf(&out, "| `%s` | `--%s` | %s | %s |\n", k.Path, k.Flag(), value, strings.ReplaceAll(k.Doc, "|", `\|`))
+	}
+	return out.String()
+}
