@@ -308,6 +308,24 @@ func TestEveryStateReplacesEveryOther(t *testing.T) {
 	}
 }
 
+// TestAddressServesAtOnce binds to an address as soon as apply is done: one that
+// the kernel still holds for tentative refuses that.
+func TestAddressServesAtOnce(t *testing.T) {
+	n := newNamespace(t)
+	s := n.session()
+	for range 30 {
+		apply(t, s, capture{tproxy: true}.state(), nft.Created)
+		n.do(func() error {
+			l, err := net.Listen("tcp6", "[::6]:0")
+			if err != nil {
+				return err
+			}
+			return l.Close()
+		})
+		apply(t, s, rules.State{}, nft.Removed)
+	}
+}
+
 func TestLiveSetsAreKept(t *testing.T) {
 	n := newNamespace(t)
 	s := n.session()

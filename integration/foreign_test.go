@@ -127,7 +127,7 @@ func (n *namespace) fill() {
 		"route add local 192.0.2.0/24 dev lo table 133",
 		"-6 route add unreachable default metric 5 table 77",
 		"addr add 127.0.0.6/32 dev lo",
-		"addr add 2001:db8::7/128 dev lo",
+		"addr add 2001:db8::7/128 dev lo nodad",
 	} {
 		n.ip(line)
 	}
@@ -178,7 +178,7 @@ func TestOthersStay(t *testing.T) {
 // taken as it is, not doubled, and left by a remove.
 func TestOthersHoldWhatWeWant(t *testing.T) {
 	for _, tt := range []struct{ why, line, pattern string }{
-		{"an address", "addr add ::6/128 dev lo", `inet6 ::6/128`},
+		{"an address", "addr add ::6/128 dev lo nodad", `inet6 ::6/128`},
 		{"a policy rule", "rule add priority 32765 fwmark 0x539/0xfff lookup 133", `fwmark 0x539/0xfff lookup 133`},
 		{"an IPv6 policy rule", "-6 rule add priority 32765 fwmark 0x539/0xfff lookup 133", `fwmark 0x539/0xfff lookup 133`},
 		{"a route", "route add local default dev lo table 133", `local default dev lo table 133`},

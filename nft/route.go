@@ -422,10 +422,9 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 	m := &rtnetlink.AddressMessage{
 		Family:       family(a),
 		PrefixLength: uint8(a.Bits()),
-		Flags:        noDAD,
 		Scope:        hostScope,
 		Index:        loopbackIndex,
-		Attributes:   &rtnetlink.AddressAttributes{Address: a.Addr().AsSlice(), Local: a.Addr().AsSlice()},
+		Attributes:   &rtnetlink.AddressAttributes{Address: a.Addr().AsSlice(), Local: a.Addr().AsSlice(), Flags: noDAD},
 	}
 	payload, err := m.MarshalBinary()
 	if err != nil {
