@@ -232,6 +232,7 @@ func (c *checker) element(e *Element, key []DataType, verdicts, interval bool) {
 // span refuses what is no value and no range of the type.
 func (c *checker) span(r Range, t DataType) {
 	switch {
+	case t == noType: // told of its selector or set
 	case len(r.Lo) != t.Len() || len(r.Hi) != t.Len():
 		c.problem("holds a value that is no %s", t)
 	case r.Lo > r.Hi:

@@ -171,7 +171,7 @@ func (c *checker) inline(key []Selector, elements []Element, verdicts bool) {
 		if e.Comment != "" || e.Timeout != 0 {
 			c.problem("has an element with a comment or a timeout, which want a declared set")
 		}
-		if i > 0 && types[0] == IfNameType && len(e.Key) == 1 && follows(e.Key[0].Lo, elements[i-1].Key[0].Hi) {
+		if i > 0 && len(types) == 1 && types[0] == IfNameType && len(e.Key) == 1 && len(elements[i-1].Key) == 1 && follows(e.Key[0].Lo, elements[i-1].Key[0].Hi) {
 			c.problem("%s and the wildcard before it want a declared set: nft makes one range of them", IfNameType.FormatRange(e.Key[0]))
 		}
 	}
