@@ -87,7 +87,7 @@ func (c *cli) shell(line string) string {
 	return out.String()
 }
 
-func (c *cli) file(name, text string) {
+func (c *cli) putFile(name, text string) {
 	c.Helper()
 	if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o644); err != nil {
 		c.Fatal(err)
@@ -95,7 +95,7 @@ func (c *cli) file(name, text string) {
 }
 
 func (c *cli) example() string {
-	c.file("pod.yaml", `version: 1
+	c.putFile("pod.yaml", `version: 1
 mode: sidecar
 ipv6: disabled
 proxy: {uids: [1337]}                            # whose traffic is never captured
@@ -117,7 +117,7 @@ outbound: {excludeCIDRs: [10.0.0.0/8]}
 }
 
 func (c *cli) badInput() string {
-	c.file("bad.yaml", `version: 1
+	c.putFile("bad.yaml", `version: 1
 mode: sidecar
 proxy: {uid: [1337]}
 outbound:
