@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -41,6 +42,8 @@ const (
 	verdictDataType        = 0xffffff00
 )
 
+const attributeHeader = 4 // struct nlattr
+
 // encode writes attributes in network byte order, as nf_tables has them.
 func encode(fill func(*netlink.AttributeEncoder)) []byte {
 	ae := netlink.NewAttributeEncoder()
@@ -68,15 +71,28 @@ func nested(ae *netlink.AttributeEncoder, typ uint16, fill func(*netlink.Attribu
 type attrs map[uint16][]byte
 
 func decode(b []byte) (attrs, error) {
-	list, err := netlink.UnmarshalAttributes(b)
-	if err != nil {
-		return nil, err
+	a := attrs{}
+	err := walk(b, func(typ uint16, data []byte) { a[typ] = data })
+	return a, err
+}
+
+var errShort = errors.New("netlink: attributes are cut short")
+
+// walk visits each attribute. Elements come by the ten thousand: it copies
+// nothing.
+func walk(b []byte, visit func(typ uint16, data []byte)) error {
+	for len(b) > 0 {
+		if len(b) < attributeHeader {
+			return errShort
+		}
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < attributeHeader || length > len(b) {
+			return errShort
+		}
+		visit(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[attributeHeader:length])
+		b = b[min(align4(length), len(b)):]
 	}
-	a := make(attrs, len(list))
-	for _, at := range list {
-		a[at.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)] = at.Data
-	}
-	return a, nil
+	return nil
 }
 
 func (a attrs) take(typ uint16) []byte {
@@ -86,13 +102,7 @@ func (a attrs) take(typ uint16) []byte {
 }
 
 // number is a big-endian attribute of up to 8 bytes; 0 where there is none.
-func (a attrs) number(typ uint16) uint64 {
-	var v uint64
-	for _, b := range a.take(typ) {
-		v = v<<8 | uint64(b)
-	}
-	return v
-}
+func (a attrs) number(typ uint16) uint64 { return bigEndian(a.take(typ)) }
 
 func (a attrs) has(typ uint16) bool {
 	_, ok := a[typ]
@@ -104,12 +114,25 @@ func (a attrs) string(typ uint16) string { return cString(a.take(typ)) }
 // data is the value in a nested NFTA_DATA_VALUE.
 func (a attrs) data(typ uint16) []byte { return dataValue(a.take(typ)) }
 
-func dataValue(b []byte) []byte {
-	inner, err := decode(b)
+func dataValue(b []byte) (value []byte) {
+	err := walk(b, func(typ uint16, data []byte) {
+		if typ == unix.NFTA_DATA_VALUE {
+			value = data
+		}
+	})
 	if err != nil {
 		return nil
 	}
-	return inner[unix.NFTA_DATA_VALUE]
+	return value
+}
+
+// bigEndian is a number of up to 8 bytes, most significant first; 0 where there
+// is none.
+func bigEndian(b []byte) (v uint64) {
+	for _, c := range b {
+		v = v<<8 | uint64(c)
+	}
+	return v
 }
 
 func cString(b []byte) string {
@@ -139,16 +162,9 @@ func userText(data []byte, typ userdata.Type) string {
 }
 
 // list splits a nested list of equal attributes.
-func list(b []byte) ([][]byte, error) {
-	items, err := netlink.UnmarshalAttributes(b)
-	if err != nil {
-		return nil, err
-	}
-	out := make([][]byte, len(items))
-	for i, it := range items {
-		out[i] = it.Data
-	}
-	return out, nil
+func list(b []byte) (out [][]byte, err error) {
+	err = walk(b, func(_ uint16, data []byte) { out = append(out, data) })
+	return out, err
 }
 
 // attribute is one netlink attribute under construction. Elements come by the
@@ -159,8 +175,7 @@ type attribute struct {
 }
 
 func (a attribute) appendTo(b []byte) []byte {
-	const header = 4 // struct nlattr
-	b = binary.NativeEndian.AppendUint16(b, uint16(header+len(a.data)))
+	b = binary.NativeEndian.AppendUint16(b, uint16(attributeHeader+len(a.data)))
 	b = binary.NativeEndian.AppendUint16(b, a.typ)
 	b = append(b, a.data...)
 	return append(b, make([]byte, align4(len(a.data))-len(a.data))...)

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -340,53 +341,56 @@ type element struct {
 	rules.Element
 }
 
-func liftElements(b []byte) ([]element, error) {
-	items, err := list(b)
-	if err != nil {
+func liftElements(b []byte) (out []element, err error) {
+	n := 0
+	if err := walk(b, func(uint16, []byte) { n++ }); err != nil {
 		return nil, err
 	}
-	out := make([]element, 0, len(items))
-	for _, it := range items {
-		e, err := liftElement(it)
-		if err != nil {
-			return nil, err
-		}
+	out = make([]element, 0, n)
+	var failed error
+	err = walk(b, func(_ uint16, data []byte) {
+		e, err := liftElement(data)
+		failed = cmp.Or(failed, err)
 		out = append(out, e)
-	}
-	return out, nil
+	})
+	return out, cmp.Or(err, failed)
 }
 
-func liftElement(b []byte) (element, error) {
-	a, err := decode(b)
-	if err != nil {
-		return element{}, err
-	}
-	flags := a.number(unix.NFTA_SET_ELEM_FLAGS)
-	e := element{end: flags&unix.NFT_SET_ELEM_INTERVAL_END != 0}
-	if flags&elemCatchall != 0 {
-		e.other = "a catch-all element"
-	}
-	e.key, e.keyEnd = a.data(unix.NFTA_SET_ELEM_KEY), a.data(nftaSetElemKeyEnd)
-	if data := a.take(unix.NFTA_SET_ELEM_DATA); data != nil {
-		var ok bool
-		if e.Verdict, ok = liftVerdict(data); !ok {
-			e.other = "data that is no verdict"
+func liftElement(b []byte) (e element, err error) {
+	err = walk(b, func(typ uint16, data []byte) {
+		switch typ {
+		case unix.NFTA_SET_ELEM_KEY:
+			e.key = dataValue(data)
+		case nftaSetElemKeyEnd:
+			e.keyEnd = dataValue(data)
+		case unix.NFTA_SET_ELEM_FLAGS:
+			flags := bigEndian(data)
+			e.end = flags&unix.NFT_SET_ELEM_INTERVAL_END != 0
+			if flags&elemCatchall != 0 {
+				e.other = "a catch-all element"
+			}
+		case unix.NFTA_SET_ELEM_DATA:
+			var ok bool
+			if e.Verdict, ok = liftVerdict(data); !ok {
+				e.other = "data that is no verdict"
+			}
+		case unix.NFTA_SET_ELEM_TIMEOUT:
+			e.Timeout = time.Duration(bigEndian(data)) * time.Millisecond
+		case unix.NFTA_SET_ELEM_EXPIRATION:
+			e.Expires = time.Duration(bigEndian(data)) * time.Millisecond
+		case unix.NFTA_SET_ELEM_USERDATA:
+			e.Comment = userText(data, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
+		case unix.NFTA_SET_ELEM_EXPR:
+			var ok bool
+			if e.Counter, ok = liftRule([][]byte{data}, nil)[0].(rules.Counter); !ok {
+				e.other = "an expression that is no counter"
+			}
+		case nftaSetElemPad:
+		default:
+			e.other = "an object or several expressions"
 		}
-	}
-	e.Comment = userText(a.take(unix.NFTA_SET_ELEM_USERDATA), userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
-	e.Timeout = time.Duration(a.number(unix.NFTA_SET_ELEM_TIMEOUT)) * time.Millisecond
-	e.Expires = time.Duration(a.number(unix.NFTA_SET_ELEM_EXPIRATION)) * time.Millisecond
-	if raw := a.take(unix.NFTA_SET_ELEM_EXPR); raw != nil {
-		counter, ok := liftRule([][]byte{raw}, nil)[0].(rules.Counter)
-		if e.Counter = counter; !ok {
-			e.other = "an expression that is no counter"
-		}
-	}
-	a.take(nftaSetElemPad)
-	if len(a) > 0 {
-		e.other = "an object or several expressions"
-	}
-	return e, nil
+	})
+	return e, err
 }
 
 // joinElements gives a set its elements. For intervals the kernel lists starts
@@ -396,7 +400,9 @@ func joinElements(s *rules.Set, raw []element) {
 		raw = joinIntervals(raw)
 	}
 	var others []string
-	for _, e := range raw {
+	s.Elements = slices.Grow(s.Elements, len(raw))
+	for i := range raw {
+		e := &raw[i]
 		hi := e.keyEnd
 		if hi == nil {
 			hi = e.key
@@ -419,8 +425,8 @@ func joinElements(s *rules.Set, raw []element) {
 
 // joinIntervals gives each start the last value before what follows it.
 func joinIntervals(raw []element) []element {
-	slices.SortStableFunc(raw, func(a, b element) int {
-		if c := slices.Compare(a.key, b.key); c != 0 {
+	slices.SortFunc(raw, func(a, b element) int {
+		if c := bytes.Compare(a.key, b.key); c != 0 {
 			return c
 		}
 		return b2i(b.end) - b2i(a.end) // an end comes before the start at the same value

@@ -25,12 +25,12 @@ func allRows(t *testing.T) []row {
 }
 
 var (
-	outputNAT     = &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}
-	preroutingNAT = &rules.Base{Type: rules.NATType, Hook: rules.Prerouting, Priority: rules.PriorityDstNAT}
-	mangle        = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}
-	raw           = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityRaw}
-	route         = &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle}
-	tcp           = rules.L4Proto.Is(rules.TCP)
+	outputNAT       = &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}
+	preroutingNAT   = &rules.Base{Type: rules.NATType, Hook: rules.Prerouting, Priority: rules.PriorityDstNAT}
+	mangle          = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}
+	beforeConntrack = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityRaw}
+	route           = &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle}
+	tcp             = rules.L4Proto.Is(rules.TCP)
 )
 
 // longestReason has 128 bytes.
@@ -97,8 +97,8 @@ func statementRows() []row {
 			broken: nodes(rules.CopyMasked(rules.SocketMark, rules.MetaMark, 0xff))},
 		{why: "bits are flipped", nodes: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Mask: addr("255.255.255.255"), Xor: addr("0.0.0.3")}),
 			broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Xor: addr("0.0.0.3")})},
-		{why: "a connection is put into a zone", base: raw, nodes: nodes(rules.SetZone(7)), broken: nodes(rules.Assign{To: rules.CTZone.Selector(), Xor: addr("0.0.0.7")})},
-		{why: "conntrack is kept from a packet", base: raw, nodes: nodes(rules.NoTrack{}), broken: nodes(rules.NoTrack{}, rules.Opaque{Name: "log"})},
+		{why: "a connection is put into a zone", base: beforeConntrack, nodes: nodes(rules.SetZone(7)), broken: nodes(rules.Assign{To: rules.CTZone.Selector(), Xor: addr("0.0.0.7")})},
+		{why: "conntrack is kept from a packet", base: beforeConntrack, nodes: nodes(rules.NoTrack{}), broken: nodes(rules.NoTrack{}, rules.Opaque{Name: "log"})},
 
 		{why: "a th port is one of the protocol that is settled", nodes: nodes(tcp, rules.ThDport.Is(53)), broken: nodes(tcp, rules.UDPDport.Is(53))},
 		{why: "a th port after a list of protocols is of either", nodes: nodes(rules.L4Proto.In(rules.TCP, rules.UDP), rules.ThDport.Is(53)),
