@@ -99,7 +99,7 @@ func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) 
 			return result, err
 		}
 		if time.Since(start) > patience {
-			return result, ErrChanged
+			return result, fmt.Errorf("%w: %w", ErrChanged, err)
 		}
 		s.live = nil
 		if err := pause(ctx, rand.N(min(time.Millisecond<<min(attempt, 10), maxRetryPause))); err != nil {
@@ -390,8 +390,10 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 	}
 	live.Leftover, live.locked = false, false // both go with the release
 	if d := live.differences(w.want); len(d) > 0 {
-		if w.overtaken {
-			return errGeneration // whoever that was changed our table: never restore over them
+		if w.overtaken || !w.lockOK && len(rules.CompareNormal(rules.State{Table: w.want.Table}, rules.State{Table: live.State.Table})) == 0 {
+			// Somebody else is at it, at the routing where there is no lock: never
+			// restore over them.
+			return fmt.Errorf("%w: %w", errGeneration, &DriftError{w.Table, d})
 		}
 		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, change))
 	}

@@ -26,10 +26,11 @@ type Live struct {
 	routing    routing
 }
 
-const (
-	patience  = 30 * time.Second // with others who change the rules, or hold the lock
-	readPause = 3 * time.Millisecond
-)
+const readPause = 3 * time.Millisecond
+
+// patience is how long a verb bears with others who change the rules, or hold
+// the lock.
+var patience = 30 * time.Second
 
 // Read reads what the namespace holds of the table, at one generation. Where
 // another program is applying it waits for the end.

@@ -1,0 +1,260 @@
+//go:build linux
+
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// captured is a state with rules, a set and routing; variants differ in all
+// three.
+func captured(variant int) rules.State {
+	t := &rules.Table{Name: "weir"}
+	uids := rules.AddSet(t, "uids", rules.SkUID, rules.Span(rules.UID(1337)), rules.Span(rules.UID(2000+variant)))
+	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}}
+	out.Add("the proxy's own traffic leaves as it is", rules.SkUID.InSet(uids), rules.Return())
+	out.Add("everything else goes to the proxy", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(rules.Port(15001+variant%2)))
+	t.Chains = append(t.Chains, out)
+	s := rules.State{Table: t}
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		table := uint32(133 + variant%3)
+		s.PolicyRules = append(s.PolicyRules, rules.PolicyRule{Family: f, Priority: 100, Mark: 1, Mask: 1, Table: table})
+		any := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if f == rules.IPv6 {
+			any = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		s.Routes = append(s.Routes, rules.Route{Family: f, Table: table, Dst: any})
+	}
+	if variant%2 == 0 {
+		s.Addresses = []netip.Prefix{netip.MustParsePrefix("::6/128")}
+	}
+	return s
+}
+
+// opaqueOf makes an opaque node of one expression.
+func opaqueOf(name string, expression []byte) rules.Opaque {
+	return rules.Opaque{Name: name, Raw: rules.Bits(attribute{typ: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, data: expression}.appendTo(nil))}
+}
+
+// unheardOf is an expression that no kernel has.
+func unheardOf() rules.Opaque {
+	return opaqueOf("warp", encode(func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_EXPR_NAME, "warp") }))
+}
+
+// loUp brings the loopback up, without which it takes no routes.
+func loUp(t *testing.T) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unchecked is Apply without the check that refuses opaque nodes.
+func (s *Session) unchecked(t *testing.T, want rules.State) error {
+	_, err := s.settle(t.Context(), want.Normal())
+	return err
+}
+
+// wantLive reads the namespace anew, and wants it to hold a state and nothing
+// of an apply's helpers.
+func wantLive(t *testing.T, want rules.State) {
+	t.Helper()
+	live, err := dialKernel(t).Read(t.Context(), "weir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range live.Differences(want) {
+		t.Error(d)
+	}
+	if live.Leftover || live.locked {
+		t.Errorf("left over: next %t, lock %t", live.Leftover, live.locked)
+	}
+}
+
+// TestRejectedRule asks for an expression that the kernel has not, from nothing
+// and from another state. The error names the rule with its reason, the
+// kernel's errno and the option; all is as before, and the connection works on.
+func TestRejectedRule(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	features["warp"] = "CONFIG_NFT_WARP"
+	for _, former := range []rules.State{{}, captured(1)} {
+		s := dialKernel(t).Session("weir", "test")
+		if _, err := s.Apply(t.Context(), former); err != nil {
+			t.Fatal(err)
+		}
+		want := captured(2)
+		out := want.Table.Chain("output")
+		out.Rules = out.Rules[:1]
+		out.Add("faster than light", rules.OIfName.Not("lo"), rules.TCPDport.In(1, 2), rules.Counter{}, unheardOf(), rules.Return())
+		for i := range 100 { // the kernel answers for each of them
+			out.Add(fmt.Sprintf("faster still, %d", i), unheardOf(), rules.Return())
+		}
+		err := s.unchecked(t, want)
+		var rejected *RejectedError
+		if !errors.As(err, &rejected) {
+			t.Fatalf("rejected, with %v", err)
+		}
+		if got, want := err.Error(), `chain output rule 2 "faster than light": no such file or directory (this kernel has no warp: CONFIG_NFT_WARP)`; got != want {
+			t.Errorf("the error is\n%s\nwant\n%s", got, want)
+		}
+		if !errors.Is(err, unix.ENOENT) || rejected.Where != `chain output rule 2 "faster than light"` {
+			t.Errorf("%#v", rejected)
+		}
+		wantLive(t, former)
+		if _, err := s.Apply(t.Context(), captured(4)); err != nil {
+			t.Errorf("the same session afterwards: %v", err)
+		}
+		wantLive(t, captured(4))
+		if _, err := s.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantLive(t, rules.State{})
+	}
+}
+
+// TestTakenDifferently wants a rule that a kernel takes, and reads back as
+// another: the difference is the error, and the former state is back.
+func TestTakenDifferently(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	counter := opaqueOf("counter", marshal(&expr.Counter{}))
+	for _, former := range []rules.State{{}, captured(1)} {
+		s := dialKernel(t).Session("weir", "test")
+		if _, err := s.Apply(t.Context(), former); err != nil {
+			t.Fatal(err)
+		}
+		want := captured(2)
+		want.Table.Chain("output").Add("this counts", counter, rules.Return())
+		err := s.unchecked(t, want)
+		var drift *DriftError
+		if !errors.As(err, &drift) {
+			t.Fatalf("no drift: %v", err)
+		}
+		for _, word := range []string{`chain output rule 3 "this counts" differs`, "<unknown: counter>", "counter return"} {
+			if !strings.Contains(err.Error(), word) {
+				t.Errorf("the error does not say %q: %v", word, err)
+			}
+		}
+		wantLive(t, former)
+		if _, err := s.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestRestore puts a state back, with its tag, after elements of it changed.
+func TestRestore(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	s := dialKernel(t).Session("weir", "test")
+	former := captured(1)
+	if _, err := s.Apply(t.Context(), former); err != nil {
+		t.Fatal(err)
+	}
+	w := &work{Session: s, want: captured(7).Normal(), former: s.live, generation: s.live.generation, start: time.Now()}
+	change := s.live.routing.change(w.want, s.live.Tag)
+	if err := errors.Join(dialKernel(t).removeRouting(t.Context(), change.remove), nftLoad("flush set inet weir uids")); err != nil {
+		t.Fatal(err)
+	}
+	w.generation++ // by the flush
+	if err := w.restore(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	wantLive(t, former)
+	if err := nftLoad("flush set inet weir uids"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.restore(t.Context(), change); !errors.Is(err, errGeneration) {
+		t.Errorf("it is put back over what somebody else wrote: %v", err)
+	}
+}
+
+// TestWithoutLock races as on a kernel that has no tables with owners.
+func TestWithoutLock(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	var group sync.WaitGroup
+	for i := range 6 {
+		c := dialKernel(t)
+		group.Go(func() {
+			s := c.Session("weir", "test")
+			s.lockOK = false
+			for k := range 15 {
+				if _, err := s.Apply(t.Context(), captured((i*5+k)%8)); err != nil {
+					t.Errorf("apply: %v", err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	live, err := dialKernel(t).Read(t.Context(), "weir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 {
+		if len(live.Differences(captured(i))) == 0 {
+			return
+		}
+	}
+	t.Errorf("the namespace holds the state of none: %v", live.Differences(captured(0)))
+}
+
+// TestPatienceEnds holds the lock for longer than anybody waits.
+func TestPatienceEnds(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	defer func(d time.Duration) { patience = d }(patience)
+	patience = 50 * time.Millisecond
+	holder := dialKernel(t).Session("weir", "test")
+	w := &work{Session: holder, former: &Live{}, start: time.Now()}
+	if _, err := w.lock(t.Context(), routingChange{}); err != nil || !w.held {
+		t.Skipf("this kernel has no tables with owners: %v", err)
+	}
+	s := dialKernel(t).Session("weir", "test")
+	start := time.Now()
+	_, err := s.Apply(t.Context(), captured(1))
+	if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "weir-lock") {
+		t.Errorf("another holds the lock: %v", err)
+	}
+	if waited := time.Since(start); waited < patience || waited > time.Minute {
+		t.Errorf("it waited %s", waited)
+	}
+	if err := holder.conn.Close(); err != nil { // as when its process ends
+		t.Fatal(err)
+	}
+	loUp(t)
+	if _, err := s.Apply(t.Context(), captured(1)); err != nil {
+		t.Errorf("the lock's holder is gone: %v", err)
+	}
+}
