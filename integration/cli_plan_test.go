@@ -74,7 +74,7 @@ func (c *cli) captureRouting() string {
 			routing += line
 		}
 	}
-	return strings.ReplaceAll(routing, " proto 119", "")
+	return strings.NewReplacer(" proto 119", "", " nodad", "", " tentative", "").Replace(routing)
 }
 
 func TestPlanCompares(t *testing.T) {

@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,11 +130,6 @@ func (c *cli) command(stdin string, args ...string) (*exec.Cmd, *bytes.Buffer, *
 	if c.uid != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.uid), Gid: uint32(c.uid)}
 	}
-	if c.guard {
-		cmd.Args = append([]string{"guard", cmd.Path}, cmd.Args[1:]...)
-		cmd.Path, cmd.SysProcAttr.Chroot = "/proc/self/exe", ""
-		cmd.Env = append(cmd.Env, roleEnv+"="+guardRole, rootEnv+"="+c.chroot)
-	}
 	return cmd, &out, &errs
 }
 
@@ -150,11 +143,7 @@ func (c *cli) run(args ...string) outcome {
 func (c *cli) feed(stdin string, args ...string) outcome {
 	c.Helper()
 	cmd, out, errs := c.command(stdin, args...)
-	if c.readOnly {
-		c.startFrozen(cmd)
-	} else {
-		c.do(cmd.Start)
-	}
+	c.launch(cmd)
 	limit := time.AfterFunc(runLimit, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
 	limit.Stop()
@@ -165,16 +154,28 @@ func (c *cli) feed(stdin string, args ...string) outcome {
 	return ended(cmd, args, out.String(), errs.String())
 }
 
-// startFrozen starts a run whose root folder cannot be written.
-func (c *cli) startFrozen(cmd *exec.Cmd) {
+// launch starts a run in the namespace, with what the cli asks for besides.
+func (c *cli) launch(cmd *exec.Cmd) {
 	c.Helper()
+	start := func() error {
+		if c.guard {
+			if err := guardThread(); err != nil {
+				return err
+			}
+		}
+		return cmd.Start()
+	}
+	if !c.readOnly {
+		c.do(start)
+		return
+	}
 	err := inMounts(func() error {
 		for _, flags := range []uintptr{unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
 			if err := unix.Mount(c.chroot, c.chroot, "", flags, ""); err != nil {
 				return fmt.Errorf("make %s read-only: %w", c.chroot, err)
 			}
 		}
-		return c.within(cmd.Start)
+		return c.within(start)
 	})
 	if err != nil {
 		c.Fatal(err)
@@ -271,18 +272,10 @@ func needUsers(t testing.TB) {
 	t.Skip(why)
 }
 
-const (
-	guardRole = "guard"
-	rootEnv   = "WEIR_TEST_ROOT" // what becomes the guarded program's root folder, if anything
-)
-
-func init() { roles[guardRole] = playGuard }
-
-// playGuard becomes the program that its arguments name, in a process that the
-// kernel ends with SIGSYS when it opens a netlink socket. So a run that ends
-// otherwise sent the kernel no message, whatever it was asked to do.
-func playGuard() error {
-	runtime.LockOSThread()
+// guardThread makes the kernel end with SIGSYS whatever this thread starts from
+// now on, when that opens a netlink socket. So a run that ends otherwise sent
+// the kernel no message, whatever it was asked to do.
+func guardThread() error {
 	const (
 		number = 0  // of struct seccomp_data
 		first  = 16 // the low word of the first argument, on a little-endian machine
@@ -302,13 +295,7 @@ func playGuard() error {
 	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
 		return fmt.Errorf("seccomp: %w", errno)
 	}
-	if root := os.Getenv(rootEnv); root != "" {
-		if err := errors.Join(unix.Chroot(root), unix.Chdir("/")); err != nil {
-			return err
-		}
-	}
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, roleEnv+"=") || strings.HasPrefix(v, rootEnv+"=") })
-	return syscall.Exec(os.Args[1], append([]string{"weir"}, os.Args[2:]...), env)
+	return nil
 }
 
 // isolated skips a test where there can be no network namespace.
