@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -16,7 +17,9 @@ import (
 // randomBytes are the same for the same seed.
 func randomBytes(seed uint64, length int) []byte {
 	b := make([]byte, length)
-	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)}).Read(b) // never fails
+	var key [32]byte
+	binary.BigEndian.PutUint64(key[:], seed)
+	_, _ = rand.NewChaCha8(key).Read(b) // never fails
 	return b
 }
 

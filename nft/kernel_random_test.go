@@ -3,11 +3,16 @@
 package nft
 
 import (
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/weir-mesh/weir/rules"
 )
+
+// seedEnv may hold another seed to begin with than 0.
+const seedEnv = "WEIR_NFT_TEST_SEED"
 
 // TestRandomStatesHold applies states made at random to a kernel, which must
 // hold them as they were meant; nft must take their text, and the kernel then
@@ -16,10 +21,13 @@ func TestRandomStatesHold(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	const budget = 8 * time.Second
+	budget := 8 * time.Second
 	c := dialKernel(t)
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seeds from %d", seed)
+	seed, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64)
+	if err == nil {
+		budget = 50 * time.Second // somebody is looking for trouble
+	}
+	first := seed
 	tables, rulesHeld := 0, 0
 	for start := time.Now(); time.Since(start) < budget; seed++ {
 		state := rules.State{Table: (&chooser{data: randomBytes(seed, 4000), loading: true}).randomTable()}
@@ -42,7 +50,7 @@ func TestRandomStatesHold(t *testing.T) {
 			rulesHeld += len(chain.Rules)
 		}
 	}
-	t.Logf("%d tables with %d rules", tables, rulesHeld)
+	t.Logf("seeds %d to %d: %d tables with %d rules", first, seed, tables, rulesHeld)
 	if tables == 0 {
 		t.Error("not one table was tried")
 	}

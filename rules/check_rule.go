@@ -239,6 +239,9 @@ func (t TProxy) check(c *checker) {
 	if length, known := lengths[t.Family]; !known || t.Addr != "" && len(t.Addr) != length {
 		c.problem("the address of a tproxy is not of its family")
 	}
+	if c.settled.familyList {
+		c.problem("nft does not take tproxy after a list of families (want a rule for each)")
+	}
 	if t.Family != 0 && c.settled.family != 0 && t.Family != c.settled.family {
 		c.problem("a tproxy for %s never meets a packet of %s", t.Family, c.settled.family)
 	}
