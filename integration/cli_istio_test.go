@@ -277,3 +277,53 @@ func TestIstioLogs(t *testing.T) {
 		t.Errorf("a long list is logged whole:\n%.2000s", ruleset)
 	}
 }
+
+// othersCapture are the rules of a reference engine, as far as validation looks.
+const othersCapture = `
+add table ip nat
+add chain ip nat PREROUTING { type nat hook prerouting priority -100; }
+add chain ip nat OUTPUT { type nat hook output priority -100; }
+add rule ip nat PREROUTING tcp dport 1-65535 redirect to :15006
+add rule ip nat OUTPUT oifname "lo" ip daddr != 127.0.0.1 tcp dport != 15008 meta skuid 1337 redirect to :15006
+add rule ip nat OUTPUT meta skuid 1337 return
+add rule ip nat OUTPUT oifname "lo" return
+add rule ip nat OUTPUT tcp dport 1-65535 redirect to :15001
+`
+
+// TestIstioValidation: whoever's rules capture, a connection proves it, without
+// privileges and as the proxy's user or another; 126 says that none does.
+func TestIstioValidation(t *testing.T) {
+	t.Parallel()
+	needUsers(t)
+	args := []string{"--skip-rule-apply", "--run-validation", "--probe-timeout", "3s"}
+	for _, tt := range []struct {
+		why   string
+		uid   int
+		nft   string
+		apply bool
+		flags string
+		code  int
+		says  string
+	}{
+		{"another engine's rules, as the proxy", 1337, othersCapture, false, "-i * -b *", 0, "validated: inbound ipv4 connections are captured"},
+		{"another engine's rules, as an application", 1000, othersCapture, false, "-i * -b *", 0, "validated: outbound ipv4 connections are captured"},
+		{"another engine's rules, as root", 0, othersCapture, false, "-i * -b *", 0, "the rules are not what weir would write; a connection is tried"},
+		{"our rules, as the proxy", 1337, "", true, "-i * -b *", 0, "not compared: reading rules takes CAP_NET_ADMIN"},
+		{"our rules, as root", 0, "", true, "-i * -b *", 0, "validated: the rules are as wanted"},
+		{"our rules on other ports", 1337, "", true, "-i * -b * -z 16006 -p 16001", 0, "validated: inbound ipv4"},
+		{"no rules, as the proxy", 1337, "", false, "-i * -b * --probe-timeout 300ms", 126, "did not arrive at 127.0.0.1:15006: it is not captured"},
+		{"no rules, as an application", 1000, "", false, "-i * -b * --probe-timeout 300ms", 126, "did not arrive at 127.0.0.1:15001: it is not captured"},
+		{"nothing is captured by intent", 1000, "", true, "", 126, "nothing could be validated"},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			t.Parallel()
+			c := newCLI(t)
+			c.outside()
+			c.nft(tt.nft)
+			if tt.apply {
+				c.istio(tt.flags).want(t, 0)
+			}
+			c.with(func(c *cli) { c.uid = tt.uid }).istio(tt.flags, args...).want(t, tt.code).says(t, tt.says)
+		})
+	}
+}

@@ -157,3 +157,29 @@ func (w wrong) test(t *testing.T, c *cli) {
 		}
 	})
 }
+
+// TestHelp is told on standard output, and asks the kernel nothing.
+func TestHelp(t *testing.T) {
+	c := newCLI(t).with(func(c *cli) { c.guard = true })
+	for line, prints := range map[string]string{
+		"":                  "COMMANDS:\n   plan ",
+		"--help":            "COMMANDS:\n   plan ",
+		"help":              "COMMANDS:\n   plan ",
+		"help apply":        "--outbound-exclude-cidrs LIST",
+		"apply --help":      "--outbound-exclude-cidrs LIST",
+		"verify -h":         "--wait TIME",
+		"show --json -h":    "--netns NAME|PATH",
+		"remove --pid 1 -h": "--timeout TIME",
+		"istio-init --help": "--istio-service-exclude-cidr string",
+		"istio-iptables -h": "--istio-service-exclude-cidr string",
+		"version":           "weir dev\n",
+	} {
+		if o := c.run(strings.Fields(line)...).want(t, 0).prints(t, prints); o.errs != "" {
+			t.Errorf("it says on standard error: %s", o)
+		}
+	}
+	type versionJSON struct{ Version, Go, OS, Arch string }
+	if v := jsonOf[versionJSON](t, c.ok("version", "--json")); v.Version != "dev" || !strings.HasPrefix(v.Go, "go1.") || v.OS != "linux" || v.Arch == "" {
+		t.Errorf("the version is %+v", v)
+	}
+}

@@ -95,7 +95,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		}
 	}
 	if a.runValidation {
-		return j.validate(ctx, a, c, env, want, log)
+		return j.validate(ctx, a, c, env, want, connectErr, log)
 	}
 	return nil
 }

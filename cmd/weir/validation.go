@@ -24,13 +24,16 @@ type validationError struct{ error }
 func (e validationError) Unwrap() error { return e.error }
 
 // validate proves that traffic is captured, in the ways that this process has:
-// by comparing the rules, where it may read them; else by a connection that
-// capture must bring to a listener of its own. Whoever's rules bring it there
-// will do.
-func (j *job) validate(ctx context.Context, a *istioArguments, c modes.Config, env modes.Environment, want rules.State, log *slog.Logger) error {
+// by comparing the rules, where it may read them (err is why it could not even
+// ask); else by a connection that capture must bring to a listener of its own.
+// Whoever's rules bring it there will do.
+func (j *job) validate(ctx context.Context, a *istioArguments, c modes.Config, env modes.Environment, want rules.State, err error, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, a.probeTimeout)
 	defer cancel()
-	_, found, err := j.session().Verify(ctx, want)
+	var found []rules.Difference
+	if err == nil {
+		_, found, err = j.session().Verify(ctx, want)
+	}
 	switch {
 	case err == nil && len(found) == 0:
 		log.Info("validated: the rules are as wanted")
