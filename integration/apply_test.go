@@ -251,6 +251,23 @@ func TestOnlyElementsChange(t *testing.T) {
 	}
 }
 
+// TestOneElementAmongTenThousand tells how long it takes to add one element, and
+// to take it out, from a state already read.
+func TestOneElementAmongTenThousand(t *testing.T) {
+	ten := manyPrefixes(10000)
+	states := []rules.State{capture{exclude: ten}.state(), capture{exclude: append([]netip.Prefix{netip.MustParsePrefix("30.0.0.1/32")}, ten...)}.state()}
+	s := newNamespace(t).session()
+	apply(t, s, states[0], nft.Created)
+	var times []time.Duration
+	for i := range 40 {
+		start := time.Now()
+		apply(t, s, states[(i+1)%2], nft.Updated)
+		times = append(times, time.Since(start))
+	}
+	slices.Sort(times)
+	t.Logf("Session.Apply took %s at best, %s as a rule", times[0], times[len(times)/2])
+}
+
 // withoutElements is a listing without elements, and without the tag.
 func withoutElements(listing string) string {
 	listing = regexp.MustCompile(`(?s)elements = \{.*?\}\n`).ReplaceAllString(listing, "")

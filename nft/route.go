@@ -411,6 +411,8 @@ func (c *Conn) change(ctx context.Context, add bool, newType uint16, payload []b
 		return nil
 	case !add && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EADDRNOTAVAIL)):
 		return nil
+	case errors.Is(err, unix.ENETDOWN):
+		return &RejectedError{Where: what, Err: err, Hint: "lo is down: set it up first"}
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
 		return &RejectedError{Where: what, Err: err, Hint: "IPv6 is off here: see net.ipv6.conf.lo.disable_ipv6"}
 	}
