@@ -28,14 +28,6 @@ func prefixes(list ...string) []netip.Prefix {
 
 func ports(lo, hi rules.Port) rules.Range { return rules.Between(lo, hi) }
 
-func elements(ranges ...rules.Range) []rules.Element {
-	out := make([]rules.Element, len(ranges))
-	for i, r := range ranges {
-		out[i].Key = []rules.Range{r}
-	}
-	return out
-}
-
 func types(list ...rules.DataType) []rules.DataType { return list }
 
 func selectors(list ...rules.Selector) []rules.Selector { return list }
