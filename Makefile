@@ -29,16 +29,15 @@ lint: ## gofmt, vet, staticcheck, tidy
 	$(GO) mod tidy -diff
 
 fuzz: ## each decoder and parser for $(FUZZTIME)
-	@$(GO) list ./... | while read -r pkg; do \
+	@log=$$(mktemp); trap 'rm -f '$$log EXIT; $(GO) list ./... | while read -r pkg; do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$f"; \
-			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg >/tmp/weir-fuzz.$$$$ 2>&1 || { cat /tmp/weir-fuzz.$$$$; rm -f /tmp/weir-fuzz.$$$$; exit 1; }; \
-			rm -f /tmp/weir-fuzz.$$$$; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg >$$log 2>&1 || { cat $$log; exit 1; }; \
 		done || exit 1; \
 	done
 
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore
-	$(GO) test -run '^$$' -bench . -benchmem ./rules ./nft
+	$(GO) test -run '^$$' -bench . -benchmem ./rules ./nft ./integration
 	$(GO) run ./bench ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
