@@ -17,7 +17,7 @@ func applyCommand() *cli.Command {
 		Usage:       "make the namespace capture what the configuration says, and prove it",
 		Description: "Example: weir apply --config pod.yaml --pid 4711",
 		Flags: withCommon(append(configurationFlags(),
-			&cli.BoolFlag{Name: "host-network", Usage: "apply even to the machine's own network namespace"})...),
+			&cli.BoolFlag{Name: "host-network", DisableDefaultText: true, Usage: "apply even to the machine's own network namespace"})...),
 		Action: func(cc *cli.Context) error {
 			c, err := written(cc)
 			if err != nil {

@@ -20,7 +20,7 @@ func planCommand() *cli.Command {
 			"The output is a script that nft -f loads. It needs no privileges; without\n" +
 			"them it is not compared with what is live.",
 		Flags: withCommon(append(configurationFlags(),
-			&cli.BoolFlag{Name: "exit-code", Usage: "exit 3 where something differs from now"})...),
+			&cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 where something differs from now"})...),
 		Action: func(cc *cli.Context) error {
 			c, err := written(cc)
 			if err != nil {

@@ -17,7 +17,7 @@ func showCommand() *cli.Command {
 		Name:        "show",
 		Usage:       "print what is live, lifted and readable, with each rule's reason and counters",
 		Description: "Example: weir show --pid 4711",
-		Flags:       withCommon(tableFlag(), &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "all elements of the sets"}),
+		Flags:       withCommon(tableFlag(), &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, DisableDefaultText: true, Usage: "all elements of the sets"}),
 		Action: func(cc *cli.Context) error {
 			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.show(ctx) })
 		},

@@ -28,7 +28,7 @@ type target struct {
 func targetFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "netns", Usage: "work in the network namespace `NAME|PATH`", Category: categoryWhere},
-		&cli.IntFlag{Name: "pid", Usage: "work in the network namespace of process `N`", Category: categoryWhere},
+		&cli.IntFlag{Name: "pid", DefaultText: "this one's", Usage: "work in the network namespace of process `N`", Category: categoryWhere},
 	}
 }
 

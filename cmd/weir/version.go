@@ -40,7 +40,9 @@ func versionCommand() *cli.Command {
 	}
 }
 
-func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"} }
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print JSON"}
+}
 
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
