@@ -188,6 +188,7 @@ func (b *bench) compareProcesses(n int, name string, costs map[string]series) {
 	apply, load, all := costs[weirApply], costs[nftLoad], costs[refAll]
 	b.report.compare(
 		ratio("weir apply / all that the reference runs, wall", wallBar, apply.wall(), all.wall()),
+		ratio("weir apply / all that the reference runs, CPU", 0, apply.cpu(), all.cpu()),
 		ratio("weir apply / its restore and save alone, wall", 0, apply.wall(), costs[refSaves].wall()),
 		ratio("weir apply / its restore alone, wall", 0, apply.wall(), costs[refRestore].wall()),
 		ratio("weir apply / nft -f, CPU", cpuBar, apply.cpu(), load.cpu()),

@@ -64,7 +64,8 @@ warms up. CPU is user and system time. Peak RSS is that of the largest process (
 cannot be seen). The reference's own program is not run: counted are the programs that it runs, for IPv4
 and IPv6 each, by iptables-nft and in turn. -save is run before, to compare, and after, to log; the probes
 are -save, -save --version, and a rule added and deleted; where nothing has changed, -C for every rule.
-The text for nft -f deletes the table first, as weir plan prints it. Ratios are of the same round.
+The text for nft -f deletes the table first, as weir plan prints it. Ratios are of the same round. New
+connections are opened, accepted and reset by one thread, and counted by the processor time that it takes.
 `
 
 func (r report) print(w io.Writer) error {
@@ -76,7 +77,7 @@ func (r report) print(w io.Writer) error {
 			fmt.Fprintf(t, "  %s\t%8d\t%s\t%s\t%s\n", row.What, row.Programs, row.Wall, row.CPU, row.memory())
 		}
 	}
-	fmt.Fprintf(t, "\nnew connections, %d rounds of %d\tper second\n", rateRounds, connectionsAtATime)
+	fmt.Fprintf(t, "\nnew connections, %d rounds of %d\tper second of CPU\n", rateRounds, connectionsAtATime)
 	for _, row := range r.Connections {
 		fmt.Fprintf(t, "  %s\t%8.0f (%.0f-%.0f)\n", row.What, row.Rate.Median, row.Rate.Low, row.Rate.High)
 	}
