@@ -103,7 +103,7 @@ func TestChainsOfOneMomentKeepTheirOrder(t *testing.T) {
 	want := State{Table: &Table{Name: "weir", Chains: []*Chain{first, second}}}
 	have := State{Table: &Table{Name: "weir", Chains: []*Chain{second, first}}}
 	if got := Compare(want, have); len(got) != 1 || got[0].Where != "chain output" {
-		t.Errorf("the kernel runs the chain that was declared first: got %v", got)
+		t.Errorf("the kernel runs the chain that was declared last: got %v", got)
 	}
 	second.Base.Priority++
 	if got := Compare(want, have); len(got) != 0 {
