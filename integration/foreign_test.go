@@ -96,7 +96,7 @@ table inet istio-proxy-mangle {
 var iptablesLike = []string{
 	"-t nat -N ISTIO_OUTPUT",
 	"-t nat -A OUTPUT -p tcp -j ISTIO_OUTPUT",
-	"-t nat -A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN",
+	"-t nat -A ISTIO_OUTPUT -m owner --uid-owner 0 -j RETURN",
 	"-t nat -A ISTIO_OUTPUT -p tcp -m multiport --dports 80,443 -j REDIRECT --to-ports 15001",
 	"-t mangle -A PREROUTING -p tcp -m mark --mark 0x1/0xff -j CONNMARK --save-mark",
 	"-t raw -A PREROUTING -p udp --dport 53 -j CT --zone 1",

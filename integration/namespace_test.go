@@ -142,11 +142,15 @@ func (n *namespace) tables() []string {
 	return regexp.MustCompile(`(?m)inet `+tableName+`\S*`).FindAllString(n.nft("list tables"), -1)
 }
 
-// routing is all policy rules, routes and loopback addresses.
+// routing is all policy rules, routes and loopback addresses, but for the routes
+// that the kernel gives IPv6 addresses when it gets round to it.
 func (n *namespace) routing() string {
 	n.Helper()
-	return n.ip("-4 rule") + n.ip("-6 rule") + n.ip("-4 route show table all") + n.ip("-6 route show table all") + n.ip("addr show dev lo")
+	routes := kernelRoute.ReplaceAllString(n.ip("-6 route show table all"), "")
+	return n.ip("-4 rule") + n.ip("-6 rule") + n.ip("-4 route show table all") + routes + n.ip("addr show dev lo")
 }
+
+var kernelRoute = regexp.MustCompile(`(?m)^.* proto kernel .*\n`)
 
 var oursPattern = regexp.MustCompile(`proto 119|inet6 ::6/128|inet 127\.0\.1\.`)
 
