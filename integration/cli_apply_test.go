@@ -414,6 +414,35 @@ func TestOutputGoesNowhere(t *testing.T) {
 	c.run("verify").want(t, 0)
 }
 
+// TestTerminatedWhileReading: a configuration that does not come is not waited
+// for when a signal does.
+func TestTerminatedWhileReading(t *testing.T) {
+	c := newCLI(t)
+	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		cmd, _, errs := c.command("", "apply", "-f", "-")
+		cmd.Stdin = nil
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.do(cmd.Start)
+		if _, err := io.WriteString(in, podYAML); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		_ = cmd.Process.Signal(signal)
+		limit := time.AfterFunc(10*time.Second, func() { in.Close() })
+		_ = cmd.Wait() // the exit code tells
+		if !limit.Stop() {
+			t.Errorf("%s did not end it", signal)
+		}
+		ended(cmd, []string{"apply", "-f", "-"}, "", errs.String()).want(t, 1).says(t, signal.String()+" signal received")
+	}
+	if tables := c.tables(); len(tables) > 0 {
+		t.Errorf("there are tables %v", tables)
+	}
+}
+
 // TestConfigurationOfAPipe: a writer that ends late is waited for, and nothing
 // is opened before.
 func TestConfigurationOfAPipe(t *testing.T) {

@@ -45,7 +45,8 @@ func istioInitCommand() *cli.Command {
 func istioInit(cc *cli.Context, a *istioArguments, log *slog.Logger) error {
 	j := &job{cc: cc, target: &target{root: "/"}, table: modes.DefaultTable}
 	defer j.close()
-	ctx, cancel := context.WithTimeoutCause(cc.Context, defaultTimeout, fmt.Errorf("it took longer than %s", defaultTimeout))
+	limit := defaultTimeout + a.probeTimeout
+	ctx, cancel := context.WithTimeoutCause(cc.Context, limit, fmt.Errorf("it took longer than %s", limit))
 	defer cancel()
 	return whyEnded(ctx, j.istioInit(ctx, a, log))
 }

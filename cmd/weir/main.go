@@ -30,9 +30,35 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args, streams{os.Stdin, os.Stdout, os.Stderr})
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
+}
+
+// interruptible is a reader that gives up when its context is done.
+type interruptible struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r interruptible) Read(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	buffer := make([]byte, len(p))
+	go func() {
+		n, err := r.Reader.Read(buffer)
+		done <- result{n, err}
+	}()
+	select {
+	case got := <-done:
+		return copy(p, buffer[:got.n]), got.err
+	case <-r.ctx.Done():
+		return 0, context.Cause(r.ctx)
+	}
 }
 
 // streams are where a command reads and writes.
@@ -61,6 +87,9 @@ func run(ctx context.Context, args []string, std streams) int {
 	var told toldError
 	if err != nil && !errors.Is(err, errDiffers) && !errors.As(err, &told) {
 		fmt.Fprintln(std.err, "weir:", err)
+	}
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+		return exitFailed
 	}
 	return exitCode(err)
 }
