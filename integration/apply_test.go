@@ -255,7 +255,7 @@ func TestOnlyElementsChange(t *testing.T) {
 // to take it out, from a state already read.
 func TestOneElementAmongTenThousand(t *testing.T) {
 	ten := manyPrefixes(10000)
-	states := []rules.State{capture{exclude: ten}.state(), capture{exclude: append([]netip.Prefix{netip.MustParsePrefix("30.0.0.1/32")}, ten...)}.state()}
+	states := []rules.State{capture{exclude: ten}.state(), capture{exclude: append(slices.Clone(ten), netip.MustParsePrefix("30.0.0.1/32"))}.state()}
 	s := newNamespace(t).session()
 	apply(t, s, states[0], nft.Created)
 	var times []time.Duration

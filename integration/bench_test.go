@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/weir-mesh/weir/nft"
@@ -15,7 +16,7 @@ func BenchmarkOneElement(b *testing.B) {
 	n := newNamespace(b)
 	s := n.session()
 	ten := manyPrefixes(10000)
-	states := []rules.State{capture{exclude: ten}.state(), capture{exclude: append([]netip.Prefix{netip.MustParsePrefix("30.0.0.1/32")}, ten...)}.state()}
+	states := []rules.State{capture{exclude: ten}.state(), capture{exclude: append(slices.Clone(ten), netip.MustParsePrefix("30.0.0.1/32"))}.state()}
 	benchmarkApply(b, s, states)
 }
 
