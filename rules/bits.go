@@ -29,9 +29,8 @@ type UID uint32
 // GID is a group id, likewise.
 type GID uint32
 
-// IfName is an interface name of at most 15 bytes. A trailing "*" matches every
-// name that begins with what stands before it; an empty name matches no
-// interface.
+// IfName is an interface name of 1 to 15 bytes. A trailing "*" matches every name
+// that begins with the 1 to 14 bytes before it.
 type IfName string
 
 // Mark is a packet or connection mark.

@@ -112,11 +112,11 @@ type Set struct {
 	Key      []DataType // several make a concatenation
 	Verdicts bool
 	Interval bool // elements may be ranges
-	Dynamic  bool // rules may add elements
+	Dynamic  bool // rules may add elements: a live set
 	Counters bool // elements count
-	Expires  bool // elements may time out,
+	Expires  bool // elements may time out: a live set,
 	Timeout  time.Duration
-	Size     uint32 // at most so many elements; 0 is no limit
+	Size     uint32 // at most so many elements, none of them a range of a plain key; 0 is no limit
 	Live     bool   // elements come and go at run time: kept by every change, never compared
 	Elements []Element
 	Others   string // what the kernel holds and the model does not know

@@ -100,7 +100,7 @@ func RedirectTo(p Port) Redirect {
 // TProxy hands the packet to a local transparent socket without changing it.
 // For filter chains of prerouting (Documentation/networking/tproxy.rst).
 type TProxy struct {
-	Family Family // 0: both
+	Family Family // 0: both, or the one that a match settled
 	Addr   Bits   // "": the socket may listen on any address
 	Port   Port   // 0: the packet's own
 }
