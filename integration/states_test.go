@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weir-mesh/weir/rules"
@@ -94,7 +95,7 @@ func (c capture) output(t *rules.Table) {
 	}
 	proxies := rules.AddSet(t, "proxies", rules.SkUID, uids...)
 	left := rules.AddSet(t, "left_ports", rules.TCPDport, ports...)
-	excluded := rules.AddPrefixSets(t, "excluded", append(prefixes("192.0.2.0/24", "2001:db8:bad::/48"), c.exclude...)...)
+	excluded := rules.AddPrefixSets(t, "excluded", slices.Concat(c.exclude, prefixes("192.0.2.0/24", "2001:db8:bad::/48"))...)
 
 	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}}
 	if c.priority != 0 {
