@@ -350,6 +350,17 @@ func (c *Conn) tableAlone(ctx context.Context, name string) (*rules.Table, error
 	return t, err
 }
 
+// formerWithElements is what is live after a change of elements that was seen to
+// hold.
+func (w *work) formerWithElements() *Live {
+	live := *w.former
+	live.State.Table = withLiveElements(w.want.Table, live.State.Table)
+	live.listed = live.State.Table
+	live.Tag, live.tagged = &w.tag, true
+	live.Leftover, live.generation = false, w.generation
+	return &live
+}
+
 // readBack proves that the wanted state is in force at the generation of the
 // last commit. Where it is not, and nobody else wrote, the former state is put
 // back.
@@ -357,20 +368,14 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 	start := time.Now()
 	defer func() { w.verifyTime += time.Since(start) }()
 	if elementsOnly && change.empty() && countElements(elements) <= maxSpotChecks {
-		d, err := w.checkElements(ctx, elements)
+		hold, err := w.elementsHold(ctx, elements)
 		if err != nil {
 			return err
 		}
-		if len(d) > 0 {
-			return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, change))
+		if hold {
+			w.live = w.formerWithElements()
+			return nil
 		}
-		live := *w.former
-		live.State.Table = withLiveElements(w.want.Table, live.State.Table)
-		live.listed = live.State.Table
-		live.Tag, live.tagged = &w.tag, true
-		live.Leftover, live.generation = false, w.generation
-		w.live = &live
-		return nil
 	}
 	live, err := w.conn.read(ctx, w.Table, w.want)
 	for errors.Is(err, errGeneration) {
