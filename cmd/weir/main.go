@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,7 +29,11 @@ const (
 	exitInvalid = 126 // istio-init's validation failed; istio's repair looks for it
 )
 
+// gcPercent trades memory for time: a command is over before much is garbage.
+const gcPercent = 400
+
 func main() {
+	debug.SetGCPercent(gcPercent)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, os.Stderr})
