@@ -119,7 +119,7 @@ func TestNoise(t *testing.T) {
 	}{
 		{"200 commits a second", 5 * time.Millisecond, contenders()},
 		{"1,000 commits a second", time.Millisecond, contenders()},
-		{"10,000 prefixes and 5 commits a second", 200 * time.Millisecond, many},
+		{"10,000 prefixes and 2 commits a second", 500 * time.Millisecond, many},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			n := newNamespace(t)
