@@ -96,7 +96,7 @@ func (j *job) report(want rules.State, r nft.Result) error {
 		o.Foreign = append(o.Foreign, f.String())
 	}
 	for _, f := range o.Foreign {
-		fmt.Fprintf(j.cc.App.ErrWriter, "warning: %s runs before ours and may decide first\n", f)
+		fmt.Fprintf(j.cc.App.ErrWriter, "warning: %s may run before ours and decide first\n", f)
 	}
 	var err error
 	if j.cc.Bool("json") {

@@ -206,8 +206,8 @@ func (a *istioArguments) environ() []string {
 // remarks say what flags mean here that mean something else in the reference.
 func (a *istioArguments) remarks() []string {
 	out := slices.Clone(a.unread)
-	if a.mode == "NONE" {
-		out = append(out, "the interception mode NONE acts as REDIRECT, as in the reference; weir remove turns capture off")
+	if !slices.Contains([]string{"", "REDIRECT", "TPROXY"}, a.mode) {
+		out = append(out, fmt.Sprintf("the interception mode %q acts as REDIRECT, as in the reference; weir remove turns capture off", a.mode))
 	}
 	if a.inboundExclude != "" && a.inboundPorts != "*" {
 		out = append(out, "istio-local-exclude-ports counts only with istio-inbound-ports '*': "+a.inboundExclude+" is ignored, as in the reference")

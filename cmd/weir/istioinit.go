@@ -186,7 +186,7 @@ const maxLogged = 200 // elements of a set
 func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, r nft.Result) {
 	j.logText(a, log, "ruleset as applied", "nft", want.Abridged(maxLogged))
 	for _, f := range foreignCapture(want, r.Foreign) {
-		log.Warn("runs before ours and may decide first", "chain", f.String())
+		log.Warn("may run before ours and decide first", "chain", f.String())
 	}
 	log.Info("applied", "outcome", r.Outcome, "table", want.Table.Name, "state", want.Hash(),
 		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())

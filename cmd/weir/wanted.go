@@ -228,7 +228,7 @@ func (j *job) refuseForeign(ctx context.Context) error {
 }
 
 // foreignCapture are the base chains of others that see a new connection before
-// ours do and may decide first.
+// ours do, or at the same priority, and may decide first.
 func foreignCapture(want rules.State, foreign []nft.ForeignChain) []nft.ForeignChain {
 	if want.Table == nil {
 		return nil
