@@ -106,14 +106,37 @@ func loopbackUp() error {
 	return os.NewSyscallError("SIOCSIFFLAGS", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
 }
 
-// ip runs ip(8) once for each line.
+// ip runs ip(8) once for each line, and waits until addresses that it adds are of use: the kernel
+// makes the route of an IPv6 address a moment later.
 func ip(t *testing.T, lines string) {
 	t.Helper()
 	for line := range strings.Lines(strings.TrimSpace(lines)) {
-		if output, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", strings.TrimSpace(line), err, output)
+		words := strings.Fields(line)
+		runIP(t, words...)
+		if words[0] != "address" {
+			continue
+		}
+		addr, _, _ := strings.Cut(words[2], "/")
+		family := "-4"
+		if strings.Contains(addr, ":") {
+			family = "-6"
+		}
+		for deadline := time.Now().Add(5 * time.Second); runIP(t, family, "route", "show", "table", "local", addr) == ""; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has no route", addr)
+			}
+			time.Sleep(time.Millisecond)
 		}
 	}
+}
+
+func runIP(t *testing.T, words ...string) string {
+	t.Helper()
+	output, err := exec.Command("ip", words...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip %s: %v: %s", strings.Join(words, " "), err, output)
+	}
+	return string(output)
 }
 
 // nft loads a ruleset.
