@@ -27,7 +27,8 @@ import (
 // one that is the rest of the world.
 type realPod struct {
 	*cli
-	pod, far *lab.Namespace
+	pod, far   *lab.Namespace
+	containers string // the program that starts containers
 }
 
 // family is what a pod has of one family.
@@ -75,6 +76,7 @@ func newRealPod(t testing.TB) *realPod {
 	t.Helper()
 	needUsers(t)
 	p := &realPod{cli: newCLI(t)}
+	p.containers = p.runtime()
 	var err error
 	if p.pod, err = lab.OpenNamespace(fmt.Sprintf("/proc/self/fd/%d", p.file.Fd())); err != nil {
 		t.Fatal(err)
@@ -228,7 +230,7 @@ func tool(t testing.TB, name, pkg string) string {
 // ports.
 func (p *realPod) serve(c container, ports ...uint16) *daemon {
 	p.Helper()
-	d := &daemon{t: p, cmd: c.command(p), ended: make(chan struct{})}
+	d := &daemon{t: p, cmd: p.containerCommand(c), ended: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
 	d.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the thread ends that started it
 	started := make(chan error, 1)

@@ -3,51 +3,169 @@ package modes
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weir-mesh/weir/rules"
 )
 
-// IsProxy reports whether a process with these ids counts as the proxy under a
-// sidecar's configuration.
-func IsProxy(c Config, env Environment, uid rules.UID, gid rules.GID) bool {
-	s := checkedSidecar(c, env)
-	return slices.Contains(s.uids, uid) || slices.Contains(s.gids, gid)
+// Caller is a process that opens connections in a sidecar's pod.
+type Caller struct {
+	UID   rules.UID
+	GID   rules.GID
+	Local []netip.Addr // the pod's own addresses
 }
 
-// OutboundExample is a destination of that family that a sidecar's
-// configuration captures, on the given port if it captures that; false where it
-// captures none. It is of no host: a documentation address (RFC 5737, RFC 3849)
-// if all destinations are captured.
-func OutboundExample(c Config, env Environment, f rules.Family, port rules.Port) (netip.AddrPort, bool) {
-	s := checkedSidecar(c, env)
-	if s.outbound.via == viaNone || !slices.Contains(s.families, f) {
-		return netip.AddrPort{}, false
-	}
-	candidates := s.cidrs.include
-	if s.cidrs.all || len(s.outboundPorts) > 0 {
-		candidates = append([]netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128")}, candidates...)
-	}
-	if !s.cidrs.all && len(s.outboundPorts) > 0 {
-		port = firstPort(s.outboundPorts[0])
-	}
-	if slices.ContainsFunc(s.outbound.exclude, func(r rules.Range) bool { p := rules.Span(port).Lo; return r.Lo <= p && p <= r.Hi }) {
-		return netip.AddrPort{}, false
-	}
-	for _, p := range candidates {
-		excluded := slices.ContainsFunc(slices.Concat(s.cidrs.exclude, s.loopback), func(x netip.Prefix) bool { return x.Contains(p.Addr()) })
-		if rules.AddressFamily(p.Addr()) == f && !excluded {
-			return netip.AddrPortFrom(p.Addr(), uint16(port)), true
+// Example is a connection that a configuration captures if that caller opens it.
+type Example struct {
+	What   string     // "outbound IPv4"
+	From   netip.Addr // none leaves it to the kernel
+	To     netip.AddrPort
+	Port   rules.Port // of the proxy's listener that it must reach, on a loopback address
+	Cannot string     // why there is no such connection, "" where there is
+}
+
+// Examples are one connection for each family that a sidecar's configuration
+// captures: of the proxy a call to its own pod, of anyone else one that leaves it.
+// The port is the wanted one if that is captured, else the next that is.
+func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
+	s := (&reader{env: env}).sidecar(c.withDefaults()) // which State accepted
+	var out []Example
+	for _, f := range s.families {
+		if slices.Contains(s.uids, by.UID) || slices.Contains(s.gids, by.GID) {
+			out = append(out, s.call(f, env, by, port))
+		} else {
+			out = append(out, s.opened(f, by, port))
 		}
 	}
-	return netip.AddrPort{}, false
+	return out
 }
 
-func firstPort(r rules.Range) rules.Port {
-	return rules.Port(uint16(r.Lo[0])<<8 | uint16(r.Lo[1]))
+// Excluded reports whether the traffic of an interface is left alone.
+func Excluded(c Config, env Environment, name string) bool {
+	s := (&reader{env: env}).sidecar(c.withDefaults())
+	return slices.ContainsFunc(s.exclude, func(n rules.IfName) bool {
+		stem, wild := strings.CutSuffix(string(n), "*")
+		return name == string(n) || wild && strings.HasPrefix(name, stem)
+	})
 }
 
-// checkedSidecar is the checked form of a configuration that [State] accepted.
-func checkedSidecar(c Config, env Environment) *sidecar {
-	r := &reader{env: env}
-	return r.sidecar(c.withDefaults())
+// call is the proxy's to its own pod: see proxyTraffic for which are captured.
+func (s *sidecar) call(f rules.Family, env Environment, by Caller, port rules.Port) Example {
+	loopback := map[rules.Family]netip.Addr{rules.IPv4: netip.AddrFrom4([4]byte{127, 0, 0, 1}), rules.IPv6: netip.IPv6Loopback()}
+	e := Example{What: "inbound " + f.String(), From: loopback[f], Port: s.inbound.port}
+	calls := slices.Contains(s.uids, by.UID)
+	if !s.capturesLoopback() {
+		calls = calls && s.uids[0] == by.UID || len(s.uids) == 0
+	}
+	to := slices.DeleteFunc(append(addrs(s.passthrough), by.Local...), func(a netip.Addr) bool {
+		return rules.AddressFamily(a) != f || inAny(s.loopback, a)
+	})
+	port, free := nextPort(port, func(p rules.Port) bool {
+		return p != s.tunnelPort && (p != dnsPort || s.dns.capture == dnsNone) && !s.excludesPort(p)
+	})
+	switch {
+	case f == rules.IPv6 && !env.LoopbackIPv6:
+		e.Cannot = "IPv6 is disabled on lo"
+	case !calls:
+		e.Cannot = "this user's or group's calls to its own pod are not captured"
+	case len(to) == 0:
+		e.Cannot = "every address of the pod counts as loopback"
+	case !free:
+		e.Cannot = "every port is excluded"
+	default:
+		e.To = netip.AddrPortFrom(to[0], uint16(port))
+	}
+	return e
+}
+
+// opened is what anyone but the proxy opens. Where all destinations are captured
+// it is a documentation address (RFC 5737, RFC 3849), which no host has.
+func (s *sidecar) opened(f rules.Family, by Caller, port rules.Port) Example {
+	e := Example{What: "outbound " + f.String(), Port: s.outbound.port}
+	nobody := map[rules.Family][]netip.Prefix{
+		rules.IPv4: {netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("203.0.113.1/32")},
+		rules.IPv6: {netip.MustParsePrefix("2001:db8::1/128")},
+	}
+	included := slices.DeleteFunc(slices.Clone(s.cidrs.include), func(p netip.Prefix) bool { return rules.AddressFamily(p.Addr()) != f })
+	anyPort := s.cidrs.all || len(included) > 0
+	if s.cidrs.all || len(included) == 0 {
+		included = nobody[f]
+	}
+	to, somewhere := s.within(included)
+	port, free := nextPort(port, func(p rules.Port) bool {
+		return (anyPort || inAnyRange(s.outboundPorts, p)) && (p != dnsPort || s.dns.capture == dnsNone) && !s.excludesPort(p)
+	})
+	looked := s.everyGID || slices.Contains(s.includeGIDs, by.GID)
+	switch {
+	case s.outbound.via == viaNone || !anyPort && len(s.outboundPorts) == 0:
+		e.Cannot = "nothing is captured that way"
+	case !looked || slices.Contains(s.excludeGIDs, by.GID) || slices.Contains(s.excludeUIDs, by.UID):
+		e.Cannot = "this user's or group's traffic is left alone"
+	case !somewhere:
+		e.Cannot = "the excluded destinations leave none to try"
+	case !free:
+		e.Cannot = "the excluded ports leave none to try"
+	default:
+		e.To = netip.AddrPortFrom(to, uint16(port))
+	}
+	return e
+}
+
+// within is an address of one of the prefixes that is not excluded: the first of
+// each, or one that follows on an exclusion.
+func (s *sidecar) within(included []netip.Prefix) (netip.Addr, bool) {
+	excluded := slices.Concat(s.cidrs.exclude, s.loopback)
+	for _, p := range included {
+		candidates := []netip.Addr{p.Addr()}
+		for _, x := range excluded {
+			if next := lastOf(x).Next(); p.Contains(next) {
+				candidates = append(candidates, next)
+			}
+		}
+		for _, a := range candidates {
+			if !inAny(excluded, a) {
+				return a, true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// lastOf is the last address of a prefix.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	last, _ := netip.AddrFromSlice(b)
+	return last
+}
+
+func (s *sidecar) excludesPort(p rules.Port) bool { return inAnyRange(s.outbound.exclude, p) }
+
+// nextPort is the first port from that one on, round the end, that will do.
+func nextPort(from rules.Port, good func(rules.Port) bool) (rules.Port, bool) {
+	for p, tries := from, 0; tries <= 0xffff; p, tries = p+1, tries+1 {
+		if p != 0 && good(p) {
+			return p, true
+		}
+	}
+	return 0, false
+}
+
+func inAnyRange(list []rules.Range, p rules.Port) bool {
+	at := rules.Span(p).Lo
+	return slices.ContainsFunc(list, func(r rules.Range) bool { return r.Lo <= at && at <= r.Hi })
+}
+
+func inAny(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func addrs(list []netip.Prefix) []netip.Addr {
+	out := make([]netip.Addr, len(list))
+	for i, p := range list {
+		out[i] = p.Addr()
+	}
+	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -151,12 +152,16 @@ func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Conf
 	return err
 }
 
+// passthroughIPv6 is the address that a run adds to lo.
+var passthroughIPv6 = netip.MustParseAddr("::6")
+
 // istioIPv6 decides as the reference does, and depends on the order of
 // addresses as it does: the first one that is neither loopback nor link-local
-// decides, or with dual stack any of IPv6.
+// decides, or with dual stack any of IPv6. What an earlier run added to lo is no
+// sign of IPv6.
 func istioIPv6(addresses []nft.Address, dualStack bool) bool {
 	for _, a := range addresses {
-		if a.Addr().IsLoopback() || a.Addr().IsLinkLocalUnicast() {
+		if a.Addr().IsLoopback() || a.Addr().IsLinkLocalUnicast() || a.Loopback() && a.Addr() == passthroughIPv6 {
 			continue
 		}
 		if a.Addr().Is6() || !dualStack {
