@@ -24,8 +24,10 @@ func (s *sidecar) manglePrerouting(w *writer) {
 	}
 	inbound := w.chain("tproxy_inbound")
 	in.add("what comes in may be for the inbound listener", rules.L4Proto.Is(rules.TCP), rules.Jump(inbound.Name))
+	// Over lo alone: while a replace has two tables in force, what the other one
+	// diverted has the mark too, and to remember that would turn answers back.
 	in.add("a connection that the proxy opened with the client's address is remembered",
-		rules.L4Proto.Is(rules.TCP), rules.MetaMark.Is(s.routingMark), rules.Copy(rules.CTMark, rules.MetaMark))
+		rules.IIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), rules.MetaMark.Is(s.routingMark), rules.Copy(rules.CTMark, rules.MetaMark))
 	s.tproxyInbound(w, inbound)
 }
 
