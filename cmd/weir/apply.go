@@ -92,6 +92,9 @@ func (j *job) report(want rules.State, r nft.Result) error {
 	if r.Previous != nil {
 		o.Previous = r.Previous.String()
 	}
+	if note := oldOverNew(r); note != "" {
+		fmt.Fprintln(j.cc.App.ErrWriter, "note:", note)
+	}
 	for _, f := range foreignCapture(want, r.Foreign) {
 		o.Foreign = append(o.Foreign, f.String())
 	}

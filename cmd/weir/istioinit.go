@@ -190,6 +190,9 @@ const maxLogged = 200 // elements of a set
 
 func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, r nft.Result) {
 	j.logText(a, log, "ruleset as applied", "nft", want.Abridged(maxLogged))
+	if note := oldOverNew(r); note != "" {
+		log.Warn(note)
+	}
 	for _, f := range foreignCapture(want, r.Foreign) {
 		log.Warn("may run before ours and decide first", "chain", f.String())
 	}
