@@ -32,6 +32,7 @@ type sidecar struct {
 	passthrough     []netip.Prefix
 	lo              []netip.Prefix // to add to the loopback interface
 	dropInvalid     bool
+	routed          []rules.Family // whose marked packets a route can deliver
 	routingMark     rules.Mark
 	loopMark        rules.Mark
 	routingTable    uint32
@@ -158,6 +159,9 @@ func (r *reader) readOutbound(s *sidecar, out Outbound) {
 	if s.outbound.via != viaNone && s.noneCaptured(s.cidrs.include) {
 		r.note("outbound.includeCIDRs", "holds no IPv4 prefix, and IPv6 is left alone: they capture nothing")
 	}
+	if s.outbound.via != viaNone && s.ipv6() && !r.env.LoopbackIPv6 {
+		r.note("outbound.via", "IPv6 connections that are captured cannot reach the proxy: IPv6 is disabled on lo")
+	}
 	if s.outbound.via != viaNone && empty(out.IncludeGIDs) {
 		r.problem("outbound.includeGIDs", "", "captures nothing (want groups, all, or outbound.via: none)")
 	}
@@ -221,6 +225,11 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 }
 
 func (r *reader) readRouting(s *sidecar, g Routing) {
+	s.routed = s.families
+	if s.inbound.via == viaTProxy && s.ipv6() && !r.env.LoopbackIPv6 {
+		s.routed = []rules.Family{rules.IPv4}
+		r.note("routing", "table %s gets no IPv6 route: IPv6 is disabled on lo", g.Table)
+	}
 	s.routingMark = r.wholeMark("routing.mark", g.Mark)
 	s.loopMark = r.wholeMark("routing.loopMark", g.LoopMark)
 	if s.loopMark == s.routingMark && s.loopMark != 0 {

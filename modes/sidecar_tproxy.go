@@ -80,7 +80,7 @@ func (s *sidecar) deliver(state *rules.State) {
 		rules.IPv4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
 		rules.IPv6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
 	}
-	for _, f := range s.families {
+	for _, f := range s.routed {
 		state.PolicyRules = append(state.PolicyRules, rules.PolicyRule{
 			Family: f, Priority: s.routingPriority, Mark: s.routingMark, Mask: everyBit, Table: s.routingTable})
 		state.Routes = append(state.Routes, rules.Route{Family: f, Table: s.routingTable, Dst: everywhere[f]})
