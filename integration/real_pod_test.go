@@ -110,6 +110,14 @@ func (p *realPod) join() error {
 			return err
 		}
 	}
+	// A proxy that keeps the client's address must not choose the port of a client
+	// that is connected to the same service: the two connections would be one.
+	if err := p.pod.Sysctl("net/ipv4/ip_local_port_range", "20000 29999"); err != nil {
+		return err
+	}
+	if err := p.far.Sysctl("net/ipv4/ip_local_port_range", "32768 60999"); err != nil {
+		return err
+	}
 	for _, f := range families {
 		anywhere := netip.PrefixFrom(f.far.Addr(), 0).Masked()
 		err := errors.Join(p.pod.AddAddress("eth0", f.pod), p.far.AddAddress("far0", f.far))

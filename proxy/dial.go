@@ -30,8 +30,10 @@ type Dialer struct {
 	Source []netip.Addr
 
 	// KeepClient connects from the client's own address, though not its port, by means of
-	// IP_TRANSPARENT. Routing has to bring the answers back. It excludes Source, and needs
-	// CAP_NET_ADMIN or CAP_NET_RAW.
+	// IP_TRANSPARENT. Routing has to bring the answers back. Where the kernel chooses the
+	// port of a client that is connected to the same service, the two connections are one
+	// to it and the new one fails: give the proxy's namespace a net.ipv4.ip_local_port_range
+	// that clients do not use. It excludes Source, and needs CAP_NET_ADMIN or CAP_NET_RAW.
 	KeepClient bool
 
 	// Host holds the addresses to connect to in place of the original one, one for each
