@@ -29,10 +29,10 @@ type (
 		Differences []differenceJSON
 	}
 	planJSON struct {
-		Table, Ruleset string
-		Routing        []string
-		Differences    []differenceJSON
-		NotCompared    string
+		Table, Ruleset       string
+		Routing              []string
+		Differences          []differenceJSON
+		NotCompared, Refused string
 	}
 	ruleJSON struct {
 		Reason, Text   string
@@ -279,7 +279,13 @@ func TestForeignTable(t *testing.T) {
 	before := c.nft("list ruleset")
 	pod := write(t, "pod.yaml", podYAML)
 	for _, args := range [][]string{{"apply", "-f", pod, "--table", "fw"}, {"remove", "--table", "fw"}, {"apply", "--mode", "none", "--table", "fw"}} {
-		c.run(args...).want(t, 1).says(t, "table inet fw is there, and weir did not write it")
+		c.run(args...).want(t, 1).says(t, "table inet fw is there, and weir did not write it: it has no tag (to give it up: nft delete table inet fw)")
+	}
+	for _, args := range [][]string{{"plan", "-f", pod, "--table", "fw"}, {"plan", "--mode", "none", "--table", "fw"}} {
+		c.run(args...).want(t, 0).prints(t, "\n# apply will refuse: table inet fw is there, and weir did not write it")
+		if p := jsonOf[planJSON](t, c.ok(append(args, "--json")...)); !strings.HasPrefix(p.Refused, "table inet fw is there") {
+			t.Errorf("plan --json says %+v", p)
+		}
 	}
 	if d := changed(before, c.nft("list ruleset")); d != "" {
 		t.Errorf("changed:\n%s", d)

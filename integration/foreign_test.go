@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -237,4 +238,67 @@ func TestAnotherTakesItsRuleAway(t *testing.T) {
 	if left := n.ours(); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// TestNotOurs refuses to touch what stands under a name of ours and is another's.
+func TestNotOurs(t *testing.T) {
+	const theirs = "add chain inet %s theirs { type filter hook input priority 0; }; add rule inet %[1]s theirs tcp dport 22 accept"
+	want := capture{tproxy: true}.state()
+	for _, tt := range []struct {
+		why, table string
+		first      bool // before an apply of ours
+		script     string
+	}{
+		{"our table's name", tableName, true, theirs},
+		{"our table's name, with nothing in it", tableName, true, ""},
+		{"our table was made anew by another", tableName, false, "delete table inet %s; add table inet %[1]s; " + theirs},
+		{"a set by our tag's name", tableName, true, `add set inet %s tag { type mark; elements = { 0x00000001 comment "part of mine" }; }`},
+		{"the helper's name", tableName + "-next", true, theirs},
+		{"the helper's name, beside ours", tableName + "-next", false, theirs},
+		{"the lock's name", tableName + "-lock", true, ""},
+		{"the lock's name, beside ours", tableName + "-lock", false, theirs},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			n := newNamespace(t)
+			s := n.session()
+			if !tt.first {
+				apply(t, s, want, nft.Created)
+			}
+			n.nft("add table inet " + tt.table + "; " + strings.ReplaceAll(strings.ReplaceAll(tt.script, "%[1]s", tt.table), "%s", tt.table))
+			ruleset, routing := n.nft("list ruleset"), n.routing()
+			for _, state := range []rules.State{want, capture{}.state(), {}} {
+				_, err := s.Apply(context.Background(), state)
+				var refused *nft.NotOursError
+				if !errors.As(err, &refused) || refused.Table != tt.table || !strings.Contains(err.Error(), "nft delete table inet "+tt.table) {
+					t.Errorf("apply says %v", err)
+				}
+			}
+			if said := verify(t, s, want); !strings.Contains(said, "table inet "+tt.table) && !strings.Contains(said, "is missing") {
+				t.Errorf("verify says %q", said)
+			}
+			if d := changed(ruleset, n.nft("list ruleset")) + changed(routing, n.routing()); d != "" {
+				t.Errorf("changed:\n%s", d)
+			}
+			n.nft("delete table inet " + tt.table) // the remedy
+			if _, err := s.Apply(context.Background(), want); err != nil {
+				t.Error(err)
+			}
+			wantClean(t, n.session(), want)
+		})
+	}
+}
+
+// TestWantedWithoutTag takes a table that holds what is wanted, as nft loads a
+// plan, for ours: it only lacks the tag.
+func TestWantedWithoutTag(t *testing.T) {
+	n := newNamespace(t)
+	want := capture{}.state()
+	n.nft(want.String())
+	s := n.session()
+	if _, err := s.Remove(context.Background()); err == nil {
+		t.Error("remove took it without a tag")
+	}
+	apply(t, s, want, nft.Updated)
+	wantClean(t, n.session(), want)
+	apply(t, s, rules.State{}, nft.Removed)
 }

@@ -117,6 +117,9 @@ func (s *Session) attempt(ctx context.Context, want rules.State, result *Result)
 	}
 	result.Read += time.Since(start)
 	live := s.live
+	if err := live.refusal(want); err != nil {
+		return err
+	}
 	differences := live.differences(want)
 	if result.Outcome == "" {
 		result.Differences, result.Previous, result.Foreign = differences, live.Tag, live.Foreign
@@ -357,7 +360,7 @@ func (w *work) formerWithElements() *Live {
 	live.State.Table = withLiveElements(w.want.Table, live.State.Table)
 	live.listed = live.State.Table
 	live.Tag, live.tagged = &w.tag, true
-	live.Leftover, live.generation = false, w.generation
+	live.Leftover, live.strangers, live.generation = false, nil, w.generation
 	return &live
 }
 

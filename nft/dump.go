@@ -19,10 +19,12 @@ import (
 // tables is what the kernel holds of one owner's tables, and of other tables
 // what a reader of ours should know.
 type tables struct {
-	own, next *rules.Table
+	own       *rules.Table
+	leftover  bool
 	tag       *Tag
 	tagged    bool
 	locked    bool
+	strangers []*NotOursError
 	foreign   []ForeignChain
 }
 
@@ -63,7 +65,11 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 	if err != nil {
 		return t, err
 	}
-	_, t.locked = flags[lockName(name)]
+	if lock, exists := flags[lockName(name)]; exists {
+		if t.locked = lock&tableOwner != 0; !t.locked {
+			t.strangers = append(t.strangers, &NotOursError{lockName(name), "owner"})
+		}
+	}
 	for _, own := range []string{name, nextName(name)} {
 		f, exists := flags[own]
 		if !exists {
@@ -73,13 +79,17 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 		if err != nil {
 			return t, fmt.Errorf("table inet %s: %w", own, err)
 		}
+		ours := tag != nil && signed(tag)
+		if !ours {
+			t.strangers = append(t.strangers, &NotOursError{own, "tag"})
+		}
 		if own == name {
 			t.own, t.tagged = table, tag != nil
 			if tag != nil {
 				t.tag = parseTag(tag)
 			}
 		} else {
-			t.next = table
+			t.leftover = ours
 		}
 	}
 	t.foreign = foreignChains(chains, name)

@@ -51,6 +51,17 @@ func (e *DriftError) Error() string {
 	return b.String()
 }
 
+// NotOursError means that a table stands under a name of ours, and that it has
+// not what shows that an apply wrote it. Whose it is, people must say.
+type NotOursError struct {
+	Table string
+	Lacks string // a tag, or an owner
+}
+
+func (e *NotOursError) Error() string {
+	return fmt.Sprintf("table inet %s is there, and weir did not write it: it has no %s (to give it up: nft delete table inet %[1]s)", e.Table, e.Lacks)
+}
+
 // features names the kernel's option for each kind of expression, and for what
 // is not an expression by the kind of object.
 var features = map[string]string{

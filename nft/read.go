@@ -22,6 +22,7 @@ type Live struct {
 	table      string
 	tagged     bool // there is a set of the tag's name, readable or not
 	locked     bool // another program applies at this moment
+	strangers  []*NotOursError
 	generation uint32
 	routing    routing
 }
@@ -82,8 +83,8 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Liv
 	case err != nil:
 		return nil, err
 	}
-	live := &Live{Tag: t.tag, Leftover: t.next != nil, Foreign: t.foreign,
-		table: table, tagged: t.tagged, locked: t.locked, generation: after, routing: r}
+	live := &Live{Tag: t.tag, Leftover: t.leftover, Foreign: t.foreign,
+		table: table, tagged: t.tagged, locked: t.locked, strangers: t.strangers, generation: after, routing: r}
 	live.State = r.ours(wanted, t.tag)
 	live.State.Table = t.own
 	live.State = live.State.Normal()
@@ -137,7 +138,28 @@ func (l *Live) extras() []rules.Difference {
 	if l.Leftover {
 		d = append(d, rules.Difference{Where: "table inet " + nextName(l.table), Have: "left by an apply that was cut short; the next apply or remove takes it away"})
 	}
+	for _, s := range l.strangers {
+		if s.Table != l.table {
+			d = append(d, rules.Difference{Where: "table inet " + s.Table, Have: "weir did not write it, and neither applies nor removes while it is there"})
+		}
+	}
 	return d
+}
+
+// Refusal is why an apply of that state, or a remove where it is none, would
+// change nothing: it joins a [*NotOursError] for each table in the way. A table
+// that holds what is wanted is in nobody's way: it only gets a tag.
+func (l *Live) Refusal(want rules.State) error { return l.refusal(want.Normal()) }
+
+// refusal is Refusal of a state in normal form.
+func (l *Live) refusal(want rules.State) error {
+	var out []error
+	for _, s := range l.strangers {
+		if s.Table != l.table || want.Table == nil || len(rules.CompareNormal(rules.State{Table: want.Table}, rules.State{Table: l.State.Table})) > 0 {
+			out = append(out, s)
+		}
+	}
+	return errors.Join(out...)
 }
 
 func (l *Live) tagDifferences(want rules.State) []rules.Difference {

@@ -104,6 +104,12 @@ func (t Tag) set() *rules.Set {
 
 func isTagSet(s *rules.Set) bool { return s.Name == tagSet }
 
+// signed reports whether a tag, readable or not, is of an apply: another program
+// may have a set by its name.
+func signed(tag *rules.Set) bool {
+	return slices.ContainsFunc(tag.Elements, func(e rules.Element) bool { return strings.HasPrefix(e.Comment, tagState+" ") })
+}
+
 // parseTag reads a tag back; nil where the set holds none that can be read.
 func parseTag(s *rules.Set) *Tag {
 	t := &Tag{}

@@ -45,9 +45,6 @@ func (j *job) apply(ctx context.Context, c configuration) error {
 	if err != nil {
 		return err
 	}
-	if err := j.refuseForeign(ctx); err != nil {
-		return err
-	}
 	result, err := j.session().Apply(ctx, want)
 	if err != nil {
 		return fmt.Errorf("apply inet %s: %w", j.table, err)

@@ -41,20 +41,35 @@ func (j *job) plan(ctx context.Context, c configuration) error {
 	if err != nil {
 		return err
 	}
-	found, compareErr := []rules.Difference(nil), connectErr
+	now := comparison{err: connectErr}
 	if connectErr == nil {
-		_, found, compareErr = j.session().Verify(ctx, want)
+		now = j.compare(ctx, want)
 	}
-	if err := j.printPlan(want, found, compareErr); err != nil {
+	if err := j.printPlan(want, now); err != nil {
 		return err
 	}
-	if compareErr != nil && j.cc.Bool("exit-code") {
-		return fmt.Errorf("plan inet %s: %w", j.table, compareErr)
+	if now.err != nil && j.cc.Bool("exit-code") {
+		return fmt.Errorf("plan inet %s: %w", j.table, now.err)
 	}
-	if len(found) > 0 && j.cc.Bool("exit-code") {
+	if len(now.found) > 0 && j.cc.Bool("exit-code") {
 		return errDiffers
 	}
 	return nil
+}
+
+// comparison is in what the namespace is not as wanted.
+type comparison struct {
+	found   []rules.Difference
+	refusal error // why an apply would change nothing
+	err     error // why nothing was compared
+}
+
+func (j *job) compare(ctx context.Context, want rules.State) comparison {
+	live, found, err := j.session().Verify(ctx, want)
+	if err != nil {
+		return comparison{err: err}
+	}
+	return comparison{found: found, refusal: live.Refusal(want)}
 }
 
 // planEnvironment does without a namespace where there is none to be had.
@@ -73,12 +88,15 @@ func (j *job) script(want rules.State) string {
 	return want.String()
 }
 
-func (j *job) printPlan(want rules.State, found []rules.Difference, compareErr error) error {
+func (j *job) printPlan(want rules.State, now comparison) error {
 	w := j.cc.App.Writer
 	if j.cc.Bool("json") {
-		plan := map[string]any{"table": j.table, "ruleset": j.script(want), "routing": append([]string{}, want.Normal().Routing()...), "differences": differences(found)}
-		if compareErr != nil {
-			plan["notCompared"] = compareErr.Error()
+		plan := map[string]any{"table": j.table, "ruleset": j.script(want), "routing": append([]string{}, want.Normal().Routing()...), "differences": differences(now.found)}
+		if now.err != nil {
+			plan["notCompared"] = now.err.Error()
+		}
+		if now.refusal != nil {
+			plan["refused"] = now.refusal.Error()
 		}
 		return writeJSON(w, plan)
 	}
@@ -86,14 +104,17 @@ func (j *job) printPlan(want rules.State, found []rules.Difference, compareErr e
 		return err
 	}
 	var lines []string
+	for _, r := range parts(now.refusal) {
+		lines = append(lines, "apply will refuse: "+r.Error())
+	}
 	switch {
-	case compareErr != nil:
-		lines = append(lines, "not compared with what is live: "+compareErr.Error())
-	case len(found) == 0:
+	case now.err != nil:
+		lines = append(lines, "not compared with what is live: "+now.err.Error())
+	case len(now.found) == 0:
 		lines = append(lines, "nothing differs from now")
 	default:
 		lines = append(lines, "what differs from now:")
-		for _, d := range found {
+		for _, d := range now.found {
 			lines = append(lines, strings.Split(d.String(), "\n")...)
 		}
 	}

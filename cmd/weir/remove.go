@@ -46,9 +46,6 @@ func (j *job) remove(ctx context.Context) error {
 	if err := j.connect(); err != nil {
 		return err
 	}
-	if err := j.refuseForeign(ctx); err != nil {
-		return err
-	}
 	result, err := j.session().Remove(ctx)
 	if err != nil {
 		return fmt.Errorf("remove inet %s: %w", j.table, err)

@@ -211,22 +211,6 @@ func withCommon(flags ...cli.Flag) []cli.Flag {
 	return append(append(flags, timeoutFlag(), jsonFlag()), targetFlags()...)
 }
 
-// refuseForeign keeps a table's name that was chosen from taking somebody else's
-// table away. The default name is ours, whatever the table holds.
-func (j *job) refuseForeign(ctx context.Context) error {
-	if j.table == modes.DefaultTable {
-		return nil
-	}
-	live, err := j.conn.Read(ctx, j.table)
-	if err != nil {
-		return err
-	}
-	if live.State.Table != nil && live.Tag == nil {
-		return fmt.Errorf("table inet %s is there, and weir did not write it: it holds no tag (to give it up: nft delete table inet %[1]s)", j.table)
-	}
-	return nil
-}
-
 // foreignCapture are the base chains of others that see a new connection before
 // ours do, or at the same priority, and may decide first.
 func foreignCapture(want rules.State, foreign []nft.ForeignChain) []nft.ForeignChain {
