@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -200,6 +201,8 @@ func (l *lifter) expression(e expression, a attrs) bool {
 		return l.node(rules.Counter{Packets: a.number(unix.NFTA_COUNTER_PACKETS), Bytes: a.number(unix.NFTA_COUNTER_BYTES)})
 	case "redir":
 		return l.redirect(a)
+	case "nat":
+		return l.snat(a)
 	case "tproxy":
 		return l.tproxy(a)
 	case "notrack":
@@ -484,6 +487,22 @@ func (l *lifter) redirect(a attrs) bool {
 	return l.node(rules.Redirect{Ports: &rules.Range{Lo: lo, Hi: hi}})
 }
 
+// snat is a source NAT to one address; the kernel tells the lower end of a range
+// for the upper one too, and that addresses are mapped.
+func (l *lifter) snat(a attrs) bool {
+	typ, family := a.number(unix.NFTA_NAT_TYPE), rules.Family(a.number(unix.NFTA_NAT_FAMILY))
+	min, max := uint32(a.number(unix.NFTA_NAT_REG_ADDR_MIN)), uint32(a.number(unix.NFTA_NAT_REG_ADDR_MAX))
+	flags := a.number(unix.NFTA_NAT_FLAGS)
+	if len(a) != 0 || typ != unix.NFT_NAT_SNAT || max != 0 && max != min || flags&^unix.NF_NAT_RANGE_MAP_IPS != 0 {
+		return false
+	}
+	bits, ok := l.constantIn(min, addressLengths[family])
+	to, isAddress := netip.AddrFromSlice([]byte(bits))
+	return ok && isAddress && l.node(rules.SNAT{To: to})
+}
+
+var addressLengths = map[rules.Family]int{rules.IPv4: 4, rules.IPv6: 16}
+
 func (l *lifter) tproxy(a attrs) bool {
 	n := rules.TProxy{Family: rules.Family(a.number(nftaTProxyFamily))}
 	addr, port := uint32(a.number(nftaTProxyRegAddr)), uint32(a.number(nftaTProxyRegPort))
@@ -491,9 +510,8 @@ func (l *lifter) tproxy(a attrs) bool {
 		return false
 	}
 	if addr != 0 {
-		lengths := map[rules.Family]int{rules.IPv4: 4, rules.IPv6: 16}
 		var ok bool
-		if n.Addr, ok = l.constantIn(addr, lengths[n.Family]); !ok {
+		if n.Addr, ok = l.constantIn(addr, addressLengths[n.Family]); !ok {
 			return false
 		}
 	}

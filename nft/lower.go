@@ -421,6 +421,8 @@ func (w *ruleWriter) node(n rules.Node) {
 		w.emit(&expr.Counter{Packets: n.Packets, Bytes: n.Bytes})
 	case rules.Redirect:
 		w.redirect(n)
+	case rules.SNAT:
+		w.snat(n)
 	case rules.TProxy:
 		w.tproxy(n)
 	case rules.Assign:
@@ -624,6 +626,11 @@ func (w *ruleWriter) redirect(r rules.Redirect) {
 		}
 	}
 	w.emit(e)
+}
+
+func (w *ruleWriter) snat(n rules.SNAT) {
+	w.emit(&expr.Immediate{Register: firstRegister, Data: n.To.AsSlice()},
+		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(rules.AddressFamily(n.To)), RegAddrMin: firstRegister})
 }
 
 func (w *ruleWriter) tproxy(t rules.TProxy) {

@@ -250,7 +250,7 @@ func (c *chooser) vmap(t *rules.Table, chains []string) rules.VMap {
 
 func (c *chooser) statement() rules.Node {
 	mark := func() rules.Mark { return rules.Mark(c.number(4)) }
-	switch c.n(8) {
+	switch c.n(9) {
 	case 0:
 		return rules.NoTrack{}
 	case 1:
@@ -271,6 +271,8 @@ func (c *chooser) statement() rules.Node {
 	case 6:
 		r := c.span(rules.InetService)
 		return rules.Redirect{Ports: &r}
+	case 7:
+		return rules.SNAT{To: c.addr(pick(c, rules.IPv4Addr, rules.IPv6Addr))}
 	}
 	return rules.Counter{}
 }
@@ -329,7 +331,7 @@ func (c *chooser) randomTable() *rules.Table {
 		base.Priority = pick(c, rules.PriorityRaw, rules.PriorityMangle, rules.PriorityDstNAT, 0, 100, -2147483648, 2147483647)
 		switch c.n(5) {
 		case 1:
-			base.Type, base.Hook, base.Priority = rules.NATType, pick(c, rules.Prerouting, rules.Output), rules.PriorityDstNAT
+			base.Type, base.Hook, base.Priority = rules.NATType, pick(c, rules.Prerouting, rules.Output, rules.Postrouting), rules.PriorityDstNAT
 		case 2:
 			base.Type, base.Hook = rules.RouteType, rules.Output
 		case 3:

@@ -32,6 +32,8 @@ func allRows(t *testing.T) []row {
 var (
 	outputNAT       = &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}
 	preroutingNAT   = &rules.Base{Type: rules.NATType, Hook: rules.Prerouting, Priority: rules.PriorityDstNAT}
+	inputNAT        = &rules.Base{Type: rules.NATType, Hook: rules.Input, Priority: rules.PrioritySrcNAT}
+	postroutingNAT  = &rules.Base{Type: rules.NATType, Hook: rules.Postrouting, Priority: rules.PrioritySrcNAT}
 	mangle          = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}
 	beforeConntrack = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityRaw}
 	route           = &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle}
@@ -71,6 +73,13 @@ func statementRows() []row {
 		{why: "a list of protocols is enough for a redirect", base: outputNAT,
 			nodes:  nodes(rules.L4Proto.In(rules.TCP, rules.UDP), rules.RedirectTo(15001)),
 			broken: nodes(rules.L4Proto.In(rules.TCP, rules.ICMP), rules.RedirectTo(15001))},
+
+		{why: "a connection gets another source", base: postroutingNAT,
+			nodes:  nodes(rules.IPDaddr.Is(prefix("10.0.0.1/32")), rules.SNAT{To: netip.MustParseAddr("169.254.7.127")}),
+			broken: nodes(rules.IP6Daddr.Is(prefix("::1/128")), rules.SNAT{To: netip.MustParseAddr("169.254.7.127")})},
+		{why: "an IPv6 connection gets another source", base: inputNAT,
+			nodes:  nodes(rules.NFProto.Is(rules.IPv6), tcp, rules.SNAT{To: netip.MustParseAddr("fd16:9254:7127:1337:ffff:ffff:ffff:ffff")}),
+			broken: nodes(rules.NFProto.Is(rules.IPv6), tcp, rules.SNAT{})},
 
 		{why: "a packet is handed to a transparent socket", base: mangle, nodes: nodes(tcp, rules.TProxy{Port: 15006}), broken: nodes(rules.TProxy{Port: 15006})},
 		{why: "an IPv4 packet is handed over", base: mangle, nodes: nodes(tcp, rules.TProxy{Family: rules.IPv4, Port: 15006}),

@@ -221,6 +221,19 @@ func (r Redirect) check(c *checker) {
 	}
 }
 
+func (n SNAT) check(c *checker) {
+	if !c.reached(NATType, Input, Postrouting) {
+		c.problem("snat works in nat chains of input and postrouting, not in %s", c.base)
+	}
+	if !n.To.IsValid() || n.To.Is4In6() || n.To.Zone() != "" {
+		c.problem("snat wants an address")
+		return
+	}
+	if f := AddressFamily(n.To); c.settled.family != f {
+		c.problem("snat to %s wants a match on %s before it", n.To, f)
+	}
+}
+
 func (t TProxy) check(c *checker) {
 	if !c.reached(FilterType, Prerouting) {
 		c.problem("tproxy works in filter chains of prerouting, not in %s", c.base)
@@ -290,6 +303,7 @@ func (v Verdict) needs() nodeNeeds {
 }
 func (Counter) needs() nodeNeeds  { return nodeNeeds{} }
 func (Redirect) needs() nodeNeeds { return nodeNeeds{terminal: true} }
+func (SNAT) needs() nodeNeeds     { return nodeNeeds{terminal: true} }
 func (TProxy) needs() nodeNeeds   { return nodeNeeds{} }
 func (NoTrack) needs() nodeNeeds  { return nodeNeeds{} }
 func (Opaque) needs() nodeNeeds   { return nodeNeeds{} }

@@ -73,6 +73,7 @@ func TestCheckChains(t *testing.T) {
 
 func TestCheckRules(t *testing.T) {
 	nat := base(NATType, Prerouting, PriorityDstNAT)
+	post := base(NATType, Postrouting, PrioritySrcNAT)
 	raw := base(FilterType, Prerouting, PriorityRaw)
 	mangle := base(FilterType, Prerouting, PriorityMangle)
 	input := base(FilterType, Input, PriorityFilter)
@@ -96,6 +97,13 @@ func TestCheckRules(t *testing.T) {
 		{"redirect to a port of no protocol", nat, []Node{RedirectTo(80)}, []string{"redirect to a port wants a match on TCP or UDP before it"}},
 		{"redirect after a list of TCP and UDP is fine", nat, []Node{L4Proto.In(TCP, UDP), RedirectTo(80)}, nil},
 		{"redirect after a list of more", nat, []Node{L4Proto.In(TCP, ICMP), RedirectTo(80)}, []string{"redirect to a port wants a match on TCP or UDP before it"}},
+		{"snat in postrouting is fine", post, []Node{NFProto.Is(IPv4), SNAT{To: netip.MustParseAddr("192.0.2.1")}}, nil},
+		{"snat in prerouting", nat, []Node{NFProto.Is(IPv4), SNAT{To: netip.MustParseAddr("192.0.2.1")}},
+			[]string{"snat works in nat chains of input and postrouting, not in type nat hook prerouting priority -100; policy accept;"}},
+		{"snat to nothing", post, []Node{NFProto.Is(IPv4), SNAT{}}, []string{"snat wants an address"}},
+		{"snat to a mapped address", post, []Node{NFProto.Is(IPv6), SNAT{To: netip.MustParseAddr("::ffff:192.0.2.1")}}, []string{"snat wants an address"}},
+		{"snat of any family", post, []Node{isTCP, SNAT{To: netip.MustParseAddr("192.0.2.1")}}, []string{"snat to 192.0.2.1 wants a match on ipv4 before it"}},
+		{"snat of the other family", post, []Node{NFProto.Is(IPv6), SNAT{To: netip.MustParseAddr("192.0.2.1")}}, []string{"snat to 192.0.2.1 wants a match on ipv4 before it"}},
 		{"tproxy in prerouting is fine", mangle, []Node{isTCP, TProxy{Port: 80}, Accept()}, nil},
 		{"tproxy in input", input, []Node{isTCP, TProxy{Port: 80}},
 			[]string{"tproxy works in filter chains of prerouting, not in type filter hook input priority 0; policy accept;"}},

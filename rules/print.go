@@ -395,6 +395,14 @@ func (r Redirect) text(*printer) string {
 	return "redirect to :" + InetService.FormatRange(*r.Ports)
 }
 
+func (n SNAT) text(*printer) string {
+	family := "ip"
+	if AddressFamily(n.To) == IPv6 {
+		family = "ip6"
+	}
+	return "snat " + family + " to " + n.To.String()
+}
+
 func (t TProxy) text(*printer) string {
 	family, addr := "", ""
 	switch t.Family {

@@ -149,7 +149,10 @@ func rulesTable() *rules.Table {
 	device.Base.Devices = []string{"lo"}
 	there := &rules.Chain{Name: "there"}
 	there.Add("", rules.IIf.Is(0), rules.IIfName.Is("veth*"), rules.SkGID.Within(rules.Between(rules.GID(1), rules.GID(9))), rules.L4Proto.Within(rules.Between(rules.TCP, rules.UDP)), rules.Counter{})
-	t.Chains = []*rules.Chain{out, in, raw, device, there}
+	post := &rules.Chain{Name: "postrouting", Base: base(rules.NATType, rules.Postrouting, rules.PrioritySrcNAT)}
+	post.Add("", rules.IPDaddr.Is(prefix("10.0.0.1/32")), rules.SNAT{To: netip.MustParseAddr("169.254.7.127")})
+	post.Add("", rules.NFProto.Is(rules.IPv6), rules.SNAT{To: netip.MustParseAddr("fd00::1")})
+	t.Chains = []*rules.Chain{out, in, raw, device, there, post}
 	return t
 }
 

@@ -1,5 +1,7 @@
 package rules
 
+import "net/netip"
+
 // Node is one step of a rule: a [Match] or a statement. The kernel walks a
 // rule's nodes in order. The set of kinds is closed.
 type Node interface {
@@ -96,6 +98,11 @@ func RedirectTo(p Port) Redirect {
 	r := Span(p)
 	return Redirect{Ports: &r}
 }
+
+// SNAT gives a connection another source address, of the family that a match
+// settled. For the first packet of a connection, in nat chains of input and
+// postrouting.
+type SNAT struct{ To netip.Addr }
 
 // TProxy hands the packet to a local transparent socket without changing it.
 // For filter chains of prerouting (Documentation/networking/tproxy.rst).
