@@ -2,10 +2,14 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // istio runs istio-init with a line of flags.
@@ -186,6 +190,56 @@ func TestIstioFlags(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 	c.istio("--help").want(t, 0).prints(t, "-p, --envoy-port", "--istio-service-exclude-cidr", "--print-config")
+}
+
+// TestIstioOneListener: the reference accepts one port for two listeners, and
+// gives it a meaning. A configuration of ours may not say so.
+func TestIstioOneListener(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	const flags = "-i * -b * -p 15006"
+	c.istio(flags).want(t, 0).says(t, "--envoy-port: 15006 is inbound.port too: one listener has to serve for both", "outcome=created")
+	const refused = `outbound.port: "15006" is inbound.port too (want another port)`
+	config := c.printed(flags)
+	if want := "# weir apply refuses this: " + refused; !strings.Contains(config, want) {
+		t.Errorf("want %s in\n%s", want, config)
+	}
+	c.feed(config, "verify", "-f", "-").want(t, 2).says(t, refused)
+}
+
+// TestIstioNetworkNamespace works in the namespace that is named, from the
+// reading of addresses to the connections of a validation.
+func TestIstioNetworkNamespace(t *testing.T) {
+	t.Parallel()
+	c, other := newCLI(t), newNamespace(t)
+	other.outside()
+	other.nft(othersCapture)
+	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), other.file.Fd())
+	there := func(flags string, more ...string) outcome {
+		return c.istio(flags, append(more, "--network-namespace", path)...)
+	}
+	wantTables := func(n int) {
+		t.Helper()
+		if here, there := c.tables(), other.tables(); len(here) != 0 || len(there) != n {
+			t.Errorf("tables here %v, there %v", here, there)
+		}
+	}
+	there("-i * -b *", "--run-validation", "--skip-rule-apply").want(t, 0).says(t, "a connection is tried", "validated: outbound ipv4 connections are captured")
+	wantTables(0)
+	there("-i * -b *").want(t, 0).says(t, "outcome=created")
+	wantTables(1)
+	there("-i * -b *", "--run-validation").want(t, 0).says(t, "outcome=unchanged", "validated: the rules are as wanted")
+	there("--cleanup-only").want(t, 0).says(t, "outcome=removed")
+	wantTables(0)
+	c.istio("-i * --network-namespace /nowhere").want(t, 2).says(t, "--network-namespace: there is no such namespace: open /nowhere")
+	c.istio("-i * --network-namespace /proc/self/ns/mnt").want(t, 2).says(t, "--network-namespace: /proc/self/ns/mnt is no network namespace")
+
+	if oneUser() {
+		return
+	}
+	// The present one takes no privilege to enter.
+	c.with(func(c *cli) { c.uid, c.caps = 1000, []uintptr{unix.CAP_NET_ADMIN} }).
+		istio("-i * --network-namespace /proc/self/ns/net").want(t, 0).says(t, "outcome=created")
 }
 
 // TestIstioWrongValues: all of them at once, with 2, before a netlink socket is

@@ -102,10 +102,10 @@ func TestNamespaceByPath(t *testing.T) {
 	}
 	end()
 	for says, args := range map[string][]string{
-		"/run/netns/nowhere: no such file or directory": {"show", "--netns", "nowhere"},
-		"/proc/" + pid + "/ns/net: no such file":        {"apply", "-f", pod, "--pid", pid},
+		"weir: --netns: there is no such namespace: open /run/netns/nowhere: no such file or directory\n":     {"show", "--netns", "nowhere"},
+		"weir: --pid: there is no such namespace: open /proc/" + pid + "/ns/net: no such file or directory\n": {"apply", "-f", pod, "--pid", pid},
 	} {
-		c.run(args...).want(t, 1).says(t, "weir: open the network namespace: open ", says)
+		c.run(args...).want(t, 2).says(t, says)
 	}
 }
 
@@ -264,8 +264,8 @@ func (c *cli) worksAlone(t *testing.T) {
 	c.run("apply", "--mode", "sidecar", "--proxy-uids", "istio-proxy").want(t, 2).says(t, `"istio-proxy" is no number and no user known here (open /etc/passwd: no such file or directory)`)
 	c.run("apply", "--mode", "sidecar", "--proxy-gids", "mail").want(t, 2).says(t, "(open /etc/group: no such file or directory)")
 	c.run("plan", "--mode", "sidecar", "--proxy-gids", "1", "--dns-capture", "servers").want(t, 0).says(t, "no resolver is known: no query is captured (open /etc/resolv.conf: no such file or directory)")
-	c.run("show", "--netns", "blue").want(t, 1).says(t, "open /run/netns/blue: no such file or directory")
-	c.run("show", "--pid", "1").want(t, 1).says(t, "open /proc/1/ns/net: no such file or directory")
+	c.run("show", "--netns", "blue").want(t, 2).says(t, "open /run/netns/blue: no such file or directory")
+	c.run("show", "--pid", "1").want(t, 2).says(t, "open /proc/1/ns/net: no such file or directory")
 	entries, err := os.ReadDir(c.chroot)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("the folder holds %v, %v", entries, err)

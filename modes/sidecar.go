@@ -3,6 +3,7 @@ package modes
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weir-mesh/weir/rules"
 )
@@ -78,6 +79,9 @@ func (r *reader) sidecar(c Config) *sidecar {
 	r.readOutbound(s, c.Outbound)
 	r.readDNS(s, c.DNS)
 	s.exclude = r.interfaces("interfaces.exclude", c.Interfaces.Exclude)
+	if s.excludesInterface("lo") {
+		r.note("interfaces.exclude", "lo is left alone too: no call to the own pod or to a resolver in it is captured")
+	}
 	s.reroute = r.interfaces("interfaces.reroute", c.Interfaces.Reroute)
 	r.readLoopback(s, c.Loopback)
 	s.dropInvalid = r.choice("dropInvalid", c.DropInvalid, "disabled", "enabled") == "enabled"
@@ -110,6 +114,13 @@ func (s *sidecar) noneCaptured(list []netip.Prefix) bool {
 	})
 }
 
+// leavesOut reports whether a list holds prefixes of a family that is not captured.
+func (s *sidecar) leavesOut(list []netip.Prefix) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool {
+		return !slices.Contains(s.families, rules.AddressFamily(p.Addr()))
+	})
+}
+
 func (r *reader) readProxy(s *sidecar, p Proxy) {
 	s.uids = ids[rules.UID](r, "proxy.uids", p.UIDs, r.env.Users, "user")
 	s.gids = ids[rules.GID](r, "proxy.gids", p.GIDs, r.env.Groups, "group")
@@ -134,6 +145,9 @@ func (r *reader) readInbound(s *sidecar, in Inbound) {
 		s.inbound.include = r.ports("inbound.includePorts", in.IncludePorts)
 		r.overlapping("inbound.excludePorts", in.ExcludePorts, "inbound.includePorts", in.IncludePorts)
 	}
+	if !s.inbound.all && len(s.inbound.exclude) > 0 {
+		r.note("inbound.excludePorts", "inbound.includePorts does not hold them: they are left alone anyway")
+	}
 	if s.inbound.via != viaNone && empty(in.IncludePorts) {
 		r.problem("inbound.includePorts", "", "captures nothing (want ports, all, or inbound.via: none)")
 	}
@@ -150,6 +164,9 @@ func (r *reader) readOutbound(s *sidecar, out Outbound) {
 	s.outboundPorts = r.ports("outbound.includePorts", out.IncludePorts)
 	r.overlapping("outbound.excludePorts", out.ExcludePorts, "outbound.includePorts", out.IncludePorts)
 	s.cidrs = cidrs{all: everything(out.IncludeCIDRs), exclude: r.prefixes("outbound.excludeCIDRs", out.ExcludeCIDRs)}
+	if s.leavesOut(s.cidrs.exclude) {
+		r.note("outbound.excludeCIDRs", "IPv6 is left alone anyway: its prefixes exclude nothing")
+	}
 	if !s.cidrs.all {
 		s.cidrs.include = r.prefixes("outbound.includeCIDRs", out.IncludeCIDRs)
 	}
@@ -213,6 +230,9 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 	for _, a := range r.addresses("loopback.passthrough", l.Passthrough) {
 		own := netip.PrefixFrom(a, a.BitLen())
 		s.passthrough = append(s.passthrough, own)
+		if a.Is4() && !a.IsLoopback() {
+			r.note("loopback.passthrough", "%s is no loopback address, and IPv4 ones are not added to lo: the proxy can call from it only where an interface has it", a)
+		}
 		if a.Is4() || a.IsLoopback() || !s.ipv6() {
 			continue
 		}
@@ -220,6 +240,15 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 			s.lo = append(s.lo, own)
 		} else {
 			r.note("loopback.passthrough", "%s is not added: IPv6 is disabled on lo", a)
+		}
+	}
+}
+
+// noteUnused tells of keys that were written and that the rest gives no use.
+func (r *reader) noteUnused(written Config, s *sidecar) {
+	for _, k := range Keys() {
+		if _, set := k.Get(&written); set && strings.HasPrefix(k.Path, "routing.") && s.inbound.via != viaTProxy {
+			r.note(k.Path, "is used only with inbound.via: tproxy")
 		}
 	}
 }

@@ -42,7 +42,11 @@ func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
 
 // Excluded reports whether the traffic of an interface is left alone.
 func Excluded(c Config, env Environment, name string) bool {
-	s := (&reader{env: env}).sidecar(c.withDefaults())
+	return (&reader{env: env}).sidecar(c.withDefaults()).excludesInterface(name)
+}
+
+// excludesInterface reports whether a name or a wildcard excludes an interface.
+func (s *sidecar) excludesInterface(name string) bool {
 	return slices.ContainsFunc(s.exclude, func(n rules.IfName) bool {
 		stem, wild := strings.CutSuffix(string(n), "*")
 		return name == string(n) || wild && strings.HasPrefix(name, stem)

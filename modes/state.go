@@ -32,9 +32,11 @@ func Check(c Config) error {
 // no problem.
 func (r *reader) read(c Config) func() rules.State {
 	if r.frame(c) {
-		c = c.withDefaults()
+		r.noteShared(c)
 		if c.Mode == ModeSidecar {
-			return r.sidecar(c).state
+			s := r.sidecar(c.withDefaults())
+			r.noteUnused(c, s)
+			return s.state
 		}
 	}
 	return func() rules.State { return rules.State{} }

@@ -277,7 +277,8 @@ func TestNotes(t *testing.T) {
 		{"of the loopback prefix too", with(func(c *Config) { c.Loopback.CIDR = "127.0.0.1/8" }), testEnvironment,
 			[]string{"loopback.cidr: 127.0.0.1/8 was read as 127.0.0.0/8"}},
 		{"lo may refuse IPv6 addresses", with(func(c *Config) { c.IPv6 = "enabled" }), poor,
-			[]string{"loopback.passthrough: ::6 is not added: IPv6 is disabled on lo"}},
+			[]string{"outbound.via: IPv6 connections that are captured cannot reach the proxy: IPv6 is disabled on lo",
+				"loopback.passthrough: ::6 is not added: IPv6 is disabled on lo"}},
 		{"which resolvers were taken", with(func(c *Config) { c.DNS.Capture = "servers" }), testEnvironment,
 			[]string{"dns.servers: the namespace's resolvers were taken: [10.96.0.10 fd00::10]"}},
 		{"that there is no resolver", with(func(c *Config) { c.IPv6, c.DNS.Capture = "off", "servers" }), poor, []string{
@@ -288,6 +289,23 @@ func TestNotes(t *testing.T) {
 			[]string{"dns.capture: no resolver is IPv4, and IPv6 is left alone: no query is captured"}},
 		{"that no destination is of a captured family", with(func(c *Config) { c.IPv6, c.Outbound.IncludeCIDRs = "off", []string{"fd00::/8"} }), poor,
 			[]string{"outbound.includeCIDRs: holds no IPv4 prefix, and IPv6 is left alone: they capture nothing"}},
+		{"that IPv6 needs no exclusion", with(func(c *Config) { c.IPv6, c.Outbound.ExcludeCIDRs = "off", []string{"10.0.0.0/8", "fd00::/8"} }), poor,
+			[]string{"outbound.excludeCIDRs: IPv6 is left alone anyway: its prefixes exclude nothing"}},
+		{"that what is not included needs no exclusion", with(func(c *Config) { c.Inbound.IncludePorts, c.Inbound.ExcludePorts = []string{"80"}, []string{"22"} }), testEnvironment,
+			[]string{"inbound.excludePorts: inbound.includePorts does not hold them: they are left alone anyway"}},
+		{"what goes with lo", with(func(c *Config) { c.Interfaces.Exclude = []string{"eth1", "lo"} }), testEnvironment,
+			[]string{"interfaces.exclude: lo is left alone too: no call to the own pod or to a resolver in it is captured"}},
+		{"that a wildcard excludes lo", with(func(c *Config) { c.Interfaces.Exclude = []string{"l*"} }), testEnvironment,
+			[]string{"interfaces.exclude: lo is left alone too: no call to the own pod or to a resolver in it is captured"}},
+		{"that lo gets no such address", with(func(c *Config) { c.Loopback.Passthrough = []string{"127.0.0.6", "192.0.2.6", "2001:db8::6"} }), testEnvironment,
+			[]string{"loopback.passthrough: 192.0.2.6 is no loopback address, and IPv4 ones are not added to lo: the proxy can call from it only where an interface has it"}},
+		{"that nothing is routed", with(func(c *Config) { c.Routing = Routing{Mark: "7", Table: "70"} }), testEnvironment, []string{
+			"routing.mark: is used only with inbound.via: tproxy",
+			"routing.table: is used only with inbound.via: tproxy",
+		}},
+		{"what is routed needs no note", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "7" }), testEnvironment, nil},
+		{"that a listener serves for two", with(func(c *Config) { c.Outbound.Port = "15006" }), testEnvironment,
+			[]string{"outbound.port: 15006 is inbound.port too: one listener has to serve for both"}},
 	} {
 		_, notes, err := State(tt.config, tt.env)
 		var got []string
@@ -296,6 +314,33 @@ func TestNotes(t *testing.T) {
 		}
 		if err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %q, %v\nwant %q", tt.why, got, err, tt.want)
+		}
+	}
+}
+
+func TestListeners(t *testing.T) {
+	for _, tt := range []struct {
+		why    string
+		config Config
+		want   []string
+	}{
+		{"the defaults differ", with(func(c *Config) { c.DNS.Capture = "all" }), nil},
+		{"a port in both directions", with(func(c *Config) { c.Outbound.Port = "15006" }), []string{`outbound.port: "15006" is inbound.port too (want another port)`}},
+		{"the key that was written is told", with(func(c *Config) { c.Inbound.Port = "15001" }), []string{`inbound.port: "15001" is outbound.port too (want another port)`}},
+		{"a direction that is not captured has no listener", with(func(c *Config) { c.Inbound.Port, c.Outbound.Via = "15001", "off" }), nil},
+		{"the tunnel", with(func(c *Config) { c.Inbound.TunnelPort = "15006" }), []string{`inbound.tunnelPort: "15006" is inbound.port too (want another port)`}},
+		{"DNS comes over TCP too", with(func(c *Config) { c.DNS = DNS{Capture: "all", Port: "15001"} }), []string{`dns.port: "15001" is outbound.port too (want another port)`}},
+		{"DNS has no listener where it is not captured", with(func(c *Config) { c.DNS.Port = "15001" }), nil},
+		{"three", with(func(c *Config) { c.Inbound.Port, c.Inbound.TunnelPort, c.Outbound.Port = "9", "9", "9" }), []string{
+			`inbound.tunnelPort: "9" is inbound.port too (want another port)`,
+			`outbound.port: "9" is inbound.port too (want another port)`,
+			`outbound.port: "9" is inbound.tunnelPort too (want another port)`,
+		}},
+		{"what is no port is another's problem", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "x", "x" }), nil},
+		{"mode none has no listener", Config{Mode: ModeNone}, nil},
+	} {
+		if got := lines(Listeners(tt.config)); !slices.Equal(got, tt.want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", tt.why, got, tt.want)
 		}
 	}
 }

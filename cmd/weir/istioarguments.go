@@ -108,7 +108,7 @@ func newIstioArguments() *istioArguments {
 	f.BoolVar(&a.dropInvalid, "drop-invalid", false, "drop packets that conntrack calls invalid")
 	f.BoolVar(&a.dualStack, "dual-stack", false, "capture IPv6 where any interface has it")
 	f.BoolVar(&a.cleanupOnly, "cleanup-only", false, "remove everything of ours")
-	f.StringVar(&a.networkNamespace, "network-namespace", "", "accepted; weir --netns enters one")
+	f.StringVar(&a.networkNamespace, "network-namespace", "", "work in the network namespace of that path (default: the present one)")
 	f.BoolVar(&a.cniMode, "cni-mode", false, "accepted: there is no lock file to keep apart")
 	f.BoolVar(&a.reconcile, "reconcile", false, "accepted: what differs is always mended")
 	f.BoolVar(&a.forceApply, "force-apply", false, "accepted: what differs is always applied")
@@ -214,9 +214,6 @@ func (a *istioArguments) remarks() []string {
 	}
 	if a.captureAllDNS && !a.redirectDNS {
 		out = append(out, "capture-all-dns counts only with redirect-dns, as in the reference")
-	}
-	if a.networkNamespace != "" {
-		out = append(out, "network-namespace does not enter a namespace: the present one is used")
 	}
 	return out
 }

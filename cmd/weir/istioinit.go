@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,12 +45,31 @@ func istioInitCommand() *cli.Command {
 }
 
 func istioInit(cc *cli.Context, a *istioArguments, log *slog.Logger) error {
-	j := &job{cc: cc, target: &target{root: "/"}, table: modes.DefaultTable}
+	t, err := a.target()
+	if err != nil {
+		return err
+	}
+	j := &job{cc: cc, target: t, table: modes.DefaultTable}
 	defer j.close()
 	limit := defaultTimeout + a.probeTimeout
 	ctx, cancel := context.WithTimeoutCause(cc.Context, limit, fmt.Errorf("it took longer than %s", limit))
 	defer cancel()
 	return whyEnded(ctx, j.istioInit(ctx, a, log))
+}
+
+// target is the namespace that --network-namespace names. The reference is told
+// one by a CNI plugin that has entered it already.
+func (a *istioArguments) target() (*target, error) {
+	here := &target{root: "/"}
+	if a.networkNamespace == "" {
+		return here, nil
+	}
+	t, err := namedTarget("--network-namespace", a.networkNamespace)
+	if err == nil && t.isPresent() {
+		t.close()
+		return here, nil
+	}
+	return t, err
 }
 
 func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger) error {
@@ -70,7 +90,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return err
 	}
 	if a.printConfig {
-		return printConfig(j.cc.App.Writer, c, a.remarks())
+		return printConfig(j.cc.App.Writer, c, append(a.remarks(), refusedElsewhere(c)...))
 	}
 	var resolved strings.Builder
 	if err := printConfig(&resolved, c, nil); err != nil {
@@ -82,6 +102,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return usageError{istioNames(err)}
 	}
 	for _, n := range notes {
+		n.Key = cmp.Or(istioFlagOf[n.Key], n.Key)
 		log.Info(n.String())
 	}
 	switch {
@@ -100,6 +121,16 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return j.validate(ctx, a, c, env, want, connectErr, log)
 	}
 	return nil
+}
+
+// refusedElsewhere says what of a configuration the other commands refuse, and
+// the reference does not.
+func refusedElsewhere(c modes.Config) []string {
+	var out []string
+	for _, e := range parts(modes.Listeners(c)) {
+		out = append(out, "weir apply refuses this: "+e.Error())
+	}
+	return out
 }
 
 func (j *job) istioDryRun(a *istioArguments, want rules.State) error {

@@ -39,8 +39,6 @@ const (
 
 func openTarget(cc *cli.Context) (*target, error) {
 	ns, pid := cc.String("netns"), cc.Int("pid")
-	t := &target{root: "/"}
-	var path string
 	switch {
 	case cc.IsSet("netns") && cc.IsSet("pid"):
 		return nil, usageError{errors.New("--netns and --pid exclude each other")}
@@ -50,24 +48,53 @@ func openTarget(cc *cli.Context) (*target, error) {
 		return nil, usageError{fmt.Errorf("--pid: %d is no process", pid)}
 	case cc.IsSet("pid"):
 		process := filepath.Join("/proc", strconv.Itoa(pid))
-		path, t.root = filepath.Join(process, "ns/net"), filepath.Join(process, "root")
-	case strings.Contains(ns, "/"):
-		path = ns
+		t, err := openNamespace("--pid", filepath.Join(process, "ns/net"))
+		if err == nil {
+			t.root = filepath.Join(process, "root")
+		}
+		return t, err
 	case ns != "":
-		path, t.name = filepath.Join(netnsFolder, ns), ns
-	default:
-		return t, nil
+		return namedTarget("--netns", ns)
 	}
+	return &target{root: "/"}, nil
+}
+
+// namedTarget opens a namespace by its path or, without a slash, its name as
+// ip-netns(8) has it. The flag is for messages.
+func namedTarget(flag, name string) (*target, error) {
+	if strings.Contains(name, "/") {
+		return openNamespace(flag, name)
+	}
+	t, err := openNamespace(flag, filepath.Join(netnsFolder, name))
+	if err == nil {
+		t.name = name
+	}
+	return t, err
+}
+
+// openNamespace opens what the command line names. That it is not there is wrong
+// usage; that it may not be opened is not.
+func openNamespace(flag, path string) (*target, error) {
 	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open the network namespace: %w%s", err, advice(err))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%s: %w%s", flag, err, advice(err))
 	}
-	t.fd, t.file = int(f.Fd()), f
+	if err != nil {
+		return nil, usageError{fmt.Errorf("%s: there is no such namespace: %w", flag, err)}
+	}
+	t := &target{fd: int(f.Fd()), file: f, root: "/"}
 	if kind, err := unix.IoctlRetInt(t.fd, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
 		t.close()
-		return nil, usageError{fmt.Errorf("%s is no network namespace", path)}
+		return nil, usageError{fmt.Errorf("%s: %s is no network namespace", flag, path)}
 	}
 	return t, nil
+}
+
+// isPresent reports whether the namespace is the program's own, which needs no
+// privilege to be worked in. Without /proc that cannot be told.
+func (t *target) isPresent() bool {
+	var here, there unix.Stat_t
+	return unix.Stat("/proc/thread-self/ns/net", &here) == nil && unix.Fstat(t.fd, &there) == nil && here.Dev == there.Dev && here.Ino == there.Ino
 }
 
 // advice says what a failure to reach a namespace may lack.

@@ -35,8 +35,8 @@ func (j *job) validate(ctx context.Context, a *istioArguments, c modes.Config, e
 	if j.asWanted(ctx, a.probeTimeout/2, want, err, log) {
 		return nil
 	}
-	local, err := j.localAddresses(ctx)
-	if err != nil {
+	var local map[netip.Addr]string
+	if err := j.target.inside(func() (err error) { local, err = j.localAddresses(ctx); return err }); err != nil {
 		return err
 	}
 	by := modes.Caller{UID: rules.UID(os.Geteuid()), GID: rules.GID(os.Getegid())}
@@ -53,7 +53,7 @@ func (j *job) validate(ctx context.Context, a *istioArguments, c modes.Config, e
 			return modes.Excluded(c, env, name)
 		}})
 	}
-	return validateProbes(ctx, probes, log)
+	return j.validateProbes(ctx, probes, log)
 }
 
 // asWanted compares the rules with those that weir would write. Whoever applies
@@ -101,12 +101,13 @@ func (j *job) localAddresses(ctx context.Context) (map[netip.Addr]string, error)
 	return local, nil
 }
 
-// validateProbes tries the connections at once: each may take all of the time.
-func validateProbes(ctx context.Context, probes []probe, log *slog.Logger) error {
+// validateProbes tries the connections at once: each may take all of the time. The
+// sockets of one are opened on the thread that runs it.
+func (j *job) validateProbes(ctx context.Context, probes []probe, log *slog.Logger) error {
 	found := make([]error, len(probes))
 	var group sync.WaitGroup
 	for i, p := range probes {
-		group.Go(func() { found[i] = p.run(ctx, log) })
+		group.Go(func() { found[i] = j.target.inside(func() error { return p.run(ctx, log) }) })
 	}
 	group.Wait()
 	proven := 0

@@ -1,0 +1,63 @@
+package modes
+
+import "errors"
+
+// Listeners reports, a [ConfigError] for each, ports that two listeners of the
+// proxy would share. [State] only notes them: one listener may serve for both,
+// which is what istio-init's arguments then mean.
+func Listeners(c Config) error {
+	r := &reader{}
+	for _, s := range sharedPorts(c) {
+		r.problem(s.key, s.word, "is %s too (want another port)", s.other)
+	}
+	return errors.Join(r.problems...)
+}
+
+func (r *reader) noteShared(c Config) {
+	for _, s := range sharedPorts(c) {
+		r.note(s.key, "%s is %s too: one listener has to serve for both", s.word, s.other)
+	}
+}
+
+// listener is a key that names a TCP port of the proxy's; the one for DNS takes
+// UDP besides.
+type listener struct{ key, word string }
+
+func listeners(c Config) []listener {
+	list := []listener{{"inbound.port", c.Inbound.Port}, {"inbound.tunnelPort", c.Inbound.TunnelPort}}
+	if !nothing([]string{c.Outbound.Via}) {
+		list = append(list, listener{"outbound.port", c.Outbound.Port})
+	}
+	if !nothing([]string{c.DNS.Capture}) {
+		list = append(list, listener{"dns.port", c.DNS.Port})
+	}
+	return list
+}
+
+// shared is a listener whose port another one has.
+type shared struct {
+	listener
+	other string // the key
+}
+
+// sharedPorts blames the key that was written where the other holds its default.
+func sharedPorts(written Config) []shared {
+	isSet := map[string]bool{}
+	for _, k := range Keys() {
+		_, isSet[k.Path] = k.Get(&written)
+	}
+	var out []shared
+	list := listeners(written.withDefaults())
+	for i, l := range list {
+		for _, before := range list[:i] {
+			if _, ok := parsePort(l.word); !ok || l.word != before.word {
+				continue
+			}
+			if isSet[before.key] && !isSet[l.key] {
+				l, before = before, l
+			}
+			out = append(out, shared{l, before.key})
+		}
+	}
+	return out
+}
