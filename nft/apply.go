@@ -349,7 +349,7 @@ func (c *Conn) tableAlone(ctx context.Context, name string) (*rules.Table, error
 	if err != nil {
 		return nil, err
 	}
-	t, _, err := c.table(ctx, name, 0, chains[familyTable{unix.NFPROTO_INET, name}])
+	t, _, err := c.table(ctx, inet(name), 0, chains[inet(name)], nil)
 	return t, err
 }
 

@@ -45,8 +45,12 @@ func lockName(table string) string { return table + "-lock" }
 
 // request names a table of family inet in a dump request.
 func request(table string, more func(*netlink.AttributeEncoder)) []byte {
-	return append(nfgen(unix.NFPROTO_INET, 0), encode(func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, table)
+	return familyTable{unix.NFPROTO_INET, table}.request(more)
+}
+
+func (t familyTable) request(more func(*netlink.AttributeEncoder)) []byte {
+	return append(nfgen(t.family, 0), encode(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_TABLE_NAME, t.name)
 		if more != nil {
 			more(ae)
 		}
@@ -61,21 +65,21 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 	if err != nil {
 		return t, err
 	}
-	flags, err := c.tableFlags(ctx)
+	flags, err := c.tableFlags(ctx, unix.NFPROTO_INET)
 	if err != nil {
 		return t, err
 	}
-	if lock, exists := flags[lockName(name)]; exists {
+	if lock, exists := flags[inet(lockName(name))]; exists {
 		if t.locked = lock&tableOwner != 0; !t.locked {
 			t.strangers = append(t.strangers, &NotOursError{lockName(name), "owner"})
 		}
 	}
 	for _, own := range []string{name, nextName(name)} {
-		f, exists := flags[own]
+		f, exists := flags[inet(own)]
 		if !exists {
 			continue
 		}
-		table, tag, err := c.table(ctx, own, f, chains[familyTable{unix.NFPROTO_INET, own}])
+		table, tag, err := c.table(ctx, inet(own), f, chains[inet(own)], nil)
 		if err != nil {
 			return t, fmt.Errorf("table inet %s: %w", own, err)
 		}
@@ -100,6 +104,8 @@ type familyTable struct {
 	family uint8
 	name   string
 }
+
+func inet(table string) familyTable { return familyTable{unix.NFPROTO_INET, table} }
 
 // chains dumps every chain of the namespace, by table.
 func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, error) {
@@ -143,30 +149,31 @@ func liftBase(a attrs, hook []byte) (*rules.Base, error) {
 	return b, err
 }
 
-// tableFlags are the flags of every inet table.
-func (c *Conn) tableFlags(ctx context.Context) (map[string]uint32, error) {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(unix.NFPROTO_INET, 0))
+// tableFlags are the flags of every table of a family, AF_UNSPEC for all.
+func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]uint32, error) {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0))
 	if err != nil {
 		return nil, fmt.Errorf("nftables: list tables: %w", err)
 	}
-	out := map[string]uint32{}
+	out := map[familyTable]uint32{}
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
 			return nil, err
 		}
-		out[a.string(unix.NFTA_TABLE_NAME)] = uint32(a.number(unix.NFTA_TABLE_FLAGS))
+		out[familyTable{m.Data[0], a.string(unix.NFTA_TABLE_NAME)}] = uint32(a.number(unix.NFTA_TABLE_FLAGS))
 	}
 	return out, nil
 }
 
-// table dumps one table; its tag's set, where there is one, stands apart.
-func (c *Conn) table(ctx context.Context, name string, flags uint32, chains []*rules.Chain) (t *rules.Table, tag *rules.Set, err error) {
-	t = &rules.Table{Name: name, Chains: chains}
+// table dumps one table; its tag's set, where there is one, stands apart. Handles
+// takes the places of the rules by their handles, unless it is nil.
+func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains []*rules.Chain, handles map[uint64]RulePlace) (t *rules.Table, tag *rules.Set, err error) {
+	t = &rules.Table{Name: of.name, Chains: chains}
 	if flags&unix.NFT_TABLE_F_DORMANT != 0 {
 		t.Others = append(t.Others, "flags dormant: no chain of the table is called")
 	}
-	sets, anonymous, err := c.sets(ctx, name)
+	sets, anonymous, err := c.sets(ctx, of)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -178,17 +185,17 @@ func (c *Conn) table(ctx context.Context, name string, flags uint32, chains []*r
 	for _, s := range sets {
 		anonymous[s.Name] = s
 	}
-	if err := c.rules(ctx, t, anonymous); err != nil {
+	if err := c.rules(ctx, of, t, anonymous, handles); err != nil {
 		return nil, nil, err
 	}
-	others, err := c.others(ctx, name)
+	others, err := c.others(ctx, of)
 	t.Others = append(t.Others, others...)
 	return t, tag, err
 }
 
 // rules dumps a table's rules into its chains.
-func (c *Conn) rules(ctx context.Context, t *rules.Table, sets map[string]*rules.Set) error {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), request(t.Name, nil))
+func (c *Conn) rules(ctx context.Context, of familyTable, t *rules.Table, sets map[string]*rules.Set, handles map[uint64]RulePlace) error {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), of.request(nil))
 	if err != nil {
 		return fmt.Errorf("list rules: %w", err)
 	}
@@ -205,7 +212,10 @@ func (c *Conn) rules(ctx context.Context, t *rules.Table, sets map[string]*rules
 		if chain == nil {
 			return fmt.Errorf("list rules: %w", errGeneration) // came after the dump of chains
 		}
-		chain.Add(liftReason(a), liftRule(exprs, sets)...)
+		if handles != nil {
+			handles[a.number(unix.NFTA_RULE_HANDLE)] = RulePlace{chain.Name, len(chain.Rules)}
+		}
+		chain.Add(liftReason(a), liftRule(exprs, sets, families[of.family])...)
 	}
 	return nil
 }
@@ -216,8 +226,8 @@ func liftReason(a attrs) string {
 
 // sets dumps a table's sets with their elements: the named ones, and all by the
 // name that lookups use. An anonymous set's own name is empty.
-func (c *Conn) sets(ctx context.Context, table string) (named []*rules.Set, anonymous map[string]*rules.Set, err error) {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), request(table, nil))
+func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, anonymous map[string]*rules.Set, err error) {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), of.request(nil))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list sets: %w", err)
 	}
@@ -235,7 +245,7 @@ func (c *Conn) sets(ctx context.Context, table string) (named []*rules.Set, anon
 		} else {
 			named = append(named, s)
 		}
-		if err := c.readElements(ctx, table, s); err != nil {
+		if err := c.readElements(ctx, of, s); err != nil {
 			return nil, nil, fmt.Errorf("set %s: %w", name, err)
 		}
 		if isAnonymous {
@@ -320,8 +330,8 @@ func typeByMagic(magic uint32) (rules.DataType, bool) {
 	return 0, false
 }
 
-func (c *Conn) readElements(ctx context.Context, table string, s *rules.Set) error {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), request(table, func(ae *netlink.AttributeEncoder) {
+func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) error {
+	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), of.request(func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 	}))
 	if err != nil {
@@ -392,7 +402,7 @@ func liftElement(b []byte) (e element, err error) {
 			e.Comment = userText(data, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 		case unix.NFTA_SET_ELEM_EXPR:
 			var ok bool
-			if e.Counter, ok = liftRule([][]byte{data}, nil)[0].(rules.Counter); !ok {
+			if e.Counter, ok = liftRule([][]byte{data}, nil, 0)[0].(rules.Counter); !ok {
 				e.other = "an expression that is no counter"
 			}
 		case nftaSetElemPad:
@@ -488,7 +498,7 @@ func outOfSet(s *rules.Set, d rules.DataType, b []byte) rules.Bits {
 }
 
 // others are the stateful objects and flowtables of a table, in words.
-func (c *Conn) others(ctx context.Context, table string) ([]string, error) {
+func (c *Conn) others(ctx context.Context, of familyTable) ([]string, error) {
 	var out []string
 	for _, k := range []struct {
 		msg           int
@@ -498,7 +508,7 @@ func (c *Conn) others(ctx context.Context, table string) ([]string, error) {
 		{unix.NFT_MSG_GETOBJ, "object", unix.NFTA_OBJ_TABLE, unix.NFTA_OBJ_NAME},
 		{unix.NFT_MSG_GETFLOWTABLE, "flowtable", 1, 2}, // NFTA_FLOWTABLE_TABLE, _NAME
 	} {
-		msgs, err := c.dump(ctx, c.nf, uint16(nfType(k.msg)), request(table, nil))
+		msgs, err := c.dump(ctx, c.nf, uint16(nfType(k.msg)), of.request(nil))
 		if err != nil {
 			return nil, fmt.Errorf("list %ss: %w", k.kind, err)
 		}
@@ -507,13 +517,16 @@ func (c *Conn) others(ctx context.Context, table string) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			if m.Data[0] == unix.NFPROTO_INET && a.string(k.table_) == table {
+			if of == (familyTable{m.Data[0], a.string(k.table_)}) {
 				out = append(out, k.kind+" "+a.string(k.named))
 			}
 		}
 	}
 	return out, nil
 }
+
+// families are those whose packets are of one.
+var families = map[uint8]rules.Family{unix.NFPROTO_IPV4: rules.IPv4, unix.NFPROTO_IPV6: rules.IPv6}
 
 var familyNames = map[uint8]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6"}
 

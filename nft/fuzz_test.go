@@ -130,7 +130,7 @@ func decodeRule(t *testing.T, data []byte, sets map[string]*rules.Set) {
 	if err != nil {
 		return
 	}
-	nodes := liftRule(exprs, sets)
+	nodes := liftRule(exprs, sets, 0)
 	if len(nodes) == 0 && len(exprs) > 0 {
 		t.Errorf("%d expressions were lifted as nothing", len(exprs))
 	}

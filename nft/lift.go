@@ -42,9 +42,10 @@ type operand struct {
 	from      expression
 }
 
-// liftRule lifts a list of expressions.
-func liftRule(exprs [][]byte, sets map[string]*rules.Set) []rules.Node {
-	l := &lifter{sets: sets}
+// liftRule lifts a list of expressions. Family is that of the table's packets, 0
+// where it sees several.
+func liftRule(exprs [][]byte, sets map[string]*rules.Set, family rules.Family) []rules.Node {
+	l := &lifter{sets: sets, known: known{family: family}}
 	for _, raw := range exprs {
 		a, err := decode(raw)
 		if err != nil {

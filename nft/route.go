@@ -188,6 +188,26 @@ func absent(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.ENOENT)
 }
 
+// ForeignPolicyRules are the policy rules of others that look up a table by mark
+// alone.
+func (c *Conn) ForeignPolicyRules(ctx context.Context) ([]rules.PolicyRule, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var r routing
+	var out []rules.PolicyRule
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		if err := c.policyRules(ctx, f, &r); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range r.policyRules {
+		if !l.ours {
+			out = append(out, l.PolicyRule)
+		}
+	}
+	return out, nil
+}
+
 const fibRuleHeader = 12 // struct fib_rule_hdr of linux/fib_rules.h
 
 // policyRules dumps the rules of one family that look up a table by mark. The

@@ -92,7 +92,7 @@ func (k *fakeKernel) lifted() *rules.Table {
 		joinElements(s, raw)
 	}
 	for _, r := range k.rules {
-		r.chain.Add(liftReason(r.attrs), liftRule(r.exprs, k.sets)...)
+		r.chain.Add(liftReason(r.attrs), liftRule(r.exprs, k.sets, 0)...)
 	}
 	return &k.table
 }

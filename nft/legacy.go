@@ -1,0 +1,134 @@
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// LegacyTable is a table of iptables-legacy, which nftables knows nothing of.
+type LegacyTable struct {
+	Family string // ip or ip6
+	Name   string
+	Chains []string // those that are not built in
+	Rules  int
+}
+
+// legacyFamily is how a family's tables are asked for, and where in an entry its
+// offsets stand (struct ipt_entry of linux/netfilter_ipv4/ip_tables.h, struct
+// ip6t_entry of linux/netfilter_ipv6/ip6_tables.h).
+type legacyFamily struct {
+	name         string
+	family       int
+	level        int
+	names        string
+	targetOffset int
+}
+
+var legacyFamilies = []legacyFamily{
+	{"ip", unix.AF_INET, unix.SOL_IP, "/proc/thread-self/net/ip_tables_names", 88},
+	{"ip6", unix.AF_INET6, unix.SOL_IPV6, "/proc/thread-self/net/ip6_tables_names", 140},
+}
+
+// LegacyTables reads the tables of iptables-legacy and ip6tables-legacy that the
+// calling thread's network namespace has; none where it never had any. It loads
+// no module.
+func LegacyTables() ([]LegacyTable, error) {
+	var out []LegacyTable
+	for _, f := range legacyFamilies {
+		names, err := os.ReadFile(f.names)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range strings.Fields(string(names)) {
+			t, err := f.read(name)
+			if err != nil {
+				return nil, fmt.Errorf("table %s %s of iptables-legacy: %w", f.name, name, permission(err))
+			}
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+const (
+	soGetInfo    = 64 // IPT_SO_GET_INFO
+	soGetEntries = 65 // IPT_SO_GET_ENTRIES
+	legacyName   = 32 // XT_TABLE_MAXNAMELEN
+	infoSize     = 84 // struct ipt_getinfo, whose last number is the size of the entries
+	entriesAt    = 40 // struct ipt_get_entries
+	maxLegacy    = 64 << 20
+)
+
+func (f legacyFamily) read(name string) (LegacyTable, error) {
+	s, err := unix.Socket(f.family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return LegacyTable{}, err
+	}
+	defer unix.Close(s)
+	info := make([]byte, infoSize)
+	copy(info[:legacyName-1], name)
+	if err := getsockopt(s, f.level, soGetInfo, info); err != nil {
+		return LegacyTable{}, err
+	}
+	size := binary.NativeEndian.Uint32(info[infoSize-4:])
+	if size > maxLegacy {
+		return LegacyTable{}, fmt.Errorf("%d bytes of rules are more than %d", size, maxLegacy)
+	}
+	entries := make([]byte, entriesAt+int(size))
+	copy(entries[:legacyName-1], name)
+	binary.NativeEndian.PutUint32(entries[legacyName:], size)
+	if err := getsockopt(s, f.level, soGetEntries, entries); err != nil {
+		return LegacyTable{}, err
+	}
+	t := LegacyTable{Family: f.name, Name: name}
+	return t, f.chains(&t, entries[entriesAt:])
+}
+
+var errEntry = errors.New("an entry is cut short")
+
+// chains takes the entries apart. A chain that is not built in begins with a
+// target ERROR that names it; the last entry is one by the name ERROR.
+func (f legacyFamily) chains(t *LegacyTable, entries []byte) error {
+	const header, nameLen = 32, 30 // struct xt_error_target
+	for len(entries) > 0 {
+		if len(entries) < f.targetOffset+4 {
+			return errEntry
+		}
+		target := int(binary.NativeEndian.Uint16(entries[f.targetOffset:]))
+		next := int(binary.NativeEndian.Uint16(entries[f.targetOffset+2:]))
+		if next < target+header || next > len(entries) {
+			return errEntry
+		}
+		body := entries[target:next]
+		if cString(body[2:header]) == "ERROR" && len(body) >= header+nameLen {
+			t.Chains = append(t.Chains, cString(body[header:header+nameLen]))
+		} else {
+			t.Rules++
+		}
+		entries = entries[next:]
+	}
+	if n := len(t.Chains); n > 0 {
+		t.Chains = t.Chains[:n-1]
+	}
+	return nil
+}
+
+// getsockopt fills the buffer, all of it.
+func getsockopt(s, level, name int, buffer []byte) error {
+	length := uint32(len(buffer))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(&buffer[0])), uintptr(unsafe.Pointer(&length)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package nft
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// Ruleset is every table of a network namespace, whoever wrote it, lifted as far
+// as the model goes. Tables are in order of their families and names.
+type Ruleset struct {
+	Tables     []*LiveTable
+	generation uint32
+}
+
+// LiveTable is one table of a ruleset.
+type LiveTable struct {
+	*rules.Table
+	Family  string // in nft's word: inet, ip, ip6, arp, bridge or netdev
+	Tag     *Tag   // nil: not one of weir's, or its tag cannot be read
+	handles map[uint64]RulePlace
+}
+
+// RulePlace is where in a table a rule stands.
+type RulePlace struct {
+	Chain string
+	Index int
+}
+
+// Title is the table's family and name, as nft writes them.
+func (t *LiveTable) Title() string { return t.Family + " " + t.Name }
+
+// Find is the table of that family and name, nil where there is none.
+func (r *Ruleset) Find(family, name string) *LiveTable {
+	for _, t := range r.Tables {
+		if t.Family == family && t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// Rule is the place of the rule with that handle, and false where the table was
+// read before it came.
+func (t *LiveTable) Rule(handle uint64) (RulePlace, bool) {
+	p, ok := t.handles[handle]
+	return p, ok
+}
+
+// Ruleset reads all tables at one generation.
+func (c *Conn) Ruleset(ctx context.Context) (*Ruleset, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for start := time.Now(); ; {
+		r, err := c.readRuleset(ctx)
+		switch {
+		case !errors.Is(err, errGeneration):
+			return r, err
+		case time.Since(start) > patience:
+			return nil, ErrChanged
+		}
+		if err := pause(ctx, rand.N(readPause)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c *Conn) readRuleset(ctx context.Context) (*Ruleset, error) {
+	before, err := c.generation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := c.allTables(ctx)
+	after, gerr := c.generation(ctx)
+	switch {
+	case gerr != nil:
+		return nil, gerr
+	case before != after:
+		return nil, errGeneration // whatever was half read
+	}
+	return &Ruleset{tables, after}, err
+}
+
+func (c *Conn) allTables(ctx context.Context) ([]*LiveTable, error) {
+	flags, err := c.tableFlags(ctx, unix.AF_UNSPEC)
+	if err != nil {
+		return nil, err
+	}
+	chains, err := c.chains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []*LiveTable
+	for key, f := range flags {
+		t := &LiveTable{Family: familyName(key.family), handles: map[uint64]RulePlace{}}
+		var tag *rules.Set
+		if t.Table, tag, err = c.table(ctx, key, f, chains[key], t.handles); err != nil {
+			return nil, err
+		}
+		if tag != nil && signed(tag) {
+			t.Tag = parseTag(tag)
+		} else if tag != nil {
+			t.Sets = append(t.Sets, tag)
+		}
+		t.Table = rules.State{Table: t.Table}.Normal().Table
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b *LiveTable) int {
+		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+func familyName(family uint8) string {
+	if name, ok := familyNames[family]; ok {
+		return name
+	}
+	switch family {
+	case unix.NFPROTO_ARP:
+		return "arp"
+	case unix.NFPROTO_BRIDGE:
+		return "bridge"
+	case unix.NFPROTO_NETDEV:
+		return "netdev"
+	}
+	return strconv.Itoa(int(family))
+}

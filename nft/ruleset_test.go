@@ -1,0 +1,138 @@
+//go:build linux
+
+package nft
+
+import (
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// TestRulesetReadsTablesOfAnyone reads tables that nft loaded, of several
+// families.
+func TestRulesetReadsTablesOfAnyone(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	c := dialKernel(t)
+	if err := nftLoad(`
+table ip proxy {
+	set tag {
+		type mark
+		elements = { 1 comment "somebody's own" }
+	}
+	chain output {
+		type nat hook output priority -100
+		ip daddr 10.0.0.0/8 tcp dport 80 redirect to :15001 comment "captured"
+		numgen random mod 2 vmap { 0 : accept, 1 : drop }
+	}
+}
+table bridge b {
+	chain c {
+		ether type arp accept
+	}
+}
+`); err != nil {
+		t.Fatal(err)
+	}
+	state := listed()
+	if _, err := c.Session("weir", "test").Apply(t.Context(), state); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Ruleset(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var titles []string
+	for _, table := range r.Tables {
+		titles = append(titles, table.Title())
+	}
+	if want := []string{"bridge b", "inet weir", "ip proxy"}; !slices.Equal(titles, want) {
+		t.Fatalf("the tables are %q, want %q", titles, want)
+	}
+	proxy := r.Find("ip", "proxy")
+	if proxy.Tag != nil || proxy.Set("tag") == nil {
+		t.Errorf("a set by the name of weir's tag is taken for one: %v", proxy.Sets)
+	}
+	if r.Find("inet", "weir").Tag == nil {
+		t.Error("weir's own tag is not read")
+	}
+	chain := proxy.Chain("output")
+	for i, want := range []string{
+		`ip daddr 10.0.0.0/8 tcp dport 80 redirect to :15001 comment "captured"`,
+		`<unknown: numgen> <unknown: lookup>`,
+	} {
+		if got := chain.Rules[i].String(); got != want {
+			t.Errorf("rule %d of ip proxy reads\n%s, want\n%s", i+1, got, want)
+		}
+	}
+	handles := 0
+	for h := range uint64(100) {
+		if p, ok := proxy.Rule(h); ok && p.Chain == "output" {
+			handles++
+		}
+	}
+	if handles != len(chain.Rules) {
+		t.Errorf("%d handles lead to the %d rules", handles, len(chain.Rules))
+	}
+}
+
+func TestFeaturesAreTriedWithoutTrace(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	c := dialKernel(t)
+	trials, err := c.Try(t.Context(), Features())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, trial := range trials {
+		if trial.Err != nil {
+			t.Errorf("%s (%s): %v", trial.Name, trial.Option, trial.Err)
+		}
+	}
+	if left := nftList(t, "ruleset"); left != "" {
+		t.Errorf("the trials left\n%s", left)
+	}
+	missing := Feature{Name: "an expression of no kernel", table: trial(nil, opaque([]expression{{"", noExpression()}}))}
+	if trials, err = c.Try(t.Context(), []Feature{missing}); err != nil || trials[0].Err == nil {
+		t.Errorf("%s is there: %v, %v", missing.Name, trials, err)
+	}
+}
+
+func TestLegacyTables(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	none, err := LegacyTables()
+	if err != nil || len(none) > 0 {
+		t.Fatalf("a new namespace has %v, %v", none, err)
+	}
+	for _, args := range [][]string{
+		{"iptables-legacy", "-t", "nat", "-N", "ISTIO_OUTPUT"},
+		{"iptables-legacy", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-j", "ISTIO_OUTPUT"},
+		{"iptables-legacy", "-t", "nat", "-A", "ISTIO_OUTPUT", "-p", "tcp", "-j", "REDIRECT", "--to-ports", "15001"},
+		{"ip6tables-legacy", "-t", "nat", "-N", "SIX"},
+		{"ip6tables-legacy", "-t", "nat", "-N", "SEVEN"},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("this kernel has no iptables-legacy: %v: %s", err, out)
+		}
+	}
+	got, err := LegacyTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The policies of the four built-in chains, and the end of each other one, are rules to the kernel.
+	if len(got) != 2 || got[0].Family != "ip" || got[0].Name != "nat" || !slices.Equal(got[0].Chains, []string{"ISTIO_OUTPUT"}) ||
+		got[1].Family != "ip6" || !slices.Equal(got[1].Chains, []string{"SEVEN", "SIX"}) && !slices.Equal(got[1].Chains, []string{"SIX", "SEVEN"}) {
+		t.Errorf("read %+v", got)
+	}
+}
+
+func noExpression() []byte {
+	return encode(func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_EXPR_NAME, "weirnone") })
+}
