@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/google/nftables/expr"
 	"github.com/weir-mesh/weir/rules"
-	"golang.org/x/sys/unix"
 )
 
 // Feature is a part of nftables that a kernel may lack.
@@ -57,9 +57,7 @@ func Features() []Feature {
 		{Name: "ct zone", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_ZONES", For: "capture of DNS", table: trial(nil, rules.SetZone(1))},
 		{Name: "meta skuid", Option: "CONFIG_NF_TABLES", For: "owners by user and group", table: trial(nil, rules.SkUID.Is(1337))},
 		{Name: "counter", Option: "CONFIG_NF_TABLES (CONFIG_NFT_COUNTER before Linux 5.18)", For: "everything", table: trial(nil, rules.Counter{})},
-		{Name: "snat", Option: "CONFIG_NFT_NAT", For: "probes of ambient nodes", Spare: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), opaqueExprs(
-			&expr.Immediate{Register: firstRegister, Data: []byte{169, 254, 7, 127}},
-			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: firstRegister}))},
+		{Name: "snat", Option: "CONFIG_NFT_NAT", For: "probes of ambient nodes", Spare: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.SNAT{To: netip.AddrFrom4([4]byte{169, 254, 7, 127})})},
 		{Name: "nftrace with a limit", Option: "CONFIG_NFT_LIMIT", For: "weir trace", Spare: true, table: trial(nil, limitNode(1), traceNode())},
 		{Name: "tables that go with their owner", Option: "Linux 5.12", For: "the lock of applies, weir trace", Spare: true, flags: tableOwner},
 		{Name: "tables that outlive their owner", Option: "Linux 6.9", For: "nothing yet", Spare: true, flags: tableOwner | tablePersist},
