@@ -138,8 +138,8 @@ func keysTable() string {
 		switch {
 		case k.List && k.Default != "all":
 			value = "`[" + strings.ReplaceAll(k.Default, ",", ", ") + "]`"
-		case k.Default != "":
-			value = "`" + k.Default + "`"
+		case k.Defaults() != "":
+			value = "`" + k.Defaults() + "`"
 		}
 		fmt.Fprintf(&out, "| `%s` | `--%s` | %s | %s |\n", k.Path, k.Flag(), value, strings.ReplaceAll(k.Doc, "|", `\|`))
 	}

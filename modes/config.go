@@ -5,18 +5,20 @@ package modes
 // empty list that is not nil means none.
 //
 // The tags are the one place that knows a key: its name, the modes that use it,
-// what it means, and its default.
+// what it means, its default, and under a mode's name the default that is that
+// mode's own.
 type Config struct {
 	Version     string     `key:"version" default:"1" doc:"of this format: 1"`
-	Mode        string     `key:"mode" doc:"sidecar | none (required)"`
+	Mode        string     `key:"mode" doc:"sidecar | ambient-pod | none (required)"`
 	Table       string     `key:"table" default:"weir" doc:"the nftables table, of family inet"`
-	IPv6        string     `key:"ipv6" modes:"sidecar" default:"auto" doc:"auto | enabled | disabled; auto is enabled where an interface other than lo has an IPv6 address that is not link-local"`
+	IPv6        string     `key:"ipv6" modes:"sidecar,ambient-pod" default:"auto" doc:"auto | enabled | disabled; auto is enabled where an interface other than lo has an IPv6 address that is not link-local"`
 	Proxy       Proxy      `key:"proxy"`
 	Inbound     Inbound    `key:"inbound"`
 	Outbound    Outbound   `key:"outbound"`
 	DNS         DNS        `key:"dns"`
 	Interfaces  Interfaces `key:"interfaces"`
 	Loopback    Loopback   `key:"loopback"`
+	Probes      Probes     `key:"probes"`
 	DropInvalid string     `key:"dropInvalid" modes:"sidecar" default:"disabled" doc:"drop packets that conntrack calls invalid"`
 	Routing     Routing    `key:"routing"`
 }
@@ -25,42 +27,42 @@ type Config struct {
 type Proxy struct {
 	UIDs []string `key:"uids" modes:"sidecar" doc:"the proxy's user ids or names"`
 	GIDs []string `key:"gids" modes:"sidecar" doc:"the proxy's group ids or names"`
-	Mark string   `key:"mark" modes:"sidecar" doc:"value[/mask] on the proxy's packets"`
+	Mark string   `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets"`
 }
 
 // Inbound is what comes in for the application.
 type Inbound struct {
-	Via          string   `key:"via" modes:"sidecar" default:"redirect" doc:"redirect | tproxy | none"`
-	Port         string   `key:"port" modes:"sidecar" default:"15006" doc:"the proxy's inbound listener"`
-	TunnelPort   string   `key:"tunnelPort" modes:"sidecar" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
+	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" doc:"redirect | tproxy (of sidecar alone) | none"`
+	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener"`
+	TunnelPort   string   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
 	IncludePorts []string `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports and ranges (8000-8100)"`
-	ExcludePorts []string `key:"excludePorts" modes:"sidecar" doc:"ports left alone where all are included"`
+	ExcludePorts []string `key:"excludePorts" modes:"sidecar,ambient-pod" doc:"ports left alone where all are included"`
 }
 
 // Outbound is what the application opens.
 type Outbound struct {
-	Via          string   `key:"via" modes:"sidecar" default:"redirect" doc:"redirect | none"`
-	Port         string   `key:"port" modes:"sidecar" default:"15001" doc:"the proxy's outbound listener"`
+	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" doc:"redirect | none"`
+	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15001" doc:"the proxy's outbound listener"`
 	IncludeCIDRs []string `key:"includeCIDRs" modes:"sidecar" default:"all" doc:"all, or destinations that are captured"`
-	ExcludeCIDRs []string `key:"excludeCIDRs" modes:"sidecar" doc:"destinations left alone; they win over every include"`
+	ExcludeCIDRs []string `key:"excludeCIDRs" modes:"sidecar,ambient-pod" doc:"destinations left alone; they win over every include"`
 	IncludePorts []string `key:"includePorts" modes:"sidecar" doc:"ports captured whatever includeCIDRs says"`
-	ExcludePorts []string `key:"excludePorts" modes:"sidecar" doc:"ports left alone, TCP and UDP, the proxy's own included"`
+	ExcludePorts []string `key:"excludePorts" modes:"sidecar,ambient-pod" doc:"ports left alone, TCP and UDP, the proxy's own included"`
 	IncludeGIDs  []string `key:"includeGIDs" modes:"sidecar" default:"all" doc:"all, or groups whose traffic is captured"`
-	ExcludeGIDs  []string `key:"excludeGIDs" modes:"sidecar" doc:"groups left alone, DNS included"`
-	ExcludeUIDs  []string `key:"excludeUIDs" modes:"sidecar" doc:"users left alone, DNS included"`
+	ExcludeGIDs  []string `key:"excludeGIDs" modes:"sidecar,ambient-pod" doc:"groups left alone, DNS included"`
+	ExcludeUIDs  []string `key:"excludeUIDs" modes:"sidecar,ambient-pod" doc:"users left alone, DNS included"`
 }
 
 // DNS is the capture of queries.
 type DNS struct {
-	Capture string   `key:"capture" modes:"sidecar" default:"none" doc:"none | servers | all: queries to the resolvers, or to anyone's port 53"`
-	Port    string   `key:"port" modes:"sidecar" default:"15053" doc:"the proxy's DNS listener, UDP and TCP"`
+	Capture string   `key:"capture" modes:"sidecar,ambient-pod" default:"none" doc:"none | servers (of sidecar alone) | all: queries to the resolvers, or to anyone's port 53"`
+	Port    string   `key:"port" modes:"sidecar,ambient-pod" default:"15053" doc:"the proxy's DNS listener, UDP and TCP"`
 	Servers []string `key:"servers" modes:"sidecar" doc:"the resolvers; none: those of the namespace's resolv.conf"`
 }
 
 // Interfaces are names of at most 15 bytes, or wildcards such as veth*.
 type Interfaces struct {
-	Exclude []string `key:"exclude" modes:"sidecar" doc:"interfaces left alone, both ways"`
-	Reroute []string `key:"reroute" modes:"sidecar" doc:"virtual interfaces whose inbound traffic is treated as outbound"`
+	Exclude []string `key:"exclude" modes:"sidecar,ambient-pod" doc:"interfaces left alone, both ways"`
+	Reroute []string `key:"reroute" modes:"sidecar,ambient-pod" doc:"virtual interfaces whose inbound traffic is treated as outbound"`
 }
 
 // Loopback is what on the loopback interface is not a call to a service.
@@ -69,16 +71,22 @@ type Loopback struct {
 	Passthrough []string `key:"passthrough" modes:"sidecar" default:"127.0.0.6,::6" doc:"source addresses of the proxy's own calls to the application; IPv6 ones are added to lo"`
 }
 
+// Probes are the kubelet's, of pods whose proxy is the node's.
+type Probes struct {
+	Addresses []string `key:"addresses" modes:"ambient-pod" default:"169.254.7.127,fd16:9254:7127:1337:ffff:ffff:ffff:ffff" doc:"from which pods see them, at most one of each family"`
+}
+
 // Routing is how packets with a mark reach a transparent socket.
 type Routing struct {
-	Mark     string `key:"mark" modes:"sidecar" default:"0x539" doc:"of packets that are delivered to the inbound listener"`
+	Mark     string `key:"mark" modes:"sidecar,ambient-pod" default:"0x539" ambient-pod:"0x111/0xfff" doc:"of packets that are delivered to the proxy's sockets; with a mask in ambient-pod, where connections carry it too"`
 	LoopMark string `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"of the proxy's calls to its own pod"`
-	Table    string `key:"table" modes:"sidecar" default:"133" doc:"the routing table that delivers them"`
-	Priority string `key:"priority" modes:"sidecar" default:"32765" doc:"of the policy rule that looks it up"`
+	Table    string `key:"table" modes:"sidecar,ambient-pod" default:"133" ambient-pod:"100" doc:"the routing table that delivers them"`
+	Priority string `key:"priority" modes:"sidecar,ambient-pod" default:"32765" ambient-pod:"32764" doc:"of the policy rule that looks it up"`
 }
 
 // The modes.
 const (
-	ModeNone    = "none"
-	ModeSidecar = "sidecar"
+	ModeNone       = "none"
+	ModeSidecar    = "sidecar"
+	ModeAmbientPod = "ambient-pod"
 )

@@ -82,6 +82,44 @@ var goldens = []golden{
 	{"inbound-only", "nothing outbound but the proxy's calls to its own pod", with(func(c *Config) {
 		c.Outbound.Via, c.Inbound.ExcludePorts = "none", []string{"22"}
 	}), testEnvironment},
+	{"ambient", "a pod of ambient mode, both families", ambient(func(*Config) {}), testEnvironment},
+	{"ambient-dns-ipv4", "an ambient pod whose queries are captured, without IPv6", ambient(func(c *Config) { c.DNS.Capture = "all" }), Environment{}},
+	{"ambient-ingress", "an ambient pod that is reached as it is, with virtual machines behind it", ambient(func(c *Config) {
+		c.Inbound.Via = "none"
+		c.Interfaces.Reroute = []string{"vm0", "tap*"}
+	}), testEnvironment},
+	{"ambient-exclusions", "whatever an ambient pod may leave alone", ambient(func(c *Config) {
+		c.DNS.Capture = "all"
+		c.Interfaces.Reroute = []string{"vm0"}
+		c.Interfaces.Exclude = []string{"eth1", "veth*"}
+		c.Inbound.ExcludePorts = []string{"22"}
+		c.Outbound.ExcludePorts = []string{"25", "5353"}
+		c.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8"}
+		c.Outbound.ExcludeUIDs = []string{"nobody"}
+		c.Outbound.ExcludeGIDs = []string{"2000"}
+	}), testEnvironment},
+	{"ambient-exclusions-none", "exclusions of an ambient pod that are written, if only as none, have their sets", ambient(func(c *Config) {
+		c.Interfaces.Exclude = []string{}
+		c.Inbound.ExcludePorts = []string{"none"}
+		c.Outbound.ExcludePorts = []string{}
+		c.Outbound.ExcludeCIDRs = []string{}
+		c.Outbound.ExcludeUIDs = []string{}
+		c.Outbound.ExcludeGIDs = []string{}
+	}), testEnvironment},
+	{"ambient-constants", "another mesh's marks, ports, addresses and routing", ambient(func(c *Config) {
+		c.Proxy.Mark = "0x20/0xf0"
+		c.Inbound.Port, c.Inbound.TunnelPort, c.Outbound.Port = "4143", "4190", "4140"
+		c.DNS = DNS{Capture: "all", Port: "5300"}
+		c.Probes.Addresses = []string{"192.0.2.1"}
+		c.Routing = Routing{Mark: "0x1", Table: "200", Priority: "100"}
+	}), testEnvironment},
+}
+
+// ambient is the least configuration of an ambient pod, changed.
+func ambient(change func(*Config)) Config {
+	c := Config{Mode: ModeAmbientPod}
+	change(&c)
+	return c
 }
 
 func TestGoldens(t *testing.T) {

@@ -12,10 +12,14 @@ type Key struct {
 	List    bool     // takes any number of words
 	Modes   []string // that use it; none means all
 	Default string   // as written, a list with commas
+	Own     []Own    // defaults of modes that have another
 	Doc     string
 
 	index []int // of the field
 }
+
+// Own is a mode's own default for a key.
+type Own struct{ Mode, Default string }
 
 // Keys are all keys, in the order of the reference.
 func Keys() []Key { return keysOf(reflect.TypeFor[Config](), "", nil) }
@@ -34,9 +38,34 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 		if modes := f.Tag.Get("modes"); modes != "" {
 			k.Modes = strings.Split(modes, ",")
 		}
+		for _, mode := range k.Modes {
+			if own, ok := f.Tag.Lookup(mode); ok {
+				k.Own = append(k.Own, Own{mode, own})
+			}
+		}
 		keys = append(keys, k)
 	}
 	return keys
+}
+
+// DefaultOf is the default that holds in a mode.
+func (k Key) DefaultOf(mode string) string {
+	if i := slices.IndexFunc(k.Own, func(o Own) bool { return o.Mode == mode }); i >= 0 {
+		return k.Own[i].Default
+	}
+	return k.Default
+}
+
+// Defaults are all of them in words, "" where there are none.
+func (k Key) Defaults() string {
+	words := []string{k.Default}
+	if k.Default == "" {
+		words = nil
+	}
+	for _, o := range k.Own {
+		words = append(words, o.Mode+": "+o.Default)
+	}
+	return strings.Join(words, ", ")
 }
 
 // Flag is the key's name on a command line: outbound-exclude-cidrs.
@@ -83,17 +112,15 @@ func (k Key) UsedBy(mode string) bool {
 }
 
 // withDefaults is the configuration with what is absent filled in, for keys
-// that its mode uses.
+// that its mode uses. A list that has no default stays absent, which is as good
+// as empty.
 func (c Config) withDefaults() Config {
 	for _, k := range Keys() {
 		if _, set := k.Get(&c); set || !k.UsedBy(c.Mode) {
 			continue
 		}
-		switch {
-		case k.List && k.Default == "":
-			k.Set(&c)
-		case k.Default != "":
-			k.Set(&c, strings.Split(k.Default, ",")...)
+		if word := k.DefaultOf(c.Mode); word != "" {
+			k.Set(&c, strings.Split(word, ",")...)
 		}
 	}
 	return c

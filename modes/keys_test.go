@@ -27,9 +27,10 @@ func TestKeysAreAReference(t *testing.T) {
 				t.Errorf("%s: %q is no mode", k.Path, m)
 			}
 		}
-		if c := (Config{Mode: ModeSidecar}).withDefaults(); k.Default != "" {
-			if got, _ := k.Get(&c); strings.Join(got, ",") != k.Default {
-				t.Errorf("%s: its default is %q, and %q holds", k.Path, k.Default, got)
+		for _, m := range k.Modes {
+			c := Config{Mode: m}.withDefaults()
+			if got, _ := k.Get(&c); strings.Join(got, ",") != k.DefaultOf(m) {
+				t.Errorf("%s: its default in mode %s is %q, and %q holds", k.Path, m, k.DefaultOf(m), got)
 			}
 		}
 	}

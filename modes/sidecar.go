@@ -14,30 +14,27 @@ type sidecar struct {
 	table    string
 	families []rules.Family
 
-	uids            []rules.UID
-	gids            []rules.GID
-	mark, markMask  rules.Mark // no mask: no mark
-	inbound         capture
-	tunnelPort      rules.Port
-	outbound        capture
-	cidrs           cidrs
-	outboundPorts   []rules.Range // captured whatever the CIDRs say
-	includeGIDs     []rules.GID
-	everyGID        bool
-	excludeGIDs     []rules.GID
-	excludeUIDs     []rules.UID
-	dns             dns
-	exclude         []rules.IfName
-	reroute         []rules.IfName
-	loopback        []netip.Prefix
-	passthrough     []netip.Prefix
-	lo              []netip.Prefix // to add to the loopback interface
-	dropInvalid     bool
-	routed          []rules.Family // whose marked packets a route can deliver
-	routingMark     rules.Mark
-	loopMark        rules.Mark
-	routingTable    uint32
-	routingPriority uint32
+	uids           []rules.UID
+	gids           []rules.GID
+	mark, markMask rules.Mark // no mask: no mark
+	inbound        capture
+	tunnelPort     rules.Port
+	outbound       capture
+	cidrs          cidrs
+	outboundPorts  []rules.Range // captured whatever the CIDRs say
+	includeGIDs    []rules.GID
+	everyGID       bool
+	excludeGIDs    []rules.GID
+	excludeUIDs    []rules.UID
+	dns            dns
+	exclude        []rules.IfName
+	reroute        []rules.IfName
+	loopback       []netip.Prefix
+	passthrough    []netip.Prefix
+	lo             []netip.Prefix // to add to the loopback interface
+	dropInvalid    bool
+	routing        routing
+	loopMark       rules.Mark
 }
 
 // capture is one direction.
@@ -254,19 +251,14 @@ func (r *reader) noteUnused(written Config, s *sidecar) {
 }
 
 func (r *reader) readRouting(s *sidecar, g Routing) {
-	s.routed = s.families
-	if s.inbound.via == viaTProxy && s.ipv6() && !r.env.LoopbackIPv6 {
-		s.routed = []rules.Family{rules.IPv4}
-		r.note("routing", "table %s gets no IPv6 route: IPv6 is disabled on lo", g.Table)
+	families := s.families
+	if s.inbound.via == viaTProxy {
+		families = r.routed(families, g.Table)
 	}
-	s.routingMark = r.wholeMark("routing.mark", g.Mark)
+	s.routing = r.routing(g, families)
+	s.routing.mark, s.routing.mask = r.wholeMark("routing.mark", g.Mark), everyBit
 	s.loopMark = r.wholeMark("routing.loopMark", g.LoopMark)
-	if s.loopMark == s.routingMark && s.loopMark != 0 {
+	if s.loopMark == s.routing.mark && s.loopMark != 0 {
 		r.problem("routing.loopMark", g.LoopMark, "is routing.mark too (want another)")
-	}
-	s.routingTable = r.number("routing.table", g.Table, 1, 1<<32-1)
-	s.routingPriority = r.number("routing.priority", g.Priority, 1, 1<<32-1)
-	if s.routingTable >= 253 && s.routingTable <= 255 {
-		r.problem("routing.table", g.Table, "is one of the system's own tables")
 	}
 }

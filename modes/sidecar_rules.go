@@ -29,7 +29,7 @@ func (s *sidecar) state() rules.State {
 	s.natOutput(w)
 	state := rules.State{Table: w.table, Addresses: s.lo}
 	if s.inbound.via == viaTProxy {
-		s.deliver(&state)
+		s.routing.deliver(&state)
 	}
 	return state
 }

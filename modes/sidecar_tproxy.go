@@ -1,12 +1,6 @@
 package modes
 
-import (
-	"net/netip"
-
-	"github.com/weir-mesh/weir/rules"
-)
-
-const everyBit = ^rules.Mark(0)
+import "github.com/weir-mesh/weir/rules"
 
 // manglePrerouting hands what arrives to the inbound listener's transparent
 // socket, unchanged. It has no exception for the tunnel port: on purpose, as in
@@ -27,12 +21,12 @@ func (s *sidecar) manglePrerouting(w *writer) {
 	// Over lo alone: while a replace has two tables in force, what the other one
 	// diverted has the mark too, and to remember that would turn answers back.
 	in.add("a connection that the proxy opened with the client's address is remembered",
-		rules.IIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), rules.MetaMark.Is(s.routingMark), rules.Copy(rules.CTMark, rules.MetaMark))
+		rules.IIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), rules.MetaMark.Is(s.routing.mark), rules.Copy(rules.CTMark, rules.MetaMark))
 	s.tproxyInbound(w, inbound)
 }
 
 func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
-	in.add("the proxy speaks with the client's address", rules.MetaMark.Is(s.routingMark), rules.Return())
+	in.add("the proxy speaks with the client's address", rules.MetaMark.Is(s.routing.mark), rules.Return())
 	if len(s.passthrough) > 0 {
 		in.add("the proxy calls the application from a passthrough address",
 			rules.IIfName.Is("lo"), rules.Saddr.In(s.passthrough...), rules.Return())
@@ -41,13 +35,13 @@ func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
 		rules.IIfName.Is("lo"), rules.MetaMark.Not(s.loopMark), rules.Return())
 	divert := w.chain("tproxy_divert")
 	divert.add("an open connection stays with its socket",
-		rules.SetMark(s.routingMark, everyBit), rules.Accept())
+		rules.SetMark(s.routing.mark, everyBit), rules.Accept())
 	// One rule for both families: nft refuses a tproxy that names no family after
 	// a match on an address.
 	deliver := w.chain("tproxy_deliver")
 	deliver.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
 	deliver.add("a new connection goes to the inbound listener, addresses unchanged",
-		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.port}, rules.SetMark(s.routingMark, everyBit), rules.Accept())
+		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.port}, rules.SetMark(s.routing.mark, everyBit), rules.Accept())
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
 		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Jump(divert.Name))
@@ -65,24 +59,11 @@ func (s *sidecar) mangleOutput(w *writer) {
 	out := w.base("mangle_output", rules.RouteType, rules.Output, rules.PriorityMangle)
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	out.add("the proxy speaks to the application with the client's address",
-		rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.MetaMark.Is(s.routingMark), rules.Return())
+		rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.MetaMark.Is(s.routing.mark), rules.Return())
 	for _, owner := range s.owners(w) {
 		out.add("the proxy's call to its own pod is marked, to be captured as it comes in",
 			rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), owner, rules.SetMark(s.loopMark, everyBit))
 	}
 	out.add("the application's answer goes back through the proxy",
-		rules.L4Proto.Is(rules.TCP), rules.CTMark.Is(s.routingMark), rules.Copy(rules.MetaMark, rules.CTMark))
-}
-
-// deliver routes marked packets to this host, whatever their destination.
-func (s *sidecar) deliver(state *rules.State) {
-	everywhere := map[rules.Family]netip.Prefix{
-		rules.IPv4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
-		rules.IPv6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
-	}
-	for _, f := range s.routed {
-		state.PolicyRules = append(state.PolicyRules, rules.PolicyRule{
-			Family: f, Priority: s.routingPriority, Mark: s.routingMark, Mask: everyBit, Table: s.routingTable})
-		state.Routes = append(state.Routes, rules.Route{Family: f, Table: s.routingTable, Dst: everywhere[f]})
-	}
+		rules.L4Proto.Is(rules.TCP), rules.CTMark.Is(s.routing.mark), rules.Copy(rules.MetaMark, rules.CTMark))
 }

@@ -33,10 +33,13 @@ func Check(c Config) error {
 func (r *reader) read(c Config) func() rules.State {
 	if r.frame(c) {
 		r.noteShared(c)
-		if c.Mode == ModeSidecar {
+		switch c.Mode {
+		case ModeSidecar:
 			s := r.sidecar(c.withDefaults())
 			r.noteUnused(c, s)
 			return s.state
+		case ModeAmbientPod:
+			return r.ambientPod(c.withDefaults()).state
 		}
 	}
 	return func() rules.State { return rules.State{} }
@@ -62,13 +65,13 @@ func (r *reader) frame(c Config) bool {
 	}
 	r.tableName(c.Table)
 	if c.Mode == "" {
-		r.problem("mode", "", "is missing (want %s)", strings.Join(allModes(), " or "))
+		r.problem("mode", "", "is missing (want %s)", oneOf(allModes()))
 		return false
 	}
 	if !slices.Contains(allModes(), c.Mode) {
 		hint := Nearest(c.Mode, allModes())
 		if hint == "" {
-			hint = strings.Join(allModes(), " or ")
+			hint = oneOf(allModes())
 		}
 		r.problem("mode", c.Mode, "is not a mode (want %s)", hint)
 		return false
@@ -81,7 +84,13 @@ func (r *reader) frame(c Config) bool {
 	return true
 }
 
-func allModes() []string { return []string{ModeSidecar, ModeNone} }
+// oneOf is a list in words: a, b or c.
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func allModes() []string { return []string{ModeSidecar, ModeAmbientPod, ModeNone} }
 
 const maxTableName = 31
 

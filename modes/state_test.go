@@ -46,12 +46,12 @@ func TestProblems(t *testing.T) {
 	}{
 		{"the least configuration is complete", least(), nil},
 		{"mode none needs nothing", Config{Mode: ModeNone}, nil},
-		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar or none)`}},
+		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar, ambient-pod or none)`}},
 		{"a misspelt mode is told the nearest", Config{Mode: "sidcar"}, []string{`mode: "sidcar" is not a mode (want sidecar)`}},
-		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar or none)`}},
+		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar, ambient-pod or none)`}},
 		{"a later version may mean other things", with(func(c *Config) { c.Version = "2" }), []string{`version: "2" is not known (want 1)`}},
 		{"a mode says which keys it cannot use, and who can", Config{Mode: ModeNone, IPv6: "auto", Proxy: Proxy{UIDs: []string{}}}, []string{
-			`ipv6: is not used by mode none (it is by sidecar)`,
+			`ipv6: is not used by mode none (it is by sidecar, ambient-pod)`,
 			`proxy.uids: is not used by mode none (it is by sidecar)`,
 		}},
 
@@ -66,6 +66,20 @@ func TestProblems(t *testing.T) {
 			[]string{`table: "weir-next" is taken: weir uses names that end in -next and -lock while it applies`}},
 		{"the lock needs the name -lock", with(func(c *Config) { c.Table = "weir-lock" }),
 			[]string{`table: "weir-lock" is taken: weir uses names that end in -next and -lock while it applies`}},
+
+		{"in ambient mode the proxy is known by a mark, and needs none written", Config{Mode: ModeAmbientPod}, nil},
+		{"an ambient proxy has a mark", Config{Mode: ModeAmbientPod, Proxy: Proxy{Mark: "none", UIDs: []string{"1337"}}}, []string{
+			`proxy.uids: is not used by mode ambient-pod (it is by sidecar)`,
+			`proxy.mark: "none" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
+		{"an ambient pod has no transparent listener, and no list of resolvers", Config{Mode: ModeAmbientPod, Inbound: Inbound{Via: "tproxy"}, DNS: DNS{Capture: "servers"}}, []string{
+			`inbound.via: "tproxy" is none of: redirect, none`,
+			`dns.capture: "servers" is none of: none, all`}},
+		{"a connection's mark is none of the proxy's packets", Config{Mode: ModeAmbientPod, Routing: Routing{Mark: "0x39/0xff"}},
+			[]string{`routing.mark: "0x39/0xff" does not tell its packets from those of proxy.mark, 0x539/0xfff`}},
+		{"a connection's mark under a wider mask may hold the proxy's", Config{Mode: ModeAmbientPod, Routing: Routing{Mark: "0x1539/0xffff"}},
+			[]string{`routing.mark: "0x1539/0xffff" does not tell its packets from those of proxy.mark, 0x539/0xfff`}},
+		{"probes have one address of each family", Config{Mode: ModeAmbientPod, Probes: Probes{Addresses: []string{"192.0.2.1", "fd00::1", "192.0.2.2"}}},
+			[]string{`probes.addresses: "192.0.2.2" is a second address of ipv4 (want one at most)`}},
 
 		{"a proxy that nothing tells apart would be captured itself", Config{Mode: ModeSidecar},
 			[]string{`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`}},
@@ -400,25 +414,22 @@ func TestSynonyms(t *testing.T) {
 }
 
 func TestDefaultsAreWhatIsWrittenInTheReference(t *testing.T) {
-	bare, _, err := State(least(), testEnvironment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	written := least()
-	for _, k := range Keys() {
-		if _, set := k.Get(&written); set {
-			continue
+	for _, config := range []Config{least(), {Mode: ModeAmbientPod}} {
+		bare, _, err := State(config, testEnvironment)
+		if err != nil {
+			t.Fatal(err)
 		}
-		switch {
-		case k.List && k.Default == "":
-			k.Set(&written)
-		case k.Default != "":
-			k.Set(&written, strings.Split(k.Default, ",")...)
+		written := config
+		for _, k := range Keys() {
+			_, set := k.Get(&written)
+			if word := k.DefaultOf(config.Mode); !set && k.UsedBy(config.Mode) && word != "" {
+				k.Set(&written, strings.Split(word, ",")...)
+			}
 		}
-	}
-	full, _, err := State(written, testEnvironment)
-	if err != nil || full.String() != bare.String() {
-		t.Errorf("%v\n%s\nwant\n%s", err, full, bare)
+		full, _, err := State(written, testEnvironment)
+		if err != nil || full.String() != bare.String() {
+			t.Errorf("%v\n%s\nwant\n%s", err, full, bare)
+		}
 	}
 }
 

@@ -87,31 +87,68 @@ func (w *writer) prefixes(name string, list []netip.Prefix) rules.SetOf[netip.Pr
 	return rules.AddPrefixSets(w.table, name, wanted...)
 }
 
-// interfaceSet is a match for the names and one for the wildcards of a list,
-// which do not go into one set.
-func (w *writer) interfaceSet(name string, key rules.Key[rules.IfName], list []rules.IfName) []rules.Match {
-	var names, wild []rules.Range
-	for _, n := range list {
-		if strings.HasSuffix(string(n), "*") {
-			wild = append(wild, rules.Span(n))
-		} else {
-			names = append(names, rules.Span(n))
-		}
-	}
-	var matches []rules.Match
-	for _, part := range []struct {
-		name   string
-		ranges []rules.Range
-	}{{name, names}, {name + "_wild", wild}} {
-		if len(part.ranges) == 0 {
+// everyPrefixSet declares a set of prefixes for each family, empty or not, once.
+func (w *writer) everyPrefixSet(name string, list []netip.Prefix) rules.SetOf[netip.Prefix] {
+	keys := map[rules.Family]rules.Key[netip.Prefix]{rules.IPv4: rules.IPDaddr, rules.IPv6: rules.IP6Daddr}
+	for _, f := range w.families {
+		if w.table.Set(rules.FamilySet(name, f)) != nil {
 			continue
 		}
-		if w.table.Set(part.name) == nil {
-			rules.AddSet(w.table, part.name, key, part.ranges...)
+		var ranges []rules.Range
+		for _, p := range list {
+			if rules.AddressFamily(p.Addr()) == f {
+				ranges = append(ranges, rules.Span(p))
+			}
 		}
-		matches = append(matches, key.InSet(rules.SetOf[rules.IfName]{Name: part.name}))
+		rules.AddSet(w.table, rules.FamilySet(name, f), keys[f], ranges...)
+	}
+	return rules.SetOf[netip.Prefix]{Name: name}
+}
+
+// interfaceSet is a match for the names and one for the wildcards of a list,
+// which do not go into one set, where there are any.
+func (w *writer) interfaceSet(name string, key rules.Key[rules.IfName], list []rules.IfName) []rules.Match {
+	var matches []rules.Match
+	for i, part := range splitNames(list) {
+		if len(part) > 0 {
+			matches = append(matches, w.nameSet(name, key, part, i == wildcards))
+		}
 	}
 	return matches
+}
+
+// everyInterfaceSet is interfaceSet with both sets, empty or not.
+func (w *writer) everyInterfaceSet(name string, key rules.Key[rules.IfName], list []rules.IfName) []rules.Match {
+	var matches []rules.Match
+	for i, part := range splitNames(list) {
+		matches = append(matches, w.nameSet(name, key, part, i == wildcards))
+	}
+	return matches
+}
+
+const wildcards = 1 // the second of what splitNames makes
+
+// splitNames are the names and the wildcards of a list.
+func splitNames(list []rules.IfName) (parts [2][]rules.Range) {
+	for _, n := range list {
+		part := 0
+		if strings.HasSuffix(string(n), "*") {
+			part = wildcards
+		}
+		parts[part] = append(parts[part], rules.Span(n))
+	}
+	return parts
+}
+
+func (w *writer) nameSet(name string, key rules.Key[rules.IfName], ranges []rules.Range, wild bool) rules.Match {
+	if wild {
+		name += "_wild"
+	}
+	if w.table.Set(name) == nil {
+		rules.AddSet(w.table, name, key, ranges...)
+		w.table.Set(name).Interval = wild
+	}
+	return key.InSet(rules.SetOf[rules.IfName]{Name: name})
 }
 
 // interfaces returns traffic of the listed interfaces.

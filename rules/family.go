@@ -14,15 +14,16 @@ func AddPrefixSets(t *Table, name string, prefixes ...netip.Prefix) SetOf[netip.
 		}
 	}
 	if len(v4) > 0 {
-		AddSet(t, familySet(name, IPv4), IPDaddr, v4...)
+		AddSet(t, FamilySet(name, IPv4), IPDaddr, v4...)
 	}
 	if len(v6) > 0 {
-		AddSet(t, familySet(name, IPv6), IP6Daddr, v6...)
+		AddSet(t, FamilySet(name, IPv6), IP6Daddr, v6...)
 	}
 	return SetOf[netip.Prefix]{name}
 }
 
-func familySet(name string, f Family) string { return name + "_" + f.String() }
+// FamilySet is the name of one family's part of a set for [Saddr] and [Daddr].
+func FamilySet(name string, f Family) string { return name + "_" + f.String() }
 
 // Expand writes a rule that matches [Saddr] or [Daddr] once for each of the
 // families; any other rule stays as it is.
@@ -81,7 +82,7 @@ func (t *Table) forFamily(r Rule, f Family) (Rule, bool) {
 func (t *Table) matchForFamily(m Match, f Family) (of Match, holds bool) {
 	of = Match{Key: []Selector{ofFamily(m.Key[0], f)}, Mask: m.Mask, Negated: m.Negated}
 	if m.Set != "" {
-		of.Set = familySet(m.Set, f)
+		of.Set = FamilySet(m.Set, f)
 		return of, t.Set(of.Set) != nil
 	}
 	for _, e := range m.Elements {

@@ -29,7 +29,7 @@ func configurationFlags() []cli.Flag {
 }
 
 func keyFlag(k modes.Key) cli.Flag {
-	f := &cli.GenericFlag{Name: k.Flag(), Category: "The configuration's keys:", DefaultText: k.Default}
+	f := &cli.GenericFlag{Name: k.Flag(), Category: "The configuration's keys:", DefaultText: k.Defaults()}
 	value := &flagWords{list: k.List, bare: k.Default == "enabled" || k.Default == "disabled"}
 	f.Value = value
 	switch {

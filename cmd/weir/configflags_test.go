@@ -103,7 +103,7 @@ func TestConfigurationOfStandardInput(t *testing.T) {
 		t.Errorf("got %+v, %v", c.Config, err)
 	}
 	_, err = load(t, "mode: 1\n", "-f", "-")
-	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "1" is not a mode (want sidecar or none)`; got != want {
+	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "1" is not a mode (want sidecar, ambient-pod or none)`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -126,7 +126,7 @@ func TestFlagProblems(t *testing.T) {
 			"there is no configuration (want --config FILE, --config - for standard input, or flags: at least --mode sidecar --proxy-uids 1337)"}},
 		{"flags alone may be too few", []string{"--mode", "sidecar"}, []string{
 			"proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle"}},
-		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar or none)"}},
+		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod or none)"}},
 		{"a bad word has its flag", append(least, "--outbound-exclude-ports", "22,70000", "--inbound-via=iptables"), []string{
 			`--inbound-via: "iptables" is none of: redirect, tproxy, none`,
 			`--outbound-exclude-ports: "70000" is not a port (want 1-65535 or a range such as 8000-8100)`,
@@ -181,7 +181,8 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		"dns.capture": "servers", "dns.servers": "10.96.0.10,fd00::10",
 		"interfaces.exclude": "eth1,veth*", "interfaces.reroute": "vm+",
 		"loopback.cidr": "127.0.0.0/8", "loopback.passthrough": "127.0.0.6,::6",
-		"routing.mark": "0x1", "routing.loopMark": "0x2", "routing.table": "200", "routing.priority": "100",
+		"probes.addresses": "192.0.2.1,fd00::1",
+		"routing.mark":     "0x1", "routing.loopMark": "0x2", "routing.table": "200", "routing.priority": "100",
 	}
 	for _, k := range modes.Keys() {
 		word := words[k.Path]
@@ -192,6 +193,10 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		if k.List {
 			value = "['" + strings.ReplaceAll(word, ",", "', '") + "']"
 		}
+		mode := modes.ModeSidecar
+		if !k.UsedBy(mode) {
+			mode = k.Modes[0]
+		}
 		text, flags := "", []string{"--" + k.Flag() + "=" + word}
 		if section, name, nested := cutLast(k.Path); nested {
 			text = fmt.Sprintf("%s: {%s: %s}\n", section, name, value)
@@ -199,9 +204,9 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 			text = fmt.Sprintf("%s: %s\n", name, value)
 		}
 		if k.Path != "mode" {
-			text, flags = text+"mode: sidecar\n", append(flags, "--mode", "sidecar")
+			text, flags = text+"mode: "+mode+"\n", append(flags, "--mode", mode)
 		}
-		if !strings.HasPrefix(k.Path, "proxy.") {
+		if mode == modes.ModeSidecar && !strings.HasPrefix(k.Path, "proxy.") {
 			text, flags = text+"proxy: {uids: [1337]}\n", append(flags, "--proxy-uids", "1337")
 		}
 		if k.Path == "dns.servers" {
@@ -240,8 +245,8 @@ func TestFlagsTellTheirDefaults(t *testing.T) {
 		if !seen[k.Flag()] || !strings.Contains(text, "--"+k.Flag()) {
 			t.Errorf("%s has no flag", k.Path)
 		}
-		if k.Default != "" && !strings.Contains(text, "(default: "+k.Default+")") {
-			t.Errorf("%q does not tell the default, %s", text, k.Default)
+		if words := k.Defaults(); words != "" && !strings.Contains(text, "(default: "+words+")") {
+			t.Errorf("%q does not tell the default, %s", text, words)
 		}
 	}
 }

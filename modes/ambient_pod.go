@@ -1,0 +1,100 @@
+package modes
+
+import (
+	"net/netip"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// ambientPod is the checked configuration of a pod without a proxy of its own:
+// the node's opens its sockets in the pod's network namespace, and marks what
+// it sends.
+type ambientPod struct {
+	table    string
+	families []rules.Family
+
+	mark, markMask rules.Mark // of the proxy's packets
+	inbound        capture
+	tunnelPort     rules.Port
+	outbound       capture
+	dns            dns
+	exclude        exclusions
+	reroute        []rules.IfName
+	probes         []netip.Prefix
+	routing        routing // of connections that the proxy opened with a client's address
+}
+
+// exclusions are left alone. A list whose key is written has its sets even where
+// it is empty: what is added to it later changes elements, and no rule.
+type exclusions struct {
+	interfaces    []rules.IfName
+	inboundPorts  []rules.Range
+	outboundPorts []rules.Range
+	cidrs         []netip.Prefix
+	gids          []rules.GID
+	uids          []rules.UID
+}
+
+func (r *reader) ambientPod(c Config) *ambientPod {
+	p := &ambientPod{table: c.Table, families: r.families(c.IPv6)}
+	p.mark, p.markMask = r.mark("proxy.mark", c.Proxy.Mark)
+	p.inbound = capture{via: r.choice("inbound.via", c.Inbound.Via, viaRedirect, viaNone), port: r.port("inbound.port", c.Inbound.Port)}
+	p.tunnelPort = r.port("inbound.tunnelPort", c.Inbound.TunnelPort)
+	p.outbound = capture{via: r.choice("outbound.via", c.Outbound.Via, viaRedirect, viaNone), port: r.port("outbound.port", c.Outbound.Port)}
+	p.dns = dns{capture: r.choice("dns.capture", c.DNS.Capture, dnsNone, dnsAll), port: r.port("dns.port", c.DNS.Port)}
+	p.exclude = r.exclusions(c)
+	p.reroute = r.interfaces("interfaces.reroute", c.Interfaces.Reroute)
+	for _, a := range r.probeAddresses(c.Probes.Addresses) {
+		p.probes = append(p.probes, netip.PrefixFrom(a, a.BitLen()))
+	}
+	r.readConnectionMark(p, c)
+	if len(p.families) > 1 && !r.env.LoopbackIPv6 {
+		r.note("outbound.via", "IPv6 connections that are captured cannot reach the proxy: IPv6 is disabled on lo")
+	}
+	return p
+}
+
+func (r *reader) exclusions(c Config) exclusions {
+	return exclusions{
+		interfaces:    written(c.Interfaces.Exclude, r.interfaces("interfaces.exclude", c.Interfaces.Exclude)),
+		inboundPorts:  written(c.Inbound.ExcludePorts, r.ports("inbound.excludePorts", c.Inbound.ExcludePorts)),
+		outboundPorts: written(c.Outbound.ExcludePorts, r.ports("outbound.excludePorts", c.Outbound.ExcludePorts)),
+		cidrs:         written(c.Outbound.ExcludeCIDRs, r.prefixes("outbound.excludeCIDRs", c.Outbound.ExcludeCIDRs)),
+		gids:          written(c.Outbound.ExcludeGIDs, ids[rules.GID](r, "outbound.excludeGIDs", c.Outbound.ExcludeGIDs, r.env.Groups, "group")),
+		uids:          written(c.Outbound.ExcludeUIDs, ids[rules.UID](r, "outbound.excludeUIDs", c.Outbound.ExcludeUIDs, r.env.Users, "user")),
+	}
+}
+
+// written is the list, which is nil only where its key was not written.
+func written[T any](words []string, list []T) []T {
+	if words == nil {
+		return nil
+	}
+	return append([]T{}, list...)
+}
+
+// probeAddresses are those from which pods see the kubelet's probes.
+func (r *reader) probeAddresses(words []string) []netip.Addr {
+	const key = "probes.addresses"
+	list := r.addresses(key, words)
+	seen := map[rules.Family]bool{}
+	for _, a := range list {
+		f := rules.AddressFamily(a)
+		if seen[f] {
+			r.problem(key, a.String(), "is a second address of %s (want one at most)", f)
+		}
+		seen[f] = true
+	}
+	return list
+}
+
+// readConnectionMark reads the mark that a connection of the proxy keeps. The
+// proxy's own mark must be another: packets with this one stay in the pod.
+func (r *reader) readConnectionMark(p *ambientPod, c Config) {
+	p.routing = r.routing(c.Routing, r.routed(p.families, c.Routing.Table))
+	mark, mask := r.mark("routing.mark", c.Routing.Mark)
+	if mark != 0 && p.mark != 0 && (p.mark&mask == mark || mark&p.markMask == p.mark) {
+		r.problem("routing.mark", c.Routing.Mark, "does not tell its packets from those of proxy.mark, %s", c.Proxy.Mark)
+	}
+	p.routing.mark, p.routing.mask = mark, mask
+}

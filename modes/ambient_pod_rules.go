@@ -1,0 +1,158 @@
+package modes
+
+import (
+	"net/netip"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// state writes the ruleset. The order of its rules is that of istio's ambient
+// mode: the same packets are to meet the same fate.
+func (p *ambientPod) state() rules.State {
+	w := newWriter(p.table, p.families)
+	if p.dns.capture != dnsNone {
+		p.rawPrerouting(w)
+	}
+	p.manglePrerouting(w)
+	if p.inbound.via != viaNone || len(p.reroute) > 0 {
+		p.natPrerouting(w)
+	}
+	if p.dns.capture != dnsNone {
+		p.rawOutput(w)
+	}
+	p.mangleOutput(w)
+	p.natOutput(w)
+	state := rules.State{Table: w.table}
+	p.routing.deliver(&state)
+	return state
+}
+
+func (p *ambientPod) ours() rules.Match    { return rules.MetaMark.Masked(p.mark, p.markMask) }
+func (p *ambientPod) notOurs() rules.Match { return not(p.ours()) }
+
+func not(m rules.Match) rules.Match {
+	m.Negated = !m.Negated
+	return m
+}
+
+// ownAddresses are what the application calls to reach itself.
+var ownAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}
+
+// rawPrerouting and rawOutput keep the proxy's queries apart from the
+// application's, which may have the same addresses and ports.
+func (p *ambientPod) rawPrerouting(w *writer) {
+	in := w.base("raw_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityRaw)
+	in.add(resolverAnswers, rules.UDPSport.Is(dnsPort), p.notOurs(), rules.SetZone(proxyZone))
+}
+
+func (p *ambientPod) rawOutput(w *writer) {
+	out := w.base("raw_output", rules.FilterType, rules.Output, rules.PriorityRaw)
+	out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), p.ours(), rules.SetZone(proxyZone))
+}
+
+// manglePrerouting and mangleOutput bring the application's answers back to a
+// proxy that speaks with the client's own address.
+func (p *ambientPod) manglePrerouting(w *writer) {
+	in := w.base("mangle_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityMangle)
+	in.add("a connection that the proxy opened to the application is remembered", p.ours(), rules.SetCTMark(p.routing.mark, p.routing.mask))
+}
+
+func (p *ambientPod) mangleOutput(w *writer) {
+	out := w.base("mangle_output", rules.RouteType, rules.Output, rules.PriorityMangle)
+	out.add("the application's answer goes back through the proxy",
+		rules.CTMark.Masked(p.routing.mark, p.routing.mask), rules.SetMark(p.routing.mark, p.routing.mask))
+}
+
+// natPrerouting takes what arrives to the inbound listener.
+func (p *ambientPod) natPrerouting(w *writer) {
+	in := w.base("prerouting", rules.NATType, rules.Prerouting, rules.PriorityDstNAT)
+	p.rerouted(w, in)
+	if p.inbound.via == viaNone {
+		return
+	}
+	p.excludedInterfaces(in, rules.IIfName)
+	if len(p.probes) > 0 {
+		in.add("the kubelet's probes reach the application", rules.L4Proto.Is(rules.TCP), rules.Saddr.In(p.probes...), rules.Return())
+	}
+	if p.exclude.inboundPorts != nil {
+		in.add("an excluded inbound port is reached as it is",
+			rules.TCPDport.InSet(portSet(w, "inbound_exclude_ports", p.exclude.inboundPorts)), rules.Return())
+	}
+	in.add("everything else that comes in goes to the inbound listener",
+		rules.Daddr.NotIn(ownAddresses...), rules.TCPDport.Not(p.tunnelPort), p.notOurs(), rules.RedirectTo(p.inbound.port))
+}
+
+// rerouted treats what comes from a virtual machine behind an interface as
+// outbound, and leaves alone what of it is not captured.
+func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
+	if len(p.reroute) == 0 {
+		return
+	}
+	machine := w.chain("rerouted")
+	for _, from := range in.interfaceSet("reroute_interfaces", rules.IIfName, p.reroute) {
+		in.add("a rerouted interface's traffic counts as outbound", from, rules.Goto(machine.Name))
+	}
+	p.excludedPorts(machine, rules.TCPDport)
+	p.excludedDestinations(machine)
+	if p.outbound.via != viaNone {
+		machine.add("everything else goes to the outbound listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(p.outbound.port))
+	}
+}
+
+// natOutput takes what the application opens to the outbound listener.
+func (p *ambientPod) natOutput(w *writer) {
+	out := w.base("output", rules.NATType, rules.Output, rules.PriorityNATOut)
+	p.excludedInterfaces(out, rules.OIfName)
+	p.excludedPorts(out, rules.TCPDport)
+	if len(p.probes) > 0 {
+		out.add("answers to the kubelet's probes stay as they are", rules.L4Proto.Is(rules.TCP), rules.Daddr.In(p.probes...), rules.Return())
+	}
+	p.excludedOwners(out)
+	if p.dns.capture != dnsNone {
+		p.excludedPorts(out, rules.UDPDport)
+		const why = "DNS queries go to the proxy's DNS listener"
+		out.add(why, rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))
+		out.add(why, rules.Daddr.NotIn(ownAddresses...), p.notOurs(), rules.TCPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))
+	}
+	out.add("the application's answer goes back through the proxy",
+		rules.L4Proto.Is(rules.TCP), rules.MetaMark.Masked(p.routing.mark, p.routing.mask), rules.Return())
+	out.add("the application's calls to its own pod stay as they are",
+		rules.OIfName.Is("lo"), rules.Daddr.NotIn(ownAddresses...), rules.Return())
+	p.excludedDestinations(out)
+	if p.outbound.via != viaNone {
+		out.add("everything else goes to the outbound listener",
+			rules.L4Proto.Is(rules.TCP), rules.Daddr.NotIn(ownAddresses...), p.notOurs(), rules.RedirectTo(p.outbound.port))
+	}
+}
+
+func (p *ambientPod) excludedInterfaces(c *chainWriter, key rules.Key[rules.IfName]) {
+	if p.exclude.interfaces == nil {
+		return
+	}
+	for _, m := range c.everyInterfaceSet("exclude_interfaces", key, p.exclude.interfaces) {
+		c.add("traffic of an excluded interface is left alone", m, rules.Return())
+	}
+}
+
+func (p *ambientPod) excludedPorts(c *chainWriter, key rules.Key[rules.Port]) {
+	if p.exclude.outboundPorts != nil {
+		c.add("an excluded outbound port is left alone", key.InSet(portSet(c.writer, "outbound_exclude_ports", p.exclude.outboundPorts)), rules.Return())
+	}
+}
+
+func (p *ambientPod) excludedOwners(c *chainWriter) {
+	if p.exclude.uids != nil {
+		c.add("an excluded user's traffic is left alone",
+			rules.SkUID.InSet(set(c.writer, "outbound_exclude_uids", rules.SkUID, p.exclude.uids)), rules.Return())
+	}
+	if p.exclude.gids != nil {
+		c.add("an excluded group's traffic is left alone",
+			rules.SkGID.InSet(set(c.writer, "outbound_exclude_gids", rules.SkGID, p.exclude.gids)), rules.Return())
+	}
+}
+
+func (p *ambientPod) excludedDestinations(c *chainWriter) {
+	if p.exclude.cidrs != nil {
+		c.add("an excluded destination is left alone", rules.Daddr.InSet(c.everyPrefixSet("outbound_exclude", p.exclude.cidrs)), rules.Return())
+	}
+}
