@@ -261,7 +261,7 @@ func TestKeysThatAreOneWordOfTheRuleset(t *testing.T) {
 		{"the servers that were asked for are those that count", with(func(c *Config) { c.DNS = DNS{Capture: "servers", Servers: []string{"192.0.2.53"}} }),
 			[]string{"192.0.2.53"}, []string{"10.96.0.10"}},
 		{"passthrough addresses of IPv6 are added to lo", with(func(c *Config) { c.Loopback.Passthrough = []string{"127.0.0.7", "::7", "::1"} }),
-			[]string{"ip saddr 127.0.0.7", "# ip address add ::7/128 dev lo"}, []string{"::6", "add ::1/128"}},
+			[]string{"ip saddr 127.0.0.7", "# ip address add ::7/128 dev lo nodad"}, []string{"::6", "add ::1/128"}},
 		{"no passthrough address, no rule", with(func(c *Config) { c.Loopback.Passthrough = []string{} }),
 			nil, []string{"passthrough", "::6"}},
 		{"no IPv6, no address for it", with(func(c *Config) { c.IPv6 = "disabled" }),

@@ -15,7 +15,7 @@ type Address struct {
 	netip.Prefix
 	Index int // of the interface; 1 is lo
 
-	protocol uint8 // who put it there, see RouteProtocol; 0 where that is not known
+	protocol uint8 // who put it there, see rules.RouteProtocol; 0 where that is not known
 }
 
 // Loopback reports whether the address stands on lo.

@@ -15,11 +15,6 @@ import (
 )
 
 const (
-	// RouteProtocol marks our policy rules and routes (rtm_protocol and
-	// FRA_PROTOCOL): they are selected by it alone. Addresses carry it where the
-	// kernel keeps it (IFA_PROTO).
-	RouteProtocol = 119
-
 	ifaProto = 11 // IFA_PROTO of linux/if_addr.h
 
 	loopbackIndex = 1 // LOOPBACK_IFINDEX of net/flow.h: the same in every namespace
@@ -169,7 +164,7 @@ func (c *Conn) readRouting(ctx context.Context, wanted rules.State) (routing, er
 		if err := c.policyRules(ctx, f, &r); err != nil {
 			return r, err
 		}
-		if err := c.routes(ctx, f, routeFilter{protocol: RouteProtocol}, &r); err != nil {
+		if err := c.routes(ctx, f, routeFilter{protocol: rules.RouteProtocol}, &r); err != nil {
 			return r, err
 		}
 	}
@@ -253,7 +248,7 @@ func liftPolicyRule(f rules.Family, header []byte, a attrs) (r liveRule, plain b
 		Table:    native32(a.take(unix.FRA_TABLE)),
 	}}
 	protocol := a.take(unix.FRA_PROTOCOL)
-	r.ours = len(protocol) == 1 && protocol[0] == RouteProtocol
+	r.ours = len(protocol) == 1 && protocol[0] == rules.RouteProtocol
 	suppress := a.take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	const action, flags = 7, 8
 	return r, len(a) == 0 && (suppress == nil || ^native32(suppress) == 0) && r.Mask != 0 && native32(header[flags:]) == 0 &&
@@ -292,8 +287,8 @@ func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter, i
 		if err := r.UnmarshalBinary(m.Data); err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
-		ours := r.Protocol == RouteProtocol
-		if r.Family != uint8(f) || ours != (filter.protocol == RouteProtocol) {
+		ours := r.Protocol == rules.RouteProtocol
+		if r.Family != uint8(f) || ours != (filter.protocol == rules.RouteProtocol) {
 			continue
 		}
 		route := rules.Route{Family: f, Table: routeTable(r), Dst: routeDst(r)}
@@ -350,7 +345,7 @@ func (c *Conn) loopbackAddresses(ctx context.Context) ([]liveAddress, error) {
 	var out []liveAddress
 	for _, a := range all {
 		if a.Loopback() {
-			out = append(out, liveAddress{a.Prefix, a.protocol == RouteProtocol})
+			out = append(out, liveAddress{a.Prefix, a.protocol == rules.RouteProtocol})
 		}
 	}
 	return out, nil
@@ -453,7 +448,7 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 		return fmt.Errorf("%s: %w", rules.AddressText(a), err)
 	}
 	if add { // kernels before Linux 5.18 pass over it
-		payload = attribute{typ: ifaProto, data: []byte{RouteProtocol}}.appendTo(payload)
+		payload = attribute{typ: ifaProto, data: []byte{rules.RouteProtocol}}.appendTo(payload)
 	}
 	return c.change(ctx, add, unix.RTM_NEWADDR, payload, rules.AddressText(a), added)
 }
@@ -464,7 +459,7 @@ func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added fu
 	m := &rtnetlink.RouteMessage{
 		Family:     uint8(r.Family),
 		DstLength:  uint8(r.Dst.Bits()),
-		Protocol:   RouteProtocol,
+		Protocol:   rules.RouteProtocol,
 		Type:       unix.RTN_LOCAL,
 		Attributes: rtnetlink.RouteAttributes{Table: r.Table, OutIface: loopbackIndex},
 	}
@@ -482,7 +477,7 @@ func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added fu
 }
 
 func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, added func()) error {
-	mark, mask, protocol := uint32(r.Mark), uint32(r.Mask), uint8(RouteProtocol)
+	mark, mask, protocol := uint32(r.Mark), uint32(r.Mask), uint8(rules.RouteProtocol)
 	m := &rtnetlink.RuleMessage{
 		Family: uint8(r.Family),
 		Action: unix.FR_ACT_TO_TBL,

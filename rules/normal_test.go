@@ -161,12 +161,12 @@ func TestNormalRouting(t *testing.T) {
 		Addresses:   []netip.Prefix{prefix("fd00::1/128"), prefix("10.0.0.1/32"), prefix("10.0.0.1/32")},
 	}
 	want := []string{
-		"ip address add 10.0.0.1/32 dev lo",
-		"ip address add fd00::1/128 dev lo",
-		"ip route add local default dev lo table 7",
-		"ip route add local 10.0.0.0/8 dev lo table 7",
-		"ip rule add priority 100 fwmark 0x1/0x1 lookup 7",
-		"ip -6 rule add priority 100 fwmark 0x1/0x1 lookup 7",
+		"ip address add 10.0.0.1/32 dev lo scope host",
+		"ip address add fd00::1/128 dev lo nodad",
+		"ip route add local default dev lo table 7 protocol 119",
+		"ip route add local 10.0.0.0/8 dev lo table 7 protocol 119",
+		"ip rule add priority 100 fwmark 0x1/0x1 lookup 7 protocol 119",
+		"ip -6 rule add priority 100 fwmark 0x1/0x1 lookup 7 protocol 119",
 	}
 	if got := s.Normal().Routing(); !slices.Equal(got, want) {
 		t.Errorf("routing is sorted, masked and said once: got %q", got)

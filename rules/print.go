@@ -60,11 +60,22 @@ func (s State) Routing() []string {
 	return lines
 }
 
+// RouteProtocol is the number that our policy rules and routes carry (FRA_PROTOCOL
+// and rtm_protocol), and addresses where the kernel keeps it (IFA_PROTO); to
+// addresses not every ip(8) can give it.
+const RouteProtocol = 119
+
 // AddressText is an address of the loopback interface in ip(8)'s words.
-func AddressText(a netip.Prefix) string { return fmt.Sprintf("ip address add %s dev lo", a) }
+func AddressText(a netip.Prefix) string {
+	how := "nodad" // else it could not be used for a second
+	if a.Addr().Is4() {
+		how = "scope host"
+	}
+	return fmt.Sprintf("ip address add %s dev lo %s", a, how)
+}
 
 func (r PolicyRule) String() string {
-	return fmt.Sprintf("ip %srule add priority %d fwmark 0x%x/0x%x lookup %d", r.Family.option(), r.Priority, r.Mark, r.Mask, r.Table)
+	return fmt.Sprintf("ip %srule add priority %d fwmark 0x%x/0x%x lookup %d protocol %d", r.Family.option(), r.Priority, r.Mark, r.Mask, r.Table, RouteProtocol)
 }
 
 func (r Route) String() string {
@@ -72,7 +83,7 @@ func (r Route) String() string {
 	if r.Dst.Bits() == 0 {
 		dst = "default"
 	}
-	return fmt.Sprintf("ip %sroute add local %s dev lo table %d", r.Family.option(), dst, r.Table)
+	return fmt.Sprintf("ip %sroute add local %s dev lo table %d protocol %d", r.Family.option(), dst, r.Table, RouteProtocol)
 }
 
 func (f Family) option() string {
