@@ -171,7 +171,7 @@ func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]ui
 func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains []*rules.Chain, handles map[uint64]RulePlace) (t *rules.Table, tag *rules.Set, err error) {
 	t = &rules.Table{Name: of.name, Chains: chains}
 	if flags&unix.NFT_TABLE_F_DORMANT != 0 {
-		t.Others = append(t.Others, "flags dormant: no chain of the table is called")
+		t.Others = append(t.Others, rules.DormantTable)
 	}
 	sets, anonymous, err := c.sets(ctx, of)
 	if err != nil {

@@ -1,0 +1,486 @@
+package rules
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+)
+
+// Evaluator tells what becomes of packets in a namespace. It is prepared once
+// and may be used by many at a time.
+type Evaluator struct {
+	host  Host
+	hooks [Ingress + 1][]station
+	sets  map[*Table]map[string]*index
+}
+
+// Ruleset is a table and the packets that it sees: a table of family inet sees
+// both families.
+type Ruleset struct {
+	*Table
+	Family Family // 0: both
+}
+
+// station is what a packet meets at a hook: a base chain, all nat chains, or
+// conntrack.
+type station struct {
+	priority int32
+	order    int // among equals the one that was registered last comes first
+	chains   []baseChain
+	nat      bool
+	tracks   bool
+}
+
+type baseChain struct {
+	Ruleset
+	*Chain
+}
+
+// NewEvaluator is for packets that meet all those tables, in the order in which
+// they were made, each table's chains in theirs.
+func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
+	e := &Evaluator{host: h, sets: map[*Table]map[string]*index{}}
+	for h := range e.hooks {
+		e.hooks[h] = stations(Hook(h), tables)
+	}
+	for _, t := range tables {
+		e.sets[t.Table] = map[string]*index{}
+		for _, s := range t.Sets {
+			e.sets[t.Table][s.Name] = newIndex(s)
+		}
+	}
+	return e
+}
+
+// EvaluatorOf is for packets in a namespace that holds that state alone.
+func EvaluatorOf(s State, h Host) *Evaluator {
+	h = h.With(s)
+	if s.Table == nil {
+		return NewEvaluator(h)
+	}
+	return NewEvaluator(h, Ruleset{Table: s.Table})
+}
+
+// natPriorities are where nat works, whatever its chains say for themselves:
+// their priorities only put them in order (nf_nat_inet_ops of
+// net/netfilter/nf_nat_proto.c).
+var natPriorities = map[Hook]int32{
+	Prerouting: PriorityDstNAT, Output: PriorityDstNAT, Input: PrioritySrcNAT, Postrouting: PrioritySrcNAT,
+}
+
+// stations are what stands at a hook, in the order in which packets meet it.
+func stations(hook Hook, tables []Ruleset) []station {
+	var all []station
+	nat := station{priority: natPriorities[hook], nat: true}
+	hasNAT, order := false, 0
+	for _, t := range tables {
+		if slices.Contains(t.Others, DormantTable) {
+			continue
+		}
+		for _, c := range t.Chains {
+			if c.Base == nil {
+				continue
+			}
+			order++
+			if c.Base.Type == NATType && !hasNAT {
+				hasNAT, nat.order = true, order // all of nat is registered with its first chain
+			}
+			switch {
+			case c.Base.Hook != hook:
+			case c.Base.Type == NATType:
+				nat.chains = append(nat.chains, baseChain{t, c})
+			default:
+				all = append(all, station{priority: c.Base.Priority, order: order, chains: []baseChain{{t, c}}})
+			}
+		}
+	}
+	if _, here := natPriorities[hook]; here && hasNAT {
+		slices.Reverse(nat.chains)
+		slices.SortStableFunc(nat.chains, func(a, b baseChain) int { return cmp.Compare(a.Base.Priority, b.Base.Priority) })
+		all = append(all, nat)
+	}
+	if hook == Prerouting || hook == Output {
+		// It is registered with the first rule that needs it, after the chains.
+		all = append(all, station{priority: conntrackPrio, order: math.MaxInt, tracks: true})
+	}
+	slices.SortStableFunc(all, func(a, b station) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), -cmp.Compare(a.order, b.order))
+	})
+	return all
+}
+
+// DormantTable is what [Table.Others] says of a table that no packet meets.
+const DormantTable = "flags dormant: no chain of the table is called"
+
+// Evaluate is the journey of a packet. The tracker knows the packets that went
+// before, and will know this one.
+func (e *Evaluator) Evaluate(p Packet, t *Tracker) Journey {
+	w := &walk{Evaluator: e, tracker: t, packet: p, sender: p.Socket}
+	if t == nil {
+		w.tracker = new(Tracker)
+	}
+	w.journey.Packet, w.journey.Steps = p, make([]Step, 0, 8)
+	if p.State != 0 {
+		w.assumeState()
+	}
+	if p.In == "" {
+		w.send()
+	} else {
+		w.arrive(p.In)
+	}
+	w.finish()
+	return w.journey
+}
+
+// walk is one packet on its way.
+type walk struct {
+	*Evaluator
+	tracker *Tracker
+	journey Journey
+	packet  Packet
+
+	sender  *Socket // whose packet it is, as long as it has not left
+	taken   *Socket // that tproxy gave it to
+	proxied bool
+	natted  bool
+	port    Port // of the socket that tproxy gave it to
+
+	hook    Hook
+	in, out string // as the rules of the hook read them
+	path    Path   // that was found for it
+	routed  bool
+	track   tracking
+
+	table  *Table // of the rule that is looked at
+	base   *Chain
+	ended  bool
+	fate   FateKind
+	why    string
+	here   bool
+	effect []string // of the rule that is looked at
+}
+
+// assumeState makes the connection that the packet's State speaks of.
+func (w *walk) assumeState() {
+	p := &w.packet
+	switch {
+	case p.State&Untracked != 0:
+		w.track.state = Untracked
+	case p.State&Invalid != 0:
+		w.track.state = Invalid
+	default:
+		w.track.state = p.State
+		w.track.Connection = &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst, Mark: p.CTMark,
+			Answered: p.State != New, dstDone: p.State != New, srcDone: p.State != New}
+	}
+}
+
+func (w *walk) end(kind FateKind, why string, args ...any) {
+	if w.ended {
+		return
+	}
+	w.ended, w.fate, w.why = true, kind, fmt.Sprintf(why, args...)
+}
+
+// kernel notes a step of the kernel's own.
+func (w *walk) kernel(does string, args ...any) {
+	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Does: fmt.Sprintf(does, args...)})
+}
+
+// send is the way of a packet that a process, or the kernel, sends.
+func (w *walk) send() {
+	w.hook = Output
+	if !w.leave() {
+		return
+	}
+	w.out = w.path.Out
+	if w.run(Output) {
+		w.postroute()
+	}
+}
+
+// leave finds the first route of a packet that is sent, and its source.
+func (w *walk) leave() bool {
+	p := &w.packet
+	bound := p.Src.Addr().IsValid() && !p.Src.Addr().IsUnspecified()
+	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
+	if !ok {
+		return false
+	}
+	w.path = path
+	if bound {
+		if !w.mayUse(p.Src.Addr()) {
+			w.end(Lost, "%s is no address of this host", p.Src.Addr())
+		}
+		return !w.ended
+	}
+	src, ok := w.host.source(path, p.Dst.Addr())
+	if !ok {
+		w.end(Lost, "network is unreachable: the route to %s leaves no address to send from", p.Dst.Addr())
+		return false
+	}
+	p.Src = netip.AddrPortFrom(src, p.Src.Port())
+	w.journey.Packet.Src = p.Src
+	return true
+}
+
+// mayUse reports whether the packet can leave from that address. IPv4 looks at
+// every packet's, IPv6 at what a socket is bound to.
+func (w *walk) mayUse(src netip.Addr) bool {
+	s := w.packet.Socket
+	return s != nil && s.Transparent || w.host.owns(src) || src.Is6() && w.packet.Turn != Opens
+}
+
+// route looks the packet's route up, and ends the packet where there is none.
+func (w *walk) route(f flow) (Path, bool) {
+	p, found := w.host.lookup(f)
+	switch {
+	case !found:
+		w.end(Lost, "no route to %s", f.dst)
+	case p.Strange != "":
+		w.end(Unknown, "%s", p.Strange)
+	case p.Type == Local && f.in == "":
+		p.Out = loopback // whatever interface has the address
+	case p.Type == blackhole || p.Type == unreachable || p.Type == prohibit:
+		w.end(Lost, "the route to %s is %s", f.dst, symbol(addrTypeNames, uint64(p.Type)))
+	case f.in == "" && f.src.Is4() && f.src.IsLoopback() && p.Out != loopback: // __mkroute_output
+		w.end(Lost, "a loopback address does not leave by %s", p.Out)
+	}
+	return p, !w.ended
+}
+
+// reroute finds another route for a packet that is being sent, after its mark or
+// address changed (ip_route_me_harder).
+func (w *walk) reroute() bool {
+	before := w.path.Out
+	p, ok := w.route(flow{src: w.packet.Src.Addr(), dst: w.packet.Dst.Addr(), mark: w.packet.Mark})
+	if ok {
+		w.path = p
+		if p.Out != before {
+			w.kernel("routed again: by %s, not by %s", p.Out, before)
+		}
+	}
+	return ok
+}
+
+// postroute is the last hook of a packet that leaves, or that comes back over lo.
+func (w *walk) postroute() {
+	w.out = w.path.Out
+	if !w.run(Postrouting) {
+		return
+	}
+	w.confirm()
+	if w.out != loopback && w.path.Type != Local {
+		return
+	}
+	w.sender, w.out = nil, ""
+	w.routed = true // the route that it left by stays with it
+	w.arrive(loopback)
+}
+
+// arrive is the way of a packet that comes by an interface.
+func (w *walk) arrive(in string) {
+	w.in, w.out = in, ""
+	dst := w.packet.Dst
+	if !w.run(Ingress) || !w.run(Prerouting) {
+		return
+	}
+	if w.packet.Dst.Addr() != dst.Addr() {
+		w.routed = false
+	}
+	if !w.routed && !w.routeIn() {
+		return
+	}
+	if w.path.Type == Local || w.path.Type == Broadcast {
+		w.input()
+		return
+	}
+	w.forward()
+}
+
+// routeIn finds where a packet goes that came by an interface.
+func (w *walk) routeIn() bool {
+	p := &w.packet
+	src, dst := p.Src.Addr(), p.Dst.Addr()
+	outside := w.in != loopback
+	switch {
+	case outside && (src.IsLoopback() || dst.IsLoopback()):
+		w.end(Lost, "a loopback address has no business on %s", w.in)
+		return false
+	case outside && src.Is4() && w.host.owns(src):
+		w.end(Lost, "it comes by %s from an address of this host (a martian)", w.in)
+		return false
+	}
+	path, ok := w.route(flow{src: src, dst: dst, mark: p.Mark, in: w.in})
+	w.path = path
+	return ok
+}
+
+func (w *walk) input() {
+	w.here = true
+	if w.taken == nil && !w.routed && !w.proxied { // found early (net.ipv4.ip_early_demux)
+		if s := w.host.socket(w.packet.Proto, w.packet.Src, w.packet.Dst); s != nil && s.Remote.IsValid() {
+			w.sender = s
+		}
+	}
+	if w.run(Input) {
+		w.confirm()
+	}
+}
+
+func (w *walk) forward() {
+	switch {
+	case w.proxied:
+		w.end(Lost, "it was given to a socket here, and its route leads on by %s", w.path.Out)
+	case !slices.Contains(w.host.Forwards, w.packet.Family()):
+		w.end(Lost, "%s is no address of this host, and it passes nothing on", w.packet.Dst.Addr())
+	}
+	if w.ended {
+		return
+	}
+	w.out = w.path.Out
+	if w.run(Forward) {
+		w.postroute()
+	}
+}
+
+func (w *walk) confirm() {
+	if w.track.Connection != nil && w.packet.State == 0 {
+		w.tracker.confirm(w.track.Connection)
+	}
+}
+
+// run takes the packet through a hook, and reports whether it comes out.
+func (w *walk) run(hook Hook) bool {
+	w.hook = hook
+	for i := range w.hooks[hook] {
+		s := &w.hooks[hook][i]
+		switch {
+		case s.tracks:
+			w.conntrack()
+		case s.nat:
+			w.nat(s.chains)
+		default:
+			w.filter(s.chains[0])
+		}
+		if w.ended {
+			return false
+		}
+	}
+	return true
+}
+
+// conntrack finds the packet's connection, unless it has been seen: over lo, or
+// where a rule keeps it from being tracked (nf_conntrack_in).
+func (w *walk) conntrack() {
+	if w.track.seen() || w.packet.State != 0 {
+		return
+	}
+	d, found := w.tracker.find(&w.packet, w.track.zone)
+	w.track = tracking{state: Invalid}
+	if found {
+		w.track = tracking{direction: d, state: d.see()}
+	}
+}
+
+// filter runs a chain of type filter or route.
+func (w *walk) filter(c baseChain) {
+	if c.Base.Hook == Ingress && !slices.Contains(c.Base.Devices, w.in) || !c.sees(&w.packet) {
+		return
+	}
+	mark := w.packet.Mark
+	w.callBase(c)
+	if !w.ended && c.Base.Type == RouteType && w.packet.Mark != mark {
+		w.reroute()
+	}
+}
+
+func (r Ruleset) sees(p *Packet) bool { return r.Family == 0 || r.Family == p.Family() }
+
+// nat lets the first packet of a connection through the nat chains, until one
+// decides, and turns the addresses of every packet (nf_nat_inet_fn).
+func (w *walk) nat(chains []baseChain) {
+	c := w.track.Connection
+	if c == nil {
+		return
+	}
+	done := &c.dstDone
+	if w.hook == Input || w.hook == Postrouting {
+		done = &c.srcDone
+	}
+	if w.track.state == New || w.track.state == Related {
+		for _, chain := range chains {
+			if *done {
+				break
+			}
+			if chain.sees(&w.packet) {
+				w.callBase(chain)
+			}
+			if w.ended {
+				return
+			}
+		}
+		*done = true
+	}
+	w.translate(c)
+}
+
+// translate gives the packet the addresses that nat chose for its connection.
+func (w *walk) translate(c *Connection) {
+	p := &w.packet
+	src, dst := p.Src, p.Dst
+	onDst := w.hook == Prerouting || w.hook == Output
+	switch {
+	case onDst && !w.track.reply && c.To != c.Dst:
+		p.Dst = c.To
+	case onDst && w.track.reply && c.From != c.Src:
+		p.Dst = c.Src
+	case !onDst && !w.track.reply && c.From != c.Src:
+		p.Src = c.From
+	case !onDst && w.track.reply && c.To != c.Dst:
+		p.Src = c.Dst
+	}
+	if p.Src != src {
+		w.kernel("nat: from %s, not from %s", p.Src, src)
+	}
+	if w.hook == Output && p.Dst.Addr() != dst.Addr() {
+		w.reroute()
+	}
+}
+
+// finish says what became of the packet.
+func (w *walk) finish() {
+	p := &w.packet
+	f := Fate{Kind: w.fate, Src: p.Src, Dst: p.Dst, Here: w.here && !w.ended, Mark: p.Mark, Why: w.why, Asked: p.Dst}
+	if c := w.track.Connection; c != nil {
+		f.Tracked, f.CTMark, f.Zone = true, c.Mark, c.Zone
+		f.Asked = c.Dst
+		if w.track.reply {
+			f.Asked = c.Src
+		}
+	}
+	if w.ended {
+		w.journey.Fate = f
+		return
+	}
+	switch {
+	case w.proxied:
+		f.Kind = Proxied
+	case w.track.Connection != nil && !w.track.reply && w.track.To != w.track.Dst:
+		f.Kind = Redirected
+	}
+	if f.Here {
+		f.Port = Port(p.Dst.Port())
+		f.Socket = w.taken
+		if w.proxied {
+			f.Port = w.port
+		} else {
+			f.Socket = w.host.socket(p.Proto, p.Src, p.Dst)
+		}
+	} else {
+		f.Out = w.out
+	}
+	w.journey.Fate = f
+}

@@ -1,0 +1,463 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+)
+
+// index is a set as it is looked up.
+type index struct {
+	elements []Element // of a plain key sorted, none of them overlapping
+	plain    bool
+	strange  string
+}
+
+func newIndex(s *Set) *index {
+	return &index{normalElements(s.Elements, apart), len(s.Key) == 1, s.Others}
+}
+
+// find is the element that holds the key.
+func (x *index) find(key []Bits) *Element {
+	if x.plain {
+		return sortedElement(x.elements, key[0])
+	}
+	return anyElement(x.elements, key)
+}
+
+func sortedElement(elements []Element, v Bits) *Element {
+	i := sort.Search(len(elements), func(i int) bool { return elements[i].Key[0].Lo > v })
+	if i == 0 || elements[i-1].Key[0].Hi < v {
+		return nil
+	}
+	return &elements[i-1]
+}
+
+func anyElement(elements []Element, key []Bits) *Element {
+	for i := range elements {
+		if elements[i].holds(key) {
+			return &elements[i]
+		}
+	}
+	return nil
+}
+
+func (e *Element) holds(key []Bits) bool {
+	for i, r := range e.Key {
+		if key[i] < r.Lo || r.Hi < key[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// callBase runs a base chain; what comes to its end meets the policy.
+func (w *walk) callBase(c baseChain) {
+	w.table, w.base = c.Table, c.Chain
+	if w.call(c.Chain, 0) == noVerdict && !w.ended && c.Base.Drop {
+		w.step(c.Chain, 0, "", "policy drop", Drop())
+		w.end(Dropped, "by the policy of chain %s", c.Name)
+	}
+}
+
+// call runs a chain. Accept ends the base chain; noVerdict goes back to where
+// the chain was jumped to from.
+func (w *walk) call(c *Chain, depth int) VerdictKind {
+	if depth > maxChainDepth {
+		w.end(Unknown, "chain %s is jumped to from too deep", c.Name)
+		return accept
+	}
+	for i := range c.Rules {
+		v := w.rule(c, i)
+		if w.ended {
+			return accept
+		}
+		switch v.Kind {
+		case noVerdict, continues:
+			continue
+		case accept:
+			return accept
+		case drop:
+			w.end(Dropped, "by rule %d of chain %s", i+1, c.Name)
+			return accept
+		case returns:
+			return noVerdict
+		}
+		next := w.table.Chain(v.Chain)
+		if next == nil {
+			w.end(Unknown, "there is no chain %s", v.Chain)
+			return accept
+		}
+		if w.call(next, depth+1) == accept {
+			return accept
+		}
+		if v.Kind == gotos {
+			return noVerdict
+		}
+	}
+	return noVerdict
+}
+
+// rule runs one rule, until a node does not hold or says what is next.
+func (w *walk) rule(c *Chain, at int) Verdict {
+	r := &c.Rules[at]
+	w.effect = w.effect[:0]
+	var verdict Verdict
+	for _, n := range r.Nodes {
+		var holds bool
+		if verdict, holds = n.evaluate(w); !holds || verdict.Kind != noVerdict {
+			break
+		}
+	}
+	if w.ended && w.fate == Unknown {
+		w.why = fmt.Sprintf("chain %s rule %d: %s", c.Name, at+1, w.why)
+	}
+	if len(w.effect) > 0 {
+		w.step(c, at+1, r.Reason, "", verdict)
+	}
+	return verdict
+}
+
+func (w *walk) step(c *Chain, rule int, reason, does string, v Verdict) {
+	for i, e := range w.effect {
+		if i > 0 {
+			does += ", "
+		}
+		does += e
+	}
+	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Table: w.table.Name, Chain: c.Name,
+		Type: w.base.Base.Type, Priority: w.base.Base.Priority, Rule: rule, Reason: reason, Does: does, Verdict: v})
+}
+
+// did notes what a node did.
+func (w *walk) did(n Node) { w.effect = append(w.effect, n.text(nil)) }
+
+func (m Match) evaluate(w *walk) (Verdict, bool) {
+	var room [maxParts]Bits
+	key, ok := w.key(m.Key, room[:0])
+	if !ok {
+		return Verdict{}, false
+	}
+	if m.Mask != "" {
+		key[0] = key[0].and(m.Mask)
+	}
+	var found *Element
+	if m.Set == "" {
+		found = anyElement(m.Elements, key)
+	} else if found, ok = w.lookup(m.Set, key); !ok {
+		return Verdict{}, false
+	}
+	return Verdict{}, (found != nil) != m.Negated
+}
+
+func (v VMap) evaluate(w *walk) (Verdict, bool) {
+	var room [maxParts]Bits
+	key, ok := w.key(v.Key, room[:0])
+	if !ok {
+		return Verdict{}, false
+	}
+	var found *Element
+	if v.Map == "" {
+		found = anyElement(v.Elements, key)
+	} else if found, ok = w.lookup(v.Map, key); !ok {
+		return Verdict{}, false
+	}
+	if found == nil {
+		return Verdict{}, false
+	}
+	w.did(found.Verdict)
+	return found.Verdict, true
+}
+
+// lookup finds a key in a declared set, if the set is one that is known whole.
+func (w *walk) lookup(set string, key []Bits) (*Element, bool) {
+	x := w.sets[w.table][set]
+	switch {
+	case x == nil:
+		w.end(Unknown, "there is no set %s", set)
+	case x.strange != "":
+		w.end(Unknown, "set %s has %s", set, x.strange)
+	default:
+		return x.find(key), true
+	}
+	return nil, false
+}
+
+func (v Verdict) evaluate(w *walk) (Verdict, bool) {
+	w.did(v)
+	return v, true
+}
+
+func (Counter) evaluate(*walk) (Verdict, bool) { return Verdict{}, true }
+
+func (o Opaque) evaluate(w *walk) (Verdict, bool) {
+	w.end(Unknown, "holds %s, which the model does not know", o.Name)
+	return Verdict{}, false
+}
+
+func (r Redirect) evaluate(w *walk) (Verdict, bool) {
+	c := w.track.Connection
+	to := netip.IPv6Unspecified()
+	found := true
+	switch {
+	case w.hook != Output: // the first address of where it came in
+		to, found = w.host.link(w.in).first(w.packet.Family())
+	case w.packet.Family() == IPv4:
+		to = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	default:
+		to = netip.IPv6Loopback()
+	}
+	w.did(r)
+	if !found {
+		w.end(Dropped, "%s has no address to redirect to", w.in)
+		return Accept(), true
+	}
+	port := Port(w.packet.Dst.Port())
+	if r.Ports != nil {
+		if p := Span(port).Lo; p < r.Ports.Lo || r.Ports.Hi < p {
+			port = Port(r.Ports.Lo.uint64())
+		}
+	}
+	c.To, c.dstDone = netip.AddrPortFrom(to, uint16(port)), true
+	return Accept(), true
+}
+
+func (n SNAT) evaluate(w *walk) (Verdict, bool) {
+	c := w.track.Connection
+	c.From, c.srcDone = netip.AddrPortFrom(n.To, c.Src.Port()), true
+	w.did(n)
+	return Accept(), true
+}
+
+// evaluate follows nft_tproxy_eval: without a transparent socket to give the
+// packet to, the rule ends.
+func (t TProxy) evaluate(w *walk) (Verdict, bool) {
+	p := &w.packet
+	if p.Proto != TCP && p.Proto != UDP || t.Family != 0 && t.Family != p.Family() {
+		return Verdict{}, false
+	}
+	port := t.Port
+	if port == 0 {
+		port = Port(p.Dst.Port())
+	}
+	addr, ok := netip.AddrFromSlice([]byte(t.Addr))
+	if !ok {
+		addr, ok = w.host.link(w.in).first(p.Family())
+	}
+	if !ok {
+		addr = p.Dst.Addr()
+	}
+	s := w.host.socket(p.Proto, p.Src, p.Dst)
+	if s == nil || !s.Remote.IsValid() {
+		s = w.host.listener(p.Proto, netip.AddrPortFrom(addr, uint16(port)))
+	}
+	if s == nil && !w.host.Assumes || s != nil && !s.Transparent {
+		return Verdict{}, false
+	}
+	w.did(t)
+	w.proxied, w.taken, w.sender, w.port = true, s, s, port
+	return Verdict{}, true
+}
+
+// listener is the socket that takes new connections on an address.
+func (h *Host) listener(proto Proto, at netip.AddrPort) *Socket {
+	s := h.socket(proto, netip.AddrPort{}, at)
+	if s != nil && s.Remote.IsValid() {
+		return nil
+	}
+	return s
+}
+
+// evaluate of an assignment to the connection does nothing before conntrack has
+// seen the packet; a zone is set no more after (nft_ct_set_zone_eval).
+func (a Assign) evaluate(w *walk) (Verdict, bool) {
+	value := a.Xor
+	if a.From != 0 {
+		from, ok := w.read(a.From)
+		if !ok {
+			return Verdict{}, false
+		}
+		value = from.and(a.Mask).xor(a.Xor)
+	}
+	switch c := w.track.Connection; {
+	case a.To == Selector(MetaMark):
+		w.packet.Mark = Mark(value.uint64())
+	case a.To == Selector(CTMark) && c != nil:
+		c.Mark = Mark(value.uint64())
+	case a.To == Selector(CTZone) && c == nil && !w.track.template:
+		w.track = tracking{template: true, zone: Zone(value.uint64())}
+	default:
+		return Verdict{}, true
+	}
+	w.did(a)
+	return Verdict{}, true
+}
+
+func (n NoTrack) evaluate(w *walk) (Verdict, bool) {
+	if !w.track.seen() && !w.track.template {
+		w.track.state = Untracked
+		w.did(n)
+	}
+	return Verdict{}, true
+}
+
+func (b Bits) and(mask Bits) Bits {
+	out := []byte(b)
+	for i := range out {
+		out[i] &= mask[i]
+	}
+	return Bits(out)
+}
+
+func (b Bits) xor(with Bits) Bits {
+	out := []byte(b)
+	for i := range out {
+		out[i] ^= with[i]
+	}
+	return Bits(out)
+}
+
+// key reads a concatenation; ok is false where a part cannot be read.
+func (w *walk) key(selectors []Selector, into []Bits) (key []Bits, ok bool) {
+	for _, s := range selectors {
+		v, ok := w.read(s)
+		if !ok {
+			return nil, false
+		}
+		into = append(into, v)
+	}
+	return into, true
+}
+
+// read is what a selector reads of the packet where it is now. Where there is
+// nothing to read the rule ends, negated or not (NFT_BREAK).
+func (w *walk) read(s Selector) (Bits, bool) {
+	p := &w.packet
+	if proto := s.Proto(); proto != 0 && proto != p.Proto {
+		return "", false
+	}
+	if f := s.Family(); f != 0 && f != p.Family() {
+		return "", false
+	}
+	kind, argument := s.Kind()
+	switch kind {
+	case Selector(L4Proto):
+		return Span(p.Proto).Lo, true
+	case Selector(NFProto):
+		return Span(p.Family()).Lo, true
+	case Selector(MetaMark):
+		return Span(p.Mark).Lo, true
+	case Selector(IIf):
+		return Span(w.inIndex()).Lo, true
+	case Selector(IIfName):
+		return exactName(w.in), true
+	case Selector(OIfName):
+		return exactName(w.out), true
+	case Selector(IPSaddr), Selector(IP6Saddr):
+		return Bits(p.Src.Addr().AsSlice()), true
+	case Selector(IPDaddr), Selector(IP6Daddr):
+		return Bits(p.Dst.Addr().AsSlice()), true
+	case Selector(TCPSport), Selector(UDPSport), Selector(ThSport):
+		return Span(Port(p.Src.Port())).Lo, true
+	case Selector(TCPDport), Selector(UDPDport), Selector(ThDport):
+		return Span(Port(p.Dst.Port())).Lo, true
+	case Selector(FibSaddrType):
+		return Span(w.host.fibType(p.Src.Addr())).Lo, true
+	case Selector(FibDaddrType):
+		return Span(w.host.fibType(p.Dst.Addr())).Lo, true
+	case Selector(CTMark), Selector(CTStates), Selector(CTZone):
+		return w.readTracking(kind)
+	case Selector(SkUID), Selector(SkGID):
+		return w.readOwner(kind)
+	case Selector(SocketTransparent), Selector(SocketMark), SocketCgroupKind:
+		return w.readSocket(kind, int(argument))
+	}
+	return "", false
+}
+
+// exactName is the name of an interface as the kernel compares it, "" for none.
+func exactName(name string) Bits { return Bits(name) + zeros(ifNameSize-len(name)) }
+
+func (w *walk) inIndex() IfIndex {
+	if l := w.host.link(w.in); l != nil {
+		return l.Index
+	}
+	return 0
+}
+
+func (w *walk) readTracking(kind Selector) (Bits, bool) {
+	t := &w.track
+	switch {
+	case kind == Selector(CTStates):
+		return Span(t.shown()).Lo, true
+	case t.template && kind == Selector(CTZone):
+		return Span(t.zone).Lo, true
+	case t.template:
+		return zeros(4), true
+	case t.Connection == nil:
+		return "", false
+	case kind == Selector(CTZone):
+		return Span(t.Zone).Lo, true
+	}
+	return Span(t.Mark).Lo, true
+}
+
+// readOwner reads who opened the packet's socket: the sender's on the way out,
+// and on the way in the one that it was given to early.
+func (w *walk) readOwner(kind Selector) (Bits, bool) {
+	switch {
+	case w.sender == nil && w.proxied:
+		w.end(Unknown, "who owns the socket on port %d", w.port)
+		return "", false
+	case w.sender == nil:
+		return "", false
+	case kind == Selector(SkUID):
+		return Span(w.sender.UID).Lo, true
+	}
+	return Span(w.sender.GID).Lo, true
+}
+
+// readSocket reads of the packet's socket or, on the way in, of the one that it
+// is for (nft_socket_eval).
+func (w *walk) readSocket(kind Selector, level int) (Bits, bool) {
+	s := w.sender
+	if s == nil && w.in != "" {
+		if s = w.destination(); s == nil && (w.host.Assumes || w.proxied) {
+			w.end(Unknown, "which sockets are open")
+			return "", false
+		}
+	}
+	switch {
+	case s == nil:
+		return "", false
+	case kind == Selector(SocketTransparent):
+		return Span(Flag(s.Transparent)).Lo, true
+	case kind == Selector(SocketMark):
+		return Span(s.Mark).Lo, true
+	case level > len(s.Cgroups):
+		return "", false
+	}
+	return Span(s.Cgroups[level-1]).Lo, true
+}
+
+// destination is the socket that an arriving packet is for: of an answer, where
+// its connection was opened from (nf_sk_lookup_slow_v4).
+func (w *walk) destination() *Socket {
+	dst := w.packet.Dst
+	if w.track.reply && w.track.Answered {
+		dst = w.track.Src
+	}
+	return w.host.socket(w.packet.Proto, w.packet.Src, dst)
+}
+
+// Reasons are the rules that decided, as words: each step's reason.
+func (j Journey) Reasons() []string {
+	var out []string
+	for _, s := range j.Steps {
+		if s.Reason != "" && !slices.Contains(out, s.Reason) {
+			out = append(out, s.Reason)
+		}
+	}
+	return out
+}

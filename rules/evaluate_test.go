@@ -1,0 +1,181 @@
+package rules
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+func addrPort(text string) netip.AddrPort { return netip.MustParseAddrPort(text) }
+
+// podHost is a host at eth0 and eth1, with a transparent listener on 15006 and a
+// plain one on 8080.
+func podHost() Host {
+	h := NewHost(
+		Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("2001:db8::2/64")}},
+		Link{Name: "eth1", Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.2/24")}})
+	h.Paths = append(h.Paths, Path{Table: mainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: Unicast, Out: "eth0"})
+	for _, port := range []uint16{15006, 8080} {
+		h.Sockets = append(h.Sockets, Socket{Proto: TCP, Local: netip.AddrPortFrom(netip.IPv4Unspecified(), port), Transparent: port == 15006, UID: 1337})
+	}
+	return h
+}
+
+// on is a base chain of those rules.
+func on(typ ChainType, hook Hook, priority int32, name string, rules ...[]Node) *Chain {
+	c := &Chain{Name: name, Base: &Base{Type: typ, Hook: hook, Priority: priority}}
+	for _, nodes := range rules {
+		c.Add("", nodes...)
+	}
+	return c
+}
+
+func nodes(n ...Node) []Node { return n }
+
+func TestEvaluate(t *testing.T) {
+	app := &Socket{UID: 1000, GID: 1000}
+	out := Packet{Proto: TCP, Dst: addrPort("203.0.113.7:443"), Socket: app}
+	in := Packet{Proto: TCP, Src: addrPort("203.0.113.7:40000"), Dst: addrPort("192.0.2.2:8080"), In: "eth0"}
+	isTCP := L4Proto.Is(TCP)
+	marked := func(m Mark, then ...Node) []Node { return append(nodes(MetaMark.Is(m)), then...) }
+	set := func(m Mark) Node { return SetMark(m, ^Mark(0)) }
+	regular := func(name string, rules ...[]Node) *Chain {
+		c := on("", 0, 0, name, rules...)
+		c.Base = nil
+		return c
+	}
+	for _, tt := range []struct {
+		why    string
+		packet Packet
+		chains []*Chain
+		want   Fate // of which the kind, the destination, the mark and the connection's are compared
+	}{
+		{"nothing decides: it leaves", out, nil, Fate{Dst: out.Dst, Out: "eth0"}},
+		{"a redirect on the way out goes to this host's loopback address", out,
+			[]*Chain{on(NATType, Output, -100, "nat", nodes(isTCP, RedirectTo(15006)))},
+			Fate{Kind: Redirected, Dst: addrPort("127.0.0.1:15006"), Here: true}},
+		{"a redirect on the way in goes to the first address of the interface", in,
+			[]*Chain{on(NATType, Prerouting, -100, "nat", nodes(isTCP, RedirectTo(15006)))},
+			Fate{Kind: Redirected, Dst: addrPort("192.0.2.2:15006"), Here: true}},
+		{"a port within a redirect's range stays", in,
+			[]*Chain{on(NATType, Prerouting, -100, "nat", nodes(isTCP, Redirect{Ports: &Range{Span(Port(8000)).Lo, Span(Port(8100)).Lo}}))},
+			Fate{Dst: in.Dst, Here: true}},
+		{"nat decides once for a connection, not again over lo", out,
+			[]*Chain{on(NATType, Output, -100, "nat", nodes(isTCP, RedirectTo(15006))), on(NATType, Prerouting, -100, "again", nodes(isTCP, RedirectTo(8080)))},
+			Fate{Kind: Redirected, Dst: addrPort("127.0.0.1:15006"), Here: true}},
+		{"accept ends one base chain, and the next still sees the packet", out,
+			[]*Chain{on(FilterType, Output, 0, "first", nodes(Accept()), nodes(Drop())), on(FilterType, Output, 1, "second", nodes(set(5)))},
+			Fate{Dst: out.Dst, Out: "eth0", Mark: 5}},
+		{"return from a base chain is its policy", out,
+			[]*Chain{{Name: "c", Base: &Base{Type: FilterType, Hook: Output, Drop: true}, Rules: []Rule{{Nodes: nodes(Return())}, {Nodes: nodes(Accept())}}}},
+			Fate{Kind: Dropped, Dst: out.Dst}},
+		{"return from a jump goes on after it", out,
+			[]*Chain{on(FilterType, Output, 0, "c", nodes(Jump("r")), nodes(set(2))), regular("r", nodes(Return()), nodes(Drop()))},
+			Fate{Dst: out.Dst, Out: "eth0", Mark: 2}},
+		{"after a goto nothing more of the chain is run", out,
+			[]*Chain{on(FilterType, Output, 0, "c", nodes(Goto("r")), nodes(Drop())), regular("r", nodes(set(3)))},
+			Fate{Dst: out.Dst, Out: "eth0", Mark: 3}},
+		{"of equal priorities the chain that was made last comes first", out,
+			[]*Chain{on(FilterType, Output, 0, "first", marked(1, set(2))), on(FilterType, Output, 0, "second", nodes(set(1)))},
+			Fate{Dst: out.Dst, Out: "eth0", Mark: 2}},
+		{"nat stands at its own priority, whatever its chains say", out,
+			[]*Chain{on(NATType, Output, 50, "nat", nodes(isTCP, RedirectTo(15006))), on(FilterType, Output, -50, "filter", nodes(TCPDport.Is(15006), set(1)))},
+			Fate{Kind: Redirected, Dst: addrPort("127.0.0.1:15006"), Here: true, Mark: 1}},
+		{"a verdict map without an element for it has no effect", out,
+			[]*Chain{on(FilterType, Output, 0, "c", nodes(VMap{Key: []Selector{TCPDport.Selector()}, Elements: []Element{{Key: []Range{Span(Port(80))}, Verdict: Drop()}}}), nodes(set(4)))},
+			Fate{Dst: out.Dst, Out: "eth0", Mark: 4}},
+		{"what cannot be read matches nothing, negated or not", Packet{Proto: TCP, Dst: out.Dst},
+			[]*Chain{on(FilterType, Output, 0, "c", nodes(SkUID.Not(1000), Drop()))},
+			Fate{Dst: out.Dst, Out: "eth0"}},
+		{"an interface that is not there has an empty name, and is not lo", in,
+			[]*Chain{on(FilterType, Prerouting, 0, "c", nodes(OIfName.Not("lo"), Drop()))},
+			Fate{Kind: Dropped, Dst: in.Dst}},
+		{"without a transparent socket tproxy ends the rule", in,
+			[]*Chain{on(FilterType, Prerouting, 0, "c", nodes(isTCP, TProxy{Port: 8080}, set(1)))},
+			Fate{Dst: in.Dst, Here: true}},
+		{"tproxy delivers to a transparent socket, addresses unchanged", in,
+			[]*Chain{on(FilterType, Prerouting, 0, "c", nodes(isTCP, TProxy{Port: 15006}))},
+			Fate{Kind: Proxied, Dst: in.Dst, Here: true}},
+		{"before conntrack every packet is invalid", out,
+			[]*Chain{on(FilterType, Output, PriorityRaw, "c", nodes(CTStates.Is(Invalid), set(1)))},
+			Fate{Dst: out.Dst, Out: "eth0", Mark: 1}},
+		{"the first zone that is set stays, and notrack comes too late", out,
+			[]*Chain{on(FilterType, Output, PriorityRaw, "c", nodes(SetZone(7)), nodes(SetZone(8)), nodes(NoTrack{})), on(FilterType, Output, 0, "d", nodes(CTZone.Is(7), SetCTMark(9, ^Mark(0))))},
+			Fate{Dst: out.Dst, Out: "eth0", Tracked: true, Zone: 7, CTMark: 9}},
+		{"what is not tracked meets no nat", out,
+			[]*Chain{on(FilterType, Output, PriorityRaw, "c", nodes(NoTrack{})), on(NATType, Output, -100, "nat", nodes(isTCP, RedirectTo(15006)))},
+			Fate{Dst: out.Dst, Out: "eth0"}},
+		{"an opaque rule makes the fate unknown", out,
+			[]*Chain{on(FilterType, Output, 0, "c", nodes(TCPDport.Is(443), Opaque{Name: "xt match"}))},
+			Fate{Kind: Unknown, Dst: out.Dst}},
+		{"an opaque rule that is not reached stands in nobody's way", out,
+			[]*Chain{on(FilterType, Output, 0, "c", nodes(TCPDport.Is(80), Opaque{Name: "xt match"}))},
+			Fate{Dst: out.Dst, Out: "eth0"}},
+	} {
+		got := EvaluatorOf(State{Table: &Table{Name: "t", Chains: tt.chains}}, podHost()).Evaluate(tt.packet, nil).Fate
+		have := Fate{Kind: got.Kind, Dst: got.Dst, Here: got.Here, Out: got.Out, Mark: got.Mark}
+		if tt.want.Tracked {
+			have.Tracked, have.Zone, have.CTMark = got.Tracked, got.Zone, got.CTMark
+		}
+		if have != tt.want {
+			t.Errorf("%s:\nwant %+v\ngot  %+v", tt.why, tt.want, got)
+		}
+	}
+}
+
+// markedRoute delivers what has mark 1 here.
+func markedRoute(chains ...*Chain) State {
+	return State{
+		Table:       &Table{Name: "t", Chains: chains},
+		PolicyRules: []PolicyRule{{Family: IPv4, Priority: 100, Mark: 1, Mask: ^Mark(0), Table: 100}},
+		Routes:      []Route{{Family: IPv4, Table: 100, Dst: netip.MustParsePrefix("0.0.0.0/0")}},
+	}
+}
+
+func TestChangedMarksReroute(t *testing.T) {
+	p := Packet{Proto: TCP, Dst: addrPort("203.0.113.7:443")}
+	mark := nodes(MetaMark.Is(0), SetMark(1, ^Mark(0)))
+	stale := nodes(OIfName.Is("eth0"), SetCTMark(2, ^Mark(0)))
+	for _, tt := range []struct {
+		why  string
+		typ  ChainType
+		here bool
+	}{
+		{"a mark that a route chain changes takes the packet to this host", RouteType, true},
+		{"one that a filter chain changes does not", FilterType, false},
+	} {
+		f := EvaluatorOf(markedRoute(on(tt.typ, Output, -150, "mark", mark), on(FilterType, Output, 0, "see", stale)), podHost()).Evaluate(p, nil).Fate
+		if f.Here != tt.here || f.CTMark != 2 {
+			t.Errorf("%s, and oifname stays as it was for the hook's later chains: %+v", tt.why, f)
+		}
+	}
+}
+
+func TestAnswersComeBack(t *testing.T) {
+	app := &Socket{UID: 1000}
+	e := EvaluatorOf(State{Table: &Table{Name: "t", Chains: []*Chain{on(NATType, Output, -100, "nat", nodes(L4Proto.Is(TCP), SkUID.Is(1000), RedirectTo(15006)))}}}, podHost())
+	x := e.Connect(Packet{Proto: TCP, Dst: addrPort("203.0.113.7:443"), Src: addrPort("0.0.0.0:40000"), Socket: app}, new(Tracker))
+	if x.End != Works || x.Answer.Fate.Src != addrPort("203.0.113.7:443") || x.First.Fate.Recovered() != addrPort("203.0.113.7:443") {
+		t.Errorf("the answer to a redirected connection comes from where the application asked: %+v", x)
+	}
+	x = e.Connect(Packet{Proto: TCP, Dst: addrPort("192.0.2.2:9"), Socket: app, Mark: 0}, new(Tracker))
+	if x.End != Works {
+		t.Errorf("its own pod's address is redirected too: %+v", x)
+	}
+	x = e.Connect(Packet{Proto: TCP, Dst: addrPort("192.0.2.2:9"), Socket: &Socket{}}, new(Tracker))
+	if x.End != Refused {
+		t.Errorf("nobody listens on port 9: %+v", x)
+	}
+}
+
+func TestSteps(t *testing.T) {
+	c := &Chain{Name: "output", Base: &Base{Type: NATType, Hook: Output, Priority: -100}}
+	c.Add("the proxy", SkUID.Is(1337), Counter{}, Return())
+	c.Add("everything else", L4Proto.Is(TCP), Counter{}, RedirectTo(15001))
+	j := EvaluatorOf(State{Table: &Table{Name: "t", Chains: []*Chain{c}}}, podHost()).
+		Evaluate(Packet{Proto: TCP, Dst: addrPort("203.0.113.7:443"), Socket: &Socket{UID: 1000}}, nil)
+	want := Step{Hook: Output, Table: "t", Chain: "output", Type: NATType, Priority: -100, Rule: 2, Reason: "everything else", Does: "redirect to :15001", Verdict: Accept()}
+	if !slices.Contains(j.Steps, want) || slices.Contains(j.Reasons(), "the proxy") {
+		t.Errorf("the path holds the rule that decided alone: %+v", j.Steps)
+	}
+}

@@ -1,0 +1,105 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Packet is a packet as it comes into a namespace: from a process there, or by
+// an interface. What is zero is as it is with most packets.
+type Packet struct {
+	Proto  Proto
+	Src    netip.AddrPort // of what is sent here, no address leaves it to the kernel
+	Dst    netip.AddrPort
+	In     string  // the interface by which it comes; "": it is sent here
+	Socket *Socket // that sends it; nil: it comes from elsewhere, or the kernel sends it
+	Mark   Mark
+	Turn   Turn
+	State  CTState // of its connection; 0: as the [Tracker] finds it
+	CTMark Mark    // of the connection, where State says that there is one
+}
+
+// Turn is whose turn a packet is in the course of a connection.
+type Turn uint8
+
+// Turns.
+const (
+	Opens     Turn = iota // a SYN, or a datagram
+	Answers               // a SYN with ACK
+	Continues             // anything later
+)
+
+// Family is the packet's address family.
+func (p Packet) Family() Family { return AddressFamily(p.Dst.Addr()) }
+
+// Socket is an open socket, and what the firewall can read of it.
+type Socket struct {
+	Proto       Proto
+	Local       netip.AddrPort // an unspecified address is every one of its family
+	Remote      netip.AddrPort // not valid: it listens
+	Transparent bool           // IP_TRANSPARENT
+	UID         UID
+	GID         GID
+	Mark        Mark       // SO_MARK
+	Cgroups     []CgroupID // the cgroup v2 and its ancestors, from the first level down
+}
+
+// Journey is a packet's way through a namespace: what decided, in order, and
+// what became of it.
+type Journey struct {
+	Packet Packet // as it came, with the source that the kernel chose
+	Steps  []Step
+	Fate   Fate
+}
+
+// Step is one decision. A rule's says where the rule stands; the kernel's own
+// (a route, an address turned back) has no chain.
+type Step struct {
+	Hook     Hook
+	Table    string
+	Chain    string
+	Type     ChainType // of the base chain that led here,
+	Priority int32
+	Rule     int    // from 1; 0: the policy of the base chain, or a step of the kernel's
+	Reason   string // of the rule
+	Does     string // in nft's words where it is a rule's
+	Verdict  Verdict
+}
+
+// FateKind is what became of a packet, in a word.
+type FateKind uint8
+
+// Fates.
+const (
+	Untouched  FateKind = iota // it goes where it wanted to go
+	Redirected                 // its connection has another destination
+	Proxied                    // a transparent socket gets it, addresses unchanged
+	Dropped                    // by a rule
+	Lost                       // by the kernel: no route, or an address that it does not take
+	Unknown                    // it met what the model does not know
+)
+
+var fateNames = [...]string{"untouched", "redirected", "proxied", "dropped", "lost", "unknown"}
+
+func (k FateKind) String() string {
+	if int(k) < len(fateNames) {
+		return fateNames[k]
+	}
+	return fmt.Sprintf("fate %d", uint8(k))
+}
+
+// Fate is what became of a packet.
+type Fate struct {
+	Kind     FateKind
+	Src, Dst netip.AddrPort // as it arrived or left
+	Here     bool           // delivered to this host; else it left by Out
+	Out      string
+	Port     Port    // of the socket that gets it: for a proxied packet not Dst's
+	Socket   *Socket // that gets it; nil: none, or none that is known
+	Mark     Mark
+	Tracked  bool // conntrack knows its connection:
+	CTMark   Mark
+	Zone     Zone
+	Asked    netip.AddrPort // the connection's first destination (SO_ORIGINAL_DST)
+	Why      string         // of what was lost or is unknown
+}

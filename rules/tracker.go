@@ -1,0 +1,96 @@
+package rules
+
+import "net/netip"
+
+// Tracker is what conntrack knows: the connections of packets that went before.
+// The zero Tracker knows none.
+type Tracker struct {
+	tuples map[tuple]direction
+	all    []*Connection
+}
+
+// Connection is what conntrack keeps of one.
+type Connection struct {
+	Proto    Proto
+	Src, Dst netip.AddrPort // of the packet that opened it
+	From, To netip.AddrPort // what nat made of them
+	Zone     Zone
+	Mark     Mark
+	Answered bool
+
+	dstDone, srcDone bool // nat has decided
+	known            bool
+}
+
+// Connections are those that were opened so far, in order.
+func (t *Tracker) Connections() []*Connection { return t.all }
+
+type tuple struct {
+	zone     Zone
+	proto    Proto
+	src, dst netip.AddrPort
+}
+
+// direction is a connection as one of its two ends sees it.
+type direction struct {
+	*Connection
+	reply bool
+}
+
+// find is the connection of a packet; where it opens one, a new connection. One
+// that answers to nothing has none.
+func (t *Tracker) find(p *Packet, zone Zone) (direction, bool) {
+	if d, found := t.tuples[tuple{zone, p.Proto, p.Src, p.Dst}]; found {
+		return d, true
+	}
+	if p.Turn == Answers && p.Proto == TCP {
+		return direction{}, false
+	}
+	return direction{Connection: &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst, Zone: zone}}, true
+}
+
+// confirm remembers a connection once its first packet got through.
+func (t *Tracker) confirm(c *Connection) {
+	if c.known {
+		return
+	}
+	if t.tuples == nil {
+		t.tuples = map[tuple]direction{}
+	}
+	c.known = true
+	t.all = append(t.all, c)
+	t.tuples[tuple{c.Zone, c.Proto, c.Src, c.Dst}] = direction{c, false}
+	t.tuples[tuple{c.Zone, c.Proto, c.To, c.From}] = direction{c, true}
+}
+
+// tracking is how conntrack sees a packet at a point of its way (nf_ct_get).
+type tracking struct {
+	direction         // of no connection: not seen yet, not tracked or invalid
+	state     CTState // 0: not seen yet
+	template  bool    // a zone was set before conntrack saw the packet
+	zone      Zone    // of the template
+}
+
+func (t tracking) seen() bool { return t.Connection != nil || t.state == Untracked }
+
+// shown is the state that `ct state` reads.
+func (t tracking) shown() CTState {
+	switch {
+	case t.template:
+		return New
+	case t.state == 0:
+		return Invalid
+	}
+	return t.state
+}
+
+// see is the state of the connection's next packet.
+func (d direction) see() CTState {
+	if d.reply {
+		d.Answered = true
+	}
+	if d.Answered {
+		return Established
+	}
+	return New
+}
