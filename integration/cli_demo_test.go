@@ -54,7 +54,7 @@ func runDemo(t *testing.T, attr *syscall.SysProcAttr, demo, weir string) {
 		`application  \[2001:db8:cafe::10\]:80 +\S+:15001 +\[2001:db8:cafe::10\]:80 +the remote service`,
 		`world +10\.77\.0\.2:8080 +\S+:15006 +10\.77\.0\.2:8080 +the application`,
 		`world +\[fd77::2\]:8080 +\S+:15006 +\[fd77::2\]:8080 +the application`,
-		`verify inet weir: chain output rule \d+ "everything else goes to the outbound listener"`,
+		`verify inet weir: chain output rule \d+ "all other TCP goes to the outbound listener"`,
 		`replaced: inet weir`,
 		`clean: inet weir`,
 		`removed: inet weir`,

@@ -78,7 +78,7 @@ func (p *ambientPod) natPrerouting(w *writer) {
 		in.add("an excluded inbound port is reached as it is",
 			rules.TCPDport.InSet(portSet(w, "inbound_exclude_ports", p.exclude.inboundPorts)), rules.Return())
 	}
-	in.add("everything else that comes in goes to the inbound listener",
+	in.add("all other TCP that comes in goes to the inbound listener",
 		rules.Daddr.NotIn(ownAddresses...), rules.TCPDport.Not(p.tunnelPort), p.notOurs(), rules.RedirectTo(p.inbound.port))
 }
 
@@ -95,7 +95,7 @@ func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
 	p.excludedPorts(machine, rules.TCPDport)
 	p.excludedDestinations(machine)
 	if p.outbound.via != viaNone {
-		machine.add("everything else goes to the outbound listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(p.outbound.port))
+		machine.add("all other TCP goes to the outbound listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(p.outbound.port))
 	}
 }
 
@@ -120,7 +120,7 @@ func (p *ambientPod) natOutput(w *writer) {
 		rules.OIfName.Is("lo"), rules.Daddr.NotIn(ownAddresses...), rules.Return())
 	p.excludedDestinations(out)
 	if p.outbound.via != viaNone {
-		out.add("everything else goes to the outbound listener",
+		out.add("all other TCP goes to the outbound listener",
 			rules.L4Proto.Is(rules.TCP), rules.Daddr.NotIn(ownAddresses...), p.notOurs(), rules.RedirectTo(p.outbound.port))
 	}
 }

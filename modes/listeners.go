@@ -23,8 +23,14 @@ func (r *reader) noteShared(c Config) {
 // UDP besides.
 type listener struct{ key, word string }
 
+// listeners are those that a configuration uses. A sidecar's proxy calls its own
+// pod through the inbound one even where nothing else comes in that way.
 func listeners(c Config) []listener {
-	list := []listener{{"inbound.port", c.Inbound.Port}, {"inbound.tunnelPort", c.Inbound.TunnelPort}}
+	var list []listener
+	if c.Mode == ModeSidecar || !nothing([]string{c.Inbound.Via}) {
+		list = append(list, listener{"inbound.port", c.Inbound.Port})
+	}
+	list = append(list, listener{"inbound.tunnelPort", c.Inbound.TunnelPort})
 	if !nothing([]string{c.Outbound.Via}) {
 		list = append(list, listener{"outbound.port", c.Outbound.Port})
 	}

@@ -48,7 +48,7 @@ func (s *sidecar) natPrerouting(w *writer) {
 		rules.TCPDport.Is(s.tunnelPort), rules.Return())
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
-		in.add("everything else that comes in goes to the inbound listener",
+		in.add("all other TCP that comes in goes to the inbound listener",
 			rules.L4Proto.Is(rules.TCP), rules.RedirectTo(s.inbound.port))
 		return
 	}
@@ -59,7 +59,7 @@ func (s *sidecar) natPrerouting(w *writer) {
 // outbound, and leaves alone what of it is not captured.
 func (s *sidecar) rerouted(in *chainWriter) {
 	match := in.interfaceSet("reroute_interfaces", rules.IIfName, s.reroute)
-	const why = "a rerouted interface's traffic counts as outbound"
+	const why = "TCP of a rerouted interface counts as outbound"
 	for _, from := range match {
 		switch {
 		case s.outbound.via == viaNone:
@@ -104,22 +104,23 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 		tunnelAndDNS = append(tunnelAndDNS, dnsPort) // else app, DNS listener, inbound listener and resolver make a circle
 	}
 	const calls, leaves = "the proxy's call to its own pod goes through the inbound listener", "the proxy's own traffic is not captured"
-	call := func(ports []rules.Port, owner rules.Match) {
-		out.add(calls, rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), rules.TCPDport.NotIn(ports...), owner, rules.RedirectTo(s.inbound.port))
+	call := func(why string, ports []rules.Port, owner rules.Match) {
+		out.add(why, rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), rules.TCPDport.NotIn(ports...), owner, rules.RedirectTo(s.inbound.port))
 	}
 	if s.markMask != 0 {
 		marked := rules.MetaMark.Masked(s.mark, s.markMask)
-		call(tunnelAndDNS, marked)
+		call(calls, tunnelAndDNS, marked)
 		out.add(leaves, marked, rules.Return())
 	}
 	localStays := !s.capturesLoopback()
 	if len(s.uids) > 0 {
-		callers := s.uids
-		if localStays {
-			callers = s.uids[:1]
+		owner := rules.SkUID.InSet(set(out.writer, "proxy_uids", rules.SkUID, s.uids))
+		if localStays && len(s.uids) > 1 {
+			call("a call to its own pod by the proxy's first user goes through the inbound listener", tunnelAndDNS, rules.SkUID.Is(s.uids[0]))
+		} else {
+			call(calls, tunnelAndDNS, owner)
 		}
-		call(tunnelAndDNS, rules.SkUID.In(callers...))
-		out.add(leaves, rules.SkUID.InSet(set(out.writer, "proxy_uids", rules.SkUID, s.uids)), rules.Return())
+		out.add(leaves, owner, rules.Return())
 	}
 	stays := func() {
 		const why = "the application's calls to its own pod stay as they are"
@@ -135,7 +136,7 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 	if len(s.gids) > 0 {
 		proxyGIDs := set(out.writer, "proxy_gids", rules.SkGID, s.gids)
 		if !localStays || len(s.uids) == 0 || s.dns.capture != dnsNone { // else nothing on lo comes this far
-			call(tunnel, rules.SkGID.InSet(proxyGIDs))
+			call(calls, tunnel, rules.SkGID.InSet(proxyGIDs))
 		}
 		out.add(leaves, rules.SkGID.InSet(proxyGIDs), rules.Return())
 	}
@@ -187,12 +188,12 @@ func (s *sidecar) destinations(out *chainWriter) {
 		return
 	}
 	to := rules.RedirectTo(s.outbound.port)
-	out.ports("outbound_include_ports", rules.TCPDport, s.outboundPorts, "an included port goes to the outbound listener, whatever the destination", to)
+	out.ports("outbound_include_ports", rules.TCPDport, s.outboundPorts, "an included TCP port goes to the outbound listener, whatever the destination", to)
 	switch {
 	case s.cidrs.all:
-		out.add("everything else goes to the outbound listener", rules.L4Proto.Is(rules.TCP), to)
+		out.add("all other TCP goes to the outbound listener", rules.L4Proto.Is(rules.TCP), to)
 	case len(s.cidrs.include) > 0:
-		out.add("an included destination goes to the outbound listener",
+		out.add("TCP to an included destination goes to the outbound listener",
 			rules.L4Proto.Is(rules.TCP), rules.Daddr.InSet(out.prefixes("outbound_include", s.cidrs.include)), to)
 	}
 }

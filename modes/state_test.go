@@ -351,6 +351,7 @@ func TestListeners(t *testing.T) {
 			`outbound.port: "9" is inbound.tunnelPort too (want another port)`,
 		}},
 		{"what is no port is another's problem", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "x", "x" }), nil},
+		{"an ambient pod whose inbound is not captured has no listener for it", Config{Mode: ModeAmbientPod, Inbound: Inbound{Via: "none"}, Outbound: Outbound{Port: "15006"}}, nil},
 		{"mode none has no listener", Config{Mode: ModeNone}, nil},
 	} {
 		if got := lines(Listeners(tt.config)); !slices.Equal(got, tt.want) {
