@@ -131,7 +131,7 @@ func newApp(std streams) *cli.App {
 		EnableBashCompletion: true,
 		Commands: []*cli.Command{
 			planCommand(), applyCommand(), verifyCommand(), removeCommand(), showCommand(),
-			istioInitCommand(), versionCommand(), helpCommand(),
+			doctorCommand(), istioInitCommand(), versionCommand(), helpCommand(),
 		},
 		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// facts are what the doctor knows of a namespace before it judges.
+type facts struct {
+	kernel    string // the release, as uname(2) tells it
+	host      bool   // this is the machine's own network namespace
+	userSpace []idRange
+	readErr   error // of nftables, nil where they can be read
+
+	tried    string // where features were, "" for nowhere
+	trialErr error  // why they were not
+	trials   []nft.Trial
+
+	ipv6      bool // an address that is not link-local, on an interface other than lo
+	ipv6Lo    bool
+	sysctls   map[string]string // by path below /proc/sys, those that can be read
+	cgroup2   string            // where it is mounted
+	sightings []sighting
+	legacyErr error
+	leftovers []rules.Difference // of applies of weir's that were cut short
+
+	table        string
+	proxyUIDs    []idRange
+	processes    []process // of the namespace
+	processErr   error
+	connections  connections
+	cannotInside error
+}
+
+// idRange are users, both ends included.
+type idRange struct{ lo, hi uint32 }
+
+func (r idRange) String() string {
+	if r.lo == r.hi {
+		return strconv.FormatUint(uint64(r.lo), 10)
+	}
+	return fmt.Sprintf("%d-%d", r.lo, r.hi)
+}
+
+func (r idRange) has(id uint32) bool { return r.lo <= id && id <= r.hi }
+
+// connections is the connection tracker's table.
+type connections struct {
+	known      bool // the tracker is there, and told
+	count, max uint64
+	dropped    uint64 // connections that found no room since the namespace was made
+}
+
+// examine collects the facts. What cannot be had is told as such: only an end of
+// the context is an error.
+func (j *job) examine(ctx context.Context) (facts, error) {
+	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: cgroup2Mount()}
+	f.host, _ = j.target.isHost()
+	f.readErr = j.connect()
+	if f.readErr == nil {
+		f.readErr = j.examineRules(ctx, &f)
+	}
+	if j.conn != nil {
+		if err := j.examineIPv6(ctx, &f); err != nil {
+			return f, err
+		}
+	}
+	j.try(ctx, &f)
+	f.cannotInside = j.target.inside(func() error {
+		f.sysctls = readSysctls(judgedSysctls)
+		f.connections = readConnections()
+		return nil
+	})
+	j.examineProcesses(&f)
+	return f, ctx.Err()
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func (j *job) examineRules(ctx context.Context, f *facts) error {
+	ruleset, err := j.conn.Ruleset(ctx)
+	if err != nil {
+		return err
+	}
+	live, err := j.conn.Read(ctx, j.table)
+	if err != nil {
+		return err
+	}
+	policy, err := j.conn.ForeignPolicyRules(ctx)
+	if err != nil {
+		return err
+	}
+	var legacy []nft.LegacyTable
+	f.legacyErr = j.target.inside(func() (err error) {
+		legacy, err = nft.LegacyTables()
+		return err
+	})
+	f.sightings = sightings(ruleset.Tables, legacy, policy)
+	f.leftovers = live.Leftovers()
+	f.proxyUIDs = proxyUIDs(live.State.Table)
+	return nil
+}
+
+func (j *job) examineIPv6(ctx context.Context, f *facts) error {
+	addresses, err := j.conn.Addresses(ctx)
+	if err != nil {
+		return err
+	}
+	f.ipv6 = anyIPv6(addresses)
+	f.ipv6Lo, err = j.conn.LoopbackIPv6(ctx)
+	return err
+}
+
+// try tries what modes need, in a scratch namespace unless --here was given.
+func (j *job) try(ctx context.Context, f *facts) {
+	conn := j.conn
+	f.tried = "the namespace itself"
+	if !j.cc.Bool("here") {
+		f.tried = "a scratch namespace"
+		scratch, err := lab.NewNamespace()
+		if err != nil {
+			f.tried, f.trialErr = "", err
+			return
+		}
+		defer scratch.Close()
+		err = scratch.Do(func() error {
+			conn, err = nft.Open(0)
+			return err
+		})
+		if err != nil {
+			f.tried, f.trialErr = "", err
+			return
+		}
+		defer conn.Close()
+	}
+	if conn == nil {
+		f.tried, f.trialErr = "", f.readErr
+		return
+	}
+	f.trials, f.trialErr = conn.Try(ctx, nft.Features())
+	if f.trialErr != nil {
+		f.tried = ""
+	}
+}
+
+// The settings that the doctor judges.
+const (
+	rpFilterAll = "net/ipv4/conf/all/rp_filter"
+	validMark   = "net/ipv4/conf/all/src_valid_mark"
+	localnet    = "net/ipv4/conf/all/route_localnet"
+	tracked     = "net/netfilter/nf_conntrack_count"
+	trackedMax  = "net/netfilter/nf_conntrack_max"
+)
+
+var judgedSysctls = []string{rpFilterAll, validMark, localnet}
+
+// readSysctls reads the calling thread's namespace's settings; what cannot be
+// read is left out.
+func readSysctls(names []string) map[string]string {
+	out := map[string]string{}
+	for _, name := range names {
+		if value, err := os.ReadFile("/proc/sys/" + name); err == nil {
+			out[name] = strings.TrimSpace(string(value))
+		}
+	}
+	return out
+}
+
+func readConnections() connections {
+	values := readSysctls([]string{tracked, trackedMax})
+	var c connections
+	var err1, err2 error
+	c.count, err1 = strconv.ParseUint(values[tracked], 10, 64)
+	c.max, err2 = strconv.ParseUint(values[trackedMax], 10, 64)
+	c.known = err1 == nil && err2 == nil
+	if text, err := os.ReadFile("/proc/thread-self/net/stat/nf_conntrack"); err == nil {
+		c.dropped = statistic(text, "drop")
+	}
+	return c
+}
+
+// statistic is the sum of a column over the processors' lines, which are
+// hexadecimal.
+func statistic(text []byte, column string) (sum uint64) {
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Scan()
+	at := slices.Index(strings.Fields(lines.Text()), column)
+	for lines.Scan() {
+		if fields := strings.Fields(lines.Text()); at >= 0 && at < len(fields) {
+			n, _ := strconv.ParseUint(fields[at], 16, 64)
+			sum += n
+		}
+	}
+	return sum
+}
+
+// cgroup2Mount is where the unified hierarchy is mounted, "" for nowhere, see
+// proc_pid_mountinfo(5).
+func cgroup2Mount() string {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		mount, filesystem, _ := strings.Cut(lines.Text(), " - ")
+		fields := strings.Fields(mount)
+		if strings.HasPrefix(filesystem, "cgroup2 ") && len(fields) > 4 {
+			return fields[4]
+		}
+	}
+	return ""
+}
+
+// userMap are the users that exist here, none where all do, see
+// user_namespaces(7).
+func userMap() []idRange {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return nil
+	}
+	var out []idRange
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		var inside, outside, length uint32
+		if _, err := fmt.Sscan(lines.Text(), &inside, &outside, &length); err != nil || length == 0 {
+			continue
+		}
+		if length == 1<<32-1 {
+			return nil
+		}
+		out = append(out, idRange{inside, inside + length - 1})
+	}
+	return out
+}
+
+// proxyUIDs are the users that a table takes for the proxy's.
+func proxyUIDs(t *rules.Table) []idRange {
+	if t == nil {
+		return nil
+	}
+	set := t.Set("proxy_uids")
+	if set == nil || len(set.Key) != 1 {
+		return nil
+	}
+	var out []idRange
+	for _, e := range set.Elements {
+		out = append(out, idRange{number(e.Key[0].Lo), number(e.Key[0].Hi)})
+	}
+	return out
+}
+
+// number is the value of up to 4 bytes, the most significant first.
+func number(b rules.Bits) (n uint32) {
+	for _, c := range []byte(b) {
+		n = n<<8 | uint32(c)
+	}
+	return n
+}
+
+// examineProcesses finds the processes of the namespace, but for this one.
+func (j *job) examineProcesses(f *facts) {
+	own, err := j.target.netns()
+	if err != nil {
+		f.processErr = err
+		return
+	}
+	all, err := processes()
+	if err != nil {
+		f.processErr = err
+		return
+	}
+	for _, p := range all {
+		if p.netns == own && p.PID != os.Getpid() {
+			f.processes = append(f.processes, p)
+		}
+	}
+}
+
+// netns is the inode of the target's namespace.
+func (t *target) netns() (uint64, error) {
+	path := "/proc/self/ns/net"
+	if t.file != nil {
+		path = fmt.Sprintf("/proc/self/fd/%d", t.fd)
+	}
+	if n := inode(path); n != 0 {
+		return n, nil
+	}
+	return 0, errors.New("there is no /proc to look for processes in")
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// healthy is a namespace in which nothing is to be found.
+func healthy() facts {
+	return facts{
+		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, ipv6Lo: true, cgroup2: "/sys/fs/cgroup",
+		sysctls:   map[string]string{rpFilterAll: "0", validMark: "0", localnet: "0"},
+		proxyUIDs: []idRange{{1337, 1337}}, connections: connections{known: true, count: 5, max: 1000},
+	}
+}
+
+func TestDoctorFindsNothingWhereNothingIs(t *testing.T) {
+	f := healthy()
+	for _, feature := range nft.Features() {
+		f.trials = append(f.trials, nft.Trial{Feature: feature})
+	}
+	for _, c := range diagnose(f) {
+		if c.Status != passed || c.Remedy != "" {
+			t.Errorf("found %+v", c)
+		}
+	}
+}
+
+// TestDoctorFindings: each finding's text, and nothing beside it.
+func TestDoctorFindings(t *testing.T) {
+	feature := nft.Feature{Name: "redirect", Option: "CONFIG_NFT_REDIR", For: "capture by redirect"}
+	spare := nft.Feature{Name: "tproxy", Option: "CONFIG_NFT_TPROXY", For: "inbound.via tproxy", Spare: true}
+	missing := &nft.RejectedError{Where: "chain unreached rule 1", Err: syscall.ENOENT}
+	more := "; more room (sysctl"
+	for _, tt := range []struct {
+		why  string
+		ill  func(*facts)
+		want string // status check: finding; remedy
+	}{
+		{"an old kernel", func(f *facts) { f.kernel = "4.19.0-27-amd64" },
+			"failed kernel: Linux 4.19.0-27-amd64 is older than 5.10, the oldest that is tried; a newer kernel; what works of this one the lines below tell"},
+		{"a release that is no version", func(f *facts) { f.kernel = "mine" },
+			`skipped kernel: its release "mine" does not say its version`},
+		{"no capability", func(f *facts) { f.readErr = fmt.Errorf("x: %w", nft.ErrNotPermitted) },
+			"failed CAP_NET_ADMIN: rules can be neither read nor changed: CAP_NET_ADMIN is missing in the network namespace; " +
+				"securityContext.capabilities.add: [NET_ADMIN] in a pod, root on a node, or unshare -Urn to try\n" +
+				"skipped other engines: the rules were not read"},
+		{"no nftables", func(f *facts) { f.readErr = errors.New("nftables: no such protocol") },
+			"failed CAP_NET_ADMIN: rules cannot be read: nftables: no such protocol; a kernel with CONFIG_NF_TABLES and its module nf_tables\n" +
+				"skipped other engines: the rules were not read"},
+		{"the machine's own", func(f *facts) { f.host = true },
+			"note namespace: this is the machine's own network namespace; apply needs --host-network here; --pid N or --netns NAME means a container's"},
+		{"a user namespace", func(f *facts) { f.userSpace = []idRange{{0, 0}, {1000, 2000}} },
+			"note users: this is a user namespace, in which these users exist: 0, 1000-2000; proxy.uids must be among them; rules of another user's match nothing"},
+		{"no scratch namespace", func(f *facts) { f.tried, f.trialErr = "", errors.New("operation not permitted") },
+			"skipped nftables: what modes need was not tried: operation not permitted; a scratch namespace takes CAP_SYS_ADMIN (root, or unshare -Urn); --here tries in the namespace itself"},
+		{"a feature that modes need", func(f *facts) { f.trials = []nft.Trial{{Feature: feature, Err: missing}} },
+			"failed redirect: refused (no such file or directory): capture by redirect cannot be; a kernel with CONFIG_NFT_REDIR"},
+		{"a feature that can be spared", func(f *facts) { f.trials = []nft.Trial{{Feature: spare, Err: missing}} },
+			"note tproxy: not in this kernel (no such file or directory), for: inbound.via tproxy; a kernel with CONFIG_NFT_TPROXY"},
+		{"IPv6 on interfaces and not on lo", func(f *facts) { f.ipv6Lo = false },
+			"failed IPv6: interfaces have IPv6 addresses and lo takes none: a redirected IPv6 connection cannot be delivered; " +
+				"sysctl -w net.ipv6.conf.lo.disable_ipv6=0, or ipv6: disabled in the configuration"},
+		{"no IPv6", func(f *facts) { f.ipv6, f.ipv6Lo = false, false },
+			"note IPv6: there is none here, not even on lo; with ipv6: auto it is left alone"},
+		{"IPv6 on lo alone", func(f *facts) { f.ipv6 = false },
+			"note IPv6: on lo alone; with ipv6: auto it is left alone"},
+		{"no /proc", func(f *facts) { f.sysctls = nil },
+			"skipped settings: there is no /proc/sys of this namespace to be read"},
+		{"strict reverse paths", func(f *facts) { f.sysctls[rpFilterAll] = "1" },
+			"note rp_filter: net.ipv4.conf.all.rp_filter is 1: what arrives by another interface than its answer would leave by is dropped after prerouting; " +
+				"sysctl -w net.ipv4.conf.all.rp_filter=2 where a pod has several interfaces"},
+		{"marks that reverse paths are looked up by", func(f *facts) { f.sysctls[validMark] = "1" },
+			"failed src_valid_mark: net.ipv4.conf.all.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them; " +
+				"sysctl -w net.ipv4.conf.all.src_valid_mark=0, or inbound.via: redirect"},
+		{"loopback that neighbours reach", func(f *facts) { f.sysctls[localnet] = "1" },
+			"note route_localnet: net.ipv4.conf.all.route_localnet is 1: neighbours on a link reach what listens on 127.0.0.1 here; " +
+				"sysctl -w net.ipv4.conf.all.route_localnet=0: weir does not need it"},
+		{"no cgroup2", func(f *facts) { f.cgroup2 = "" },
+			"note cgroup2: is not mounted: owners by cgroup cannot be told; mount -t cgroup2 none /sys/fs/cgroup, where those are wanted"},
+		{"another engine", func(f *facts) {
+			f.sightings = sightings(nil, []nft.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT", "MINE"}}},
+				[]rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}, {Mark: 5, Mask: 5, Table: 100}})
+		},
+			"failed other engines: istio has rules here: chains ISTIO_OUTPUT in iptables-legacy's table ip nat; " +
+				"the policy rule ipv4 fwmark 0x111/0xfff lookup 100; " +
+				"take them out by istio's own clean-up, or delete the pod: two engines capture each other's traffic"},
+		{"legacy tables that cannot be read", func(f *facts) { f.legacyErr = errors.New("not permitted") },
+			"skipped other engines: iptables-legacy's tables were not read: not permitted"},
+		{"an apply that was cut short", func(f *facts) { f.leftovers = []rules.Difference{{Where: "table inet weir-next", Have: "left"}} },
+			"failed left-overs: table inet weir-next should not be there\n  have  left; weir apply or weir remove takes them away"},
+		{"no proxy", func(f *facts) { f.proxyUIDs = nil },
+			"skipped proxy's users: no configuration and no rules of weir's say who they are"},
+		{"no processes to be seen", func(f *facts) { f.processErr = errors.New("no /proc") },
+			"skipped proxy's users: the processes were not looked at: no /proc"},
+		{"a shared user", func(f *facts) {
+			f.processes = []process{{PID: 10, Name: "pilot-agent", uid: 1337}, {PID: 11, Name: "envoy", uid: 1337, parent: 10}, {PID: 20, Name: "curl", uid: 1337}, {PID: 21, Name: "app", uid: 1000}}
+		},
+			"failed proxy's users: user 1337 is that of 2 processes that have nothing to do with each other: 10 (pilot-agent), 20 (curl); " +
+				"their traffic is taken for the proxy's and not captured; a user of its own for the proxy (proxy.uids, securityContext.runAsUser)"},
+		{"no tracker", func(f *facts) { f.connections = connections{} },
+			"skipped conntrack: the connection tracker's numbers cannot be read here"},
+		{"a full table", func(f *facts) { f.connections.count = 1000 },
+			"failed conntrack: 1000 of 1000 connections: the table is full, new connections are dropped" + more},
+		{"a nearly full table", func(f *facts) { f.connections.count = 900 },
+			"failed conntrack: 900 of 1000 connections: the table is nearly full; once it is, new connections are dropped" + more},
+		{"a table that was full", func(f *facts) { f.connections.dropped = 7 },
+			"note conntrack: 5 of 1000 connections; 7 were dropped for want of room" + more},
+	} {
+		f := healthy()
+		tt.ill(&f)
+		var found []string
+		for _, c := range diagnose(f) {
+			if c.Status == passed {
+				continue
+			}
+			line := fmt.Sprintf("%s %s: %s", c.Status, c.Check, c.Finding)
+			if c.Remedy != "" {
+				line += "; " + c.Remedy
+			}
+			found = append(found, line)
+		}
+		if got := strings.Join(found, "\n"); got != tt.want && !(strings.HasSuffix(tt.want, more) && strings.HasPrefix(got, tt.want)) {
+			t.Errorf("%s: found\n%s\nwant\n%s", tt.why, got, tt.want)
+		}
+	}
+}
+
+func TestPodOfCgroup(t *testing.T) {
+	for cgroup, want := range map[string]string{
+		"0::/kubepods/burstable/pod0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f/8a7b\n":                                                      "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
+		"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d_0a1b_0a1b_0a1b_0a1b2c3d4e5f.slice/cri-x.scope\n": "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
+		"0::/kubepods/pod0123456789abcdef0123456789abcdef/1\n":                                                                       "0123456789abcdef0123456789abcdef",
+		"0::/system.slice/podman.service\n":                                                                                          "",
+		"":                                                                                                                           "",
+	} {
+		if got := podOf(cgroup); got != want {
+			t.Errorf("the cgroup %q is of pod %q, want %q", cgroup, got, want)
+		}
+	}
+}
+
+func TestStatisticSumsAColumn(t *testing.T) {
+	text := "entries  drop early_drop\n0000000a  00000002 00000001\n0000000a  0000000f 00000000\n"
+	if got := statistic([]byte(text), "drop"); got != 17 {
+		t.Errorf("dropped %d, want 17", got)
+	}
+	if got := statistic([]byte(text), "none"); got != 0 {
+		t.Errorf("an absent column sums to %d", got)
+	}
+}

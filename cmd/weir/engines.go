@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// engine is a program that captures traffic, told by what it calls its tables
+// and chains.
+type engine struct {
+	name   string
+	tables []string // prefixes of nftables tables
+	chains []string // prefixes of chains, of iptables for the most part
+	marks  []rules.PolicyRule
+}
+
+// engines are those whose left-overs are met in the wild.
+func engines() []engine {
+	return []engine{
+		{name: "istio", tables: []string{"istio-"}, chains: []string{"ISTIO_", "istio-"}, marks: []rules.PolicyRule{
+			{Mark: 0x539, Mask: 0xffffffff, Table: 133}, {Mark: 0x111, Mask: 0xfff, Table: 100}}},
+		{name: "linkerd", chains: []string{"PROXY_INIT_"}},
+		{name: "kuma", chains: []string{"KUMA_MESH_", "MESH_"}},
+		{name: "consul", chains: []string{"CONSUL_PROXY_", "CONSUL_DNS_"}},
+		{name: "open service mesh", chains: []string{"OSM_PROXY_"}},
+		{name: "app mesh", chains: []string{"APPMESH_"}},
+		{name: "sing-box", tables: []string{"sing-box"}},
+	}
+}
+
+func (e engine) hasTable(name string) bool { return hasPrefix(name, e.tables) }
+func (e engine) hasChain(name string) bool { return hasPrefix(name, e.chains) }
+
+func hasPrefix(name string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+func (e engine) hasRule(r rules.PolicyRule) bool {
+	r.Family, r.Priority = 0, 0
+	return slices.Contains(e.marks, r)
+}
+
+// sighting is what an engine left, or has at work, in a namespace.
+type sighting struct {
+	Engine string   `json:"engine"`
+	Signs  []string `json:"signs"` // each a table, chain or policy rule of its
+}
+
+// sightings are the engines of which something is there, with their signs.
+func sightings(tables []*nft.LiveTable, legacy []nft.LegacyTable, policy []rules.PolicyRule) []sighting {
+	var out []sighting
+	for _, e := range engines() {
+		t := sighting{Engine: e.name}
+		for _, table := range tables {
+			t.Signs = append(t.Signs, e.signs(table)...)
+		}
+		for _, table := range legacy {
+			if chains := keep(table.Chains, e.hasChain); len(chains) > 0 {
+				t.Signs = append(t.Signs, fmt.Sprintf("chains %s in iptables-legacy's table %s %s", strings.Join(chains, ", "), table.Family, table.Name))
+			}
+		}
+		for _, r := range policy {
+			if e.hasRule(r) {
+				t.Signs = append(t.Signs, fmt.Sprintf("the policy rule %s fwmark 0x%x/0x%x lookup %d", r.Family, r.Mark, r.Mask, r.Table))
+			}
+		}
+		if len(t.Signs) > 0 {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func (e engine) signs(t *nft.LiveTable) []string {
+	if t.Tag != nil {
+		return nil // weir's own
+	}
+	if e.hasTable(t.Name) {
+		return []string{"table " + t.Title()}
+	}
+	var names []string
+	for _, c := range t.Chains {
+		names = append(names, c.Name)
+	}
+	if chains := keep(names, e.hasChain); len(chains) > 0 {
+		return []string{fmt.Sprintf("chains %s in table %s", strings.Join(chains, ", "), t.Title())}
+	}
+	return nil
+}
+
+func keep(list []string, which func(string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !which(s) })
+}
