@@ -17,7 +17,9 @@ import (
 const conformance = "testdata/conformance"
 
 // sidecarTables are what the reference did to every probe, one a configuration.
-func sidecarTables(t testing.TB) []*lab.Table {
+func sidecarTables(t testing.TB) []*lab.Table { return tablesOf(t, "sidecar") }
+
+func tablesOf(t testing.TB, mode string) []*lab.Table {
 	t.Helper()
 	files, err := filepath.Glob(conformance + "/*.json")
 	if err != nil {
@@ -32,7 +34,7 @@ func sidecarTables(t testing.TB) []*lab.Table {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if table.Mode == "sidecar" {
+		if table.Mode == mode {
 			tables = append(tables, table)
 		}
 	}
@@ -69,9 +71,12 @@ func environ(table *lab.Table) []string {
 	return out
 }
 
+// commandOf is the command that takes the arguments of a mode's tables.
+var commandOf = map[string]string{"sidecar": "istio-init", "ambient": "ambient"}
+
 // TestConformance sends 1,175 real connections and datagrams for each of 25
-// configurations of istio-init: what becomes of every one is what became of it
-// with the reference.
+// configurations of istio-init and 5 of an ambient pod: what becomes of every one
+// is what became of it with the reference.
 func TestConformance(t *testing.T) {
 	needUsers(t)
 	isolated(t)
@@ -81,9 +86,9 @@ func TestConformance(t *testing.T) {
 	}
 	root := podRoot(t)
 	start := time.Now()
-	tables := sidecarTables(t)
-	if len(tables) != 25 {
-		t.Errorf("there are %d tables, want 25", len(tables))
+	tables := append(sidecarTables(t), tablesOf(t, "ambient")...)
+	if len(tables) != 25+5 {
+		t.Errorf("there are %d tables, want 30", len(tables))
 	}
 	t.Run("tables", func(t *testing.T) {
 		for _, table := range tables {
@@ -135,7 +140,7 @@ func fates(t *testing.T, root string, table *lab.Table, probes []lab.Probe) (map
 		}
 	}()
 	weir := &cli{chroot: root, env: environ(table)}
-	cmd, _, errs := weir.command("", append([]string{"istio-init"}, table.Args...)...)
+	cmd, _, errs := weir.command("", append([]string{commandOf[table.Mode]}, table.Args...)...)
 	if err := pod.Do(cmd.Run); err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, errs)
 	}

@@ -16,8 +16,7 @@ func applyCommand() *cli.Command {
 		Name:        "apply",
 		Usage:       "make the namespace capture what the configuration says, and prove it",
 		Description: "Example: weir apply --config pod.yaml --pid 4711",
-		Flags: withCommon(append(configurationFlags(),
-			&cli.BoolFlag{Name: "host-network", DisableDefaultText: true, Usage: "apply even to the machine's own network namespace"})...),
+		Flags:       withCommon(append(configurationFlags(), hostNetworkFlag())...),
 		Action: func(cc *cli.Context) error {
 			c, err := written(cc)
 			if err != nil {
@@ -26,6 +25,10 @@ func applyCommand() *cli.Command {
 			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.apply(ctx, c) })
 		},
 	}
+}
+
+func hostNetworkFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "host-network", DisableDefaultText: true, Usage: "apply even to the machine's own network namespace"}
 }
 
 func (j *job) apply(ctx context.Context, c configuration) error {
@@ -79,6 +82,7 @@ func differences(list []rules.Difference) []difference {
 }
 
 func (j *job) report(want rules.State, r nft.Result) error {
+	j.result = string(r.Outcome)
 	o := outcome{
 		Outcome: r.Outcome, Table: j.table, Changes: differences(r.Differences),
 		Seconds: map[string]float64{"read": r.Read.Seconds(), "commit": r.Commit.Seconds(), "verify": r.Verify.Seconds()},
@@ -90,19 +94,19 @@ func (j *job) report(want rules.State, r nft.Result) error {
 		o.Previous = r.Previous.String()
 	}
 	if note := oldOverNew(r); note != "" {
-		fmt.Fprintln(j.cc.App.ErrWriter, "note:", note)
+		fmt.Fprintln(j.err, "note:", note)
 	}
 	for _, f := range foreignCapture(want, r.Foreign) {
 		o.Foreign = append(o.Foreign, f.String())
 	}
 	for _, f := range o.Foreign {
-		fmt.Fprintf(j.cc.App.ErrWriter, "warning: %s may run before ours and decide first\n", f)
+		fmt.Fprintf(j.err, "warning: %s may run before ours and decide first\n", f)
 	}
 	var err error
 	if j.cc.Bool("json") {
-		err = writeJSON(j.cc.App.Writer, o)
+		err = writeJSON(j.out, o)
 	} else {
-		err = o.print(j.cc.App.Writer, r)
+		err = o.print(j.out, r)
 	}
 	if err != nil {
 		return fmt.Errorf("inet %s is %s, which could not be printed: %w", j.table, o.Outcome, err)

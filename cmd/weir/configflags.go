@@ -103,12 +103,21 @@ func loadConfiguration(cc *cli.Context, stdin io.Reader) (configuration, error) 
 	if !configured(cc) {
 		return configuration{}, errNoConfiguration
 	}
-	c := newConfiguration("")
+	c, problems, err := readConfiguration(cc, stdin)
+	if err != nil {
+		return c, err
+	}
+	return c, c.checked(problems)
+}
+
+// readConfiguration is the configuration as written, and the problems with how.
+func readConfiguration(cc *cli.Context, stdin io.Reader) (c configuration, problem, err error) {
+	c = newConfiguration("")
 	var problems []error
 	if names, ok := given(cc, "config"); ok {
 		data, err := readInput(names[0], stdin)
 		if err != nil {
-			return c, fmt.Errorf("--config: %w", err)
+			return c, nil, fmt.Errorf("--config: %w", err)
 		}
 		if c, err = parseConfiguration(names[0], data); err != nil {
 			problems = append(problems, err)
@@ -122,7 +131,7 @@ func loadConfiguration(cc *cli.Context, stdin io.Reader) (configuration, error) 
 			}
 		}
 	}
-	return c, c.checked(errors.Join(problems...))
+	return c, errors.Join(problems...), nil
 }
 
 // checked is all that is wrong with the configuration: the problems that are
@@ -146,7 +155,11 @@ func (c configuration) checked(problems error) error {
 
 // setFlag replaces what the file says for a key.
 func (c *configuration) setFlag(k modes.Key, values []string) error {
-	flag := "--" + k.Flag()
+	return c.setBy("--"+k.Flag(), k, values)
+}
+
+// setBy is setFlag for a flag of another name.
+func (c *configuration) setBy(flag string, k modes.Key, values []string) error {
 	at := &keyPlaces{key: place{source: flag}, flag: true}
 	if !k.List {
 		if values[0] == "" {

@@ -49,7 +49,7 @@ func istioInit(cc *cli.Context, a *istioArguments, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	j := &job{cc: cc, target: t, table: modes.DefaultTable}
+	j := newJob(cc, t, nil)
 	defer j.close()
 	limit := defaultTimeout + a.probeTimeout
 	ctx, cancel := context.WithTimeoutCause(cc.Context, limit, fmt.Errorf("it took longer than %s", limit))

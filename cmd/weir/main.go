@@ -131,7 +131,7 @@ func newApp(std streams) *cli.App {
 		EnableBashCompletion: true,
 		Commands: []*cli.Command{
 			planCommand(), applyCommand(), verifyCommand(), removeCommand(), showCommand(),
-			doctorCommand(), istioInitCommand(), versionCommand(), helpCommand(),
+			ambientCommand(), doctorCommand(), istioInitCommand(), versionCommand(), helpCommand(),
 		},
 		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
@@ -143,14 +143,52 @@ func newApp(std streams) *cli.App {
 			return cli.ShowAppHelp(cc)
 		},
 	}
-	for _, c := range app.Commands {
+	complete(app.Commands)
+	return app
+}
+
+// complete gives commands, and those below them, what all have in common.
+func complete(commands []*cli.Command) {
+	for _, c := range commands {
 		c.HideHelpCommand = true
-		c.OnUsageError = app.OnUsageError
-		if !c.SkipFlagParsing && c.Name != "help" {
+		c.OnUsageError = wrongFlag
+		switch {
+		case len(c.Subcommands) > 0:
+			c.Action = noSubcommand
+			complete(c.Subcommands)
+		case !c.SkipFlagParsing && c.ArgsUsage == "":
 			c.Before = noArguments
 		}
 	}
-	return app
+}
+
+// noSubcommand says what is to follow a command that has others below it.
+func noSubcommand(cc *cli.Context) error {
+	var names []string
+	for _, c := range cc.Command.Subcommands {
+		names = append(names, c.Name)
+	}
+	if !cc.Args().Present() {
+		return usageError{fmt.Errorf("%s wants one of: %s", commandPath(cc), strings.Join(names, ", "))}
+	}
+	name := cc.Args().First()
+	return usageError{fmt.Errorf("%q is no command of %s (%s)", name, commandPath(cc), suggestion(name, names, helpOn(cc)))}
+}
+
+// commandPath is the command as written: weir ambient pod.
+func commandPath(cc *cli.Context) string {
+	path := ""
+	for _, c := range cc.Lineage() {
+		if c.Command != nil && c.Command.Name != cc.App.Name {
+			path = " " + c.Command.Name + path
+		}
+	}
+	return "weir" + path
+}
+
+// helpOn is how to ask for help on a command.
+func helpOn(cc *cli.Context) string {
+	return "weir help" + strings.TrimPrefix(commandPath(cc), "weir")
 }
 
 // helpCommand is the library's but for what is no command.
@@ -166,6 +204,8 @@ func helpCommand() *cli.Command {
 				return cli.ShowAppHelp(cc)
 			case cc.App.Command(cc.Args().First()) == nil:
 				return noCommand(cc.App, cc.Args().First())
+			case len(cc.App.Command(cc.Args().First()).Subcommands) > 0:
+				return cc.App.RunContext(cc.Context, slices.Concat([]string{cc.App.Name}, cc.Args().Slice(), []string{"--help"}))
 			}
 			return cli.ShowCommandHelp(cc, cc.Args().First())
 		},
@@ -178,10 +218,7 @@ func noCommand(app *cli.App, name string) error {
 
 // wrongFlag says what is wrong with a command's flags, and what may be meant.
 func wrongFlag(cc *cli.Context, err error, _ bool) error {
-	command, help := "weir", "weir help"
-	if cc.Command.Name != cc.App.Name { // else: no command was given
-		command, help = command+" "+cc.Command.Name, help+" "+cc.Command.Name
-	}
+	command, help := commandPath(cc), helpOn(cc)
 	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
 		var names []string
 		for _, f := range cc.Command.Flags {
@@ -235,23 +272,39 @@ func commandNames(app *cli.App) []string {
 	return names
 }
 
-// arrange puts a command's flags before its arguments, where the library looks
-// for them.
+// arrange completes a command by the ones below it that are meant where none is
+// named, the first of each, and puts its flags before its arguments, where the
+// library looks for them.
 func arrange(app *cli.App, args []string) []string {
 	if len(args) < 2 {
 		return args
 	}
+	path, rest := args[:2:2], args[2:]
 	c := app.Command(args[1])
+	for c != nil && len(c.Subcommands) > 0 {
+		next := c.Subcommands[0]
+		if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			switch named := c.Command(rest[0]); {
+			case named != nil:
+				next, rest = named, rest[1:]
+			case next.Command(rest[0]) == nil:
+				return append(path, rest...) // to be told what there is
+			}
+		} else if next.ArgsUsage != "" || len(rest) > 0 && slices.Contains(cli.HelpFlag.Names(), strings.TrimLeft(rest[0], "-")) {
+			return append(path, rest...)
+		}
+		path, c = append(path, next.Name), next
+	}
 	if c == nil || c.SkipFlagParsing {
 		return args
 	}
-	return append(args[:2:2], permute(args[2:], c.Flags)...)
+	return append(path, permute(rest, c.Flags)...)
 }
 
 // noArguments refuses words that no command of ours takes.
 func noArguments(cc *cli.Context) error {
 	if cc.Args().Present() {
-		return usageError{fmt.Errorf("%s takes no argument such as %q (see weir help %s)", cc.Command.Name, cc.Args().First(), cc.Command.Name)}
+		return usageError{fmt.Errorf("%s takes no argument such as %q (see %s)", strings.TrimPrefix(commandPath(cc), "weir "), cc.Args().First(), helpOn(cc))}
 	}
 	return nil
 }

@@ -19,8 +19,7 @@ func planCommand() *cli.Command {
 		Description: "Example: weir plan --config pod.yaml\n\n" +
 			"The output is a script that nft -f loads. It needs no privileges; without\n" +
 			"them it is not compared with what is live.",
-		Flags: withCommon(append(configurationFlags(),
-			&cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 where something differs from now"})...),
+		Flags: withCommon(append(configurationFlags(), exitCodeFlag())...),
 		Action: func(cc *cli.Context) error {
 			c, err := written(cc)
 			if err != nil {
@@ -31,7 +30,12 @@ func planCommand() *cli.Command {
 	}
 }
 
+func exitCodeFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 where something differs from now"}
+}
+
 func (j *job) plan(ctx context.Context, c configuration) error {
+	j.result = planned
 	connectErr := j.connect()
 	env, err := j.planEnvironment(ctx)
 	if err != nil {
@@ -89,7 +93,7 @@ func (j *job) script(want rules.State) string {
 }
 
 func (j *job) printPlan(want rules.State, now comparison) error {
-	w := j.cc.App.Writer
+	w := j.out
 	if j.cc.Bool("json") {
 		plan := map[string]any{"table": j.table, "ruleset": j.script(want), "routing": append([]string{}, want.Normal().Routing()...), "differences": differences(now.found)}
 		if now.err != nil {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
 )
 
 func readText(t *testing.T, path string) string {
@@ -75,19 +77,26 @@ func TestREADMESaysWhatThereIs(t *testing.T) {
 	// Flags that it mentions are some command's.
 	app := newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}})
 	known := newIstioArguments().names()
-	for _, c := range app.Commands {
-		for _, f := range c.Flags {
-			for _, name := range f.Names() {
-				known = append(known, "--"+name)
-			}
-		}
-	}
+	known = append(known, flagNames(app.Commands)...)
 	known = append(known, "--image", "--profile") // kubectl's
 	for _, flag := range found("(--[a-z][a-z0-9_-]*[a-z0-9])", readme) {
 		if !slices.Contains(known, flag) {
 			t.Errorf("the README says %s, and no command has it", flag)
 		}
 	}
+}
+
+func flagNames(commands []*cli.Command) []string {
+	var names []string
+	for _, c := range commands {
+		for _, f := range c.Flags {
+			for _, name := range f.Names() {
+				names = append(names, "--"+name)
+			}
+		}
+		names = append(names, flagNames(c.Subcommands)...)
+	}
+	return names
 }
 
 // TestREADMEEnvironment: the file for --environment is one, and has every key.

@@ -33,16 +33,17 @@ func removeCommand() *cli.Command {
 		Description: "Example: weir remove --pid 4711",
 		Flags:       withCommon(tableFlag()),
 		Action: func(cc *cli.Context) error {
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.remove(ctx) })
+			table := cc.String("table")
+			if err := checkTable(table); err != nil {
+				return err
+			}
+			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.remove(ctx, table) })
 		},
 	}
 }
 
-func (j *job) remove(ctx context.Context) error {
-	j.table = j.cc.String("table")
-	if err := checkTable(j.table); err != nil {
-		return err
-	}
+func (j *job) remove(ctx context.Context, table string) error {
+	j.table = table
 	if err := j.connect(); err != nil {
 		return err
 	}

@@ -37,8 +37,9 @@ const (
 	netnsFolder   = "/run/netns"
 )
 
-func openTarget(cc *cli.Context) (*target, error) {
-	ns, pid := cc.String("netns"), cc.Int("pid")
+// openTarget opens the namespace of --pid, else the one that --netns names.
+func openTarget(cc *cli.Context, ns string) (*target, error) {
+	pid := cc.Int("pid")
 	switch {
 	case cc.IsSet("netns") && cc.IsSet("pid"):
 		return nil, usageError{errors.New("--netns and --pid exclude each other")}

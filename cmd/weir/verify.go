@@ -18,32 +18,45 @@ func verifyCommand() *cli.Command {
 		Description: "Example: weir verify --config pod.yaml --wait 30s\n\n" +
 			"Without a configuration the tag that an apply leaves behind tells which chains,\n" +
 			"sets and routes changed since, but not how.",
-		Flags: withCommon(append(configurationFlags(),
-			&cli.DurationFlag{Name: "wait", Usage: "wait up to `TIME` for the namespace to be as it should"})...),
+		Flags: withCommon(append(configurationFlags(), waitFlag())...),
 		Action: func(cc *cli.Context) error {
 			c, given, err := optionalConfiguration(cc)
 			if err != nil {
 				return err
 			}
 			return inNamespace(cc, func(ctx context.Context, j *job) error {
-				if err := j.connect(); err != nil {
-					return err
-				}
-				j.table = c.TableName()
-				check := func() ([]rules.Difference, error) { return j.drift(ctx) }
 				if given {
-					check = func() ([]rules.Difference, error) { return j.difference(ctx, c) }
+					return j.verifyConfiguration(ctx, c)
 				}
-				return j.verify(ctx, check)
+				return j.verifyTag(ctx, c.TableName())
 			})
 		},
 	}
+}
+
+func waitFlag() cli.Flag {
+	return &cli.DurationFlag{Name: "wait", Usage: "wait up to `TIME` for the namespace to be as it should"}
+}
+
+// verifyConfiguration compares with a configuration, verifyTag with what was
+// written.
+func (j *job) verifyConfiguration(ctx context.Context, c configuration) error {
+	j.table = c.TableName()
+	return j.verify(ctx, func() ([]rules.Difference, error) { return j.difference(ctx, c) })
+}
+
+func (j *job) verifyTag(ctx context.Context, table string) error {
+	j.table = table
+	return j.verify(ctx, func() ([]rules.Difference, error) { return j.drift(ctx) })
 }
 
 const verifyPause = 200 * time.Millisecond
 
 // verify checks until there is no difference or the wait is over.
 func (j *job) verify(ctx context.Context, check func() ([]rules.Difference, error)) error {
+	if err := j.connect(); err != nil {
+		return err
+	}
 	end := time.Now().Add(j.cc.Duration("wait"))
 	for {
 		found, err := check()
@@ -62,7 +75,11 @@ func (j *job) verify(ctx context.Context, check func() ([]rules.Difference, erro
 }
 
 func (j *job) verdict(found []rules.Difference) error {
-	w := j.cc.App.Writer
+	j.result = clean
+	if len(found) > 0 {
+		j.result = differs
+	}
+	w := j.out
 	if j.cc.Bool("json") {
 		if err := writeJSON(w, map[string]any{"table": j.table, "clean": len(found) == 0, "differences": differences(found)}); err != nil {
 			return err

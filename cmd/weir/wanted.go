@@ -17,13 +17,22 @@ import (
 
 // job is a command at work: its namespace, and what is wanted there.
 type job struct {
-	cc     *cli.Context
+	cc *cli.Context
+	streams
 	target *target
 	said   *modes.Environment // nil: it is to be read
 	conn   *nft.Conn          // nil where the command can do without and it cannot be had
 	table  string
-	noted  bool // what there is to note of the configuration
+	noted  bool   // what there is to note of the configuration
+	result string // in a word, once there is one: an [nft.Outcome], or
 }
+
+// Results of commands that change nothing.
+const (
+	planned = "planned"
+	clean   = "clean"
+	differs = "differs"
+)
 
 const defaultTimeout = time.Minute
 
@@ -34,6 +43,24 @@ func timeoutFlag() cli.Flag {
 // inNamespace does a command's work in the namespace that its flags name, for as
 // long as they allow.
 func inNamespace(cc *cli.Context, work func(context.Context, *job) error) error {
+	return inOneNamespace(cc, cc.String("netns"), work)
+}
+
+func inOneNamespace(cc *cli.Context, ns string, work func(context.Context, *job) error) error {
+	return inTime(cc, func(ctx context.Context, said *modes.Environment) error {
+		t, err := openTarget(cc, ns)
+		if err != nil {
+			return err
+		}
+		j := newJob(cc, t, said)
+		defer j.close()
+		return work(ctx, j)
+	})
+}
+
+// inTime does a command's work, in an environment if its flags say one, for as
+// long as they allow.
+func inTime(cc *cli.Context, work func(context.Context, *modes.Environment) error) error {
 	timeout, err := timeLimit(cc)
 	if err != nil {
 		return err
@@ -42,15 +69,13 @@ func inNamespace(cc *cli.Context, work func(context.Context, *job) error) error 
 	if err != nil {
 		return err
 	}
-	t, err := openTarget(cc)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeoutCause(cc.Context, timeout, fmt.Errorf("--timeout %s", timeout))
 	defer cancel()
-	j := &job{cc: cc, target: t, said: said, table: modes.DefaultTable}
-	defer j.close()
-	return whyEnded(ctx, work(ctx, j))
+	return whyEnded(ctx, work(ctx, said))
+}
+
+func newJob(cc *cli.Context, t *target, said *modes.Environment) *job {
+	return &job{cc: cc, streams: streams{cc.App.Reader, cc.App.Writer, cc.App.ErrWriter}, target: t, said: said, table: modes.DefaultTable}
 }
 
 // timeLimit is --timeout, which --wait prolongs where it was not given.
@@ -105,7 +130,7 @@ func (j *job) wanted(c configuration, env modes.Environment) (rules.State, error
 	}
 	for _, n := range notes {
 		if !j.noted {
-			fmt.Fprintln(j.cc.App.ErrWriter, "note:", c.explainNote(n))
+			fmt.Fprintln(j.err, "note:", c.explainNote(n))
 		}
 	}
 	j.table, j.noted = c.TableName(), true

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+)
+
+// ambientCommand is what a node agent runs: pods have no proxy of their own, and
+// the node's comes into their network namespaces. A command by itself means the
+// first of those below it.
+func ambientCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "ambient",
+		Usage:       "ambient mode: rules in pods that have no proxy of their own, and on the host",
+		Description: "weir ambient ARGS is weir ambient pod apply ARGS.",
+		Subcommands: []*cli.Command{ambientPodCommand()},
+	}
+}
+
+func ambientPodCommand() *cli.Command {
+	return ambientSide{
+		mode: modes.ModeAmbientPod,
+		words: []shortWord{
+			{"v6", "ipv6", "enabled", "disabled", "capture IPv6 too"},
+			{"dns", "dns.capture", "all", "none", "capture DNS queries"},
+			{"ingress", "inbound.via", "none", "redirect", "the pod is reached as it is"},
+		},
+		lists: []shortList{{"virt", "interfaces.reroute", "treat what comes in by the interface `IFACE` as outbound; may be given again"}},
+		flags: append(namespacesFlags(), hostNetworkFlag()),
+		in:    inNamespaces,
+	}.command("pod", "capture what pods open and are sent", "weir ambient pod apply --v6 --dns --netns '/run/netns/pod-*'")
+}
+
+// ambientSide is one of the two sides of ambient mode, with short flags for some
+// keys of its configuration.
+type ambientSide struct {
+	mode  string
+	words []shortWord
+	lists []shortList
+	flags []cli.Flag // besides: which namespace is meant, and more
+	in    func(*cli.Context, func(context.Context, *job) error) error
+}
+
+// shortWord is a flag that stands for a word of a key, or for its contrary.
+type shortWord struct{ flag, key, yes, no, usage string }
+
+// shortList is a flag for words of a key.
+type shortList struct{ flag, key, usage string }
+
+// command has a command below it for each verb.
+func (a ambientSide) command(name, usage, example string) *cli.Command {
+	verb := func(name, usage string, do func(*job, context.Context, configuration) error, flags ...cli.Flag) *cli.Command {
+		return &cli.Command{
+			Name:        name,
+			Usage:       usage,
+			Description: "Example: " + strings.Replace(example, " apply ", " "+name+" ", 1),
+			Flags:       slices.Concat(a.shortFlags(), flags, a.flags, configurationFlags(), []cli.Flag{timeoutFlag(), jsonFlag()}),
+			Action: func(cc *cli.Context) error {
+				c, err := a.written(cc)
+				if err != nil {
+					return usageError{err}
+				}
+				return a.in(cc, func(ctx context.Context, j *job) error { return do(j, ctx, c) })
+			},
+		}
+	}
+	return &cli.Command{
+		Name:        name,
+		Usage:       usage,
+		Description: "Example: " + example,
+		Subcommands: []*cli.Command{
+			verb("apply", "make it so, and prove it", (*job).apply),
+			verb("plan", "print what apply would make, and what differs from now", (*job).plan, exitCodeFlag()),
+			verb("verify", "compare with the configuration; exit 3 where something differs", (*job).verifyConfiguration, waitFlag()),
+			verb("remove", "take out what apply made", func(j *job, ctx context.Context, c configuration) error { return j.remove(ctx, c.TableName()) }),
+		},
+	}
+}
+
+func (a ambientSide) shortFlags() []cli.Flag {
+	var flags []cli.Flag
+	for _, s := range a.words {
+		flags = append(flags, &cli.BoolFlag{Name: s.flag, DisableDefaultText: true, Usage: s.usage + " (" + s.key + ": " + s.yes + ")"})
+	}
+	for _, s := range a.lists {
+		flags = append(flags, &cli.StringSliceFlag{Name: s.flag, Usage: s.usage + " (" + s.key + ")"})
+	}
+	return flags
+}
+
+// written is the configuration of this side's mode: a file if there is one, and
+// flags, which win over it.
+func (a ambientSide) written(cc *cli.Context) (configuration, error) {
+	c, problem, err := readConfiguration(cc, cc.App.Reader)
+	if err != nil {
+		return c, err
+	}
+	problems := append([]error{problem}, a.short(cc, &c)...)
+	switch {
+	case c.Mode == "" && !c.doubtful["mode"]:
+		c.Mode = a.mode
+	case c.Mode != a.mode && c.Mode != "":
+		problems = append(problems, fmt.Errorf("mode: %q is not what %s is about (want %s, or none)", modes.Shorten(c.Mode), commandPath(cc), a.mode))
+	}
+	return c, c.checked(errors.Join(problems...))
+}
+
+// short sets the keys that short flags stand for.
+func (a ambientSide) short(cc *cli.Context, c *configuration) (problems []error) {
+	keys := modes.Keys()
+	set := func(flag, path string, words ...string) {
+		k := keys[slices.IndexFunc(keys, func(k modes.Key) bool { return k.Path == path })]
+		_, both := given(cc, k.Flag())
+		if both {
+			problems = append(problems, fmt.Errorf("--%s and --%s are about one key (want one of them)", flag, k.Flag()))
+			return
+		}
+		if err := c.setBy("--"+flag, k, words); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	for _, s := range a.words {
+		switch {
+		case !cc.IsSet(s.flag):
+		case cc.Bool(s.flag):
+			set(s.flag, s.key, s.yes)
+		default:
+			set(s.flag, s.key, s.no)
+		}
+	}
+	for _, s := range a.lists {
+		if cc.IsSet(s.flag) {
+			set(s.flag, s.key, cc.StringSlice(s.flag)...)
+		}
+	}
+	return problems
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+	"golang.org/x/sys/unix"
+)
+
+// namespacesFlags are targetFlags for commands that work in many namespaces.
+func namespacesFlags() []cli.Flag {
+	flags := targetFlags()
+	flags[0] = &cli.StringSliceFlag{Name: "netns", Category: categoryWhere,
+		Usage: "work in the network namespace `NAME|PATH|PATTERN`; may be given again, and * and ? stand for many"}
+	return flags
+}
+
+const namespacesAtOnce = 16
+
+// inNamespaces does a command's work in each of the network namespaces that its
+// flags name, side by side. What goes wrong in one touches no other.
+func inNamespaces(cc *cli.Context, work func(context.Context, *job) error) error {
+	patterns := cc.StringSlice("netns")
+	if len(patterns) == 0 || cc.IsSet("pid") || slices.Contains(patterns, "") {
+		return inOneNamespace(cc, "", work)
+	}
+	names, err := expand(patterns)
+	if err != nil {
+		return err
+	}
+	if len(patterns) == 1 && names[0] == patterns[0] {
+		return inOneNamespace(cc, names[0], work)
+	}
+	return inTime(cc, func(ctx context.Context, said *modes.Environment) error {
+		f := &fleet{cc: cc, said: said, names: names, results: map[string]int{}, notes: map[string]bool{}, documents: map[string]json.RawMessage{}}
+		return f.do(ctx, work)
+	})
+}
+
+// expand replaces patterns by the names of what they match, each namespace once.
+// A name is one in /run/netns.
+func expand(patterns []string) ([]string, error) {
+	type file struct{ dev, ino uint64 }
+	seen := map[file]bool{}
+	var names []string
+	for _, p := range patterns {
+		found := []string{p}
+		if strings.ContainsAny(p, "*?[") {
+			var err error
+			if found, err = matching(p); err != nil {
+				return nil, usageError{fmt.Errorf("--netns: %w", err)}
+			}
+		}
+		for _, name := range found {
+			var st unix.Stat_t
+			if unix.Stat(namespacePath(name), &st) == nil {
+				if seen[file{st.Dev, st.Ino}] {
+					continue
+				}
+				seen[file{st.Dev, st.Ino}] = true
+			} // else: to open it will tell
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func matching(pattern string) ([]string, error) {
+	path := namespacePath(pattern)
+	found, err := filepath.Glob(path)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no pattern: %w", pattern, err)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%q matches no namespace", pattern)
+	}
+	if path != pattern { // of names
+		for i, f := range found {
+			found[i] = filepath.Base(f)
+		}
+	}
+	return found, nil
+}
+
+// namespacePath is the file of a namespace that is named as for ip-netns(8).
+func namespacePath(name string) string {
+	if strings.Contains(name, "/") {
+		return name
+	}
+	return filepath.Join(netnsFolder, name)
+}
+
+// fleet is one command's work in many namespaces, and what came of it so far.
+type fleet struct {
+	cc    *cli.Context
+	said  *modes.Environment
+	names []string
+
+	mu        sync.Mutex
+	done      int
+	results   map[string]int
+	failed    int
+	notes     map[string]bool // that were told
+	documents map[string]json.RawMessage
+}
+
+func (f *fleet) do(ctx context.Context, work func(context.Context, *job) error) error {
+	runtime.GOMAXPROCS(runtime.NumCPU())
+	todo := make(chan string)
+	var workers sync.WaitGroup
+	for range min(namespacesAtOnce, len(f.names)) {
+		workers.Go(func() {
+			for name := range todo {
+				f.one(ctx, name, work)
+			}
+		})
+	}
+	for _, name := range f.names {
+		todo <- name
+	}
+	close(todo)
+	workers.Wait()
+	return f.summary(ctx)
+}
+
+// one works in one namespace. What is printed there is kept, and told whole.
+func (f *fleet) one(ctx context.Context, name string, work func(context.Context, *job) error) {
+	var out, errs bytes.Buffer
+	j := newJob(f.cc, nil, f.said)
+	j.streams = streams{out: &out, err: &errs}
+	err := ctx.Err()
+	if err == nil {
+		j.target, err = namedTarget("--netns", name)
+	}
+	if err == nil {
+		err = work(ctx, j)
+		j.close()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done++
+	f.clearProgress()
+	f.tellNotes(errs.String())
+	if err != nil && !errors.Is(err, errDiffers) {
+		f.failed++
+		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", name, strings.ReplaceAll(whyEnded(ctx, err).Error(), "\n", "; "))
+	} else {
+		f.results[j.result]++
+		f.tell(name, j.result, out.Bytes())
+	}
+	f.progress()
+}
+
+// tellNotes repeats what a job noted, but not what another one noted alike.
+func (f *fleet) tellNotes(text string) {
+	for line := range strings.Lines(text) {
+		if !f.notes[line] {
+			f.notes[line] = true
+			io.WriteString(f.cc.App.ErrWriter, line)
+		}
+	}
+}
+
+// tell prints what a job printed, where that is more than how it ended.
+func (f *fleet) tell(name, result string, text []byte) {
+	switch {
+	case f.cc.Bool("json"):
+		f.documents[name] = json.RawMessage(text)
+	case result == planned:
+		fmt.Fprintf(f.cc.App.Writer, "# network namespace %s\n%s", name, text)
+	case result == differs:
+		for line := range bytes.Lines(text) {
+			fmt.Fprintf(f.cc.App.Writer, "%s: %s", name, line)
+		}
+	}
+}
+
+// The progress is a line on a terminal that the next output replaces.
+const clearLine = "\r\x1b[K"
+
+func (f *fleet) progress() {
+	if isTerminal(f.cc.App.ErrWriter) && f.done < len(f.names) {
+		fmt.Fprintf(f.cc.App.ErrWriter, "%d of %d network namespaces, %d failed", f.done, len(f.names), f.failed)
+	}
+}
+
+func (f *fleet) clearProgress() {
+	if isTerminal(f.cc.App.ErrWriter) {
+		io.WriteString(f.cc.App.ErrWriter, clearLine)
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// summary says what came of it all.
+func (f *fleet) summary(ctx context.Context) error {
+	var printed error
+	if f.cc.Bool("json") {
+		printed = writeJSON(f.cc.App.Writer, map[string]any{"namespaces": f.documents, "results": f.results, "failed": f.failed})
+	} else if f.results[planned] == 0 {
+		var parts []string
+		for _, result := range slices.SortedFunc(maps.Keys(f.results), func(a, b string) int { return cmp.Compare(f.results[b], f.results[a]) }) {
+			parts = append(parts, fmt.Sprintf("%d %s", f.results[result], result))
+		}
+		if f.failed > 0 {
+			parts = append(parts, fmt.Sprintf("%d failed", f.failed))
+		}
+		_, printed = fmt.Fprintf(f.cc.App.Writer, "%d network namespaces: %s\n", len(f.names), strings.Join(parts, ", "))
+	}
+	switch {
+	case f.failed > 0:
+		return errors.Join(fmt.Errorf("%d of %d network namespaces failed", f.failed, len(f.names)), ctx.Err(), printed)
+	case printed != nil:
+		return printed
+	case f.results[differs] > 0:
+		return errDiffers
+	}
+	return nil
+}
