@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -268,6 +270,60 @@ func TestShow(t *testing.T) {
 		t.Errorf("of others' chains show says %q", s.Foreign)
 	}
 	c.run("apply", "--mode", "sidecar", "--proxy-uids", "1337").want(t, 0).says(t, "warning: ", "ip nat")
+}
+
+// TestRivals: which of two nat chains decides first is as the warning says.
+func TestRivals(t *testing.T) {
+	c := newCLI(t)
+	c.outside()
+	pod := write(t, "pod.yaml", podYAML)
+	rival := func(name string, priority int) {
+		t.Helper()
+		c.nft(fmt.Sprintf(`add table ip %s; delete table ip %[1]s; add table ip %[1]s; add chain ip %[1]s c { type nat hook output priority %d; }; add rule ip %[1]s c tcp dport 80 counter redirect to :9 comment "%[1]s"`, name, priority))
+	}
+	redirected := func() []string {
+		t.Helper()
+		return regexp.MustCompile(`counter packets \d+ bytes \d+ redirect to \S+ comment "[^"]*"`).FindAllString(c.nft("list ruleset"), -1)
+	}
+	decider := func() string {
+		t.Helper()
+		before := redirected()
+		c.connect("203.0.113.9:80")
+		for _, rule := range redirected() {
+			if !slices.Contains(before, rule) {
+				return strings.Split(rule, `"`)[1]
+			}
+		}
+		return "no one"
+	}
+	const ours = "all other TCP goes to the outbound listener"
+	for _, step := range []struct {
+		why     string
+		do      func()
+		args    []string
+		says    string
+		decider string
+	}{
+		{"theirs were there, of our priority", func() { rival("same", -100) }, nil, "warning: chain c of table ip same (output -100) has the priority of ours: the chain that was made last runs first, now ours\n", ours},
+		{"theirs are made anew", func() { rival("same", -100) }, nil, "(output -100) has the priority of ours: the chain that was made last runs first\n", "same"},
+		{"an element changes", nil, []string{"--outbound-exclude-ports", "7"}, "first, now ours\n", ours},
+		{"theirs are made anew again", func() { rival("same", -100) }, []string{"--outbound-exclude-ports", "8"}, "runs first\n", "same"},
+		{"ours are replaced", nil, []string{"--outbound-port", "15009"}, "first, now ours\n", ours},
+		{"theirs run later", func() { c.nft("delete table ip same"); rival("later", -99) }, nil, "", ours},
+		{"theirs run before", func() { rival("before", -101) }, nil, "warning: chain c of table ip before (output -101) runs before ours and may decide first\n", "before"},
+		{"that stays so", nil, []string{"--outbound-port", "15009"}, "(output -101) runs before ours and may decide first\n", "before"},
+	} {
+		if step.do != nil {
+			step.do()
+		}
+		o := c.run(append([]string{"apply", "-f", pod}, step.args...)...).want(t, 0).says(t, step.says)
+		if step.says == "" && strings.Contains(o.errs, "warning") {
+			t.Errorf("%s: it says %s", step.why, o.errs)
+		}
+		if got := decider(); got != step.decider {
+			t.Errorf("%s: %q decides first, want %q", step.why, got, step.decider)
+		}
+	}
 }
 
 // TestForeignTable: who chose a name that is taken loses nobody's table.

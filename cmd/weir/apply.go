@@ -96,11 +96,10 @@ func (j *job) report(want rules.State, r nft.Result) error {
 	if note := oldOverNew(r); note != "" {
 		fmt.Fprintln(j.err, "note:", note)
 	}
-	for _, f := range foreignCapture(want, r.Foreign) {
+	for _, f := range rivals(want, r) {
 		o.Foreign = append(o.Foreign, f.String())
-	}
-	for _, f := range o.Foreign {
-		fmt.Fprintf(j.err, "warning: %s may run before ours and decide first\n", f)
+		fmt.Fprintf(j.err, "warning: %s %s
+", f, f.when)
 	}
 	var err error
 	if j.cc.Bool("json") {

@@ -224,8 +224,8 @@ func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, 
 	if note := oldOverNew(r); note != "" {
 		log.Warn(note)
 	}
-	for _, f := range foreignCapture(want, r.Foreign) {
-		log.Warn("may run before ours and decide first", "chain", f.String())
+	for _, f := range rivals(want, r) {
+		log.Warn("another chain "+f.when, "chain", f.String())
 	}
 	log.Info("applied", "outcome", r.Outcome, "table", want.Table.Name, "state", want.Hash(),
 		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())

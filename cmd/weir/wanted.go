@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -234,22 +233,4 @@ func (j *job) environment(ctx context.Context) (modes.Environment, error) {
 
 func withCommon(flags ...cli.Flag) []cli.Flag {
 	return append(append(flags, timeoutFlag(), jsonFlag()), targetFlags()...)
-}
-
-// foreignCapture are the base chains of others that see a new connection before
-// ours do, or at the same priority, and may decide first.
-func foreignCapture(want rules.State, foreign []nft.ForeignChain) []nft.ForeignChain {
-	if want.Table == nil {
-		return nil
-	}
-	var out []nft.ForeignChain
-	for _, f := range foreign {
-		before := slices.ContainsFunc(want.Table.Chains, func(c *rules.Chain) bool {
-			return c.Base != nil && c.Base.Type == f.Base.Type && c.Base.Hook == f.Base.Hook && f.Base.Priority <= c.Base.Priority
-		})
-		if before && f.Base.Type == rules.NATType {
-			out = append(out, f)
-		}
-	}
-	return out
 }
