@@ -29,6 +29,7 @@ func TestREADME(t *testing.T) {
 	}{
 		{"example", c.example},
 		{"badinput", c.badInput},
+		{"explain", c.explained},
 		{"keys", keysTable},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -127,6 +128,14 @@ inbound: {via: tproxi}
 dns: {capture: on}
 `)
 	return c.session("cat bad.yaml", `weir apply --config bad.yaml --outbound-port 0 || echo "exit code $?"`)
+}
+
+func (c *cli) explained() string {
+	return c.session(
+		"weir explain --config pod.yaml --uid 1000 tcp 192.0.2.1:443",
+		"weir explain --config pod.yaml --in eth0 --from 203.0.113.7 tcp 10.244.1.5:8080",
+		"weir explain --config pod.yaml --uid 1337 tcp 192.0.2.1:443",
+	)
 }
 
 // keysTable is the reference of the configuration.

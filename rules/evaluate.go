@@ -144,7 +144,6 @@ type walk struct {
 	sender  *Socket // whose packet it is, as long as it has not left
 	taken   *Socket // that tproxy gave it to
 	proxied bool
-	natted  bool
 	port    Port // of the socket that tproxy gave it to
 
 	hook    Hook

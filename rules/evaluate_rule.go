@@ -198,8 +198,7 @@ func (o Opaque) evaluate(w *walk) (Verdict, bool) {
 
 func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 	c := w.track.Connection
-	to := netip.IPv6Unspecified()
-	found := true
+	to, found := netip.Addr{}, true
 	switch {
 	case w.hook != Output: // the first address of where it came in
 		to, found = w.host.link(w.in).first(w.packet.Family())

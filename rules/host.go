@@ -120,11 +120,23 @@ func (h Host) With(s State) Host {
 		h.Paths = append(h.Paths, Path{Table: r.Table, Dst: r.Dst, Type: Local, Out: loopback})
 	}
 	for _, a := range s.Addresses {
-		if !h.owns(a.Addr()) {
-			h = h.address(loopback, a)
-		}
+		h = h.Plus(loopback, a)
 	}
 	return h
+}
+
+// Has reports whether the host has the interface, and the address on any.
+func (h *Host) Has(link string, a netip.Addr) bool { return h.link(link) != nil && h.owns(a) }
+
+// Plus is the host with one more address on an interface, which may be a new one.
+func (h Host) Plus(link string, a netip.Prefix) Host {
+	if h.link(link) == nil {
+		h.Links = append(slices.Clone(h.Links), Link{Name: link, Index: IfIndex(len(h.Links) + 1)})
+	}
+	if h.owns(a.Addr()) {
+		return h
+	}
+	return h.address(link, a)
 }
 
 func (h *Host) link(name string) *Link {

@@ -37,6 +37,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 	}{
 		{"rules is pure data and knows nobody", "rules", false, nil},
 		{"modes is pure and knows rules alone", "modes", false, []string{"rules"}},
+		{"packet is the grammar of packets and knows rules alone", "packet", false, []string{"rules"}},
 		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"rules"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
@@ -55,7 +56,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 
 func TestProductRunsNoPrograms(t *testing.T) {
 	out := goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"./rules", "./modes", "./nft", "./proxy", "./lab", "./cmd/weir")
+		"./rules", "./packet", "./modes", "./nft", "./proxy", "./lab", "./cmd/weir")
 	for line := range strings.Lines(out) {
 		words := strings.Fields(line)
 		if slices.Contains(words[1:], "os/exec") {
@@ -65,6 +66,6 @@ func TestProductRunsNoPrograms(t *testing.T) {
 }
 
 func TestPureRoomsBuildElsewhere(t *testing.T) {
-	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./modes")
-	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./modes")
+	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./packet", "./modes")
+	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./packet", "./modes")
 }

@@ -131,6 +131,7 @@ func newApp(std streams) *cli.App {
 		EnableBashCompletion: true,
 		Commands: []*cli.Command{
 			planCommand(), applyCommand(), verifyCommand(), removeCommand(), showCommand(),
+			explainCommand(),
 			ambientCommand(), doctorCommand(), istioInitCommand(), versionCommand(), helpCommand(),
 		},
 		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours

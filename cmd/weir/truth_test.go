@@ -59,6 +59,38 @@ func tableState(t *testing.T, table *lab.Table) rules.State {
 	t.Helper()
 	env := modes.Environment{LoopbackIPv6: true, Groups: map[string]uint32{"root": 0, "mail": 8}, Users: map[string]uint32{"root": 0},
 		Resolvers: parseResolvers(strings.NewReader(lab.ResolvConf))}
+	c := ambientConfig(table.Args)
+	if table.Mode == "sidecar" {
+		c = sidecarConfig(t, table, env)
+	}
+	state, _, err := modes.State(c, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+// ambientConfig is what the arguments of an ambient table mean.
+func ambientConfig(args []string) modes.Config {
+	c := modes.Config{Mode: modes.ModeAmbientPod, IPv6: "enabled"}
+	for i, arg := range args {
+		switch arg {
+		case "--v6=false":
+			c.IPv6 = "disabled"
+		case "--dns":
+			c.DNS.Capture = "all"
+		case "--ingress":
+			c.Inbound.Via = "none"
+		case "--virt":
+			c.Interfaces.Reroute = args[i+1 : i+2]
+		}
+	}
+	return c
+}
+
+// sidecarConfig is what istio-init's arguments mean in the lab.
+func sidecarConfig(t *testing.T, table *lab.Table, env modes.Environment) modes.Config {
+	t.Helper()
 	for name, value := range table.Env {
 		t.Setenv(name, value)
 	}
@@ -78,15 +110,11 @@ func tableState(t *testing.T, table *lab.Table) rules.State {
 	if istioIPv6(addresses, a.dualStack) {
 		c.IPv6 = "enabled"
 	}
-	state, _, err := modes.State(c, env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return state
+	return c
 }
 
-// packet is a probe as it comes into the pod.
-func packet(p lab.Probe) rules.Packet {
+// probePacket is a probe as it comes into the pod.
+func probePacket(p lab.Probe) rules.Packet {
 	out := rules.Packet{Proto: rules.UDP, Src: netip.AddrPortFrom(p.Src, p.SPort), Dst: netip.AddrPortFrom(p.Dst, p.DPort)}
 	if p.Proto == "tcp" {
 		out.Proto = rules.TCP
@@ -183,9 +211,6 @@ func TestTruth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if table.Mode != "sidecar" {
-			continue
-		}
 		tables++
 		t.Run(table.Config, func(t *testing.T) {
 			e := rules.EvaluatorOf(tableState(t, table), labHost(table.Proxy))
@@ -193,7 +218,7 @@ func TestTruth(t *testing.T) {
 			for _, p := range probes {
 				evaluated++
 				var seen rules.Tracker
-				x := e.Connect(packet(p), &seen)
+				x := e.Connect(probePacket(p), &seen)
 				got, want := fate(p, x, seen), table.Fates[p.ID]
 				if got != want {
 					wrong++
@@ -207,8 +232,8 @@ func TestTruth(t *testing.T) {
 			}
 		})
 	}
-	if tables != 25 || evaluated != 25*1175 {
-		t.Errorf("%d probes of %d tables, want %d of 25", evaluated, tables, 25*1175)
+	if tables != 30 || evaluated != 30*1175 {
+		t.Errorf("%d probes of %d tables, want %d of 30", evaluated, tables, 30*1175)
 	}
 	t.Logf("%d probes in %s", evaluated, time.Since(start).Round(time.Millisecond))
 }

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/packet"
+	"github.com/weir-mesh/weir/rules"
+)
+
+func explainCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "explain",
+		Usage:     "say what becomes of a packet, and which rules decide it",
+		ArgsUsage: "PROTOCOL DESTINATION",
+		Description: "Example: weir explain --config pod.yaml --uid 1000 tcp 10.0.0.1:443\n\n" +
+			"It needs no kernel and no privileges. What a configuration does not say of\n" +
+			"the pod is assumed: it has eth0, with the addresses of --address, and its\n" +
+			"listeners listen. With - for the packet, packets are read from standard input,\n" +
+			`one JSON object a line: {"packet": "tcp 10.0.0.1:443", "uid": 1000}.`,
+		Flags: append(packetFlags(), withCommon(configurationFlags()...)...),
+		Action: func(cc *cli.Context) error {
+			c, err := written(cc)
+			if err != nil {
+				return err
+			}
+			asked, err := askedPackets(cc)
+			if err != nil {
+				return err
+			}
+			return inNamespace(cc, func(_ context.Context, j *job) error { return j.explain(c, asked) })
+		},
+	}
+}
+
+const categoryPacket = "the packet"
+
+func packetFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "in", Category: categoryPacket, Usage: "it comes in by `INTERFACE`; without this it is sent here"},
+		&cli.StringFlag{Name: "from", Category: categoryPacket, Usage: "it comes from `ADDRESS[:PORT]`"},
+		&cli.StringFlag{Name: "uid", Category: categoryPacket, Usage: "user `UID` opened its socket", DefaultText: "0, if it is sent here"},
+		&cli.StringFlag{Name: "gid", Category: categoryPacket, Usage: "group `GID` opened its socket", DefaultText: "0, if it is sent here"},
+		&cli.StringFlag{Name: "mark", Category: categoryPacket, Usage: "it carries packet mark `MARK`"},
+		&cli.StringFlag{Name: "state", Category: categoryPacket, Usage: "conntrack calls it `STATE`: new, established, related, invalid or untracked", DefaultText: "new"},
+		&cli.StringFlag{Name: "ct-mark", Category: categoryPacket, Usage: "its connection carries connection mark `MARK`"},
+		&cli.StringSliceFlag{Name: "address", Category: categoryPacket, Usage: "the pod has `INTERFACE=PREFIX`; may be given again",
+			DefaultText: strings.Join(assumedAddresses, ", ")},
+		&cli.BoolFlag{Name: "markdown", DisableDefaultText: true, Usage: "print Markdown"},
+	}
+}
+
+// assumedAddresses are those of a pod of which nothing is said.
+var assumedAddresses = []string{"eth0=10.244.1.5/24", "eth0=2001:db8:244:1::5/64"}
+
+// ask is a packet as people and programs ask for it.
+type ask struct {
+	Packet string  `json:"packet"`
+	In     string  `json:"in,omitempty"`
+	From   string  `json:"from,omitempty"`
+	UID    *uint32 `json:"uid,omitempty"`
+	GID    *uint32 `json:"gid,omitempty"`
+	Mark   string  `json:"mark,omitempty"`
+	State  string  `json:"state,omitempty"`
+	CTMark string  `json:"ctMark,omitempty"`
+}
+
+// maxAsked bounds what is read of standard input.
+const (
+	maxAsked     = 100_000 // packets
+	maxAskedLine = 64 << 10
+)
+
+// askedPackets are the packets of the command line or of standard input.
+func askedPackets(cc *cli.Context) ([]rules.Packet, error) {
+	if cc.Args().Len() == 1 && cc.Args().First() == "-" {
+		return readPackets(cc.App.Reader)
+	}
+	a := ask{Packet: strings.Join(cc.Args().Slice(), " "), In: cc.String("in"), From: cc.String("from"),
+		Mark: cc.String("mark"), State: cc.String("state"), CTMark: cc.String("ct-mark")}
+	var errs []error
+	for name, into := range map[string]**uint32{"uid": &a.UID, "gid": &a.GID} {
+		if !cc.IsSet(name) {
+			continue
+		}
+		id, err := strconv.ParseUint(cc.String(name), 10, 32)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %q is no id (want a number)", name, cc.String(name)))
+		}
+		v := uint32(id)
+		*into = &v
+	}
+	p, err := a.parse()
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, usageError{err}
+	}
+	return []rules.Packet{p}, nil
+}
+
+// readPackets reads one JSON object a line.
+func readPackets(r io.Reader) ([]rules.Packet, error) {
+	var out []rules.Packet
+	var errs []error
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxAskedLine)
+	for n := 1; lines.Scan(); n++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		if len(out) == maxAsked {
+			return nil, usageError{fmt.Errorf("standard input: more than %d packets", maxAsked)}
+		}
+		var a ask
+		d := json.NewDecoder(bytes.NewReader(lines.Bytes()))
+		d.DisallowUnknownFields()
+		err := d.Decode(&a)
+		var p rules.Packet
+		if err == nil {
+			p, err = a.parse()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("standard input:%d: %w", n, err))
+		}
+		out = append(out, p)
+	}
+	if err := lines.Err(); err != nil {
+		errs = append(errs, fmt.Errorf("standard input: %w", err))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, usageError{err}
+	}
+	return out, nil
+}
+
+func (a ask) parse() (rules.Packet, error) {
+	var p rules.Packet
+	var errs []error
+	problem := func(err error) { errs = append(errs, err) }
+	pattern, err := packet.Parse(a.Packet)
+	if err == nil {
+		p, err = pattern.One()
+	}
+	problem(err)
+	p.In = a.In
+	if len(a.In) > maxInterface {
+		problem(fmt.Errorf("%q is no interface", a.In))
+	}
+	if p.In == "" {
+		p.Socket = &rules.Socket{Proto: p.Proto}
+		if a.UID != nil {
+			p.Socket.UID = rules.UID(*a.UID)
+		}
+		if a.GID != nil {
+			p.Socket.GID = rules.GID(*a.GID)
+		}
+	} else if a.UID != nil || a.GID != nil {
+		problem(fmt.Errorf("what comes in by %s has no owner here", a.In))
+	}
+	p.Src, err = parseFrom(a.From)
+	problem(err)
+	if a.In != "" && a.From == "" {
+		problem(fmt.Errorf("what comes in by %s comes from somewhere (want from an address)", a.In))
+	}
+	if err == nil && errs[0] == nil && p.Src.Addr().IsValid() && p.Src.Addr().Is4() != p.Dst.Addr().Is4() {
+		problem(fmt.Errorf("%s and %s are of two families", p.Src.Addr(), p.Dst.Addr()))
+	}
+	p.Mark, err = parseMark(a.Mark)
+	problem(err)
+	p.CTMark, err = parseMark(a.CTMark)
+	problem(err)
+	p.State, err = parseCTState(a.State)
+	problem(err)
+	if a.CTMark != "" && p.State == 0 {
+		p.State = rules.Established
+	}
+	return p, errors.Join(errs...)
+}
+
+const (
+	maxInterface  = 15    // bytes, IFNAMSIZ of linux/if.h less the terminating zero
+	ephemeralPort = 40000 // of who says none
+)
+
+func parseFrom(text string) (netip.AddrPort, error) {
+	if text == "" {
+		return netip.AddrPortFrom(netip.Addr{}, ephemeralPort), nil
+	}
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" && !a.Is4In6() {
+		return netip.AddrPortFrom(a, ephemeralPort), nil
+	}
+	a, err := netip.ParseAddrPort(text)
+	if err != nil || a.Addr().Zone() != "" || a.Addr().Is4In6() {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address to come from (want such as 203.0.113.7 or 203.0.113.7:40000)", text)
+	}
+	return a, nil
+}
+
+func parseMark(text string) (rules.Mark, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 0, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no mark (want such as 0x539)", text)
+	}
+	return rules.Mark(n), nil
+}
+
+func parseCTState(text string) (rules.CTState, error) {
+	states := map[string]rules.CTState{"": 0, "new": 0, "established": rules.Established, "related": rules.Related,
+		"invalid": rules.Invalid, "untracked": rules.Untracked}
+	s, known := states[text]
+	if !known {
+		return 0, fmt.Errorf("%q is no state (want new, established, related, invalid or untracked)", text)
+	}
+	return s, nil
+}
+
+// explain says what becomes of each packet.
+func (j *job) explain(c configuration, asked []rules.Packet) error {
+	env := modes.Environment{IPv6: true, LoopbackIPv6: true}
+	if j.said != nil {
+		env = *j.said
+	}
+	state, err := j.wanted(c, env)
+	if err != nil {
+		return err
+	}
+	host, err := assumedHost(j.cc)
+	if err != nil {
+		return usageError{err}
+	}
+	x := explainer{evaluatorOf: func(h rules.Host) *rules.Evaluator { return rules.EvaluatorOf(state, h) }, host: host,
+		listeners: modes.PortNames(c.Config)}
+	return x.explain(j.cc, asked)
+}
+
+// assumedHost is a pod with the addresses of --address, or with the assumed ones,
+// and a default route by its first interface.
+func assumedHost(cc *cli.Context) (rules.Host, error) {
+	words := cc.StringSlice("address")
+	if len(words) == 0 {
+		words = assumedAddresses
+	}
+	var links []rules.Link
+	var errs []error
+	for _, w := range words {
+		name, text, _ := strings.Cut(w, "=")
+		p, err := netip.ParsePrefix(text)
+		if err != nil || name == "" || len(name) > maxInterface || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("--address: %q is no address of an interface (want such as eth0=10.244.1.5/24)", w))
+			continue
+		}
+		i := slices.IndexFunc(links, func(l rules.Link) bool { return l.Name == name })
+		if i < 0 {
+			i, links = len(links), append(links, rules.Link{Name: name})
+		}
+		links[i].Addresses = append(links[i].Addresses, p)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return rules.Host{}, err
+	}
+	return withDefaultRoutes(rules.NewHost(links...), links[0].Name), nil
+}
+
+func withDefaultRoutes(h rules.Host, out string) rules.Host {
+	for _, everywhere := range []string{"0.0.0.0/0", "::/0"} {
+		h.Paths = append(h.Paths, rules.Path{Table: mainTable, Dst: netip.MustParsePrefix(everywhere), Type: rules.Unicast, Out: out})
+	}
+	h.Assumes = true
+	return h
+}
+
+const mainTable = 254 // RT_TABLE_MAIN of linux/rtnetlink.h
+
+// explainer says what becomes of packets.
+type explainer struct {
+	evaluatorOf func(rules.Host) *rules.Evaluator
+	host        rules.Host
+	listeners   map[rules.Port]string
+}
+
+// explain prints what becomes of each packet; an unknown fate is a failure.
+func (x *explainer) explain(cc *cli.Context, asked []rules.Packet) error {
+	e := x.evaluatorOf(x.host)
+	unknown := 0
+	for _, p := range asked {
+		at := e
+		if h, other := x.hostFor(p); other {
+			at = x.evaluatorOf(h)
+		}
+		if p.Socket != nil && p.Src.Addr().IsValid() {
+			p.Socket.Transparent = true // it could not send from there otherwise
+		}
+		journey := at.Evaluate(p, nil)
+		if journey.Fate.Kind == rules.Unknown {
+			unknown++
+		}
+		if err := x.print(cc, journey); err != nil {
+			return err
+		}
+	}
+	if unknown > 0 {
+		return toldError{fmt.Errorf("of %d packets it is unknown from here what becomes", unknown)}
+	}
+	return nil
+}
+
+// hostFor is the assumed host with the interface that a packet comes by, and
+// with the packet's destination as one of its addresses.
+func (x *explainer) hostFor(p rules.Packet) (rules.Host, bool) {
+	if p.In == "" || !x.host.Assumes || x.host.Has(p.In, p.Dst.Addr()) {
+		return x.host, false
+	}
+	return x.host.Plus(p.In, netip.PrefixFrom(p.Dst.Addr(), p.Dst.Addr().BitLen())), true
+}

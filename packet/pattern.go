@@ -1,0 +1,151 @@
+package packet
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Pattern is which packets are meant, by protocol and destination. The zero
+// Pattern is every packet.
+type Pattern struct {
+	Proto rules.Proto  // 0: any
+	To    netip.Prefix // not valid: any address
+	Ports rules.Range  // empty: any port
+}
+
+// Parse reads a pattern: a protocol and a destination, which is an address or a
+// prefix with or without ports. The error says every problem.
+func Parse(text string) (Pattern, error) {
+	words := strings.Fields(text)
+	if len(words) != 2 {
+		return Pattern{}, fmt.Errorf("%q is no packet (want a protocol and a destination, such as tcp 10.0.0.1:443)", text)
+	}
+	proto, err := parseProto(words[0])
+	p := Pattern{Proto: proto}
+	host, ports, hasPorts, splitErr := split(words[1])
+	err = errors.Join(err, splitErr)
+	if splitErr == nil && host != "" {
+		var hostErr error
+		p.To, hostErr = parseHost(host)
+		err = errors.Join(err, hostErr)
+	}
+	if hasPorts {
+		var portErr error
+		p.Ports, portErr = parsePorts(ports)
+		err = errors.Join(err, portErr)
+	}
+	if hasPorts && proto != 0 && proto != rules.TCP && proto != rules.UDP {
+		err = errors.Join(err, fmt.Errorf("%s has no ports", words[0]))
+	}
+	if err != nil {
+		return Pattern{}, err
+	}
+	return p, nil
+}
+
+func parseProto(word string) (rules.Proto, error) {
+	for name, p := range map[string]rules.Proto{"tcp": rules.TCP, "udp": rules.UDP, "icmp": rules.ICMP, "icmpv6": rules.ICMPv6} {
+		if word == name {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no protocol (want tcp, udp, icmp or icmpv6)", word)
+}
+
+// split cuts a destination into its host and its ports. A host of IPv6 with
+// ports stands in brackets.
+func split(text string) (host, ports string, hasPorts bool, err error) {
+	if rest, bracketed := strings.CutPrefix(text, "["); bracketed {
+		host, rest, closed := strings.Cut(rest, "]")
+		ports, hasPorts = strings.CutPrefix(rest, ":")
+		if !closed || rest != "" && !hasPorts {
+			return "", "", false, fmt.Errorf("%q is no destination (want such as [2001:db8::1]:443)", text)
+		}
+		return host, ports, hasPorts, nil
+	}
+	if strings.Count(text, ":") > 1 {
+		return text, "", false, nil
+	}
+	host, ports, hasPorts = strings.Cut(text, ":")
+	return host, ports, hasPorts, nil
+}
+
+func parseHost(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" && !a.Is4In6() {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil || p.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix", text)
+	}
+	return p.Masked(), nil
+}
+
+func parsePorts(text string) (rules.Range, error) {
+	first, last, _ := strings.Cut(text, "-")
+	lo, err := parsePort(first)
+	hi, hiErr := parsePort(cmp.Or(last, first))
+	if err = cmp.Or(err, hiErr); err != nil || lo > hi || strings.HasSuffix(text, "-") {
+		return rules.Range{}, fmt.Errorf("%q is no port (want 1-65535 or a range such as 8000-8100)", text)
+	}
+	return rules.Between(lo, hi), nil
+}
+
+func parsePort(text string) (rules.Port, error) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err == nil && n == 0 {
+		err = strconv.ErrRange
+	}
+	return rules.Port(n), err
+}
+
+// String is the pattern as Parse reads it.
+func (p Pattern) String() string {
+	host := ""
+	if p.To.IsValid() {
+		host = p.To.String()
+		if p.To.IsSingleIP() {
+			host = p.To.Addr().String()
+		}
+	}
+	text := map[rules.Proto]string{rules.TCP: "tcp", rules.UDP: "udp", rules.ICMP: "icmp", rules.ICMPv6: "icmpv6"}[p.Proto] + " "
+	switch {
+	case p.Ports == rules.Range{}:
+		return text + host
+	case p.To.IsValid() && p.To.Addr().Is6():
+		host = "[" + host + "]"
+	}
+	return text + host + ":" + rules.InetService.FormatRange(p.Ports)
+}
+
+// One is the packet that the pattern describes, if it describes one alone.
+func (p Pattern) One() (rules.Packet, error) {
+	ported := p.Proto == rules.TCP || p.Proto == rules.UDP
+	switch {
+	case !p.To.IsValid() || !p.To.IsSingleIP():
+		return rules.Packet{}, fmt.Errorf("%q is more than one destination (want one address)", p)
+	case ported && (p.Ports == rules.Range{} || !p.Ports.Single()):
+		return rules.Packet{}, fmt.Errorf("%q is more than one port (want one)", p)
+	case p.Proto == rules.ICMP && p.To.Addr().Is6() || p.Proto == rules.ICMPv6 && p.To.Addr().Is4():
+		return rules.Packet{}, fmt.Errorf("%q is of two families", p)
+	}
+	out := rules.Packet{Proto: p.Proto, Dst: netip.AddrPortFrom(p.To.Addr(), 0)}
+	if ported {
+		out.Dst = netip.AddrPortFrom(p.To.Addr(), uint16(p.Ports.Lo[0])<<8|uint16(p.Ports.Lo[1]))
+	}
+	return out, nil
+}
+
+// Matches reports whether the packet is one of those that are meant.
+func (p Pattern) Matches(packet rules.Packet) bool {
+	port := rules.Span(rules.Port(packet.Dst.Port())).Lo
+	return (p.Proto == 0 || p.Proto == packet.Proto) &&
+		(!p.To.IsValid() || p.To.Contains(packet.Dst.Addr())) &&
+		(p.Ports == rules.Range{} || p.Ports.Lo <= port && port <= p.Ports.Hi)
+}

@@ -1,0 +1,71 @@
+package packet
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]Pattern{
+		"tcp 10.0.0.1:443":           {rules.TCP, netip.MustParsePrefix("10.0.0.1/32"), rules.Span(rules.Port(443))},
+		"tcp [2001:db8::/32]:443":    {rules.TCP, netip.MustParsePrefix("2001:db8::/32"), rules.Span(rules.Port(443))},
+		"udp 10.96.0.0/12:8000-8100": {rules.UDP, netip.MustParsePrefix("10.96.0.0/12"), rules.Between[rules.Port](8000, 8100)},
+		"icmp 192.0.2.1":             {rules.ICMP, netip.MustParsePrefix("192.0.2.1/32"), rules.Range{}},
+		"icmpv6 2001:db8::1":         {rules.ICMPv6, netip.MustParsePrefix("2001:db8::1/128"), rules.Range{}},
+		"tcp :443":                   {Proto: rules.TCP, Ports: rules.Span(rules.Port(443))},
+	} {
+		got, err := Parse(text)
+		if err != nil || got != want {
+			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)
+		}
+		if got.String() != text {
+			t.Errorf("%q is written as %q", text, got)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                       {`"" is no packet (want a protocol and a destination, such as tcp 10.0.0.1:443)`},
+		"sctp 10.0.0.1:1":        {`"sctp" is no protocol`},
+		"tcpp 10.0.0.300:70000":  {`"tcpp" is no protocol`, `"10.0.0.300" is neither`, `"70000" is no port`},
+		"tcp 10.0.0.1:0":         {`"0" is no port`},
+		"tcp 10.0.0.1:9-8":       {`"9-8" is no port`},
+		"tcp 10.0.0.1:9-":        {`"9-" is no port`},
+		"tcp [::1:443":           {"is no destination"},
+		"tcp [::1]443":           {"is no destination"},
+		"icmp 10.0.0.1:443":      {"icmp has no ports"},
+		"tcp [::ffff:1.2.3.4]:1": {"is neither an address nor a prefix"},
+	} {
+		_, err := Parse(text)
+		for _, part := range want {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%q: %v; want %q", text, err, part)
+			}
+		}
+	}
+}
+
+func TestOneAndMatches(t *testing.T) {
+	for _, text := range []string{"tcp 10.0.0.0/8:443", "tcp 10.0.0.1:1-2", "tcp 10.0.0.1", "icmp 2001:db8::1", "tcp :443"} {
+		p, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.One(); err == nil {
+			t.Errorf("%q is taken for one packet", text)
+		}
+	}
+	p, err := Parse("tcp 10.0.0.0/8:8000-8100")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[string]bool{"10.1.2.3:8000": true, "10.1.2.3:8101": false, "11.0.0.1:8000": false} {
+		if got := p.Matches(rules.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort(to)}); got != want {
+			t.Errorf("%s matches %s: %v", to, p, got)
+		}
+	}
+}
