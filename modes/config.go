@@ -9,9 +9,9 @@ package modes
 // mode's own.
 type Config struct {
 	Version     string     `key:"version" default:"1" doc:"of this format: 1"`
-	Mode        string     `key:"mode" doc:"sidecar | ambient-pod | none (required)"`
+	Mode        string     `key:"mode" doc:"sidecar | ambient-pod | ambient-host | none (required)"`
 	Table       string     `key:"table" default:"weir" doc:"the nftables table, of family inet"`
-	IPv6        string     `key:"ipv6" modes:"sidecar,ambient-pod" default:"auto" doc:"auto | enabled | disabled; auto is enabled where an interface other than lo has an IPv6 address that is not link-local"`
+	IPv6        string     `key:"ipv6" modes:"sidecar,ambient-pod,ambient-host" default:"auto" doc:"auto | enabled | disabled; auto is enabled where an interface other than lo has an IPv6 address that is not link-local"`
 	Proxy       Proxy      `key:"proxy"`
 	Inbound     Inbound    `key:"inbound"`
 	Outbound    Outbound   `key:"outbound"`
@@ -73,7 +73,11 @@ type Loopback struct {
 
 // Probes are the kubelet's, of pods whose proxy is the node's.
 type Probes struct {
-	Addresses []string `key:"addresses" modes:"ambient-pod" default:"169.254.7.127,fd16:9254:7127:1337:ffff:ffff:ffff:ffff" doc:"from which pods see them, at most one of each family"`
+	Addresses []string `key:"addresses" modes:"ambient-pod,ambient-host" default:"169.254.7.127,fd16:9254:7127:1337:ffff:ffff:ffff:ffff" doc:"from which pods see them, at most one of each family"`
+	From      string   `key:"from" modes:"ambient-host" default:"local" doc:"local | uids | cgroups: whose connections are probes; local is all that the host itself opens"`
+	UIDs      []string `key:"uids" modes:"ambient-host" doc:"user ids or names, for from: uids"`
+	Cgroups   []string `key:"cgroups" modes:"ambient-host" doc:"paths below the root of cgroup v2, for from: cgroups"`
+	Mark      string   `key:"mark" modes:"ambient-host" default:"0x1000/0x1000" doc:"value[/mask] that packets from the cgroups get on their way out"`
 }
 
 // Routing is how packets with a mark reach a transparent socket.
@@ -86,7 +90,8 @@ type Routing struct {
 
 // The modes.
 const (
-	ModeNone       = "none"
-	ModeSidecar    = "sidecar"
-	ModeAmbientPod = "ambient-pod"
+	ModeNone        = "none"
+	ModeSidecar     = "sidecar"
+	ModeAmbientPod  = "ambient-pod"
+	ModeAmbientHost = "ambient-host"
 )

@@ -40,6 +40,8 @@ func (r *reader) read(c Config) func() rules.State {
 			return s.state
 		case ModeAmbientPod:
 			return r.ambientPod(c.withDefaults()).state
+		case ModeAmbientHost:
+			return r.ambientHost(c.withDefaults()).state
 		}
 	}
 	return func() rules.State { return rules.State{} }
@@ -90,7 +92,7 @@ func oneOf(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-func allModes() []string { return []string{ModeSidecar, ModeAmbientPod, ModeNone} }
+func allModes() []string { return []string{ModeSidecar, ModeAmbientPod, ModeAmbientHost, ModeNone} }
 
 const maxTableName = 31
 

@@ -28,6 +28,9 @@ var testEnvironment = Environment{
 	Resolvers:    []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00::10")},
 	Users:        map[string]uint32{"envoy": 1337, "nobody": 65534},
 	Groups:       map[string]uint32{"mesh": 1337, "staff": 50},
+
+	PostroutingInput: true,
+	Cgroups:          map[string]uint64{"kubelet.slice": 77, "system.slice/kubelet.service": 4711},
 }
 
 // lines are the parts of a joined error.
@@ -46,12 +49,12 @@ func TestProblems(t *testing.T) {
 	}{
 		{"the least configuration is complete", least(), nil},
 		{"mode none needs nothing", Config{Mode: ModeNone}, nil},
-		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar, ambient-pod or none)`}},
+		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar, ambient-pod, ambient-host or none)`}},
 		{"a misspelt mode is told the nearest", Config{Mode: "sidcar"}, []string{`mode: "sidcar" is not a mode (want sidecar)`}},
-		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar, ambient-pod or none)`}},
+		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar, ambient-pod, ambient-host or none)`}},
 		{"a later version may mean other things", with(func(c *Config) { c.Version = "2" }), []string{`version: "2" is not known (want 1)`}},
 		{"a mode says which keys it cannot use, and who can", Config{Mode: ModeNone, IPv6: "auto", Proxy: Proxy{UIDs: []string{}}}, []string{
-			`ipv6: is not used by mode none (it is by sidecar, ambient-pod)`,
+			`ipv6: is not used by mode none (it is by sidecar, ambient-pod, ambient-host)`,
 			`proxy.uids: is not used by mode none (it is by sidecar)`,
 		}},
 
@@ -80,6 +83,21 @@ func TestProblems(t *testing.T) {
 			[]string{`routing.mark: "0x1539/0xffff" does not tell its packets from those of proxy.mark, 0x539/0xfff`}},
 		{"probes have one address of each family", Config{Mode: ModeAmbientPod, Probes: Probes{Addresses: []string{"192.0.2.1", "fd00::1", "192.0.2.2"}}},
 			[]string{`probes.addresses: "192.0.2.2" is a second address of ipv4 (want one at most)`}},
+
+		{"on the host nothing need be written", host(func(*Config) {}), nil},
+		{"probes need an address", host(func(c *Config) { c.Probes.Addresses = []string{} }),
+			[]string{"probes.addresses: is empty: probes would have no source (want one address of each family)"}},
+		{"users are of use where they tell probes", host(func(c *Config) { c.Probes.UIDs = []string{"0"} }),
+			[]string{"probes.uids: is used only with probes.from: uids"}},
+		{"probes that users tell need one", host(func(c *Config) { c.Probes.From = "uids" }),
+			[]string{"probes.uids: is empty, and probes.from: uids wants it"}},
+		{"cgroups are there, by a path", host(func(c *Config) {
+			c.Probes.From, c.Probes.Cgroups = "cgroups", []string{"kubelet.slice", "a/../b", "/"}
+		}), []string{
+			`probes.cgroups: "a/../b" is no path of a cgroup (want such as kubelet.slice/kubelet.service)`,
+			`probes.cgroups: "/" is no path of a cgroup (want such as kubelet.slice/kubelet.service)`}},
+		{"a mark is no cgroup's where there is none", host(func(c *Config) { c.Probes.From = "pods" }),
+			[]string{`probes.from: "pods" is none of: local, uids, cgroups`}},
 
 		{"a proxy that nothing tells apart would be captured itself", Config{Mode: ModeSidecar},
 			[]string{`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`}},
@@ -415,7 +433,7 @@ func TestSynonyms(t *testing.T) {
 }
 
 func TestDefaultsAreWhatIsWrittenInTheReference(t *testing.T) {
-	for _, config := range []Config{least(), {Mode: ModeAmbientPod}} {
+	for _, config := range []Config{least(), {Mode: ModeAmbientPod}, {Mode: ModeAmbientHost}} {
 		bare, _, err := State(config, testEnvironment)
 		if err != nil {
 			t.Fatal(err)

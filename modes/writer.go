@@ -50,7 +50,9 @@ func (c *chainWriter) add(reason string, nodes ...rules.Node) {
 }
 
 // set declares a set of single values, once.
-func set[T interface{ rules.UID | rules.GID }](w *writer, name string, key rules.Key[T], values []T) rules.SetOf[T] {
+func set[T interface {
+	rules.UID | rules.GID | rules.CgroupID
+}](w *writer, name string, key rules.Key[T], values []T) rules.SetOf[T] {
 	if w.table.Set(name) != nil {
 		return rules.SetOf[T]{Name: name}
 	}

@@ -19,7 +19,7 @@ func ambientCommand() *cli.Command {
 		Name:        "ambient",
 		Usage:       "ambient mode: rules in pods that have no proxy of their own, and on the host",
 		Description: "weir ambient ARGS is weir ambient pod apply ARGS.",
-		Subcommands: []*cli.Command{ambientPodCommand()},
+		Subcommands: []*cli.Command{ambientPodCommand(), ambientHostCommand()},
 	}
 }
 
@@ -31,10 +31,26 @@ func ambientPodCommand() *cli.Command {
 			{"dns", "dns.capture", "all", "none", "capture DNS queries"},
 			{"ingress", "inbound.via", "none", "redirect", "the pod is reached as it is"},
 		},
-		lists: []shortList{{"virt", "interfaces.reroute", "treat what comes in by the interface `IFACE` as outbound; may be given again"}},
+		lists: []shortList{{"virt", "interfaces.reroute", "", "treat what comes in by the interface `IFACE` as outbound; may be given again"}},
 		flags: append(namespacesFlags(), hostNetworkFlag()),
 		in:    inNamespaces,
 	}.command("pod", "capture what pods open and are sent", "weir ambient pod apply --v6 --dns --netns '/run/netns/pod-*'")
+}
+
+func ambientHostCommand() *cli.Command {
+	c := ambientSide{
+		mode:  modes.ModeAmbientHost,
+		words: []shortWord{{"v6", "ipv6", "enabled", "disabled", "probes of IPv6 too"}},
+		lists: []shortList{
+			{"probe-addresses", "probes.addresses", "", "give probes the source `A,B`, one of each family"},
+			{"probe-uids", "probes.uids", "uids", "probes are what the users `N` open"},
+			{"probe-cgroups", "probes.cgroups", "cgroups", "probes are what the cgroups v2 at `PATH` open"},
+		},
+		flags: targetFlags(),
+		in:    inNamespace,
+	}.command("host", "keep the kubelet's probes away from the proxy", "weir ambient host apply --v6")
+	c.Subcommands = append(c.Subcommands, podsCommand())
+	return c
 }
 
 // ambientSide is one of the two sides of ambient mode, with short flags for some
@@ -50,8 +66,8 @@ type ambientSide struct {
 // shortWord is a flag that stands for a word of a key, or for its contrary.
 type shortWord struct{ flag, key, yes, no, usage string }
 
-// shortList is a flag for words of a key.
-type shortList struct{ flag, key, usage string }
+// shortList is a flag for words of a key, which probes are then told from.
+type shortList struct{ flag, key, from, usage string }
 
 // command has a command below it for each verb.
 func (a ambientSide) command(name, usage, example string) *cli.Command {
@@ -137,6 +153,9 @@ func (a ambientSide) short(cc *cli.Context, c *configuration) (problems []error)
 	for _, s := range a.lists {
 		if cc.IsSet(s.flag) {
 			set(s.flag, s.key, cc.StringSlice(s.flag)...)
+		}
+		if cc.IsSet(s.flag) && s.from != "" && c.Probes.From == "" {
+			set(s.flag, "probes.from", s.from)
 		}
 	}
 	return problems

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -32,7 +33,7 @@ func hostNetworkFlag() cli.Flag {
 }
 
 func (j *job) apply(ctx context.Context, c configuration) error {
-	if !j.cc.Bool("host-network") {
+	if c.Mode != modes.ModeAmbientHost && !j.cc.Bool("host-network") {
 		if err := j.target.refuseHost(ctx); err != nil {
 			return err
 		}

@@ -103,7 +103,7 @@ func TestConfigurationOfStandardInput(t *testing.T) {
 		t.Errorf("got %+v, %v", c.Config, err)
 	}
 	_, err = load(t, "mode: 1\n", "-f", "-")
-	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "1" is not a mode (want sidecar, ambient-pod or none)`; got != want {
+	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "1" is not a mode (want sidecar, ambient-pod, ambient-host or none)`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -126,7 +126,7 @@ func TestFlagProblems(t *testing.T) {
 			"there is no configuration (want --config FILE, --config - for standard input, or flags: at least --mode sidecar --proxy-uids 1337)"}},
 		{"flags alone may be too few", []string{"--mode", "sidecar"}, []string{
 			"proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle"}},
-		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod or none)"}},
+		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod, ambient-host or none)"}},
 		{"a bad word has its flag", append(least, "--outbound-exclude-ports", "22,70000", "--inbound-via=iptables"), []string{
 			`--inbound-via: "iptables" is none of: redirect, tproxy, none`,
 			`--outbound-exclude-ports: "70000" is not a port (want 1-65535 or a range such as 8000-8100)`,
@@ -181,8 +181,8 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		"dns.capture": "servers", "dns.servers": "10.96.0.10,fd00::10",
 		"interfaces.exclude": "eth1,veth*", "interfaces.reroute": "vm+",
 		"loopback.cidr": "127.0.0.0/8", "loopback.passthrough": "127.0.0.6,::6",
-		"probes.addresses": "192.0.2.1,fd00::1",
-		"routing.mark":     "0x1", "routing.loopMark": "0x2", "routing.table": "200", "routing.priority": "100",
+		"probes.addresses": "192.0.2.1,fd00::1", "probes.from": "local", "probes.uids": "0", "probes.cgroups": "kubelet.slice", "probes.mark": "0x1",
+		"routing.mark": "0x1", "routing.loopMark": "0x2", "routing.table": "200", "routing.priority": "100",
 	}
 	for _, k := range modes.Keys() {
 		word := words[k.Path]
@@ -211,6 +211,9 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		}
 		if k.Path == "dns.servers" {
 			text, flags = strings.Replace(text, "{", "{capture: servers, ", 1), append(flags, "--dns-capture=servers")
+		}
+		if section, word, _ := cutLast(k.Path); section == "probes" && (word == "uids" || word == "cgroups") {
+			text, flags = strings.Replace(text, "{", "{from: "+word+", ", 1), append(flags, "--probes-from", word)
 		}
 		byFile, fileErr := load(t, text, "-f", "-")
 		byFlags, flagErr := load(t, "", flags...)
@@ -351,7 +354,7 @@ func TestEnvironmentProblems(t *testing.T) {
 		{"null is no, and none", "ipv6:\nusers: ~\nresolvers:\n", nil},
 		{"an unknown key", "ipv5: true\nhosts: {}\n", []string{
 			"env:1:1: ipv5: is no key (want ipv6)",
-			"env:2:1: hosts: is no key (want one of: ipv6, loopbackIPv6, resolvers, users, groups)",
+			"env:2:1: hosts: is no key (want one of: ipv6, loopbackIPv6, postroutingInput, resolvers, users, groups, cgroups)",
 		}},
 		{"words of another kind", "ipv6: perhaps\nresolvers: [10.0.0.0/8, fe80::1%eth0]\nusers: {a: -1, b: 4294967296, c: [1]}\n", []string{
 			`env:1:7: ipv6: "perhaps" is neither true nor false`,
@@ -366,7 +369,7 @@ func TestEnvironmentProblems(t *testing.T) {
 			"env:2:15: loopbackIPv6: is a list (want one word)",
 			"env:3:13: resolvers: holds a map (want words, in quotes where one ends in a colon)",
 		}},
-		{"no map at all", "[ipv6]\n", []string{"env:1:1: is a list (want keys: ipv6, loopbackIPv6, resolvers, users, groups)"}},
+		{"no map at all", "[ipv6]\n", []string{"env:1:1: is a list (want keys: ipv6, loopbackIPv6, postroutingInput, resolvers, users, groups, cgroups)"}},
 		{"two documents", "ipv6: on\n---\nipv6: off\n", []string{"env:3:1: a second document begins (want one a file)"}},
 		{"a name twice", "users: {a: 1, a: 2}\n", []string{"env:1:15: users.a: is written twice (first in line 1)"}},
 	} {

@@ -74,10 +74,10 @@ func TestDocumentProblems(t *testing.T) {
 			"pod.yaml:3:1: kubernetes: is no key (want one of: " + wantKeys + ")",
 			"pod.yaml:4:7: dns.nothing-like-it: is no key (want one of: capture, port, servers)",
 		}},
-		{"a key of no other mode", "mode: none\nuids: [1]\n", []string{"pod.yaml:2:1: uids: is no key (want proxy.uids, of mode sidecar)"}},
+		{"a key of no other mode", "mode: none\nuids: [1]\n", []string{"pod.yaml:2:1: uids: is no key (want proxy.uids, of mode sidecar or probes.uids, of mode ambient-host)"}},
 		{"a key that the mode does not use", "mode: none\nproxy: {uids: [1337]}\nipv6: off\n", []string{
 			"pod.yaml:2:9: proxy.uids: is not used by mode none (it is by sidecar)",
-			"pod.yaml:3:1: ipv6: is not used by mode none (it is by sidecar, ambient-pod)",
+			"pod.yaml:3:1: ipv6: is not used by mode none (it is by sidecar, ambient-pod, ambient-host)",
 		}},
 		{"a key that is written twice", "mode: none\nmode: sidecar\ntable: a\ntable: b\n", []string{
 			"pod.yaml:2:1: mode: is written twice (first in line 1)",
@@ -156,7 +156,7 @@ func TestDocumentProblems(t *testing.T) {
 			"pod.yaml:2:1: proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle"}},
 		{"a problem of an absent key has the file alone, and comes last", "proxy: {uids: [x/y, -1]}\ntable: 1\n", []string{
 			`pod.yaml:2:8: table: "1" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
-			"pod.yaml: mode: is missing (want sidecar, ambient-pod or none)",
+			"pod.yaml: mode: is missing (want sidecar, ambient-pod, ambient-host or none)",
 		}},
 		{"shapes and words are told together, in order", "version: 2\nmode: sidecar\nproxy: {uid: 1337}\ninbound: {via: redirct}\noutbound: {excludePorts: [1, [2], 99999]}\ndns: on\n", []string{
 			`pod.yaml:1:10: version: "2" is not known (want 1)`,
@@ -306,7 +306,7 @@ func TestDocumentWords(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	_, err := all("-", "mode: x\n")
-	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "x" is not a mode (want sidecar, ambient-pod or none)`; got != want {
+	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "x" is not a mode (want sidecar, ambient-pod, ambient-host or none)`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -26,13 +27,21 @@ func readEnvironment(ctx context.Context, t *target, c *nft.Conn) (modes.Environ
 	return env, err
 }
 
-// fileEnvironment is what the files of the target's /etc tell.
+// fileEnvironment is what the files of the target's /etc tell, and the kernel.
 func fileEnvironment(t *target) modes.Environment {
 	return modes.Environment{
-		Resolvers: readFile(t.etc("resolv.conf"), parseResolvers),
-		Users:     readFile(t.etc("passwd"), parseNames),
-		Groups:    readFile(t.etc("group"), parseNames),
+		PostroutingInput: kernelSince(kernelRelease(), 5, 7),
+		Resolvers:        readFile(t.etc("resolv.conf"), parseResolvers),
+		Users:            readFile(t.etc("passwd"), parseNames),
+		Groups:           readFile(t.etc("group"), parseNames),
 	}
+}
+
+// kernelSince reports whether a release is of that version or a later one.
+func kernelSince(release string, major, minor int) bool {
+	var is, at int
+	_, err := fmt.Sscanf(release, "%d.%d", &is, &at)
+	return err == nil && (is > major || is == major && at >= minor)
 }
 
 func anyIPv6(addresses []nft.Address) bool {

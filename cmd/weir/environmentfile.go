@@ -11,7 +11,7 @@ import (
 )
 
 // environmentKeys are those of a file for --environment.
-var environmentKeys = []string{"ipv6", "loopbackIPv6", "resolvers", "users", "groups"}
+var environmentKeys = []string{"ipv6", "loopbackIPv6", "postroutingInput", "resolvers", "users", "groups", "cgroups"}
 
 // loadEnvironment reads a file that says what a namespace is like, for where
 // there is none:
@@ -21,6 +21,8 @@ var environmentKeys = []string{"ipv6", "loopbackIPv6", "resolvers", "users", "gr
 //	resolvers: [10.96.0.10]
 //	users: {envoy: 1337}
 //	groups: {envoy: 1337}
+//	postroutingInput: true   # postrouting tells by which interface a packet came in
+//	cgroups: {kubelet.slice: 77}
 //
 // What it does not say is no, or none.
 func loadEnvironment(name string) (modes.Environment, error) {
@@ -49,10 +51,14 @@ func parseEnvironment(name string, data []byte) (modes.Environment, error) {
 			env.LoopbackIPv6 = d.yes(p)
 		case "resolvers":
 			env.Resolvers = d.addresses(p)
+		case "postroutingInput":
+			env.PostroutingInput = d.yes(p)
 		case "users":
-			env.Users = d.ids(p)
+			env.Users = numbers[uint32](d, p, 32)
 		case "groups":
-			env.Groups = d.ids(p)
+			env.Groups = numbers[uint32](d, p, 32)
+		case "cgroups":
+			env.Cgroups = numbers[uint64](d, p, 64)
 		default:
 			want := modes.Nearest(p.key, environmentKeys)
 			if want == "" {
@@ -93,25 +99,25 @@ func (d *document) addresses(p pair) []netip.Addr {
 	return out
 }
 
-// ids reads names and their numbers.
-func (d *document) ids(p pair) map[string]uint32 {
+// numbers reads names and their numbers, of so many bits.
+func numbers[T uint32 | uint64](d *document, p pair, bits int) map[string]T {
 	if p.value.kind != aMap {
 		d.keyProblem(p.value.place, p.key, "", "is %s (want names and numbers such as {envoy: 1337})", p.value.kind)
 		return nil
 	}
-	out := make(map[string]uint32, len(p.value.pairs))
+	out := make(map[string]T, len(p.value.pairs))
 	for _, name := range p.value.pairs {
 		key := join(p.key, name.key)
 		word, ok := d.oneWord(name.value, key)
 		if !ok {
 			continue
 		}
-		id, err := strconv.ParseUint(word, 10, 32)
+		n, err := strconv.ParseUint(word, 10, bits)
 		if err != nil {
-			d.keyProblem(name.value.place, key, word, "is no number of 0-4294967295")
+			d.keyProblem(name.value.place, key, word, "is no number of 0-%d", ^uint64(0)>>(64-bits))
 			continue
 		}
-		out[name.key] = uint32(id)
+		out[name.key] = T(n)
 	}
 	return out
 }

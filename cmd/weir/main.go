@@ -170,7 +170,7 @@ func noSubcommand(cc *cli.Context) error {
 		names = append(names, c.Name)
 	}
 	if !cc.Args().Present() {
-		return usageError{fmt.Errorf("%s wants one of: %s", commandPath(cc), strings.Join(names, ", "))}
+		return usageError{fmt.Errorf("%s wants one of: %s", strings.TrimPrefix(commandPath(cc), "weir "), strings.Join(names, ", "))}
 	}
 	name := cc.Args().First()
 	return usageError{fmt.Errorf("%q is no command of %s (%s)", name, commandPath(cc), suggestion(name, names, helpOn(cc)))}

@@ -123,6 +123,9 @@ func (j *job) session() *nft.Session { return j.conn.Session(j.table, version())
 // wanted is the state that a configuration asks for in that environment. Notes
 // go to standard error, once.
 func (j *job) wanted(c configuration, env modes.Environment) (rules.State, error) {
+	if j.said == nil && len(c.Probes.Cgroups) > 0 {
+		env.Cgroups = cgroupIDs(c.Probes.Cgroups)
+	}
 	state, notes, err := j.state(c.Config, env)
 	if err != nil {
 		return state, usageError{c.explain(err)}
@@ -168,6 +171,7 @@ var lookedUpIn = map[string]string{
 	"outbound.includeGIDs": "group",
 	"outbound.excludeGIDs": "group",
 	"outbound.excludeUIDs": "passwd",
+	"probes.uids":          "passwd",
 	"dns.capture":          "resolv.conf",
 }
 

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// podsCommand changes and lists the pods whose probes are exempt from capture:
+// run-time state, which no apply touches.
+func podsCommand() *cli.Command {
+	verb := func(c *cli.Command, do func(*job, context.Context) error) *cli.Command {
+		c.Flags = withCommon(append(c.Flags, tableFlag())...)
+		c.Action = func(cc *cli.Context) error {
+			if err := checkTable(cc.String("table")); err != nil {
+				return err
+			}
+			return inNamespace(cc, func(ctx context.Context, j *job) error {
+				j.table = cc.String("table")
+				return do(j, ctx)
+			})
+		}
+		return c
+	}
+	uid := &cli.StringFlag{Name: "pod", Usage: "the pod's `UID`"}
+	return &cli.Command{
+		Name:        "pods",
+		Usage:       "the pods whose probes keep away from the proxy",
+		Description: "Example: weir ambient host pods add --pod 1f0c... 10.244.1.7 fd00:10:244:1::7",
+		Subcommands: []*cli.Command{
+			verb(&cli.Command{Name: "add", Usage: "add a pod's addresses; from a pod that had one before it is taken", ArgsUsage: "IP...", Flags: []cli.Flag{uid}}, (*job).addPod),
+			verb(&cli.Command{Name: "delete", Usage: "delete addresses that are the pod's still", ArgsUsage: "IP...", Flags: []cli.Flag{uid}}, (*job).deletePod),
+			verb(&cli.Command{Name: "sync", Usage: "have exactly the addresses of a file, all in one step", Flags: []cli.Flag{
+				&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read lines UID IP... from `FILE`, - for standard input"}}}, (*job).syncPods),
+			verb(&cli.Command{Name: "list", Usage: "print lines UID IP..., as sync reads them"}, (*job).listPods),
+		},
+	}
+}
+
+// pods are the UIDs of pods by their addresses.
+type pods map[netip.Addr]string
+
+// onePod is the pod that a command line names.
+func onePod(cc *cli.Context) (pods, error) {
+	uid, p := cc.String("pod"), pods{}
+	var problems []error
+	switch {
+	case !cc.IsSet("pod"):
+		problems = append(problems, errors.New("--pod: the pod's UID is missing"))
+	case !isPodUID(uid):
+		problems = append(problems, fmt.Errorf("--pod: %q %s", modes.Shorten(uid), noPodUID))
+	}
+	if !cc.Args().Present() {
+		problems = append(problems, errors.New("no address is given (want IP...)"))
+	}
+	for _, word := range cc.Args().Slice() {
+		a, err := parsePodAddress(word)
+		if err != nil {
+			problems = append(problems, err)
+		}
+		p[a] = uid
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, usageError{err}
+	}
+	return p, nil
+}
+
+const (
+	maxPodUID = 128 // bytes of an element's comment
+	noPodUID  = "is no UID (want 1-128 bytes without blanks and quotes)"
+)
+
+func isPodUID(word string) bool {
+	return word != "" && len(word) <= maxPodUID && !strings.ContainsFunc(word, func(r rune) bool {
+		return r == '"' || unicode.IsSpace(r) || !unicode.IsPrint(r)
+	})
+}
+
+func parsePodAddress(word string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(word)
+	switch {
+	case err != nil || a.Zone() != "":
+		return a, fmt.Errorf("%q is no address (want 192.0.2.1 or 2001:db8::1)", modes.Shorten(word))
+	case a.Is4In6():
+		return a, fmt.Errorf("%q is an IPv4-mapped address (write it as IPv4)", word)
+	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
+		return a, fmt.Errorf("%q is no pod's address", word)
+	}
+	return a, nil
+}
+
+// parsePods reads lines of a UID and addresses, with # comments. The error joins
+// every problem with its line.
+func parsePods(name string, r io.Reader) (pods, error) {
+	p := pods{}
+	var problems []error
+	lines := bufio.NewScanner(r)
+	for number := 1; lines.Scan(); number++ {
+		at := place{source: name, line: number}
+		problem := func(err error) { problems = append(problems, &placedError{at, err}) }
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		words := strings.Fields(text)
+		if len(words) == 0 {
+			continue
+		}
+		uid := words[0]
+		if !isPodUID(uid) {
+			problem(fmt.Errorf("%q %s", modes.Shorten(uid), noPodUID))
+		}
+		for _, word := range words[1:] {
+			a, err := parsePodAddress(word)
+			if err != nil {
+				problem(err)
+				continue
+			}
+			if other, twice := p[a]; twice && other != uid {
+				problem(fmt.Errorf("%s is the address of pod %s too", a, other))
+			}
+			p[a] = uid
+		}
+	}
+	if len(problems) > maxProblems {
+		problems = append(problems[:maxProblems:maxProblems], fmt.Errorf("and %d more problems", len(problems)-maxProblems))
+	}
+	return p, errors.Join(append(problems, lines.Err())...)
+}
+
+func (j *job) addPod(ctx context.Context) error {
+	want, err := onePod(j.cc)
+	if err != nil {
+		return err
+	}
+	return j.changePods(ctx, func(c *podChange) {
+		for a, uid := range want {
+			c.put(a, uid)
+		}
+	})
+}
+
+func (j *job) deletePod(ctx context.Context) error {
+	gone, err := onePod(j.cc)
+	if err != nil {
+		return err
+	}
+	err = j.changePods(ctx, func(c *podChange) {
+		for a, uid := range gone {
+			if c.now[a] == uid {
+				c.delete(a)
+			}
+		}
+	})
+	if errors.Is(err, errNoProbeSet) {
+		return j.reportPods(&podChange{}) // what is absent need not be deleted
+	}
+	return err
+}
+
+func (j *job) syncPods(ctx context.Context) error {
+	name := j.cc.String("file")
+	if name == "" {
+		return usageError{errors.New("--file is missing (want -f FILE, or -f - for standard input)")}
+	}
+	data, err := readInput(name, j.in)
+	if err != nil {
+		return usageError{fmt.Errorf("--file: %w", err)}
+	}
+	if len(data) > maxDocument {
+		return usageError{fmt.Errorf("--file: %s is longer than %d MiB", name, maxDocument>>20)}
+	}
+	want, err := parsePods(name, strings.NewReader(string(data)))
+	if err != nil {
+		return usageError{err}
+	}
+	return j.changePods(ctx, func(c *podChange) {
+		for a := range c.now {
+			if _, stays := want[a]; !stays {
+				c.delete(a)
+			}
+		}
+		for a, uid := range want {
+			c.put(a, uid)
+		}
+	})
+}
+
+// podChange is what a command makes of the pods that there are now.
+type podChange struct {
+	now     pods
+	sets    map[rules.Family]*rules.Set
+	changes map[rules.Family]*rules.SetChange
+	leftOut []netip.Addr // of a family that the host's rules leave alone
+
+	added, moved, deleted int
+}
+
+var errNoProbeSet = errors.New("there is no probe set (weir ambient host apply makes it)")
+
+func newPodChange(t *rules.Table) (*podChange, error) {
+	c := &podChange{now: pods{}, sets: map[rules.Family]*rules.Set{}, changes: map[rules.Family]*rules.SetChange{}}
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		if t == nil || t.Set(modes.ProbeSet(f)) == nil || !t.Set(modes.ProbeSet(f)).Live {
+			continue
+		}
+		s := t.Set(modes.ProbeSet(f))
+		c.sets[f], c.changes[f] = s, &rules.SetChange{Set: s}
+		for _, e := range s.Elements {
+			if a, ok := netip.AddrFromSlice([]byte(e.Key[0].Lo)); ok {
+				c.now[a] = e.Comment
+			}
+		}
+	}
+	if len(c.sets) == 0 {
+		return nil, errNoProbeSet
+	}
+	return c, nil
+}
+
+// put gives an address to a pod, whoever has it now.
+func (c *podChange) put(a netip.Addr, uid string) {
+	change := c.changes[rules.AddressFamily(a)]
+	now, there := c.now[a]
+	switch {
+	case change == nil:
+		c.leftOut = append(c.leftOut, a)
+		return
+	case there && now == uid:
+		return
+	case there:
+		change.Delete = append(change.Delete, probeElement(a, now))
+		c.moved++
+	default:
+		c.added++
+	}
+	change.Add = append(change.Add, probeElement(a, uid))
+}
+
+func (c *podChange) delete(a netip.Addr) {
+	change := c.changes[rules.AddressFamily(a)]
+	change.Delete = append(change.Delete, probeElement(a, c.now[a]))
+	c.deleted++
+}
+
+func probeElement(a netip.Addr, uid string) rules.Element {
+	return rules.Element{Key: []rules.Range{rules.Span(netip.PrefixFrom(a, a.BitLen()))}, Comment: uid}
+}
+
+func (j *job) changePods(ctx context.Context, edit func(*podChange)) error {
+	if err := j.connect(); err != nil {
+		return err
+	}
+	var last *podChange
+	changes, err := j.conn.ChangeLive(ctx, j.table, func(t *rules.Table) ([]rules.SetChange, error) {
+		c, err := newPodChange(t)
+		if err != nil {
+			return nil, err
+		}
+		edit(c)
+		if last == nil || len(c.changed()) > 0 {
+			last = c
+		}
+		return c.changed(), nil
+	})
+	if err != nil {
+		return fmt.Errorf("table inet %s: %w", j.table, err)
+	}
+	if len(changes) == 0 {
+		last.added, last.moved, last.deleted = 0, 0, 0
+	}
+	return j.reportPods(last)
+}
+
+func (c *podChange) changed() []rules.SetChange {
+	var out []rules.SetChange
+	for _, f := range slices.Sorted(maps.Keys(c.changes)) {
+		if change := c.changes[f]; len(change.Add)+len(change.Delete) > 0 {
+			out = append(out, *change)
+		}
+	}
+	return out
+}
+
+func (j *job) reportPods(c *podChange) error {
+	if len(c.leftOut) > 0 {
+		fmt.Fprintf(j.err, "note: %d addresses are left out, such as %s: the host's rules leave their family alone\n", len(c.leftOut), c.leftOut[0])
+	}
+	if j.cc.Bool("json") {
+		return writeJSON(j.out, map[string]int{"added": c.added, "moved": c.moved, "deleted": c.deleted, "leftOut": len(c.leftOut)})
+	}
+	_, err := fmt.Fprintf(j.out, "probes of inet %s: %d added, %d moved, %d deleted\n", j.table, c.added, c.moved, c.deleted)
+	return err
+}
+
+// podView is a pod as programs read it.
+type podView struct {
+	UID       string       `json:"uid"`
+	Addresses []netip.Addr `json:"addresses"`
+}
+
+func (j *job) listPods(ctx context.Context) error {
+	if err := j.connect(); err != nil {
+		return err
+	}
+	live, err := j.conn.Read(ctx, j.table)
+	if err != nil {
+		return err
+	}
+	c, err := newPodChange(live.State.Table)
+	if err != nil {
+		return fmt.Errorf("table inet %s: %w", j.table, err)
+	}
+	list := c.now.byUID()
+	if j.cc.Bool("json") {
+		return writeJSON(j.out, map[string]any{"pods": list})
+	}
+	for _, p := range list {
+		line := cmp.Or(p.UID, "-")
+		for _, a := range p.Addresses {
+			line += " " + a.String()
+		}
+		if _, err := fmt.Fprintln(j.out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p pods) byUID() []podView {
+	addresses := map[string][]netip.Addr{}
+	for a, uid := range p {
+		addresses[uid] = append(addresses[uid], a)
+	}
+	list := []podView{}
+	for _, uid := range slices.Sorted(maps.Keys(addresses)) {
+		slices.SortFunc(addresses[uid], netip.Addr.Compare)
+		list = append(list, podView{uid, addresses[uid]})
+	}
+	return list
+}

@@ -1,0 +1,74 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// ChangeLive changes elements of a table's live sets, and nothing else, in one
+// commit. Decide is given the table as it is, nil where there is none, and says
+// what to delete from and to add to which set; an element that takes another
+// comment is both. Where anybody commits between the reading and this commit,
+// decide is asked anew: changes that are made side by side do not lose each other.
+func (c *Conn) ChangeLive(ctx context.Context, table string, decide func(*rules.Table) ([]rules.SetChange, error)) ([]rules.SetChange, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for start := time.Now(); ; {
+		changes, err := c.changeLive(ctx, table, decide)
+		if !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
+			return changes, err
+		}
+		if time.Since(start) > patience {
+			return nil, fmt.Errorf("%w: %w", ErrChanged, err)
+		}
+		if err := pause(ctx, rand.N(maxRetryPause)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c *Conn) changeLive(ctx context.Context, table string, decide func(*rules.Table) ([]rules.SetChange, error)) ([]rules.SetChange, error) {
+	live, err := c.readUnlocked(ctx, table, rules.State{})
+	if err != nil {
+		return nil, err
+	}
+	changes, err := decide(live.State.Table)
+	if err != nil || countElements(changes) == 0 {
+		return nil, err
+	}
+	b := &batch{}
+	l := lower(b, live.State.Table)
+	for _, change := range changes {
+		if !change.Set.Live {
+			return nil, fmt.Errorf("set %s is declared: an apply changes it", change.Set.Name)
+		}
+		l.deleteElements(change.Set, change.Delete)
+		l.addElements(change.Set, change.Add)
+	}
+	if err := c.commit(ctx, b, live.generation); err != nil {
+		return nil, err
+	}
+	return changes, c.proveLive(ctx, table, following(live.generation), decide)
+}
+
+// proveLive reads back at the generation of our own commit: nothing is left to
+// decide. At any other one somebody else has decided since.
+func (c *Conn) proveLive(ctx context.Context, table string, generation uint32, decide func(*rules.Table) ([]rules.SetChange, error)) error {
+	live, err := c.read(context.WithoutCancel(ctx), table, rules.State{})
+	if errors.Is(err, errGeneration) || err == nil && live.generation != generation {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	left, err := decide(live.State.Table)
+	if err == nil && countElements(left) > 0 {
+		err = fmt.Errorf("set %s of table inet %s is not as it was written", left[0].Set.Name, table)
+	}
+	return err
+}
