@@ -292,11 +292,12 @@ func (w *walk) arrive(in string) {
 	if !w.routed && !w.routeIn() {
 		return
 	}
-	if w.path.Type == Local || w.path.Type == Broadcast {
+	switch w.path.Type {
+	case Local, Broadcast, anycast, Multicast:
 		w.input()
-		return
+	default:
+		w.forward()
 	}
-	w.forward()
 }
 
 // routeIn finds where a packet goes that came by an interface.
@@ -312,9 +313,23 @@ func (w *walk) routeIn() bool {
 		w.end(Lost, "it comes by %s from an address of this host (a martian)", w.in)
 		return false
 	}
+	if src.Is4() && outside && !w.wayBack(src) {
+		w.end(Lost, "the route back to %s is not by %s (rp_filter)", src, w.in)
+		return false
+	}
 	path, ok := w.route(flow{src: src, dst: dst, mark: p.Mark, in: w.in})
 	w.path = path
 	return ok
+}
+
+// wayBack reports whether the link's reverse path filter lets a source in.
+func (w *walk) wayBack(src netip.Addr) bool {
+	l := w.host.link(w.in)
+	if l == nil || l.ReversePath == AnyPath {
+		return true
+	}
+	back, found := w.host.lookup(flow{dst: src})
+	return found && back.Type == Unicast && (l.ReversePath == LoosePath || back.Out == w.in)
 }
 
 func (w *walk) input() {

@@ -413,6 +413,9 @@ func (w *walk) readOwner(kind Selector) (Bits, bool) {
 		return "", false
 	case kind == Selector(SkUID):
 		return Span(w.sender.UID).Lo, true
+	case w.sender.NoGID:
+		w.end(Unknown, "which group owns the socket on port %d", w.sender.Local.Port())
+		return "", false
 	}
 	return Span(w.sender.GID).Lo, true
 }
@@ -434,6 +437,9 @@ func (w *walk) readSocket(kind Selector, level int) (Bits, bool) {
 		return Span(Flag(s.Transparent)).Lo, true
 	case kind == Selector(SocketMark):
 		return Span(s.Mark).Lo, true
+	case s.Cgroups == nil:
+		w.end(Unknown, "which cgroup the socket belongs to")
+		return "", false
 	case level > len(s.Cgroups):
 		return "", false
 	}

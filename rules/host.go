@@ -23,7 +23,19 @@ type Link struct {
 	Name      string
 	Index     IfIndex
 	Addresses []netip.Prefix // in the kernel's order
+	ReversePath
 }
+
+// ReversePath is how a link looks at where IPv4 packets come from, as the sysctl
+// rp_filter numbers it.
+type ReversePath uint32
+
+// Reverse path filters.
+const (
+	AnyPath    ReversePath = iota
+	StrictPath             // the route back is by the link,
+	LoosePath              // or by some link
+)
 
 // Lookup is a rule of the routing policy database, as far as packets are told
 // apart by it here.
@@ -182,6 +194,7 @@ func (h *Host) fibType(a netip.Addr) AddrType {
 }
 
 const (
+	anycast     AddrType = 4
 	blackhole   AddrType = 6
 	unreachable AddrType = 7
 	prohibit    AddrType = 8

@@ -41,7 +41,8 @@ type Socket struct {
 	UID         UID
 	GID         GID
 	Mark        Mark       // SO_MARK
-	Cgroups     []CgroupID // the cgroup v2 and its ancestors, from the first level down
+	Cgroups     []CgroupID // the cgroup v2 and its ancestors, from the first level down; nil: not known
+	NoGID       bool       // the group is not known
 }
 
 // Journey is a packet's way through a namespace: what decided, in order, and

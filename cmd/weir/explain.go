@@ -31,11 +31,14 @@ func explainCommand() *cli.Command {
 			`one JSON object a line: {"packet": "tcp 10.0.0.1:443", "uid": 1000}.`,
 		Flags: append(packetFlags(), withCommon(configurationFlags()...)...),
 		Action: func(cc *cli.Context) error {
-			c, err := written(cc)
+			asked, err := askedPackets(cc)
 			if err != nil {
 				return err
 			}
-			asked, err := askedPackets(cc)
+			if cc.Bool("live") {
+				return explainLive(cc, asked)
+			}
+			c, err := written(cc)
 			if err != nil {
 				return err
 			}
@@ -57,6 +60,7 @@ func packetFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ct-mark", Category: categoryPacket, Usage: "its connection carries connection mark `MARK`"},
 		&cli.StringSliceFlag{Name: "address", Category: categoryPacket, Usage: "the pod has `INTERFACE=PREFIX`; may be given again",
 			DefaultText: strings.Join(assumedAddresses, ", ")},
+		&cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "ask of what the namespace holds now, not of a configuration"},
 		&cli.BoolFlag{Name: "markdown", DisableDefaultText: true, Usage: "print Markdown"},
 	}
 }
@@ -241,8 +245,10 @@ func (j *job) explain(c configuration, asked []rules.Packet) error {
 	if err != nil {
 		return usageError{err}
 	}
-	x := explainer{evaluatorOf: func(h rules.Host) *rules.Evaluator { return rules.EvaluatorOf(state, h) }, host: host,
-		listeners: modes.PortNames(c.Config)}
+	x := explainer{evaluate: func(h rules.Host) func(rules.Packet) rules.Journey {
+		e := rules.EvaluatorOf(state, h)
+		return func(p rules.Packet) rules.Journey { return e.Evaluate(p, nil) }
+	}, host: host, listeners: modes.PortNames(c.Config)}
 	return x.explain(j.cc, asked)
 }
 
@@ -286,24 +292,24 @@ const mainTable = 254 // RT_TABLE_MAIN of linux/rtnetlink.h
 
 // explainer says what becomes of packets.
 type explainer struct {
-	evaluatorOf func(rules.Host) *rules.Evaluator
-	host        rules.Host
-	listeners   map[rules.Port]string
+	evaluate  func(rules.Host) func(rules.Packet) rules.Journey
+	host      rules.Host
+	listeners map[rules.Port]string
 }
 
 // explain prints what becomes of each packet; an unknown fate is a failure.
 func (x *explainer) explain(cc *cli.Context, asked []rules.Packet) error {
-	e := x.evaluatorOf(x.host)
+	evaluate := x.evaluate(x.host)
 	unknown := 0
 	for _, p := range asked {
-		at := e
+		there := evaluate
 		if h, other := x.hostFor(p); other {
-			at = x.evaluatorOf(h)
+			there = x.evaluate(h)
 		}
 		if p.Socket != nil && p.Src.Addr().IsValid() {
-			p.Socket.Transparent = true // it could not send from there otherwise
+			p.Socket.Transparent = true // it could not send from just any address otherwise
 		}
-		journey := at.Evaluate(p, nil)
+		journey := there(p)
 		if journey.Fate.Kind == rules.Unknown {
 			unknown++
 		}

@@ -152,6 +152,9 @@ func (x *explainer) says(p rules.Packet, f rules.Fate) string {
 	default:
 		text = f.Kind.String() + ": " + f.Why
 	}
+	if f.Here && f.Socket == nil && !x.host.Assumes && (p.Proto == rules.TCP || p.Proto == rules.UDP) {
+		text += ", where nobody listens"
+	}
 	if f.Mark != 0 {
 		text += ", mark " + hex(f.Mark)
 	}

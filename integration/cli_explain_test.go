@@ -1,0 +1,49 @@
+package integration
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// TestExplainLive: what a namespace holds decides, whoever wrote it, and what
+// weir cannot see makes the answer unknown.
+func TestExplainLive(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.must("", "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "away0")
+	c.must("", "ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
+	for _, link := range []string{"lo", "eth0", "away0"} {
+		c.must("", "ip", "link", "set", link, "up")
+	}
+	out := []string{"explain", "--live", "--uid", "1000", "tcp", "198.51.100.1:443"}
+	c.run(out...).want(t, 0).prints(t, "lost: no route to 198.51.100.1")
+	c.must("", "ip", "route", "add", "default", "via", "192.0.2.1")
+	c.run(out...).want(t, 0).prints(t, "no rule decides about it", "left alone: leaves by eth0")
+
+	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+	c.run(out...).want(t, 0).prints(t, "tcp 192.0.2.2 -> 198.51.100.1:443", "captured: lands on port 15001", "where nobody listens")
+	in := []string{"explain", "--live", "--in", "eth0", "--from", "198.51.100.7", "tcp", "192.0.2.2:80"}
+	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
+
+	c.must(`table ip other { chain early { type filter hook output priority -160; tcp dport 443 drop; }; }`, "nft", "-f", "-")
+	c.run(out...).want(t, 0).prints(t, "filter -160", "dropped: by rule 1 of chain early")
+	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
+	c.must("", "nft", "delete", "table", "ip", "other")
+
+	c.must(`table inet rival { chain nat { type nat hook output priority -100; tcp dport 443 redirect to :9; }; }`, "nft", "-f", "-")
+	c.run(out...).want(t, 1).prints(t, "unknown from here: two tables have chains of one priority")
+	c.must("", "nft", "delete", "table", "inet", "rival")
+
+	if _, err := exec.LookPath("iptables-nft"); err != nil {
+		t.Skip("iptables-nft is not installed")
+	}
+	c.must("", "iptables-nft", "-t", "mangle", "-A", "OUTPUT", "-p", "tcp", "-m", "owner", "--uid-owner", "1000", "-j", "MARK", "--set-mark", "5")
+	c.run(out...).want(t, 1).prints(t, "unknown from here: chain OUTPUT rule 1", "which the model does not know")
+	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
+}
+
+func TestExplainLiveTakesNoConfiguration(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.run("explain", "--live", "--mode", "none", "tcp", "192.0.2.1:1").want(t, 2).says(t, "takes no configuration")
+}

@@ -1,0 +1,307 @@
+package nft
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// Host is what of the namespace decides about packets beside its tables: links
+// and addresses, and the whole of its routing. Its sockets are [Sockets].
+func (c *Conn) Host(ctx context.Context) (rules.Host, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var h rules.Host
+	for _, read := range []func(context.Context, *rules.Host) error{
+		c.hostLinks, c.hostAddresses, c.hostLookups, c.hostPaths, c.hostForwards,
+	} {
+		if err := read(ctx, &h); err != nil {
+			return h, err
+		}
+	}
+	return h, nil
+}
+
+func (c *Conn) hostLinks(ctx context.Context, h *rules.Host) error {
+	payload, err := (&rtnetlink.LinkMessage{}).MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	msgs, err := c.dump(ctx, c.route, unix.RTM_GETLINK, payload)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, m := range msgs {
+		if len(m.Data) < unix.SizeofIfInfomsg {
+			return fmt.Errorf("list links: %w", errShort)
+		}
+		a, err := decode(m.Data[unix.SizeofIfInfomsg:])
+		if err != nil {
+			return fmt.Errorf("list links: %w", err)
+		}
+		h.Links = append(h.Links, rules.Link{Name: a.string(unix.IFLA_IFNAME), Index: rules.IfIndex(native32(m.Data[4:8]))})
+	}
+	return nil
+}
+
+func linkName(h *rules.Host, index uint32) string {
+	for _, l := range h.Links {
+		if uint32(l.Index) == index {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+func (c *Conn) hostAddresses(ctx context.Context, h *rules.Host) error {
+	payload, err := (&rtnetlink.AddressMessage{}).MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	addresses, err := c.addresses(ctx, payload)
+	for _, a := range addresses {
+		for i := range h.Links {
+			if int(h.Links[i].Index) == a.Index {
+				h.Links[i].Addresses = append(h.Links[i].Addresses, a.Prefix)
+			}
+		}
+	}
+	return err
+}
+
+// hostLookups dumps all policy rules, in the order in which they are asked.
+func (c *Conn) hostLookups(ctx context.Context, h *rules.Host) error {
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		header := make([]byte, fibRuleHeader)
+		header[0] = byte(f)
+		msgs, err := c.dump(ctx, c.route, unix.RTM_GETRULE, header)
+		if absent(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("list policy rules: %w", err)
+		}
+		for _, m := range msgs {
+			if len(m.Data) < fibRuleHeader || m.Data[0] != byte(f) {
+				continue
+			}
+			l, err := liftLookup(f, m.Data)
+			if err != nil {
+				return fmt.Errorf("list policy rules: %w", err)
+			}
+			h.Lookups = append(h.Lookups, l)
+		}
+	}
+	slices.SortStableFunc(h.Lookups, func(a, b rules.Lookup) int { return cmp.Compare(a.Priority, b.Priority) })
+	return nil
+}
+
+// liftLookup lifts a policy rule (struct fib_rule_hdr of linux/fib_rules.h).
+func liftLookup(f rules.Family, data []byte) (rules.Lookup, error) {
+	a, err := decode(data[fibRuleHeader:])
+	if err != nil {
+		return rules.Lookup{}, err
+	}
+	const dstLen, srcLen, tos, action, flags, invert = 1, 2, 3, 7, 8, 2
+	l := rules.Lookup{
+		Family: f, Priority: native32(a.take(unix.FRA_PRIORITY)), Table: native32(a.take(unix.FRA_TABLE)),
+		Mark: rules.Mark(native32(a.take(unix.FRA_FWMARK))), Mask: rules.Mark(native32(a.take(unix.FRA_FWMASK))),
+		In: a.string(unix.FRA_IIFNAME),
+		To: livePrefix(a.take(unix.FRA_DST), data[dstLen]), From: livePrefix(a.take(unix.FRA_SRC), data[srcLen]),
+	}
+	a.take(unix.FRA_PROTOCOL)
+	suppress := a.take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
+	suppresses := suppress != nil && ^native32(suppress) != 0
+	if len(a) > 0 || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL || native32(data[flags:fibRuleHeader])&invert != 0 {
+		l.Strange = fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
+	}
+	return l, nil
+}
+
+// livePrefix is a prefix of rtnetlink's, not valid where there is no address.
+func livePrefix(addr []byte, bits byte) netip.Prefix {
+	a, ok := netip.AddrFromSlice(addr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(a, int(bits))
+}
+
+const routeHeader = 12 // struct rtmsg of linux/rtnetlink.h
+
+// hostPaths dumps the routes of every table.
+func (c *Conn) hostPaths(ctx context.Context, h *rules.Host) error {
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		header := make([]byte, routeHeader)
+		header[0] = byte(f)
+		msgs, err := c.dump(ctx, c.route, unix.RTM_GETROUTE, header)
+		if absent(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("list routes: %w", err)
+		}
+		for _, m := range msgs {
+			if len(m.Data) < routeHeader || m.Data[0] != byte(f) {
+				continue
+			}
+			p, err := liftPath(f, m.Data, h)
+			if err != nil {
+				return fmt.Errorf("list routes: %w", err)
+			}
+			h.Paths = append(h.Paths, p)
+		}
+	}
+	return nil
+}
+
+func liftPath(f rules.Family, data []byte, h *rules.Host) (rules.Path, error) {
+	a, err := decode(data[routeHeader:])
+	if err != nil {
+		return rules.Path{}, err
+	}
+	const dstLen, srcLen, tos, table, typ = 1, 2, 3, 4, 7
+	p := rules.Path{Table: uint32(data[table]), Type: rules.AddrType(data[typ]), Metric: native32(a.take(unix.RTA_PRIORITY)),
+		Out: linkName(h, native32(a.take(unix.RTA_OIF))), Dst: livePrefix(a.take(unix.RTA_DST), data[dstLen])}
+	if !p.Dst.IsValid() {
+		p.Dst = netip.PrefixFrom(map[rules.Family]netip.Addr{rules.IPv4: netip.IPv4Unspecified(), rules.IPv6: netip.IPv6Unspecified()}[f], 0)
+	}
+	if own := a.take(unix.RTA_TABLE); own != nil {
+		p.Table = native32(own)
+	}
+	if src, ok := netip.AddrFromSlice(a.take(unix.RTA_PREFSRC)); ok {
+		p.Src = src
+	}
+	if a.has(unix.RTA_MULTIPATH) || a.has(unix.RTA_ENCAP) || data[srcLen] != 0 || data[tos] != 0 {
+		p.Strange = fmt.Sprintf("the route to %s in table %d says more than weir knows of", p.Dst, p.Table)
+	}
+	return p, nil
+}
+
+// hostForwards reads net.ipv4.conf.all.forwarding and its like, and how strict
+// each link is about where a packet comes from, by netlink: there may be no
+// /proc.
+func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
+	const ifindex, forwarding, rpFilter, all = 1, 2, 3, ^uint32(0) // NETCONFA_* of linux/netconf.h
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		msgs, err := c.dump(ctx, c.route, unix.RTM_GETNETCONF, []byte{byte(f)})
+		if absent(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read network settings: %w", err)
+		}
+		strict := map[uint32]uint32{}
+		for _, m := range msgs {
+			if len(m.Data) < align4(1) {
+				continue
+			}
+			a, err := decode(m.Data[align4(1):])
+			if err != nil {
+				return fmt.Errorf("read network settings: %w", err)
+			}
+			index := native32(a.take(ifindex))
+			if index == all && native32(a.take(forwarding)) != 0 {
+				h.Forwards = append(h.Forwards, f)
+			}
+			strict[index] = native32(a.take(rpFilter))
+		}
+		for i := range h.Links {
+			if l := &h.Links[i]; f == rules.IPv4 {
+				l.ReversePath = rules.ReversePath(max(strict[all], strict[uint32(l.Index)]))
+			}
+		}
+	}
+	return nil
+}
+
+// Sockets lists the sockets that are open in the calling thread's network
+// namespace or, where netns is not 0, in the one that the file descriptor names,
+// over sock_diag(7). Which group and which cgroups opened them it does not tell.
+func Sockets(ctx context.Context, netns int) ([]rules.Socket, error) {
+	conn, err := dial(unix.NETLINK_SOCK_DIAG, netns)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	var c Conn
+	var out []rules.Socket
+	for _, proto := range []rules.Proto{rules.TCP, rules.UDP} {
+		for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+			msgs, err := c.dump(ctx, conn, unix.SOCK_DIAG_BY_FAMILY, diagRequest(f, proto))
+			if absent(err) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("list sockets: %w", err)
+			}
+			for _, m := range msgs {
+				s, err := liftSocket(proto, m.Data)
+				if err != nil {
+					return nil, fmt.Errorf("list sockets: %w", err)
+				}
+				out = append(out, s...)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Layout of struct inet_diag_req_v2 and struct inet_diag_msg of
+// linux/inet_diag.h, and attributes that golang.org/x/sys/unix lacks.
+const (
+	diagRequestSize = 56
+	diagMessageSize = 72
+	diagMark        = 15 // INET_DIAG_MARK
+	diagSockopt     = 22 // INET_DIAG_SOCKOPT, since Linux 5.11
+	diagSKV6Only    = 11 // INET_DIAG_SKV6ONLY
+)
+
+func diagRequest(f rules.Family, proto rules.Proto) []byte {
+	b := make([]byte, diagRequestSize)
+	b[0], b[1] = byte(f), byte(proto)
+	binary.NativeEndian.PutUint32(b[4:], ^uint32(0)) // sockets in every state
+	return b
+}
+
+// liftSocket is the socket of a message; one of IPv6 that takes IPv4 too is two.
+func liftSocket(proto rules.Proto, data []byte) ([]rules.Socket, error) {
+	if len(data) < diagMessageSize {
+		return nil, errShort
+	}
+	a, err := decode(data[diagMessageSize:])
+	if err != nil {
+		return nil, err
+	}
+	const sport, dport, src, dst, uid = 4, 6, 8, 24, 64
+	size := map[byte]int{unix.AF_INET: 4, unix.AF_INET6: 16}[data[0]]
+	if size == 0 {
+		return nil, nil
+	}
+	end := func(addr, port int) netip.AddrPort {
+		ip, _ := netip.AddrFromSlice(data[addr : addr+size])
+		return netip.AddrPortFrom(ip.Unmap(), binary.BigEndian.Uint16(data[port:]))
+	}
+	const transparent = 1 << 5 // of struct inet_diag_sockopt
+	s := rules.Socket{Proto: proto, Local: end(src, sport), UID: rules.UID(native32(data[uid : uid+4])), Mark: rules.Mark(native32(a.take(diagMark))), NoGID: true}
+	if options := a.take(diagSockopt); len(options) > 0 {
+		s.Transparent = options[0]&transparent != 0
+	}
+	if remote := end(dst, dport); remote.Port() != 0 {
+		s.Remote = remote
+	}
+	only := a.take(diagSKV6Only)
+	if s.Remote.IsValid() || s.Local.Addr() != netip.IPv6Unspecified() || len(only) > 0 && only[0] != 0 {
+		return []rules.Socket{s}, nil
+	}
+	both := s
+	both.Local = netip.AddrPortFrom(netip.IPv4Unspecified(), s.Local.Port())
+	return []rules.Socket{s, both}, nil
+}
