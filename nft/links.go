@@ -85,6 +85,32 @@ func (c *Conn) LoopbackIPv6(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
+// LinkNames are the names of the namespace's interfaces by their indices.
+func (c *Conn) LinkNames(ctx context.Context) (map[int]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	payload, err := (&rtnetlink.LinkMessage{}).MarshalBinary()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	msgs, err := c.dump(ctx, c.route, unix.RTM_GETLINK, payload)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	names := map[int]string{}
+	for _, m := range msgs {
+		if len(m.Data) < unix.SizeofIfInfomsg {
+			continue
+		}
+		a, err := decode(m.Data[unix.SizeofIfInfomsg:])
+		if err != nil {
+			return nil, fmt.Errorf("list links: %w", err)
+		}
+		names[int(int32(binary.NativeEndian.Uint32(m.Data[4:])))] = a.string(unix.IFLA_IFNAME)
+	}
+	return names, nil
+}
+
 // takesIPv6 reads IFLA_AF_SPEC / AF_INET6 / IFLA_INET6_CONF of a link.
 func takesIPv6(link []byte) (bool, error) {
 	const inet6Conf, disableIPv6 = 2, 26 // IFLA_INET6_CONF, DEVCONF_DISABLE_IPV6

@@ -132,7 +132,7 @@ func newApp(std streams) *cli.App {
 		Commands: []*cli.Command{
 			planCommand(), applyCommand(), verifyCommand(), removeCommand(), showCommand(),
 			explainCommand(),
-			ambientCommand(), doctorCommand(), istioInitCommand(), versionCommand(), helpCommand(),
+			ambientCommand(), traceCommand(), doctorCommand(), istioInitCommand(), versionCommand(), helpCommand(),
 		},
 		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides

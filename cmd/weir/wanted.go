@@ -77,7 +77,7 @@ func newJob(cc *cli.Context, t *target, said *modes.Environment) *job {
 	return &job{cc: cc, streams: streams{cc.App.Reader, cc.App.Writer, cc.App.ErrWriter}, target: t, said: said, table: modes.DefaultTable}
 }
 
-// timeLimit is --timeout, which --wait prolongs where it was not given.
+// timeLimit is --timeout, which --wait, or --for, prolongs where it was not given.
 func timeLimit(cc *cli.Context) (time.Duration, error) {
 	timeout, wait := cc.Duration("timeout"), cc.Duration("wait")
 	switch {
@@ -86,7 +86,7 @@ func timeLimit(cc *cli.Context) (time.Duration, error) {
 	case wait < 0:
 		return 0, usageError{fmt.Errorf("--wait: %s has passed already", wait)}
 	case !cc.IsSet("timeout"):
-		return timeout + wait, nil
+		return timeout + wait + cc.Duration("for"), nil
 	case wait > timeout:
 		return 0, usageError{fmt.Errorf("--wait: %s is longer than --timeout, %s", wait, timeout)}
 	}
@@ -106,8 +106,21 @@ func (j *job) connect() error {
 	c, err := j.target.connect()
 	if err == nil {
 		j.conn = c
+		j.sweepTraces()
 	}
 	return err
+}
+
+// sweepTraces takes away what a killed trace left behind. Where that cannot be, the
+// command's own work says why.
+func (j *job) sweepTraces() {
+	swept, err := j.conn.SweepTraces(j.cc.Context, j.target.fd)
+	for _, name := range swept {
+		fmt.Fprintf(j.cc.App.ErrWriter, "note: took table inet %s away, left by a trace that was killed\n", name)
+	}
+	if err != nil && len(swept) > 0 {
+		fmt.Fprintf(j.cc.App.ErrWriter, "warning: %v\n", err)
+	}
 }
 
 func (j *job) close() {
