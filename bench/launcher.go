@@ -119,9 +119,5 @@ func ownPeak() int64 {
 	if err != nil {
 		return 0
 	}
-	var kilobytes int64
-	if _, after, ok := strings.Cut(string(status), "VmHWM:"); ok {
-		_, _ = fmt.Sscan(after, &kilobytes)
-	}
-	return kilobytes << 10
+	return field(string(status), "VmHWM:") << 10
 }

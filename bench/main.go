@@ -111,6 +111,9 @@ func (b *bench) measure(ctx context.Context) error {
 	if err := b.session(ctx); err != nil {
 		return err
 	}
+	if err := b.churn(ctx); err != nil {
+		return err
+	}
 	return b.connections(ctx)
 }
 

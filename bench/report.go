@@ -13,6 +13,7 @@ type report struct {
 	Machine     string         `json:"machine"`
 	Processes   []processTable `json:"processes"`
 	Connections []rateRow      `json:"connections"`
+	Pods        []podsRow      `json:"pods"`
 	Comparisons []comparison   `json:"comparisons"`
 }
 
@@ -80,6 +81,10 @@ func (r report) print(w io.Writer) error {
 	fmt.Fprintf(t, "\nnew connections, %d rounds of %d\tper second of CPU\n", rateRounds, connectionsAtATime)
 	for _, row := range r.Connections {
 		fmt.Fprintf(t, "  %s\t%8.0f (%.0f-%.0f)\n", row.What, row.Rate.Median, row.Rate.Low, row.Rate.High)
+	}
+	fmt.Fprintf(t, "\npods of ambient mode, %d rounds\tpods\twall ms\tCPU ms a pod\tpeak RSS MB\tthreads\tdescriptors\n", podRounds)
+	for _, row := range r.Pods {
+		fmt.Fprintf(t, "  weir ambient pod %s\t%4d\t%s\t%s\t%s\t%s\t%s\n", row.What, row.Pods, row.Wall, row.CPU, row.RSS, row.Threads, row.Descriptors)
 	}
 	fmt.Fprint(t, "\nagainst the bars of the design\tthis run\tbar\tmet\n")
 	for _, c := range r.Comparisons {

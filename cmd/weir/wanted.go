@@ -30,7 +30,7 @@ type job struct {
 const (
 	planned = "planned"
 	clean   = "clean"
-	differs = "differs"
+	differs = "differing"
 )
 
 const defaultTimeout = time.Minute
