@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -94,7 +95,7 @@ func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) 
 	var result Result
 	start := time.Now()
 	for attempt := 0; ; attempt++ {
-		err := s.attempt(ctx, want, &result)
+		err := s.attempt(ctx, want, attempt == 0, &result)
 		if !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
 			return result, err
 		}
@@ -110,7 +111,7 @@ func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) 
 
 // attempt reads, changes and reads back once. There is no error when the state
 // was found to hold.
-func (s *Session) attempt(ctx context.Context, want rules.State, result *Result) error {
+func (s *Session) attempt(ctx context.Context, want rules.State, first bool, result *Result) error {
 	start := time.Now()
 	if err := s.refresh(ctx, want); err != nil {
 		return err
@@ -129,12 +130,12 @@ func (s *Session) attempt(ctx context.Context, want rules.State, result *Result)
 	if len(differences) == 0 && change.empty() {
 		return nil
 	}
-	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover}
+	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover, alone: first && !live.any()}
 	outcome, err := w.do(ctx, change)
 	result.Commit += w.commitTime
 	result.Verify += w.verifyTime
-	if w.committed || errors.Is(err, errUnknown) {
-		result.Outcome = outcome
+	if (w.committed || errors.Is(err, errUnknown)) && result.Outcome == idle(want) {
+		result.Outcome = outcome // a further attempt does not make it less
 	}
 	return err
 }
@@ -172,6 +173,7 @@ type work struct {
 	generation uint32
 	start      time.Time
 	tag        Tag  // what it writes
+	alone      bool // it found nothing of ours, nor anybody else at work
 	committed  bool // the wanted rules are in force
 	held       bool // the lock
 	next       bool // the helper table stands
@@ -237,7 +239,7 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	}()
 	have := w.former.listed
 	elements, elementsOnly := rules.ElementsOnly(rules.State{Table: w.want.Table}, rules.State{Table: have})
-	if !change.empty() || w.want.Table != nil && have != nil && !elementsOnly {
+	if !w.alone && (!change.empty() || w.want.Table != nil && have != nil && !elementsOnly) {
 		if change, err = w.lock(ctx, change); err != nil {
 			return "", err
 		}
@@ -252,7 +254,7 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
-		return outcome, errors.Join(err, w.conn.removeRouting(ctx, change.add))
+		return outcome, errors.Join(err, w.undo(ctx, change.add))
 	}
 	if err := w.conn.removeRouting(ctx, change.remove); err != nil {
 		return outcome, err
@@ -269,6 +271,18 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 		w.live = nil
 	}
 	return outcome, nil
+}
+
+// undo takes out what was added for rules that were refused. Without the lock
+// another may have found it there, and count on it: then it stays, for the next
+// attempt.
+func (w *work) undo(ctx context.Context, added rules.State) error {
+	if w.alone {
+		if g, err := w.conn.generation(ctx); err != nil || g != w.generation {
+			return err
+		}
+	}
+	return w.conn.removeRouting(ctx, added)
 }
 
 // commitTables does what nftables needs, in as few commits as leave no gap.
@@ -398,15 +412,25 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 	}
 	live.Leftover, live.locked = false, false // both go with the release
 	if d := live.differences(w.want); len(d) > 0 {
-		if w.overtaken || !w.lockOK && len(rules.CompareNormal(rules.State{Table: w.want.Table}, rules.State{Table: live.State.Table})) == 0 {
-			// Somebody else is at it, at the routing where there is no lock: never
-			// restore over them.
+		if w.overtaken || w.otherRouting(live, d) {
+			// Somebody else is at it: never restore over them.
 			return fmt.Errorf("%w: %w", errGeneration, &DriftError{w.Table, d})
 		}
 		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, change))
 	}
 	w.live = live
 	return nil
+}
+
+// otherRouting reports whether another of ours may have changed the routing, and
+// nothing else differs: without the lock at any moment, beside who holds it by
+// adding, before it finds that it was not alone.
+func (w *work) otherRouting(live *Live, differences []rules.Difference) bool {
+	if len(rules.CompareNormal(rules.State{Table: w.want.Table}, rules.State{Table: live.State.Table})) > 0 {
+		return false
+	}
+	missing := slices.ContainsFunc(differences, func(d rules.Difference) bool { return d.Want != "" })
+	return !w.held || !missing
 }
 
 // restore puts the former state back.
@@ -462,7 +486,9 @@ func (w *work) release(ctx context.Context) error {
 
 // lock creates the lock table, which belongs to this program's socket and goes
 // with it, and looks at the routing again: only who holds the lock changes
-// that. Kernels before Linux 5.12 have no such tables; there the routing is
+// that, but for who finds nothing of ours. That one does without, for the end of
+// a table is a wait of milliseconds for its socket's owner, and its only commit
+// fails if anybody took the lock, or was faster. Kernels before Linux 5.12 have no such tables; there the routing is
 // compared once more at the end, as everywhere.
 func (w *work) lock(ctx context.Context, change routingChange) (routingChange, error) {
 	if !w.lockOK {

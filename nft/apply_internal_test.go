@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -227,6 +228,52 @@ func TestWithoutLock(t *testing.T) {
 		}
 	}
 	t.Errorf("the namespace holds the state of none: %v", live.Differences(captured(0)))
+}
+
+// TestFirstAppliesRace has several programs find nothing, again and again, each
+// with rules and routing of its own: one of the states holds whole.
+func TestFirstAppliesRace(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	const programs, rounds = 5, 40
+	conns := make([]*Conn, programs)
+	for i := range conns {
+		conns[i] = dialKernel(t)
+	}
+	for round := range rounds {
+		var group sync.WaitGroup
+		for i, c := range conns {
+			group.Go(func() {
+				r, err := c.Session("weir", "test").Apply(t.Context(), captured((round+i)%8))
+				if err != nil || r.Outcome != Created && r.Outcome != Replaced && r.Outcome != Updated {
+					t.Errorf("apply: %s, %v", r.Outcome, err)
+				}
+			})
+		}
+		group.Wait()
+		live, err := conns[0].Read(t.Context(), "weir")
+		if err != nil {
+			t.Fatal(err)
+		}
+		holds := slices.ContainsFunc(conns, func(c *Conn) bool {
+			return len(live.Differences(captured((round+slices.Index(conns, c))%8))) == 0
+		})
+		if !holds {
+			t.Fatalf("round %d: the namespace holds the state of none: %v", round, live.Differences(captured(round%8)))
+		}
+		if _, err := conns[round%programs].Session("weir", "test").Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		left, err := conns[0].Read(t.Context(), "weir")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left.any() {
+			t.Fatalf("round %d: a remove leaves %v", round, left.Differences(rules.State{}))
+		}
+	}
 }
 
 // TestPatienceEnds holds the lock for longer than anybody waits.

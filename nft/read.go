@@ -27,6 +27,11 @@ type Live struct {
 	routing    routing
 }
 
+// any reports whether there is anything of ours.
+func (l *Live) any() bool {
+	return l.State.Table != nil || l.Leftover || !l.routing.change(rules.State{}, l.Tag).empty()
+}
+
 const readPause = 3 * time.Millisecond
 
 // patience is how long a verb bears with others who change the rules, or hold
