@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Key is one key of the configuration.
@@ -22,7 +23,10 @@ type Key struct {
 type Own struct{ Mode, Default string }
 
 // Keys are all keys, in the order of the reference.
-func Keys() []Key { return keysOf(reflect.TypeFor[Config](), "", nil) }
+func Keys() []Key { return slices.Clone(allKeys()) }
+
+// allKeys is a constant that takes reflection to write down.
+var allKeys = sync.OnceValue(func() []Key { return keysOf(reflect.TypeFor[Config](), "", nil) })
 
 func keysOf(t reflect.Type, prefix string, index []int) []Key {
 	var keys []Key
@@ -115,7 +119,7 @@ func (k Key) UsedBy(mode string) bool {
 // that its mode uses. A list that has no default stays absent, which is as good
 // as empty.
 func (c Config) withDefaults() Config {
-	for _, k := range Keys() {
+	for _, k := range allKeys() {
 		if _, set := k.Get(&c); set || !k.UsedBy(c.Mode) {
 			continue
 		}

@@ -49,7 +49,7 @@ type shared struct {
 // sharedPorts blames the key that was written where the other holds its default.
 func sharedPorts(written Config) []shared {
 	isSet := map[string]bool{}
-	for _, k := range Keys() {
+	for _, k := range allKeys() {
 		_, isSet[k.Path] = k.Get(&written)
 	}
 	var out []shared

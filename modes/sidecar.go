@@ -243,7 +243,7 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 
 // noteUnused tells of keys that were written and that the rest gives no use.
 func (r *reader) noteUnused(written Config, s *sidecar) {
-	for _, k := range Keys() {
+	for _, k := range allKeys() {
 		if _, set := k.Get(&written); set && strings.HasPrefix(k.Path, "routing.") && s.inbound.via != viaTProxy {
 			r.note(k.Path, "is used only with inbound.via: tproxy")
 		}

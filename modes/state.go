@@ -78,7 +78,7 @@ func (r *reader) frame(c Config) bool {
 		r.problem("mode", c.Mode, "is not a mode (want %s)", hint)
 		return false
 	}
-	for _, k := range Keys() {
+	for _, k := range allKeys() {
 		if _, set := k.Get(&c); set && !k.UsedBy(c.Mode) {
 			r.problem(k.Path, "", "is not used by mode %s (it is by %s)", c.Mode, strings.Join(k.Modes, ", "))
 		}

@@ -63,7 +63,7 @@ func (c *Conn) Session(table, version string) *Session {
 // too late.
 func (s *Session) Apply(ctx context.Context, want rules.State) (Result, error) {
 	want = want.Normal()
-	if err := want.Check(); err != nil {
+	if err := want.CheckNormal(); err != nil {
 		return Result{}, err
 	}
 	if want.Table != nil && want.Table.Name != s.Table {
@@ -121,16 +121,17 @@ func (s *Session) attempt(ctx context.Context, want rules.State, first bool, res
 	if err := live.refusal(want); err != nil {
 		return err
 	}
-	differences := live.differences(want)
+	contrasts := live.contrast(want)
 	if result.Outcome == "" {
-		result.Differences, result.Previous, result.Foreign = differences, live.Tag, live.Foreign
+		result.Differences, result.Previous, result.Foreign = contrasts.Differences, live.Tag, live.Foreign
 		result.Outcome = idle(want)
 	}
 	change := live.routing.change(want, live.Tag)
-	if len(differences) == 0 && change.empty() {
+	if len(contrasts.Differences) == 0 && change.empty() {
 		return nil
 	}
-	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover, alone: first && !live.any()}
+	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover, alone: first && !live.any(),
+		contrasts: live.changeTo(want, contrasts)}
 	outcome, err := w.do(ctx, change)
 	result.Commit += w.commitTime
 	result.Verify += w.verifyTime
@@ -170,6 +171,7 @@ type work struct {
 	*Session
 	want       rules.State
 	former     *Live
+	contrasts  rules.Contrasts // between the tables of the two
 	generation uint32
 	start      time.Time
 	tag        Tag  // what it writes
@@ -237,9 +239,8 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 			err = errors.Join(err, w.release(context.WithoutCancel(ctx)))
 		}
 	}()
-	have := w.former.listed
-	elements, elementsOnly := rules.ElementsOnly(rules.State{Table: w.want.Table}, rules.State{Table: have})
-	if !w.alone && (!change.empty() || w.want.Table != nil && have != nil && !elementsOnly) {
+	elements, elementsOnly := w.contrasts.Elements, w.contrasts.ElementsOnly
+	if !w.alone && (!change.empty() || w.want.Table != nil && w.former.State.Table != nil && !elementsOnly) {
 		if change, err = w.lock(ctx, change); err != nil {
 			return "", err
 		}
@@ -411,7 +412,7 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 		w.generation = live.generation
 	}
 	live.Leftover, live.locked = false, false // both go with the release
-	if d := live.differences(w.want); len(d) > 0 {
+	if d := live.contrast(w.want).Differences; len(d) > 0 {
 		if w.overtaken || w.otherRouting(live, d) {
 			// Somebody else is at it: never restore over them.
 			return fmt.Errorf("%w: %w", errGeneration, &DriftError{w.Table, d})

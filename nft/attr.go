@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables/userdata"
@@ -68,11 +69,17 @@ func nested(ae *netlink.AttributeEncoder, typ uint16, fill func(*netlink.Attribu
 
 // attrs are the attributes of one object. Reading one takes it out, so that
 // what was left unread can be told.
-type attrs map[uint16][]byte
+type attrs []attr
+
+type attr struct {
+	typ   uint16
+	taken bool
+	data  []byte
+}
 
 func decode(b []byte) (attrs, error) {
-	a := attrs{}
-	err := walk(b, func(typ uint16, data []byte) { a[typ] = data })
+	a := make(attrs, 0, 8) // most have fewer
+	err := walk(b, func(typ uint16, data []byte) { a = append(a, attr{typ: typ, data: data}) })
 	return a, err
 }
 
@@ -95,19 +102,28 @@ func walk(b []byte, visit func(typ uint16, data []byte)) error {
 	return nil
 }
 
+func (a attrs) find(typ uint16) int {
+	return slices.IndexFunc(a, func(one attr) bool { return one.typ == typ && !one.taken })
+}
+
 func (a attrs) take(typ uint16) []byte {
-	b := a[typ]
-	delete(a, typ)
-	return b
+	i := a.find(typ)
+	if i < 0 {
+		return nil
+	}
+	a[i].taken = true
+	return a[i].data
+}
+
+// empty reports whether every attribute was taken.
+func (a attrs) empty() bool {
+	return !slices.ContainsFunc(a, func(one attr) bool { return !one.taken })
 }
 
 // number is a big-endian attribute of up to 8 bytes; 0 where there is none.
 func (a attrs) number(typ uint16) uint64 { return bigEndian(a.take(typ)) }
 
-func (a attrs) has(typ uint16) bool {
-	_, ok := a[typ]
-	return ok
-}
+func (a attrs) has(typ uint16) bool { return a.find(typ) >= 0 }
 
 func (a attrs) string(typ uint16) string { return cString(a.take(typ)) }
 

@@ -173,10 +173,11 @@ func (ch change) badExpression(answer syscall.NetlinkMessage) (int, bool) {
 		return 0, false
 	}
 	a, err := decode(answer.Data[4+refused:])
-	if err != nil || len(a[nlmsgerrAttrOffs]) != 4 {
+	offset := a.take(nlmsgerrAttrOffs)
+	if err != nil || len(offset) != 4 {
 		return 0, false
 	}
-	at := int(binary.NativeEndian.Uint32(a[nlmsgerrAttrOffs])) - unix.NLMSG_HDRLEN - nfgenLen
+	at := int(binary.NativeEndian.Uint32(offset)) - unix.NLMSG_HDRLEN - nfgenLen
 	return expressionAt(ch.data, at)
 }
 

@@ -245,7 +245,7 @@ func rawSets(t *testing.T, c *Conn) map[string]string {
 		text := fmt.Sprintf("byte order %d", order)
 		for _, typ := range []uint16{unix.NFTA_SET_FLAGS, unix.NFTA_SET_KEY_TYPE, unix.NFTA_SET_KEY_LEN, unix.NFTA_SET_DATA_TYPE,
 			unix.NFTA_SET_DESC, unix.NFTA_SET_TIMEOUT, nftaSetExpr} {
-			text += fmt.Sprintf(", %d: %x", typ, a[typ])
+			text += fmt.Sprintf(", %d: %x", typ, a.take(typ))
 		}
 		if !strings.HasPrefix(name, "__") {
 			out[name] = text

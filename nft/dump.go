@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -237,7 +236,7 @@ func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, an
 		if err != nil {
 			return nil, nil, err
 		}
-		isAnonymous := attrs(maps.Clone(a)).number(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS != 0
+		isAnonymous := slices.Clone(a).number(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS != 0
 		s := liftSet(a)
 		name := s.Name
 		if isAnonymous {

@@ -98,7 +98,7 @@ func FuzzDecode(f *testing.F) {
 				f.Fatal(err)
 			}
 			for _, inner := range a {
-				f.Add(inner)
+				f.Add(inner.data)
 			}
 		}
 	}

@@ -175,13 +175,13 @@ func (l *lifter) expression(e expression, a attrs) bool {
 	case "meta":
 		if a.has(unix.NFTA_META_SREG) {
 			key, found := keyOf(metas, expr.MetaKey(a.number(unix.NFTA_META_KEY)))
-			return l.assign(key, uint32(a.number(unix.NFTA_META_SREG)), found && len(a) == 0)
+			return l.assign(key, uint32(a.number(unix.NFTA_META_SREG)), found && a.empty())
 		}
 		return l.load(e, a)
 	case "ct":
 		if a.has(unix.NFTA_CT_SREG) {
 			key, found := keyOf(cts, expr.CtKey(a.number(unix.NFTA_CT_KEY)))
-			return l.assign(key, uint32(a.number(unix.NFTA_CT_SREG)), found && len(a) == 0)
+			return l.assign(key, uint32(a.number(unix.NFTA_CT_SREG)), found && a.empty())
 		}
 		return l.load(e, a)
 	case "payload", "fib", "socket":
@@ -207,7 +207,7 @@ func (l *lifter) expression(e expression, a attrs) bool {
 	case "tproxy":
 		return l.tproxy(a)
 	case "notrack":
-		return len(a) == 0 && l.node(rules.NoTrack{})
+		return a.empty() && l.node(rules.NoTrack{})
 	}
 	return false
 }
@@ -226,7 +226,7 @@ func (l *lifter) bitwise(a attrs) bool {
 	length, op := a.number(unix.NFTA_BITWISE_LEN), a.number(nftaBitwiseOp)
 	mask, xor := a.data(unix.NFTA_BITWISE_MASK), a.data(unix.NFTA_BITWISE_XOR)
 	o, ok := l.get(uint32(src))
-	if !ok || src != dst || op != 0 || len(a) != 0 || o.mask != nil || o.turned || o.selector == 0 ||
+	if !ok || src != dst || op != 0 || !a.empty() || o.mask != nil || o.turned || o.selector == 0 ||
 		int(length) != o.length() || len(mask) != o.length() || len(xor) != o.length() {
 		return false
 	}
@@ -239,7 +239,7 @@ func (l *lifter) byteorder(a attrs) bool {
 	src, dst := a.number(unix.NFTA_BYTEORDER_SREG), a.number(unix.NFTA_BYTEORDER_DREG)
 	op, length, size := a.number(unix.NFTA_BYTEORDER_OP), a.number(unix.NFTA_BYTEORDER_LEN), a.number(unix.NFTA_BYTEORDER_SIZE)
 	o, ok := l.get(uint32(src))
-	if !ok || src != dst || op != unix.NFT_BYTEORDER_HTON || len(a) != 0 || o.turned || o.selector == 0 || int(length) != o.length() {
+	if !ok || src != dst || op != unix.NFT_BYTEORDER_HTON || !a.empty() || o.turned || o.selector == 0 || int(length) != o.length() {
 		return false
 	}
 	o.used = false
@@ -275,7 +275,7 @@ func (l *lifter) cmp(a attrs) bool {
 	o, ok := l.get(uint32(a.number(unix.NFTA_CMP_SREG)))
 	op := expr.CmpOp(a.number(unix.NFTA_CMP_OP))
 	data := a.data(unix.NFTA_CMP_DATA)
-	if !ok || len(a) != 0 || o.selector == 0 || len(data) == 0 || len(data) > o.length() || l.lower != nil && op != expr.CmpOpLte {
+	if !ok || !a.empty() || o.selector == 0 || len(data) == 0 || len(data) > o.length() || l.lower != nil && op != expr.CmpOpLte {
 		return false
 	}
 	switch op {
@@ -343,7 +343,7 @@ func (l *lifter) span(a attrs) bool {
 	o, ok := l.get(uint32(a.number(unix.NFTA_RANGE_SREG)))
 	op := a.number(unix.NFTA_RANGE_OP)
 	lo, hi := a.data(unix.NFTA_RANGE_FROM_DATA), a.data(unix.NFTA_RANGE_TO_DATA)
-	if !ok || len(a) != 0 || o.selector == 0 || o.mask != nil || !o.ordered() || len(lo) != o.selector.Type().Len() || len(hi) != len(lo) {
+	if !ok || !a.empty() || o.selector == 0 || o.mask != nil || !o.ordered() || len(lo) != o.selector.Type().Len() || len(hi) != len(lo) {
 		return false
 	}
 	return l.matched(o, rules.Match{Negated: op == unix.NFT_RANGE_NEQ, Elements: oneRange(rules.Range{Lo: o.value(lo), Hi: o.value(hi)})})
@@ -357,7 +357,7 @@ func (l *lifter) lookup(a attrs) bool {
 	negated := a.number(unix.NFTA_LOOKUP_FLAGS)&unix.NFT_LOOKUP_F_INV != 0
 	a.take(unix.NFTA_LOOKUP_SET_ID)
 	set := l.sets[name]
-	if len(a) != 0 || isMap && dreg != unix.NFT_REG_VERDICT || set == nil || isMap != set.Verdicts {
+	if !a.empty() || isMap && dreg != unix.NFT_REG_VERDICT || set == nil || isMap != set.Verdicts {
 		return false
 	}
 	inline := set.Name == "" // an anonymous set: its elements are the rule's own
@@ -401,7 +401,7 @@ func (l *lifter) key(register uint32, set *rules.Set) (key []rules.Selector, mas
 func (l *lifter) immediate(e expression, a attrs) bool {
 	register := uint32(a.number(unix.NFTA_IMMEDIATE_DREG))
 	data := a.take(unix.NFTA_IMMEDIATE_DATA)
-	if len(a) != 0 {
+	if !a.empty() {
 		return false
 	}
 	if register == unix.NFT_REG_VERDICT {
@@ -416,13 +416,13 @@ func liftVerdict(data []byte) (rules.Verdict, bool) {
 	if err != nil {
 		return rules.Verdict{}, false
 	}
-	a, err := decode(outer[unix.NFTA_DATA_VERDICT])
+	a, err := decode(outer.take(unix.NFTA_DATA_VERDICT))
 	if err != nil || !a.has(unix.NFTA_VERDICT_CODE) {
 		return rules.Verdict{}, false
 	}
 	code, chain := int32(a.number(unix.NFTA_VERDICT_CODE)), a.string(unix.NFTA_VERDICT_CHAIN)
 	for kind, c := range verdictCodes {
-		if c == code && len(a) == 0 {
+		if c == code && a.empty() {
 			return rules.Verdict{Kind: kind, Chain: chain}, true
 		}
 	}
@@ -469,7 +469,7 @@ func (l *lifter) assign(to rules.Selector, register uint32, known bool) bool {
 func (l *lifter) redirect(a attrs) bool {
 	min, max := uint32(a.number(unix.NFTA_REDIR_REG_PROTO_MIN)), uint32(a.number(unix.NFTA_REDIR_REG_PROTO_MAX))
 	flags := a.number(unix.NFTA_REDIR_FLAGS)
-	if len(a) != 0 {
+	if !a.empty() {
 		return false
 	}
 	if min == 0 {
@@ -494,7 +494,7 @@ func (l *lifter) snat(a attrs) bool {
 	typ, family := a.number(unix.NFTA_NAT_TYPE), rules.Family(a.number(unix.NFTA_NAT_FAMILY))
 	min, max := uint32(a.number(unix.NFTA_NAT_REG_ADDR_MIN)), uint32(a.number(unix.NFTA_NAT_REG_ADDR_MAX))
 	flags := a.number(unix.NFTA_NAT_FLAGS)
-	if len(a) != 0 || typ != unix.NFT_NAT_SNAT || max != 0 && max != min || flags&^unix.NF_NAT_RANGE_MAP_IPS != 0 {
+	if !a.empty() || typ != unix.NFT_NAT_SNAT || max != 0 && max != min || flags&^unix.NF_NAT_RANGE_MAP_IPS != 0 {
 		return false
 	}
 	bits, ok := l.constantIn(min, addressLengths[family])
@@ -507,7 +507,7 @@ var addressLengths = map[rules.Family]int{rules.IPv4: 4, rules.IPv6: 16}
 func (l *lifter) tproxy(a attrs) bool {
 	n := rules.TProxy{Family: rules.Family(a.number(nftaTProxyFamily))}
 	addr, port := uint32(a.number(nftaTProxyRegAddr)), uint32(a.number(nftaTProxyRegPort))
-	if len(a) != 0 {
+	if !a.empty() {
 		return false
 	}
 	if addr != 0 {

@@ -119,7 +119,7 @@ func takesIPv6(link []byte) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("look at lo: %w", err)
 		}
-		link = a[typ]
+		link = a.take(typ)
 	}
 	at := disableIPv6 * 4
 	return len(link) >= at+4 && binary.NativeEndian.Uint32(link[at:]) == 0, nil

@@ -98,34 +98,52 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Liv
 }
 
 // apart is the normal table with those elements that were merged as they stand
-// in the kernel: they can be deleted one by one only.
+// in the kernel: they can be deleted one by one only. Where none were, it is the
+// same table.
 func apart(normal, own *rules.Table) *rules.Table {
 	if own == nil {
 		return nil
 	}
-	t := *normal
-	t.Sets = slices.Clone(t.Sets)
+	t := normal
 	for i, s := range own.Sets {
-		if len(s.Elements) != len(t.Sets[i].Elements) {
-			t.Sets[i] = s
+		if len(s.Elements) == len(normal.Sets[i].Elements) {
+			continue
 		}
+		if t == normal {
+			c := *normal
+			c.Sets = slices.Clone(c.Sets)
+			t = &c
+		}
+		t.Sets[i] = s
 	}
-	return &t
+	return t
 }
 
 // Differences lists in what the live state is not the wanted one, with what a
 // killed apply left behind; and if nothing else differs, the tag.
-func (l *Live) Differences(want rules.State) []rules.Difference { return l.differences(want.Normal()) }
+func (l *Live) Differences(want rules.State) []rules.Difference {
+	return l.contrast(want.Normal()).Differences
+}
 
-// differences is Differences from a state in normal form.
-func (l *Live) differences(want rules.State) []rules.Difference {
+// contrast compares with a state in normal form. Its differences are those of
+// Differences.
+func (l *Live) contrast(want rules.State) rules.Contrasts {
 	have := l.routing.ours(want, l.Tag).Normal()
 	have.Table = l.State.Table
-	d := rules.CompareNormal(want, have)
-	if len(d) == 0 && want.Table != nil {
-		d = l.tagDifferences(want) // else it is one more consequence
+	c := rules.Contrast(want, have)
+	if len(c.Differences) == 0 && want.Table != nil {
+		c.Differences = l.tagDifferences(want) // else it is one more consequence
 	}
-	return append(d, l.extras()...)
+	c.Differences = append(c.Differences, l.extras()...)
+	return c
+}
+
+// changeTo is how the tables differ, with elements as the kernel has them.
+func (l *Live) changeTo(want rules.State, known rules.Contrasts) rules.Contrasts {
+	if l.listed == l.State.Table {
+		return known
+	}
+	return rules.Contrast(rules.State{Table: want.Table}, rules.State{Table: l.listed})
 }
 
 // Leftovers is what a killed apply left behind: without a table that includes

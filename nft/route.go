@@ -251,7 +251,7 @@ func liftPolicyRule(f rules.Family, header []byte, a attrs) (r liveRule, plain b
 	r.ours = len(protocol) == 1 && protocol[0] == rules.RouteProtocol
 	suppress := a.take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	const action, flags = 7, 8
-	return r, len(a) == 0 && (suppress == nil || ^native32(suppress) == 0) && r.Mask != 0 && native32(header[flags:]) == 0 &&
+	return r, a.empty() && (suppress == nil || ^native32(suppress) == 0) && r.Mask != 0 && native32(header[flags:]) == 0 &&
 		header[1] == 0 && header[2] == 0 && header[3] == 0 && header[action] == unix.FR_ACT_TO_TBL
 }
 

@@ -113,7 +113,7 @@ func loaded(name string, a attrs, k known) (s rules.Selector, register, bytes ui
 		bytes = uint32(a.number(unix.NFTA_PAYLOAD_LEN))
 		s, ok = headerField(base, offset, bytes, k)
 	}
-	return s, register, bytes, ok && register != 0 && len(a) == 0
+	return s, register, bytes, ok && register != 0 && a.empty()
 }
 
 func keyOf[V comparable](table map[rules.Selector]V, want V) (rules.Selector, bool) {

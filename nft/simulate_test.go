@@ -110,7 +110,7 @@ func asDumped(raw []byte) []byte {
 				}
 			}
 		case name == "redir" && a.has(unix.NFTA_REDIR_REG_PROTO_MIN) && !a.has(unix.NFTA_REDIR_REG_PROTO_MAX):
-			inner = append(inner, netlink.Attribute{Type: unix.NFTA_REDIR_REG_PROTO_MAX, Data: a[unix.NFTA_REDIR_REG_PROTO_MIN]})
+			inner = append(inner, netlink.Attribute{Type: unix.NFTA_REDIR_REG_PROTO_MAX, Data: a.take(unix.NFTA_REDIR_REG_PROTO_MIN)})
 		}
 		return inner
 	})

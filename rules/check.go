@@ -14,8 +14,13 @@ import (
 // Check reports everything about the state that a kernel would refuse, that nft
 // could not load as text, or that could not be read back as it was written: one
 // error for each problem, with its place, joined.
-func (s State) Check() error {
-	c := &checker{reported: map[string]bool{}}
+func (s State) Check() error { return s.check(false) }
+
+// CheckNormal is [State.Check] for a state that is in normal form already.
+func (s State) CheckNormal() error { return s.check(true) }
+
+func (s State) check(normal bool) error {
+	c := &checker{normal: normal, reported: map[string]bool{}}
 	if s.Table != nil {
 		c.table(s.Table)
 	}
@@ -24,6 +29,7 @@ func (s State) Check() error {
 }
 
 type checker struct {
+	normal   bool // what is checked
 	table_   *Table
 	where    string
 	problems []error
@@ -130,7 +136,10 @@ func (c *checker) set(s *Set) {
 			c.problem("has an element with a timeout, and no timeout flag")
 		}
 	}
-	elements := normalElements(s.Elements, s.joining())
+	elements := s.Elements
+	if !c.normal {
+		elements = normalElements(elements, s.joining())
+	}
 	if s.Size > 0 && len(elements) > int(s.Size) {
 		c.problem("holds %d elements, and room for %d", len(elements), s.Size)
 	}
@@ -173,19 +182,27 @@ func (c *checker) timeout(d time.Duration) {
 // disjoint reports elements of a normal list that share a key: the kernel would
 // refuse them.
 func (c *checker) disjoint(elements []Element) {
-	var open []Element // they reach as far as the present one, in the key's first part
-	for _, e := range elements {
-		open = slices.DeleteFunc(open, func(o Element) bool { return len(o.Key) != len(e.Key) || len(e.Key) == 0 || o.Key[0].Hi < e.Key[0].Lo })
+	var open []*Element // they reach as far as the present one, in the key's first part
+	var reach Bits      // of the furthest
+	for i := range elements {
+		e := &elements[i]
+		if len(e.Key) == 0 {
+			continue
+		}
+		if reach < e.Key[0].Lo {
+			open = open[:0] // lists are long, and mostly of one part
+		}
+		open = slices.DeleteFunc(open, func(o *Element) bool { return len(o.Key) != len(e.Key) || o.Key[0].Hi < e.Key[0].Lo })
 		if slices.ContainsFunc(open, e.overlaps) {
 			c.problem("has two elements for the same key")
 			return
 		}
-		open = append(open, e)
+		open, reach = append(open, e), max(reach, e.Key[0].Hi)
 	}
 }
 
 // overlaps reports whether some key is in both elements.
-func (e Element) overlaps(o Element) bool {
+func (e *Element) overlaps(o *Element) bool {
 	for i := range e.Key {
 		if o.Key[i].Hi < e.Key[i].Lo || e.Key[i].Hi < o.Key[i].Lo {
 			return false
@@ -249,7 +266,11 @@ func (c *checker) span(r Range, t DataType) {
 // ranges reports whether nft takes ranges of the type. Of interface names it
 // takes wildcards.
 func (d DataType) ranges() bool {
-	return slices.Contains([]DataType{InetService, InetProto, IPv4Addr, IPv6Addr, IfIndexType, MarkType, UIDType, GIDType, ZoneType}, d)
+	switch d {
+	case InetService, InetProto, IPv4Addr, IPv6Addr, IfIndexType, MarkType, UIDType, GIDType, ZoneType:
+		return true
+	}
+	return false
 }
 
 // masks reports whether values of the type are bits to be masked.

@@ -31,24 +31,40 @@ func (d Difference) String() string {
 func Compare(want, have State) []Difference { return CompareNormal(want.Normal(), have.Normal()) }
 
 // CompareNormal is [Compare] for states that are in normal form already.
-func CompareNormal(want, have State) []Difference {
+func CompareNormal(want, have State) []Difference { return Contrast(want, have).Differences }
+
+// Contrasts are what it takes to make one state of another.
+type Contrasts struct {
+	Differences  []Difference
+	Elements     []SetChange // of declared sets that both tables have
+	ElementsOnly bool        // both have a table, and nothing else of the tables differs
+}
+
+// Contrast compares two states that are in normal form.
+func Contrast(want, have State) Contrasts {
 	var d differences
 	d.tables(want.Table, have.Table)
+	elementsOnly := want.Table != nil && have.Table != nil && !d.beside
 	d.lists("policy rule", texts(want.PolicyRules), texts(have.PolicyRules))
 	d.lists("route", texts(want.Routes), texts(have.Routes))
 	d.lists("address", mapped(want.Addresses, AddressText), mapped(have.Addresses, AddressText))
-	return d
+	return Contrasts{d.list, d.elements, elementsOnly}
 }
 
 func texts[T fmt.Stringer](in []T) []string {
 	return mapped(in, func(v T) string { return v.String() })
 }
 
-type differences []Difference
+type differences struct {
+	list     []Difference
+	elements []SetChange
+	beside   bool // something else than elements differs
+}
 
 func (d *differences) add(where, want, have string) {
 	want, have = excerpts(want, have)
-	*d = append(*d, Difference{where, want, have})
+	d.list = append(d.list, Difference{where, want, have})
+	d.beside = true
 }
 
 const maxText = 2000 // bytes of one side of a difference
@@ -154,11 +170,15 @@ func (d *differences) sets(want, have *Set) {
 		return
 	}
 	change := elementChange(want.Elements, have.Elements)
+	if change.empty() {
+		return
+	}
+	d.elements = append(d.elements, SetChange{want, change})
 	if len(change.Add) > 0 {
-		d.add(fmt.Sprintf("%s element", where), listed(change.Add, want.Key), "")
+		d.list = append(d.list, Difference{where + " element", listed(change.Add, want.Key), ""})
 	}
 	if len(change.Delete) > 0 {
-		d.add(fmt.Sprintf("%s element", where), "", listed(change.Delete, want.Key))
+		d.list = append(d.list, Difference{where + " element", "", listed(change.Delete, want.Key)})
 	}
 }
 
@@ -303,6 +323,8 @@ func (d *differences) lists(where string, want, have []string) {
 // ElementChange turns one set's elements into another's.
 type ElementChange struct{ Delete, Add []Element }
 
+func (c ElementChange) empty() bool { return len(c.Delete)+len(c.Add) == 0 }
+
 // elementChange compares two sorted lists.
 func elementChange(want, have []Element) ElementChange {
 	var c ElementChange
@@ -328,8 +350,7 @@ func elementChange(want, have []Element) ElementChange {
 // Same reports whether two sets are declared alike and, unless they are live,
 // hold the same elements. Both are in normal form.
 func (s *Set) Same(t *Set) bool {
-	change := elementChange(s.Elements, t.Elements)
-	return s.kind() == t.kind() && s.Declaration() == t.Declaration() && (s.Live || len(change.Add)+len(change.Delete) == 0)
+	return s.Declaration() == t.Declaration() && (s.Live || elementChange(s.Elements, t.Elements).empty())
 }
 
 func b2i(b bool) int {
@@ -343,36 +364,6 @@ func b2i(b bool) int {
 type SetChange struct {
 	Set *Set // as wanted, in normal form
 	ElementChange
-}
-
-// ElementsOnly reports whether two states differ in elements of declared sets
-// alone, and in which; both are in normal form.
-func ElementsOnly(want, have State) (changes []SetChange, ok bool) {
-	if want.Table == nil || have.Table == nil {
-		return nil, false
-	}
-	for _, w := range want.Table.Sets {
-		h := have.Table.Set(w.Name)
-		if h == nil || w.Declaration() != h.Declaration() || w.kind() != h.kind() {
-			return nil, false
-		}
-		if w.Live {
-			continue
-		}
-		if change := elementChange(w.Elements, h.Elements); len(change.Add)+len(change.Delete) > 0 {
-			changes = append(changes, SetChange{w, change})
-		}
-	}
-	var rest differences
-	rest.tables(want.Table.withoutSets(), have.Table.withoutSets())
-	rest.lists("", texts(want.PolicyRules), texts(have.PolicyRules))
-	rest.lists("", texts(want.Routes), texts(have.Routes))
-	rest.lists("", mapped(want.Addresses, AddressText), mapped(have.Addresses, AddressText))
-	return changes, len(rest) == 0 && len(have.Table.Sets) == len(want.Table.Sets)
-}
-
-func (t *Table) withoutSets() *Table {
-	return &Table{Name: t.Name, Chains: t.Chains, Others: t.Others}
 }
 
 // Equal reports whether the two say the same.

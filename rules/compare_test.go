@@ -136,9 +136,9 @@ func TestElementsOnly(t *testing.T) {
 		}), 0, true},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
-			changes, only := ElementsOnly(tt.want.Normal(), tt.have.Normal())
-			if only != tt.only || only && len(changes) != tt.changes {
-				t.Errorf("got %d changes, %v; want %d, %v", len(changes), only, tt.changes, tt.only)
+			c := Contrast(tt.want.Normal(), tt.have.Normal())
+			if c.ElementsOnly != tt.only || tt.only && len(c.Elements) != tt.changes {
+				t.Errorf("got %d changes, %v; want %d, %v", len(c.Elements), c.ElementsOnly, tt.changes, tt.only)
 			}
 		})
 	}

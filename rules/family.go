@@ -1,10 +1,16 @@
 package rules
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // AddPrefixSets declares what is not empty of an IPv4 and an IPv6 set with the
 // prefixes, under name and the family's name, for [Saddr] and [Daddr].
 func AddPrefixSets(t *Table, name string, prefixes ...netip.Prefix) SetOf[netip.Prefix] {
+	if !slices.IsSortedFunc(prefixes, netip.Prefix.Compare) { // sorted here, for later elements are larger
+		prefixes = slices.SortedFunc(slices.Values(prefixes), netip.Prefix.Compare)
+	}
 	var v4, v6 []Range
 	for _, p := range prefixes {
 		if p.Addr().Is4() {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"hash"
 	"io"
 	"slices"
 	"strconv"
@@ -27,11 +28,14 @@ const partHashLength = 8
 // Digest is the [State.Hash] and the digests of the table's parts that it is
 // made of, each chain and then each declared set or map. The state is in normal
 // form.
-func (s State) Digest() (hash string, parts []Part) {
-	hash = digest(func(w *bufio.Writer) {
-		if t := s.Table; t != nil {
-			parts = tableParts(t)
-			hashTable(w, t, parts)
+func (s State) Digest() (state string, parts []Part) {
+	d := newDigester()
+	if s.Table != nil {
+		parts = d.parts(s.Table)
+	}
+	state = d.digest(func(w *bufio.Writer) {
+		if s.Table != nil {
+			hashTable(w, s.Table, parts)
 		}
 		s.Sysctls = nil
 		for _, line := range s.Routing() {
@@ -41,16 +45,34 @@ func (s State) Digest() (hash string, parts []Part) {
 	for i, p := range parts {
 		parts[i].Digest = p.Digest[:partHashLength]
 	}
-	return hash, parts
+	return state, parts
 }
 
-func tableParts(t *Table) []Part {
+// digester makes one digest after the other.
+type digester struct {
+	sum hash.Hash
+	w   *bufio.Writer // to sum; neither ever fails to write
+}
+
+func newDigester() *digester {
+	sum := sha256.New()
+	return &digester{sum, bufio.NewWriter(sum)}
+}
+
+func (d *digester) digest(write func(*bufio.Writer)) string {
+	d.sum.Reset()
+	write(d.w)
+	_ = d.w.Flush()
+	return hex.EncodeToString(d.sum.Sum(nil))
+}
+
+func (d *digester) parts(t *Table) []Part {
 	var parts []Part
 	for _, c := range t.Chains {
-		parts = append(parts, Part{"chain " + c.Name, digest(func(w *bufio.Writer) { hashChain(w, c) })})
+		parts = append(parts, Part{"chain " + c.Name, d.digest(func(w *bufio.Writer) { hashChain(w, c) })})
 	}
 	for _, s := range t.Sets {
-		parts = append(parts, Part{s.kind() + " " + s.Name, digest(func(w *bufio.Writer) { hashSet(w, s) })})
+		parts = append(parts, Part{s.kind() + " " + s.Name, d.digest(func(w *bufio.Writer) { hashSet(w, s) })})
 	}
 	return parts
 }
@@ -68,14 +90,6 @@ func hashTable(w *bufio.Writer, t *Table, parts []Part) {
 	for _, o := range t.Others {
 		hashWord(w, o)
 	}
-}
-
-func digest(hash func(*bufio.Writer)) string {
-	sum := sha256.New()
-	w := bufio.NewWriter(sum) // neither ever fails to write
-	hash(w)
-	_ = w.Flush()
-	return hex.EncodeToString(sum.Sum(nil))
 }
 
 func hashSet(w *bufio.Writer, s *Set) {

@@ -96,21 +96,30 @@ func normalElements(in []Element, how joining) []Element {
 	if isNormal(in, how) {
 		return in // lists are long, and normal more often than not
 	}
-	out := slices.Clone(in)
-	slices.SortFunc(out, func(a, b Element) int { return cmp.Or(compareKeys(a.Key, b.Key), cmp.Compare(a.Comment, b.Comment)) })
-	kept := out[:0]
-	for _, e := range out {
-		last := len(kept) - 1
+	sorted := make([]*Element, len(in)) // elements are large
+	for i := range in {
+		sorted[i] = &in[i]
+	}
+	slices.SortFunc(sorted, func(a, b *Element) int {
+		return cmp.Or(compareKeys(a.Key, b.Key), strings.Compare(a.Comment, b.Comment))
+	})
+	out := make([]Element, 0, len(in))
+	for i, e := range sorted {
+		if i == 0 {
+			out = append(out, *e)
+			continue
+		}
+		last := &out[len(out)-1]
 		switch {
-		case last >= 0 && slices.Equal(kept[last].Key, e.Key) && kept[last].saysSame(&e):
-		case last >= 0 && joins(&kept[last], &e, how):
-			r := kept[last].Key[0]
-			kept[last].Key = []Range{{r.Lo, max(r.Hi, e.Key[0].Hi)}}
+		case slices.Equal(last.Key, e.Key) && last.saysSame(e):
+		case joins(last, e, how):
+			r := last.Key[0]
+			last.Key = []Range{{r.Lo, max(r.Hi, e.Key[0].Hi)}}
 		default:
-			kept = append(kept, e)
+			out = append(out, *e)
 		}
 	}
-	return kept
+	return out
 }
 
 // isNormal reports whether elements are sorted, and none is to be joined with

@@ -16,7 +16,6 @@ import (
 // first of those below it.
 func ambientCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "ambient",
 		Usage:       "ambient mode: rules in pods that have no proxy of their own, and on the host",
 		Description: "weir ambient ARGS is weir ambient pod apply ARGS.",
 		Subcommands: []*cli.Command{ambientPodCommand(), ambientHostCommand()},

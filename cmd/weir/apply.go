@@ -14,7 +14,6 @@ import (
 
 func applyCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "apply",
 		Usage:       "make the namespace capture what the configuration says, and prove it",
 		Description: "Example: weir apply --config pod.yaml --pid 4711",
 		Flags:       withCommon(append(configurationFlags(), hostNetworkFlag())...),

@@ -17,10 +17,10 @@ import (
 // configuration, a flag of its path.
 func configurationFlags() []cli.Flag {
 	flags := []cli.Flag{
-		&cli.GenericFlag{Name: "config", Aliases: []string{"f"}, Value: &flagWords{},
-			Usage: "read the configuration from `FILE`, - for standard input; flags win over it"},
-		&cli.GenericFlag{Name: "environment", Value: &flagWords{},
-			Usage: "take IPv6, resolvers, users and groups from `FILE`, not from the namespace"},
+		&wordsFlag{names: []string{"config", "f"},
+			usage: "read the configuration from `FILE`, - for standard input; flags win over it"},
+		&wordsFlag{names: []string{"environment"},
+			usage: "take IPv6, resolvers, users and groups from `FILE`, not from the namespace"},
 	}
 	for _, k := range modes.Keys() {
 		flags = append(flags, keyFlag(k))
@@ -29,57 +29,41 @@ func configurationFlags() []cli.Flag {
 }
 
 func keyFlag(k modes.Key) cli.Flag {
-	f := &cli.GenericFlag{Name: k.Flag(), Category: "The configuration's keys:", DefaultText: k.Defaults()}
-	value := &flagWords{list: k.List, bare: k.Default == "enabled" || k.Default == "disabled"}
-	f.Value = value
+	f := &wordsFlag{
+		names: []string{k.Flag()}, category: "The configuration's keys:", usage: k.Doc, defaultText: k.Defaults(), key: &k,
+		value: flagWords{list: k.List, bare: k.Default == "enabled" || k.Default == "disabled"},
+	}
 	switch {
-	case value.bare:
-		f.Usage = k.Doc + "; bare, or `=WORD`"
+	case f.value.bare:
+		f.usage += "; bare, or `=WORD`"
 	case k.List:
-		f.Usage = k.Doc + "; `LIST`, or @FILE"
-	default:
-		f.Usage = k.Doc
+		f.usage += "; `LIST`, or @FILE"
 	}
 	if k.List && k.Default == "" {
-		f.DefaultText = "none"
+		f.defaultText = "none"
 	}
 	return f
 }
 
-// flagWords is the value of a flag: what was written each time that it was
-// given.
-type flagWords struct {
-	list   bool // may be given again, for more
-	bare   bool // may be given without a value
-	values []string
-}
-
-// Set takes one writing of the flag. The library repeats one under each of a
-// flag's names.
-func (f *flagWords) Set(value string) error {
-	if !f.list && len(f.values) > 0 {
-		if f.values[0] != value {
-			return fmt.Errorf("it was given before, as %q", modes.Shorten(f.values[0]))
-		}
-		return nil
-	}
-	f.values = append(f.values, value)
-	return nil
-}
-
-func (f *flagWords) String() string { return strings.Join(f.values, ",") }
-
-// IsBoolFlag tells package flag that the flag may stand without a value, which
-// then is "true".
-func (f *flagWords) IsBoolFlag() bool { return f.bare }
-
 // given is what was written for a flag, and whether it was.
 func given(cc *cli.Context, name string) ([]string, bool) {
-	f, ok := cc.Generic(name).(*flagWords)
-	if !ok || len(f.values) == 0 {
-		return nil, false
+	for _, f := range cc.Command.Flags {
+		if f, ok := f.(*wordsFlag); ok && slices.Contains(f.names, name) {
+			return f.value.words, f.IsSet()
+		}
 	}
-	return f.values, true
+	return nil, false
+}
+
+// givenKeys are the flags of keys that were given.
+func givenKeys(cc *cli.Context) []*wordsFlag {
+	var out []*wordsFlag
+	for _, f := range cc.Command.Flags {
+		if f, ok := f.(*wordsFlag); ok && f.key != nil && f.IsSet() {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // configured reports whether a command was given a configuration: a file, or a
@@ -88,10 +72,7 @@ func configured(cc *cli.Context, but ...string) bool {
 	if _, ok := given(cc, "config"); ok {
 		return true
 	}
-	return slices.ContainsFunc(modes.Keys(), func(k modes.Key) bool {
-		_, ok := given(cc, k.Flag())
-		return ok && !slices.Contains(but, k.Path)
-	})
+	return slices.ContainsFunc(givenKeys(cc), func(f *wordsFlag) bool { return !slices.Contains(but, f.key.Path) })
 }
 
 var errNoConfiguration = errors.New("there is no configuration (want --config FILE, --config - for standard input, or flags: at least --mode sidecar --proxy-uids 1337)")
@@ -123,12 +104,10 @@ func readConfiguration(cc *cli.Context, stdin io.Reader) (c configuration, probl
 			problems = append(problems, err)
 		}
 	}
-	for _, k := range modes.Keys() {
-		if values, ok := given(cc, k.Flag()); ok {
-			if err := c.setFlag(k, values); err != nil {
-				problems = append(problems, err)
-				c.doubt(k.Path)
-			}
+	for _, f := range givenKeys(cc) {
+		if err := c.setFlag(*f.key, f.value.words); err != nil {
+			problems = append(problems, err)
+			c.doubt(f.key.Path)
 		}
 	}
 	return c, errors.Join(problems...), nil
@@ -279,9 +258,8 @@ func takesValue(name string, flags []cli.Flag) bool {
 		switch f := f.(type) {
 		case *cli.BoolFlag:
 			return false
-		case *cli.GenericFlag:
-			b, ok := f.Value.(interface{ IsBoolFlag() bool })
-			return !ok || !b.IsBoolFlag()
+		case *wordsFlag:
+			return !f.value.bare
 		}
 		return true
 	}

@@ -239,7 +239,7 @@ func TestFlagsTellTheirDefaults(t *testing.T) {
 			}
 			seen[n] = true
 		}
-		if g, ok := f.(*cli.GenericFlag); !ok || g.Usage == "" {
+		if g, ok := f.(*wordsFlag); !ok || g.usage == "" {
 			t.Errorf("%v has no usage", f.Names())
 		}
 	}

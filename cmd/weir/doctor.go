@@ -13,7 +13,6 @@ import (
 
 func doctorCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "doctor",
 		Usage: "can this kernel and this namespace do it? One line a check, with the remedy; exit 1 where one fails",
 		Description: "Example: weir doctor --pid 4711\n\n" +
 			"What modes need of nftables is tried for real, in a scratch namespace. With a\n" +

@@ -85,12 +85,11 @@ func parseResolvers(r io.Reader) []netip.Addr {
 func parseNames(r io.Reader) map[string]uint32 {
 	out := map[string]uint32{}
 	for lines := bufio.NewScanner(r); lines.Scan(); {
-		fields := strings.Split(lines.Text(), ":")
-		if len(fields) < 3 {
-			continue
-		}
-		if id, err := strconv.ParseUint(fields[2], 10, 32); err == nil {
-			out[fields[0]] = uint32(id)
+		name, rest, _ := strings.Cut(lines.Text(), ":")
+		_, rest, _ = strings.Cut(rest, ":")
+		number, _, _ := strings.Cut(rest, ":")
+		if id, err := strconv.ParseUint(number, 10, 32); err == nil {
+			out[name] = uint32(id)
 		}
 	}
 	return out

@@ -21,7 +21,6 @@ import (
 
 func explainCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "explain",
 		Usage:     "say what becomes of a packet, and which rules decide it",
 		ArgsUsage: "PROTOCOL DESTINATION",
 		Description: "Example: weir explain --config pod.yaml --uid 1000 tcp 10.0.0.1:443\n\n" +

@@ -18,9 +18,7 @@ import (
 
 func istioInitCommand() *cli.Command {
 	return &cli.Command{
-		Name:    "istio-init",
-		Aliases: []string{"istio-iptables"},
-		Usage:   "take istio-init's own arguments and environment, and do what it does to every packet",
+		Usage: "take istio-init's own arguments and environment, and do what it does to every packet",
 		Description: "Example: weir istio-init -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020\n\n" +
 			"weir istio-init --help lists the flags.",
 		SkipFlagParsing: true, // istioArguments parses as the reference does

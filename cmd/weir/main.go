@@ -1,3 +1,8 @@
+// Who uses one processor need not watch how many the container may.
+
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command weir makes a network namespace's nftables capture what a proxy wants
 // to see, and proves that they do.
 package main
@@ -11,7 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,11 +34,8 @@ const (
 	exitInvalid = 126 // istio-init's validation failed; istio's repair looks for it
 )
 
-// gcPercent trades memory for time: a command is over before much is garbage.
-const gcPercent = 400
-
 func main() {
-	debug.SetGCPercent(gcPercent)
+	runtime.GOMAXPROCS(1) // one thing after the other: more threads only wake and wait
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, os.Stderr})
@@ -87,7 +89,7 @@ func (e toldError) Unwrap() error { return e.error }
 var errDiffers = errors.New("differs")
 
 func run(ctx context.Context, args []string, std streams) int {
-	app := newApp(std)
+	app := newApp(std, args)
 	err := app.RunContext(ctx, arrange(app, args))
 	var told toldError
 	if err != nil && !errors.Is(err, errDiffers) && !errors.As(err, &told) {
@@ -116,7 +118,49 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-func newApp(std streams) *cli.App {
+// named is a command under its names, not made yet.
+type named struct {
+	names []string
+	make  func() *cli.Command
+}
+
+func everyCommand() []named {
+	return []named{
+		{[]string{"plan"}, planCommand},
+		{[]string{"apply"}, applyCommand},
+		{[]string{"verify"}, verifyCommand},
+		{[]string{"remove"}, removeCommand},
+		{[]string{"show"}, showCommand},
+		{[]string{"explain"}, explainCommand},
+		{[]string{"ambient"}, ambientCommand},
+		{[]string{"trace"}, traceCommand},
+		{[]string{"doctor"}, doctorCommand},
+		{[]string{"istio-init", "istio-iptables"}, istioInitCommand},
+		{[]string{"version"}, versionCommand},
+		{[]string{"help", "h"}, helpCommand},
+	}
+}
+
+// commands are the one that the arguments name, or all: to make every command's
+// flags takes as long as to apply rules.
+func commands(args []string) []*cli.Command {
+	list := everyCommand()
+	if len(args) > 1 {
+		one := slices.IndexFunc(list, func(n named) bool { return slices.Contains(n.names, args[1]) })
+		if one >= 0 && list[one].names[0] != "help" {
+			list = list[one : one+1]
+		}
+	}
+	out := make([]*cli.Command, len(list))
+	for i, n := range list {
+		out[i] = n.make()
+		out[i].Name, out[i].Aliases = n.names[0], n.names[1:]
+	}
+	return out
+}
+
+// newApp is the program for those arguments; without any, with every command.
+func newApp(std streams, args []string) *cli.App {
 	app := &cli.App{
 		Name:  "weir",
 		Usage: "capture traffic for a proxy with nftables, and prove it",
@@ -129,14 +173,10 @@ func newApp(std streams) *cli.App {
 		HideVersion:          true,
 		Suggest:              true,
 		EnableBashCompletion: true,
-		Commands: []*cli.Command{
-			planCommand(), applyCommand(), verifyCommand(), removeCommand(), showCommand(),
-			explainCommand(),
-			ambientCommand(), traceCommand(), doctorCommand(), istioInitCommand(), versionCommand(), helpCommand(),
-		},
-		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
-		ExitErrHandler: func(*cli.Context, error) {}, // run decides
-		OnUsageError:   wrongFlag,
+		Commands:             commands(args),
+		Flags:                []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
+		ExitErrHandler:       func(*cli.Context, error) {}, // run decides
+		OnUsageError:         wrongFlag,
 		Action: func(cc *cli.Context) error {
 			if cc.Args().Present() {
 				return noCommand(cc.App, cc.Args().First())
@@ -195,8 +235,6 @@ func helpOn(cc *cli.Context) string {
 // helpCommand is the library's but for what is no command.
 func helpCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "help",
-		Aliases:   []string{"h"},
 		Usage:     "list the commands, or a command's flags",
 		ArgsUsage: "[command]",
 		Action: func(cc *cli.Context) error {
@@ -230,14 +268,14 @@ func wrongFlag(cc *cli.Context, err error, _ bool) error {
 	if name, valueless := strings.CutPrefix(err.Error(), "flag needs an argument: -"); valueless {
 		return usageError{fmt.Errorf("--%s needs a value (see %s)", name, help)}
 	}
-	if m := invalidValue.FindStringSubmatch(err.Error()); m != nil {
+	if m := regexp.MustCompile(invalidValue).FindStringSubmatch(err.Error()); m != nil {
 		return usageError{fmt.Errorf("--%s: %s %s", m[2], m[1], cmp.Or(wantedValue(cc.Command.Flags, m[2]), m[3]))}
 	}
 	return usageError{fmt.Errorf("%w (see %s)", err, help)}
 }
 
 // invalidValue is how package flag says that a value does not fit.
-var invalidValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^:]+): (.*)$`)
+const invalidValue = `(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^:]+): (.*)$`
 
 // wantedValue is what is wrong with a value that a flag does not take, where the
 // library only says that it could not parse it.

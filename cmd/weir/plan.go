@@ -14,7 +14,6 @@ import (
 
 func planCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "plan",
 		Usage: "print the nft text and the routing that apply would make, and what differs from now",
 		Description: "Example: weir plan --config pod.yaml\n\n" +
 			"The output is a script that nft -f loads. It needs no privileges; without\n" +

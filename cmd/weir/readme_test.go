@@ -48,7 +48,7 @@ func TestREADMESaysWhatThereIs(t *testing.T) {
 	there := below(t, readme, "What there is")
 
 	var commands []string
-	for _, c := range newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}).Commands {
+	for _, c := range newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}, nil).Commands {
 		if c.Name != "help" {
 			commands = append(commands, c.Name)
 		}
@@ -75,7 +75,7 @@ func TestREADMESaysWhatThereIs(t *testing.T) {
 	}
 
 	// Flags that it mentions are some command's.
-	app := newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}})
+	app := newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}, nil)
 	known := newIstioArguments().names()
 	known = append(known, flagNames(app.Commands)...)
 	known = append(known, "--image", "--profile") // kubectl's

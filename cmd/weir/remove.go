@@ -28,7 +28,6 @@ func checkTable(name string) error {
 
 func removeCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "remove",
 		Usage:       "take out the table, rules, routes and addresses of ours, and nothing of anyone else's",
 		Description: "Example: weir remove --pid 4711",
 		Flags:       withCommon(tableFlag()),

@@ -14,7 +14,6 @@ import (
 
 func showCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "show",
 		Usage:       "print what is live, lifted and readable, with each rule's reason and counters",
 		Description: "Example: weir show --pid 4711",
 		Flags:       withCommon(tableFlag(), &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, DisableDefaultText: true, Usage: "all elements of the sets"}),

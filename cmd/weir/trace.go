@@ -19,7 +19,6 @@ import (
 
 func traceCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "trace",
 		Usage:     "print real packets as they cross the rules: each rule's verdict and reason",
 		ArgsUsage: "[tcp|udp|icmp|icmpv6]",
 		Description: "Example: weir trace --pid 4711 --to 203.0.113.10:80 --count 1 tcp\n\n" +

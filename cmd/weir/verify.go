@@ -13,7 +13,6 @@ import (
 
 func verifyCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "verify",
 		Usage: "compare the namespace with the configuration or, without one, with what weir wrote; exit 3 where they differ",
 		Description: "Example: weir verify --config pod.yaml --wait 30s\n\n" +
 			"Without a configuration the tag that an apply leaves behind tells which chains,\n" +

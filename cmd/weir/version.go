@@ -26,7 +26,6 @@ func version() string {
 
 func versionCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "version",
 		Usage: "print the version",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: func(cc *cli.Context) error {
