@@ -66,7 +66,7 @@ type connections struct {
 // examine collects the facts. What cannot be had is told as such: only an end of
 // the context is an error.
 func (j *job) examine(ctx context.Context) (facts, error) {
-	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: cgroup2Mount()}
+	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: readFile("/proc/self/mountinfo", cgroupMount)}
 	f.host, _ = j.target.isHost()
 	f.readErr = j.connect()
 	if f.readErr == nil {
@@ -210,23 +210,6 @@ func statistic(text []byte, column string) (sum uint64) {
 		}
 	}
 	return sum
-}
-
-// cgroup2Mount is where the unified hierarchy is mounted, "" for nowhere, see
-// proc_pid_mountinfo(5).
-func cgroup2Mount() string {
-	text, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return ""
-	}
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		mount, filesystem, _ := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(mount)
-		if strings.HasPrefix(filesystem, "cgroup2 ") && len(fields) > 4 {
-			return fields[4]
-		}
-	}
-	return ""
 }
 
 // userMap are the users that exist here, none where all do, see

@@ -133,6 +133,7 @@ func everyCommand() []named {
 		{[]string{"show"}, showCommand},
 		{[]string{"explain"}, explainCommand},
 		{[]string{"ambient"}, ambientCommand},
+		{[]string{"list"}, listCommand},
 		{[]string{"trace"}, traceCommand},
 		{[]string{"doctor"}, doctorCommand},
 		{[]string{"istio-init", "istio-iptables"}, istioInitCommand},

@@ -35,7 +35,7 @@ const namespacesAtOnce = 16
 // flags name, side by side. What goes wrong in one touches no other.
 func inNamespaces(cc *cli.Context, work func(context.Context, *job) error) error {
 	patterns := cc.StringSlice("netns")
-	if len(patterns) == 0 || cc.IsSet("pid") || slices.Contains(patterns, "") {
+	if len(patterns) == 0 || cc.IsSet("pid") || cc.IsSet("pod") || slices.Contains(patterns, "") {
 		return inOneNamespace(cc, "", work)
 	}
 	names, err := expand(patterns)

@@ -22,6 +22,7 @@ type process struct {
 	uid    uint32 // of the file system: that of the sockets that it opens
 	netns  uint64 // the inode of its network namespace, 0 where it may not be seen
 	pod    string // the UID of the pod whose cgroup it is in, "" for none
+	memory bool   // of its own: neither a thread of the kernel's nor a process that ended
 }
 
 // processes are all that /proc lists and that may be looked at, oldest first as
@@ -58,6 +59,8 @@ func readProcess(pid int) (process, error) {
 		switch {
 		case key == "Name":
 			p.Name = strings.TrimSpace(value)
+		case key == "VmSize":
+			p.memory = true
 		case key == "PPid" && len(fields) == 1:
 			p.parent, _ = strconv.Atoi(fields[0])
 		case key == "Uid" && len(fields) == 4:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/vishvananda/netns"
+	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,19 @@ func targetFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "netns", Usage: "work in the network namespace `NAME|PATH`", Category: categoryWhere},
 		&cli.IntFlag{Name: "pid", DefaultText: "this one's", Usage: "work in the network namespace of process `N`", Category: categoryWhere},
+		&cli.StringFlag{Name: "pod", Usage: "work in the network namespace of the pod with that `UID`, on this node", Category: categoryWhere},
 	}
+}
+
+// targetPod is --pod where that names the namespace: to other commands it names
+// what they change.
+func targetPod(cc *cli.Context) (uid string, ok bool) {
+	for _, f := range cc.Command.Flags {
+		if s, isString := f.(*cli.StringFlag); isString && s.Name == "pod" && s.Category == categoryWhere {
+			return cc.String("pod"), cc.IsSet("pod")
+		}
+	}
+	return "", false
 }
 
 const (
@@ -37,10 +50,16 @@ const (
 	netnsFolder   = "/run/netns"
 )
 
-// openTarget opens the namespace of --pid, else the one that --netns names.
+// openTarget opens the namespace of --pid or --pod, else the one that --netns
+// names.
 func openTarget(cc *cli.Context, ns string) (*target, error) {
 	pid := cc.Int("pid")
+	pod, isPod := targetPod(cc)
 	switch {
+	case isPod && (cc.IsSet("netns") || cc.IsSet("pid")):
+		return nil, usageError{errors.New("--pod excludes --netns and --pid")}
+	case isPod:
+		return podTarget(pod)
 	case cc.IsSet("netns") && cc.IsSet("pid"):
 		return nil, usageError{errors.New("--netns and --pid exclude each other")}
 	case cc.IsSet("netns") && ns == "":
@@ -48,16 +67,38 @@ func openTarget(cc *cli.Context, ns string) (*target, error) {
 	case cc.IsSet("pid") && pid <= 0:
 		return nil, usageError{fmt.Errorf("--pid: %d is no process", pid)}
 	case cc.IsSet("pid"):
-		process := filepath.Join("/proc", strconv.Itoa(pid))
-		t, err := openNamespace("--pid", filepath.Join(process, "ns/net"))
-		if err == nil {
-			t.root = filepath.Join(process, "root")
-		}
-		return t, err
+		return processTarget("--pid", pid)
 	case ns != "":
 		return namedTarget("--netns", ns)
 	}
 	return &target{root: "/"}, nil
+}
+
+// processTarget opens the namespace of a process.
+func processTarget(flag string, pid int) (*target, error) {
+	folder := filepath.Join("/proc", strconv.Itoa(pid))
+	t, err := openNamespace(flag, filepath.Join(folder, "ns/net"))
+	if err == nil {
+		t.root = filepath.Join(folder, "root")
+	}
+	return t, err
+}
+
+// podTarget opens the namespace of a pod's oldest process.
+func podTarget(uid string) (*target, error) {
+	if podOf("pod"+uid) != uid {
+		return nil, usageError{fmt.Errorf("--pod: %q is no pod's UID (want such as 0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f)", modes.Shorten(uid))}
+	}
+	all, err := processes()
+	if err != nil {
+		return nil, fmt.Errorf("--pod: %w", err)
+	}
+	for _, p := range all {
+		if p.pod == uid {
+			return processTarget("--pod", p.PID)
+		}
+	}
+	return nil, usageError{fmt.Errorf("--pod: no process of pod %s is on this node", uid)}
 }
 
 // namedTarget opens a namespace by its path or, without a slash, its name as

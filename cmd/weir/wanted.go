@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -249,5 +250,8 @@ func (j *job) environment(ctx context.Context) (modes.Environment, error) {
 }
 
 func withCommon(flags ...cli.Flag) []cli.Flag {
-	return append(append(flags, timeoutFlag(), jsonFlag()), targetFlags()...)
+	isTaken := func(f cli.Flag) bool {
+		return slices.ContainsFunc(flags, func(g cli.Flag) bool { return g.Names()[0] == f.Names()[0] })
+	}
+	return append(append(flags, timeoutFlag(), jsonFlag()), slices.DeleteFunc(targetFlags(), isTaken)...)
 }

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+func listCommand() *cli.Command {
+	return &cli.Command{
+		Usage: "list the network namespaces on this node: whose they are, and which engine captures there",
+		Description: "Example: weir list\n\n" +
+			"A row a namespace that a process is in. Those of other users take root.",
+		Flags: []cli.Flag{timeoutFlag(), jsonFlag()},
+		Action: func(cc *cli.Context) error {
+			timeout, err := timeLimit(cc)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeoutCause(cc.Context, timeout, fmt.Errorf("--timeout %s", timeout))
+			defer cancel()
+			return whyEnded(ctx, list(ctx, cc))
+		},
+	}
+}
+
+// residence is a network namespace that processes are in.
+type residence struct {
+	PID     int      `json:"pid"` // of the oldest of them
+	Name    string   `json:"name"`
+	Pod     string   `json:"pod,omitempty"`
+	Engines []string `json:"engines"` // that have rules there
+	Tables  []holder `json:"tables"`  // weir's
+	Error   string   `json:"error,omitempty"`
+}
+
+// holder is a table of weir's in a namespace.
+type holder struct {
+	Table   string `json:"table"`
+	Version string `json:"version"`
+	State   string `json:"state"`
+	Clean   bool   `json:"clean"` // it is as weir wrote it
+}
+
+func list(ctx context.Context, cc *cli.Context) error {
+	all, err := processes()
+	if err != nil {
+		return err
+	}
+	var rows []residence
+	hidden := 0
+	seen := map[uint64]int{} // rows by namespace
+	for _, p := range all {
+		at, known := seen[p.netns]
+		switch {
+		case !p.memory:
+		case p.netns == 0:
+			hidden++
+		case known && rows[at].Pod == "":
+			rows[at].Pod = p.pod
+		case !known:
+			seen[p.netns] = len(rows)
+			row := residence{PID: p.PID, Name: p.Name, Pod: p.pod, Engines: []string{}, Tables: []holder{}}
+			if err := row.look(ctx); err != nil {
+				row.Error = err.Error()
+			}
+			rows = append(rows, row)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if hidden > 0 {
+		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", hidden, advice(fs.ErrPermission))
+	}
+	if cc.Bool("json") {
+		return writeJSON(cc.App.Writer, rows)
+	}
+	return printResidences(cc.App.Writer, rows)
+}
+
+// look reads what the namespace holds.
+func (r *residence) look(ctx context.Context) error {
+	t, err := processTarget("list", r.PID)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	conn, err := t.connect()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ruleset, err := conn.Ruleset(ctx)
+	if err != nil {
+		return err
+	}
+	policy, err := conn.ForeignPolicyRules(ctx)
+	if err != nil {
+		return err
+	}
+	var legacy []nft.LegacyTable
+	if err := t.inside(func() (err error) { legacy, err = nft.LegacyTables(); return err }); err != nil {
+		return err
+	}
+	if err := r.own(ctx, conn, ruleset); err != nil {
+		return err
+	}
+	for _, s := range sightings(ruleset.Tables, legacy, policy) {
+		r.Engines = append(r.Engines, s.Engine)
+	}
+	if len(r.Engines) == 0 {
+		r.Engines = append(r.Engines, unknownCapture(ruleset.Tables)...)
+	}
+	return nil
+}
+
+// own finds weir's tables, and whether they are as it wrote them.
+func (r *residence) own(ctx context.Context, conn *nft.Conn, ruleset *nft.Ruleset) error {
+	for _, t := range ruleset.Tables {
+		if t.Tag == nil || t.Family != "inet" {
+			continue
+		}
+		live, err := conn.Read(ctx, t.Name)
+		if err != nil {
+			return err
+		}
+		drift, err := live.Drift()
+		r.Tables = append(r.Tables, holder{t.Name, t.Tag.Version, t.Tag.Hash, err == nil && len(drift) == 0})
+	}
+	if len(r.Tables) > 0 {
+		r.Engines = append(r.Engines, "weir")
+	}
+	return nil
+}
+
+// unknownCapture are the tables of programs that are none of the known engines and
+// redirect all the same.
+func unknownCapture(tables []*nft.LiveTable) (out []string) {
+	for _, t := range tables {
+		if t.Tag == nil && slices.ContainsFunc(t.Chains, redirects) {
+			out = append(out, "table "+t.Title())
+		}
+	}
+	return out
+}
+
+func redirects(c *rules.Chain) bool {
+	return slices.ContainsFunc(c.Rules, func(r rules.Rule) bool {
+		return slices.ContainsFunc(r.Nodes, func(n rules.Node) bool {
+			switch n.(type) {
+			case rules.Redirect, rules.TProxy:
+				return true
+			}
+			return false
+		})
+	})
+}
+
+func printResidences(w io.Writer, rows []residence) error {
+	p := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(p, "PID\tPROCESS\tPOD\tENGINE\tWEIR\tSTATE")
+	for _, r := range rows {
+		fmt.Fprintf(p, "%d\t%s\t%s\t%s\t%s\t%s\n", r.PID, r.Name, orDash(r.Pod), orDash(strings.Join(r.Engines, ", ")), orDash(r.versions()), r.state())
+	}
+	return p.Flush()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (r residence) versions() string {
+	var words []string
+	for _, t := range r.Tables {
+		words = append(words, t.Version+" "+t.State)
+	}
+	return strings.Join(words, ", ")
+}
+
+func (r residence) state() string {
+	switch {
+	case r.Error != "":
+		return r.Error
+	case len(r.Tables) == 0:
+		return "-"
+	}
+	for _, t := range r.Tables {
+		if !t.Clean {
+			return "drifted"
+		}
+	}
+	return clean
+}

@@ -1,0 +1,120 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+type residence struct {
+	PID     int
+	Name    string
+	Pod     string
+	Engines []string
+	Tables  []struct {
+		Table, Version, State string
+		Clean                 bool
+	}
+	Error string
+}
+
+// resident starts a process that stays in the namespace until the test is over.
+func (c *cli) resident() int {
+	c.Helper()
+	sleep := exec.Command("sleep", "60")
+	c.do(sleep.Start)
+	c.Cleanup(func() { _ = sleep.Process.Kill(); _ = sleep.Wait() })
+	return sleep.Process.Pid
+}
+
+// TestList: each namespace has a row, with its pod and the engine that captures
+// there.
+func TestList(t *testing.T) {
+	t.Parallel()
+	needUsers(t)
+	c := newCLI(t)
+	clean, drifted, theirs, unknown, nobody := c.elsewhere(t), c.elsewhere(t), c.elsewhere(t), c.elsewhere(t), c.elsewhere(t)
+	for _, n := range []*cli{clean, drifted} {
+		n.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+	}
+	drifted.nft("flush chain inet weir output")
+	theirs.nft("table ip x {\nchain KUMA_MESH_OUTBOUND {\n}\n}\n")
+	unknown.nft("table ip x {\nchain y {\ntype nat hook output priority -100\ntcp dport 80 redirect to :8080\n}\n}\n")
+	uid, procs := podCgroup(t)
+	pids := map[int]string{}
+	for name, n := range map[string]*cli{"clean": clean, "drifted": drifted, "theirs": theirs, "unknown": unknown, "nobody": nobody} {
+		pids[n.resident()] = name
+	}
+	for pid, name := range pids {
+		if name == "clean" {
+			if err := os.WriteFile(procs, []byte(fmt.Sprint(pid)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	found := map[string]residence{}
+	for _, r := range jsonOf[[]residence](t, c.ok("list", "--json")) {
+		if name, ours := pids[r.PID]; ours {
+			found[name] = r
+		}
+	}
+	for name, want := range map[string]string{
+		"clean":   "engines [weir] clean true pod " + uid,
+		"drifted": "engines [weir] clean false pod ",
+		"theirs":  "engines [kuma] pod ",
+		"unknown": "engines [table ip x] pod ",
+		"nobody":  "engines [] pod ",
+	} {
+		r := found[name]
+		got := fmt.Sprintf("engines %v", r.Engines)
+		for _, table := range r.Tables {
+			got += fmt.Sprintf(" clean %v", table.Clean)
+		}
+		if got += " pod " + r.Pod; got != want || r.Error != "" {
+			t.Errorf("%s: listed as %q, want %q (%+v)", name, got, want, r)
+		}
+	}
+	if text := c.ok("list"); !strings.HasPrefix(text, "PID ") || !strings.Contains(text, uid) {
+		t.Errorf("the list reads\n%s", text)
+	}
+	// The pod's UID does where a process's number does.
+	c.run("show", "--pod", uid).want(t, 0).prints(t, "table inet weir, as written")
+	c.run("show", "--pod", "0a1b2c3d-0000-0000-0000-000000000000").want(t, 2).says(t, "--pod: no process of pod 0a1b2c3d-0000-0000-0000-000000000000 is on this node")
+	c.run("show", "--pod", "mine").want(t, 2).says(t, `--pod: "mine" is no pod's UID`)
+	c.run("show", "--pod", uid, "--pid", "1").want(t, 2).says(t, "--pod excludes --netns and --pid")
+}
+
+// podCgroup makes a cgroup as a kubelet names a pod's. It returns the pod's UID and
+// the file that takes the numbers of processes.
+func podCgroup(t *testing.T) (uid, procs string) {
+	uid = fmt.Sprintf("%08x-0a1b-0a1b-0a1b-0a1b2c3d4e5f", uint32(os.Getpid()))
+	var mount string
+	for line := range strings.Lines(readFile(t, "/proc/self/mountinfo")) {
+		if fields := strings.Fields(line); strings.Contains(line, " - cgroup2 ") {
+			mount = fields[4]
+		}
+	}
+	if mount == "" {
+		t.Skip("cgroup v2 is not mounted")
+	}
+	folder := filepath.Join(mount, "kubepods-weir-test-pod"+strings.ReplaceAll(uid, "-", "_")+".slice")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Skipf("no cgroup can be made: %v", err)
+	}
+	t.Cleanup(func() {
+		for range 100 {
+			if err := os.Remove(folder); !errors.Is(err, unix.EBUSY) {
+				return
+			}
+			time.Sleep(20 * time.Millisecond) // its process ends
+		}
+	})
+	return uid, filepath.Join(folder, "cgroup.procs")
+}
