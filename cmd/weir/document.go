@@ -23,7 +23,8 @@ const (
 	maxDepth    = 16      // lists and maps inside each other
 	maxKeys     = 10_000
 	maxOddities = 100 // tokens that no configuration needs, such as anchors
-	maxReading  = 30 * time.Second
+	maxReading  = 10 * time.Second
+	maxBlocky   = 8 << 10 // bytes of a document with what starts a block text or a merge
 )
 
 // place is where a word was written. A line and a column count from 1; without
@@ -167,9 +168,24 @@ func (d *document) text(data []byte) (string, bool) {
 		if tab := bytes.IndexByte(indent, '\t'); tab >= 0 && len(content) > 0 && content[0] != '#' && !isJSON {
 			d.problemf(d.at(number, tab+1), "a tab indents this line (want spaces)")
 		}
+		if at := blocky(line); at >= 0 && len(data) > maxBlocky {
+			d.problemf(d.at(number, utf8.RuneCount(line[:at])+1), "%q is read only in a document of at most %d KiB (want the words themselves, or quotes and a shorter document)", line[at], maxBlocky>>10)
+			return "", false
+		}
 		b.Write(bytes.ReplaceAll(line, []byte("\t"), []byte(" ")))
 	}
 	return b.String(), len(d.problems) == before
+}
+
+// blocky is where a line has what no configuration needs and what the library
+// takes time by the square of: the ends of a block text's lines, and the signs
+// of a merge. It is -1 where there is none but in a comment.
+func blocky(line []byte) int {
+	at := bytes.IndexAny(line, "|><")
+	if comment := bytes.IndexByte(line, '#'); comment >= 0 && comment < at && (comment == 0 || line[comment-1] == ' ' || line[comment-1] == '\t') {
+		return -1
+	}
+	return at
 }
 
 // plain reports whether a line is text.
@@ -187,9 +203,8 @@ func (d *document) plain(line []byte, number int) bool {
 }
 
 // parseBounded parses in bounded time, space and depth, and does not panic. The
-// library gives no such promise: it takes time by the square of some texts (the
-// line ends of a block text, for one), and its recursion is bounded by the stack
-// alone.
+// library gives no such promise: it takes time by the square of some texts, and
+// its recursion is bounded by the stack alone.
 func parseBounded(text string, within time.Duration) ([]*ast.DocumentNode, error) {
 	type result struct {
 		docs []*ast.DocumentNode
@@ -255,6 +270,9 @@ func checkTokens(tokens token.Tokens) error {
 		} else {
 			entries = 0
 		}
+		if t.Type == token.SequenceEntryType && before != nil && before.Type == token.SequenceEntryType {
+			oddities++ // an entry of nothing
+		}
 		if scalar != nil && t.Type != token.MappingValueType {
 			oddities++ // a value after a value, which is no key
 		}
@@ -269,7 +287,7 @@ func checkTokens(tokens token.Tokens) error {
 		case keys > maxKeys:
 			return &tooMuch{t, fmt.Sprintf("has more than %d keys", maxKeys)}
 		case oddities > maxOddities:
-			return &tooMuch{t, "has values where none can stand, anchors, aliases or tags, and many of them"}
+			return &tooMuch{t, "has values where none can stand, entries of nothing, anchors, aliases or tags, and many of them"}
 		}
 	}
 	return nil
