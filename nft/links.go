@@ -66,23 +66,42 @@ func (c *Conn) addresses(ctx context.Context, request []byte) ([]Address, error)
 // net.ipv6.conf.lo.disable_ipv6 is 0. It is told by netlink, since there may be
 // no /proc.
 func (c *Conn) LoopbackIPv6(ctx context.Context) (bool, error) {
+	lo, err := c.loopback(ctx)
+	if err != nil || lo == nil {
+		return false, err
+	}
+	return takesIPv6(lo[unix.SizeofIfInfomsg:])
+}
+
+// LoopbackUp reports whether lo carries packets. While it is down nothing that is
+// redirected arrives.
+func (c *Conn) LoopbackUp(ctx context.Context) (bool, error) {
+	lo, err := c.loopback(ctx)
+	if err != nil || lo == nil {
+		return false, err
+	}
+	return binary.NativeEndian.Uint32(lo[8:])&unix.IFF_UP != 0, nil
+}
+
+// loopback is what the kernel tells of lo, from the ifinfomsg on; nil where there
+// is none.
+func (c *Conn) loopback(ctx context.Context) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	payload, err := (&rtnetlink.LinkMessage{}).MarshalBinary()
 	if err != nil {
-		return false, fmt.Errorf("look at lo: %w", err)
+		return nil, fmt.Errorf("look at lo: %w", err)
 	}
 	msgs, err := c.dump(ctx, c.route, unix.RTM_GETLINK, payload)
 	if err != nil {
-		return false, fmt.Errorf("look at lo: %w", err)
+		return nil, fmt.Errorf("look at lo: %w", err)
 	}
 	for _, m := range msgs {
-		if len(m.Data) < unix.SizeofIfInfomsg || binary.NativeEndian.Uint32(m.Data[4:]) != loopbackIndex {
-			continue
+		if len(m.Data) >= unix.SizeofIfInfomsg && binary.NativeEndian.Uint32(m.Data[4:]) == loopbackIndex {
+			return m.Data, nil
 		}
-		return takesIPv6(m.Data[unix.SizeofIfInfomsg:])
 	}
-	return false, nil
+	return nil, nil
 }
 
 // LinkNames are the names of the namespace's interfaces by their indices.

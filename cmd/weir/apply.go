@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -48,11 +49,26 @@ func (j *job) apply(ctx context.Context, c configuration) error {
 	if err != nil {
 		return err
 	}
+	if c.Mode == modes.ModeAmbientPod {
+		if err := j.refuseDown(ctx); err != nil {
+			return err
+		}
+	}
 	result, err := j.session().Apply(ctx, want)
 	if err != nil {
 		return fmt.Errorf("apply inet %s: %w", j.table, err)
 	}
 	return j.report(want, result)
+}
+
+// refuseDown keeps a pod from being enrolled while nothing that is redirected
+// would arrive.
+func (j *job) refuseDown(ctx context.Context) error {
+	up, err := j.conn.LoopbackUp(ctx)
+	if err == nil && !up {
+		err = errors.New("lo is down: what is redirected would not reach the proxy (set it up first)")
+	}
+	return err
 }
 
 // outcome is a result as a program reads it.
