@@ -390,12 +390,8 @@ func (w *walk) readTracking(kind Selector) (Bits, bool) {
 	switch {
 	case kind == Selector(CTStates):
 		return Span(t.shown()).Lo, true
-	case t.template && kind == Selector(CTZone):
-		return Span(t.zone).Lo, true
-	case t.template:
-		return zeros(4), true
 	case t.Connection == nil:
-		return "", false
+		return "", false // after `ct zone set` too, seen on 6.18: before it, zeros were read
 	case kind == Selector(CTZone):
 		return Span(t.Zone).Lo, true
 	}
