@@ -29,6 +29,7 @@ func TestREADME(t *testing.T) {
 	}{
 		{"example", c.example},
 		{"badinput", c.badInput},
+		{"ambient", c.ambient},
 		{"explain", c.explained},
 		{"keys", keysTable},
 	} {
@@ -114,6 +115,20 @@ outbound: {excludeCIDRs: [10.0.0.0/8]}
 		"weir verify",
 		"weir show | head -n 9",
 		"weir remove",
+	)
+}
+
+func (c *cli) ambient() string {
+	return c.session(
+		"weir ambient pod apply --v6 --dns --outbound-exclude-cidrs 10.0.0.0/8",
+		"weir ambient pod apply --v6 --dns --outbound-exclude-cidrs 10.0.0.0/8,192.0.2.0/24",
+		"weir verify",
+		"weir ambient pod remove",
+		"weir ambient host apply --v6",
+		"weir ambient host pods add --pod 1f0c6e5a-9d5b-4a53-8f0e-3c2a6c0b7d11 10.244.1.7 fd00:10:244:1::7",
+		"weir ambient host pods list",
+		"weir ambient host plan --v6 | grep snat",
+		"weir ambient host remove",
 	)
 }
 

@@ -385,3 +385,23 @@ func FuzzParseEnvironment(f *testing.F) {
 	f.Add([]byte("- x"))
 	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseEnvironment("env", data) })
 }
+
+func TestArrange(t *testing.T) {
+	app := newApp(streams{}, nil)
+	for _, tt := range []struct{ why, args, want string }{
+		{"nothing", "weir", "weir"},
+		{"no command", "weir frobnicate -x", "weir frobnicate -x"},
+		{"flags come before arguments", "weir remove x --json", "weir remove --json x"},
+		{"a command by itself is the first of those below it", "weir ambient --v6", "weir ambient pod apply --v6"},
+		{"on each level", "weir ambient host --v6", "weir ambient host apply --v6"},
+		{"a level may be left out", "weir ambient verify --v6", "weir ambient pod verify --v6"},
+		{"nothing is left out", "weir ambient host pods add 10.0.0.1 --pod a", "weir ambient host pods add --pod a 10.0.0.1"},
+		{"what takes arguments is never meant by itself", "weir ambient host pods 10.0.0.1", "weir ambient host pods 10.0.0.1"},
+		{"help is on what was named", "weir ambient host --help", "weir ambient host --help"},
+		{"what is no command is told", "weir ambient hots --v6", "weir ambient hots --v6"},
+	} {
+		if got := strings.Join(arrange(app, strings.Fields(tt.args)), " "); got != tt.want {
+			t.Errorf("%s: %q is arranged as %q, not %q", tt.why, tt.args, got, tt.want)
+		}
+	}
+}
