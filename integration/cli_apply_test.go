@@ -52,13 +52,17 @@ type (
 		Elements   []string
 	}
 	showJSON struct {
-		Table            string
+		Family, Table    string
 		Present, Drifted bool
 		State, Written   string
-		Chains           []chainJSON
-		Sets             []setJSON
-		Routing          []string
-		Others, Foreign  []string
+		Configuration    *struct {
+			Same        bool
+			Differences []differenceJSON
+		}
+		Chains          []chainJSON
+		Sets            []setJSON
+		Routing         []string
+		Others, Foreign []string
 	}
 )
 

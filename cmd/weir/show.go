@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -14,33 +15,107 @@ import (
 
 func showCommand() *cli.Command {
 	return &cli.Command{
-		Usage:       "print what is live, lifted and readable, with each rule's reason and counters",
-		Description: "Example: weir show --pid 4711",
-		Flags:       withCommon(tableFlag(), &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, DisableDefaultText: true, Usage: "all elements of the sets"}),
+		Usage: "print what is live, lifted and readable, with each rule's reason and counters",
+		Description: "Example: weir show --pid 4711\n\n" +
+			"Chains stand in the order in which packets meet them. With a configuration it\n" +
+			"is compared too. --foreign shows a table of another program's.",
+		Flags: withCommon(append(configurationFlags(), foreignFlag(),
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, DisableDefaultText: true, Usage: "all elements of the sets"})...),
 		Action: func(cc *cli.Context) error {
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.show(ctx) })
+			c, given, err := optionalConfiguration(cc)
+			if err != nil {
+				return err
+			}
+			family, name, err := foreignTable(cc)
+			switch {
+			case err != nil:
+				return err
+			case name != "" && (given || c.Table != ""):
+				return usageError{errors.New("--foreign shows what is no table of weir's, and takes no configuration")}
+			}
+			return inNamespace(cc, func(ctx context.Context, j *job) error {
+				if err := j.connect(); err != nil {
+					return err
+				}
+				if name != "" {
+					return j.showForeign(ctx, family, name)
+				}
+				return j.show(ctx, c, given)
+			})
 		},
 	}
 }
 
-func (j *job) show(ctx context.Context) error {
-	j.table = j.cc.String("table")
-	if err := j.connect(); err != nil {
-		return err
+func foreignFlag() cli.Flag {
+	return &cli.StringFlag{Name: "foreign", Usage: "another program's table, as `\"FAMILY NAME\"`"}
+}
+
+// foreignTable is what --foreign names, two empty words without it.
+func foreignTable(cc *cli.Context) (family, name string, err error) {
+	if !cc.IsSet("foreign") {
+		return "", "", nil
 	}
+	words := strings.Fields(cc.String("foreign"))
+	if len(words) != 2 {
+		return "", "", usageError{fmt.Errorf("--foreign: %q is no table (want a family and a name, such as \"ip kube-proxy\")", cc.String("foreign"))}
+	}
+	return words[0], words[1], nil
+}
+
+func (j *job) show(ctx context.Context, c configuration, given bool) error {
+	j.table = c.TableName()
 	live, err := j.conn.Read(ctx, j.table)
 	if err != nil {
 		return fmt.Errorf("show inet %s: %w", j.table, err)
 	}
 	v := newView(j.table, live)
+	if given {
+		found, err := j.difference(ctx, c)
+		if err != nil {
+			return fmt.Errorf("show inet %s: %w", j.table, err)
+		}
+		v.Configuration = &agreement{Same: len(found) == 0, Differences: differences(found)}
+	}
+	return j.printView(v)
+}
+
+func (j *job) printView(v view) error {
 	if j.cc.Bool("json") {
 		return writeJSON(j.cc.App.Writer, v)
 	}
 	return v.print(j.cc.App.Writer, j.cc.Bool("verbose"))
 }
 
+// showForeign shows a table of another's.
+func (j *job) showForeign(ctx context.Context, family, name string) error {
+	ruleset, err := j.conn.Ruleset(ctx)
+	if err != nil {
+		return fmt.Errorf("show %s %s: %w", family, name, err)
+	}
+	t := ruleset.Find(family, name)
+	if t == nil {
+		return fmt.Errorf("show %s %s: there is no such table%s", family, name, thereAre(ruleset))
+	}
+	v := emptyView(name)
+	v.Family, v.Present = family, true
+	v.fill(t.Table)
+	return j.printView(v)
+}
+
+func thereAre(r *nft.Ruleset) string {
+	var titles []string
+	for _, t := range r.Tables {
+		titles = append(titles, t.Title())
+	}
+	if len(titles) == 0 {
+		return ""
+	}
+	return " (there are: " + strings.Join(titles, ", ") + ")"
+}
+
 // view is what is live, as programs and people read it.
 type view struct {
+	Family  string      `json:"family"`
 	Table   string      `json:"table"`
 	Present bool        `json:"present"`
 	State   string      `json:"state,omitempty"` // the hash
@@ -51,6 +126,14 @@ type view struct {
 	Routing []string    `json:"routing"`
 	Others  []string    `json:"others,omitempty"`
 	Foreign []string    `json:"foreign"`
+
+	Configuration *agreement `json:"configuration,omitempty"` // where one was given
+}
+
+// agreement is how the live state stands to a configuration.
+type agreement struct {
+	Same        bool         `json:"same"`
+	Differences []difference `json:"differences"`
 }
 
 type chainView struct {
@@ -76,22 +159,34 @@ type setView struct {
 	Elements []string `json:"elements"`
 }
 
+func emptyView(table string) view {
+	return view{Family: "inet", Table: table, Chains: []chainView{}, Sets: []setView{}, Routing: []string{}, Foreign: []string{}}
+}
+
 func newView(table string, live *nft.Live) view {
-	v := view{Table: table, Chains: []chainView{}, Sets: []setView{}, Routing: append([]string{}, live.State.Routing()...), Foreign: []string{}}
+	v := emptyView(table)
+	v.Routing = append(v.Routing, live.State.Routing()...)
 	for _, f := range live.Foreign {
-		v.Foreign = append(v.Foreign, f.String())
+		v.Foreign = append(v.Foreign, f.String()+": "+beside(live.State.Table, f.Base))
 	}
 	t := live.State.Table
 	if t == nil {
 		return v
 	}
-	v.Present, v.State, v.Others = true, live.State.Hash(), t.Others
+	v.Present, v.State = true, live.State.Hash()
 	if live.Tag != nil {
 		v.Written = live.Tag.String()
 	}
 	if drift, err := live.Drift(); err != nil || len(drift) > 0 {
 		v.Drifted = true
 	}
+	v.fill(t)
+	return v
+}
+
+// fill takes the table's parts in, chains in the order in which packets meet them.
+func (v *view) fill(t *rules.Table) {
+	v.Others = t.Others
 	for _, s := range t.Sets {
 		sv := setView{Name: s.Name, Type: s.Declaration(), Elements: []string{}}
 		for _, e := range s.Elements {
@@ -99,10 +194,31 @@ func newView(table string, live *nft.Live) view {
 		}
 		v.Sets = append(v.Sets, sv)
 	}
-	for _, c := range t.Chains {
+	for _, c := range t.PacketOrder() {
 		v.Chains = append(v.Chains, newChainView(c))
 	}
-	return v
+}
+
+// beside is what another's base chain does to packets that ours see at the hook.
+func beside(ours *rules.Table, b rules.Base) string {
+	at := "no chain of ours is on this hook"
+	if ours == nil {
+		return at
+	}
+	for _, c := range ours.PacketOrder() {
+		switch {
+		case c.Base == nil || c.Base.Hook != b.Hook:
+		case b.Priority < c.Base.Priority && b.Type == rules.NATType && c.Base.Type == rules.NATType:
+			return "runs before ours and may decide first"
+		case b.Priority < c.Base.Priority:
+			return "runs before ours and may drop"
+		case b.Priority == c.Base.Priority:
+			return "has the priority of ours: the chain that was made last runs first"
+		default:
+			at = "runs after ours"
+		}
+	}
+	return at
 }
 
 func newChainView(c *rules.Chain) chainView {
@@ -131,6 +247,8 @@ func (v view) print(w io.Writer, verbose bool) error {
 	switch {
 	case !v.Present:
 		fmt.Fprintf(p, "absent: there is no table inet %s\n", v.Table)
+	case v.Family != "inet" || v.State == "":
+		fmt.Fprintf(p, "table %s %s\n", v.Family, v.Table)
 	case v.Written == "":
 		fmt.Fprintf(p, "table inet %s, which holds no tag of weir's\n", v.Table)
 	case v.Drifted:
@@ -138,6 +256,7 @@ func (v view) print(w io.Writer, verbose bool) error {
 	default:
 		fmt.Fprintf(p, "table inet %s, as written (%s)\n", v.Table, v.Written)
 	}
+	v.Configuration.print(p)
 	for _, c := range v.Chains {
 		c.print(p)
 	}
@@ -150,16 +269,33 @@ func (v view) print(w io.Writer, verbose bool) error {
 	return p.Flush()
 }
 
+func (c *agreement) print(w io.Writer) {
+	switch {
+	case c == nil:
+	case c.Same:
+		fmt.Fprintln(w, "it is what the configuration says")
+	default:
+		fmt.Fprintln(w, "it differs from what the configuration says (weir verify says how)")
+	}
+}
+
 func (c chainView) print(w io.Writer) {
 	place := "reached by jumps"
 	if c.Hook != "" {
 		place = fmt.Sprintf("%s %s %d", c.Type, c.Hook, c.Priority)
+		if c.Drop {
+			place += ", policy drop"
+		}
 	}
 	fmt.Fprintf(w, "\nchain %s (%s)\n", c.Name, place)
 	for i, r := range c.Rules {
 		counts := "-"
 		if r.Counted {
 			counts = fmt.Sprintf("%d packets\t%d bytes", r.Packets, r.Bytes)
+		}
+		if r.Reason == "" {
+			fmt.Fprintf(w, "  %d\t%s\t%s\n", i+1, counts, r.Text)
+			continue
 		}
 		fmt.Fprintf(w, "  %d\t%s\t%q\n  \t%s\n", i+1, counts, r.Reason, r.Text)
 	}

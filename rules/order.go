@@ -1,0 +1,78 @@
+package rules
+
+import (
+	"cmp"
+	"slices"
+)
+
+// hookOrder is where hooks lie on a packet's way.
+var hookOrder = [...]Hook{Ingress, Prerouting, Input, Forward, Output, Postrouting}
+
+// Compare orders base chains as packets meet them: by hook along the packet's way,
+// then by priority.
+func (b Base) Compare(o Base) int {
+	return cmp.Or(cmp.Compare(slices.Index(hookOrder[:], b.Hook), slices.Index(hookOrder[:], o.Hook)), cmp.Compare(b.Priority, o.Priority))
+}
+
+// PacketOrder are the chains as packets meet them: base chains along the way, each
+// followed by those that its rules lead to and that were not met before. Chains
+// that no rule leads to come last.
+func (t *Table) PacketOrder() []*Chain {
+	bases := slices.Clone(t.Chains)
+	bases = slices.DeleteFunc(bases, func(c *Chain) bool { return c.Base == nil })
+	slices.SortStableFunc(bases, func(a, b *Chain) int { return a.Base.Compare(*b.Base) })
+	o := order{table: t, chains: map[string]*Chain{}, met: map[*Chain]bool{}}
+	for _, c := range t.Chains {
+		o.chains[c.Name] = c
+	}
+	for _, c := range append(bases, t.Chains...) {
+		o.visit(c)
+	}
+	return o.out
+}
+
+type order struct {
+	table  *Table
+	chains map[string]*Chain
+	met    map[*Chain]bool
+	out    []*Chain
+}
+
+func (o *order) visit(c *Chain) {
+	if c == nil || o.met[c] {
+		return
+	}
+	o.met[c] = true
+	o.out = append(o.out, c)
+	for _, r := range c.Rules {
+		for _, v := range o.table.Targets(r) {
+			o.visit(o.chains[v.Chain])
+		}
+	}
+}
+
+// Targets are the jumps and gotos of a rule, those of the verdict maps that it looks
+// up included.
+func (t *Table) Targets(r Rule) []Verdict {
+	var out []Verdict
+	add := func(v Verdict) {
+		if v.Chain != "" {
+			out = append(out, v)
+		}
+	}
+	for _, n := range r.Nodes {
+		switch n := n.(type) {
+		case Verdict:
+			add(n)
+		case VMap:
+			elements := n.Elements
+			if s := t.Set(n.Map); s != nil {
+				elements = s.Elements
+			}
+			for _, e := range elements {
+				add(e.Verdict)
+			}
+		}
+	}
+	return out
+}
