@@ -70,6 +70,8 @@ const (
 	appPort = 8080 // of the application in the pod
 	appID   = 1000 // the user and group of the application and its callers
 	proxyID = 1337
+
+	lastPodPort = 29999 // that the pod's connections are given; the far side's are higher
 )
 
 func newRealPod(t testing.TB) *realPod {
@@ -112,10 +114,10 @@ func (p *realPod) join() error {
 	}
 	// A proxy that keeps the client's address must not choose the port of a client
 	// that is connected to the same service: the two connections would be one.
-	if err := p.pod.Sysctl("net/ipv4/ip_local_port_range", "20000 29999"); err != nil {
+	if err := p.pod.Sysctl("net/ipv4/ip_local_port_range", fmt.Sprintf("20000 %d", lastPodPort)); err != nil {
 		return err
 	}
-	if err := p.far.Sysctl("net/ipv4/ip_local_port_range", "32768 60999"); err != nil {
+	if err := p.far.Sysctl("net/ipv4/ip_local_port_range", fmt.Sprintf("%d 60999", lastPodPort+1)); err != nil {
 		return err
 	}
 	for _, f := range families {
