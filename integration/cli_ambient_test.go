@@ -163,7 +163,7 @@ func TestShortFlags(t *testing.T) {
 	c := newCLI(t)
 	for _, tt := range []struct{ args, says string }{
 		{"pod apply --v6 --ipv6 disabled", "--v6 and --ipv6 are about one key (want one of them)"},
-		{"pod plan --mode sidecar", `mode: "sidecar" is not what weir ambient pod plan is about (want ambient-pod, or none)`},
+		{"pod plan --mode sidecar", `--mode: "sidecar" is not what weir ambient pod plan is about (want ambient-pod)`},
 		{"pod --virt eth/0", `--virt: "eth/0" is no interface name`},
 		{"host --dns", "--dns is no flag of weir ambient host apply"},
 		{"host --probe-uids 0 --probes-from local", "--probe-uids: is used only with probes.from: uids"},
@@ -171,6 +171,8 @@ func TestShortFlags(t *testing.T) {
 	} {
 		c.run(append([]string{"ambient"}, strings.Fields(tt.args)...)...).want(t, 2).says(t, tt.says)
 	}
+	file := write(t, "pod.yaml", "version: 1\nmode: ambient-pod\n")
+	c.run("ambient", "host", "--config", file).want(t, 2).says(t, file+`:2:7: mode: "ambient-pod" is not what weir ambient host apply is about (want ambient-host)`)
 	c.run("ambient", "pod", "plan", "--dns", "--ingress", "--virt", "eth1", "--virt", "tap*").want(t, 0).
 		prints(t, `"eth1"`, `"tap*"`, "redirect to :15053", "redirect to :15001")
 	if tables := c.tables(); len(tables) > 0 {
@@ -312,6 +314,59 @@ func TestManyNamespaces(t *testing.T) {
 			t.Errorf("left behind: %v", left)
 		}
 	}
+}
+
+// TestProgress: a terminal has a line that tells how far it is, and nothing else.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	const pods = 4
+	folder, _ := manyNamespaces(t, pods)
+	args := []string{"ambient", "pod", "apply", "--v6", "--netns", folder + "/*"}
+	if o := c.run(args...).want(t, 0); o.errs != "" {
+		t.Errorf("no terminal is told %q", o.errs)
+	}
+	terminal, far := newTerminal(t)
+	cmd, _, _ := c.command("", args...)
+	cmd.Stderr = far
+	c.do(cmd.Run)
+	far.Close()
+	shown := make([]byte, 4096)
+	n, err := terminal.Read(shown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const clear = "\r\x1b[K"
+	want := clear
+	for done := 1; done < pods; done++ {
+		want += fmt.Sprintf("%d of %d network namespaces, 0 failed", done, pods) + clear
+	}
+	if got := string(shown[:n]); got != want {
+		t.Errorf("the terminal shows %q, want %q", got, want)
+	}
+}
+
+// newTerminal is a terminal: what is written to its far end can be read.
+func newTerminal(t *testing.T) (near, far *os.File) {
+	t.Helper()
+	near, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("there are no terminals: %v", err)
+	}
+	t.Cleanup(func() { near.Close() })
+	fd := int(near.Fd())
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		far, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Skipf("there are no terminals: %v", err)
+	}
+	t.Cleanup(func() { far.Close() })
+	return near, far
 }
 
 // TestNamespacesThatFail: each has its line, and touches no other.

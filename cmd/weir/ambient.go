@@ -121,7 +121,7 @@ func (a ambientSide) written(cc *cli.Context) (configuration, error) {
 	case c.Mode == "" && !c.doubtful["mode"]:
 		c.Mode = a.mode
 	case c.Mode != a.mode && c.Mode != "":
-		problems = append(problems, fmt.Errorf("mode: %q is not what %s is about (want %s, or none)", modes.Shorten(c.Mode), commandPath(cc), a.mode))
+		problems = append(problems, &modes.ConfigError{Key: "mode", Word: c.Mode, Problem: fmt.Sprintf("is not what %s is about (want %s)", commandPath(cc), a.mode)})
 	}
 	return c, c.checked(errors.Join(problems...))
 }

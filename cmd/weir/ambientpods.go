@@ -163,7 +163,7 @@ func (j *job) deletePod(ctx context.Context) error {
 		}
 	})
 	if errors.Is(err, errNoProbeSet) {
-		return j.reportPods(&podChange{}) // what is absent need not be deleted
+		return j.reportPods(nil, nil) // what is absent need not be deleted
 	}
 	return err
 }
@@ -202,8 +202,6 @@ type podChange struct {
 	sets    map[rules.Family]*rules.Set
 	changes map[rules.Family]*rules.SetChange
 	leftOut []netip.Addr // of a family that the host's rules leave alone
-
-	added, moved, deleted int
 }
 
 var errNoProbeSet = errors.New("there is no probe set (weir ambient host apply makes it)")
@@ -240,9 +238,6 @@ func (c *podChange) put(a netip.Addr, uid string) {
 		return
 	case there:
 		change.Delete = append(change.Delete, probeElement(a, now))
-		c.moved++
-	default:
-		c.added++
 	}
 	change.Add = append(change.Add, probeElement(a, uid))
 }
@@ -250,7 +245,6 @@ func (c *podChange) put(a netip.Addr, uid string) {
 func (c *podChange) delete(a netip.Addr) {
 	change := c.changes[rules.AddressFamily(a)]
 	change.Delete = append(change.Delete, probeElement(a, c.now[a]))
-	c.deleted++
 }
 
 func probeElement(a netip.Addr, uid string) rules.Element {
@@ -261,25 +255,20 @@ func (j *job) changePods(ctx context.Context, edit func(*podChange)) error {
 	if err := j.connect(); err != nil {
 		return err
 	}
-	var last *podChange
+	var leftOut []netip.Addr
 	changes, err := j.conn.ChangeLive(ctx, j.table, func(t *rules.Table) ([]rules.SetChange, error) {
 		c, err := newPodChange(t)
 		if err != nil {
 			return nil, err
 		}
 		edit(c)
-		if last == nil || len(c.changed()) > 0 {
-			last = c
-		}
+		leftOut = c.leftOut
 		return c.changed(), nil
 	})
 	if err != nil {
 		return fmt.Errorf("table inet %s: %w", j.table, err)
 	}
-	if len(changes) == 0 {
-		last.added, last.moved, last.deleted = 0, 0, 0
-	}
-	return j.reportPods(last)
+	return j.reportPods(changes, leftOut)
 }
 
 func (c *podChange) changed() []rules.SetChange {
@@ -292,14 +281,30 @@ func (c *podChange) changed() []rules.SetChange {
 	return out
 }
 
-func (j *job) reportPods(c *podChange) error {
-	if len(c.leftOut) > 0 {
-		fmt.Fprintf(j.err, "note: %d addresses are left out, such as %s: the host's rules leave their family alone\n", len(c.leftOut), c.leftOut[0])
+func (j *job) reportPods(changes []rules.SetChange, leftOut []netip.Addr) error {
+	added, moved, deleted := 0, 0, 0
+	for _, c := range changes {
+		had := map[rules.Range]bool{}
+		for _, e := range c.Delete {
+			had[e.Key[0]] = true
+		}
+		for _, e := range c.Add {
+			if had[e.Key[0]] {
+				moved++
+			} else {
+				added++
+			}
+		}
+		deleted += len(c.Delete)
+	}
+	deleted -= moved
+	if len(leftOut) > 0 {
+		fmt.Fprintf(j.err, "note: %d addresses are left out, such as %s: the host's rules leave their family alone\n", len(leftOut), leftOut[0])
 	}
 	if j.cc.Bool("json") {
-		return writeJSON(j.out, map[string]int{"added": c.added, "moved": c.moved, "deleted": c.deleted, "leftOut": len(c.leftOut)})
+		return writeJSON(j.out, map[string]int{"added": added, "moved": moved, "deleted": deleted, "leftOut": len(leftOut)})
 	}
-	_, err := fmt.Fprintf(j.out, "probes of inet %s: %d added, %d moved, %d deleted\n", j.table, c.added, c.moved, c.deleted)
+	_, err := fmt.Fprintf(j.out, "probes of inet %s: %d added, %d moved, %d deleted\n", j.table, added, moved, deleted)
 	return err
 }
 
