@@ -255,6 +255,7 @@ func TestIstioWrongValues(t *testing.T) {
 		"-p 0":                         {`--envoy-port: \"0\" is not a port`},
 		"-x *":                         {`--istio-service-exclude-cidr: \"*\" excludes everything`},
 		"-i 10.0.0.0/99,x":             {`--istio-service-cidr: \"10.0.0.0/99\"`, `--istio-service-cidr: \"x\"`},
+		"-d * -b *":                    {`--istio-local-exclude-ports: \"*\" would leave everything alone (want an empty --istio-inbound-ports for that)`},
 		"-u 99999999999":               {`--proxy-uid: \"99999999999\" is no user id`},
 		"-k verylonginterface":         {"--kube-virt-interfaces:", "at most 15"},
 		"-m TPROXY -b * -t red -r 254": {"--istio-inbound-tproxy-mark:", "--istio-inbound-tproxy-route-table:"},

@@ -27,8 +27,21 @@ var wrongUsage = []wrong{
 	{why: "a flag that is none", args: "remove --frobnicate", says: "weir: --frobnicate is no flag of weir remove (see weir help remove)"},
 	{why: "a flag that is nearly one", args: "apply --confg FILE", says: "weir: --confg is no flag of weir apply (want --config?)"},
 	{why: "a key's flag that is nearly one", args: "plan --outbound-exclude-cidr 10.0.0.0/8", says: "(want --outbound-exclude-cidrs?)"},
+	{why: "another command's flag", args: "apply -f FILE --wait 3s", yaml: podYAML, says: "weir: --wait is no flag of weir apply (it is one of weir verify"},
+	{why: "a flag before the command", args: "--json show", says: "weir: --json is no flag of weir (flags stand after the command)"},
+	{why: "a command as a flag", args: "--version", says: "weir: --version is no flag of weir (want weir version?)"},
+	{why: "the end of a flag", args: "plan --port 15001", says: "weir: --port is no flag of weir plan (want --inbound-port or --inbound-tunnel-port or --outbound-port or --dns-port?)"},
+	{why: "one of the end of a flag", args: "plan --exclude-cidr 10.0.0.0/8", says: "weir: --exclude-cidr is no flag of weir plan (want --outbound-exclude-cidrs?)"},
+	{why: "a short flag", args: "plan -n 3", says: "weir: -n is no flag of weir plan (see weir help plan)"},
+	{why: "a configuration from an empty variable", args: "apply --config=", says: "weir: --config: names no file (want --config FILE, or - for standard input)"},
+	{why: "a list of no file", args: "plan --mode sidecar --proxy-uids @", says: "weir: --proxy-uids: @ names no file (want @FILE)"},
+	{why: "a list on standard input", args: "plan --mode sidecar --proxy-uids @-", says: "weir: --proxy-uids: @- is no file (want @/dev/stdin for standard input)"},
+	{why: "a user below none", args: "plan --mode sidecar --proxy-uids=-1", says: `weir: --proxy-uids: "-1" is no user id (want 0-4294967294)`},
+	{why: "what is as long as none", args: "remove --table " + strings.Repeat("x", 5000), says: strings.Repeat("x", 80) + `..." is no table name`},
+	{why: "a name of no file", args: "plan --config " + strings.Repeat("x", 5000), says: "weir: --config: open " + strings.Repeat("x", 80) + "...: file name too long\n"},
+	{why: "an empty name, to show", args: "show --table=", says: "weir: --table: is empty"},
 	{why: "a flag without its value", args: "apply --config", says: "weir: --config needs a value (see weir help apply)"},
-	{why: "a flag twice", args: "plan -f FILE --proxy-mark 1 --proxy-mark 2", says: `weir: --proxy-mark: "2" it was given before, as "1"`},
+	{why: "a flag twice", args: "plan -f FILE --proxy-mark 1 --proxy-mark 2", says: `weir: --proxy-mark: "2" is a second value (the first is "1")`},
 	{why: "no number", args: "show --pid self", says: `weir: --pid: "self" is no number`},
 	{why: "no process", args: "show --pid 0", says: "weir: --pid: 0 is no process"},
 	{why: "no process by that number", args: "apply -f FILE --pid 99999999", yaml: podYAML, says: "weir: --pid: there is no such namespace: open /proc/99999999/ns/net: no such file or directory"},
@@ -39,6 +52,7 @@ var wrongUsage = []wrong{
 	{why: "a wait into the past", args: "verify --wait=-1s", says: "weir: --wait: -1s has passed already"},
 	{why: "a wait that the limit would end", args: "verify --wait 1m --timeout 5s", says: "weir: --wait: 1m0s is longer than --timeout, 5s"},
 	{why: "a file in place of the flag", args: "apply FILE", says: "weir: apply takes no argument such as", yaml: podYAML},
+	{why: "a file in place of the flag, which is named", args: "apply FILE", says: "(want --config FILE?)", yaml: podYAML},
 	{why: "a word too many", args: "version now", says: `weir: version takes no argument such as "now"`},
 	{why: "two namespaces", args: "show --netns a --pid 1", says: "weir: --netns and --pid exclude each other"},
 	{why: "a namespace from an empty variable", args: "apply -f FILE --netns=", yaml: podYAML, says: "weir: --netns: is empty"},
@@ -59,7 +73,7 @@ var wrongUsage = []wrong{
 	{why: "flags alone", args: "apply --mode sidecar --proxy-uids root,4294967295 --outbound-exclude-ports 22,70000 --inbound-via tproxi", exact: true,
 		says: "weir: --proxy-uids: \"4294967295\" is no user id (want 0-4294967294)\n" +
 			"--inbound-via: \"tproxi\" is none of: redirect, tproxy, none\n" +
-			"--outbound-exclude-ports: \"70000\" is not a port (want 1-65535 or a range such as 8000-8100)\n"},
+			"--outbound-exclude-ports: \"70000\" is not a port (want a number of 1-65535, or a range such as 8000-8100)\n"},
 	{why: "a list in a file", args: "apply --mode sidecar --proxy-uids 1 --outbound-exclude-cidrs @FILE", yaml: "10.0.0.0/8\n# none of ours\n10.0.0.0/33, fe80::/129\n", exact: true,
 		says: "weir: --outbound-exclude-cidrs: FILE:3: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
 			"--outbound-exclude-cidrs: FILE:3: \"fe80::/129\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n"},
@@ -83,7 +97,7 @@ var wrongConfiguration = []wrong{
 	{why: "a word that is none", yaml: podYAML + "dns: {capture: enabled}\n", says: `FILE:4:16: dns.capture: "enabled" is none of: none, servers, all`},
 	{why: "a boolean where it could mean two things", yaml: podYAML + "dns: {capture: on}\n", says: `dns.capture: "on" is none of: none, servers, all`},
 	{why: "an IPv6 word that is none", yaml: podYAML + "ipv6: both\n", says: `FILE:4:7: ipv6: "both" is none of: auto, enabled, disabled`},
-	{why: "no port", yaml: podYAML + "inbound: {port: 0}\n", says: `FILE:4:17: inbound.port: "0" is not a port (want 1-65535)`},
+	{why: "no port", yaml: podYAML + "inbound: {port: 0}\n", says: `FILE:4:17: inbound.port: "0" is not a port (want a number of 1-65535)`},
 	{why: "a range upside down", yaml: podYAML + "inbound: {excludePorts: [8100-8000]}\n", says: `"8100-8000" is a range upside down (want 8000-8100)`},
 	{why: "no prefix", yaml: podYAML + "outbound: {excludeCIDRs: [10.0.0.0/33]}\n", says: `FILE:4:27: outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix`},
 	{why: "everything excluded", yaml: podYAML + "outbound: {excludeCIDRs: all}\n", says: "would leave everything alone (want outbound.via: none for that)"},
@@ -110,11 +124,11 @@ var wrongConfiguration = []wrong{
 	{why: "no text", yaml: "mode: sidecar\x00\n", says: "FILE:1:14: holds a control character"},
 	{why: "all of it in one message, with places", yaml: "version: 1\nmode: sidecar\nproxy: {uid: [1337]}\noutbound:\n  excludePorts: [22, 70000]\n  excludeCIDRs: [10.0.0.0/33]\ninbound: {via: tproxi}\n", exact: true,
 		says: "weir: FILE:3:9: proxy.uid: is no key (want proxy.uids)\n" +
-			"FILE:5:22: outbound.excludePorts: \"70000\" is not a port (want 1-65535 or a range such as 8000-8100)\n" +
+			"FILE:5:22: outbound.excludePorts: \"70000\" is not a port (want a number of 1-65535, or a range such as 8000-8100)\n" +
 			"FILE:6:18: outbound.excludeCIDRs: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
 			"FILE:7:16: inbound.via: \"tproxi\" is none of: redirect, tproxy, none\n"},
 	{why: "the file's and the flags', the file's first", args: "verify -f FILE --dns-port x", yaml: "mode: sidecar\nproxy: {uids: [x y]}\ndns: {capture: some, port: y}\n", exact: true,
-		says: "weir: FILE:3:16: dns.capture: \"some\" is none of: none, servers, all\n--dns-port: \"x\" is not a port (want 1-65535)\n"},
+		says: "weir: FILE:3:16: dns.capture: \"some\" is none of: none, servers, all\n--dns-port: \"x\" is not a port (want a number of 1-65535)\n"},
 }
 
 // TestWrongUsage is told in one message and ends with 2, before a netlink socket

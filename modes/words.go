@@ -120,7 +120,7 @@ func (r *reader) portRange(key, word string) (rules.Range, bool) {
 	hi, okHi := parsePort(to)
 	switch {
 	case !okLo || !okHi:
-		r.problem(key, word, "is not a port (want 1-65535 or a range such as 8000-8100)")
+		r.problem(key, word, "is not a port (want a number of 1-65535, or a range such as 8000-8100)")
 	case isRange && lo > hi:
 		r.problem(key, word, "is a range upside down (want %d-%d)", hi, lo)
 	default:
@@ -147,7 +147,7 @@ func parsePort(word string) (rules.Port, bool) {
 func (r *reader) port(key, word string) rules.Port {
 	p, ok := parsePort(word)
 	if !ok {
-		r.problem(key, word, "is not a port (want 1-65535)")
+		r.problem(key, word, "is not a port (want a number of 1-65535)")
 	}
 	return p
 }
@@ -222,16 +222,15 @@ func (r *reader) addresses(key string, words []string) []netip.Addr {
 func ids[T rules.UID | rules.GID](r *reader, key string, words []string, names map[string]uint32, what string) []T {
 	var out []T
 	for _, w := range r.list(key, words) {
-		_, notNumber := strconv.ParseUint(w, 10, 64)
 		id, ok := parseNumber(w, 32, false)
 		named, known := names[w]
 		switch {
 		case ok && id < invalidID:
 			out = append(out, T(id))
-		case notNumber == nil || w == "":
-			r.problem(key, w, "is no %s id (want 0-4294967294)", what)
 		case known:
 			out = append(out, T(named))
+		case strings.IndexAny(w, "+-0123456789") == 0 || w == "":
+			r.problem(key, w, "is no %s id (want 0-4294967294)", what)
 		case !r.anyName:
 			r.problem(key, w, "is no number and no %s known here", what)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
+	"golang.org/x/sys/unix"
 )
 
 // configurationFlags are --config, --environment and, for every key of the
@@ -96,6 +97,9 @@ func readConfiguration(cc *cli.Context, stdin io.Reader) (c configuration, probl
 	c = newConfiguration("")
 	var problems []error
 	if names, ok := given(cc, "config"); ok {
+		if names[0] == "" {
+			return c, nil, errors.New("--config: names no file (want --config FILE, or - for standard input)")
+		}
 		data, err := readInput(names[0], stdin)
 		if err != nil {
 			return c, nil, fmt.Errorf("--config: %w", err)
@@ -169,8 +173,13 @@ func (c *configuration) setBy(flag string, k modes.Key, values []string) error {
 // file that follows an @, in lines with commas and # comments.
 func listWords(flag, value string) ([]wordPlace, error) {
 	name, isFile := strings.CutPrefix(value, "@")
-	if !isFile {
+	switch {
+	case !isFile:
 		return splitWords(value, place{source: flag})
+	case name == "":
+		return nil, fmt.Errorf("%s: @ names no file (want @FILE)", flag)
+	case name == "-":
+		return nil, fmt.Errorf("%s: @- is no file (want @/dev/stdin for standard input)", flag)
 	}
 	data, err := readInput(name, nil)
 	if err != nil {
@@ -212,7 +221,7 @@ func splitWords(list string, at place) ([]wordPlace, error) {
 // one byte more than a document may have.
 func readInput(name string, stdin io.Reader) ([]byte, error) {
 	if name != "-" || stdin == nil {
-		f, err := os.Open(name)
+		f, err := openNamed(name)
 		if err != nil {
 			return nil, err
 		}
@@ -220,6 +229,15 @@ func readInput(name string, stdin io.Reader) ([]byte, error) {
 		stdin = f
 	}
 	return io.ReadAll(io.LimitReader(stdin, maxDocument+1))
+}
+
+// openNamed opens a file, whose name is told whole unless it is longer than any.
+func openNamed(name string) (*os.File, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, unix.ENAMETOOLONG) {
+		err = fmt.Errorf("open %s: %w", modes.Shorten(name), unix.ENAMETOOLONG)
+	}
+	return f, err
 }
 
 // permute puts flags, with their values, before arguments: the library stops

@@ -208,11 +208,17 @@ func istioNames(err error) error {
 		if errors.As(e, &config) && istioFlagOf[config.Key] != "" {
 			named := *config
 			named.Key = istioFlagOf[config.Key]
+			named.Problem = directionOff().Replace(config.Problem)
 			e = &named
 		}
 		out = append(out, e)
 	}
 	return errors.Join(out...)
+}
+
+// directionOff says in the reference's flags how a direction is left alone.
+func directionOff() *strings.Replacer {
+	return strings.NewReplacer("inbound.via: none", "an empty --istio-inbound-ports", "outbound.via: none", "an empty --istio-service-cidr")
 }
 
 const maxLogged = 200 // elements of a set

@@ -8,14 +8,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -214,7 +212,7 @@ func noSubcommand(cc *cli.Context) error {
 		return usageError{fmt.Errorf("%s wants one of: %s", strings.TrimPrefix(commandPath(cc), "weir "), strings.Join(names, ", "))}
 	}
 	name := cc.Args().First()
-	return usageError{fmt.Errorf("%q is no command of %s (%s)", name, commandPath(cc), suggestion(name, names, helpOn(cc)))}
+	return usageError{fmt.Errorf("%q is no command of %s (%s)", modes.Shorten(name), commandPath(cc), suggestion(name, names, helpOn(cc)))}
 }
 
 // commandPath is the command as written: weir ambient pod.
@@ -253,55 +251,7 @@ func helpCommand() *cli.Command {
 }
 
 func noCommand(app *cli.App, name string) error {
-	return usageError{fmt.Errorf("%q is no command (%s)", name, suggestion(name, commandNames(app), "weir help"))}
-}
-
-// wrongFlag says what is wrong with a command's flags, and what may be meant.
-func wrongFlag(cc *cli.Context, err error, _ bool) error {
-	command, help := commandPath(cc), helpOn(cc)
-	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
-		var names []string
-		for _, f := range cc.Command.Flags {
-			names = append(names, "--"+f.Names()[0])
-		}
-		return usageError{fmt.Errorf("--%s is no flag of %s (%s)", name, command, suggestion("--"+name, names, help))}
-	}
-	if name, valueless := strings.CutPrefix(err.Error(), "flag needs an argument: -"); valueless {
-		return usageError{fmt.Errorf("--%s needs a value (see %s)", name, help)}
-	}
-	if m := regexp.MustCompile(invalidValue).FindStringSubmatch(err.Error()); m != nil {
-		return usageError{fmt.Errorf("--%s: %s %s", m[2], m[1], cmp.Or(wantedValue(cc.Command.Flags, m[2]), m[3]))}
-	}
-	return usageError{fmt.Errorf("%w (see %s)", err, help)}
-}
-
-// invalidValue is how package flag says that a value does not fit.
-const invalidValue = `(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^:]+): (.*)$`
-
-// wantedValue is what is wrong with a value that a flag does not take, where the
-// library only says that it could not parse it.
-func wantedValue(flags []cli.Flag, name string) string {
-	for _, f := range flags {
-		if !slices.Contains(f.Names(), name) {
-			continue
-		}
-		switch f.(type) {
-		case *cli.BoolFlag:
-			return "is neither true nor false"
-		case *cli.DurationFlag:
-			return "is no time (want such as 30s or 2m)"
-		case *cli.IntFlag:
-			return "is no number"
-		}
-	}
-	return ""
-}
-
-func suggestion(written string, known []string, help string) string {
-	if nearest := modes.Nearest(written, known); nearest != "" {
-		return "want " + nearest + "?"
-	}
-	return "see " + help
+	return usageError{fmt.Errorf("%q is no command (%s)", modes.Shorten(name), suggestion(name, commandNames(app), "weir help"))}
 }
 
 func commandNames(app *cli.App) []string {
@@ -339,12 +289,4 @@ func arrange(app *cli.App, args []string) []string {
 		return args
 	}
 	return append(path, permute(rest, c.Flags)...)
-}
-
-// noArguments refuses words that no command of ours takes.
-func noArguments(cc *cli.Context) error {
-	if cc.Args().Present() {
-		return usageError{fmt.Errorf("%s takes no argument such as %q (see %s)", strings.TrimPrefix(commandPath(cc), "weir "), cc.Args().First(), helpOn(cc))}
-	}
-	return nil
 }

@@ -53,7 +53,7 @@ type flagWords struct {
 func (f *flagWords) Set(value string) error {
 	if !f.list && len(f.words) > 0 {
 		if f.words[0] != value {
-			return fmt.Errorf("it was given before, as %q", modes.Shorten(f.words[0]))
+			return fmt.Errorf("is a second value (the first is %q)", modes.Shorten(f.words[0]))
 		}
 		return nil
 	}
