@@ -337,10 +337,12 @@ func TestNode(t *testing.T) {
 	t.Run("by cgroup", func(t *testing.T) { n.as(t).probeFromCgroup() })
 	for name, v6 := range families {
 		t.Run("names, "+name, func(t *testing.T) {
-			probe := lab.Probe{ID: "names", Proto: "udp", UID: appID, GID: appID, Dst: n.worldAddr(v6), DPort: 53}
-			fate, err := probe.Send(t.Context(), n.pods[3].Namespace, dialTimeout)
-			if err != nil || fate.Land != "pod3-proxy:15053" {
-				t.Errorf("a query landed at %s, %v", fate, err)
+			for _, proto := range []string{"udp", "tcp"} {
+				probe := lab.Probe{ID: "names", Proto: proto, UID: appID, GID: appID, Dst: n.worldAddr(v6), DPort: 53}
+				fate, err := probe.Send(t.Context(), n.pods[3].Namespace, dialTimeout)
+				if err != nil || fate.Land != "pod3-proxy:15053" {
+					t.Errorf("a query over %s landed at %s, %v", proto, fate, err)
+				}
 			}
 		})
 	}

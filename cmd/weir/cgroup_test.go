@@ -1,0 +1,31 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCgroupMount(t *testing.T) {
+	for _, tt := range []struct{ why, text, want string }{
+		{"none", "", ""},
+		{"cgroup v1 alone", "30 23 0:26 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n", ""},
+		{"beside cgroup v1", "30 23 0:26 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n31 23 0:27 / /sys/fs/cgroup/unified rw shared:9 master:1 - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup/unified"},
+		{"a folder of an odd name", `31 23 0:27 / /mnt/a\040b\134c rw - cgroup2 none rw`, `/mnt/a b\c`},
+		{"lines that are none", "cgroup2 - cgroup2\n - \n\n", ""},
+	} {
+		if got := cgroupMount(strings.NewReader(tt.text)); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.why, got, tt.want)
+		}
+	}
+}
+
+func TestKernelSince(t *testing.T) {
+	for _, tt := range []struct {
+		release string
+		want    bool
+	}{{"5.7.0", true}, {"5.10.0-28-amd64", true}, {"6.1", true}, {"5.6.19", false}, {"4.19.0", false}, {"", false}, {"unknown", false}} {
+		if got := kernelSince(tt.release, 5, 7); got != tt.want {
+			t.Errorf("%q since 5.7: %v", tt.release, got)
+		}
+	}
+}
