@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
@@ -34,11 +35,35 @@ const (
 
 func main() {
 	runtime.GOMAXPROCS(1) // one thing after the other: more threads only wake and wait
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	ctx, stop := untilSignalled()
 	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
+}
+
+// soon is when a command begins to listen to signals. To listen takes a tenth of an
+// apply's time; before, a signal ends the program as kill -9 would, which leaves the
+// former rules in force or the new ones.
+const soon = 10 * time.Millisecond
+
+// untilSignalled is a context that ends with the first SIGINT or SIGTERM. The second
+// ends the program at once.
+func untilSignalled() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	late := time.AfterFunc(soon, func() {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+		defer signal.Stop(signals)
+		select {
+		case s := <-signals:
+			cancel(fmt.Errorf("%s signal received", s))
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		late.Stop()
+		cancel(nil)
+	}
 }
 
 // interruptible is a reader that gives up when its context is done.
