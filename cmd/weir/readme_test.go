@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
 )
 
 func readText(t *testing.T, path string) string {
@@ -109,6 +111,27 @@ func TestREADMEEnvironment(t *testing.T) {
 	for _, key := range environmentKeys {
 		if !strings.Contains(example, key+": ") {
 			t.Errorf("the example has no %s:\n%s", key, example)
+		}
+	}
+}
+
+// TestREADMEFeatures: each example is a whole configuration.
+func TestREADMEFeatures(t *testing.T) {
+	env := modes.Environment{IPv6: true, LoopbackIPv6: true, Resolvers: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
+		Users: map[string]uint32{"istio-proxy": 1337}, Groups: map[string]uint32{"backup": 34}}
+	text := below(t, readText(t, "../../README.md"), "One example a feature")
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(text, -1)
+	if features := strings.Count(text, "\n**"); len(examples) != features || features == 0 {
+		t.Errorf("%d features have %d examples", features, len(examples))
+	}
+	for _, m := range examples {
+		c, err := parseConfiguration("README.md", []byte(m[1]))
+		if err != nil {
+			t.Errorf("%v\n%s", err, m[1])
+			continue
+		}
+		if _, _, err := modes.State(c.Config, env); err != nil {
+			t.Errorf("%v\n%s", err, m[1])
 		}
 	}
 }
