@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -176,10 +177,17 @@ func TestIstioFlags(t *testing.T) {
 	c.istio("--cleanup-only --dry-run").want(t, 0).prints(t, "everything of table inet weir is removed")
 	c.istio("-p 1 -i * --skip-rule-apply").want(t, 0).says(t, "the rules are left as they are")
 	c.istio("-p 1 -i * --dry-run").want(t, 0).prints(t, "redirect to :1 ")
+	file := filepath.Join(t.TempDir(), "plan")
+	toFile := c.with(func(c *cli) { c.env = []string{"DRY_RUN_FILE_PATH=" + file} })
+	if out := toFile.istio("-p 1 -i * --dry-run").want(t, 0).out; readFile(t, file) != out || out == "" {
+		t.Errorf("the plan's file holds\n%s\nprinted was\n%s", readFile(t, file), out)
+	}
+	c.istio("-p '' -i * --dry-run").want(t, 0).says(t, "envoy-port is empty: its default, 15001, is used").prints(t, "redirect to :15001 ")
 	if d := changed(before, c.nft("list ruleset")); d != "" {
 		t.Errorf("changed:\n%s", d)
 	}
 	c.istio("-i * -m TPROXY -b *").want(t, 0).says(t, "outcome=replaced")
+	c.istio("--cleanup-only --skip-rule-apply").want(t, 0).says(t, "the rules are left as they are")
 	if ours := c.ours(); len(ours) != 2 {
 		t.Errorf("the routing of ours is %q", ours)
 	}
@@ -198,7 +206,7 @@ func TestIstioOneListener(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t)
 	const flags = "-i * -b * -p 15006"
-	c.istio(flags).want(t, 0).says(t, "--envoy-port: 15006 is inbound.port too: one listener has to serve for both", "outcome=created")
+	c.istio(flags).want(t, 0).says(t, "--envoy-port: 15006 is --inbound-capture-port too: one listener has to serve for both", "outcome=created")
 	const refused = `outbound.port: "15006" is inbound.port too (want another port)`
 	config := c.printed(flags)
 	if want := "# weir apply refuses this: " + refused; !strings.Contains(config, want) {
@@ -256,6 +264,7 @@ func TestIstioWrongValues(t *testing.T) {
 		"-x *":                         {`--istio-service-exclude-cidr: \"*\" excludes everything`},
 		"-i 10.0.0.0/99,x":             {`--istio-service-cidr: \"10.0.0.0/99\"`, `--istio-service-cidr: \"x\"`},
 		"-d * -b *":                    {`--istio-local-exclude-ports: \"*\" would leave everything alone (want an empty --istio-inbound-ports for that)`},
+		"-m TPROXY -b * -t 1338":       {`--istio-inbound-tproxy-mark: \"0x53a\" is what marks the proxy's calls to its own pod (want another)`},
 		"-u 99999999999":               {`--proxy-uid: \"99999999999\" is no user id`},
 		"-k verylonginterface":         {"--kube-virt-interfaces:", "at most 15"},
 		"-m TPROXY -b * -t red -r 254": {"--istio-inbound-tproxy-mark:", "--istio-inbound-tproxy-route-table:"},

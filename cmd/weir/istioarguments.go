@@ -61,6 +61,7 @@ var istioFlagOf = map[string]string{
 	"interfaces.reroute":    "--kube-virt-interfaces",
 	"loopback.cidr":         "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
 	"routing.mark":          "--istio-inbound-tproxy-mark",
+	"routing.loopMark":      "--istio-inbound-tproxy-mark",
 	"routing.table":         "--istio-inbound-tproxy-route-table",
 }
 
@@ -75,7 +76,9 @@ var furtherEnvironment = map[string]string{
 }
 
 // onlyEnvironment are variables that no flag has.
-var onlyEnvironment = []string{"ISTIO_OUTBOUND_OWNER_GROUPS", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "ENVOY_USER"}
+var onlyEnvironment = []string{"ISTIO_OUTBOUND_OWNER_GROUPS", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "ENVOY_USER", dryRunFile}
+
+const dryRunFile = "DRY_RUN_FILE_PATH" // to which a dry run writes its plan too
 
 func newIstioArguments() *istioArguments {
 	a := &istioArguments{flags: pflag.NewFlagSet("istio-init", pflag.ContinueOnError)}
@@ -211,6 +214,11 @@ func (a *istioArguments) remarks() []string {
 	}
 	if a.inboundExclude != "" && a.inboundPorts != "*" {
 		out = append(out, "istio-local-exclude-ports counts only with istio-inbound-ports '*': "+a.inboundExclude+" is ignored, as in the reference")
+	}
+	for _, name := range []string{"envoy-port", "inbound-capture-port", "inbound-tunnel-port"} {
+		if f := a.flags.Lookup(name); f.Value.String() == "" {
+			out = append(out, fmt.Sprintf("%s is empty: its default, %s, is used", name, f.DefValue))
+		}
 	}
 	if a.captureAllDNS && !a.redirectDNS {
 		out = append(out, "capture-all-dns counts only with redirect-dns, as in the reference")

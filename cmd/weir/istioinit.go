@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -75,7 +76,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 	for _, w := range a.remarks() {
 		log.Warn(w)
 	}
-	if a.cleanupOnly && !a.dryRun {
+	if a.cleanupOnly && !a.dryRun && !a.skipRuleApply {
 		return j.istioCleanup(ctx, log)
 	}
 	env := fileEnvironment(j.target)
@@ -100,7 +101,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return usageError{istioNames(err)}
 	}
 	for _, n := range notes {
-		n.Key = cmp.Or(istioFlagOf[n.Key], n.Key)
+		n.Key, n.Text = cmp.Or(istioFlagOf[n.Key], n.Key), inTheirWords(n.Text)
 		log.Info(n.String())
 	}
 	switch {
@@ -132,11 +133,17 @@ func refusedElsewhere(c modes.Config) []string {
 }
 
 func (j *job) istioDryRun(a *istioArguments, want rules.State) error {
+	plan := want.String()
 	if a.cleanupOnly {
-		_, err := fmt.Fprintf(j.cc.App.Writer, "# everything of table inet %s is removed, with its routing\n", j.table)
-		return err
+		plan = fmt.Sprintf("# everything of table inet %s is removed, with its routing\n", j.table)
 	}
-	return want.Print(j.cc.App.Writer)
+	if file := os.Getenv(dryRunFile); file != "" {
+		if err := os.WriteFile(file, []byte(plan), 0o644); err != nil {
+			return fmt.Errorf("%s: %w", dryRunFile, err)
+		}
+	}
+	_, err := io.WriteString(j.cc.App.Writer, plan)
+	return err
 }
 
 func (j *job) istioApply(ctx context.Context, a *istioArguments, want rules.State, log *slog.Logger) error {
@@ -208,7 +215,7 @@ func istioNames(err error) error {
 		if errors.As(e, &config) && istioFlagOf[config.Key] != "" {
 			named := *config
 			named.Key = istioFlagOf[config.Key]
-			named.Problem = directionOff().Replace(config.Problem)
+			named.Problem = inTheirWords(config.Problem)
 			e = &named
 		}
 		out = append(out, e)
@@ -216,9 +223,17 @@ func istioNames(err error) error {
 	return errors.Join(out...)
 }
 
-// directionOff says in the reference's flags how a direction is left alone.
-func directionOff() *strings.Replacer {
-	return strings.NewReplacer("inbound.via: none", "an empty --istio-inbound-ports", "outbound.via: none", "an empty --istio-service-cidr")
+// inTheirWords names in the reference's words what a text names in ours.
+func inTheirWords(text string) string {
+	pairs := []string{
+		"inbound.via: none", "an empty --istio-inbound-ports",
+		"outbound.via: none", "an empty --istio-service-cidr",
+		"is routing.mark too", "is what marks the proxy's calls to its own pod",
+	}
+	for key, flag := range istioFlagOf {
+		pairs = append(pairs, key, flag)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 const maxLogged = 200 // elements of a set
