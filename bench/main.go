@@ -1,8 +1,9 @@
 // Command bench measures weir beside what it stands in for, in network
 // namespaces that go when it ends: whole processes against nft(8) and against
 // the iptables commands of the reference engine, new connections under each
-// one's rules, and one change through the library. It takes the path of a weir
-// binary, prints medians and ratios, and asserts nothing.
+// one's rules, pods that come and go, and one change through the library. It
+// takes the path of a weir binary, prints medians and ratios, and asserts
+// nothing.
 package main
 
 import (

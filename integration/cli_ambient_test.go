@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -409,12 +410,72 @@ func TestNamespacesThatFail(t *testing.T) {
 		says(t, "permission denied (another user's process takes CAP_SYS_PTRACE, entering a namespace CAP_SYS_ADMIN)", "2 of 2 network namespaces failed")
 }
 
+// TestManyAsJSON: every namespace has what a program would read of it alone, or
+// why it failed.
+func TestManyAsJSON(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	folder, _ := manyNamespaces(t, 2)
+	link(t, "/nowhere", filepath.Join(folder, "vanished"))
+	o := c.run("ambient", "pod", "apply", "--v6", "--json", "--netns", folder+"/*").want(t, 1)
+	got := jsonOf[struct {
+		Namespaces map[string]resultJSON
+		Results    map[string]int
+		Failed     map[string]string
+	}](t, o.out)
+	if len(got.Namespaces) != 2 || got.Namespaces[folder+"/pod001"].Outcome != "created" || got.Results["created"] != 2 ||
+		len(got.Failed) != 1 || !strings.Contains(got.Failed[folder+"/vanished"], "there is no such namespace") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestAPodOfAnotherUserNamespace: users are those that the pod knows, whoever
+// they are on the host.
+func TestAPodOfAnotherUserNamespace(t *testing.T) {
+	t.Parallel()
+	needUsers(t)
+	c := newCLI(t)
+	path := mappedNamespace(t)
+	pod, err := lab.OpenNamespace(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pod.Close()
+	world := newNamespace(t)
+	inside := &namespace{TB: t, file: openNamespace(t, path)}
+	inside.ip("link add eth0 type veth peer name eth1")
+	inside.ip(fmt.Sprintf("link set eth1 netns /proc/%d/fd/%d", os.Getpid(), world.file.Fd()))
+	for ns, commands := range map[*namespace][]string{
+		inside: {"addr add 10.9.0.1/24 dev eth0", "link set eth0 up"},
+		world:  {"addr add 10.9.0.2/24 dev eth1", "link set eth1 up"},
+	} {
+		for _, command := range commands {
+			ns.ip(command)
+		}
+	}
+	s, err := lab.Listeners{Name: "proxy", TCP: []uint16{uint16(outboundPort)}}.Serve(t.Context(), pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c.ok("ambient", "pod", "apply", "--netns", path, "--outbound-exclude-uids", "1000")
+	to := netip.MustParseAddrPort("10.9.0.2:80")
+	if got, err := call(pod, mappedID+1001, to); err != nil || got.Land != "proxy:15001" {
+		t.Errorf("user 1001 of the pod reached %v, %v", got, err)
+	}
+	if got, err := call(pod, mappedID+1000, to); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("user 1000 of the pod is excluded, and reached %v, %v", got, err)
+	}
+}
+
+// mappedID is the user of the host's who is root in a mapped namespace.
+const mappedID = 100000
+
 // mappedNamespace is the path of a network namespace in a user namespace, whose
 // root is some other user here.
 func mappedNamespace(t *testing.T) string {
 	t.Helper()
-	const first = 100000
-	maps := []syscall.SysProcIDMap{{ContainerID: 0, HostID: first, Size: 65536}}
+	maps := []syscall.SysProcIDMap{{ContainerID: 0, HostID: mappedID, Size: 65536}}
 	cmd := exec.Command("sleep", "60")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET, UidMappings: maps, GidMappings: maps}
 	if err := cmd.Start(); err != nil {

@@ -46,7 +46,7 @@ func inNamespaces(cc *cli.Context, work func(context.Context, *job) error) error
 		return inOneNamespace(cc, names[0], work)
 	}
 	return inTime(cc, func(ctx context.Context, said *modes.Environment) error {
-		f := &fleet{cc: cc, said: said, names: names, results: map[string]int{}, notes: map[string]bool{}, documents: map[string]json.RawMessage{}}
+		f := &fleet{cc: cc, said: said, names: names, results: map[string]int{}, failed: map[string]string{}, notes: map[string]bool{}, documents: map[string]json.RawMessage{}}
 		return f.do(ctx, work)
 	})
 }
@@ -113,8 +113,8 @@ type fleet struct {
 	mu        sync.Mutex
 	done      int
 	results   map[string]int
-	failed    int
-	notes     map[string]bool // that were told
+	failed    map[string]string // why, by name
+	notes     map[string]bool   // that were told
 	documents map[string]json.RawMessage
 }
 
@@ -156,8 +156,8 @@ func (f *fleet) one(ctx context.Context, name string, work func(context.Context,
 	f.clearProgress()
 	f.tellNotes(errs.String())
 	if err != nil && !errors.Is(err, errDiffers) {
-		f.failed++
-		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", name, strings.ReplaceAll(whyEnded(ctx, err).Error(), "\n", "; "))
+		f.failed[name] = strings.ReplaceAll(whyEnded(ctx, err).Error(), "\n", "; ")
+		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", name, f.failed[name])
 	} else {
 		f.results[j.result]++
 		f.tell(name, j.result, out.Bytes())
@@ -194,7 +194,7 @@ const clearLine = "\r\x1b[K"
 
 func (f *fleet) progress() {
 	if isTerminal(f.cc.App.ErrWriter) && f.done < len(f.names) {
-		fmt.Fprintf(f.cc.App.ErrWriter, "%d of %d network namespaces, %d failed", f.done, len(f.names), f.failed)
+		fmt.Fprintf(f.cc.App.ErrWriter, "%d of %d network namespaces, %d failed", f.done, len(f.names), len(f.failed))
 	}
 }
 
@@ -223,14 +223,14 @@ func (f *fleet) summary(ctx context.Context) error {
 		for _, result := range slices.SortedFunc(maps.Keys(f.results), func(a, b string) int { return cmp.Compare(f.results[b], f.results[a]) }) {
 			parts = append(parts, fmt.Sprintf("%d %s", f.results[result], result))
 		}
-		if f.failed > 0 {
-			parts = append(parts, fmt.Sprintf("%d failed", f.failed))
+		if len(f.failed) > 0 {
+			parts = append(parts, fmt.Sprintf("%d failed", len(f.failed)))
 		}
 		_, printed = fmt.Fprintf(f.cc.App.Writer, "%d network namespaces: %s\n", len(f.names), strings.Join(parts, ", "))
 	}
 	switch {
-	case f.failed > 0:
-		return errors.Join(fmt.Errorf("%d of %d network namespaces failed", f.failed, len(f.names)), ctx.Err(), printed)
+	case len(f.failed) > 0:
+		return errors.Join(fmt.Errorf("%d of %d network namespaces failed", len(f.failed), len(f.names)), ctx.Err(), printed)
 	case printed != nil:
 		return printed
 	case f.results[differs] > 0:
