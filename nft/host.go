@@ -119,7 +119,7 @@ func liftLookup(f rules.Family, data []byte) (rules.Lookup, error) {
 	a.take(unix.FRA_PROTOCOL)
 	suppress := a.take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	suppresses := suppress != nil && ^native32(suppress) != 0
-	if len(a) > 0 || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL || native32(data[flags:fibRuleHeader])&invert != 0 {
+	if !a.empty() || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL || native32(data[flags:fibRuleHeader])&invert != 0 {
 		l.Strange = fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
 	}
 	return l, nil
