@@ -87,6 +87,16 @@ func packets(t testing.TB, text string) (list []tracedPacket, counts tracedPacke
 	return list[:len(list)-1], list[len(list)-1]
 }
 
+// attempt is for a namespace to open a connection in, whatever comes of it.
+func attempt(to string) func() error {
+	return func() error {
+		if conn, err := net.DialTimeout("tcp4", to, 200*time.Millisecond); err == nil {
+			conn.Close()
+		}
+		return nil
+	}
+}
+
 // outward gives the namespace an address and a way to the documentation's network
 // that is not lo.
 func (n *namespace) outward() {

@@ -232,23 +232,32 @@ func parseCTState(text string) (rules.CTState, error) {
 
 // explain says what becomes of each packet.
 func (j *job) explain(c configuration, asked []rules.Packet) error {
+	x, _, err := j.explainer(c)
+	if err != nil {
+		return err
+	}
+	return x.explain(j.cc, asked)
+}
+
+// explainer is for packets of a namespace of which only the configuration is known,
+// with the state that this makes.
+func (j *job) explainer(c configuration) (*explainer, rules.State, error) {
 	env := modes.Environment{IPv6: true, LoopbackIPv6: true}
 	if j.said != nil {
 		env = *j.said
 	}
 	state, err := j.wanted(c, env)
 	if err != nil {
-		return err
+		return nil, state, err
 	}
 	host, err := assumedHost(j.cc)
 	if err != nil {
-		return usageError{err}
+		return nil, state, usageError{err}
 	}
-	x := explainer{evaluate: func(h rules.Host) func(rules.Packet) rules.Journey {
+	return &explainer{evaluate: func(h rules.Host) func(rules.Packet) rules.Journey {
 		e := rules.EvaluatorOf(state, h)
 		return func(p rules.Packet) rules.Journey { return e.Evaluate(p, nil) }
-	}, host: host, listeners: modes.PortNames(c.Config)}
-	return x.explain(j.cc, asked)
+	}, host: host, listeners: modes.PortNames(c.Config)}, state, nil
 }
 
 // assumedHost is a pod with the addresses of --address, or with the assumed ones,
@@ -301,14 +310,7 @@ func (x *explainer) explain(cc *cli.Context, asked []rules.Packet) error {
 	evaluate := x.evaluate(x.host)
 	unknown := 0
 	for _, p := range asked {
-		there := evaluate
-		if h, other := x.hostFor(p); other {
-			there = x.evaluate(h)
-		}
-		if p.Socket != nil && p.Src.Addr().IsValid() {
-			p.Socket.Transparent = true // it could not send from just any address otherwise
-		}
-		journey := there(p)
+		journey := x.journey(p, evaluate)
 		if journey.Fate.Kind == rules.Unknown {
 			unknown++
 		}
@@ -320,6 +322,18 @@ func (x *explainer) explain(cc *cli.Context, asked []rules.Packet) error {
 		return toldError{fmt.Errorf("of %d packets it is unknown from here what becomes", unknown)}
 	}
 	return nil
+}
+
+// journey is the packet's way, by the explainer's own host unless it must be
+// another's.
+func (x *explainer) journey(p rules.Packet, evaluate func(rules.Packet) rules.Journey) rules.Journey {
+	if h, other := x.hostFor(p); other {
+		evaluate = x.evaluate(h)
+	}
+	if p.Socket != nil && p.Src.Addr().IsValid() {
+		p.Socket.Transparent = true // it could not send from just any address otherwise
+	}
+	return evaluate(p)
 }
 
 // hostFor is the assumed host with the interface that a packet comes by, and

@@ -38,6 +38,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"rules is pure data and knows nobody", "rules", false, nil},
 		{"modes is pure and knows rules alone", "modes", false, []string{"rules"}},
 		{"packet is the grammar of packets and knows rules alone", "packet", false, []string{"rules"}},
+		{"graph draws rules, whoever made them", "graph", false, []string{"rules"}},
 		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"rules"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
@@ -56,7 +57,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 
 func TestProductRunsNoPrograms(t *testing.T) {
 	out := goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"./rules", "./packet", "./modes", "./nft", "./proxy", "./lab", "./cmd/weir")
+		"./rules", "./packet", "./graph", "./modes", "./nft", "./proxy", "./lab", "./cmd/weir")
 	for line := range strings.Lines(out) {
 		words := strings.Fields(line)
 		if slices.Contains(words[1:], "os/exec") {

@@ -155,6 +155,7 @@ func everyCommand() []named {
 		{[]string{"remove"}, removeCommand},
 		{[]string{"show"}, showCommand},
 		{[]string{"explain"}, explainCommand},
+		{[]string{"graph"}, graphCommand},
 		{[]string{"ambient"}, ambientCommand},
 		{[]string{"list"}, listCommand},
 		{[]string{"trace"}, traceCommand},

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/graph"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+func graphCommand() *cli.Command {
+	packetFlags := slices.DeleteFunc(packetFlags(), func(f cli.Flag) bool {
+		return f.Names()[0] == "markdown" || f.Names()[0] == "live"
+	})
+	return &cli.Command{
+		Usage:     "draw the rules: hooks in packet order, chains, jumps, sets; with a packet, its path",
+		ArgsUsage: "[PROTOCOL DESTINATION]",
+		Description: "Example: weir graph --config pod.yaml --format html --uid 1000 tcp 10.0.0.1:443 > pod.html\n\n" +
+			"Without a configuration, and with --live, it draws what the namespace holds,\n" +
+			"with counters. The HTML is one page that needs no network.",
+		Flags: append(packetFlags, withCommon(append(configurationFlags(), foreignFlag(),
+			&cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "draw what the namespace holds now, not a configuration"},
+			&cli.StringFlag{Name: "format", Value: formatMermaid, Usage: "write `mermaid|html`"})...)...),
+		Action: func(cc *cli.Context) error {
+			r, err := graphRequest(cc)
+			if err != nil {
+				return err
+			}
+			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.graph(ctx, r) })
+		},
+	}
+}
+
+const (
+	formatMermaid = "mermaid"
+	formatHTML    = "html"
+)
+
+// drawn is what to draw.
+type drawn struct {
+	configuration
+	live         bool
+	family, name string // of another's table, "" for weir's
+	packet       *rules.Packet
+	format       string
+}
+
+func graphRequest(cc *cli.Context) (drawn, error) {
+	r := drawn{format: cc.String("format")}
+	if r.format != formatMermaid && r.format != formatHTML {
+		return r, usageError{fmt.Errorf("--format: %q is none of: %s, %s", r.format, formatMermaid, formatHTML)}
+	}
+	c, given, err := optionalConfiguration(cc)
+	if err != nil {
+		return r, err
+	}
+	r.configuration, r.live = c, !given || cc.Bool("live")
+	if r.family, r.name, err = foreignTable(cc); err != nil {
+		return r, err
+	}
+	if cc.Args().Present() {
+		asked, err := askedPackets(cc)
+		if err != nil {
+			return r, err
+		}
+		if len(asked) != 1 {
+			return r, usageError{errors.New("a graph shows the path of one packet")}
+		}
+		r.packet = &asked[0]
+	}
+	switch {
+	case given && cc.Bool("live"):
+		return r, usageError{errors.New("--live draws what the namespace holds, and takes no configuration")}
+	case r.name != "" && !r.live:
+		return r, usageError{errors.New("--foreign draws what is no table of weir's, and takes no configuration")}
+	}
+	return r, nil
+}
+
+func (j *job) graph(ctx context.Context, r drawn) error {
+	draw := j.configuredGraph
+	if r.live {
+		draw = j.liveGraph
+	}
+	g, err := draw(ctx, r)
+	if err != nil {
+		return err
+	}
+	if r.format == formatHTML {
+		return g.HTML(j.cc.App.Writer)
+	}
+	return g.Mermaid(j.cc.App.Writer)
+}
+
+// configuredGraph draws the state that a configuration makes.
+func (j *job) configuredGraph(_ context.Context, r drawn) (graph.Graph, error) {
+	x, state, err := j.explainer(r.configuration)
+	if err != nil {
+		return graph.Graph{}, err
+	}
+	g := graph.Graph{Title: "table inet " + j.table, Notes: []string{"as a configuration says"}, Routing: state.Normal().Routing()}
+	if state.Table != nil {
+		g.Tables = []graph.Table{{Title: g.Title[len("table "):], Table: state.Normal().Table}}
+	}
+	x.follow(r.packet, &g)
+	return g, nil
+}
+
+// follow puts the packet's path into the graph.
+func (x *explainer) follow(p *rules.Packet, g *graph.Graph) {
+	if p == nil {
+		return
+	}
+	journey := x.journey(*p, x.evaluate(x.host))
+	g.Journey = &journey
+	g.Notes = append(g.Notes, headline(journey))
+	g.Fate = x.says(journey.Packet, journey.Fate)
+}
+
+// liveGraph draws what the namespace holds: the table, and where the base chains of
+// others stand.
+func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
+	if err := j.connect(); err != nil {
+		return graph.Graph{}, err
+	}
+	ruleset, err := j.conn.Ruleset(ctx)
+	if err != nil {
+		return graph.Graph{}, err
+	}
+	family, name := "inet", r.TableName()
+	if r.name != "" {
+		family, name = r.family, r.name
+	}
+	g := graph.Graph{Title: fmt.Sprintf("table %s %s", family, name), Counted: true}
+	for _, t := range ruleset.Tables {
+		if t.Family == family && t.Name == name {
+			g.Tables = []graph.Table{{Title: t.Title(), Table: t.Table}}
+			g.Notes = append(g.Notes, "as the namespace holds it")
+			continue
+		}
+		g.Beside = append(g.Beside, basesOf(t)...)
+	}
+	switch {
+	case len(g.Tables) == 0 && r.name != "":
+		return g, fmt.Errorf("graph %s %s: there is no such table%s", family, name, thereAre(ruleset))
+	case len(g.Tables) == 0:
+		g.Notes = append(g.Notes, "there is no such table")
+	}
+	live, err := j.conn.Read(ctx, r.TableName())
+	if err != nil {
+		return g, err
+	}
+	g.Routing = live.State.Routing()
+	if r.packet != nil {
+		x, err := j.liveExplainer(ctx)
+		if err != nil {
+			return g, err
+		}
+		x.follow(r.packet, &g)
+	}
+	return g, nil
+}
+
+// basesOf are the base chains of a table that sees packets at the hooks that weir's
+// does.
+func basesOf(t *nft.LiveTable) (out []graph.Chain) {
+	if t.Family != "inet" && t.Family != "ip" && t.Family != "ip6" {
+		return nil
+	}
+	for _, c := range t.Chains {
+		if c.Base != nil {
+			out = append(out, graph.Chain{Title: t.Title() + " " + c.Name, Base: *c.Base,
+				Note: fmt.Sprintf("another's, %d rules (weir graph --foreign %q)", len(c.Rules), t.Title())})
+		}
+	}
+	return out
+}

@@ -1,0 +1,267 @@
+package graph
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Graph is what to draw.
+type Graph struct {
+	Title   string
+	Notes   []string // lines below the title
+	Tables  []Table
+	Routing []string
+	Beside  []Chain // base chains of others, without their rules
+	Counted bool    // counters are what a kernel counted: they are shown, with heat
+	Journey *rules.Journey
+	Fate    string // of the journey, in words
+}
+
+// Table is a table with its family and name in nft's words.
+type Table struct {
+	Title string
+	*rules.Table
+}
+
+// Chain is a base chain of which only the place is drawn.
+type Chain struct {
+	Title string
+	Base  rules.Base
+	Note  string
+}
+
+// picture is a graph put in order.
+type picture struct {
+	hooks   []hook
+	loose   []*box // chains that no rule leads to
+	most    uint64 // packets of the rule that counted most
+	notes   map[string]bool
+	numbers map[*rules.Chain]int
+}
+
+type hook struct {
+	hook  rules.Hook
+	boxes []*box
+}
+
+// box is a chain, with those boxes below that its rules lead to and that no box
+// before it has.
+type box struct {
+	table  Table
+	chain  *rules.Chain // nil: another's, of which only the place is known
+	title  string
+	place  string
+	note   string
+	order  int32
+	rules  []line
+	sets   []*rules.Set // that its rules use, and no box before
+	below  []*box
+	number int
+}
+
+// line is a rule.
+type line struct {
+	number  int
+	reason  string
+	text    string
+	does    string // the last statement
+	kind    string // of what it does, see verdictKind
+	targets []string
+	packets uint64
+	counted bool
+	unknown bool
+	steps   []int // of the journey, from 1
+}
+
+func (g Graph) picture() *picture {
+	p := &picture{notes: map[string]bool{}, numbers: map[*rules.Chain]int{}}
+	byHook := map[rules.Hook][]*box{}
+	for _, t := range g.Tables {
+		d := drawing{g: g, table: t, picture: p, chains: map[string]*rules.Chain{}, met: map[*rules.Chain]bool{}}
+		for _, c := range t.Chains {
+			d.chains[c.Name] = c
+		}
+		for _, c := range t.PacketOrder() {
+			switch b := d.box(c); {
+			case b == nil:
+			case c.Base != nil:
+				byHook[c.Base.Hook] = append(byHook[c.Base.Hook], b)
+			default:
+				p.loose = append(p.loose, b)
+			}
+		}
+	}
+	for _, c := range g.Beside {
+		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Priority, number: p.next(nil)}
+		byHook[c.Base.Hook] = append(byHook[c.Base.Hook], b)
+	}
+	for h, boxes := range byHook {
+		slices.SortStableFunc(boxes, func(a, b *box) int { return cmp.Compare(a.order, b.order) })
+		p.hooks = append(p.hooks, hook{h, boxes})
+	}
+	slices.SortFunc(p.hooks, func(a, b hook) int { return rules.Base{Hook: a.hook}.Compare(rules.Base{Hook: b.hook}) })
+	return p
+}
+
+func (p *picture) next(c *rules.Chain) int {
+	n := len(p.numbers)
+	if c == nil {
+		c = &rules.Chain{}
+	}
+	p.numbers[c] = n
+	return n
+}
+
+// drawing puts one table in order.
+type drawing struct {
+	g       Graph
+	table   Table
+	picture *picture
+	chains  map[string]*rules.Chain
+	met     map[*rules.Chain]bool
+}
+
+// box draws a chain, nil where it was met before.
+func (d *drawing) box(c *rules.Chain) *box {
+	if d.met[c] {
+		return nil
+	}
+	d.met[c] = true
+	b := &box{table: d.table, chain: c, title: c.Name, place: placeOf(c.Base), number: d.picture.next(c)}
+	if c.Base != nil {
+		b.order = c.Base.Priority
+	}
+	for i, r := range c.Rules {
+		b.rules = append(b.rules, d.line(c, i, r))
+		for _, name := range setsOf(r) {
+			if s := d.table.Set(name); s != nil && !d.picture.notes[d.table.Title+" "+name] {
+				d.picture.notes[d.table.Title+" "+name] = true
+				b.sets = append(b.sets, s)
+			}
+		}
+	}
+	for _, r := range c.Rules {
+		for _, v := range d.table.Targets(r) {
+			if to := d.chains[v.Chain]; to != nil && to.Base == nil {
+				if below := d.box(to); below != nil {
+					b.below = append(b.below, below)
+				}
+			}
+		}
+	}
+	return b
+}
+
+func placeOf(b *rules.Base) string {
+	if b == nil {
+		return ""
+	}
+	place := fmt.Sprintf("%s %d", b.Type, b.Priority)
+	if b.Drop {
+		place += ", policy drop"
+	}
+	return place
+}
+
+func (d *drawing) line(c *rules.Chain, index int, r rules.Rule) line {
+	l := line{number: index + 1, reason: r.Reason, steps: d.steps(c.Name, index+1)}
+	var nodes []rules.Node
+	for _, n := range r.Nodes {
+		switch n := n.(type) {
+		case rules.Counter:
+			l.counted, l.packets = true, l.packets+n.Packets
+			continue
+		case rules.Opaque:
+			l.unknown = true
+		}
+		nodes = append(nodes, n)
+	}
+	d.picture.most = max(d.picture.most, l.packets)
+	l.text = rules.Rule{Nodes: nodes}.String()
+	if len(nodes) > 0 {
+		l.does, l.kind = verdict(nodes[len(nodes)-1])
+	}
+	seen := map[string]bool{}
+	for _, v := range d.table.Targets(r) {
+		if !seen[v.Chain] {
+			seen[v.Chain] = true
+			l.targets = append(l.targets, v.Chain)
+		}
+	}
+	return l
+}
+
+// steps are those of the journey that the rule made.
+func (d *drawing) steps(chain string, rule int) (out []int) {
+	if d.g.Journey == nil {
+		return nil
+	}
+	for i, s := range d.g.Journey.Steps {
+		if s.Chain == chain && s.Rule == rule && (s.Table == d.table.Name || s.Table == d.table.Title) {
+			out = append(out, i+1)
+		}
+	}
+	return out
+}
+
+// verdict is what a rule's last statement does, and of which kind that is.
+func verdict(n rules.Node) (does, kind string) {
+	text := rules.Rule{Nodes: []rules.Node{n}}.String()
+	switch n := n.(type) {
+	case rules.Verdict:
+		switch n.Kind {
+		case rules.DropKind:
+			return text, "drop"
+		case rules.JumpKind, rules.GotoKind:
+			return text, "jump"
+		}
+		return text, "pass"
+	case rules.VMap:
+		return "by map", "jump"
+	case rules.Redirect, rules.TProxy, rules.SNAT:
+		return text, "capture"
+	case rules.Assign, rules.NoTrack:
+		return text, "mark"
+	case rules.Opaque:
+		return "unknown", "unknown"
+	}
+	return "", "pass"
+}
+
+func setsOf(r rules.Rule) (out []string) {
+	for _, n := range r.Nodes {
+		switch n := n.(type) {
+		case rules.Match:
+			if n.Set != "" {
+				out = append(out, n.Set)
+			}
+		case rules.VMap:
+			if n.Map != "" {
+				out = append(out, n.Map)
+			}
+		}
+	}
+	return out
+}
+
+const maxElements = 6 // of a set that are drawn
+
+// elements are the first of a set's, and how many there are.
+func elements(s *rules.Set) string {
+	var words []string
+	for _, e := range s.Elements[:min(len(s.Elements), maxElements)] {
+		words = append(words, e.Text(s.Key))
+	}
+	text := strings.Join(words, ", ")
+	if more := len(s.Elements) - maxElements; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	if text == "" {
+		return "empty"
+	}
+	return text
+}

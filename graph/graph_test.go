@@ -1,0 +1,131 @@
+package graph
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// example has jumps, a map, sets, what is unknown, words that pages must escape, and
+// a chain that no rule leads to.
+func example() Graph {
+	t := &rules.Table{Name: "t"}
+	ports := rules.AddSet[rules.Port](t, "ports", rules.TCPDport, rules.Between(rules.Port(1), rules.Port(9)), rules.Span(rules.Port(80)))
+	t.Sets = append(t.Sets, &rules.Set{Name: "ways", Key: []rules.DataType{rules.InetService}, Verdicts: true, Elements: []rules.Element{
+		{Key: []rules.Range{rules.Span(rules.Port(80))}, Verdict: rules.Jump("deliver")}}})
+	output := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: -100, Drop: true}}
+	output.Add("a <b> & \"c\" #1", rules.TCPDport.InSet(ports), rules.Counter{Packets: 9}, rules.Jump("deliver"))
+	output.Add("", rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Map: "ways"})
+	output.Add("what is not known", rules.Opaque{Name: "numgen"}, rules.Counter{})
+	deliver := &rules.Chain{Name: "deliver"}
+	deliver.Add("all goes to the listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
+	t.Chains = []*rules.Chain{{Name: "lost"}, output, deliver}
+	return Graph{
+		Title: "table inet t", Tables: []Table{{"inet t", t}}, Counted: true, Routing: []string{"ip rule <x>"},
+		Beside:  []Chain{{Title: "ip other c", Base: rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: 5}, Note: "another's"}},
+		Journey: &rules.Journey{Steps: []rules.Step{{Table: "t", Chain: "output", Rule: 1}, {}, {Table: "t", Chain: "deliver", Rule: 1}}},
+		Fate:    "captured",
+	}
+}
+
+func written(t *testing.T, write func(*strings.Builder) error) string {
+	t.Helper()
+	var b strings.Builder
+	if err := write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestPageStandsAlone: the page asks for nothing, and holds every chain and rule.
+func TestPageStandsAlone(t *testing.T) {
+	text := written(t, func(b *strings.Builder) error { return example().HTML(b) })
+	for _, pattern := range []string{`(?i)<script`, `(?i)https?:`, `(?i)\ssrc=`, `(?i)\son[a-z]+=`, `@import`, `url\(`} {
+		if m := regexp.MustCompile(pattern).FindString(text); m != "" {
+			t.Errorf("the page has %q", m)
+		}
+	}
+	for _, want := range []string{
+		"default-src 'none'", "prefers-color-scheme: dark", "@media print", `name="viewport"`,
+		"a &lt;b&gt; &amp; &#34;c&#34; #1", "policy drop", "&lt;unknown: numgen&gt;", `class="unknown"`,
+		"→ deliver</a>", "no known rule leads here", "<aside><b>ports</b>", "1-9, 80", "ip rule &lt;x&gt;", "9 packets",
+		`<span class="step">1</span>`, `<span class="step">3</span>`, `<p class="fate">captured</p>`, "ip other c", "--heat:1.00",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	ids := map[string]bool{}
+	for _, m := range regexp.MustCompile(` id="([^"]+)"`).FindAllStringSubmatch(text, -1) {
+		if ids[m[1]] {
+			t.Errorf("two places are called %s", m[1])
+		}
+		ids[m[1]] = true
+	}
+	for _, m := range regexp.MustCompile(`href="#([^"]+)"`).FindAllStringSubmatch(text, -1) {
+		if !ids[m[1]] {
+			t.Errorf("a link leads to %s, which is nowhere", m[1])
+		}
+	}
+	for _, tag := range []string{"li", "ol", "section", "article", "div", "span", "a", "aside", "code"} {
+		opened, closed := len(regexp.MustCompile("<"+tag+"[ >]").FindAllString(text, -1)), strings.Count(text, "</"+tag+">")
+		if opened != closed {
+			t.Errorf("%d <%s> are opened and %d closed", opened, tag, closed)
+		}
+	}
+}
+
+func TestMermaid(t *testing.T) {
+	got := written(t, func(b *strings.Builder) error { return example().Mermaid(b) })
+	const want = `flowchart TB
+%% table inet t
+subgraph hook_prerouting["prerouting"]
+direction TB
+c3["<b>ip other c</b> <i>filter 5</i> <i>another's</i>"]
+end
+subgraph hook_output["output"]
+direction TB
+c0["<b>output</b> <i>nat -100, policy drop</i><br/><b>1. a #lt;b#gt; #amp; #quot;c#quot; #35;1 <i>jump deliver</i> (9 packets)</b><br/>2. tcp dport vmap @ways<br/>3. what is not known <i>unknown</i> (0 packets)"]
+c0s0[/"<b>ports</b><br/>1-9, 80"/]
+c0s0 -.- c0
+c0s1[/"<b>ways</b><br/>80 : jump deliver"/]
+c0s1 -.- c0
+c1["<b>deliver</b><br/><b>1. all goes to the listener <i>redirect to :15001</i></b>"]
+c0 -->|"1"| c1
+c0 -->|"2"| c1
+end
+c2["<b>lost</b>"]
+classDef path stroke:#c2410c,stroke-width:3px
+class c0,c1 path
+linkStyle 2 stroke:#c2410c,stroke-width:3px
+`
+	if got != want {
+		t.Errorf("drew\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestGraphOfManyChains: a table as large as a cluster's is drawn whole.
+func TestGraphOfManyChains(t *testing.T) {
+	table := &rules.Table{Name: "many"}
+	base := &rules.Chain{Name: "base", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Input}}
+	table.Chains = append(table.Chains, base)
+	const chains = 2000
+	for i := range chains {
+		c := &rules.Chain{Name: fmt.Sprintf("chain-%d", i)}
+		c.Add("", rules.Accept())
+		base.Add("", rules.Jump(c.Name))
+		table.Chains = append(table.Chains, c)
+	}
+	g := Graph{Title: "many", Tables: []Table{{"inet many", table}}}
+	page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
+	chart := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
+	if n := strings.Count(page, "<article"); n != chains+1 {
+		t.Errorf("the page has %d chains", n)
+	}
+	if n := strings.Count(chart, " -->|"); n != chains {
+		t.Errorf("the chart has %d jumps", n)
+	}
+}

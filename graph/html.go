@@ -1,0 +1,215 @@
+package graph
+
+import (
+	_ "embed"
+	"fmt"
+	"html"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+//go:embed page.css
+var style string
+
+// HTML writes the graph as one page, which needs nothing else: no script, no font,
+// no network.
+func (g Graph) HTML(w io.Writer) error {
+	p := page{Graph: g, picture: g.picture()}
+	p.add(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<link rel="icon" href="data:,">
+<title>%s</title>
+<style>
+%s</style>
+</head>
+`, text(g.Title), raw(style))
+	class := ""
+	if g.Journey != nil {
+		class = ` class="traced"`
+	}
+	p.add("<body%s>\n<header>\n<h1>%s</h1>\n", raw(class), text(g.Title))
+	for _, n := range g.Notes {
+		p.add("<p>%s</p>\n", text(n))
+	}
+	if g.Fate != "" {
+		p.add(`<p class="fate">%s</p>`+"\n", text(g.Fate))
+	}
+	p.way()
+	p.add("</header>\n<main>\n")
+	for _, h := range p.hooks {
+		p.add("<section class=\"hook\" id=\"%s\">\n<h2>%s</h2>\n", raw(hookID(h.hook)), text(h.hook.String()))
+		for _, b := range h.boxes {
+			p.box(b)
+		}
+		p.add("</section>\n")
+	}
+	if len(p.loose) > 0 {
+		p.add("<section class=\"hook\">\n<h2>no known rule leads here</h2>\n")
+		for _, b := range p.loose {
+			p.box(b)
+		}
+		p.add("</section>\n")
+	}
+	p.add("</main>\n")
+	p.footer()
+	p.add("</body>\n</html>\n")
+	_, err := io.WriteString(w, p.String())
+	return err
+}
+
+type page struct {
+	Graph
+	*picture
+	strings.Builder
+}
+
+type raw string
+
+// text is what stands in a page as it reads.
+func text(s string) raw { return raw(html.EscapeString(s)) }
+
+// add writes the format, whose arguments are texts and numbers that stand for
+// themselves.
+func (p *page) add(format string, args ...any) { fmt.Fprintf(p, format, args...) }
+
+// ways are those of packets that come in, pass through and are sent here.
+var ways = [...]struct {
+	name  string
+	hooks []rules.Hook
+}{
+	{"in", []rules.Hook{rules.Ingress, rules.Prerouting, rules.Input}},
+	{"through", []rules.Hook{rules.Forward}},
+	{"out", []rules.Hook{rules.Output, rules.Postrouting}},
+}
+
+// way leads to the hooks along packets' ways.
+func (p *page) way() {
+	p.add("<nav>")
+	for _, w := range ways {
+		var links []string
+		for _, h := range p.hooks {
+			if slices.Contains(w.hooks, h.hook) {
+				links = append(links, fmt.Sprintf(`<a href="#%s">%s</a>`, hookID(h.hook), text(h.hook.String())))
+			}
+		}
+		if len(links) > 0 {
+			p.add(`<span>%s: %s</span> `, text(w.name), raw(strings.Join(links, ` <span class="to">→</span> `)))
+		}
+	}
+	p.add("</nav>\n")
+}
+
+func (p *page) box(b *box) {
+	class := "chain"
+	if b.chain == nil {
+		class += " other"
+	}
+	p.add("<article class=\"%s\" id=\"c%d\">\n<h3>%s", raw(class), b.number, text(b.title))
+	if b.place != "" {
+		p.add(" <small>%s</small>", text(b.place))
+	}
+	p.add("</h3>\n")
+	if b.note != "" {
+		p.add("<p>%s</p>\n", text(b.note))
+	}
+	if len(b.rules) > 0 {
+		p.add("<ol>\n")
+		for _, l := range b.rules {
+			p.rule(b, l)
+		}
+		p.add("</ol>\n")
+	}
+	for _, s := range b.sets {
+		p.add("<aside><b>%s</b> <small>%s</small><br>%s</aside>\n", text(s.Name), text(s.Declaration()), text(elements(s)))
+	}
+	p.add("</article>\n")
+	if len(b.below) > 0 {
+		p.add("<div class=\"below\">\n")
+		for _, c := range b.below {
+			p.box(c)
+		}
+		p.add("</div>\n")
+	}
+}
+
+func (p *page) rule(b *box, l line) {
+	var classes []string
+	if l.unknown {
+		classes = append(classes, "unknown")
+	}
+	if len(l.steps) > 0 {
+		classes = append(classes, "path")
+	}
+	p.add("<li")
+	if len(classes) > 0 {
+		p.add(` class="%s"`, raw(strings.Join(classes, " ")))
+	}
+	if p.Counted && l.packets > 0 {
+		p.add(` style="--heat:%.2f"`, heat(l.packets, p.most))
+	}
+	p.add(">")
+	for _, s := range l.steps {
+		p.add(`<span class="step">%d</span> `, s)
+	}
+	if l.reason != "" {
+		p.add(`<span class="reason">%s</span> `, text(l.reason))
+	}
+	p.does(b, l)
+	p.add("<code>%s</code>", text(l.text))
+	if p.Counted && l.counted {
+		p.add(`<span class="count">%d packets</span>`, l.packets)
+	}
+	p.add("</li>\n")
+}
+
+const maxTargets = 8 // chains that a rule's arrows name
+
+func (p *page) does(b *box, l line) {
+	if len(l.targets) == 0 {
+		if l.does != "" {
+			p.add(`<span class="does %s">%s</span>`, raw(l.kind), text(l.does))
+		}
+		return
+	}
+	for i, target := range l.targets {
+		if i == maxTargets {
+			p.add(`<span class="does jump">and %d more</span>`, len(l.targets)-i)
+			return
+		}
+		to := b.table.Chain(target)
+		p.add(`<a class="does jump" href="#c%d">→ %s</a>`, p.numbers[to], text(target))
+	}
+}
+
+// heat is how much a rule counted against the one that counted most, from 0 to 1, by
+// orders of magnitude.
+func heat(packets, most uint64) float64 {
+	return math.Log1p(float64(packets)) / math.Log1p(float64(most))
+}
+
+func (p *page) footer() {
+	var lines []string
+	lines = append(lines, p.Routing...)
+	for _, t := range p.Tables {
+		for _, o := range t.Others {
+			lines = append(lines, "unknown in table "+t.Title+": "+o)
+		}
+	}
+	if len(lines) == 0 {
+		return
+	}
+	p.add("<footer>\n<h2>beside the chains</h2>\n<ul>\n")
+	for _, l := range lines {
+		p.add("<li><code>%s</code></li>\n", text(l))
+	}
+	p.add("</ul>\n</footer>\n")
+}
