@@ -340,7 +340,7 @@ func TestForeignTable(t *testing.T) {
 		c.run(args...).want(t, 1).says(t, "table inet fw is there, and weir did not write it: it has no tag (to give it up: nft delete table inet fw)")
 	}
 	for _, args := range [][]string{{"plan", "-f", pod, "--table", "fw"}, {"plan", "--mode", "none", "--table", "fw"}} {
-		c.run(args...).want(t, 0).prints(t, "\n# apply will refuse: table inet fw is there, and weir did not write it")
+		c.run(args...).want(t, 0).prints(t, "# apply will refuse: table inet fw is there, and weir did not write it")
 		if p := jsonOf[planJSON](t, c.ok(append(args, "--json")...)); !strings.HasPrefix(p.Refused, "table inet fw is there") {
 			t.Errorf("plan --json says %+v", p)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -103,28 +102,22 @@ func (j *job) printPlan(want rules.State, now comparison) error {
 		}
 		return writeJSON(w, plan)
 	}
-	if _, err := io.WriteString(w, j.script(want)); err != nil {
-		return err
-	}
-	var lines []string
+	var text strings.Builder
 	for _, r := range parts(now.refusal) {
-		lines = append(lines, "apply will refuse: "+r.Error())
+		fmt.Fprintf(&text, "# apply will refuse: %v\n", r)
 	}
+	text.WriteString(j.script(want))
 	switch {
 	case now.err != nil:
-		lines = append(lines, "not compared with what is live: "+now.err.Error())
+		fmt.Fprintf(&text, "# not compared with what is live: %v\n", now.err)
 	case len(now.found) == 0:
-		lines = append(lines, "nothing differs from now")
+		text.WriteString("# nothing differs from now\n")
 	default:
-		lines = append(lines, "what differs from now:")
-		for _, d := range now.found {
-			lines = append(lines, strings.Split(d.String(), "\n")...)
-		}
+		text.WriteString("# what differs from now:\n")
 	}
-	var err error
-	for _, l := range lines {
-		_, lineErr := fmt.Fprintln(w, "# "+l)
-		err = errors.Join(err, lineErr)
+	for _, d := range now.found {
+		text.WriteString("# " + strings.ReplaceAll(d.String(), "\n", "\n# ") + "\n")
 	}
+	_, err := io.WriteString(w, text.String())
 	return err
 }
