@@ -39,7 +39,7 @@ fuzz: ## each decoder and parser for $(FUZZTIME)
 	done
 
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore
-	$(GO) test -run '^$$' -bench . -benchmem ./rules ./nft ./integration
+	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./nft ./integration
 	$(GO) run ./bench ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy

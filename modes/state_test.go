@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // least is the least configuration of a sidecar.
@@ -478,9 +477,9 @@ func manyPrefixes(n int, form string) []string {
 	return out
 }
 
-// TestLargeLists reads lists ten times as long and asks for not much more than
-// ten times the time: what goes by the square takes a hundred times.
-func TestLargeLists(t *testing.T) {
+// BenchmarkLargeLists reads lists, and such as are ten times as long: what goes by
+// the square takes a hundred times.
+func BenchmarkLargeLists(b *testing.B) {
 	ports := func(n int) []string {
 		out := make([]string, n)
 		for i := range out {
@@ -506,20 +505,13 @@ func TestLargeLists(t *testing.T) {
 		}},
 		{"users", 100_000, func(c *Config, n int) { c.Outbound.ExcludeUIDs = ports(n) }},
 	} {
-		took := func(n int) time.Duration {
-			c := with(func(c *Config) { tt.make(c, n) })
-			best := time.Hour
-			for range 3 {
-				begin := time.Now()
-				_, _, _ = State(c, testEnvironment)
-				best = min(best, time.Since(begin))
-			}
-			return best
-		}
-		small, large := took(tt.size/10), took(tt.size)
-		t.Logf("%s: %d in %s, %d in %s", tt.why, tt.size/10, small, tt.size, large)
-		if large > 40*max(small, time.Millisecond) {
-			t.Errorf("%s: %d took %s and %d took %s", tt.why, tt.size/10, small, tt.size, large)
+		for _, n := range []int{tt.size / 10, tt.size} {
+			b.Run(fmt.Sprintf("%s/%d", tt.why, n), func(b *testing.B) {
+				c := with(func(c *Config) { tt.make(c, n) })
+				for b.Loop() {
+					_, _, _ = State(c, testEnvironment)
+				}
+			})
 		}
 	}
 }
