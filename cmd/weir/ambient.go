@@ -17,7 +17,7 @@ import (
 func ambientCommand() *cli.Command {
 	return &cli.Command{
 		Usage:       "ambient mode: rules in pods that have no proxy of their own, and on the host",
-		Description: "weir ambient ARGS is weir ambient pod apply ARGS.",
+		Description: "Example: weir ambient --netns blue\n\nweir ambient ARGS is weir ambient pod apply ARGS.",
 		Subcommands: []*cli.Command{ambientPodCommand(), ambientHostCommand()},
 	}
 }

@@ -161,6 +161,8 @@ func everyCommand() []named {
 		{[]string{"trace"}, traceCommand},
 		{[]string{"doctor"}, doctorCommand},
 		{[]string{"istio-init", "istio-iptables"}, istioInitCommand},
+		{[]string{"completion"}, completionCommand},
+		{[]string{"complete"}, completeCommand},
 		{[]string{"version"}, versionCommand},
 		{[]string{"help", "h"}, helpCommand},
 	}
@@ -192,16 +194,15 @@ func newApp(std streams, args []string) *cli.App {
 		Description: "weir says what a proxy wants to see as nftables tables, chains, sets and rules,\n" +
 			"sends them over netlink in a way that no packet slips past, reads them back and compares.\n" +
 			"No other program is run.",
-		Reader:               std.in,
-		Writer:               std.out,
-		ErrWriter:            std.err,
-		HideVersion:          true,
-		Suggest:              true,
-		EnableBashCompletion: true,
-		Commands:             commands(args),
-		Flags:                []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
-		ExitErrHandler:       func(*cli.Context, error) {}, // run decides
-		OnUsageError:         wrongFlag,
+		Reader:         std.in,
+		Writer:         std.out,
+		ErrWriter:      std.err,
+		HideVersion:    true,
+		Suggest:        true,
+		Commands:       commands(args),
+		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
+		ExitErrHandler: func(*cli.Context, error) {}, // run decides
+		OnUsageError:   wrongFlag,
 		Action: func(cc *cli.Context) error {
 			if cc.Args().Present() {
 				return noCommand(cc.App, cc.Args().First())

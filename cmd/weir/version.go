@@ -26,8 +26,9 @@ func version() string {
 
 func versionCommand() *cli.Command {
 	return &cli.Command{
-		Usage: "print the version",
-		Flags: []cli.Flag{jsonFlag()},
+		Usage:       "print the version",
+		Description: "Example: weir version --json",
+		Flags:       []cli.Flag{jsonFlag()},
 		Action: func(cc *cli.Context) error {
 			if cc.Bool("json") {
 				return writeJSON(cc.App.Writer, map[string]string{

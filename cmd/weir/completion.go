@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+)
+
+func completionCommand() *cli.Command {
+	return &cli.Command{
+		Usage:     "print a script that has a shell complete commands and flags",
+		ArgsUsage: "bash|zsh|fish",
+		Description: "Example: source <(weir completion bash)\n\n" +
+			"For good: weir completion bash > /etc/bash_completion.d/weir\n" +
+			"          weir completion zsh > \"${fpath[1]}/_weir\"\n" +
+			"          weir completion fish > ~/.config/fish/completions/weir.fish",
+		Action: func(cc *cli.Context) error {
+			script, known := completionScripts[cc.Args().First()]
+			if !known || cc.Args().Len() != 1 {
+				return usageError{fmt.Errorf("completion: %q is no shell that is known (want bash, zsh or fish)", strings.Join(cc.Args().Slice(), " "))}
+			}
+			_, err := fmt.Fprint(cc.App.Writer, script)
+			return err
+		},
+	}
+}
+
+// completionScripts ask weir complete for what may follow, and take names of files
+// where that knows nothing.
+var completionScripts = map[string]string{
+	"bash": `# weir's completion for bash
+_weir() {
+	local IFS=$'\n'
+	COMPREPLY=($(weir complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
+}
+complete -o default -F _weir weir
+`,
+	"zsh": `#compdef weir
+# weir's completion for zsh
+_weir() {
+	local -a found
+	found=(${(f)"$(weir complete "${(@)words[2,CURRENT]}" 2>/dev/null | sed -e 's/:/\\:/g' -e $'s/\t/:/')"})
+	if (( $#found )); then
+		_describe weir found
+	else
+		_files
+	fi
+}
+if [ "$funcstack[1]" = _weir ]; then
+	_weir
+else
+	compdef _weir weir
+fi
+`,
+	"fish": `# weir's completion for fish
+complete -c weir -a '(weir complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+`,
+}
+
+// completeCommand answers the scripts: lines of a word that may stand in place of
+// the last argument, a tab, and what it means.
+func completeCommand() *cli.Command {
+	return &cli.Command{
+		Usage:           "list what may complete a command line, for the scripts of weir completion",
+		Hidden:          true,
+		SkipFlagParsing: true,
+		Action: func(cc *cli.Context) error {
+			app := newApp(streams{}, nil)
+			for _, c := range completions(app, cc.Args().Slice()) {
+				if _, err := fmt.Fprintf(cc.App.Writer, "%s\t%s\n", c.word, c.means); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+type candidate struct{ word, means string }
+
+// completions are what may stand in place of the last word of a command line.
+func completions(app *cli.App, words []string) []candidate {
+	if len(words) == 0 {
+		words = []string{""}
+	}
+	last := words[len(words)-1]
+	below, flags := app.Commands, app.Flags
+	value := "" // the flag whose value comes next
+	for _, w := range words[:len(words)-1] {
+		switch {
+		case value != "":
+			value = ""
+		case strings.HasPrefix(w, "-"):
+			name, _, hasValue := strings.Cut(strings.TrimLeft(w, "-"), "=")
+			if !hasValue && takesValue(name, flags) {
+				value = name
+			}
+		default:
+			if i := slices.IndexFunc(below, func(c *cli.Command) bool { return c.HasName(w) }); i >= 0 {
+				below, flags = below[i].Subcommands, below[i].Flags
+			}
+		}
+	}
+	var all []candidate
+	switch {
+	case value != "":
+		all = values(value)
+	case strings.HasPrefix(last, "-"):
+		all = flagCandidates(flags)
+	default:
+		for _, c := range below {
+			if !c.Hidden {
+				all = append(all, candidate{c.Name, c.Usage})
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(c candidate) bool { return !strings.HasPrefix(c.word, last) })
+}
+
+func flagCandidates(flags []cli.Flag) (out []candidate) {
+	for _, f := range flags {
+		usage := ""
+		if d, ok := f.(cli.DocGenerationFlag); ok {
+			usage = d.GetUsage()
+		}
+		out = append(out, candidate{"--" + f.Names()[0], usage})
+	}
+	return out
+}
+
+// values are the words that a flag may have, none where those are not a few.
+func values(flag string) (out []candidate) {
+	add := func(words ...string) {
+		for _, w := range words {
+			out = append(out, candidate{w, ""})
+		}
+	}
+	switch flag {
+	case "format":
+		add(formatMermaid, formatHTML)
+	case "netns":
+		entries, err := os.ReadDir(netnsFolder)
+		if err != nil {
+			return nil // there are none
+		}
+		for _, e := range entries {
+			add(e.Name())
+		}
+	case "pod":
+		add(podsHere()...)
+	default:
+		for _, k := range modes.Keys() {
+			if k.Flag() == flag {
+				add(choices(k)...)
+			}
+		}
+	}
+	return out
+}
+
+// listedChoices is how a key's documentation begins that lists its words.
+var (
+	listedChoices = regexp.MustCompile(`^[\w-]+( \| [\w-]+)+`)
+	aside         = regexp.MustCompile(` \([^)]*\)`)
+)
+
+func choices(k modes.Key) []string {
+	if listed := listedChoices.FindString(aside.ReplaceAllString(k.Doc, "")); listed != "" {
+		return strings.Split(listed, " | ")
+	}
+	return nil
+}
+
+// podsHere are the UIDs of the pods on this node.
+func podsHere() (out []string) {
+	all, err := processes()
+	if err != nil {
+		return nil // there is no /proc
+	}
+	for _, p := range all {
+		if p.pod != "" && !slices.Contains(out, p.pod) {
+			out = append(out, p.pod)
+		}
+	}
+	return out
+}
