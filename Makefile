@@ -39,11 +39,11 @@ fuzz: ## each decoder and parser for $(FUZZTIME)
 	done
 
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore
-	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./nft ./integration
+	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./nft ./cmd/weir ./integration
 	$(GO) run ./bench ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
-	WEIR_SOAK=1 $(GO) test -count=1 -timeout 60m -v -run 'Slip|Kill|Race|HAProxy|Proxy|Application' ./integration
+	WEIR_SOAK=1 $(GO) test -count=1 -timeout 60m -v -run 'Slip|Kill|Race|HAProxy|Proxy|Application|Evaluator' ./integration
 
 image: build ## the container image, of one file
 	docker build -t weir:$(or $(RELEASE),dev) .

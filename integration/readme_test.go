@@ -31,6 +31,7 @@ func TestREADME(t *testing.T) {
 		{"badinput", c.badInput},
 		{"ambient", c.ambient},
 		{"explain", c.explained},
+		{"everything", c.surveyed},
 		{"keys", keysTable},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -96,14 +97,17 @@ func (c *cli) putFile(name, text string) {
 	}
 }
 
-func (c *cli) example() string {
-	c.putFile("pod.yaml", `version: 1
+// readmePod is the README's configuration.
+const readmePod = `version: 1
 mode: sidecar
 ipv6: disabled
 proxy: {uids: [1337]}                            # whose traffic is never captured
 inbound: {excludePorts: [15020, 15021, 15090]}
 outbound: {excludeCIDRs: [10.0.0.0/8]}
-`)
+`
+
+func (c *cli) example() string {
+	c.putFile("pod.yaml", readmePod)
 	return c.session(
 		"cat pod.yaml",
 		"weir plan --config pod.yaml",
@@ -151,6 +155,11 @@ func (c *cli) explained() string {
 		"weir explain --config pod.yaml --in eth0 --from 203.0.113.7 tcp 10.244.1.5:8080",
 		"weir explain --config pod.yaml --uid 1337 tcp 192.0.2.1:443",
 	)
+}
+
+func (c *cli) surveyed() string {
+	c.putFile("new.yaml", strings.Replace(readmePod, "15090]", "15090, 9090]", 1))
+	return c.session("weir explain --config pod.yaml --all", `weir compare pod.yaml new.yaml || echo "exit code $?"`)
 }
 
 // keysTable is the reference of the configuration.

@@ -3,8 +3,8 @@ package rules
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"sort"
+	"strings"
 )
 
 // index is a set as it is looked up.
@@ -15,7 +15,7 @@ type index struct {
 }
 
 func newIndex(s *Set) *index {
-	return &index{normalElements(s.Elements, apart), len(s.Key) == 1, s.Others}
+	return &index{normalElements(s.Elements, s.joining()), len(s.Key) == 1, s.Others}
 }
 
 // find is the element that holds the key.
@@ -452,13 +452,28 @@ func (w *walk) destination() *Socket {
 	return w.host.socket(w.packet.Proto, w.packet.Src, dst)
 }
 
-// Reasons are the rules that decided, as words: each step's reason.
-func (j Journey) Reasons() []string {
-	var out []string
+// Decision is the step that decided: what handed a proxied packet over; else
+// where nat did or was kept from it; else the last rule that ended a chain, or did
+// anything. It is the zero Step where no rule did.
+func (j Journey) Decision() Step {
+	var best Step
+	rank := 0
 	for _, s := range j.Steps {
-		if s.Reason != "" && !slices.Contains(out, s.Reason) {
-			out = append(out, s.Reason)
+		r := 0
+		switch ends := s.Verdict.Kind == accept || s.Verdict.Kind == drop || s.Verdict.Kind == returns; {
+		case s.Chain == "":
+		case j.Fate.Kind == Proxied && strings.HasPrefix(s.Does, "tproxy"):
+			r = 4
+		case ends && s.Type == NATType, s.Verdict.Kind == drop:
+			r = 3
+		case ends:
+			r = 2
+		default:
+			r = 1
+		}
+		if r > 0 && r >= rank {
+			best, rank = s, r
 		}
 	}
-	return out
+	return best
 }

@@ -30,8 +30,14 @@ func explainCommand() *cli.Command {
 			`one JSON object a line: {"packet": "tcp 10.0.0.1:443", "uid": 1000}.`,
 		Flags: append(packetFlags(), withCommon(configurationFlags()...)...),
 		Action: func(cc *cli.Context) error {
+			all := cc.Bool("all")
 			asked, err := askedPackets(cc)
-			if err != nil {
+			switch {
+			case all && cc.Args().Present():
+				return usageError{errors.New("--all is about every packet: name none")}
+			case all && cc.Bool("live"):
+				return usageError{errors.New("--all is about a configuration (of what is live, ask for one packet)")}
+			case err != nil && !all:
 				return err
 			}
 			if cc.Bool("live") {
@@ -57,11 +63,16 @@ func packetFlags() []cli.Flag {
 		&cli.StringFlag{Name: "mark", Category: categoryPacket, Usage: "it carries packet mark `MARK`"},
 		&cli.StringFlag{Name: "state", Category: categoryPacket, Usage: "conntrack calls it `STATE`: new, established, related, invalid or untracked", DefaultText: "new"},
 		&cli.StringFlag{Name: "ct-mark", Category: categoryPacket, Usage: "its connection carries connection mark `MARK`"},
-		&cli.StringSliceFlag{Name: "address", Category: categoryPacket, Usage: "the pod has `INTERFACE=PREFIX`; may be given again",
-			DefaultText: strings.Join(assumedAddresses, ", ")},
+		addressFlag(),
+		&cli.BoolFlag{Name: "all", DisableDefaultText: true, Usage: "every class of packets that is treated alike, what escapes the proxy first"},
 		&cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "ask of what the namespace holds now, not of a configuration"},
 		&cli.BoolFlag{Name: "markdown", DisableDefaultText: true, Usage: "print Markdown"},
 	}
+}
+
+func addressFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "address", Category: categoryPacket, Usage: "the pod has `INTERFACE=PREFIX`; may be given again",
+		DefaultText: strings.Join(assumedAddresses, ", ")}
 }
 
 // assumedAddresses are those of a pod of which nothing is said.
@@ -232,9 +243,12 @@ func parseCTState(text string) (rules.CTState, error) {
 
 // explain says what becomes of each packet.
 func (j *job) explain(c configuration, asked []rules.Packet) error {
-	x, _, err := j.explainer(c)
+	x, state, err := j.explainer(c)
 	if err != nil {
 		return err
+	}
+	if j.cc.Bool("all") {
+		return j.explainAll(c, state, x.host)
 	}
 	return x.explain(j.cc, asked)
 }
@@ -242,11 +256,7 @@ func (j *job) explain(c configuration, asked []rules.Packet) error {
 // explainer is for packets of a namespace of which only the configuration is known,
 // with the state that this makes.
 func (j *job) explainer(c configuration) (*explainer, rules.State, error) {
-	env := modes.Environment{IPv6: true, LoopbackIPv6: true}
-	if j.said != nil {
-		env = *j.said
-	}
-	state, err := j.wanted(c, env)
+	state, err := j.wanted(c, assumedEnvironment(j.said))
 	if err != nil {
 		return nil, state, err
 	}
@@ -260,6 +270,15 @@ func (j *job) explainer(c configuration) (*explainer, rules.State, error) {
 	}, host: host, listeners: modes.PortNames(c.Config)}, state, nil
 }
 
+// assumedEnvironment is what was said of the environment, else one of both
+// families.
+func assumedEnvironment(said *modes.Environment) modes.Environment {
+	if said != nil {
+		return *said
+	}
+	return modes.Environment{IPv6: true, LoopbackIPv6: true}
+}
+
 // assumedHost is a pod with the addresses of --address, or with the assumed ones,
 // and a default route by its first interface.
 func assumedHost(cc *cli.Context) (rules.Host, error) {
@@ -267,6 +286,11 @@ func assumedHost(cc *cli.Context) (rules.Host, error) {
 	if len(words) == 0 {
 		words = assumedAddresses
 	}
+	return hostOf(words)
+}
+
+// hostOf is a pod with addresses in the words of --address.
+func hostOf(words []string) (rules.Host, error) {
 	var links []rules.Link
 	var errs []error
 	for _, w := range words {

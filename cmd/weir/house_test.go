@@ -39,6 +39,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"modes is pure and knows rules alone", "modes", false, []string{"rules"}},
 		{"packet is the grammar of packets and knows rules alone", "packet", false, []string{"rules"}},
 		{"graph draws rules, whoever made them", "graph", false, []string{"rules"}},
+		{"survey cuts the space of packets, and knows rules alone", "survey", false, []string{"rules"}},
 		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"rules"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
@@ -57,7 +58,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 
 func TestProductRunsNoPrograms(t *testing.T) {
 	out := goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"./rules", "./packet", "./graph", "./modes", "./nft", "./proxy", "./lab", "./cmd/weir")
+		"./rules", "./packet", "./survey", "./graph", "./modes", "./nft", "./proxy", "./lab", "./cmd/weir")
 	for line := range strings.Lines(out) {
 		words := strings.Fields(line)
 		if slices.Contains(words[1:], "os/exec") {
@@ -67,6 +68,6 @@ func TestProductRunsNoPrograms(t *testing.T) {
 }
 
 func TestPureRoomsBuildElsewhere(t *testing.T) {
-	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./packet", "./modes")
-	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./packet", "./modes")
+	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./packet", "./survey", "./modes")
+	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./packet", "./survey", "./modes")
 }

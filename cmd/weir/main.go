@@ -156,6 +156,7 @@ func everyCommand() []named {
 		{[]string{"show"}, showCommand},
 		{[]string{"explain"}, explainCommand},
 		{[]string{"graph"}, graphCommand},
+		{[]string{"compare"}, compareCommand},
 		{[]string{"ambient"}, ambientCommand},
 		{[]string{"list"}, listCommand},
 		{[]string{"trace"}, traceCommand},

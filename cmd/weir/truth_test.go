@@ -57,17 +57,23 @@ func labHost(proxy lab.Identity) rules.Host {
 // tableState is the state that a table's configuration asks for in the lab.
 func tableState(t *testing.T, table *lab.Table) rules.State {
 	t.Helper()
-	env := modes.Environment{LoopbackIPv6: true, Groups: map[string]uint32{"root": 0, "mail": 8}, Users: map[string]uint32{"root": 0},
-		Resolvers: parseResolvers(strings.NewReader(lab.ResolvConf))}
-	c := ambientConfig(table.Args)
-	if table.Mode == "sidecar" {
-		c = sidecarConfig(t, table, env)
-	}
+	c, env := tableConfig(t, table)
 	state, _, err := modes.State(c, env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return state
+}
+
+// tableConfig is a table's configuration, and the lab's environment.
+func tableConfig(t *testing.T, table *lab.Table) (modes.Config, modes.Environment) {
+	t.Helper()
+	env := modes.Environment{LoopbackIPv6: true, Groups: map[string]uint32{"root": 0, "mail": 8}, Users: map[string]uint32{"root": 0},
+		Resolvers: parseResolvers(strings.NewReader(lab.ResolvConf))}
+	if table.Mode == "sidecar" {
+		return sidecarConfig(t, table, env), env
+	}
+	return ambientConfig(table.Args), env
 }
 
 // ambientConfig is what the arguments of an ambient table mean.
@@ -190,19 +196,14 @@ func passedOn(p lab.Probe) string {
 	return "timeout"
 }
 
-// TestTruth evaluates every probe of every table, over the state of the table's
-// configuration: it ends where the real packet ended.
-func TestTruth(t *testing.T) {
+// conformanceTablesOf are all tables.
+func conformanceTablesOf(t *testing.T) []*lab.Table {
+	t.Helper()
 	files, err := filepath.Glob(conformanceTables + "/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	probes, err := lab.LoadProbes(conformanceTables + "/probes.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	evaluated, tables := 0, 0
+	var out []*lab.Table
 	for _, file := range files {
 		if filepath.Base(file) == "probes.json" {
 			continue
@@ -211,7 +212,22 @@ func TestTruth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tables++
+		out = append(out, table)
+	}
+	return out
+}
+
+// TestTruth evaluates every probe of every table, over the state of the table's
+// configuration: it ends where the real packet ended.
+func TestTruth(t *testing.T) {
+	probes, err := lab.LoadProbes(conformanceTables + "/probes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := conformanceTablesOf(t)
+	start := time.Now()
+	evaluated := 0
+	for _, table := range tables {
 		t.Run(table.Config, func(t *testing.T) {
 			e := rules.EvaluatorOf(tableState(t, table), labHost(table.Proxy))
 			wrong := 0
@@ -232,8 +248,8 @@ func TestTruth(t *testing.T) {
 			}
 		})
 	}
-	if tables != 30 || evaluated != 30*1175 {
-		t.Errorf("%d probes of %d tables, want %d of 30", evaluated, tables, 30*1175)
+	if len(tables) != 30 || evaluated != 30*1175 {
+		t.Errorf("%d probes of %d tables, want %d of 30", evaluated, len(tables), 30*1175)
 	}
 	t.Logf("%d probes in %s", evaluated, time.Since(start).Round(time.Millisecond))
 }

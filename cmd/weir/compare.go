@@ -1,0 +1,202 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/survey"
+)
+
+func compareCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "compare",
+		Usage:     "say which traffic changes fate between two configurations",
+		ArgsUsage: "OLD NEW",
+		Description: "Example: weir compare old.yaml new.yaml\n\n" +
+			"It compares what becomes of every class of packets, not how it is written, and\n" +
+			"gives an example of each class that changes. It exits 3 where any does. With\n" +
+			"--live, one configuration is compared with what the namespace holds of its table.",
+		Flags: withCommon(
+			&cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "what the namespace holds stands for OLD"},
+			&cli.BoolFlag{Name: "markdown", DisableDefaultText: true, Usage: "print Markdown"},
+			&cli.GenericFlag{Name: "environment", Value: &flagWords{},
+				Usage: "take IPv6, resolvers, users and groups from `FILE`; without it the pod has both families, and no names"},
+			addressFlag(),
+		),
+		Action: func(cc *cli.Context) error {
+			want := 2
+			if cc.Bool("live") {
+				want = 1
+			}
+			if cc.Args().Len() != want {
+				return usageError{fmt.Errorf("compare takes two configurations, or one with --live; %d were given", cc.Args().Len())}
+			}
+			var configs []configuration
+			var errs []error
+			for _, name := range cc.Args().Slice() {
+				c, err := loadFile(cc, name)
+				configs, errs = append(configs, c), append(errs, err)
+			}
+			if err := errors.Join(errs...); err != nil {
+				return usageError{err}
+			}
+			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.compareFates(ctx, configs) })
+		},
+	}
+}
+
+// loadFile is the configuration in a file, checked.
+func loadFile(cc *cli.Context, name string) (configuration, error) {
+	data, err := readInput(name, cc.App.Reader)
+	if err != nil {
+		return configuration{}, err
+	}
+	c, problems := parseConfiguration(name, data)
+	return c, c.checked(problems)
+}
+
+func (j *job) compareFates(ctx context.Context, configs []configuration) error {
+	var states []rules.State
+	if j.cc.Bool("live") {
+		live, err := j.liveState(ctx, configs[0].TableName())
+		if err != nil {
+			return fmt.Errorf("compare --live: %w", err)
+		}
+		states = append(states, live)
+	}
+	for _, c := range configs {
+		s, err := j.wanted(c, assumedEnvironment(j.said))
+		if err != nil {
+			return err
+		}
+		j.noted = false
+		states = append(states, s)
+	}
+	host, err := assumedHost(j.cc)
+	if err != nil {
+		return usageError{err}
+	}
+	names := modes.PortNames(configs[len(configs)-1].Config)
+	rows, err := changes(host, states[0], states[1])
+	if err != nil {
+		return err
+	}
+	if err := printChanges(j.cc, rows, names); err != nil {
+		return err
+	}
+	if len(rows) > 0 {
+		return errDiffers
+	}
+	return nil
+}
+
+func (j *job) liveState(ctx context.Context, table string) (rules.State, error) {
+	if err := j.connect(); err != nil {
+		return rules.State{}, err
+	}
+	live, err := j.conn.Read(ctx, table)
+	if err != nil {
+		return rules.State{}, err
+	}
+	return live.State, nil
+}
+
+// change is what became of a class of packets, and what becomes of it now.
+type change struct{ before, after wholeFate }
+
+// wholeFate is all of a fate that a listener, or another rule, can tell.
+type wholeFate struct {
+	kind         rules.FateKind
+	port         rules.Port
+	out          string
+	mark, ctMark rules.Mark
+	zone         rules.Zone
+}
+
+func wholeFateOf(e *rules.Evaluator, p rules.Packet) wholeFate {
+	f := e.Evaluate(p, nil).Fate
+	w := wholeFate{kind: f.Kind, port: f.Port, out: f.Out, mark: f.Mark, ctMark: f.CTMark, zone: f.Zone}
+	if f.Kind == rules.Dropped || f.Kind == rules.Lost {
+		return wholeFate{kind: f.Kind}
+	}
+	return w
+}
+
+func (w wholeFate) text(names map[rules.Port]string) string {
+	text := classFate{kind: w.kind, port: w.port}.text(names)
+	if w.mark != 0 {
+		text += ", mark " + hex(w.mark)
+	}
+	if w.ctMark != 0 {
+		text += ", connection mark " + hex(w.ctMark)
+	}
+	if w.zone != 0 {
+		text += fmt.Sprintf(", zone %d", w.zone)
+	}
+	return text
+}
+
+// changes are the classes of packets whose fate is another.
+func changes(host rules.Host, before, after rules.State) ([]survey.Row[change], error) {
+	space, err := survey.New(host, before, after)
+	if err != nil {
+		return nil, err
+	}
+	was, is, bare := rules.EvaluatorOf(before, space.Host), rules.EvaluatorOf(after, space.Host), rules.NewEvaluator(space.Host)
+	fates := func(p rules.Packet) (change, bool) {
+		c := change{wholeFateOf(was, p), wholeFateOf(is, p)}
+		lost := c.before.kind == rules.Lost || c.after.kind == rules.Lost
+		return c, !lost || bare.Evaluate(p, nil).Fate.Kind != rules.Lost
+	}
+	order := func(a, b change) int {
+		rank := func(w wholeFate) int { return classFate{kind: w.kind}.rank() }
+		return cmp.Or(cmp.Compare(rank(a.after), rank(b.after)), cmp.Compare(rank(a.before), rank(b.before)), cmp.Compare(a.after.port, b.after.port))
+	}
+	return survey.Rows(space, fates, order, func(c change) bool { return c.before != c.after }), nil
+}
+
+// changeView is a change as programs read it.
+type changeView struct {
+	Who     string `json:"who"`
+	Where   string `json:"where"`
+	Before  string `json:"before"`
+	After   string `json:"after"`
+	Example string `json:"example"`
+}
+
+func printChanges(cc *cli.Context, rows []survey.Row[change], names map[rules.Port]string) error {
+	views := []changeView{}
+	for _, r := range rows {
+		views = append(views, changeView{r.Who, r.Where, r.Outcome.before.text(names), r.Outcome.after.text(names), headline(rules.Journey{Packet: r.Example})})
+	}
+	w := cc.App.Writer
+	switch {
+	case cc.Bool("json"):
+		return writeJSON(w, views)
+	case len(views) == 0:
+		_, err := fmt.Fprintln(w, "no traffic changes fate")
+		return err
+	case cc.Bool("markdown"):
+		var b strings.Builder
+		b.WriteString("| who | where to | before | after | example |\n| --- | --- | --- | --- | --- |\n")
+		for _, v := range views {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", cell(v.Who), cell(v.Where), v.Before, v.After, v.Example)
+		}
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "WHO\tWHERE TO\tBEFORE\tAFTER\tEXAMPLE")
+	for _, v := range views {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", v.Who, v.Where, v.Before, v.After, v.Example)
+	}
+	return t.Flush()
+}

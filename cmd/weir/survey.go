@@ -1,0 +1,121 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/survey"
+)
+
+// classFate is what becomes of a class of packets, and why.
+type classFate struct {
+	kind rules.FateKind
+	port rules.Port // of the listener that gets it
+	why  string
+}
+
+// rank puts what escapes the proxy first, then what does not arrive.
+func (o classFate) rank() int {
+	return map[rules.FateKind]int{rules.Untouched: 0, rules.Unknown: 1, rules.Dropped: 2, rules.Lost: 3, rules.Redirected: 4, rules.Proxied: 5}[o.kind]
+}
+
+func compareFates(a, b classFate) int {
+	return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.port, b.port), cmp.Compare(a.why, b.why))
+}
+
+// surveyRow is a class of packets, as programs read it.
+type surveyRow struct {
+	Who      string `json:"who"`
+	Where    string `json:"where"`
+	Fate     string `json:"fate"`
+	Why      string `json:"why"`
+	Example  string `json:"example"`
+	Listener string `json:"listener,omitempty"`
+}
+
+// surveyed are the rows of a state: every class of packets, what becomes of it,
+// and why.
+func surveyed(c modes.Config, state rules.State, host rules.Host) ([]surveyRow, error) {
+	space, err := survey.New(host, state)
+	if err != nil {
+		return nil, err
+	}
+	names := modes.PortNames(c)
+	e, bare := rules.EvaluatorOf(state, space.Host), rules.NewEvaluator(space.Host)
+	var out []surveyRow
+	fate := func(p rules.Packet) (classFate, bool) { return classFateOf(e, bare, p) }
+	every := func(classFate) bool { return true }
+	for _, r := range survey.Rows(space, fate, compareFates, every) {
+		out = append(out, surveyRow{Who: r.Who, Where: r.Where, Fate: r.Outcome.text(names), Why: r.Outcome.why,
+			Example: headline(rules.Journey{Packet: r.Example}), Listener: names[r.Outcome.port]})
+	}
+	return out, nil
+}
+
+// classFateOf evaluates a packet; false is for one that would not arrive anywhere
+// if there were no rules.
+func classFateOf(e, bare *rules.Evaluator, p rules.Packet) (classFate, bool) {
+	j := e.Evaluate(p, nil)
+	f := j.Fate
+	if f.Kind == rules.Lost && bare.Evaluate(p, nil).Fate.Kind == rules.Lost {
+		return classFate{}, false
+	}
+	o := classFate{kind: f.Kind, why: cmp.Or(j.Decision().Reason, "no rule decides about it")}
+	switch f.Kind {
+	case rules.Redirected, rules.Proxied:
+		o.port = f.Port
+	case rules.Lost, rules.Unknown:
+		o.why = f.Why
+	}
+	return o, true
+}
+
+func (o classFate) text(names map[rules.Port]string) string {
+	switch o.kind {
+	case rules.Redirected, rules.Proxied:
+		return strings.TrimSpace(fmt.Sprintf("%s :%d", names[o.port], o.port))
+	case rules.Untouched:
+		return "left alone"
+	}
+	return o.kind.String()
+}
+
+// explainAll prints every class of packets, what escapes the proxy first.
+func (j *job) explainAll(c configuration, state rules.State, host rules.Host) error {
+	rows, err := surveyed(c.Config, state, host)
+	if err != nil {
+		return err
+	}
+	return printSurvey(j.cc, rows)
+}
+
+func printSurvey(cc *cli.Context, rows []surveyRow) error {
+	switch {
+	case cc.Bool("json"):
+		return writeJSON(cc.App.Writer, rows)
+	case cc.Bool("markdown"):
+		return surveyMarkdown(cc.App.Writer, rows)
+	}
+	w := tabwriter.NewWriter(cc.App.Writer, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "WHO\tWHERE TO\tWHAT HAPPENS\tWHY")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Who, r.Where, r.Fate, r.Why)
+	}
+	return w.Flush()
+}
+
+func surveyMarkdown(w io.Writer, rows []surveyRow) error {
+	var b strings.Builder
+	b.WriteString("| who | where to | what happens | why |\n| --- | --- | --- | --- |\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", cell(r.Who), cell(r.Where), cell(r.Fate), cell(r.Why))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/survey"
+)
+
+var updateGoldens = flag.Bool("update", false, "write the tables of testdata/explain anew")
+
+// assumedPod is the pod that explain assumes.
+func assumedPod(t testing.TB) rules.Host {
+	t.Helper()
+	links, err := hostOf(assumedAddresses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return links
+}
+
+// TestExplainAllGoldens compares what becomes of every class of packets, for each
+// configuration of the conformance tables, with the table that is checked in;
+// -update writes them.
+func TestExplainAllGoldens(t *testing.T) {
+	for _, table := range conformanceTablesOf(t) {
+		t.Run(table.Config, func(t *testing.T) {
+			c, env := tableConfig(t, table)
+			state, _, err := modes.State(c, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, err := surveyed(c, state, assumedPod(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			fmt.Fprintf(&got, "# %s\n\n`%s`\n\n", table.Config, arguments(table))
+			if err := surveyMarkdown(&got, rows); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", "explain", table.Config+".md")
+			if *updateGoldens {
+				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(want, got.Bytes()) {
+				t.Errorf("%s is not what explain --all prints (go test ./cmd/weir -run Goldens -update):\n%s", golden, &got)
+			}
+		})
+	}
+}
+
+// arguments are a table's, as its command takes them.
+func arguments(table *lab.Table) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(table.Env)) {
+		words = append(words, name+"="+table.Env[name])
+	}
+	program := map[string]string{"sidecar": "istio-init", "ambient": "ambient"}[table.Mode]
+	return strings.Join(append(append(words, program), table.Args...), " ")
+}
+
+// TestDefaultSidecarIsShort: a person can read what a sidecar does.
+func TestDefaultSidecarIsShort(t *testing.T) {
+	code, out, errs := weir(t, "", "explain", "--all", "--config", podConfig(t, "inbound: {excludePorts: [15020, 15021, 15090]}\n"))
+	if rows := strings.Count(out, "\n") - 1; code != exitDone || rows > 15 {
+		t.Errorf("exit %d, %d rows, want at most 15: %s\n%s", code, rows, errs, out)
+	}
+}
+
+// TestSurveyIsTrueOfItsExamples: what a row says of its class is what the
+// evaluator says of the row's example.
+func TestSurveyIsTrueOfItsExamples(t *testing.T) {
+	for _, table := range conformanceTablesOf(t) {
+		state := tableState(t, table)
+		space, err := survey.New(assumedPod(t), state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, bare := rules.EvaluatorOf(state, space.Host), rules.NewEvaluator(space.Host)
+		rows := survey.Rows(space, func(p rules.Packet) (classFate, bool) { return classFateOf(e, bare, p) }, compareFates, func(classFate) bool { return true })
+		for _, r := range rows {
+			if got, ok := classFateOf(e, bare, r.Example); !ok || got != r.Outcome {
+				t.Errorf("%s: of %s to %s it says %+v, and the example meets %+v", table.Config, r.Who, r.Where, r.Outcome, got)
+			}
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	for _, tt := range []struct {
+		why, before, after string
+		want               []string // a row each; none: nothing changes
+	}{
+		{"a prefix that is split is the same", "outbound: {excludeCIDRs: [10.0.0.0/8]}", "outbound: {excludeCIDRs: [10.128.0.0/9, 10.0.0.0/9]}", nil},
+		{"ports are the same as a range and as a list", "outbound: {excludePorts: [8000-8003]}", "outbound: {excludePorts: [8003, 8001, 8000, 8002]}", nil},
+		{"of an order nothing depends", "inbound: {excludePorts: [1, 2]}", "inbound: {excludePorts: [2, 1]}", nil},
+		{"one port more is that port", "inbound: {excludePorts: [1, 2]}", "inbound: {excludePorts: [1, 2, 4444]}",
+			[]string{"in by eth0 tcp, port 4444 inbound listener :15006 left alone tcp 203.0.113.7 -> 10.244.1.5:4444, coming by eth0"}},
+		{"one port less is that port", "outbound: {excludePorts: [1, 2]}", "outbound: {excludePorts: [2]}",
+			[]string{"tcp, to elsewhere, port 1 left alone outbound listener :15001",
+				"uid 1337, from not 127.0.0.6, ::6 tcp, to this pod, other loopback, port 1 left alone inbound listener :15006"}},
+		{"another listener changes all that it gets", "outbound: {port: 15001}", "outbound: {port: 16001}",
+			[]string{"tcp, to elsewhere"}},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			code, out, errs := weir(t, "", "compare", podConfig(t, tt.before+"\n"), podConfig(t, tt.after+"\n"))
+			if want := map[bool]int{true: exitDone, false: exitDiffers}[len(tt.want) == 0]; code != want {
+				t.Errorf("exit %d, want %d: %s", code, want, errs)
+			}
+			if len(tt.want) == 0 && out != "no traffic changes fate\n" || len(tt.want) > 0 && strings.Count(out, "\n") != 1+len(tt.want) {
+				t.Errorf("it prints\n%s", out)
+			}
+			words := strings.Join(strings.Fields(out), " ")
+			for _, want := range tt.want {
+				if !strings.Contains(words, want) {
+					t.Errorf("no %q in\n%s", want, out)
+				}
+			}
+		})
+	}
+	if code, _, errs := weir(t, "", "compare", podConfig(t, "")); code != exitUsage || !strings.Contains(errs, "compare takes two configurations") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
+func BenchmarkExplainAll(b *testing.B) {
+	c := modes.Config{Mode: modes.ModeSidecar, Proxy: modes.Proxy{UIDs: []string{"1337"}, GIDs: []string{"1337"}}}
+	state, _, err := modes.State(c, modes.Environment{IPv6: true, LoopbackIPv6: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	host := assumedPod(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := surveyed(c, state, host); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,273 @@
+package survey
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Space is every packet, by classes.
+type Space struct {
+	Host  rules.Host // with the interfaces that the rules name
+	dims  []dimension
+	cells int
+}
+
+// The dimensions, in the order in which a row names them.
+const (
+	way = iota
+	uid
+	gid
+	mark
+	src
+	proto
+	dst
+	dport
+	sport
+	dimensions
+)
+
+const maxCells = 1 << 20
+
+// ErrTooMany is that of a ruleset which tells more classes apart than can be
+// looked at.
+var ErrTooMany = errors.New("the rules tell too many classes of packets apart")
+
+// New cuts the space by what the states test packets for, and by where the host
+// has its addresses and routes.
+func New(host rules.Host, states ...rules.State) (*Space, error) {
+	var tables []*rules.Table
+	for _, s := range states {
+		host = host.With(rules.State{Addresses: s.Addresses})
+		if s.Table != nil {
+			tables = append(tables, s.Table)
+		}
+	}
+	all := tests(tables)
+	s := &Space{Host: withNamedLinks(host, all), dims: make([]dimension, dimensions), cells: 1}
+	s.dims[way] = s.ways(all)
+	s.dims[uid] = ids("uid", all[rules.SkUID.Selector()])
+	s.dims[gid] = ids("gid", all[rules.SkGID.Selector()])
+	s.dims[mark] = marks(all[rules.MetaMark.Selector()])
+	s.dims[src] = s.sources(all)
+	s.dims[proto] = dimension{"", []class{{text: "tcp", value: rules.TCP}, {text: "udp", value: rules.UDP}, {text: "icmp", value: rules.ICMP}}}
+	s.dims[dst] = s.destinations(all)
+	s.dims[dport] = ports("port", all, 443, rules.TCPDport.Selector(), rules.UDPDport.Selector(), rules.ThDport.Selector())
+	s.dims[sport] = ports("from port", all, 40000, rules.TCPSport.Selector(), rules.UDPSport.Selector(), rules.ThSport.Selector())
+	for _, d := range s.dims {
+		if s.cells *= len(d.classes); s.cells > maxCells {
+			return nil, fmt.Errorf("%w: over %d", ErrTooMany, maxCells)
+		}
+	}
+	return s, nil
+}
+
+// withNamedLinks gives the host an interface of every name that rules test for,
+// so that what is said of it shows.
+func withNamedLinks(h rules.Host, all map[rules.Selector][]test) rules.Host {
+	const subnets = 64 // of documentation and shared address space, one a link
+	n := 0
+	for _, s := range []rules.Selector{rules.IIfName.Selector(), rules.OIfName.Selector()} {
+		for _, t := range all[s] {
+			for _, r := range t.ranges {
+				name := nameOf(r)
+				if n == subnets || slices.ContainsFunc(h.Links, func(l rules.Link) bool { return l.Name == name }) {
+					continue
+				}
+				h = h.Plus(name, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(n), 1}), 24))
+				h = h.Plus(name, netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0xff, byte(n), 15: 1}), 64))
+				n++
+			}
+		}
+	}
+	return h
+}
+
+// nameOf is an interface that the range names; of a wildcard, its first.
+func nameOf(r rules.Range) string {
+	name := strings.TrimRight(string(r.Lo), "\x00")
+	if !r.Single() {
+		return name + "0"
+	}
+	return name
+}
+
+// ways are how a packet comes into the namespace: it is sent here, or comes by
+// one of the interfaces that are told apart.
+func (s *Space) ways(all map[rules.Selector][]test) dimension {
+	d := dimension{classes: []class{{text: "sent here", value: ""}}}
+	var seen []string
+	for _, l := range s.Host.Links {
+		if l.Name == "lo" {
+			continue
+		}
+		in := ""
+		for i, t := range slices.Concat(all[rules.IIfName.Selector()], all[rules.OIfName.Selector()]) {
+			if t.holds(rules.Span(rules.IfName(l.Name)).Lo) {
+				in += fmt.Sprint(i, " ")
+			}
+		}
+		if !slices.Contains(seen, in) {
+			seen = append(seen, in)
+			d.classes = append(d.classes, class{text: "in by " + l.Name, value: l.Name})
+		}
+	}
+	return d
+}
+
+// The unicast addresses of both families, and examples of them that no host has
+// (RFC 5737, RFC 3849).
+var (
+	lowest4, highest4 = address("1.0.0.0"), address("223.255.255.255")
+	lowest6, highest6 = address("::1"), address("fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
+	examples          = []rules.Bits{address("203.0.113.7"), address("198.51.100.7"), address("192.0.2.7"), address("2001:db8:1::7"), address("2001:db8:2::7")}
+)
+
+func address(text string) rules.Bits { return rules.Bits(netip.MustParseAddr(text).AsSlice()) }
+
+func exampleOf(ranges []rules.Range) rules.Bits {
+	for _, e := range examples {
+		for _, r := range ranges {
+			if len(r.Lo) == len(e) && r.Lo <= e && e <= r.Hi {
+				return e
+			}
+		}
+	}
+	for _, r := range ranges {
+		if next, ok := (rules.Range{Lo: r.Lo, Hi: r.Lo}).After(); ok && next <= r.Hi {
+			return next // the first address of a network is no host's
+		}
+	}
+	return ranges[0].Lo
+}
+
+// destinations are the classes of addresses that rules test for, apart for this
+// host's own, loopback, and what is reached by each of several interfaces.
+func (s *Space) destinations(all map[rules.Selector][]test) dimension {
+	own := test{name: "this pod"}
+	loopback := test{ranges: []rules.Range{rules.Span(netip.MustParsePrefix("127.0.0.0/8")), rules.Span(netip.MustParsePrefix("::1/128"))}}
+	places := []test{own, loopback}
+	for i, l := range s.Host.Links {
+		near := test{name: l.Name}
+		for _, a := range l.Addresses {
+			if l.Name != "lo" {
+				places[0].ranges = append(places[0].ranges, rules.Span(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())))
+				near.ranges = append(near.ranges, rules.Span(a))
+			} else if !a.Addr().IsLoopback() {
+				places[1].ranges = append(places[1].ranges, rules.Span(a))
+			}
+		}
+		if l.Name != "lo" && i > 1 { // the first is also where everything else is
+			places = append(places, near)
+		}
+	}
+	d := dimension{name: "to"}
+	for _, f := range []struct {
+		selector rules.Selector
+		lo, hi   rules.Bits
+		family   string
+	}{
+		{rules.IPDaddr.Selector(), lowest4, highest4, "IPv4"},
+		{rules.IP6Daddr.Selector(), lowest6, highest6, "IPv6"},
+	} {
+		typ := f.selector.Type()
+		for _, c := range cut(f.lo, f.hi, slices.Concat(places, all[f.selector]), typ.FormatRange, exampleOf) {
+			a := addrOf(c.value.(rules.Bits))
+			switch link := s.linkOf(a); {
+			case c.other:
+				c.text, c.other, c.groups = "other "+f.family, false, []string{f.family, "elsewhere"}
+			case places[0].holds(c.value.(rules.Bits)):
+				c.text, c.groups = "this pod's "+c.text, []string{f.family, "this pod"}
+			case places[1].holds(c.value.(rules.Bits)):
+				c.groups = []string{f.family, "loopback"}
+				if len(c.value.(rules.Bits)) == 4 && !slices.ContainsFunc(all[f.selector], func(t test) bool { return t.holds(c.value.(rules.Bits)) }) {
+					c.text = "other loopback"
+				}
+			case link != "" && !slices.ContainsFunc(all[f.selector], func(t test) bool { return t.holds(c.value.(rules.Bits)) }):
+				c.text = "by " + link
+				if a.Is6() {
+					c.text += " (IPv6)"
+				}
+				fallthrough
+			default:
+				c.groups = []string{f.family}
+			}
+			d.classes = append(d.classes, c)
+		}
+	}
+	return d
+}
+
+// linkOf is the interface whose subnet the address is in, if it is not the first.
+func (s *Space) linkOf(a netip.Addr) string {
+	for i, l := range s.Host.Links {
+		if i > 1 && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Contains(a) && p.Addr() != a }) {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// sources are the kernel's choice for what is sent here, and addresses that rules
+// test for.
+func (s *Space) sources(all map[rules.Selector][]test) dimension {
+	d := dimension{name: "from", classes: []class{{text: "anywhere", other: true, value: rules.Bits("")}}}
+	for _, f := range []struct {
+		selector rules.Selector
+		lo, hi   rules.Bits
+	}{
+		{rules.IPSaddr.Selector(), lowest4, highest4},
+		{rules.IP6Saddr.Selector(), lowest6, highest6},
+	} {
+		typ := f.selector.Type()
+		for _, c := range cut(f.lo, f.hi, all[f.selector], typ.FormatRange, exampleOf) {
+			if !c.other {
+				d.classes = append(d.classes, c)
+			}
+		}
+	}
+	return d
+}
+
+// packet is the one that stands for a cell; false where there is none such.
+func (s *Space) packet(cell []int) (rules.Packet, bool) {
+	value := func(d int) any { return s.dims[d].classes[cell[d]].value }
+	bits := func(d int) rules.Bits { return value(d).(rules.Bits) }
+	p := rules.Packet{Proto: value(proto).(rules.Proto), In: value(way).(string)}
+	to := addrOf(bits(dst))
+	from := addrOf(bits(src))
+	if from.IsValid() && from.Is4() != to.Is4() {
+		return p, false
+	}
+	if p.Proto == rules.ICMP {
+		if cell[dport] > 0 || cell[sport] > 0 {
+			return p, false // it has no ports
+		}
+		if to.Is6() {
+			p.Proto = rules.ICMPv6
+		}
+		p.Dst, p.Src = netip.AddrPortFrom(to, 0), netip.AddrPortFrom(from, 0)
+	} else {
+		p.Dst = netip.AddrPortFrom(to, uint16(number(bits(dport))))
+		p.Src = netip.AddrPortFrom(from, uint16(number(bits(sport))))
+	}
+	if p.In == "" {
+		p.Mark = rules.Mark(number(bits(mark)))
+		p.Socket = &rules.Socket{Proto: p.Proto, UID: rules.UID(number(bits(uid))), GID: rules.GID(number(bits(gid))), Mark: p.Mark, Transparent: from.IsValid()}
+		return p, true
+	}
+	if cell[uid] > 0 || cell[gid] > 0 || cell[mark] > 0 {
+		return p, false // it has no owner here, and no mark yet
+	}
+	if !from.IsValid() {
+		p.Src = netip.AddrPortFrom(addrOf(exampleOf([]rules.Range{{Lo: lowest4, Hi: highest4}})), p.Src.Port())
+		if to.Is6() {
+			p.Src = netip.AddrPortFrom(addrOf(exampleOf([]rules.Range{{Lo: lowest6, Hi: highest6}})), p.Src.Port())
+		}
+	}
+	return p, true
+}
