@@ -50,7 +50,7 @@ image: build ## the container image, of one file
 
 # What the tests run beside weir: the real nft and ip, what they compare with, and
 # proxies that others wrote.
-TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables haproxy:haproxy dnsmasq:dnsmasq-base
+TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables haproxy:haproxy dnsmasq:dnsmasq-base jq:jq curl:curl
 
 # Where a package is installed, its service is not started: policy-rc.d says so.
 tools:

@@ -32,6 +32,7 @@ func TestREADME(t *testing.T) {
 		{"ambient", c.ambient},
 		{"explain", c.explained},
 		{"everything", c.surveyed},
+		{"live", c.live},
 		{"keys", keysTable},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -58,7 +59,7 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-var varying = regexp.MustCompile(`\d+\.\d ms|\b[0-9a-f]{16}\b|handle \d+`)
+var varying = regexp.MustCompile(`192\.0\.2\.1:\d{5}|\d+\.\d ms|\b[0-9a-f]{16}\b|handle \d+`)
 
 // normalised is text without what differs from run to run: times, hashes and
 // handles.
@@ -177,4 +178,16 @@ func keysTable() string {
 		fmt.Fprintf(&out, "| `%s` | `--%s` | %s | %s |\n", k.Path, k.Flag(), value, strings.ReplaceAll(k.Doc, "|", `\|`))
 	}
 	return out.String()
+}
+
+// live looks into a namespace with traffic.
+func (c *cli) live() string {
+	c.outward()
+	return c.session(
+		"weir apply --config pod.yaml",
+		"weir trace --to 198.51.100.7:80 --count 1 tcp & sleep 0.5; curl -s -m 1 198.51.100.7; wait",
+		`weir show --json | jq -r '.chains[].rules[] | select(.packets > 0) | "\(.packets) packets: \(.reason)"'`,
+		"iptables-nft -t nat -N ISTIO_OUTPUT",
+		"weir doctor 2>&1 | grep -A 1 ^failed",
+	)
 }

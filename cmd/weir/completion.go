@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -163,17 +162,17 @@ func values(flag string) (out []candidate) {
 	return out
 }
 
-// listedChoices is how a key's documentation begins that lists its words.
-var (
-	listedChoices = regexp.MustCompile(`^[\w-]+( \| [\w-]+)+`)
-	aside         = regexp.MustCompile(` \([^)]*\)`)
-)
-
-func choices(k modes.Key) []string {
-	if listed := listedChoices.FindString(aside.ReplaceAllString(k.Doc, "")); listed != "" {
-		return strings.Split(listed, " | ")
+// choices are the words that a key's documentation begins with, where it lists them:
+// redirect | tproxy (of sidecar alone) | none.
+func choices(k modes.Key) (out []string) {
+	for part := range strings.SplitSeq(k.Doc, " | ") {
+		word, _, _ := strings.Cut(part, " ")
+		out = append(out, strings.TrimRight(word, ";:,"))
 	}
-	return nil
+	if len(out) < 2 {
+		return nil
+	}
+	return out
 }
 
 // podsHere are the UIDs of the pods on this node.

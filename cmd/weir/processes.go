@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,10 +89,12 @@ func inode(path string) uint64 {
 // podUID is a pod's UID as a kubelet writes it into the names of cgroups:
 // kubepods/burstable/podUID, or kubepods-burstable-podU_I_D.slice. Static pods have
 // one of 32 digits without dashes.
-var podUID = regexp.MustCompile(`pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})\b`)
+var podUID = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})\b`)
+})
 
 func podOf(cgroup string) string {
-	m := podUID.FindStringSubmatch(cgroup)
+	m := podUID().FindStringSubmatch(cgroup)
 	if m == nil {
 		return ""
 	}
