@@ -164,3 +164,32 @@ func TestDoctorSharedUser(t *testing.T) {
 	start()
 	c.run(args...).want(t, 1).prints(t, "user 1337 is that of 2 processes that have nothing to do with each other")
 }
+
+// TestDoctorTraffic: real packets of each class land where explain --all says.
+func TestDoctorTraffic(t *testing.T) {
+	t.Parallel()
+	needUsers(t)
+	c := newCLI(t)
+	for _, args := range [][]string{
+		{"--mode", "sidecar", "--proxy-uids", "1337"},
+		{"--mode", "sidecar", "--proxy-uids", "1337", "--inbound-via", "tproxy", "--inbound-exclude-ports", "15020-15021", "--dns-capture", "all", "--outbound-exclude-cidrs", "10.0.0.0/8"},
+		{"--mode", "sidecar", "--proxy-gids", "1337", "--dns-capture", "servers", "--dns-servers", "10.96.0.10", "--outbound-include-cidrs", "10.0.0.0/8,fd00::/8"},
+		{"--mode", "sidecar", "--proxy-uids", "1337", "--interfaces-exclude", "net1", "--drop-invalid=enabled", "--ipv6", "disabled"},
+		{"--mode", "ambient-pod", "--dns-capture", "all"},
+		{"--mode", "none"},
+	} {
+		t.Run(strings.Join(args[1:], " "), func(t *testing.T) {
+			report := jsonOf[doctorReport](t, c.run(append([]string{"doctor", "--json", "--traffic"}, args...)...).want(t, 0).out)
+			last := report.Checks[len(report.Checks)-1]
+			if last.Check != "traffic" || last.Status != "ok" || !strings.Contains(last.Finding, "land where explain --all says") {
+				t.Errorf("found %+v", last)
+			}
+			t.Log(last.Finding)
+		})
+	}
+	c.run("doctor", "--traffic").want(t, 2).says(t, "--traffic: there is no configuration")
+	report := jsonOf[doctorReport](t, c.with(func(c *cli) { c.uid = 65534 }).run(append([]string{"doctor", "--json", "--traffic"}, "--mode", "none")...).want(t, 1).out)
+	if last := report.Checks[len(report.Checks)-1]; last.Check != "traffic" || last.Status != "skipped" {
+		t.Errorf("without privileges: %+v", last)
+	}
+}

@@ -18,11 +18,15 @@ func doctorCommand() *cli.Command {
 			"What modes need of nftables is tried for real, in a scratch namespace. With a\n" +
 			"configuration its proxy's users are looked at, else those of the rules in force.",
 		Flags: withCommon(append(configurationFlags(),
+			&cli.BoolFlag{Name: "traffic", DisableDefaultText: true, Usage: "send real connections through the configuration, in scratch namespaces"},
 			&cli.BoolFlag{Name: "here", DisableDefaultText: true, Usage: "try in the namespace itself: that may switch conntrack on there and load modules"})...),
 		Action: func(cc *cli.Context) error {
 			c, given, err := optionalConfiguration(cc)
 			if err != nil {
 				return err
+			}
+			if cc.Bool("traffic") && !given {
+				return usageError{fmt.Errorf("--traffic: %w", errNoConfiguration)}
 			}
 			return inNamespace(cc, func(ctx context.Context, j *job) error {
 				j.table = c.TableName()
@@ -35,7 +39,15 @@ func doctorCommand() *cli.Command {
 						return err
 					}
 				}
-				return j.reportChecks(diagnose(f))
+				checks := diagnose(f)
+				if cc.Bool("traffic") {
+					more, err := j.traffic(ctx, c)
+					if err != nil {
+						return err
+					}
+					checks = append(checks, more...)
+				}
+				return j.reportChecks(checks)
 			})
 		},
 	}

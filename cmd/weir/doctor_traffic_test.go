@@ -1,0 +1,52 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/survey"
+)
+
+// TestTrafficTellsWhatLandsElsewhere: rules in force that are not those which
+// explain goes by are found out.
+func TestTrafficTellsWhatLandsElsewhere(t *testing.T) {
+	state, _, err := modes.State(modes.Config{Mode: modes.ModeSidecar, Proxy: modes.Proxy{UIDs: []string{"1337"}}}, modes.Environment{IPv6: true, LoopbackIPv6: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := hostOf(assumedAddresses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	space, err := survey.New(host, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scene{state: state, host: space.Host, evaluator: rules.EvaluatorOf(state, space.Host), names: map[rules.Port]string{15001: "outbound", 15006: "inbound", 15008: "tunnel"}}
+	bare := rules.NewEvaluator(space.Host)
+	s.rows = survey.Rows(space, func(p rules.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }, compareFates, func(classFate) bool { return true })
+	defer s.close()
+	if err := s.build(t.Context()); err != nil {
+		t.Skipf("no scratch namespaces with other users: %v", err)
+	}
+	for _, tt := range []struct {
+		why       string
+		evaluator *rules.Evaluator
+		want      status
+	}{
+		{"the rules in force", s.evaluator, passed},
+		{"no rules at all", bare, failed},
+	} {
+		s.evaluator = tt.evaluator
+		checks, err := s.compare(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range checks {
+			if c.Status != tt.want {
+				t.Errorf("%s: found %+v", tt.why, c)
+			}
+		}
+	}
+}
