@@ -54,6 +54,7 @@ func TestProbeSet(t *testing.T) {
 		{"what is absent need not be deleted", "delete --pod a 10.0.0.9", "", "0 added, 0 moved, 0 deleted", "b 10.0.0.1 10.0.0.2\n"},
 		{"a file has all", "sync -f -", "# who is here\nc 10.0.0.2 fd00::2\n\nd 10.0.0.3 # new\n", "2 added, 1 moved, 1 deleted", "c 10.0.0.2 fd00::2\nd 10.0.0.3\n"},
 		{"what list prints is what sync reads", "sync --file -", "c 10.0.0.2 fd00::2\nd 10.0.0.3\n", "0 added, 0 moved, 0 deleted", "c 10.0.0.2 fd00::2\nd 10.0.0.3\n"},
+		{"a line may be long", "sync -f -", "c 10.0.0.2 fd00::2" + strings.Repeat(" ", 100_000) + "\nd 10.0.0.3\n", "0 added, 0 moved, 0 deleted", "c 10.0.0.2 fd00::2\nd 10.0.0.3\n"},
 		{"an empty file has none", "sync -f -", "", "0 added, 0 moved, 3 deleted", ""},
 	} {
 		c.feed(step.stdin, append([]string{"ambient", "host", "pods"}, strings.Fields(step.args)...)...).want(t, 0).prints(t, step.says)
@@ -144,6 +145,7 @@ func TestWrongPods(t *testing.T) {
 		{"add --pod a 10.0.0.0/8 ::ffff:10.0.0.1 ::1", "", "weir: \"10.0.0.0/8\" is no address (want 192.0.2.1 or 2001:db8::1)\n" +
 			"\"::ffff:10.0.0.1\" is an IPv4-mapped address (write it as IPv4)\n\"::1\" is no pod's address\n"},
 		{"delete --pod= 10.0.0.1", "", `--pod: "" is no UID`},
+		{"add --pod a#1 10.0.0.2", "", `--pod: "a#1" is no UID (want 1-128 bytes without blanks, quotes and #)`},
 		{"sync", "", "--file is missing"},
 		{"sync -f /no/such", "", "--file: open /no/such: no such file or directory"},
 		{"sync -f -", "a 10.0.0.1\nb 10.0.0.1 x\n\"c\" fd00::1\n", "weir: -:2: 10.0.0.1 is the address of pod a too\n-:2: \"x\" is no address (want 192.0.2.1 or 2001:db8::1)\n-:3: \"\\\"c\\\"\" is no UID"},
@@ -153,6 +155,21 @@ func TestWrongPods(t *testing.T) {
 	} {
 		c.feed(tt.stdin, append([]string{"ambient", "host", "pods"}, strings.Fields(tt.args)...)...).want(t, 2).says(t, tt.says)
 	}
+	if got := c.listed(); got != "a 10.0.0.1\n" {
+		t.Errorf("listed are %q", got)
+	}
+}
+
+// TestProbeSetIsFull: a set holds 65535 addresses, and one more changes nothing.
+func TestProbeSetIsFull(t *testing.T) {
+	t.Parallel()
+	c := hostCLI(t)
+	c.pods("add", "--pod", "a", "10.0.0.1").want(t, 0)
+	var file strings.Builder
+	for i := range 65536 {
+		fmt.Fprintf(&file, "b 10.1.%d.%d\n", i>>8, i&255)
+	}
+	c.feed(file.String(), "ambient", "host", "pods", "sync", "-f", "-").want(t, 1).says(t, "set probes_ipv4: too many open files in system (the set is full)")
 	if got := c.listed(); got != "a 10.0.0.1\n" {
 		t.Errorf("listed are %q", got)
 	}
@@ -380,6 +397,9 @@ func TestNamespacesThatFail(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, "file"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := unix.Mkfifo(filepath.Join(folder, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	down := newNamespace(t)
 	down.ip("link set lo down")
 	link(t, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), down.file.Fd()), filepath.Join(folder, "down"))
@@ -389,10 +409,11 @@ func TestNamespacesThatFail(t *testing.T) {
 
 	at := func(name string) string { return filepath.Join(folder, name) + ": " }
 	o := c.run("ambient", "pod", "apply", "--netns", folder+"/*", "--netns", "nosuch").want(t, 1).
-		prints(t, "9 network namespaces: 5 created, 4 failed\n").
+		prints(t, "10 network namespaces: 5 created, 5 failed\n").
 		says(t, at("vanished")+"--netns: there is no such namespace", at("file")+"--netns: "+filepath.Join(folder, "file")+" is no network namespace",
-			at("down")+"lo is down: what is redirected would not reach the proxy (set it up first)", "nosuch: --netns: there is no such namespace", "weir: 4 of 9 network namespaces failed\n")
-	if lines := strings.Count(o.errs, "\n"); lines != 4+2 {
+			at("fifo")+"--netns: "+filepath.Join(folder, "fifo")+" is no network namespace",
+			at("down")+"lo is down: what is redirected would not reach the proxy (set it up first)", "nosuch: --netns: there is no such namespace", "weir: 5 of 10 network namespaces failed\n")
+	if lines := strings.Count(o.errs, "\n"); lines != 5+2 {
 		t.Errorf("want a line for each failure, one for the note and one for all: %s", o)
 	}
 	if left := append(down.tables(), down.ours()...); len(left) > 0 {

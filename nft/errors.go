@@ -81,8 +81,8 @@ var features = map[string]string{
 	"subsystem": "CONFIG_NF_TABLES",
 }
 
-// hint explains an errno that names a missing feature. What is an expression's
-// or an object's kind.
+// hint explains an errno that by itself misleads. What is an expression's or an
+// object's kind.
 func hint(errno syscall.Errno, what string) string {
 	option, known := features[what]
 	switch {
@@ -90,6 +90,8 @@ func hint(errno syscall.Errno, what string) string {
 		return "this kernel has no " + what + ": " + option
 	case errno == syscall.EOPNOTSUPP:
 		return "wrong hook, chain type or family for " + what
+	case errno == syscall.ENFILE && what == "set":
+		return "the set is full"
 	}
 	return ""
 }

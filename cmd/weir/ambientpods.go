@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -80,12 +78,12 @@ func onePod(cc *cli.Context) (pods, error) {
 
 const (
 	maxPodUID = 128 // bytes of an element's comment
-	noPodUID  = "is no UID (want 1-128 bytes without blanks and quotes)"
+	noPodUID  = "is no UID (want 1-128 bytes without blanks, quotes and #)"
 )
 
 func isPodUID(word string) bool {
 	return word != "" && len(word) <= maxPodUID && !strings.ContainsFunc(word, func(r rune) bool {
-		return r == '"' || unicode.IsSpace(r) || !unicode.IsPrint(r)
+		return r == '"' || r == '#' || unicode.IsSpace(r) || !unicode.IsPrint(r)
 	})
 }
 
@@ -104,15 +102,15 @@ func parsePodAddress(word string) (netip.Addr, error) {
 
 // parsePods reads lines of a UID and addresses, with # comments. The error joins
 // every problem with its line.
-func parsePods(name string, r io.Reader) (pods, error) {
+func parsePods(name, text string) (pods, error) {
 	p := pods{}
 	var problems []error
-	lines := bufio.NewScanner(r)
-	for number := 1; lines.Scan(); number++ {
-		at := place{source: name, line: number}
+	at := place{source: name}
+	for line := range strings.Lines(text) {
+		at.line++
 		problem := func(err error) { problems = append(problems, &placedError{at, err}) }
-		text, _, _ := strings.Cut(lines.Text(), "#")
-		words := strings.Fields(text)
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
 		if len(words) == 0 {
 			continue
 		}
@@ -135,7 +133,7 @@ func parsePods(name string, r io.Reader) (pods, error) {
 	if len(problems) > maxProblems {
 		problems = append(problems[:maxProblems:maxProblems], fmt.Errorf("and %d more problems", len(problems)-maxProblems))
 	}
-	return p, errors.Join(append(problems, lines.Err())...)
+	return p, errors.Join(problems...)
 }
 
 func (j *job) addPod(ctx context.Context) error {
@@ -180,7 +178,7 @@ func (j *job) syncPods(ctx context.Context) error {
 	if len(data) > maxDocument {
 		return usageError{fmt.Errorf("--file: %s is longer than %d MiB", name, maxDocument>>20)}
 	}
-	want, err := parsePods(name, strings.NewReader(string(data)))
+	want, err := parsePods(name, string(data))
 	if err != nil {
 		return usageError{err}
 	}

@@ -221,7 +221,7 @@ func splitWords(list string, at place) ([]wordPlace, error) {
 // one byte more than a document may have.
 func readInput(name string, stdin io.Reader) ([]byte, error) {
 	if name != "-" || stdin == nil {
-		f, err := openNamed(name)
+		f, err := openNamed(name, os.O_RDONLY)
 		if err != nil {
 			return nil, err
 		}
@@ -232,8 +232,8 @@ func readInput(name string, stdin io.Reader) ([]byte, error) {
 }
 
 // openNamed opens a file, whose name is told whole unless it is longer than any.
-func openNamed(name string) (*os.File, error) {
-	f, err := os.Open(name)
+func openNamed(name string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(name, flags, 0)
 	if errors.Is(err, unix.ENAMETOOLONG) {
 		err = fmt.Errorf("open %s: %w", modes.Shorten(name), unix.ENAMETOOLONG)
 	}

@@ -117,7 +117,7 @@ func namedTarget(flag, name string) (*target, error) {
 // openNamespace opens what the command line names. That it is not there is wrong
 // usage; that it may not be opened is not.
 func openNamespace(flag, path string) (*target, error) {
-	f, err := openNamed(path)
+	f, err := openNamed(path, unix.O_NONBLOCK) // a FIFO would wait for its writer
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("%s: %w%s", flag, err, advice(err))
 	}
