@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os/exec"
 	"testing"
 )
@@ -40,6 +41,23 @@ func TestExplainLive(t *testing.T) {
 	c.must("", "iptables-nft", "-t", "mangle", "-A", "OUTPUT", "-p", "tcp", "-m", "owner", "--uid-owner", "1000", "-j", "MARK", "--set-mark", "5")
 	c.run(out...).want(t, 1).prints(t, "unknown from here: chain OUTPUT rule 1", "which the model does not know")
 	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
+}
+
+// TestCompareLive: what a namespace holds is compared with a configuration by
+// what it does.
+func TestCompareLive(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.dir = t.TempDir()
+	const config = "version: 1\nmode: sidecar\nipv6: disabled\nproxy: {uids: [1337]}\noutbound: {excludePorts: [%s]}\n"
+	c.putFile("pod.yaml", fmt.Sprintf(config, "8000-8002"))
+	c.putFile("same.yaml", fmt.Sprintf(config, "8002, 8001, 8000"))
+	c.putFile("other.yaml", fmt.Sprintf(config, "8000-8003"))
+	c.ok("apply", "--config", "pod.yaml")
+	c.run("compare", "--live", "same.yaml").want(t, 0).prints(t, "no traffic changes fate")
+	c.run("compare", "--live", "other.yaml").want(t, 3).prints(t, "port 8003", "left alone")
+	c.run("compare", "pod.yaml", "same.yaml").want(t, 0)
+	c.run("compare", "pod.yaml", "nowhere.yaml").want(t, 2).says(t, "nowhere.yaml")
 }
 
 func TestExplainLiveTakesNoConfiguration(t *testing.T) {

@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -84,6 +85,40 @@ func tidied(s rules.State) rules.State {
 
 // FuzzDecode gives every decoder bytes that no kernel would send. None may
 // panic, and what is made of them can be printed, compared and sent again.
+// FuzzEvaluate: what becomes of a packet is known of every state that Check takes,
+// and is the same by its normal form and by what a kernel would tell of it.
+func FuzzEvaluate(f *testing.F) {
+	for seed := range uint64(200) {
+		f.Add(randomBytes(seed, 2000))
+	}
+	host := rules.NewHost(rules.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}})
+	host.Paths = append(host.Paths, rules.Path{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c := &chooser{data: data}
+		p := rules.Packet{Proto: pick(c, rules.TCP, rules.UDP, rules.ICMP), Mark: rules.Mark(c.number(4)),
+			Src: netip.AddrPortFrom(netip.Addr{}, uint16(c.number(2))), Dst: netip.AddrPortFrom(c.addr(rules.IPv4Addr), uint16(c.number(2))),
+			Socket: &rules.Socket{UID: rules.UID(c.number(4)), Cgroups: []rules.CgroupID{1}}}
+		if c.one(2) {
+			p.In, p.Socket, p.Src = "eth0", nil, netip.AddrPortFrom(c.addr(rules.IPv4Addr), 7)
+		}
+		state := rules.State{Table: c.randomTable()}
+		if err := state.Check(); err != nil {
+			t.Skip(err)
+		}
+		want := rules.EvaluatorOf(state, host).Evaluate(p, nil).Fate
+		if want.Kind == rules.Unknown {
+			t.Fatalf("%s\nof %+v it is not known what becomes: %s", state, p, want.Why)
+		}
+		normal := state.Normal()
+		lifted := rules.State{Table: dumped(t, normal.Table)}
+		for _, s := range []rules.State{normal, lifted} {
+			if got := rules.EvaluatorOf(s, host).Evaluate(p, nil).Fate; got != want {
+				t.Fatalf("%s\nof %+v becomes %+v, by\n%s\n%+v", state, p, want, s, got)
+			}
+		}
+	})
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("weir 1 0123456789abcdef v1\npart 01234567 chain output\nrouting ip rule add\nadded ::6/128"))

@@ -13,7 +13,13 @@ import (
 type Evaluator struct {
 	host  Host
 	hooks [Ingress + 1][]station
-	sets  map[*Table]map[string]*index
+	names map[*Table]names
+}
+
+// names are a table's sets and chains, as rules refer to them.
+type names struct {
+	sets   map[string]*index
+	chains map[string]*Chain
 }
 
 // Ruleset is a table and the packets that it sees: a table of family inet sees
@@ -41,15 +47,19 @@ type baseChain struct {
 // NewEvaluator is for packets that meet all those tables, in the order in which
 // they were made, each table's chains in theirs.
 func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
-	e := &Evaluator{host: h, sets: map[*Table]map[string]*index{}}
+	e := &Evaluator{host: h, names: map[*Table]names{}}
 	for h := range e.hooks {
 		e.hooks[h] = stations(Hook(h), tables)
 	}
 	for _, t := range tables {
-		e.sets[t.Table] = map[string]*index{}
+		n := names{map[string]*index{}, map[string]*Chain{}}
 		for _, s := range t.Sets {
-			e.sets[t.Table][s.Name] = newIndex(s)
+			n.sets[s.Name] = newIndex(s)
 		}
+		for _, c := range t.Chains {
+			n.chains[c.Name] = c
+		}
+		e.names[t.Table] = n
 	}
 	return e
 }
@@ -152,13 +162,15 @@ type walk struct {
 	routed  bool
 	track   tracking
 
-	table  *Table // of the rule that is looked at
-	base   *Chain
-	ended  bool
-	fate   FateKind
-	why    string
-	here   bool
-	effect []string // of the rule that is looked at
+	table    *Table // of the rule that is looked at
+	base     *Chain
+	rules    int // that were looked at
+	passages int // of interfaces, on the way in
+	ended    bool
+	fate     FateKind
+	why      string
+	here     bool
+	effect   []string // of the rule that is looked at
 }
 
 // assumeState makes the connection that the packet's State speaks of.
@@ -279,9 +291,15 @@ func (w *walk) postroute() {
 	w.arrive(loopback)
 }
 
+const maxPassages = 64 // the hops that a packet has (net.ipv4.ip_default_ttl)
+
 // arrive is the way of a packet that comes by an interface.
 func (w *walk) arrive(in string) {
 	w.in, w.out = in, ""
+	if w.passages++; w.passages > maxPassages {
+		w.end(Lost, "it goes in a circle over %s", in)
+		return
+	}
 	dst := w.packet.Dst
 	if !w.run(Ingress) || !w.run(Prerouting) {
 		return

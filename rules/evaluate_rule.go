@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -15,12 +16,13 @@ type index struct {
 }
 
 func newIndex(s *Set) *index {
-	return &index{normalElements(s.Elements, s.joining()), len(s.Key) == 1, s.Others}
+	plain := len(s.Key) == 1 && !slices.ContainsFunc(s.Elements, func(e Element) bool { return len(e.Key) != 1 })
+	return &index{normalElements(s.Elements, s.joining()), plain, s.Others}
 }
 
 // find is the element that holds the key.
 func (x *index) find(key []Bits) *Element {
-	if x.plain {
+	if x.plain && len(key) == 1 {
 		return sortedElement(x.elements, key[0])
 	}
 	return anyElement(x.elements, key)
@@ -44,6 +46,9 @@ func anyElement(elements []Element, key []Bits) *Element {
 }
 
 func (e *Element) holds(key []Bits) bool {
+	if len(e.Key) != len(key) {
+		return false
+	}
 	for i, r := range e.Key {
 		if key[i] < r.Lo || r.Hi < key[i] {
 			return false
@@ -84,7 +89,7 @@ func (w *walk) call(c *Chain, depth int) VerdictKind {
 		case returns:
 			return noVerdict
 		}
-		next := w.table.Chain(v.Chain)
+		next := w.names[w.table].chains[v.Chain]
 		if next == nil {
 			w.end(Unknown, "there is no chain %s", v.Chain)
 			return accept
@@ -103,6 +108,10 @@ func (w *walk) call(c *Chain, depth int) VerdictKind {
 func (w *walk) rule(c *Chain, at int) Verdict {
 	r := &c.Rules[at]
 	w.effect = w.effect[:0]
+	if w.rules++; w.rules > maxRules {
+		w.end(Unknown, "the packet meets more than %d rules", maxRules)
+		return Verdict{}
+	}
 	var verdict Verdict
 	for _, n := range r.Nodes {
 		var holds bool
@@ -118,6 +127,10 @@ func (w *walk) rule(c *Chain, at int) Verdict {
 	}
 	return verdict
 }
+
+// maxRules bounds a journey: chains that jump to each other, which no kernel
+// holds, have it end all the same.
+const maxRules = 1 << 20
 
 func (w *walk) step(c *Chain, rule int, reason, does string, v Verdict) {
 	for i, e := range w.effect {
@@ -139,7 +152,7 @@ func (m Match) evaluate(w *walk) (Verdict, bool) {
 	if !ok {
 		return Verdict{}, false
 	}
-	if m.Mask != "" {
+	if m.Mask != "" && len(key) == 1 {
 		key[0] = key[0].and(m.Mask)
 	}
 	var found *Element
@@ -172,7 +185,7 @@ func (v VMap) evaluate(w *walk) (Verdict, bool) {
 
 // lookup finds a key in a declared set, if the set is one that is known whole.
 func (w *walk) lookup(set string, key []Bits) (*Element, bool) {
-	x := w.sets[w.table][set]
+	x := w.names[w.table].sets[set]
 	switch {
 	case x == nil:
 		w.end(Unknown, "there is no set %s", set)
@@ -198,6 +211,9 @@ func (o Opaque) evaluate(w *walk) (Verdict, bool) {
 
 func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 	c := w.track.Connection
+	if c == nil {
+		return Verdict{}, false // no nat chain, where conntrack has seen every packet
+	}
 	to, found := netip.Addr{}, true
 	switch {
 	case w.hook != Output: // the first address of where it came in
@@ -224,6 +240,9 @@ func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 
 func (n SNAT) evaluate(w *walk) (Verdict, bool) {
 	c := w.track.Connection
+	if c == nil {
+		return Verdict{}, false // no nat chain
+	}
 	c.From, c.srcDone = netip.AddrPortFrom(n.To, c.Src.Port()), true
 	w.did(n)
 	return Accept(), true
@@ -303,7 +322,7 @@ func (n NoTrack) evaluate(w *walk) (Verdict, bool) {
 
 func (b Bits) and(mask Bits) Bits {
 	out := []byte(b)
-	for i := range out {
+	for i := range min(len(out), len(mask)) {
 		out[i] &= mask[i]
 	}
 	return Bits(out)
@@ -311,7 +330,7 @@ func (b Bits) and(mask Bits) Bits {
 
 func (b Bits) xor(with Bits) Bits {
 	out := []byte(b)
-	for i := range out {
+	for i := range min(len(out), len(with)) {
 		out[i] ^= with[i]
 	}
 	return Bits(out)
@@ -321,7 +340,7 @@ func (b Bits) xor(with Bits) Bits {
 func (w *walk) key(selectors []Selector, into []Bits) (key []Bits, ok bool) {
 	for _, s := range selectors {
 		v, ok := w.read(s)
-		if !ok {
+		if !ok || len(into) == maxParts {
 			return nil, false
 		}
 		into = append(into, v)

@@ -11,6 +11,32 @@ func ruleState(nodes ...rules.Node) rules.State {
 	return rules.State{Table: &rules.Table{Name: "weir", Chains: []*rules.Chain{{Name: "c", Rules: []rules.Rule{{Nodes: nodes}}}}}}
 }
 
+// evaluated has packets meet the rules of every chain at every hook.
+func evaluated(s rules.State) {
+	host := rules.NewHost(rules.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}})
+	for h := rules.Prerouting; h <= rules.Ingress; h++ {
+		for _, typ := range []rules.ChainType{rules.FilterType, rules.NATType, rules.RouteType} {
+			at := s
+			if s.Table != nil {
+				t := *s.Table
+				t.Chains = nil
+				for _, c := range s.Table.Chains {
+					based := *c
+					based.Base = &rules.Base{Type: typ, Hook: h, Devices: []string{"eth0"}}
+					t.Chains = append(t.Chains, &based)
+				}
+				at.Table = &t
+			}
+			e := rules.EvaluatorOf(at, host)
+			for _, proto := range []rules.Proto{rules.TCP, rules.ICMP} {
+				e.Evaluate(rules.Packet{Proto: proto, Dst: netip.MustParseAddrPort("192.0.2.2:80"), Src: netip.MustParseAddrPort("192.0.2.7:80"), In: "eth0"}, nil)
+				e.Evaluate(rules.Packet{Proto: proto, Dst: netip.MustParseAddrPort("192.0.2.7:80"), Socket: &rules.Socket{}}, nil)
+			}
+			e.Evaluate(rules.Packet{}, nil)
+		}
+	}
+}
+
 // TestMalformedStatesDoNotPanic: Check is to say what is wrong with a state, and
 // may be called after it was printed.
 func TestMalformedStatesDoNotPanic(t *testing.T) {
@@ -38,5 +64,6 @@ func TestMalformedStatesDoNotPanic(t *testing.T) {
 		if s.Check() == nil {
 			t.Errorf("nothing is found wrong with %s", s)
 		}
+		evaluated(s)
 	}
 }
