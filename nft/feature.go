@@ -45,13 +45,13 @@ func Features() []Feature {
 	return []Feature{
 		{Name: "tables of family inet", Option: "CONFIG_NF_TABLES_INET", For: "everything", table: trial(nil)},
 		{Name: "sets of ranges", Option: "CONFIG_NF_TABLES", For: "ports and prefixes", table: withSet(rules.InetService)},
-		{Name: "sets of ranges over several fields", Option: "Linux 5.6", For: "concatenated keys", Spare: true, table: withSet(rules.IPv4Addr, rules.InetService)},
+		{Name: "sets of ranges over several fields", Option: "Linux 5.6 or later", For: "concatenated keys", Spare: true, table: withSet(rules.IPv4Addr, rules.InetService)},
 		{Name: "chains of type nat", Option: "CONFIG_NFT_NAT", For: "capture by redirect", table: trial(&rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut})},
 		{Name: "chains of type route", Option: "CONFIG_NF_TABLES_INET", For: "tproxy and ambient pods", table: trial(&rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle})},
 		{Name: "redirect", Option: "CONFIG_NFT_REDIR", For: "capture by redirect", table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.RedirectTo(port))},
 		{Name: "tproxy", Option: "CONFIG_NFT_TPROXY", For: "inbound.via tproxy", Spare: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: port})},
 		{Name: "socket", Option: "CONFIG_NFT_SOCKET", For: "inbound.via tproxy", Spare: true, table: trial(nil, rules.SocketTransparent.Is(true))},
-		{Name: "socket cgroupv2", Option: "CONFIG_NFT_SOCKET, Linux 5.13", For: "owners by cgroup", Spare: true, table: trial(nil, opaqueExprs(&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: 1, Register: firstRegister}))},
+		{Name: "socket cgroupv2", Option: "CONFIG_NFT_SOCKET of Linux 5.13 or later", For: "owners by cgroup", Spare: true, table: trial(nil, opaqueExprs(&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: 1, Register: firstRegister}))},
 		{Name: "fib", Option: "CONFIG_NFT_FIB_INET", For: "host traffic of ambient nodes", Spare: true, table: trial(nil, rules.FibDaddrType.Is(2))},
 		{Name: "ct mark", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_MARK", For: "tproxy and ambient pods", table: trial(nil, mark)},
 		{Name: "ct zone", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_ZONES", For: "capture of DNS", table: trial(nil, rules.SetZone(1))},
@@ -59,9 +59,9 @@ func Features() []Feature {
 		{Name: "counter", Option: "CONFIG_NF_TABLES (CONFIG_NFT_COUNTER before Linux 5.18)", For: "everything", table: trial(nil, rules.Counter{})},
 		{Name: "snat", Option: "CONFIG_NFT_NAT", For: "probes of ambient nodes", Spare: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.SNAT{To: netip.AddrFrom4([4]byte{169, 254, 7, 127})})},
 		{Name: "nftrace with a limit", Option: "CONFIG_NFT_LIMIT", For: "weir trace", Spare: true, table: trial(nil, limitNode(1), traceNode())},
-		{Name: "tables that go with their owner", Option: "Linux 5.12", For: "the lock of applies, weir trace", Spare: true, flags: tableOwner},
-		{Name: "tables that outlive their owner", Option: "Linux 6.9", For: "nothing yet", Spare: true, flags: tableOwner | tablePersist},
-		{Name: "destroy commands", Option: "Linux 6.3", For: "nothing yet", Spare: true, typ: nftMsgDestroyTable},
+		{Name: "tables that go with their owner", Option: "Linux 5.12 or later", For: "the lock of applies, weir trace", Spare: true, flags: tableOwner},
+		{Name: "tables that outlive their owner", Option: "Linux 6.9 or later", For: "nothing yet", Spare: true, flags: tableOwner | tablePersist},
+		{Name: "destroy commands", Option: "Linux 6.3 or later", For: "nothing yet", Spare: true, typ: nftMsgDestroyTable},
 	}
 }
 

@@ -89,7 +89,10 @@ func featureCheck(t nft.Trial, where string) check {
 		return c
 	}
 	c.Status, c.Finding = failed, fmt.Sprintf("refused (%v): %s cannot be", cause(t.Err), t.For)
-	c.Remedy = "a kernel with " + t.Option
+	c.Remedy = t.Option
+	if !strings.HasPrefix(t.Option, "Linux") {
+		c.Remedy = "a kernel with " + t.Option
+	}
 	if t.Spare {
 		c.Status, c.Finding = noted, fmt.Sprintf("not in this kernel (%v), for: %s", cause(t.Err), t.For)
 	}

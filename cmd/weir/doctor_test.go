@@ -62,6 +62,9 @@ func TestDoctorFindings(t *testing.T) {
 			"skipped nftables: what modes need was not tried: operation not permitted; a scratch namespace takes CAP_SYS_ADMIN (root, or unshare -Urn); --here tries in the namespace itself"},
 		{"a feature that modes need", func(f *facts) { f.trials = []nft.Trial{{Feature: feature, Err: missing}} },
 			"failed redirect: refused (no such file or directory): capture by redirect cannot be; a kernel with CONFIG_NFT_REDIR"},
+		{"a feature of newer kernels", func(f *facts) {
+			f.trials = []nft.Trial{{Feature: nft.Feature{Name: "destroy", Option: "Linux 6.3 or later", For: "nothing yet", Spare: true}, Err: missing}}
+		}, "note destroy: not in this kernel (no such file or directory), for: nothing yet; Linux 6.3 or later"},
 		{"a feature that can be spared", func(f *facts) { f.trials = []nft.Trial{{Feature: spare, Err: missing}} },
 			"note tproxy: not in this kernel (no such file or directory), for: inbound.via tproxy; a kernel with CONFIG_NFT_TPROXY"},
 		{"IPv6 on interfaces and not on lo", func(f *facts) { f.ipv6Lo = false },
