@@ -95,7 +95,7 @@ func FuzzEvaluate(f *testing.F) {
 	host.Paths = append(host.Paths, rules.Path{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := &chooser{data: data}
-		p := rules.Packet{Proto: pick(c, rules.TCP, rules.UDP, rules.ICMP), Mark: rules.Mark(c.number(4)),
+		p := rules.Packet{Proto: pick(c, rules.TCP, rules.UDP), Mark: rules.Mark(c.number(4)),
 			Src: netip.AddrPortFrom(netip.Addr{}, uint16(c.number(2))), Dst: netip.AddrPortFrom(c.addr(rules.IPv4Addr), uint16(c.number(2))),
 			Socket: &rules.Socket{UID: rules.UID(c.number(4)), Cgroups: []rules.CgroupID{1}}}
 		if c.one(2) {

@@ -359,6 +359,10 @@ func (w *walk) read(s Selector) (Bits, bool) {
 		return "", false
 	}
 	kind, argument := s.Kind()
+	if through := kind == Selector(ThSport) || kind == Selector(ThDport); through && p.Proto != TCP && p.Proto != UDP {
+		w.end(Unknown, "%s reads what stands there in a packet of %s", s, symbol(protoNames, uint64(p.Proto)))
+		return "", false
+	}
 	switch kind {
 	case Selector(L4Proto):
 		return Span(p.Proto).Lo, true

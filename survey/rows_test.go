@@ -2,6 +2,7 @@ package survey
 
 import (
 	"cmp"
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -48,6 +49,19 @@ func TestClassesAreOfMembership(t *testing.T) {
 	}
 	if few.cells != many.cells {
 		t.Errorf("%d cells with 3 prefixes, %d with 10,000: they are of one set", few.cells, many.cells)
+	}
+}
+
+func TestTooManyClassesAreRefused(t *testing.T) {
+	table := &rules.Table{Name: "weir"}
+	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Output}}
+	for i := range 200 {
+		out.Add("", rules.TCPDport.Is(rules.Port(2*i+1)), rules.Accept())
+		out.Add("", rules.SkUID.Is(rules.UID(2*i)), rules.Accept())
+	}
+	table.Chains = []*rules.Chain{out}
+	if _, err := New(podHost(), rules.State{Table: table}); !errors.Is(err, ErrTooMany) {
+		t.Errorf("200 ports of 200 users: %v", err)
 	}
 }
 

@@ -1,0 +1,104 @@
+//go:build linux
+
+package nft
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// TestHostAndSockets reads of a namespace what decides about packets beside its
+// tables.
+func TestHostAndSockets(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	c := dialKernel(t)
+	ipRoute(t, "link set lo up", "link add eth0 type veth peer name away", "address add 192.0.2.2/24 dev eth0", "link set eth0 up", "link set away up",
+		"route add default via 192.0.2.1", "route add blackhole 198.51.100.0/24", "route add local 0.0.0.0/0 dev lo table 77",
+		"rule add priority 50 fwmark 0x1/0xf lookup 77", "rule add priority 60 uidrange 5-6 lookup 77", "rule add priority 70 iif eth0 from 203.0.113.0/24 lookup 77")
+	h, err := c.Host(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eth0 := h.Links[slices.IndexFunc(h.Links, func(l rules.Link) bool { return l.Name == "eth0" })]
+	if !slices.Contains(eth0.Addresses, netip.MustParsePrefix("192.0.2.2/24")) {
+		t.Errorf("eth0 is read as %+v", eth0)
+	}
+	rule := func(priority uint32) rules.Lookup {
+		return h.Lookups[slices.IndexFunc(h.Lookups, func(l rules.Lookup) bool { return l.Family == rules.IPv4 && l.Priority == priority })]
+	}
+	if got, want := rule(50), (rules.Lookup{Family: rules.IPv4, Priority: 50, Mark: 1, Mask: 0xf, Table: 77}); got != want {
+		t.Errorf("a rule of a mark is read as %+v", got)
+	}
+	if got := rule(60); got.Strange == "" {
+		t.Errorf("a rule of users is read as %+v, which is not all", got)
+	}
+	if got, want := rule(70), (rules.Lookup{Family: rules.IPv4, Priority: 70, In: "eth0", From: netip.MustParsePrefix("203.0.113.0/24"), Table: 77}); got != want {
+		t.Errorf("a rule of an interface is read as %+v", got)
+	}
+	for _, want := range []rules.Path{
+		{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"},
+		{Table: 254, Dst: netip.MustParsePrefix("198.51.100.0/24"), Type: 6},
+		{Table: 77, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Local, Out: "lo"},
+		{Table: 255, Dst: netip.MustParsePrefix("192.0.2.2/32"), Type: rules.Local, Out: "eth0", Src: netip.MustParseAddr("192.0.2.2")},
+	} {
+		if !slices.Contains(h.Paths, want) {
+			t.Errorf("no route is read as %+v, of\n%+v", want, h.Paths)
+		}
+	}
+
+	transparent := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 7)
+		})
+	}}
+	for _, l := range []struct {
+		config        net.ListenConfig
+		network, addr string
+	}{{transparent, "tcp4", "0.0.0.0:15006"}, {net.ListenConfig{}, "tcp4", "127.0.0.1:8080"}, {net.ListenConfig{}, "tcp", ":9090"}} {
+		listener, err := l.config.Listen(t.Context(), l.network, l.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+	}
+	sockets, err := Sockets(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := rules.UID(os.Getuid())
+	for _, want := range []rules.Socket{
+		{Proto: rules.TCP, Local: netip.MustParseAddrPort("0.0.0.0:15006"), Transparent: true, Mark: 7, UID: uid, NoGID: true},
+		{Proto: rules.TCP, Local: netip.MustParseAddrPort("127.0.0.1:8080"), UID: uid, NoGID: true},
+		{Proto: rules.TCP, Local: netip.MustParseAddrPort("0.0.0.0:9090"), UID: uid, NoGID: true},
+		{Proto: rules.TCP, Local: netip.MustParseAddrPort("[::]:9090"), UID: uid, NoGID: true},
+	} {
+		same := func(s rules.Socket) bool {
+			return s.Proto == want.Proto && s.Local == want.Local && s.Remote == want.Remote && s.Transparent == want.Transparent && s.Mark == want.Mark && s.UID == want.UID && s.NoGID
+		}
+		if !slices.ContainsFunc(sockets, same) {
+			t.Errorf("no socket is read as %+v, of\n%+v", want, sockets)
+		}
+	}
+}
+
+// ipRoute runs ip(8) with each command.
+func ipRoute(t *testing.T, commands ...string) {
+	t.Helper()
+	for _, command := range commands {
+		if out, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", command, err, out)
+		}
+	}
+}
