@@ -64,11 +64,18 @@ func readFile[T any](path string, parse func(io.Reader) T) T {
 	return parse(io.LimitReader(f, maxFile))
 }
 
+// linesOf reads lines of any length: a group's may name thousands of members.
+func linesOf(r io.Reader) *bufio.Scanner {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxFile+1)
+	return lines
+}
+
 // parseResolvers reads resolv.conf(5). Zones of link-local servers are left
 // out.
 func parseResolvers(r io.Reader) []netip.Addr {
 	var out []netip.Addr
-	for lines := bufio.NewScanner(r); lines.Scan(); {
+	for lines := linesOf(r); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		if len(words) < 2 || words[0] != "nameserver" {
 			continue
@@ -84,7 +91,7 @@ func parseResolvers(r io.Reader) []netip.Addr {
 // field.
 func parseNames(r io.Reader) map[string]uint32 {
 	out := map[string]uint32{}
-	for lines := bufio.NewScanner(r); lines.Scan(); {
+	for lines := linesOf(r); lines.Scan(); {
 		name, rest, _ := strings.Cut(lines.Text(), ":")
 		_, rest, _ = strings.Cut(rest, ":")
 		number, _, _ := strings.Cut(rest, ":")
