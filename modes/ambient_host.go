@@ -37,6 +37,11 @@ func (r *reader) ambientHost(c Config) *ambientHost {
 	if empty(c.Probes.Addresses) {
 		r.problem("probes.addresses", "", "is empty: probes would have no source (want one address of each family)")
 	}
+	for _, f := range h.families {
+		if _, ok := h.addresses[f]; !ok {
+			r.note("probes.addresses", "has none of %s: probes of that family go to the proxy", f)
+		}
+	}
 	from := r.choice("probes.from", c.Probes.From, fromLocal, fromUIDs, fromCgroups)
 	h.mark, h.markMask = r.mark("probes.mark", c.Probes.Mark)
 	h.uids = ids[rules.UID](r, "probes.uids", c.Probes.UIDs, r.env.Users, "user")

@@ -80,6 +80,9 @@ func (r *reader) probeAddresses(words []string) []netip.Addr {
 	seen := map[rules.Family]bool{}
 	for _, a := range list {
 		f := rules.AddressFamily(a)
+		if a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() {
+			r.problem(key, a.String(), "is no address that a packet comes from")
+		}
 		if seen[f] {
 			r.problem(key, a.String(), "is a second address of %s (want one at most)", f)
 		}

@@ -82,6 +82,9 @@ func TestProblems(t *testing.T) {
 			[]string{`routing.mark: "0x1539/0xffff" does not tell its packets from those of proxy.mark, 0x539/0xfff`}},
 		{"probes have one address of each family", Config{Mode: ModeAmbientPod, Probes: Probes{Addresses: []string{"192.0.2.1", "fd00::1", "192.0.2.2"}}},
 			[]string{`probes.addresses: "192.0.2.2" is a second address of ipv4 (want one at most)`}},
+		{"probes come from somewhere", host(func(c *Config) { c.Probes.Addresses = []string{"0.0.0.0", "ff02::1"} }), []string{
+			`probes.addresses: "0.0.0.0" is no address that a packet comes from`,
+			`probes.addresses: "ff02::1" is no address that a packet comes from`}},
 
 		{"on the host nothing need be written", host(func(*Config) {}), nil},
 		{"probes need an address", host(func(c *Config) { c.Probes.Addresses = []string{} }),
@@ -335,6 +338,10 @@ func TestNotes(t *testing.T) {
 			"routing.table: is used only with inbound.via: tproxy",
 		}},
 		{"what is routed needs no note", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "7" }), testEnvironment, nil},
+		{"whose probes get no source", host(func(c *Config) { c.Probes.Addresses = []string{"192.0.2.1"} }), testEnvironment,
+			[]string{"probes.addresses: has none of ipv6: probes of that family go to the proxy"}},
+		{"that no probe gets a source", host(func(c *Config) { c.IPv6, c.Probes.Addresses = "off", []string{"fd00::1"} }), testEnvironment,
+			[]string{"probes.addresses: has none of ipv4: probes of that family go to the proxy"}},
 		{"that a listener serves for two", with(func(c *Config) { c.Outbound.Port = "15006" }), testEnvironment,
 			[]string{"outbound.port: 15006 is inbound.port too: one listener has to serve for both"}},
 	} {
