@@ -12,12 +12,13 @@ import (
 type index struct {
 	elements []Element // of a plain key sorted, none of them overlapping
 	plain    bool
+	live     bool
 	strange  string
 }
 
 func newIndex(s *Set) *index {
 	plain := len(s.Key) == 1 && !slices.ContainsFunc(s.Elements, func(e Element) bool { return len(e.Key) != 1 })
-	return &index{normalElements(s.Elements, s.joining()), plain, s.Others}
+	return &index{normalElements(s.Elements, s.joining()), plain, s.Live, s.Others}
 }
 
 // find is the element that holds the key.
@@ -191,6 +192,8 @@ func (w *walk) lookup(set string, key []Bits) (*Element, bool) {
 		w.end(Unknown, "there is no set %s", set)
 	case x.strange != "":
 		w.end(Unknown, "set %s has %s", set, x.strange)
+	case x.live && w.host.Assumes:
+		w.end(Unknown, "what set %s holds changes at run time", set)
 	default:
 		return x.find(key), true
 	}

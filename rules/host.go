@@ -13,8 +13,9 @@ type Host struct {
 	Paths    []Path
 	Forwards []Family // whose packets it passes on
 	Sockets  []Socket
-	// Assumes is true where Sockets are not all: something listens, transparently,
-	// wherever a rule hands packets to.
+	// Assumes is true of a host that nobody looked at: something listens,
+	// transparently, wherever a rule hands packets to, and what live sets hold is
+	// not known.
 	Assumes bool
 }
 

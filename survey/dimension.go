@@ -29,6 +29,7 @@ type class struct {
 // test is what rules ask of a property: whether its value is one of these.
 type test struct {
 	name   string // of a declared set
+	live   bool   // which changes at run time
 	ranges []rules.Range
 	mask   rules.Bits
 }
@@ -40,6 +41,7 @@ func tests(tables []*rules.Table) map[rules.Selector][]test {
 		for i, s := range key {
 			t := test{name: name, mask: mask}
 			for _, e := range elements {
+				t.live = t.live || e.Comment == atRunTime
 				if i < len(e.Key) {
 					t.ranges = append(t.ranges, e.Key[i])
 				}
@@ -95,7 +97,7 @@ func with(elements []rules.Element, v rules.Verdict) []rules.Element {
 func apart(t test) []test {
 	var out []test
 	for _, r := range t.ranges {
-		out = append(out, test{t.name, []rules.Range{r}, t.mask})
+		out = append(out, test{t.name, t.live, []rules.Range{r}, t.mask})
 	}
 	return out
 }
@@ -137,6 +139,9 @@ const mostListed = 6 // ranges of a class that are written out
 func textOf(ranges []rules.Range, in []int, tests []test, format func(rules.Range) string) string {
 	var words []string
 	for _, i := range in {
+		if tests[i].live {
+			return "@" + tests[i].name
+		}
 		if tests[i].name != "" && len(ranges) > mostListed {
 			return fmt.Sprintf("@%s (%d)", tests[i].name, len(tests[i].ranges))
 		}

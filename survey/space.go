@@ -12,9 +12,10 @@ import (
 
 // Space is every packet, by classes.
 type Space struct {
-	Host  rules.Host // with the interfaces that the rules name
-	dims  []dimension
-	cells int
+	Host   rules.Host    // with the interfaces that the rules name
+	States []rules.State // with an example in every set that changes at run time
+	dims   []dimension
+	cells  int
 }
 
 // The dimensions, in the order in which a row names them.
@@ -41,6 +42,7 @@ var ErrTooMany = errors.New("the rules tell too many classes of packets apart")
 // has its addresses and routes.
 func New(host rules.Host, states ...rules.State) (*Space, error) {
 	var tables []*rules.Table
+	states = mapped(states, withExamples)
 	for _, s := range states {
 		host = host.With(rules.State{Addresses: s.Addresses})
 		if s.Table != nil {
@@ -48,7 +50,7 @@ func New(host rules.Host, states ...rules.State) (*Space, error) {
 		}
 	}
 	all := tests(tables)
-	s := &Space{Host: withNamedLinks(host, all), dims: make([]dimension, dimensions), cells: 1}
+	s := &Space{Host: withNamedLinks(host, all), States: states, dims: make([]dimension, dimensions), cells: 1}
 	s.dims[way] = s.ways(all)
 	s.dims[uid] = ids("uid", all[rules.SkUID.Selector()])
 	s.dims[gid] = ids("gid", all[rules.SkGID.Selector()])
@@ -64,6 +66,44 @@ func New(host rules.Host, states ...rules.State) (*Space, error) {
 		}
 	}
 	return s, nil
+}
+
+// withExamples is the state with sets that hold an example each, where they hold
+// what comes at run time.
+func withExamples(s rules.State) rules.State {
+	if s.Table == nil {
+		return s
+	}
+	t := *s.Table
+	t.Sets = mapped(t.Sets, func(set *rules.Set) *rules.Set {
+		if !set.Live || len(set.Key) != 1 {
+			return set
+		}
+		one := *set
+		one.Live = false
+		if e, ok := liveExamples[set.Key[0]]; ok {
+			one.Elements = append(slices.Clone(one.Elements), rules.Element{Key: []rules.Range{{Lo: e, Hi: e}}, Comment: atRunTime})
+		}
+		return &one
+	})
+	s.Table = &t
+	return s
+}
+
+// atRunTime is the comment of an example of what comes at run time.
+const atRunTime = "at run time"
+
+var liveExamples = map[rules.DataType]rules.Bits{
+	rules.IPv4Addr: address("192.0.2.77"), rules.IPv6Addr: address("2001:db8:77::77"),
+	rules.InetService: span(rules.Port(7777)), rules.MarkType: span(rules.Mark(0x7777)), rules.UIDType: span(rules.UID(7777)), rules.GIDType: span(rules.GID(7777)),
+}
+
+func mapped[T any](in []T, f func(T) T) []T {
+	out := make([]T, len(in))
+	for i, v := range in {
+		out[i] = f(v)
+	}
+	return out
 }
 
 // withNamedLinks gives the host an interface of every name that rules test for,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"text/tabwriter"
 
@@ -117,21 +118,26 @@ type wholeFate struct {
 	kind         rules.FateKind
 	port         rules.Port
 	out          string
+	from         netip.Addr // as of a classFate
 	mark, ctMark rules.Mark
 	zone         rules.Zone
 }
 
 func wholeFateOf(e *rules.Evaluator, p rules.Packet) wholeFate {
-	f := e.Evaluate(p, nil).Fate
+	j := e.Evaluate(p, nil)
+	f := j.Fate
 	w := wholeFate{kind: f.Kind, port: f.Port, out: f.Out, mark: f.Mark, ctMark: f.CTMark, zone: f.Zone}
 	if f.Kind == rules.Dropped || f.Kind == rules.Lost {
 		return wholeFate{kind: f.Kind}
+	}
+	if f.Src.Addr() != j.Packet.Src.Addr() {
+		w.from = f.Src.Addr()
 	}
 	return w
 }
 
 func (w wholeFate) text(names map[rules.Port]string) string {
-	text := classFate{kind: w.kind, port: w.port}.text(names)
+	text := classFate{kind: w.kind, port: w.port, from: w.from}.text(names)
 	if w.mark != 0 {
 		text += ", mark " + hex(w.mark)
 	}
@@ -150,7 +156,7 @@ func changes(host rules.Host, before, after rules.State) ([]survey.Row[change], 
 	if err != nil {
 		return nil, err
 	}
-	was, is, bare := rules.EvaluatorOf(before, space.Host), rules.EvaluatorOf(after, space.Host), rules.NewEvaluator(space.Host)
+	was, is, bare := rules.EvaluatorOf(space.States[0], space.Host), rules.EvaluatorOf(space.States[1], space.Host), rules.NewEvaluator(space.Host)
 	fates := func(p rules.Packet) (change, bool) {
 		c := change{wholeFateOf(was, p), wholeFateOf(is, p)}
 		lost := c.before.kind == rules.Lost || c.after.kind == rules.Lost

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"text/tabwriter"
 
@@ -17,6 +18,7 @@ import (
 type classFate struct {
 	kind rules.FateKind
 	port rules.Port // of the listener that gets it
+	from netip.Addr // that the rules have it come from; not valid: its own
 	why  string
 }
 
@@ -26,7 +28,7 @@ func (o classFate) rank() int {
 }
 
 func compareFates(a, b classFate) int {
-	return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.port, b.port), cmp.Compare(a.why, b.why))
+	return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.port, b.port), a.from.Compare(b.from), cmp.Compare(a.why, b.why))
 }
 
 // surveyRow is a class of packets, as programs read it.
@@ -47,7 +49,7 @@ func surveyed(c modes.Config, state rules.State, host rules.Host) ([]surveyRow, 
 		return nil, err
 	}
 	names := modes.PortNames(c)
-	e, bare := rules.EvaluatorOf(state, space.Host), rules.NewEvaluator(space.Host)
+	e, bare := rules.EvaluatorOf(space.States[0], space.Host), rules.NewEvaluator(space.Host)
 	var out []surveyRow
 	fate := func(p rules.Packet) (classFate, bool) { return classFateOf(e, bare, p) }
 	every := func(classFate) bool { return true }
@@ -67,6 +69,9 @@ func classFateOf(e, bare *rules.Evaluator, p rules.Packet) (classFate, bool) {
 		return classFate{}, false
 	}
 	o := classFate{kind: f.Kind, why: cmp.Or(j.Decision().Reason, "no rule decides about it")}
+	if f.Src.Addr() != j.Packet.Src.Addr() {
+		o.from = f.Src.Addr()
+	}
 	switch f.Kind {
 	case rules.Redirected, rules.Proxied:
 		o.port = f.Port
@@ -81,6 +86,9 @@ func (o classFate) text(names map[rules.Port]string) string {
 	case rules.Redirected, rules.Proxied:
 		return strings.TrimSpace(fmt.Sprintf("%s :%d", names[o.port], o.port))
 	case rules.Untouched:
+		if o.from.IsValid() {
+			return "comes from " + o.from.String()
+		}
 		return "left alone"
 	}
 	return o.kind.String()

@@ -93,7 +93,7 @@ func TestSurveyIsTrueOfItsExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, bare := rules.EvaluatorOf(state, space.Host), rules.NewEvaluator(space.Host)
+		e, bare := rules.EvaluatorOf(space.States[0], space.Host), rules.NewEvaluator(space.Host)
 		rows := survey.Rows(space, func(p rules.Packet) (classFate, bool) { return classFateOf(e, bare, p) }, compareFates, func(classFate) bool { return true })
 		for _, r := range rows {
 			if got, ok := classFateOf(e, bare, r.Example); !ok || got != r.Outcome {
@@ -152,5 +152,22 @@ func BenchmarkExplainAll(b *testing.B) {
 		if _, err := surveyed(c, state, host); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestLiveSetsAreNotGuessedAt: what comes at run time is a class of its own, and of
+// one packet it is not known whether it is of it.
+func TestLiveSetsAreNotGuessedAt(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "host.yaml")
+	if err := os.WriteFile(name, []byte("version: 1\nmode: ambient-host\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := weir(t, "", "explain", "--all", "--config", name)
+	if words := strings.Join(strings.Fields(out), " "); code != exitDone || !strings.Contains(words, "tcp, to @probes_ipv4 comes from 169.254.7.127") {
+		t.Errorf("exit %d: %s\n%s", code, errs, out)
+	}
+	code, out, errs = weir(t, "", "explain", "--config", name, "tcp", "10.2.3.4:80")
+	if code != exitFailed || !strings.Contains(out, "unknown from here: chain postrouting rule 1: what set probes_ipv4 holds changes at run time") {
+		t.Errorf("exit %d: %s\n%s", code, errs, out)
 	}
 }
