@@ -53,7 +53,7 @@ func TestList(t *testing.T) {
 		pids[n.resident()] = name
 	}
 	for pid, name := range pids {
-		if name == "clean" {
+		if name == "clean" && procs != "" {
 			if err := os.WriteFile(procs, []byte(fmt.Sprint(pid)), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -84,15 +84,18 @@ func TestList(t *testing.T) {
 	if text := c.ok("list"); !strings.HasPrefix(text, "PID ") || !strings.Contains(text, uid) {
 		t.Errorf("the list reads\n%s", text)
 	}
-	// The pod's UID does where a process's number does.
-	c.run("show", "--pod", uid).want(t, 0).prints(t, "table inet weir, as written")
 	c.run("show", "--pod", "0a1b2c3d-0000-0000-0000-000000000000").want(t, 2).says(t, "--pod: no process of pod 0a1b2c3d-0000-0000-0000-000000000000 is on this node")
 	c.run("show", "--pod", "mine").want(t, 2).says(t, `--pod: "mine" is no pod's UID`)
+	if uid == "" {
+		return
+	}
+	// The pod's UID does where a process's number does.
+	c.run("show", "--pod", uid).want(t, 0).prints(t, "table inet weir, as written")
 	c.run("show", "--pod", uid, "--pid", "1").want(t, 2).says(t, "--pod excludes --netns and --pid")
 }
 
 // podCgroup makes a cgroup as a kubelet names a pod's. It returns the pod's UID and
-// the file that takes the numbers of processes.
+// the file that takes the numbers of processes; nothing where none can be made.
 func podCgroup(t *testing.T) (uid, procs string) {
 	uid = fmt.Sprintf("%08x-0a1b-0a1b-0a1b-0a1b2c3d4e5f", uint32(os.Getpid()))
 	var mount string
@@ -102,11 +105,13 @@ func podCgroup(t *testing.T) (uid, procs string) {
 		}
 	}
 	if mount == "" {
-		t.Skip("cgroup v2 is not mounted")
+		t.Log("cgroup v2 is not mounted: no pod can be told")
+		return "", ""
 	}
 	folder := filepath.Join(mount, "kubepods-weir-test-pod"+strings.ReplaceAll(uid, "-", "_")+".slice")
 	if err := os.Mkdir(folder, 0o755); err != nil {
-		t.Skipf("no cgroup can be made: %v", err)
+		t.Logf("no cgroup can be made, and so no pod told: %v", err)
+		return "", ""
 	}
 	t.Cleanup(func() {
 		for range 100 {

@@ -260,6 +260,9 @@ func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	flags, err := c.tableFlags(ctx, unix.NFPROTO_INET)
+	if errors.Is(err, errGeneration) {
+		return nil, nil // somebody changes tables at this moment: the next command sees to it
+	}
 	if err != nil {
 		return nil, err
 	}

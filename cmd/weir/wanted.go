@@ -112,14 +112,14 @@ func (j *job) connect() error {
 	return err
 }
 
-// sweepTraces takes away what a killed trace left behind. Where that cannot be, the
-// command's own work says why.
+// sweepTraces takes away what a killed trace left behind. Where the permission is
+// missing, the command's own work says so.
 func (j *job) sweepTraces() {
 	swept, err := j.conn.SweepTraces(j.cc.Context, j.target.fd)
 	for _, name := range swept {
 		fmt.Fprintf(j.cc.App.ErrWriter, "note: took table inet %s away, left by a trace that was killed\n", name)
 	}
-	if err != nil && len(swept) > 0 {
+	if err != nil && !errors.Is(err, nft.ErrNotPermitted) {
 		fmt.Fprintf(j.cc.App.ErrWriter, "warning: %v\n", err)
 	}
 }
