@@ -32,6 +32,7 @@ var wrongUsage = []wrong{
 	{why: "a command as a flag", args: "--version", says: "weir: --version is no flag of weir (want weir version?)"},
 	{why: "the end of a flag", args: "plan --port 15001", says: "weir: --port is no flag of weir plan (want --inbound-port or --inbound-tunnel-port or --outbound-port or --dns-port?)"},
 	{why: "one of the end of a flag", args: "plan --exclude-cidr 10.0.0.0/8", says: "weir: --exclude-cidr is no flag of weir plan (want --outbound-exclude-cidrs?)"},
+	{why: "the end of flags that another command has whole", args: "plan --uid 1337", says: "(want --proxy-uids or --outbound-exclude-uids or --probes-uids?)"},
 	{why: "a short flag", args: "plan -n 3", says: "weir: -n is no flag of weir plan (see weir help plan)"},
 	{why: "a configuration from an empty variable", args: "apply --config=", says: "weir: --config: names no file (want --config FILE, or - for standard input)"},
 	{why: "a list of no file", args: "plan --mode sidecar --proxy-uids @", says: "weir: --proxy-uids: @ names no file (want @FILE)"},

@@ -72,11 +72,9 @@ func meantFlag(cc *cli.Context, written string) string {
 	if cc.Command.Name == cc.App.Name && cc.App.Command(written) != nil {
 		return "want weir " + cc.App.Command(written).Name + "?"
 	}
-	switch of := commandsWith(written); {
-	case len(of) > 0 && cc.Command.Name == cc.App.Name:
+	of := commandsWith(written)
+	if len(of) > 0 && cc.Command.Name == cc.App.Name {
 		return "flags stand after the command"
-	case len(of) > 0 && len(of) <= maxNamed:
-		return "it is one of " + strings.Join(of, ", ")
 	}
 	var names []string
 	for _, f := range cc.Command.Flags {
@@ -86,6 +84,9 @@ func meantFlag(cc *cli.Context, written string) string {
 		if longer := withEnd(names, end); len(longer) > 0 && len(longer) <= maxNamed {
 			return "want " + strings.Join(longer, " or ") + "?"
 		}
+	}
+	if len(of) > 0 && len(of) <= maxNamed {
+		return "it is one of " + strings.Join(of, ", ")
 	}
 	if nearest := modes.Nearest(written, names); nearest != "" {
 		return "want --" + nearest + "?"
