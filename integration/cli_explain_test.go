@@ -21,6 +21,12 @@ func TestExplainLive(t *testing.T) {
 	c.must("", "ip", "route", "add", "default", "via", "192.0.2.1")
 	c.run(out...).want(t, 0).prints(t, "no rule decides about it", "left alone: leaves by eth0")
 
+	martian := []string{"explain", "--live", "--in", "eth0", "--from", "198.51.100.7", "tcp", "127.0.0.1:80"}
+	c.run(martian...).want(t, 0).prints(t, "lost: a loopback address has no business on eth0")
+	c.must("", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet")
+	c.run(martian...).want(t, 0).prints(t, "left alone: delivered to 127.0.0.1:80")
+	c.must("", "sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/all/route_localnet")
+
 	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
 	c.run(out...).want(t, 0).prints(t, "tcp 192.0.2.2 -> 198.51.100.1:443", "captured: lands on port 15001", "where nobody listens")
 	in := []string{"explain", "--live", "--in", "eth0", "--from", "198.51.100.7", "tcp", "192.0.2.2:80"}

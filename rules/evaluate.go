@@ -256,7 +256,7 @@ func (w *walk) route(f flow) (Path, bool) {
 		p.Out = loopback // whatever interface has the address
 	case p.Type == blackhole || p.Type == unreachable || p.Type == prohibit:
 		w.end(Lost, "the route to %s is %s", f.dst, symbol(addrTypeNames, uint64(p.Type)))
-	case f.in == "" && f.src.Is4() && f.src.IsLoopback() && p.Out != loopback: // __mkroute_output
+	case f.in == "" && f.src.Is4() && f.src.IsLoopback() && p.Out != loopback && !w.host.localnet(p.Out): // __mkroute_output
 		w.end(Lost, "a loopback address does not leave by %s", p.Out)
 	}
 	return p, !w.ended
@@ -324,10 +324,10 @@ func (w *walk) routeIn() bool {
 	src, dst := p.Src.Addr(), p.Dst.Addr()
 	outside := w.in != loopback
 	switch {
-	case outside && (src.IsLoopback() || dst.IsLoopback()):
+	case outside && (src.IsLoopback() || dst.IsLoopback()) && !(dst.Is4() && w.host.localnet(w.in)):
 		w.end(Lost, "a loopback address has no business on %s", w.in)
 		return false
-	case outside && src.Is4() && w.host.owns(src):
+	case outside && src.Is4() && w.host.owns(src) && !w.host.acceptsLocal(w.in):
 		w.end(Lost, "it comes by %s from an address of this host (a martian)", w.in)
 		return false
 	}

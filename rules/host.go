@@ -25,6 +25,8 @@ type Link struct {
 	Index     IfIndex
 	Addresses []netip.Prefix // in the kernel's order
 	ReversePath
+	Localnet    bool // 127.0.0.0/8 may come and leave by it (route_localnet)
+	AcceptLocal bool // this host's own addresses may come by it (accept_local)
 }
 
 // ReversePath is how a link looks at where IPv4 packets come from, as the sysctl
@@ -159,6 +161,16 @@ func (h *Host) link(name string) *Link {
 		}
 	}
 	return nil
+}
+
+func (h *Host) localnet(link string) bool {
+	l := h.link(link)
+	return l != nil && l.Localnet
+}
+
+func (h *Host) acceptsLocal(link string) bool {
+	l := h.link(link)
+	return l != nil && l.AcceptLocal
 }
 
 // owns reports whether the address stands on an interface, as __ip_dev_find and

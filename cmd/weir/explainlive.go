@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -41,6 +44,9 @@ func (j *job) liveExplainer(ctx context.Context) (*explainer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := j.target.inside(func() error { return readLinkSettings(&host) }); err != nil {
+		return nil, err
+	}
 	if host.Sockets, err = nft.Sockets(ctx, j.target.fd); err != nil {
 		return nil, err
 	}
@@ -53,6 +59,32 @@ func (j *job) liveExplainer(ctx context.Context) (*explainer, error) {
 		obstacle = outside
 	}
 	return &explainer{host: host, evaluate: func(h rules.Host) func(rules.Packet) rules.Journey { return evaluateLive(h, tables, obstacle) }}, nil
+}
+
+// readLinkSettings reads, of the calling thread's namespace, the settings of
+// interfaces that netlink does not tell. Where there is no /proc they are taken to
+// be as the kernel makes them.
+func readLinkSettings(h *rules.Host) error {
+	isSet := func(link, key string) (bool, error) {
+		text, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + link + "/" + key)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return strings.TrimSpace(string(text)) == "1", err
+	}
+	for i := range h.Links {
+		l := &h.Links[i]
+		for key, into := range map[string]*bool{"route_localnet": &l.Localnet, "accept_local": &l.AcceptLocal} {
+			for _, of := range []string{"all", l.Name} { // either is enough
+				yes, err := isSet(of, key)
+				if err != nil {
+					return err
+				}
+				*into = *into || yes
+			}
+		}
+	}
+	return nil
 }
 
 // legacy is what of iptables-legacy stands in the way of an answer.
