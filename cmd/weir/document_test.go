@@ -390,14 +390,9 @@ func TestDocumentsThatAreTooMuch(t *testing.T) {
 		{"entries of nothing", strings.Repeat("- \n", 1<<18), "entries of nothing"},
 		{"many documents", strings.Repeat("a: b\n---\n", 5000), "a second document begins"},
 	} {
-		begin := time.Now()
 		_, err := all("pod.yaml", tt.text)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %.200v", tt.why, err)
-		}
-		t.Logf("%s: %s", tt.why, time.Since(begin))
-		if took := time.Since(begin); took > 5*time.Second { // a second where nobody else is at work
-			t.Errorf("%s: took %s", tt.why, took)
 		}
 	}
 }
@@ -429,13 +424,9 @@ func TestLargeDocument(t *testing.T) {
 	for i := range n {
 		fmt.Fprintf(&b, "  - 10.%d.%d.%d/32\n", i>>15&255, i>>7&255, i<<1&255)
 	}
-	begin := time.Now()
 	c, err := all("pod.yaml", b.String())
 	if err != nil || len(c.Outbound.ExcludeCIDRs) != n {
 		t.Fatalf("%d words, %v", len(c.Outbound.ExcludeCIDRs), err)
-	}
-	if took := time.Since(begin); took > 20*time.Second {
-		t.Errorf("took %s", took)
 	}
 	last := c.places["outbound.excludeCIDRs"].of(c.Outbound.ExcludeCIDRs[n-1], 0)
 	if got, want := last.String(), fmt.Sprintf("pod.yaml:%d:5", n+4); got != want {
