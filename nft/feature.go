@@ -55,6 +55,7 @@ func Features() []Feature {
 		{Name: "fib", Option: "CONFIG_NFT_FIB_INET", For: "host traffic of ambient nodes", Spare: true, table: trial(nil, rules.FibDaddrType.Is(2))},
 		{Name: "ct mark", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_MARK", For: "tproxy and ambient pods", table: trial(nil, mark)},
 		{Name: "ct zone", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_ZONES", For: "capture of DNS", table: trial(nil, rules.SetZone(1))},
+		{Name: "notrack", Option: "CONFIG_NFT_CT", For: "capture without conntrack", Spare: true, table: trial(nil, rules.NoTrack{})},
 		{Name: "meta skuid", Option: "CONFIG_NF_TABLES", For: "owners by user and group", table: trial(nil, rules.SkUID.Is(1337))},
 		{Name: "counter", Option: "CONFIG_NF_TABLES (CONFIG_NFT_COUNTER before Linux 5.18)", For: "everything", table: trial(nil, rules.Counter{})},
 		{Name: "snat", Option: "CONFIG_NFT_NAT", For: "probes of ambient nodes", Spare: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.SNAT{To: netip.AddrFrom4([4]byte{169, 254, 7, 127})})},

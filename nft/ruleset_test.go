@@ -103,6 +103,41 @@ func TestFeaturesAreTriedWithoutTrace(t *testing.T) {
 	}
 }
 
+// TestEveryExpressionIsTried: whatever the model's nodes need of a kernel beyond
+// nf_tables itself is among the features.
+func TestEveryExpressionIsTried(t *testing.T) {
+	tried := map[string]bool{}
+	for _, f := range Features() {
+		if f.table == nil {
+			continue
+		}
+		b := &batch{}
+		lower(b, f.table).addAll(f.table, nil)
+		for _, c := range b.changes {
+			for _, e := range c.exprs {
+				tried[e] = true
+			}
+		}
+	}
+	for _, r := range allRows(t) {
+		table := r.state().Table
+		b := &batch{}
+		lower(b, table).addAll(table, nil)
+		for _, c := range b.changes {
+			for _, e := range c.exprs {
+				if option := features[e]; option != "" && option != "CONFIG_NF_TABLES" && !tried[e] {
+					t.Errorf("%s of %s is not tried", e, c.where)
+				}
+			}
+		}
+	}
+	for _, e := range []string{"redir", "tproxy", "socket", "fib", "ct", "nat", "notrack", "limit", "counter"} {
+		if !tried[e] {
+			t.Errorf("%s is not tried", e)
+		}
+	}
+}
+
 func TestLegacyTables(t *testing.T) {
 	if !inNamespace(t) {
 		return

@@ -148,6 +148,9 @@ func sysctlChecks(f facts) []check {
 }
 
 func cgroupCheck(f facts) check {
+	if !f.mounts {
+		return check{"cgroup2", skipped, "there is no /proc to tell what is mounted", ""}
+	}
 	if f.cgroup2 == "" {
 		return check{"cgroup2", noted, "is not mounted: owners by cgroup cannot be told", "mount -t cgroup2 none /sys/fs/cgroup, where those are wanted"}
 	}

@@ -31,6 +31,7 @@ type facts struct {
 	ipv6      bool // an address that is not link-local, on an interface other than lo
 	ipv6Lo    bool
 	sysctls   map[string]string // by path below /proc/sys, those that can be read
+	mounts    bool              // what is mounted can be read
 	cgroup2   string            // where it is mounted
 	sightings []sighting
 	legacyErr error
@@ -66,7 +67,9 @@ type connections struct {
 // examine collects the facts. What cannot be had is told as such: only an end of
 // the context is an error.
 func (j *job) examine(ctx context.Context) (facts, error) {
-	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: readFile("/proc/self/mountinfo", cgroupMount)}
+	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: readFile(mountInfo, cgroupMount)}
+	_, err := os.Stat(mountInfo)
+	f.mounts = err == nil
 	f.host, _ = j.target.isHost()
 	f.readErr = j.connect()
 	if f.readErr == nil {
@@ -86,6 +89,8 @@ func (j *job) examine(ctx context.Context) (facts, error) {
 	j.examineProcesses(&f)
 	return f, ctx.Err()
 }
+
+const mountInfo = "/proc/self/mountinfo"
 
 func kernelRelease() string {
 	var u unix.Utsname

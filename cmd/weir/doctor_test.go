@@ -14,7 +14,7 @@ import (
 // healthy is a namespace in which nothing is to be found.
 func healthy() facts {
 	return facts{
-		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, ipv6Lo: true, cgroup2: "/sys/fs/cgroup",
+		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, ipv6Lo: true, mounts: true, cgroup2: "/sys/fs/cgroup",
 		sysctls:   map[string]string{rpFilterAll: "0", validMark: "0", localnet: "0"},
 		proxyUIDs: []idRange{{1337, 1337}}, connections: connections{known: true, count: 5, max: 1000},
 	}
@@ -85,6 +85,8 @@ func TestDoctorFindings(t *testing.T) {
 		{"loopback that neighbours reach", func(f *facts) { f.sysctls[localnet] = "1" },
 			"note route_localnet: net.ipv4.conf.all.route_localnet is 1: neighbours on a link reach what listens on 127.0.0.1 here; " +
 				"sysctl -w net.ipv4.conf.all.route_localnet=0: weir does not need it"},
+		{"no /proc/self/mountinfo", func(f *facts) { f.mounts = false },
+			"skipped cgroup2: there is no /proc to tell what is mounted"},
 		{"no cgroup2", func(f *facts) { f.cgroup2 = "" },
 			"note cgroup2: is not mounted: owners by cgroup cannot be told; mount -t cgroup2 none /sys/fs/cgroup, where those are wanted"},
 		{"another engine", func(f *facts) {
