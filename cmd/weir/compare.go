@@ -29,7 +29,7 @@ func compareCommand() *cli.Command {
 			&cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "what the namespace holds stands for OLD"},
 			&cli.BoolFlag{Name: "markdown", DisableDefaultText: true, Usage: "print Markdown"},
 			&cli.GenericFlag{Name: "environment", Value: &flagWords{},
-				Usage: "take IPv6, resolvers, users and groups from `FILE`; without it the pod has both families, and no names"},
+				Usage: "take IPv6, resolvers, users and groups from `FILE`; without it the pod has both families, and the names of /etc"},
 			addressFlag(),
 		),
 		Action: func(cc *cli.Context) error {
@@ -74,7 +74,7 @@ func (j *job) compareFates(ctx context.Context, configs []configuration) error {
 		states = append(states, live)
 	}
 	for _, c := range configs {
-		s, err := j.wanted(c, assumedEnvironment(j.said))
+		s, err := j.wanted(c, j.assumedEnvironment())
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ import (
 // sends a real connection or datagram of each class that explain --all tells
 // apart, and compares where it lands.
 func (j *job) traffic(ctx context.Context, c configuration) ([]check, error) {
-	state, err := j.wanted(c, assumedEnvironment(j.said))
+	state, err := j.wanted(c, j.assumedEnvironment())
 	if err != nil {
 		return nil, err
 	}

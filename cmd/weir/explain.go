@@ -256,7 +256,7 @@ func (j *job) explain(c configuration, asked []rules.Packet) error {
 // explainer is for packets of a namespace of which only the configuration is known,
 // with the state that this makes.
 func (j *job) explainer(c configuration) (*explainer, rules.State, error) {
-	state, err := j.wanted(c, assumedEnvironment(j.said))
+	state, err := j.wanted(c, j.assumedEnvironment())
 	if err != nil {
 		return nil, state, err
 	}
@@ -271,12 +271,14 @@ func (j *job) explainer(c configuration) (*explainer, rules.State, error) {
 }
 
 // assumedEnvironment is what was said of the environment, else one of both
-// families.
-func assumedEnvironment(said *modes.Environment) modes.Environment {
-	if said != nil {
-		return *said
+// families, with the names and resolvers of the files in /etc.
+func (j *job) assumedEnvironment() modes.Environment {
+	if j.said != nil {
+		return *j.said
 	}
-	return modes.Environment{IPv6: true, LoopbackIPv6: true}
+	env := fileEnvironment(j.target)
+	env.IPv6, env.LoopbackIPv6 = true, true
+	return env
 }
 
 // assumedHost is a pod with the addresses of --address, or with the assumed ones,

@@ -44,6 +44,7 @@ func TestExplain(t *testing.T) {
 		{"a configuration's flags win", []string{"--outbound-via", "none", "tcp", "10.0.0.1:443"}, []string{"left alone: leaves by eth0"}},
 		{"the pod's own addresses can be said", []string{"--address", "eth7=192.0.2.9/24", "--uid", "1000", "tcp", "192.0.2.9:80"},
 			[]string{"left alone: delivered to 192.0.2.9:80"}},
+		{"names are those of /etc", []string{"--outbound-exclude-uids", "root", "tcp", "10.0.0.1:443"}, []string{"an excluded user's traffic is left alone"}},
 		{"Markdown is for reviews", []string{"--markdown", "tcp", "10.0.0.1:443"},
 			[]string{"| hook | chain | rule | reason | does |", "| `redirect to :15001` |", "captured: lands on"}},
 	} {
