@@ -27,11 +27,12 @@ type traceRun struct {
 // trace starts a trace and waits until its table is there.
 func (c *cli) trace(args ...string) *traceRun {
 	c.Helper()
+	before := len(c.traceTables())
 	cmd, out, errs := c.command("", append([]string{"trace"}, args...)...)
 	c.launch(cmd)
 	c.Cleanup(func() { _ = cmd.Process.Kill() })
 	run := &traceRun{c, cmd, out, errs}
-	c.eventually("the trace's table comes", func() bool { return len(c.traceTables()) == 1 })
+	c.eventually("the trace's table comes", func() bool { return len(c.traceTables()) == before+1 })
 	return run
 }
 
@@ -235,6 +236,40 @@ func TestTraceOfNothing(t *testing.T) {
 		{[]string{"--to", "10.0.0.1", "--from", "fd00::1"}, []string{"--from and --to are of two families"}},
 	} {
 		c.run(append([]string{"trace"}, tt.args...)...).want(t, 2).says(t, tt.want...)
+	}
+}
+
+// TestTracesApart: what other traces and other programs have the kernel trace is
+// not told, nor are the other traces' chains.
+func TestTracesApart(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+	c.nft("table ip theirs {\nchain early {\ntype filter hook output priority -300\nip daddr 198.51.100.9 meta nftrace set 1\n}\n}\n")
+	c.outward()
+	destinations := []string{"198.51.100.7:80", "198.51.100.8:80"}
+	var runs []*traceRun
+	for _, to := range destinations {
+		runs = append(runs, c.trace("--json", "--for", "2s", "--to", to, "tcp"))
+	}
+	for _, to := range append(destinations, "198.51.100.9:80") {
+		c.do(attempt(to))
+	}
+	for i, run := range runs {
+		all, counts := packets(t, run.ends().want(t, 0).out)
+		if *counts.Matched == 0 || len(all) == 0 {
+			t.Errorf("the trace of %s told nothing", destinations[i])
+		}
+		for _, p := range all {
+			if p.Source != all[0].Source || !p.Again && p.Destination != destinations[i] {
+				t.Errorf("the trace of %s told of %+v", destinations[i], p)
+			}
+			for _, s := range p.Steps {
+				if strings.HasPrefix(s.Table, "weir-trace-") {
+					t.Errorf("the trace of %s told of another: %+v", destinations[i], p)
+				}
+			}
+		}
 	}
 }
 

@@ -187,6 +187,7 @@ const (
 type TraceEvent struct {
 	ID      uint32 // of the packet on its way between two queues; used again for later ones
 	Own     bool   // of the trace's own chain, the first that the packet meets
+	Other   bool   // of another trace's chain
 	Kind    TraceKind
 	Family  string // of the table
 	Table   string
@@ -241,6 +242,7 @@ func (t *Trace) event(family uint8, a attrs) TraceEvent {
 		Packet: packetHeader(a.number(unix.NFTA_TRACE_NFPROTO), a.take(unix.NFTA_TRACE_NETWORK_HEADER), a.take(unix.NFTA_TRACE_TRANSPORT_HEADER)),
 	}
 	e.Own = e.Family == "inet" && e.Table == t.table
+	e.Other = e.Family == "inet" && !e.Own && strings.HasPrefix(e.Table, tracePrefix)
 	if v := a.take(unix.NFTA_TRACE_VERDICT); v != nil {
 		e.Verdict = traceVerdict(v)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -235,8 +236,12 @@ func (v *tracer) follow(t *nft.Trace, end time.Time) error {
 	return v.arrived(time.Now())
 }
 
-// take adds a notification to its packet.
+// take adds a notification to its packet. Those of another trace's chains are no
+// step of the packet's.
 func (v *tracer) take(e nft.TraceEvent, now time.Time) error {
+	if e.Other {
+		return nil
+	}
 	p := v.waitingFor(e.ID)
 	begins := e.Own && e.Handle != 0
 	if p == nil || begins || e.Own && p.met {
@@ -245,7 +250,7 @@ func (v *tracer) take(e nft.TraceEvent, now time.Time) error {
 				return err
 			}
 		}
-		p = v.begin(e.ID, begins, now)
+		p = v.begin(e, begins, now)
 	}
 	p.last = now
 	p.describe(e, v.links)
@@ -259,16 +264,26 @@ func (v *tracer) take(e nft.TraceEvent, now time.Time) error {
 }
 
 // begin is a packet of which something was told for the first time: that it
-// matched, or, of one that did before, that it comes again.
-func (v *tracer) begin(id uint32, matched bool, now time.Time) *tracedPacket {
-	p := &tracedPacket{id: id, Time: now, Again: !matched, Steps: []tracedStep{}}
+// matched, or, of one that did before, that it comes again. What another program
+// has the kernel trace was not asked for.
+func (v *tracer) begin(e nft.TraceEvent, matched bool, now time.Time) *tracedPacket {
+	p := &tracedPacket{id: e.ID, Time: now, Again: !matched, Steps: []tracedStep{}}
+	p.describe(e, v.links)
 	v.full = v.full || matched && v.most > 0 && v.started == v.most
-	p.unasked = v.full
+	p.unasked = v.full || !matched && !v.sent(p)
 	if matched && !p.unasked {
 		v.started++
 	}
 	v.waiting = append(v.waiting, p)
 	return p
+}
+
+// sent reports whether a packet that was asked for, on its way or just arrived, has
+// the source of this one: redirects and routes leave that as it is.
+func (v *tracer) sent(p *tracedPacket) bool {
+	return slices.ContainsFunc(v.waiting, func(o *tracedPacket) bool {
+		return !o.unasked && o.Protocol == p.Protocol && o.Source == p.Source
+	})
 }
 
 // waitingFor is the latest packet with that number: the kernel uses them again.
