@@ -82,7 +82,11 @@ func TestProbeSetStays(t *testing.T) {
 		t.Errorf("pods are no drift, and not in the tag: %s, before %s", s.Written, before)
 	}
 	c.run("ambient", "host", "apply", "--v6=false").want(t, 0)
-	c.pods("add", "--pod", "b", "10.0.0.2", "fd00::2").want(t, 0).says(t, "note: 1 addresses are left out, such as fd00::2: the host's rules leave their family alone")
+	c.pods("add", "--pod", "b", "fd00::2").want(t, 0)
+	c.run("ambient", "host", "apply", "--v6").want(t, 0)
+	if got := c.listed(); got != "a 10.0.0.1 fd00::1\nb fd00::2\n" {
+		t.Errorf("after a time without IPv6 there are %q", got)
+	}
 	c.ok("ambient", "host", "remove")
 	c.pods("add", "--pod", "b", "10.0.0.2").want(t, 1).says(t, "there is no probe set (weir ambient host apply makes it)")
 	c.pods("delete", "--pod", "b", "10.0.0.2").want(t, 0)

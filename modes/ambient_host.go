@@ -105,10 +105,9 @@ func CgroupPath(word string) string {
 // state writes the ruleset.
 func (h *ambientHost) state() rules.State {
 	w := newWriter(h.table, h.families)
-	for _, f := range h.families {
-		if _, ok := h.addresses[f]; ok {
-			w.table.Sets = append(w.table.Sets, &rules.Set{Name: ProbeSet(f), Key: []rules.DataType{probeKeys[f].Selector().Type()}, Live: true, Size: maxProbed})
-		}
+	// Of both families always: a host that has no IPv6 yet must not lose its pods.
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		w.table.Sets = append(w.table.Sets, &rules.Set{Name: ProbeSet(f), Key: []rules.DataType{probeKeys[f].Selector().Type()}, Live: true, Size: maxProbed})
 	}
 	if len(h.cgroups) > 0 {
 		h.mangleOutput(w)
@@ -138,7 +137,7 @@ func (h *ambientHost) mangleOutput(w *writer) {
 		key := rules.SocketCgroup(level)
 		name := fmt.Sprintf("probe_cgroups_%d", level)
 		for _, f := range h.families {
-			if w.table.Set(ProbeSet(f)) != nil {
+			if h.addresses[f].IsValid() {
 				out.add("what a cgroup of the kubelet opens to a pod is marked",
 					rules.L4Proto.Is(rules.TCP), probed(f), key.InSet(set(w, name, key, h.cgroups[level])), rules.SetMark(h.mark, h.markMask))
 			}
@@ -157,7 +156,7 @@ func (h *ambientHost) natPostrouting(w *writer) {
 		from = append(from, rules.MetaMark.Masked(h.mark, h.markMask))
 	}
 	for _, f := range h.families {
-		if w.table.Set(ProbeSet(f)) == nil {
+		if !h.addresses[f].IsValid() {
 			continue
 		}
 		out.add("the kubelet's probes come from an address that pods know",

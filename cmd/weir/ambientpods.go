@@ -161,7 +161,7 @@ func (j *job) deletePod(ctx context.Context) error {
 		}
 	})
 	if errors.Is(err, errNoProbeSet) {
-		return j.reportPods(nil, nil) // what is absent need not be deleted
+		return j.reportPods(nil) // what is absent need not be deleted
 	}
 	return err
 }
@@ -199,7 +199,6 @@ type podChange struct {
 	now     pods
 	sets    map[rules.Family]*rules.Set
 	changes map[rules.Family]*rules.SetChange
-	leftOut []netip.Addr // of a family that the host's rules leave alone
 }
 
 var errNoProbeSet = errors.New("there is no probe set (weir ambient host apply makes it)")
@@ -208,7 +207,7 @@ func newPodChange(t *rules.Table) (*podChange, error) {
 	c := &podChange{now: pods{}, sets: map[rules.Family]*rules.Set{}, changes: map[rules.Family]*rules.SetChange{}}
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		if t == nil || t.Set(modes.ProbeSet(f)) == nil || !t.Set(modes.ProbeSet(f)).Live {
-			continue
+			return nil, errNoProbeSet
 		}
 		s := t.Set(modes.ProbeSet(f))
 		c.sets[f], c.changes[f] = s, &rules.SetChange{Set: s}
@@ -218,9 +217,6 @@ func newPodChange(t *rules.Table) (*podChange, error) {
 			}
 		}
 	}
-	if len(c.sets) == 0 {
-		return nil, errNoProbeSet
-	}
 	return c, nil
 }
 
@@ -229,9 +225,6 @@ func (c *podChange) put(a netip.Addr, uid string) {
 	change := c.changes[rules.AddressFamily(a)]
 	now, there := c.now[a]
 	switch {
-	case change == nil:
-		c.leftOut = append(c.leftOut, a)
-		return
 	case there && now == uid:
 		return
 	case there:
@@ -253,20 +246,18 @@ func (j *job) changePods(ctx context.Context, edit func(*podChange)) error {
 	if err := j.connect(); err != nil {
 		return err
 	}
-	var leftOut []netip.Addr
 	changes, err := j.conn.ChangeLive(ctx, j.table, func(t *rules.Table) ([]rules.SetChange, error) {
 		c, err := newPodChange(t)
 		if err != nil {
 			return nil, err
 		}
 		edit(c)
-		leftOut = c.leftOut
 		return c.changed(), nil
 	})
 	if err != nil {
 		return fmt.Errorf("table inet %s: %w", j.table, err)
 	}
-	return j.reportPods(changes, leftOut)
+	return j.reportPods(changes)
 }
 
 func (c *podChange) changed() []rules.SetChange {
@@ -279,7 +270,7 @@ func (c *podChange) changed() []rules.SetChange {
 	return out
 }
 
-func (j *job) reportPods(changes []rules.SetChange, leftOut []netip.Addr) error {
+func (j *job) reportPods(changes []rules.SetChange) error {
 	added, moved, deleted := 0, 0, 0
 	for _, c := range changes {
 		had := map[rules.Range]bool{}
@@ -296,11 +287,8 @@ func (j *job) reportPods(changes []rules.SetChange, leftOut []netip.Addr) error 
 		deleted += len(c.Delete)
 	}
 	deleted -= moved
-	if len(leftOut) > 0 {
-		fmt.Fprintf(j.err, "note: %d addresses are left out, such as %s: the host's rules leave their family alone\n", len(leftOut), leftOut[0])
-	}
 	if j.cc.Bool("json") {
-		return writeJSON(j.out, map[string]int{"added": added, "moved": moved, "deleted": deleted, "leftOut": len(leftOut)})
+		return writeJSON(j.out, map[string]int{"added": added, "moved": moved, "deleted": deleted})
 	}
 	_, err := fmt.Fprintf(j.out, "probes of inet %s: %d added, %d moved, %d deleted\n", j.table, added, moved, deleted)
 	return err
