@@ -278,7 +278,7 @@ func TestTraceInterrupted(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t)
 	run := c.trace("--for", "30s")
-	time.Sleep(100 * time.Millisecond) // earlier a signal ends any command as kill -9 does
+	time.Sleep(500 * time.Millisecond) // earlier a signal ends any command as kill -9 does
 	if err := run.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
