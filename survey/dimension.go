@@ -229,12 +229,20 @@ func ids(name string, t []test) dimension {
 }
 
 // marks are classes of packet marks: tests may be under masks, so that candidates
-// are looked at rather than ranges.
+// are looked at rather than ranges. They are the marks that tests name, and those
+// that differ from one in a bit or two.
 func marks(t []test) dimension {
 	candidates := []rules.Bits{span(rules.Mark(0))}
 	for _, x := range t {
 		for _, r := range x.ranges {
-			candidates = append(candidates, r.Lo)
+			candidates = append(candidates, r.Lo, r.Hi)
+		}
+	}
+	const bits = 32
+	for _, v := range slices.Clone(candidates) {
+		for bit := range bits {
+			near := rules.Mark(number(v)) ^ 1<<bit
+			candidates = append(candidates, span(near), span(near^1<<(bits-1)))
 		}
 	}
 	d := dimension{name: "mark"}
