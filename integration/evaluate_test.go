@@ -280,10 +280,9 @@ func (t *trial) sightings(state rules.State, packets []rules.Packet, want []sigh
 		}
 	}
 	var got []sighting
-	for try := range 10 {
-		if try > 0 {
-			time.Sleep(time.Duration(try) * time.Millisecond)
-		}
+	const tries, longest = 60, 20
+	for try := range tries {
+		time.Sleep(time.Duration(min(try, longest)) * time.Millisecond)
 		came, seen := t.read()
 		got = got[:0]
 		for _, p := range packets {
