@@ -119,8 +119,13 @@ func liftLookup(f rules.Family, data []byte) (rules.Lookup, error) {
 	a.take(unix.FRA_PROTOCOL)
 	suppress := a.take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	suppresses := suppress != nil && ^native32(suppress) != 0
-	if !a.empty() || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL || native32(data[flags:fibRuleHeader])&invert != 0 {
-		l.Strange = fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
+	l.Not = native32(data[flags:fibRuleHeader])&invert != 0
+	if !a.empty() || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL {
+		strange := fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
+		if l.Not {
+			return rules.Lookup{Family: f, Priority: l.Priority, Strange: strange}, nil // it may take any packet
+		}
+		l.Strange = strange
 	}
 	return l, nil
 }
@@ -179,15 +184,18 @@ func liftPath(f rules.Family, data []byte, h *rules.Host) (rules.Path, error) {
 	if src, ok := netip.AddrFromSlice(a.take(unix.RTA_PREFSRC)); ok {
 		p.Src = src
 	}
-	if a.has(unix.RTA_MULTIPATH) || a.has(unix.RTA_ENCAP) || data[srcLen] != 0 || data[tos] != 0 {
+	if via, ok := netip.AddrFromSlice(a.take(unix.RTA_GATEWAY)); ok {
+		p.Via = via
+	}
+	nowhere := p.Type == rules.Unicast && p.Out == "" // a nexthop object
+	if nowhere || a.has(unix.RTA_MULTIPATH) || a.has(unix.RTA_ENCAP) || data[srcLen] != 0 || data[tos] != 0 {
 		p.Strange = fmt.Sprintf("the route to %s in table %d says more than weir knows of", p.Dst, p.Table)
 	}
 	return p, nil
 }
 
-// hostForwards reads net.ipv4.conf.all.forwarding and its like, and how strict
-// each link is about where a packet comes from, by netlink: there may be no
-// /proc.
+// hostForwards reads whether each link's packets are passed on, and how strict it
+// is about where a packet comes from, by netlink: there may be no /proc.
 func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
 	const ifindex, forwarding, rpFilter, all = 1, 2, 3, ^uint32(0) // NETCONFA_* of linux/netconf.h
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
@@ -198,7 +206,7 @@ func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
 		if err != nil {
 			return fmt.Errorf("read network settings: %w", err)
 		}
-		strict := map[uint32]uint32{}
+		strict, forwards := map[uint32]uint32{}, map[uint32]bool{}
 		for _, m := range msgs {
 			if len(m.Data) < align4(1) {
 				continue
@@ -208,14 +216,18 @@ func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
 				return fmt.Errorf("read network settings: %w", err)
 			}
 			index := native32(a.take(ifindex))
-			if index == all && native32(a.take(forwarding)) != 0 {
-				h.Forwards = append(h.Forwards, f)
-			}
+			forwards[index] = native32(a.take(forwarding)) != 0
 			strict[index] = native32(a.take(rpFilter))
 		}
 		for i := range h.Links {
-			if l := &h.Links[i]; f == rules.IPv4 {
-				l.ReversePath = rules.ReversePath(max(strict[all], strict[uint32(l.Index)]))
+			l := &h.Links[i]
+			decides := all // of IPv6; of IPv4 each link's own
+			if f == rules.IPv4 {
+				decides = uint32(l.Index)
+				l.ReversePath = rules.ReversePath(max(strict[all], strict[decides]))
+			}
+			if forwards[decides] {
+				l.Forwards = append(l.Forwards, f)
 			}
 		}
 	}

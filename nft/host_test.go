@@ -25,7 +25,8 @@ func TestHostAndSockets(t *testing.T) {
 	c := dialKernel(t)
 	ipRoute(t, "link set lo up", "link add eth0 type veth peer name away", "address add 192.0.2.2/24 dev eth0", "link set eth0 up", "link set away up",
 		"route add default via 192.0.2.1", "route add blackhole 198.51.100.0/24", "route add local 0.0.0.0/0 dev lo table 77",
-		"rule add priority 50 fwmark 0x1/0xf lookup 77", "rule add priority 60 uidrange 5-6 lookup 77", "rule add priority 70 iif eth0 from 203.0.113.0/24 lookup 77")
+		"rule add priority 50 fwmark 0x1/0xf lookup 77", "rule add priority 60 uidrange 5-6 lookup 77", "rule add priority 70 iif eth0 from 203.0.113.0/24 lookup 77",
+		"rule add priority 80 not fwmark 0x1 lookup 77", "rule add priority 90 not fwmark 0x1 uidrange 5-6 lookup 77")
 	h, err := c.Host(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -46,8 +47,14 @@ func TestHostAndSockets(t *testing.T) {
 	if got, want := rule(70), (rules.Lookup{Family: rules.IPv4, Priority: 70, In: "eth0", From: netip.MustParsePrefix("203.0.113.0/24"), Table: 77}); got != want {
 		t.Errorf("a rule of an interface is read as %+v", got)
 	}
+	if got, want := rule(80), (rules.Lookup{Family: rules.IPv4, Priority: 80, Mark: 1, Mask: ^rules.Mark(0), Not: true, Table: 77}); got != want {
+		t.Errorf("an inverted rule is read as %+v", got)
+	}
+	if got := rule(90); got.Strange == "" || got.Mask != 0 || got.Not {
+		t.Errorf("an inverted rule of users may take any packet, and is read as %+v", got)
+	}
 	for _, want := range []rules.Path{
-		{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"},
+		{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0", Via: netip.MustParseAddr("192.0.2.1")},
 		{Table: 254, Dst: netip.MustParsePrefix("198.51.100.0/24"), Type: 6},
 		{Table: 77, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Local, Out: "lo"},
 		{Table: 255, Dst: netip.MustParsePrefix("192.0.2.2/32"), Type: rules.Local, Out: "eth0", Src: netip.MustParseAddr("192.0.2.2")},

@@ -216,6 +216,14 @@ func (w *walk) send() {
 func (w *walk) leave() bool {
 	p := &w.packet
 	bound := p.Src.Addr().IsValid() && !p.Src.Addr().IsUnspecified()
+	if p.Dst.Addr().IsUnspecified() {
+		p.Dst = netip.AddrPortFrom(w.thisHost(bound), p.Dst.Port())
+		w.kernel("to %s, which is this host", p.Dst.Addr())
+	}
+	if t := w.host.addrType(p.Dst.Addr()); p.Proto == TCP && (t == Multicast || t == Broadcast) {
+		w.end(Lost, "network is unreachable: no connection is opened to a %s address", symbol(addrTypeNames, uint64(t)))
+		return false
+	}
 	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
 	if !ok {
 		return false
@@ -234,7 +242,38 @@ func (w *walk) leave() bool {
 	}
 	p.Src = netip.AddrPortFrom(src, p.Src.Port())
 	w.journey.Packet.Src = p.Src
-	return true
+	return w.connect()
+}
+
+// thisHost is where a packet goes that is sent to no address.
+func (w *walk) thisHost(bound bool) netip.Addr {
+	switch {
+	case w.packet.Family() == IPv6:
+		return netip.IPv6Loopback()
+	case bound:
+		return w.packet.Src.Addr()
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// connect looks the route up again, from the address that the first one gave
+// (ip_route_connect). IPv6 does not, nor does what is sent by no connected socket.
+func (w *walk) connect() bool {
+	p := w.packet
+	if p.Src.Addr().Is6() || p.Proto != TCP && p.Proto != UDP {
+		return true
+	}
+	path, found := w.host.lookup(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
+	switch {
+	case found && path == w.path:
+		return true
+	case p.Proto == UDP:
+		w.end(Unknown, "whether its socket is connected, by which policy rules give it one route or another")
+		return false
+	}
+	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
+	w.path = path
+	return ok
 }
 
 // mayUse reports whether the packet can leave from that address. IPv4 looks at
@@ -252,8 +291,6 @@ func (w *walk) route(f flow) (Path, bool) {
 		w.end(Lost, "no route to %s", f.dst)
 	case p.Strange != "":
 		w.end(Unknown, "%s", p.Strange)
-	case p.Type == Local && f.in == "":
-		p.Out = loopback // whatever interface has the address
 	case p.Type == blackhole || p.Type == unreachable || p.Type == prohibit:
 		w.end(Lost, "the route to %s is %s", f.dst, symbol(addrTypeNames, uint64(p.Type)))
 	case f.in == "" && f.src.Is4() && f.src.IsLoopback() && p.Out != loopback && !w.host.localnet(p.Out): // __mkroute_output
@@ -346,7 +383,7 @@ func (w *walk) wayBack(src netip.Addr) bool {
 	if l == nil || l.ReversePath == AnyPath {
 		return true
 	}
-	back, found := w.host.lookup(flow{dst: src})
+	back, found := w.host.lookup(flow{src: w.packet.Dst.Addr(), dst: src})
 	return found && back.Type == Unicast && (l.ReversePath == LoosePath || back.Out == w.in)
 }
 
@@ -366,7 +403,7 @@ func (w *walk) forward() {
 	switch {
 	case w.proxied:
 		w.end(Lost, "it was given to a socket here, and its route leads on by %s", w.path.Out)
-	case !slices.Contains(w.host.Forwards, w.packet.Family()):
+	case !w.host.forwards(w.in, w.packet.Family()):
 		w.end(Lost, "%s is no address of this host, and it passes nothing on", w.packet.Dst.Addr())
 	}
 	if w.ended {

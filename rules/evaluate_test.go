@@ -154,6 +154,33 @@ func TestChangedMarksReroute(t *testing.T) {
 	}
 }
 
+// TestRouteBySource: policy rules about the source see it once the first route gave
+// one, of TCP and of what a connected socket sends.
+func TestRouteBySource(t *testing.T) {
+	h := podHost()
+	h.Lookups = slices.Insert(h.Lookups, 1, Lookup{Family: IPv4, Priority: 500, From: netip.MustParsePrefix("192.0.2.2/32"), Table: 100})
+	h.Paths = append(h.Paths, Path{Table: 100, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: Unicast, Out: "eth1"})
+	far := addrPort("203.0.113.7:443")
+	for proto, want := range map[Proto]Fate{TCP: {Out: "eth1"}, UDP: {Kind: Unknown}, ICMP: {Out: "eth0"}} {
+		f := NewEvaluator(h).Evaluate(Packet{Proto: proto, Dst: far, Socket: &Socket{}}, nil).Fate
+		if f.Kind != want.Kind || f.Out != want.Out || f.Src.Addr() != netip.MustParseAddr("192.0.2.2") {
+			t.Errorf("protocol %d ends as %+v, want %+v", proto, f, want)
+		}
+	}
+}
+
+func TestLinksForward(t *testing.T) {
+	h := podHost()
+	p := Packet{Proto: TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("198.51.100.7:80"), In: "eth0"}
+	if f := NewEvaluator(h).Evaluate(p, nil).Fate; f.Kind != Lost {
+		t.Errorf("no link passes packets on, and the fate is %+v", f)
+	}
+	h.link("eth0").Forwards = []Family{IPv4}
+	if f := NewEvaluator(h).Evaluate(p, nil).Fate; f.Kind != Untouched || f.Out != "eth1" {
+		t.Errorf("the link that it comes by passes it on, and the fate is %+v", f)
+	}
+}
+
 func TestAnswersComeBack(t *testing.T) {
 	app := &Socket{UID: 1000}
 	e := EvaluatorOf(State{Table: &Table{Name: "t", Chains: []*Chain{on(NATType, Output, -100, "nat", nodes(L4Proto.Is(TCP), SkUID.Is(1000), RedirectTo(15006)))}}}, podHost())

@@ -8,11 +8,10 @@ import (
 
 // Host is what of a namespace decides about packets beside its rulesets.
 type Host struct {
-	Links    []Link
-	Lookups  []Lookup // of the routing policy database, the kernel's own three included
-	Paths    []Path
-	Forwards []Family // whose packets it passes on
-	Sockets  []Socket
+	Links   []Link
+	Lookups []Lookup // of the routing policy database, the kernel's own three included
+	Paths   []Path
+	Sockets []Socket
 	// Assumes is true of a host that nobody looked at: something listens,
 	// transparently, wherever a rule hands packets to, and what live sets hold is
 	// not known.
@@ -25,8 +24,9 @@ type Link struct {
 	Index     IfIndex
 	Addresses []netip.Prefix // in the kernel's order
 	ReversePath
-	Localnet    bool // 127.0.0.0/8 may come and leave by it (route_localnet)
-	AcceptLocal bool // this host's own addresses may come by it (accept_local)
+	Forwards    []Family // whose packets that come by it are passed on
+	Localnet    bool     // 127.0.0.0/8 may come and leave by it (route_localnet)
+	AcceptLocal bool     // this host's own addresses may come by it (accept_local)
 }
 
 // ReversePath is how a link looks at where IPv4 packets come from, as the sysctl
@@ -49,6 +49,7 @@ type Lookup struct {
 	Mask     Mark
 	From, To netip.Prefix // not valid: any
 	In       string       // "": any; lo is what is sent here
+	Not      bool         // it takes what the above does not say
 	Table    uint32
 	Strange  string // what it says that the model does not know
 }
@@ -60,6 +61,7 @@ type Path struct {
 	Type    AddrType // Unicast, Local, ...
 	Out     string
 	Src     netip.Addr // preferred; not valid: of the link
+	Via     netip.Addr // the gateway, if it has one
 	Metric  uint32
 	Strange string
 }
@@ -163,6 +165,11 @@ func (h *Host) link(name string) *Link {
 	return nil
 }
 
+func (h *Host) forwards(link string, f Family) bool {
+	l := h.link(link)
+	return l != nil && slices.Contains(l.Forwards, f)
+}
+
 func (h *Host) localnet(link string) bool {
 	l := h.link(link)
 	return l != nil && l.Localnet
@@ -211,6 +218,7 @@ const (
 	blackhole   AddrType = 6
 	unreachable AddrType = 7
 	prohibit    AddrType = 8
+	throw       AddrType = 9 // to the next policy rule
 )
 
 // flow is what a route is looked up by.
@@ -230,7 +238,10 @@ func (h *Host) lookup(f flow) (Path, bool) {
 		if l.Strange != "" {
 			return Path{Strange: l.Strange}, true
 		}
-		if p, found := h.longest(l.Table, f.dst); found {
+		if p, found := h.longest(l.Table, f.dst); found && p.Type != throw {
+			if p.Type == Local && f.in == "" {
+				p.Out = loopback // whatever interface has the address
+			}
 			return p, true
 		}
 	}
@@ -238,8 +249,9 @@ func (h *Host) lookup(f flow) (Path, bool) {
 }
 
 func (l *Lookup) takes(f flow) bool {
-	return f.mark&l.Mask == l.Mark && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
+	said := f.mark&l.Mask == l.Mark && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
 		(l.In == "" || l.In == cmp.Or(f.in, loopback))
+	return said != l.Not
 }
 
 // longest is the route with the longest prefix, of those the least metric.
@@ -271,10 +283,19 @@ func (h *Host) source(p Path, dst netip.Addr) (netip.Addr, bool) {
 	case p.Type == Local:
 		return dst, h.owns(dst) // of a route in a table other than local, an address that nobody has
 	}
-	return h.source4(p.Out)
+	return h.source4(p.Out, p.Via)
 }
 
-func (h *Host) source4(out string) (netip.Addr, bool) {
+// source4 follows inet_select_addr of net/ipv4/devinet.c: the address in whose
+// subnet the gateway is, else the link's first, else another link's.
+func (h *Host) source4(out string, via netip.Addr) (netip.Addr, bool) {
+	for _, l := range onlyLink(h.link(out)) {
+		for _, a := range l.Addresses {
+			if via.IsValid() && a.Contains(via) {
+				return a.Addr(), true
+			}
+		}
+	}
 	for _, l := range append(onlyLink(h.link(out)), h.Links...) {
 		for _, a := range l.Addresses {
 			if a.Addr().Is4() && (!a.Addr().IsLoopback() || l.Name == out) {

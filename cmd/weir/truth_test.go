@@ -33,7 +33,9 @@ func labHost(proxy lab.Identity) rules.Host {
 		links = append(links, rules.Link{Name: name, Addresses: []netip.Prefix{netip.MustParsePrefix(podIPv4[i]), netip.MustParsePrefix(podIPv6[i])}})
 	}
 	h := rules.NewHost(links...)
-	h.Forwards = []rules.Family{rules.IPv4, rules.IPv6}
+	for i := range h.Links {
+		h.Links[i].Forwards = []rules.Family{rules.IPv4, rules.IPv6}
+	}
 	const mainTable = 254
 	h.Paths = append(h.Paths,
 		rules.Path{Table: mainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"},
