@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/nftables"
 )
 
 // others are rulesets of other programs, by their names.
@@ -150,5 +152,33 @@ func TestShowBesideOthers(t *testing.T) {
 	v := jsonOf[showJSON](t, c.ok("show", "--json", "--mode", "sidecar", "--proxy-uids", "1338"))
 	if v.Configuration == nil || v.Configuration.Same || len(v.Configuration.Differences) == 0 {
 		t.Errorf("of another configuration show says %+v", v.Configuration)
+	}
+}
+
+// TestNamesSteerNoTerminal: what others call their tables, chains and rules is shown,
+// and moves no cursor.
+func TestNamesSteerNoTerminal(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+	k, err := nftables.New(nftables.WithNetNSFd(int(c.file.Fd())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := k.AddTable(&nftables.Table{Name: "theirs\x1b[2J", Family: nftables.TableFamilyINet})
+	k.AddChain(&nftables.Chain{Name: "early\x1b]0;mine\a", Table: theirs, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(-150)})
+	if err := k.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"show"}, {"graph"}, {"graph", "--format", "html"}, {"show", "--foreign", "ip missing"},
+		{"explain", "--live", "tcp", "192.0.2.1:80"}, {"apply", "--mode", "sidecar", "--proxy-uids", "1"}} {
+		o := c.run(args...)
+		if !strings.Contains(o.out+o.errs, "theirs") && args[0] != "explain" {
+			t.Errorf("the table is not told of: %s", o)
+		}
+		if strings.ContainsAny(o.out+o.errs, "\x1b\a") {
+			t.Errorf("%q printed %q%q", args, o.out, o.errs)
+		}
 	}
 }

@@ -82,7 +82,7 @@ func (j *job) reportChecks(checks []check) error {
 	if j.cc.Bool("json") {
 		err = writeJSON(j.cc.App.Writer, map[string]any{"failed": failures, "checks": checks})
 	} else {
-		err = printChecks(j.cc.App.Writer, checks)
+		err = printChecks(visible{j.cc.App.Writer}, checks)
 	}
 	switch {
 	case err != nil:

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -129,23 +131,48 @@ func sysctlChecks(f facts) []check {
 	if f.cannotInside != nil || len(f.sysctls) == 0 {
 		return []check{{"settings", skipped, "there is no /proc/sys of this namespace to be read", ""}}
 	}
-	rpFilter := check{"rp_filter", passed, "net.ipv4.conf.all.rp_filter is " + f.sysctls[rpFilterAll], ""}
-	if f.sysctls[rpFilterAll] == "1" {
-		rpFilter.Status, rpFilter.Finding = noted, "net.ipv4.conf.all.rp_filter is 1: what arrives by another interface than its answer would leave by is dropped after prerouting"
-		rpFilter.Remedy = "sysctl -w net.ipv4.conf.all.rp_filter=2 where a pod has several interfaces"
+	filter, filterOn := settingCheck(f, rpFilter)
+	if filterOn != "" {
+		filter.Status = noted
+		filter.Finding += ": what arrives by another interface than its answer would leave by is dropped after prerouting"
+		filter.Remedy = fmt.Sprintf("sysctl -w %s=2 where a pod has several interfaces", filterOn)
 	}
-	mark := check{"src_valid_mark", passed, "net.ipv4.conf.all.src_valid_mark is " + f.sysctls[validMark], ""}
-	if f.sysctls[validMark] == "1" {
-		mark.Status, mark.Finding = failed, "net.ipv4.conf.all.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them"
-		mark.Remedy = "sysctl -w net.ipv4.conf.all.src_valid_mark=0, or inbound.via: redirect"
+	mark, markOn := settingCheck(f, validMark)
+	if markOn != "" {
+		mark.Status = failed
+		mark.Finding += ": with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them"
+		mark.Remedy = fmt.Sprintf("sysctl -w %s=0, or inbound.via: redirect", markOn)
 	}
-	route := check{"route_localnet", passed, "net.ipv4.conf.all.route_localnet is " + f.sysctls[localnet], ""}
-	if f.sysctls[localnet] == "1" {
-		route.Status, route.Finding = noted, "net.ipv4.conf.all.route_localnet is 1: neighbours on a link reach what listens on 127.0.0.1 here"
-		route.Remedy = "sysctl -w net.ipv4.conf.all.route_localnet=0: weir does not need it"
+	route, routeOn := settingCheck(f, localnet)
+	if routeOn != "" {
+		route.Status = noted
+		route.Finding += ": neighbours on a link reach what listens on 127.0.0.1 here"
+		route.Remedy = fmt.Sprintf("sysctl -w %s=0: weir does not need it", routeOn)
 	}
-	return []check{rpFilter, mark, route}
+	return []check{filter, mark, route}
 }
+
+// settingCheck tells where a setting is on: for all interfaces, or for the last of
+// those that have it on; "" where it is not. Of rp_filter the greater of the two holds, so all's 2
+// leaves nothing strict (Documentation/networking/ip-sysctl.rst).
+func settingCheck(f facts, name string) (c check, on string) {
+	where := confFolder + "all/" + name
+	if f.sysctls[where] == "0" {
+		for _, path := range slices.Sorted(maps.Keys(f.sysctls)) {
+			if strings.HasSuffix(path, "/"+name) && f.sysctls[path] == "1" {
+				where = path
+			}
+		}
+	}
+	if f.sysctls[where] == "1" {
+		on = dotted(where)
+	}
+	return check{name, passed, dotted(where) + " is " + f.sysctls[where], ""}, on
+}
+
+// dotted is a path below /proc/sys as sysctl(8) writes it: dots in an interface's name
+// are slashes.
+func dotted(path string) string { return strings.NewReplacer("/", ".", ".", "/").Replace(path) }
 
 func cgroupCheck(f facts) check {
 	if !f.mounts {

@@ -82,7 +82,7 @@ func (j *job) examine(ctx context.Context) (facts, error) {
 	}
 	j.try(ctx, &f)
 	f.cannotInside = j.target.inside(func() error {
-		f.sysctls = readSysctls(judgedSysctls)
+		f.sysctls = readSysctls(judgedSysctls())
 		f.connections = readConnections()
 		return nil
 	})
@@ -166,16 +166,33 @@ func (j *job) try(ctx context.Context, f *facts) {
 	}
 }
 
-// The settings that the doctor judges.
+// The settings that the doctor judges: of all interfaces, and of each.
 const (
-	rpFilterAll = "net/ipv4/conf/all/rp_filter"
-	validMark   = "net/ipv4/conf/all/src_valid_mark"
-	localnet    = "net/ipv4/conf/all/route_localnet"
-	tracked     = "net/netfilter/nf_conntrack_count"
-	trackedMax  = "net/netfilter/nf_conntrack_max"
+	rpFilter   = "rp_filter"
+	validMark  = "src_valid_mark"
+	localnet   = "route_localnet"
+	confFolder = "net/ipv4/conf/"
+	tracked    = "net/netfilter/nf_conntrack_count"
+	trackedMax = "net/netfilter/nf_conntrack_max"
 )
 
-var judgedSysctls = []string{rpFilterAll, validMark, localnet}
+// judgedSysctls are the paths of the settings that are in force: not those of
+// interfaces to come, nor lo's, by which nothing arrives from elsewhere.
+func judgedSysctls() (out []string) {
+	interfaces, err := os.ReadDir("/proc/sys/" + confFolder)
+	if err != nil {
+		return nil // there is no /proc/sys
+	}
+	for _, i := range interfaces {
+		if i.Name() == "default" || i.Name() == "lo" {
+			continue
+		}
+		for _, name := range []string{rpFilter, validMark, localnet} {
+			out = append(out, confFolder+i.Name()+"/"+name)
+		}
+	}
+	return out
+}
 
 // readSysctls reads the calling thread's namespace's settings; what cannot be
 // read is left out.
@@ -262,7 +279,8 @@ func number(b rules.Bits) (n uint32) {
 	return n
 }
 
-// examineProcesses finds the processes of the namespace, but for this one.
+// examineProcesses finds the processes of the namespace, but for this one and the
+// kernel's threads.
 func (j *job) examineProcesses(f *facts) {
 	own, err := j.target.netns()
 	if err != nil {
@@ -275,7 +293,7 @@ func (j *job) examineProcesses(f *facts) {
 		return
 	}
 	for _, p := range all {
-		if p.netns == own && p.PID != os.Getpid() {
+		if p.netns == own && p.memory && p.PID != os.Getpid() {
 			f.processes = append(f.processes, p)
 		}
 	}

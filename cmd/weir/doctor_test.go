@@ -13,12 +13,21 @@ import (
 
 // healthy is a namespace in which nothing is to be found.
 func healthy() facts {
-	return facts{
+	f := facts{
 		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, ipv6Lo: true, mounts: true, cgroup2: "/sys/fs/cgroup",
-		sysctls:   map[string]string{rpFilterAll: "0", validMark: "0", localnet: "0"},
+		sysctls:   map[string]string{},
 		proxyUIDs: []idRange{{1337, 1337}}, connections: connections{known: true, count: 5, max: 1000},
 	}
+	for _, link := range []string{"all", "eth0", "eth0.7"} {
+		for _, name := range []string{rpFilter, validMark, localnet} {
+			f.set(link, name, "0")
+		}
+	}
+	return f
 }
+
+// set writes a setting of one interface, or of all.
+func (f *facts) set(link, name, value string) { f.sysctls[confFolder+link+"/"+name] = value }
 
 func TestDoctorFindsNothingWhereNothingIs(t *testing.T) {
 	f := healthy()
@@ -76,13 +85,23 @@ func TestDoctorFindings(t *testing.T) {
 			"note IPv6: on lo alone; with ipv6: auto it is left alone"},
 		{"no /proc", func(f *facts) { f.sysctls = nil },
 			"skipped settings: there is no /proc/sys of this namespace to be read"},
-		{"strict reverse paths", func(f *facts) { f.sysctls[rpFilterAll] = "1" },
+		{"strict reverse paths", func(f *facts) { f.set("all", rpFilter, "1") },
 			"note rp_filter: net.ipv4.conf.all.rp_filter is 1: what arrives by another interface than its answer would leave by is dropped after prerouting; " +
 				"sysctl -w net.ipv4.conf.all.rp_filter=2 where a pod has several interfaces"},
-		{"marks that reverse paths are looked up by", func(f *facts) { f.sysctls[validMark] = "1" },
+		{"strict reverse paths of one interface", func(f *facts) { f.set("eth0.7", rpFilter, "1") },
+			"note rp_filter: net.ipv4.conf.eth0/7.rp_filter is 1: what arrives by another interface than its answer would leave by is dropped after prerouting; " +
+				"sysctl -w net.ipv4.conf.eth0/7.rp_filter=2 where a pod has several interfaces"},
+		{"an interface's strict reverse paths that all's loose ones override", func(f *facts) {
+			f.set("all", rpFilter, "2")
+			f.set("eth0", rpFilter, "1")
+		}, ""},
+		{"marks of one interface that reverse paths are looked up by", func(f *facts) { f.set("eth0", validMark, "1") },
+			"failed src_valid_mark: net.ipv4.conf.eth0.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them; " +
+				"sysctl -w net.ipv4.conf.eth0.src_valid_mark=0, or inbound.via: redirect"},
+		{"marks that reverse paths are looked up by", func(f *facts) { f.set("all", validMark, "1") },
 			"failed src_valid_mark: net.ipv4.conf.all.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them; " +
 				"sysctl -w net.ipv4.conf.all.src_valid_mark=0, or inbound.via: redirect"},
-		{"loopback that neighbours reach", func(f *facts) { f.sysctls[localnet] = "1" },
+		{"loopback that neighbours reach", func(f *facts) { f.set("all", localnet, "1") },
 			"note route_localnet: net.ipv4.conf.all.route_localnet is 1: neighbours on a link reach what listens on 127.0.0.1 here; " +
 				"sysctl -w net.ipv4.conf.all.route_localnet=0: weir does not need it"},
 		{"no /proc/self/mountinfo", func(f *facts) { f.mounts = false },

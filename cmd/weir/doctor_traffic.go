@@ -59,8 +59,9 @@ const (
 	inPod        = "pod"
 	inWorld      = "world"
 	worldPort    = 7000
-	standInUser  = 1000 // of the applications' listeners
-	trafficPause = 300 * time.Millisecond
+	standInUser  = 1000                   // of the applications' listeners
+	answerPause  = 3 * time.Second        // for the answer that is to come
+	silencePause = 300 * time.Millisecond // where none is to
 	readyPause   = 5 * time.Second
 )
 
@@ -232,7 +233,11 @@ func (s *scene) compare(ctx context.Context) ([]check, error) {
 			unsent++
 			continue
 		}
-		got, err := probe.Send(ctx, from, trafficPause)
+		want, pause := s.landing(r.Example), answerPause
+		if want == unanswered {
+			pause = silencePause
+		}
+		got, err := probe.Send(ctx, from, pause)
 		if err != nil {
 			return nil, err
 		}
@@ -241,7 +246,7 @@ func (s *scene) compare(ctx context.Context) ([]check, error) {
 			continue
 		}
 		sent++
-		if want := s.landing(r.Example); !lands(got.Land, want) {
+		if !lands(got.Land, want) {
 			out = append(out, check{"traffic", failed,
 				fmt.Sprintf("%s, %s: %s should end as %s, and ended as %s", r.Who, r.Where, headline(rules.Journey{Packet: r.Example}), want, got.Land),
 				"weir explain says which rules decide; weir trace which did"})

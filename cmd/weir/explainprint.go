@@ -193,7 +193,7 @@ func columns(s rules.Step) (where, rule, reason, does string) {
 func (x *explainer) text(w io.Writer, j rules.Journey) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", headline(j))
-	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	table := tabwriter.NewWriter(visible{&b}, 0, 0, 3, ' ', 0)
 	for _, s := range j.Steps {
 		where, rule, reason, does := columns(s)
 		if s.Chain == "" {
@@ -207,7 +207,7 @@ func (x *explainer) text(w io.Writer, j rules.Journey) error {
 	if len(j.Steps) == 0 {
 		b.WriteString("  no rule decides about it\n")
 	}
-	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, j.Fate.Kind, x.says(j.Packet, j.Fate)))
+	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, j.Fate.Kind, inSight(x.says(j.Packet, j.Fate))))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

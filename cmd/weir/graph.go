@@ -91,9 +91,9 @@ func (j *job) graph(ctx context.Context, r drawn) error {
 		return err
 	}
 	if r.format == formatHTML {
-		return g.HTML(j.cc.App.Writer)
+		return g.HTML(visible{j.cc.App.Writer})
 	}
-	return g.Mermaid(j.cc.App.Writer)
+	return g.Mermaid(visible{j.cc.App.Writer})
 }
 
 // configuredGraph draws the state that a configuration makes.

@@ -84,7 +84,7 @@ func list(ctx context.Context, cc *cli.Context) error {
 	if cc.Bool("json") {
 		return writeJSON(cc.App.Writer, rows)
 	}
-	return printResidences(cc.App.Writer, rows)
+	return printResidences(visible{cc.App.Writer}, rows)
 }
 
 // look reads what the namespace holds.

@@ -83,7 +83,7 @@ func (j *job) printView(v view) error {
 	if j.cc.Bool("json") {
 		return writeJSON(j.cc.App.Writer, v)
 	}
-	return v.print(j.cc.App.Writer, j.cc.Bool("verbose"))
+	return v.print(visible{j.cc.App.Writer}, j.cc.Bool("verbose"))
 }
 
 // showForeign shows a table of another's.

@@ -19,7 +19,7 @@ func newTracePrinter(w io.Writer, asJSON bool) tracePrinter {
 		e.SetEscapeHTML(false)
 		return jsonTrace{e}
 	}
-	return textTrace{w}
+	return textTrace{visible{w}}
 }
 
 // jsonTrace writes an object a line, and one with the counts at the end.
