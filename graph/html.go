@@ -180,14 +180,14 @@ func (p *page) does(b *box, l line) {
 		}
 		return
 	}
-	for i, target := range l.targets {
-		if i == maxTargets {
-			p.add(`<span class="does jump">and %d more</span>`, len(l.targets)-i)
-			return
-		}
-		to := b.table.Chain(target)
-		p.add(`<a class="does jump" href="#c%d">→ %s</a>`, p.numbers[to], text(target))
+	p.add(`<span class="does jump">`)
+	for _, target := range l.targets[:min(len(l.targets), maxTargets)] {
+		p.add(`<a href="#c%d">→ %s</a> `, p.numbers[b.table.Chain(target)], text(target))
 	}
+	if more := len(l.targets) - maxTargets; more > 0 {
+		p.add("and %d more", more)
+	}
+	p.add("</span>")
 }
 
 // heat is how much a rule counted against the one that counted most, from 0 to 1, by

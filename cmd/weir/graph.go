@@ -174,8 +174,15 @@ func basesOf(t *nft.LiveTable) (out []graph.Chain) {
 	for _, c := range t.Chains {
 		if c.Base != nil {
 			out = append(out, graph.Chain{Title: t.Title() + " " + c.Name, Base: *c.Base,
-				Note: fmt.Sprintf("another's, %d rules (weir graph --foreign %q)", len(c.Rules), t.Title())})
+				Note: fmt.Sprintf("%s (weir graph --foreign %q)", counted(len(c.Rules), "rule"), t.Title())})
 		}
 	}
 	return out
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "one " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
