@@ -113,6 +113,15 @@ func (j *job) liveState(ctx context.Context, table string) (rules.State, error) 
 // change is what became of a class of packets, and what becomes of it now.
 type change struct{ before, after wholeFate }
 
+// texts are both fates; where all else is alike, with where the packet goes.
+func (c change) texts(names map[rules.Port]string) (before, after string) {
+	before, after = c.before.text(names), c.after.text(names)
+	if before == after {
+		before, after = before+c.before.way(), after+c.after.way()
+	}
+	return before, after
+}
+
 // wholeFate is all of a fate that a listener, or another rule, can tell.
 type wholeFate struct {
 	kind         rules.FateKind
@@ -150,6 +159,13 @@ func (w wholeFate) text(names map[rules.Port]string) string {
 	return text
 }
 
+func (w wholeFate) way() string {
+	if w.out == "" {
+		return ", delivered here"
+	}
+	return ", leaves by " + w.out
+}
+
 // changes are the classes of packets whose fate is another.
 func changes(host rules.Host, before, after rules.State) ([]survey.Row[change], error) {
 	space, err := survey.New(host, before, after)
@@ -181,7 +197,8 @@ type changeView struct {
 func printChanges(cc *cli.Context, rows []survey.Row[change], names map[rules.Port]string) error {
 	views := []changeView{}
 	for _, r := range rows {
-		views = append(views, changeView{r.Who, r.Where, r.Outcome.before.text(names), r.Outcome.after.text(names), headline(rules.Journey{Packet: r.Example})})
+		before, after := r.Outcome.texts(names)
+		views = append(views, changeView{r.Who, r.Where, before, after, headline(rules.Journey{Packet: r.Example})})
 	}
 	w := cc.App.Writer
 	switch {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -135,6 +136,18 @@ func TestCompare(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no row says the same twice", func(t *testing.T) {
+		_, out, _ := weir(t, "", "compare", "--json", podConfig(t, ""), podConfig(t, "inbound: {via: tproxy}\n"))
+		var rows []changeView
+		if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) == 0 {
+			t.Fatalf("%d rows, %v", len(rows), err)
+		}
+		for _, r := range rows {
+			if r.Before == r.After {
+				t.Errorf("%s, %s: %s before and after, such as %s", r.Who, r.Where, r.Before, r.Example)
+			}
+		}
+	})
 	if code, _, errs := weir(t, "", "compare", podConfig(t, "")); code != exitUsage || !strings.Contains(errs, "compare takes two configurations") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
