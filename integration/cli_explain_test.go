@@ -41,6 +41,23 @@ func TestExplainLive(t *testing.T) {
 	c.run(out...).want(t, 1).prints(t, "unknown from here: two tables have chains of one priority")
 	c.must("", "nft", "delete", "table", "inet", "rival")
 
+	// Of three each may come first, that in the middle too.
+	c.must("", "nft", "flush", "ruleset")
+	c.must("table ip early { chain nat { type nat hook output priority -100; tcp dport 443 redirect to :9; }; }\n"+
+		"table ip other { chain nat { type nat hook output priority -100; tcp dport 443 redirect to :9; }; }\n"+
+		"table ip late { chain nat { type nat hook output priority -100; tcp dport 443 redirect to :8; }; }\n", "nft", "-f", "-")
+	c.run(out...).want(t, 1).prints(t, "unknown from here: two tables have chains of one priority")
+	c.must("", "nft", "delete", "table", "ip", "late")
+	c.run(out...).want(t, 0).prints(t, "captured: lands on port 9")
+	c.must("", "nft", "flush", "ruleset")
+
+	for _, chain := range []string{"netdev other { chain c { type filter hook ingress device eth0 priority 0; policy drop; }; }", "bridge other { chain c { type filter hook input priority 0; policy drop; }; }"} {
+		c.must("table "+chain, "nft", "-f", "-")
+		c.run(in...).want(t, 1).prints(t, "other decides at the devices themselves")
+		c.must("", "nft", "flush", "ruleset")
+	}
+	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+
 	if _, err := exec.LookPath("iptables-nft"); err != nil {
 		t.Skip("iptables-nft is not installed")
 	}

@@ -80,6 +80,21 @@ var natPriorities = map[Hook]int32{
 	Prerouting: PriorityDstNAT, Output: PriorityDstNAT, Input: PrioritySrcNAT, Postrouting: PrioritySrcNAT,
 }
 
+// place is where in the hook the chain works.
+func (b *Base) place() int32 {
+	if b.Type == NATType {
+		return natPriorities[b.Hook]
+	}
+	return b.Priority
+}
+
+// Ties reports whether only the order in which the chains were made says which of
+// them packets meet first.
+func (b *Base) Ties(with *Base) bool {
+	both := b.Type == NATType && with.Type == NATType
+	return b.Hook == with.Hook && b.place() == with.place() && (!both || b.Priority == with.Priority)
+}
+
 // stations are what stands at a hook, in the order in which packets meet it.
 func stations(hook Hook, tables []Ruleset) []station {
 	var all []station

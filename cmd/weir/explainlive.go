@@ -115,36 +115,100 @@ func seen(tables []*nft.LiveTable) (out []rules.Ruleset, obstacle string) {
 		switch {
 		case known:
 			out = append(out, rules.Ruleset{Table: t.Table, Family: f})
-		case t.Family == "netdev" && slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool { return c.Base != nil && len(c.Rules) > 0 }):
+		case (t.Family == "netdev" || t.Family == "bridge") && decides(t.Table):
 			obstacle = "table " + t.Title() + " decides at the devices themselves, where weir does not follow"
 		}
 	}
 	return out, obstacle
 }
 
-// evaluateLive evaluates in both orders that tables may have been made in: among
+// decides reports whether packets meet anything in the table: rules, or a policy.
+func decides(t *rules.Table) bool {
+	return !slices.Contains(t.Others, rules.DormantTable) &&
+		slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool { return c.Base != nil && (c.Base.Drop || len(c.Rules) > 0) })
+}
+
+const someOrder = "two tables have chains of one priority, and which of them was made last, and so comes first, nftables does not tell"
+
+// evaluateLive evaluates in every order that tables may have been made in: among
 // chains of one priority the one that was made last comes first, and the kernel
 // does not tell which of two tables' it was.
 func evaluateLive(h rules.Host, tables []rules.Ruleset, obstacle string) func(rules.Packet) rules.Journey {
-	first := rules.NewEvaluator(h, tables...)
-	backwards := slices.Clone(tables)
-	slices.Reverse(backwards)
-	second := rules.NewEvaluator(h, backwards...)
-	return func(p rules.Packet) rules.Journey {
-		j := first.Evaluate(p, nil)
-		other := second.Evaluate(p, nil)
-		unknown := func(why string) {
-			j.Fate = rules.Fate{Kind: rules.Unknown, Src: j.Fate.Src, Dst: j.Fate.Dst, Why: why}
+	evaluators := map[rules.Family][]*rules.Evaluator{}
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		for _, order := range orders(tables, f) {
+			evaluators[f] = append(evaluators[f], rules.NewEvaluator(h, order...))
 		}
-		switch {
-		case obstacle != "":
-			unknown(obstacle)
-		case j.Fate.Kind == rules.Unknown:
-		case other.Fate.Kind == rules.Unknown:
-			return other
-		case j.Fate != other.Fate:
-			unknown("two tables have chains of one priority, and which of them was made last, and so comes first, nftables does not tell")
+	}
+	return func(p rules.Packet) rules.Journey {
+		all := evaluators[p.Family()]
+		j := all[0].Evaluate(p, nil)
+		why := obstacle
+		if why == "" && len(all) == mostOrders {
+			why = someOrder
+		}
+		for _, e := range all[1:] {
+			if why != "" || j.Fate.Kind == rules.Unknown {
+				break
+			}
+			switch other := e.Evaluate(p, nil); {
+			case other.Fate.Kind == rules.Unknown:
+				return other
+			case other.Fate != j.Fate:
+				why = someOrder
+			}
+		}
+		if why != "" {
+			j.Fate = rules.Fate{Kind: rules.Unknown, Src: j.Fate.Src, Dst: j.Fate.Dst, Why: why}
 		}
 		return j
 	}
+}
+
+// mostOrders are tried of the orders of tables; where there are as many, not all of
+// them were.
+const mostOrders = 5 * 4 * 3 * 2
+
+// orders are those in which the tables that see the family may have been made, as
+// far as their chains tell, at most mostOrders of them.
+func orders(tables []rules.Ruleset, f rules.Family) (out [][]rules.Ruleset) {
+	var alone, tied []rules.Ruleset
+	for i, t := range tables {
+		switch others := slices.Delete(slices.Clone(tables), i, i+1); {
+		case t.Family != 0 && t.Family != f:
+		case slices.ContainsFunc(others, func(o rules.Ruleset) bool { return (o.Family == 0 || o.Family == f) && ties(t.Table, o.Table) }):
+			tied = append(tied, t)
+		default:
+			alone = append(alone, t)
+		}
+	}
+	inEveryOrder(tied, 0, func() bool {
+		out = append(out, slices.Concat(alone, tied))
+		return len(out) < mostOrders
+	})
+	return out
+}
+
+// ties reports whether the tables have chains of which nothing but the order in
+// which they were made says which comes first.
+func ties(a, b *rules.Table) bool {
+	return slices.ContainsFunc(a.Chains, func(c *rules.Chain) bool {
+		return c.Base != nil && slices.ContainsFunc(b.Chains, func(d *rules.Chain) bool { return d.Base != nil && c.Base.Ties(d.Base) })
+	})
+}
+
+// inEveryOrder visits every order of what stands from i on, until told to stop.
+func inEveryOrder[T any](s []T, i int, visit func() bool) bool {
+	if i >= len(s)-1 {
+		return visit()
+	}
+	for k := i; k < len(s); k++ {
+		s[i], s[k] = s[k], s[i]
+		ok := inEveryOrder(s, i+1, visit)
+		s[i], s[k] = s[k], s[i]
+		if !ok {
+			return false
+		}
+	}
+	return true
 }
