@@ -102,16 +102,16 @@ func apart(t test) []test {
 	return out
 }
 
-// cut are the classes of the values from lo to hi: those that are in the same
+// cut are the classes of the values within the bounds: those that are in the same
 // tests make one. Format writes a range, best picks a value to stand for a class.
-func cut(lo, hi rules.Bits, tests []test, format func(rules.Range) string, best func([]rules.Range) rules.Bits) []class {
+func cut(bounds []rules.Range, tests []test, format func(rules.Range) string, best func([]rules.Range) rules.Bits) []class {
 	type group struct {
 		in     []int // the tests
 		ranges []rules.Range
 	}
 	var groups []*group
 	byTests := map[string]*group{}
-	sweep(lo, hi, tests, func(r rules.Range, in []int) {
+	add := func(r rules.Range, in []int) {
 		key := fmt.Sprint(in)
 		g := byTests[key]
 		if g == nil {
@@ -124,7 +124,10 @@ func cut(lo, hi rules.Bits, tests []test, format func(rules.Range) string, best 
 			return
 		}
 		g.ranges = append(g.ranges, r)
-	})
+	}
+	for _, b := range bounds {
+		sweep(b.Lo, b.Hi, tests, add)
+	}
 	var out []class
 	for _, g := range groups {
 		c := class{value: best(g.ranges), other: len(g.in) == 0}
@@ -220,12 +223,12 @@ func ports(name string, all map[rules.Selector][]test, common int, selectors ...
 		}
 		return ranges[0].Lo
 	}
-	return dimension{name, cut(span(rules.Port(1)), span(rules.Port(65535)), t, rules.InetService.FormatRange, best)}
+	return dimension{name, cut([]rules.Range{rules.Between[rules.Port](1, 65535)}, t, rules.InetService.FormatRange, best)}
 }
 
 // ids are the classes of users or groups.
 func ids(name string, t []test) dimension {
-	return dimension{name, cut(span(rules.UID(0)), span(rules.UID(1<<32-2)), t, rules.UIDType.FormatRange, firstOf)}
+	return dimension{name, cut([]rules.Range{rules.Between[rules.UID](0, 1<<32-2)}, t, rules.UIDType.FormatRange, firstOf)}
 }
 
 // marks are classes of packet marks: tests may be under masks, so that candidates

@@ -162,9 +162,9 @@ func (s *Space) ways(all map[rules.Selector][]test) dimension {
 // The unicast addresses of both families, and examples of them that no host has
 // (RFC 5737, RFC 3849).
 var (
-	lowest4, highest4 = address("1.0.0.0"), address("223.255.255.255")
-	lowest6, highest6 = address("::1"), address("fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
-	examples          = []rules.Bits{address("203.0.113.7"), address("198.51.100.7"), address("192.0.2.7"), address("2001:db8:1::7"), address("2001:db8:2::7")}
+	unicast4 = []rules.Range{{Lo: address("1.0.0.0"), Hi: address("223.255.255.255")}, {Lo: address("240.0.0.0"), Hi: address("255.255.255.254")}}
+	unicast6 = []rules.Range{{Lo: address("::1"), Hi: address("feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")}}
+	examples = []rules.Bits{address("203.0.113.7"), address("198.51.100.7"), address("192.0.2.7"), address("2001:db8:1::7"), address("2001:db8:2::7")}
 )
 
 func address(text string) rules.Bits { return rules.Bits(netip.MustParseAddr(text).AsSlice()) }
@@ -208,14 +208,14 @@ func (s *Space) destinations(all map[rules.Selector][]test) dimension {
 	d := dimension{name: "to"}
 	for _, f := range []struct {
 		selector rules.Selector
-		lo, hi   rules.Bits
+		unicast  []rules.Range
 		family   string
 	}{
-		{rules.IPDaddr.Selector(), lowest4, highest4, "IPv4"},
-		{rules.IP6Daddr.Selector(), lowest6, highest6, "IPv6"},
+		{rules.IPDaddr.Selector(), unicast4, "IPv4"},
+		{rules.IP6Daddr.Selector(), unicast6, "IPv6"},
 	} {
 		typ := f.selector.Type()
-		for _, c := range cut(f.lo, f.hi, slices.Concat(places, all[f.selector]), typ.FormatRange, exampleOf) {
+		for _, c := range cut(f.unicast, slices.Concat(places, all[f.selector]), typ.FormatRange, exampleOf) {
 			a := addrOf(c.value.(rules.Bits))
 			switch link := s.linkOf(a); {
 			case c.other:
@@ -258,13 +258,13 @@ func (s *Space) sources(all map[rules.Selector][]test) dimension {
 	d := dimension{name: "from", classes: []class{{text: "anywhere", other: true, value: rules.Bits("")}}}
 	for _, f := range []struct {
 		selector rules.Selector
-		lo, hi   rules.Bits
+		unicast  []rules.Range
 	}{
-		{rules.IPSaddr.Selector(), lowest4, highest4},
-		{rules.IP6Saddr.Selector(), lowest6, highest6},
+		{rules.IPSaddr.Selector(), unicast4},
+		{rules.IP6Saddr.Selector(), unicast6},
 	} {
 		typ := f.selector.Type()
-		for _, c := range cut(f.lo, f.hi, all[f.selector], typ.FormatRange, exampleOf) {
+		for _, c := range cut(f.unicast, all[f.selector], typ.FormatRange, exampleOf) {
 			if !c.other {
 				d.classes = append(d.classes, c)
 			}
@@ -304,9 +304,9 @@ func (s *Space) packet(cell []int) (rules.Packet, bool) {
 		return p, false // it has no owner here, and no mark yet
 	}
 	if !from.IsValid() {
-		p.Src = netip.AddrPortFrom(addrOf(exampleOf([]rules.Range{{Lo: lowest4, Hi: highest4}})), p.Src.Port())
+		p.Src = netip.AddrPortFrom(addrOf(exampleOf(unicast4)), p.Src.Port())
 		if to.Is6() {
-			p.Src = netip.AddrPortFrom(addrOf(exampleOf([]rules.Range{{Lo: lowest6, Hi: highest6}})), p.Src.Port())
+			p.Src = netip.AddrPortFrom(addrOf(exampleOf(unicast6)), p.Src.Port())
 		}
 	}
 	return p, true

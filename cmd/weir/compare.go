@@ -85,7 +85,7 @@ func (j *job) compareFates(ctx context.Context, configs []configuration) error {
 	if err != nil {
 		return usageError{err}
 	}
-	names := modes.PortNames(configs[len(configs)-1].Config)
+	names := listenerNames{modes.PortNames(configs[0].Config), modes.PortNames(configs[len(configs)-1].Config)}
 	rows, err := changes(host, states[0], states[1])
 	if err != nil {
 		return err
@@ -113,9 +113,12 @@ func (j *job) liveState(ctx context.Context, table string) (rules.State, error) 
 // change is what became of a class of packets, and what becomes of it now.
 type change struct{ before, after wholeFate }
 
+// listenerNames are those of the listeners before and after, by their ports.
+type listenerNames struct{ before, after map[rules.Port]string }
+
 // texts are both fates; where all else is alike, with where the packet goes.
-func (c change) texts(names map[rules.Port]string) (before, after string) {
-	before, after = c.before.text(names), c.after.text(names)
+func (c change) texts(names listenerNames) (before, after string) {
+	before, after = c.before.text(names.before), c.after.text(names.after)
 	if before == after {
 		before, after = before+c.before.way(), after+c.after.way()
 	}
@@ -194,7 +197,7 @@ type changeView struct {
 	Example string `json:"example"`
 }
 
-func printChanges(cc *cli.Context, rows []survey.Row[change], names map[rules.Port]string) error {
+func printChanges(cc *cli.Context, rows []survey.Row[change], names listenerNames) error {
 	views := []changeView{}
 	for _, r := range rows {
 		before, after := r.Outcome.texts(names)

@@ -118,7 +118,13 @@ func TestCompare(t *testing.T) {
 			[]string{"tcp, to elsewhere, port 1 left alone outbound listener :15001",
 				"uid 1337, from not 127.0.0.6, ::6 tcp, to this pod, other loopback, port 1 left alone inbound listener :15006"}},
 		{"another listener changes all that it gets", "outbound: {port: 15001}", "outbound: {port: 16001}",
-			[]string{"tcp, to elsewhere"}},
+			[]string{"tcp, to elsewhere outbound listener :15001 outbound listener :16001"}},
+		{"each side's listeners have its names", "outbound: {port: 9}\ninbound: {via: none}", "outbound: {via: none}\ninbound: {port: 9}",
+			[]string{"tcp, to elsewhere outbound listener :9 left alone", "left alone inbound listener :9", "inbound listener :15006 inbound listener :9"}},
+		{"addresses that are reserved are unicast too", "outbound: {excludeCIDRs: []}", "outbound: {excludeCIDRs: [240.240.0.0/16]}",
+			[]string{"tcp, to 240.240.0.0/16 outbound listener :15001 left alone"}},
+		{"and so are those of links", "outbound: {excludeCIDRs: [\"fe80::/10\"]}", "outbound: {excludeCIDRs: []}",
+			[]string{"tcp, to fe80::/10 left alone outbound listener :15001"}},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			code, out, errs := weir(t, "", "compare", podConfig(t, tt.before+"\n"), podConfig(t, tt.after+"\n"))
