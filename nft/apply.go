@@ -155,7 +155,7 @@ func nothing(s rules.State) bool { return s.Table == nil && s.Routing() == nil }
 func (s *Session) refresh(ctx context.Context, want rules.State) error {
 	if s.live != nil {
 		if g, err := s.conn.generation(ctx); err == nil && g == s.live.generation {
-			r, err := s.conn.readRouting(ctx, want)
+			r, err := s.conn.readRouting(ctx, want, s.live.beside)
 			s.live.routing = r
 			return err
 		}
@@ -509,7 +509,7 @@ func (w *work) lock(ctx context.Context, change routingChange) (routingChange, e
 		return change, err
 	}
 	w.held = true
-	w.former.routing, err = w.conn.readRouting(ctx, w.want)
+	w.former.routing, err = w.conn.readRouting(ctx, w.want, w.former.beside)
 	return w.former.routing.change(w.want, w.former.Tag), err
 }
 

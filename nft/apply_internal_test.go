@@ -276,6 +276,53 @@ func TestFirstAppliesRace(t *testing.T) {
 	}
 }
 
+// TestTablesBesideEachOther: what one table's tag tells of, no other table's
+// apply or remove takes away.
+func TestTablesBesideEachOther(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	named := func(name string, variant int) rules.State {
+		s := captured(variant)
+		s.Table.Name = name
+		return s
+	}
+	c := dialKernel(t)
+	mesh, weir := c.Session("mesh", "test"), c.Session("weir", "test")
+	apply := func(s *Session, want rules.State, outcome Outcome) {
+		t.Helper()
+		if r, err := s.Apply(t.Context(), want); err != nil || r.Outcome != outcome {
+			t.Fatalf("%s, %v; want %s", r.Outcome, err, outcome)
+		}
+	}
+	holds := func(name string, want rules.State) {
+		t.Helper()
+		live, err := dialKernel(t).Read(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := live.Differences(want); len(d) > 0 {
+			t.Errorf("table %s: %v", name, d)
+		}
+	}
+	apply(mesh, named("mesh", 2), Created)
+	apply(weir, rules.State{}, Absent)
+	holds("mesh", named("mesh", 2))
+	apply(weir, named("weir", 1), Created) // routing in another table of routes, and no address
+	holds("mesh", named("mesh", 2))
+	apply(weir, named("weir", 3), Updated)
+	holds("weir", named("weir", 3))
+	holds("mesh", named("mesh", 2))
+	apply(mesh, rules.State{}, Removed)
+	holds("weir", named("weir", 3))
+	apply(weir, rules.State{}, Removed)
+	live, err := c.Read(t.Context(), "weir")
+	if err != nil || live.any() {
+		t.Errorf("left: %v, %v", live.Differences(rules.State{}), err)
+	}
+}
+
 // TestPatienceEnds holds the lock for longer than anybody waits.
 func TestPatienceEnds(t *testing.T) {
 	if !inNamespace(t) {

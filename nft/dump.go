@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ type tables struct {
 	locked    bool
 	strangers []*NotOursError
 	foreign   []ForeignChain
+	beside    []*Tag // of other tables that weir wrote
 }
 
 // ForeignChain is a base chain of somebody else's.
@@ -96,7 +98,30 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 		}
 	}
 	t.foreign = foreignChains(chains, name)
-	return t, nil
+	t.beside, err = c.tagsBeside(ctx, flags, name)
+	return t, err
+}
+
+// tagsBeside are the tags of tables by other names that weir wrote too.
+func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, name string) ([]*Tag, error) {
+	var out []*Tag
+	for of := range flags {
+		if of == inet(name) || of == inet(nextName(name)) || of == inet(lockName(name)) {
+			continue
+		}
+		s := &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}}
+		err := c.readElements(ctx, of, s)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("table inet %s: %w", of.name, err)
+		}
+		if tag := parseTag(s); tag != nil && signed(s) {
+			out = append(out, tag)
+		}
+	}
+	return out, nil
 }
 
 type familyTable struct {

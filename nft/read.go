@@ -23,6 +23,7 @@ type Live struct {
 	tagged     bool // there is a set of the tag's name, readable or not
 	locked     bool // another program applies at this moment
 	strangers  []*NotOursError
+	beside     []*Tag // of other tables that weir wrote
 	generation uint32
 	routing    routing
 }
@@ -77,7 +78,7 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Liv
 	t, err := c.readTables(ctx, table)
 	var r routing
 	if err == nil {
-		r, err = c.readRouting(ctx, wanted)
+		r, err = c.readRouting(ctx, wanted, t.beside)
 	}
 	after, gerr := c.generation(ctx)
 	switch {
@@ -89,7 +90,7 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Liv
 		return nil, err
 	}
 	live := &Live{Tag: t.tag, Leftover: t.leftover, Foreign: t.foreign,
-		table: table, tagged: t.tagged, locked: t.locked, strangers: t.strangers, generation: after, routing: r}
+		table: table, tagged: t.tagged, locked: t.locked, strangers: t.strangers, beside: t.beside, generation: after, routing: r}
 	live.State = r.ours(wanted, t.tag)
 	live.State.Table = t.own
 	live.State = live.State.Normal()

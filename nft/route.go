@@ -157,8 +157,9 @@ func without[T comparable](list, minus []T) []T {
 }
 
 // readRouting dumps the policy rules, our routes and those of the wanted
-// tables, and the addresses of the loopback interface.
-func (c *Conn) readRouting(ctx context.Context, wanted rules.State) (routing, error) {
+// tables, and the addresses of the loopback interface. What the tags of tables
+// beside ours tell of is theirs.
+func (c *Conn) readRouting(ctx context.Context, wanted rules.State, beside []*Tag) (routing, error) {
 	var r routing
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		if err := c.policyRules(ctx, f, &r); err != nil {
@@ -175,7 +176,23 @@ func (c *Conn) readRouting(ctx context.Context, wanted rules.State) (routing, er
 	}
 	var err error
 	r.addresses, err = c.loopbackAddresses(ctx)
+	for _, tag := range beside {
+		r.leave(tag)
+	}
 	return r, err
+}
+
+// leave takes what another table's tag tells of for another's.
+func (r *routing) leave(tag *Tag) {
+	for i, l := range r.policyRules {
+		r.policyRules[i].ours = l.ours && !slices.Contains(tag.Routing, l.PolicyRule.String())
+	}
+	for i, l := range r.routes {
+		r.routes[i].ours = l.ours && !slices.Contains(tag.Routing, l.Route.String())
+	}
+	for i, a := range r.addresses {
+		r.addresses[i].ours = a.ours && !contains(tag.Added, a.Prefix)
+	}
 }
 
 // absent are the errnos of a dump where there is no such family or table.
