@@ -55,8 +55,18 @@ func TestDoctor(t *testing.T) {
 		{"one with left-overs of an apply", func(c *cli) { c.ip("rule add fwmark 1 lookup 133 protocol 119") }, nil, 1,
 			[]string{"note IPv6", "failed left-overs", "skipped proxy's users"}},
 		{"one in which marks are looked up backwards", func(c *cli) {
+			c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337", "--inbound-via", "tproxy")
 			c.must("1", "tee", "/proc/sys/net/ipv4/conf/all/src_valid_mark")
-		}, nil, 1, []string{"note IPv6", "failed src_valid_mark", "skipped proxy's users"}},
+		}, nil, 1, []string{"note IPv6", "failed src_valid_mark"}},
+		{"one in which that would matter to tproxy, which is not used", func(c *cli) {
+			c.must("1", "tee", "/proc/sys/net/ipv4/conf/all/src_valid_mark")
+		}, nil, 0, []string{"note IPv6", "note src_valid_mark", "skipped proxy's users"}},
+		{"one with an interface of strict reverse paths", func(c *cli) {
+			c.ip("link add eth0.7 type veth peer name far")
+			c.must("1", "tee", "/proc/sys/net/ipv4/conf/eth0.7/rp_filter")
+		}, nil, 0, []string{"note IPv6", "note rp_filter", "skipped proxy's users"}},
+		{"one with a table by weir's name", func(c *cli) { c.nft("table inet weir {\nchain c {\n}\n}\n") }, nil, 1,
+			[]string{"note IPv6", "failed tables in the way", "skipped proxy's users"}},
 		{"one whose tracker is full", fillTracker, nil, 1, []string{"note IPv6", "skipped proxy's users", "failed conntrack"}},
 	} {
 		t.Run(tt.why, func(t *testing.T) {

@@ -123,7 +123,7 @@ func (j *job) configuredUsers(ctx context.Context, c configuration, f *facts) er
 	}
 	want, err := j.wanted(c, env)
 	if err == nil {
-		f.proxyUIDs = proxyUIDs(want.Table)
+		f.examineTable(want.Table)
 	}
 	return err
 }

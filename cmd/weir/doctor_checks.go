@@ -139,7 +139,10 @@ func sysctlChecks(f facts) []check {
 	}
 	mark, markOn := settingCheck(f, validMark)
 	if markOn != "" {
-		mark.Status = failed
+		mark.Status = noted
+		if f.tproxy {
+			mark.Status = failed
+		}
 		mark.Finding += ": with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them"
 		mark.Remedy = fmt.Sprintf("sysctl -w %s=0, or inbound.via: redirect", markOn)
 	}
@@ -199,6 +202,11 @@ func leftoverChecks(f facts) []check {
 	if len(out) == 0 {
 		out = append(out, check{"other engines", passed, "no rules of theirs: nftables, iptables-nft, iptables-legacy, policy rules", ""})
 	}
+	remedy := "weir apply or weir remove takes them away"
+	if f.inTheWay != nil {
+		out = append(out, check{"tables in the way", failed, f.inTheWay.Error(), "give them up, or have weir's table by another name (key table)"})
+		remedy = "what is in the way first; then " + remedy
+	}
 	if len(f.leftovers) == 0 {
 		return append(out, check{"left-overs", passed, "none of an apply that was cut short", ""})
 	}
@@ -206,7 +214,7 @@ func leftoverChecks(f facts) []check {
 	for _, d := range f.leftovers {
 		lines = append(lines, d.String())
 	}
-	return append(out, check{"left-overs", failed, strings.Join(lines, "\n"), "weir apply or weir remove takes them away"})
+	return append(out, check{"left-overs", failed, strings.Join(lines, "\n"), remedy})
 }
 
 func userCheck(f facts) check {

@@ -36,6 +36,8 @@ type facts struct {
 	sightings []sighting
 	legacyErr error
 	leftovers []rules.Difference // of applies of weir's that were cut short
+	inTheWay  error              // the tables by names of weir's that it did not write
+	tproxy    bool               // the rules, or the configuration, use it
 
 	table        string
 	proxyUIDs    []idRange
@@ -119,8 +121,8 @@ func (j *job) examineRules(ctx context.Context, f *facts) error {
 		return err
 	})
 	f.sightings = sightings(ruleset.Tables, legacy, policy)
-	f.leftovers = live.Leftovers()
-	f.proxyUIDs = proxyUIDs(live.State.Table)
+	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
+	f.examineTable(live.State.Table)
 	return nil
 }
 
@@ -253,6 +255,16 @@ func userMap() []idRange {
 		out = append(out, idRange{inside, inside + length - 1})
 	}
 	return out
+}
+
+// examineTable takes from a table who the proxy is, and how it captures.
+func (f *facts) examineTable(t *rules.Table) {
+	f.proxyUIDs = proxyUIDs(t)
+	f.tproxy = t != nil && slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool {
+		return slices.ContainsFunc(c.Rules, func(r rules.Rule) bool {
+			return slices.ContainsFunc(r.Nodes, func(n rules.Node) bool { _, is := n.(rules.TProxy); return is })
+		})
+	})
 }
 
 // proxyUIDs are the users that a table takes for the proxy's.

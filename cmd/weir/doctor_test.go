@@ -95,11 +95,11 @@ func TestDoctorFindings(t *testing.T) {
 			f.set("all", rpFilter, "2")
 			f.set("eth0", rpFilter, "1")
 		}, ""},
-		{"marks of one interface that reverse paths are looked up by", func(f *facts) { f.set("eth0", validMark, "1") },
+		{"marks of one interface that reverse paths are looked up by", func(f *facts) { f.set("eth0", validMark, "1"); f.tproxy = true },
 			"failed src_valid_mark: net.ipv4.conf.eth0.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them; " +
 				"sysctl -w net.ipv4.conf.eth0.src_valid_mark=0, or inbound.via: redirect"},
 		{"marks that reverse paths are looked up by", func(f *facts) { f.set("all", validMark, "1") },
-			"failed src_valid_mark: net.ipv4.conf.all.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them; " +
+			"note src_valid_mark: net.ipv4.conf.all.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them; " +
 				"sysctl -w net.ipv4.conf.all.src_valid_mark=0, or inbound.via: redirect"},
 		{"loopback that neighbours reach", func(f *facts) { f.set("all", localnet, "1") },
 			"note route_localnet: net.ipv4.conf.all.route_localnet is 1: neighbours on a link reach what listens on 127.0.0.1 here; " +
@@ -117,6 +117,9 @@ func TestDoctorFindings(t *testing.T) {
 				"take them out by istio's own clean-up, or delete the pod: two engines capture each other's traffic"},
 		{"legacy tables that cannot be read", func(f *facts) { f.legacyErr = errors.New("not permitted") },
 			"skipped other engines: iptables-legacy's tables were not read: not permitted"},
+		{"a table by weir's name", func(f *facts) { f.inTheWay = &nft.NotOursError{Table: "weir", Lacks: "tag"} },
+			"failed tables in the way: table inet weir is there, and weir did not write it: it has no tag (to give it up: nft delete table inet weir); " +
+				"give them up, or have weir's table by another name (key table)"},
 		{"an apply that was cut short", func(f *facts) { f.leftovers = []rules.Difference{{Where: "table inet weir-next", Have: "left"}} },
 			"failed left-overs: table inet weir-next should not be there\n  have  left; weir apply or weir remove takes them away"},
 		{"no proxy", func(f *facts) { f.proxyUIDs = nil },

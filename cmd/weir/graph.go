@@ -13,8 +13,8 @@ import (
 )
 
 func graphCommand() *cli.Command {
-	packetFlags := slices.DeleteFunc(packetFlags(), func(f cli.Flag) bool {
-		return f.Names()[0] == "markdown" || f.Names()[0] == "live"
+	flags := slices.DeleteFunc(append(packetFlags(), withCommon(append(configurationFlags(), foreignFlag())...)...), func(f cli.Flag) bool {
+		return slices.Contains([]string{"all", "live", "markdown", "json"}, f.Names()[0]) // of explain
 	})
 	return &cli.Command{
 		Usage:     "draw the rules: hooks in packet order, chains, jumps, sets; with a packet, its path",
@@ -22,9 +22,9 @@ func graphCommand() *cli.Command {
 		Description: "Example: weir graph --config pod.yaml --format html --uid 1000 tcp 10.0.0.1:443 > pod.html\n\n" +
 			"Without a configuration, and with --live, it draws what the namespace holds,\n" +
 			"with counters. The HTML is one page that needs no network.",
-		Flags: append(packetFlags, withCommon(append(configurationFlags(), foreignFlag(),
+		Flags: append(flags,
 			&cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "draw what the namespace holds now, not a configuration"},
-			&cli.StringFlag{Name: "format", Value: formatMermaid, Usage: "write `mermaid|html`"})...)...),
+			&cli.StringFlag{Name: "format", Value: formatMermaid, Usage: "write `mermaid|html`"}),
 		Action: func(cc *cli.Context) error {
 			r, err := graphRequest(cc)
 			if err != nil {
