@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,8 @@ func explainCommand() *cli.Command {
 			switch {
 			case all && cc.Args().Present():
 				return usageError{errors.New("--all is about every packet: name none")}
+			case all && noPacketFlags(cc) != nil:
+				return noPacketFlags(cc)
 			case all && cc.Bool("live"):
 				return usageError{errors.New("--all is about a configuration (of what is live, ask for one packet)")}
 			case err != nil && !all:
@@ -99,6 +102,9 @@ const (
 // askedPackets are the packets of the command line or of standard input.
 func askedPackets(cc *cli.Context) ([]rules.Packet, error) {
 	if cc.Args().Len() == 1 && cc.Args().First() == "-" {
+		if err := noPacketFlags(cc); err != nil {
+			return nil, err
+		}
 		return readPackets(cc.App.Reader)
 	}
 	a := ask{Packet: strings.Join(cc.Args().Slice(), " "), In: cc.String("in"), From: cc.String("from"),
@@ -122,23 +128,35 @@ func askedPackets(cc *cli.Context) ([]rules.Packet, error) {
 	return []rules.Packet{p}, nil
 }
 
+// noPacketFlags refuses flags that say of one packet what others do not have.
+func noPacketFlags(cc *cli.Context) error {
+	var errs []error
+	for _, name := range []string{"in", "from", "uid", "gid", "mark", "state", "ct-mark"} {
+		if cc.IsSet(name) {
+			errs = append(errs, fmt.Errorf("--%s is about one packet that the command line names", name))
+		}
+	}
+	if len(errs) > 0 {
+		return usageError{errors.Join(errs...)}
+	}
+	return nil
+}
+
 // readPackets reads one JSON object a line.
 func readPackets(r io.Reader) ([]rules.Packet, error) {
 	var out []rules.Packet
 	var errs []error
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxAskedLine)
-	for n := 1; lines.Scan(); n++ {
+	n := 1
+	for ; lines.Scan(); n++ {
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
 		if len(out) == maxAsked {
 			return nil, usageError{fmt.Errorf("standard input: more than %d packets", maxAsked)}
 		}
-		var a ask
-		d := json.NewDecoder(bytes.NewReader(lines.Bytes()))
-		d.DisallowUnknownFields()
-		err := d.Decode(&a)
+		a, err := readAsk(lines.Bytes())
 		var p rules.Packet
 		if err == nil {
 			p, err = a.parse()
@@ -148,13 +166,39 @@ func readPackets(r io.Reader) ([]rules.Packet, error) {
 		}
 		out = append(out, p)
 	}
-	if err := lines.Err(); err != nil {
-		errs = append(errs, fmt.Errorf("standard input: %w", err))
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		errs = append(errs, fmt.Errorf("standard input:%d: the line has more than %d bytes", n, maxAskedLine))
+	case err != nil:
+		errs = append(errs, fmt.Errorf("standard input:%d: %w", n, err))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, usageError{err}
 	}
 	return out, nil
+}
+
+func readAsk(line []byte) (a ask, err error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	err = d.Decode(&a)
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong) && wrong.Field != "":
+		want := "number of 0-4294967295"
+		if wrong.Type.Kind() == reflect.String {
+			want = "text"
+		}
+		return a, fmt.Errorf("%s: %s cannot be meant (want a %s)", wrong.Field, wrong.Value, want)
+	case errors.As(err, &wrong):
+		return a, fmt.Errorf(`%s is no packet (want an object such as {"packet": "tcp 10.0.0.1:443"})`, wrong.Value)
+	case err != nil:
+		return a, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return a, errors.New("something follows the packet (want one object a line)")
+	}
+	return a, nil
 }
 
 func (a ask) parse() (rules.Packet, error) {

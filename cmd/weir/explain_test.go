@@ -101,8 +101,26 @@ func TestExplainReadsLines(t *testing.T) {
 	if code != exitDone || strings.Join(kinds, " ") != "redirected untouched" {
 		t.Errorf("exit %d, %s: %s", code, kinds, errs)
 	}
-	code, _, errs = weir(t, "{}\n"+`{"packet": "tcp 1.2.3.4:5", "colour": 1}`+"\n", "explain", "--config", config, "-")
-	if code != exitUsage || !strings.Contains(errs, "standard input:1: ") || !strings.Contains(errs, "standard input:2: ") {
-		t.Errorf("exit %d: %s", code, errs)
+	code, out, errs = weir(t, strings.Join([]string{
+		`{"packet": "tcp 1.2.3.4:5"}`, `{}`, `{"packet": "tcp 1.2.3.4:5", "colour": 1}`, `{"packet": "tcp 1.2.3.4:5"} {}`, `{"packet": "tcp 1.2.3.4:5", "uid": -1}`,
+		`{"packet": 7}`, `[]`, strings.Repeat(" ", maxAskedLine+1)}, "\n"), "explain", "--config", config, "-")
+	for _, want := range []string{"input:2: \"\" is no packet", "input:3: json: unknown field", "input:4: something follows the packet",
+		"input:5: uid: number -1 cannot be meant (want a number of 0-4294967295)", "input:6: packet: number cannot be meant (want a text)",
+		"input:7: array is no packet", "input:8: the line has more than 65536 bytes"} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("no %q in\n%s", want, errs)
+		}
+	}
+	if code != exitUsage || out != "" || strings.Count(errs, "\n") != 7 {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	if code, out, errs := weir(t, "", "explain", "--config", config, "-"); code != exitDone || out != "" {
+		t.Errorf("of no packet there is nothing to say: exit %d: %s%s", code, out, errs)
+	}
+	for _, packet := range []string{"-", "--all"} {
+		code, _, errs := weir(t, "", "explain", "--config", config, "--uid", "5", "--mark", "1", packet)
+		if code != exitUsage || !strings.Contains(errs, "--uid is about one packet") || !strings.Contains(errs, "--mark is about one packet") {
+			t.Errorf("%s takes no flags of one packet: exit %d: %s", packet, code, errs)
+		}
 	}
 }
