@@ -89,7 +89,8 @@ func completions(app *cli.App, words []string) []candidate {
 	}
 	last := words[len(words)-1]
 	below, flags := app.Commands, app.Flags
-	value := "" // the flag whose value comes next
+	arguments := "" // as the command's usage says them
+	value := ""     // the flag whose value comes next
 	for _, w := range words[:len(words)-1] {
 		switch {
 		case value != "":
@@ -100,8 +101,14 @@ func completions(app *cli.App, words []string) []candidate {
 				value = name
 			}
 		default:
-			if i := slices.IndexFunc(below, func(c *cli.Command) bool { return c.HasName(w) }); i >= 0 {
-				below, flags = below[i].Subcommands, below[i].Flags
+			i := slices.IndexFunc(below, func(c *cli.Command) bool { return c.HasName(w) })
+			if i < 0 {
+				arguments = "" // it is there
+				continue
+			}
+			below, flags, arguments = below[i].Subcommands, below[i].Flags, below[i].ArgsUsage
+			if w == "help" {
+				below = app.Commands
 			}
 		}
 	}
@@ -117,6 +124,7 @@ func completions(app *cli.App, words []string) []candidate {
 				all = append(all, candidate{c.Name, c.Usage})
 			}
 		}
+		all = append(all, alternatives(arguments)...)
 	}
 	return slices.DeleteFunc(all, func(c candidate) bool { return !strings.HasPrefix(c.word, last) })
 }
@@ -125,9 +133,21 @@ func flagCandidates(flags []cli.Flag) (out []candidate) {
 	for _, f := range flags {
 		usage := ""
 		if d, ok := f.(cli.DocGenerationFlag); ok {
-			usage = d.GetUsage()
+			usage = strings.ReplaceAll(d.GetUsage(), "`", "")
 		}
 		out = append(out, candidate{"--" + f.Names()[0], usage})
+	}
+	return out
+}
+
+// alternatives are the words of an argument that is one of few: tcp|udp.
+func alternatives(arguments string) (out []candidate) {
+	words := strings.Split(strings.Trim(arguments, "[]"), "|")
+	if len(words) < 2 {
+		return nil
+	}
+	for _, w := range words {
+		out = append(out, candidate{w, ""})
 	}
 	return out
 }

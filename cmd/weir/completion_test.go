@@ -22,7 +22,12 @@ func TestCompletions(t *testing.T) {
 		{"ambient host pods s", []string{"sync"}},
 		{"apply --config ", nil}, // a file: the shell knows
 		{"nonsense --x", nil},
-		{"completion ", nil},
+		{"completion ", []string{"bash", "zsh", "fish"}},
+		{"trace --count 1 i", []string{"icmp", "icmpv6"}},
+		{"trace tcp ", nil},
+		{"compare ", nil},
+		{"help gr", []string{"graph"}},
+		{"help ambient p", []string{"pod"}},
 	} {
 		var got []string
 		for _, c := range completions(newApp(streams{}, nil), strings.Split(tt.words, " ")) {
