@@ -146,7 +146,7 @@ func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, erro
 		key := familyTable{m.Data[0], a.string(unix.NFTA_CHAIN_TABLE)}
 		chain := &rules.Chain{Name: a.string(unix.NFTA_CHAIN_NAME)}
 		if hook := a.take(unix.NFTA_CHAIN_HOOK); hook != nil {
-			if chain.Base, err = liftBase(a, hook); err != nil {
+			if chain.Base, err = liftBase(m.Data[0], a, hook); err != nil {
 				return nil, err
 			}
 		}
@@ -155,14 +155,14 @@ func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, erro
 	return out, nil
 }
 
-func liftBase(a attrs, hook []byte) (*rules.Base, error) {
+func liftBase(family uint8, a attrs, hook []byte) (*rules.Base, error) {
 	h, err := decode(hook)
 	if err != nil {
 		return nil, err
 	}
 	b := &rules.Base{
 		Type:     rules.ChainType(a.string(unix.NFTA_CHAIN_TYPE)),
-		Hook:     rules.Hook(h.number(unix.NFTA_HOOK_HOOKNUM)),
+		Hook:     liftHook(family, h.number(unix.NFTA_HOOK_HOOKNUM)),
 		Priority: int32(h.number(unix.NFTA_HOOK_PRIORITY)),
 		Drop:     a.number(unix.NFTA_CHAIN_POLICY) == 0,
 	}
@@ -171,6 +171,22 @@ func liftBase(a attrs, hook []byte) (*rules.Base, error) {
 		b.Devices = append(b.Devices, cString(d))
 	}
 	return b, err
+}
+
+// liftHook is a hook by its number, of which arp and netdev have series of their own
+// (linux/netfilter_arp.h, linux/netfilter_netdev.h).
+func liftHook(family uint8, number uint64) rules.Hook {
+	var own []rules.Hook
+	switch family {
+	case unix.NFPROTO_ARP:
+		own = []rules.Hook{rules.Input, rules.Output, rules.Forward}
+	case unix.NFPROTO_NETDEV:
+		own = []rules.Hook{rules.Ingress, rules.Egress}
+	}
+	if number < uint64(len(own)) {
+		return own[number]
+	}
+	return rules.Hook(number)
 }
 
 // tableFlags are the flags of every table of a family, AF_UNSPEC for all.
@@ -457,7 +473,7 @@ func joinElements(s *rules.Set, raw []element) {
 		} else if e.other == "" {
 			e.other = "a value that does not fit the key"
 		}
-		if e.other != "" && !slices.Contains(others, e.other) {
+		if e.other != "" && !slices.Contains(others, e.other) && !strings.Contains(s.Others, e.other) {
 			others = append(others, e.other)
 		}
 	}

@@ -185,7 +185,7 @@ func decodeRule(t *testing.T, data []byte, sets map[string]*rules.Set) {
 func decodeSet(data []byte) {
 	elements, _ := liftElements(data)
 	if a, err := decode(data); err == nil {
-		_, _ = liftBase(a, data)
+		_, _ = liftBase(unix.NFPROTO_INET, a, data)
 		s := liftSet(a)
 		joinElements(s, elements)
 		_ = s.String()

@@ -80,6 +80,62 @@ table bridge b {
 	}
 }
 
+// TestHooksOfOtherFamilies: arp and netdev count their hooks in ways of their own.
+func TestHooksOfOtherFamilies(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	if err := nftLoad(`
+table netdev n {
+	chain ingress {
+		type filter hook ingress device "lo" priority 0
+	}
+	chain egress {
+		type filter hook egress device "lo" priority 0
+	}
+}
+table arp a {
+	chain input {
+		type filter hook input priority 0
+	}
+	chain output {
+		type filter hook output priority 0
+	}
+}
+table bridge b {
+	chain postrouting {
+		type filter hook postrouting priority 0
+	}
+}
+table inet i {
+	chain ingress {
+		type filter hook ingress device "lo" priority 0
+	}
+	map marks {
+		type ipv4_addr : mark
+		elements = { 192.0.2.1 : 5 }
+	}
+}
+`); err != nil {
+		t.Fatal(err)
+	}
+	r, err := dialKernel(t).Ruleset(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range r.Tables {
+		for _, c := range table.Chains {
+			if c.Base.Hook.String() != c.Name {
+				t.Errorf("chain %s of table %s is read as one of %s", c.Name, table.Title(), c.Base.Hook)
+			}
+		}
+	}
+	const want = "type ipv4_addr : verdict; # data that is no verdict"
+	if got := r.Find("inet", "i").Set("marks").Declaration(); got != want {
+		t.Errorf("the map of marks is declared as %q, want %q", got, want)
+	}
+}
+
 func TestFeaturesAreTriedWithoutTrace(t *testing.T) {
 	if !inNamespace(t) {
 		return

@@ -51,7 +51,7 @@ func (k *fakeKernel) take(typ int, a attrs) (err error) {
 	case unix.NFT_MSG_NEWCHAIN:
 		c := &rules.Chain{Name: a.string(unix.NFTA_CHAIN_NAME)}
 		if hook := a.take(unix.NFTA_CHAIN_HOOK); hook != nil {
-			c.Base, err = liftBase(a, hook)
+			c.Base, err = liftBase(unix.NFPROTO_INET, a, hook)
 		}
 		k.table.Chains = append(k.table.Chains, c)
 	case unix.NFT_MSG_NEWSET:

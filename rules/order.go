@@ -6,7 +6,7 @@ import (
 )
 
 // hookOrder is where hooks lie on a packet's way.
-var hookOrder = [...]Hook{Ingress, Prerouting, Input, Forward, Output, Postrouting}
+var hookOrder = [...]Hook{Ingress, Prerouting, Input, Forward, Output, Postrouting, Egress}
 
 // Compare orders base chains as packets meet them: by hook along the packet's way,
 // then by priority.

@@ -190,7 +190,7 @@ func (s *Set) declaration() []string {
 		lines = append(lines, "comment "+quote(LiveComment))
 	}
 	if s.Others != "" {
-		lines = append(lines, "# "+s.Others)
+		lines = append(lines, "# "+strings.TrimSpace(s.Others))
 	}
 	return lines
 }

@@ -61,9 +61,10 @@ const (
 	Output
 	Postrouting
 	Ingress
+	Egress // of family netdev alone
 )
 
-var hookNames = [...]string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
+var hookNames = [...]string{"prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"}
 
 func (h Hook) String() string {
 	if int(h) < len(hookNames) {
