@@ -31,10 +31,15 @@ func TestExplainLive(t *testing.T) {
 	c.run(out...).want(t, 0).prints(t, "tcp 192.0.2.2 -> 198.51.100.1:443", "captured: lands on port 15001", "where nobody listens")
 	in := []string{"explain", "--live", "--in", "eth0", "--from", "198.51.100.7", "tcp", "192.0.2.2:80"}
 	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
+	c.run("explain", "--live", "--in", "eth7", "--from", "198.51.100.7", "tcp", "192.0.2.2:80").want(t, 2).says(t, `the namespace has no interface "eth7"`)
 
 	c.must(`table ip other { chain early { type filter hook output priority -160; tcp dport 443 drop; }; }`, "nft", "-f", "-")
 	c.run(out...).want(t, 0).prints(t, "filter -160", "dropped: by rule 1 of chain early")
 	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
+	c.must("", "nft", "delete", "table", "ip", "other")
+
+	c.must(`table ip other { chain early { type filter hook output priority -160; meta mark set meta mark & 0x1 | 0x2; }; }`, "nft", "-f", "-")
+	c.run(append(out, "--markdown")...).want(t, 0).prints(t, `| output | early | 1 |  | `+"`meta mark set meta mark & 0x00000001 \\| 0x00000002` |")
 	c.must("", "nft", "delete", "table", "ip", "other")
 
 	c.must(`table inet rival { chain nat { type nat hook output priority -100; tcp dport 443 redirect to :9; }; }`, "nft", "-f", "-")

@@ -298,7 +298,7 @@ func (h *Host) source4(out string, via netip.Addr) (netip.Addr, bool) {
 	}
 	for _, l := range append(onlyLink(h.link(out)), h.Links...) {
 		for _, a := range l.Addresses {
-			if a.Addr().Is4() && (!a.Addr().IsLoopback() || l.Name == out) {
+			if a.Addr().Is4() && !a.Addr().IsLoopback() { // whose scope is this host
 				return a.Addr(), true
 			}
 		}

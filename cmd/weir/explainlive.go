@@ -28,8 +28,27 @@ func explainLive(cc *cli.Context, asked []rules.Packet) error {
 		if err != nil {
 			return fmt.Errorf("explain --live: %w", err)
 		}
+		if err := x.comesByOurs(asked); err != nil {
+			return usageError{err}
+		}
 		return x.explain(cc, asked)
 	})
+}
+
+// comesByOurs refuses packets that come by interfaces which are not there.
+func (x *explainer) comesByOurs(asked []rules.Packet) error {
+	known := map[string]bool{"": true}
+	for _, l := range x.host.Links {
+		known[l.Name] = true
+	}
+	var errs []error
+	for _, p := range asked {
+		if !known[p.In] {
+			known[p.In] = true // is told once
+			errs = append(errs, fmt.Errorf("the namespace has no interface %q", p.In))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (j *job) liveExplainer(ctx context.Context) (*explainer, error) {

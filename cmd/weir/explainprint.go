@@ -244,7 +244,7 @@ func (x *explainer) markdown(w io.Writer, j rules.Journey) error {
 		if s.Rule > 0 {
 			rule = fmt.Sprint(s.Rule)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | `%s` |\n", s.Hook, cell(s.Chain), rule, cell(s.Reason), s.Does)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | `%s` |\n", s.Hook, cell(s.Chain), rule, cell(s.Reason), cell(s.Does))
 	}
 	if len(j.Steps) > 0 {
 		b.WriteString("\n")
