@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -16,7 +17,7 @@ type LegacyTable struct {
 	Family string // ip or ip6
 	Name   string
 	Chains []string // those that are not built in
-	Rules  int
+	Rules  int      // that decide something: not the ends of chains, nor policies that accept
 }
 
 // legacyFamily is how a family's tables are asked for, and where in an entry its
@@ -28,11 +29,12 @@ type legacyFamily struct {
 	level        int
 	names        string
 	targetOffset int
+	size         int // of an entry without matches
 }
 
 var legacyFamilies = []legacyFamily{
-	{"ip", unix.AF_INET, unix.SOL_IP, "/proc/thread-self/net/ip_tables_names", 88},
-	{"ip6", unix.AF_INET6, unix.SOL_IPV6, "/proc/thread-self/net/ip6_tables_names", 140},
+	{"ip", unix.AF_INET, unix.SOL_IP, "/proc/thread-self/net/ip_tables_names", 88, 112},
+	{"ip6", unix.AF_INET6, unix.SOL_IPV6, "/proc/thread-self/net/ip6_tables_names", 140, 168},
 }
 
 // LegacyTables reads the tables of iptables-legacy and ip6tables-legacy that the
@@ -109,6 +111,10 @@ func (f legacyFamily) chains(t *LegacyTable, entries []byte) error {
 			return errEntry
 		}
 		body := entries[target:next]
+		if f.plain(entries[:target]) && passes(body) {
+			entries = entries[next:]
+			continue
+		}
 		if cString(body[2:header]) == "ERROR" && len(body) >= header+nameLen {
 			t.Chains = append(t.Chains, cString(body[header:header+nameLen]))
 		} else {
@@ -120,6 +126,23 @@ func (f legacyFamily) chains(t *LegacyTable, entries []byte) error {
 		t.Chains = t.Chains[:n-1]
 	}
 	return nil
+}
+
+// plain reports whether an entry, which ends where its target begins, matches
+// every packet.
+func (f legacyFamily) plain(entry []byte) bool {
+	criteria := entry[:f.targetOffset-4] // struct ipt_ip, struct ip6t_ip6
+	return len(entry) == f.size && !slices.ContainsFunc(criteria, func(b byte) bool { return b != 0 })
+}
+
+// passes reports whether a target is the standard one, with ACCEPT or RETURN.
+func passes(target []byte) bool {
+	const header, accept, back = 32, -2, -5 // -NF_ACCEPT-1, XT_RETURN
+	if len(target) < header+4 || cString(target[2:header]) != "" {
+		return false
+	}
+	verdict := int32(binary.NativeEndian.Uint32(target[header:]))
+	return verdict == accept || verdict == back
 }
 
 // getsockopt fills the buffer, all of it.
