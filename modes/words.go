@@ -258,6 +258,8 @@ func (r *reader) interfaces(key string, words []string) []rules.IfName {
 			r.problem(key, w, "is no interface name (a wildcard is a name that ends in *, such as eth*)")
 		case len(stem) > maxIfName:
 			r.problem(key, w, "is %d bytes long (an interface name has at most %d)", len(stem), maxIfName)
+		case len(name) > maxIfName: // nft counts the asterisk
+			r.problem(key, w, "is too long for a wildcard (want the name itself, or at most %d bytes before the asterisk)", maxIfName-1)
 		default:
 			out = append(out, rules.IfName(name))
 		}
@@ -267,7 +269,7 @@ func (r *reader) interfaces(key string, words []string) []rules.IfName {
 
 // notInName is what dev_valid_name of the kernel refuses, and what nft's text
 // cannot hold.
-func notInName(c rune) bool { return c <= ' ' || c == '/' || c == ':' || c == '"' || c > '~' }
+func notInName(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`/:"\`, c) }
 
 // mark reads value[/mask], in decimal or with 0x. The mask is 0 where there was a
 // problem.
