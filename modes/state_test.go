@@ -211,7 +211,9 @@ func TestProblems(t *testing.T) {
 
 		{"an interface name has at most 15 bytes", with(func(c *Config) { c.Interfaces.Exclude = []string{"abcdefghijklmnop"} }),
 			[]string{`interfaces.exclude: "abcdefghijklmnop" is 16 bytes long (an interface name has at most 15)`}},
-		{"a wildcard's stem too", with(func(c *Config) { c.Interfaces.Exclude = []string{"abcdefghijklmn*", "abcdefghijklmno*", "abcdefghijklmnop*"} }),
+		{"a wildcard's stem too", with(func(c *Config) {
+			c.Interfaces.Exclude = []string{"abcdefghijklmn*", "abcdefghijklmno*", "abcdefghijklmnop*"}
+		}),
 			[]string{`interfaces.exclude: "abcdefghijklmno*" is too long for a wildcard (want the name itself, or at most 14 bytes before the asterisk)`,
 				`interfaces.exclude: "abcdefghijklmnop*" is 16 bytes long (an interface name has at most 15)`}},
 		{"every interface is not an interface", with(func(c *Config) { c.Interfaces.Reroute = []string{"*"} }),
