@@ -28,8 +28,7 @@ func compareCommand() *cli.Command {
 		Flags: withCommon(
 			&cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "what the namespace holds stands for OLD"},
 			&cli.BoolFlag{Name: "markdown", DisableDefaultText: true, Usage: "print Markdown"},
-			&cli.GenericFlag{Name: "environment", Value: &flagWords{},
-				Usage: "take IPv6, resolvers, users and groups from `FILE`; without it the pod has both families, and the names of /etc"},
+			environmentFlag("else the pod has both families, and the names of /etc"),
 			addressFlag(),
 		),
 		Action: func(cc *cli.Context) error {

@@ -20,13 +20,16 @@ func configurationFlags() []cli.Flag {
 	flags := []cli.Flag{
 		&wordsFlag{names: []string{"config", "f"},
 			usage: "read the configuration from `FILE`, - for standard input; flags win over it"},
-		&wordsFlag{names: []string{"environment"},
-			usage: "take IPv6, resolvers, users and groups from `FILE`, not from the namespace"},
+		environmentFlag("not from the namespace"),
 	}
 	for _, k := range modes.Keys() {
 		flags = append(flags, keyFlag(k))
 	}
 	return flags
+}
+
+func environmentFlag(otherwise string) cli.Flag {
+	return &wordsFlag{names: []string{"environment"}, usage: "take IPv6, resolvers, users and groups from `FILE`, " + otherwise}
 }
 
 func keyFlag(k modes.Key) cli.Flag {

@@ -142,6 +142,16 @@ func TestCompare(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the environment says who is who", func(t *testing.T) {
+		named, numbered := podConfig(t, "outbound: {excludeUIDs: [nightly]}\n"), podConfig(t, "outbound: {excludeUIDs: [4711]}\n")
+		env := filepath.Join(t.TempDir(), "env.yaml")
+		if err := os.WriteFile(env, []byte("ipv6: true\nloopbackIPv6: true\nusers: {nightly: 4711}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, out, errs := weir(t, "", "compare", "--environment", env, named, numbered); code != exitDone {
+			t.Errorf("exit %d, %s%s", code, out, errs)
+		}
+	})
 	t.Run("no row says the same twice", func(t *testing.T) {
 		_, out, _ := weir(t, "", "compare", "--json", podConfig(t, ""), podConfig(t, "inbound: {via: tproxy}\n"))
 		var rows []changeView
