@@ -197,20 +197,22 @@ func (j *job) syncPods(ctx context.Context) error {
 // podChange is what a command makes of the pods that there are now.
 type podChange struct {
 	now     pods
-	sets    map[rules.Family]*rules.Set
 	changes map[rules.Family]*rules.SetChange
 }
 
 var errNoProbeSet = errors.New("there is no probe set (weir ambient host apply makes it)")
 
 func newPodChange(t *rules.Table) (*podChange, error) {
-	c := &podChange{now: pods{}, sets: map[rules.Family]*rules.Set{}, changes: map[rules.Family]*rules.SetChange{}}
+	c := &podChange{now: pods{}, changes: map[rules.Family]*rules.SetChange{}}
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		if t == nil || t.Set(modes.ProbeSet(f)) == nil || !t.Set(modes.ProbeSet(f)).Live {
+		if t == nil {
 			return nil, errNoProbeSet
 		}
 		s := t.Set(modes.ProbeSet(f))
-		c.sets[f], c.changes[f] = s, &rules.SetChange{Set: s}
+		if s == nil || !s.Live {
+			return nil, errNoProbeSet
+		}
+		c.changes[f] = &rules.SetChange{Set: s}
 		for _, e := range s.Elements {
 			if a, ok := netip.AddrFromSlice([]byte(e.Key[0].Lo)); ok {
 				c.now[a] = e.Comment

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
@@ -148,17 +145,7 @@ func wholeFateOf(e *rules.Evaluator, p rules.Packet) wholeFate {
 }
 
 func (w wholeFate) text(names map[rules.Port]string) string {
-	text := classFate{kind: w.kind, port: w.port, from: w.from}.text(names)
-	if w.mark != 0 {
-		text += ", mark " + hex(w.mark)
-	}
-	if w.ctMark != 0 {
-		text += ", connection mark " + hex(w.ctMark)
-	}
-	if w.zone != 0 {
-		text += fmt.Sprintf(", zone %d", w.zone)
-	}
-	return text
+	return classFate{kind: w.kind, port: w.port, from: w.from}.text(names) + marksText(w.mark, w.ctMark, w.zone)
 }
 
 func (w wholeFate) way() string {
@@ -209,19 +196,13 @@ func printChanges(cc *cli.Context, rows []survey.Row[change], names listenerName
 	case len(views) == 0:
 		_, err := fmt.Fprintln(w, "no traffic changes fate")
 		return err
-	case cc.Bool("markdown"):
-		var b strings.Builder
-		b.WriteString("| who | where to | before | after | example |\n| --- | --- | --- | --- | --- |\n")
-		for _, v := range views {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", cell(v.Who), cell(v.Where), v.Before, v.After, v.Example)
-		}
-		_, err := io.WriteString(w, b.String())
-		return err
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "WHO\tWHERE TO\tBEFORE\tAFTER\tEXAMPLE")
+	table := [][]string{{"who", "where to", "before", "after", "example"}}
 	for _, v := range views {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", v.Who, v.Where, v.Before, v.After, v.Example)
+		table = append(table, []string{v.Who, v.Where, v.Before, v.After, v.Example})
 	}
-	return t.Flush()
+	if cc.Bool("markdown") {
+		return printMarkdown(w, table)
+	}
+	return printTable(w, table)
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/rules"
-	"golang.org/x/sys/unix"
 )
 
 // print writes a journey in the form that the flags ask for.
@@ -155,14 +154,19 @@ func (x *explainer) says(p rules.Packet, f rules.Fate) string {
 	if f.Here && f.Socket == nil && !x.host.Assumes && (p.Proto == rules.TCP || p.Proto == rules.UDP) {
 		text += ", where nobody listens"
 	}
-	if f.Mark != 0 {
-		text += ", mark " + hex(f.Mark)
+	return text + marksText(f.Mark, f.CTMark, f.Zone)
+}
+
+// marksText is what a packet is left with, "" for nothing.
+func marksText(mark, ctMark rules.Mark, zone rules.Zone) (text string) {
+	if mark != 0 {
+		text += ", mark " + hex(mark)
 	}
-	if f.CTMark != 0 {
-		text += ", connection mark " + hex(f.CTMark)
+	if ctMark != 0 {
+		text += ", connection mark " + hex(ctMark)
 	}
-	if f.Zone != 0 {
-		text += fmt.Sprintf(", zone %d", f.Zone)
+	if zone != 0 {
+		text += fmt.Sprintf(", zone %d", zone)
 	}
 	return text
 }
@@ -215,11 +219,7 @@ func (x *explainer) text(w io.Writer, j rules.Journey) error {
 // colored paints a fate where a person at a terminal reads it (NO_COLOR, see
 // no-color.org).
 func colored(w io.Writer, k rules.FateKind, text string) string {
-	f, isFile := w.(*os.File)
-	if !isFile || os.Getenv("NO_COLOR") != "" {
-		return text
-	}
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
+	if os.Getenv("NO_COLOR") != "" || !isTerminal(w) {
 		return text
 	}
 	const green, yellow, red = 32, 33, 31

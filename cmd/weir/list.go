@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -21,13 +23,7 @@ func listCommand() *cli.Command {
 			"A row a namespace that a process is in. Those of other users take root.",
 		Flags: []cli.Flag{timeoutFlag(), jsonFlag()},
 		Action: func(cc *cli.Context) error {
-			timeout, err := timeLimit(cc)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeoutCause(cc.Context, timeout, fmt.Errorf("--timeout %s", timeout))
-			defer cancel()
-			return whyEnded(ctx, list(ctx, cc))
+			return inTime(cc, func(ctx context.Context, _ *modes.Environment) error { return list(ctx, cc) })
 		},
 	}
 }
@@ -169,16 +165,9 @@ func printResidences(w io.Writer, rows []residence) error {
 	p := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(p, "PID\tPROCESS\tPOD\tENGINE\tWEIR\tSTATE")
 	for _, r := range rows {
-		fmt.Fprintf(p, "%d\t%s\t%s\t%s\t%s\t%s\n", r.PID, r.Name, orDash(r.Pod), orDash(strings.Join(r.Engines, ", ")), orDash(r.versions()), r.state())
+		fmt.Fprintf(p, "%d\t%s\t%s\t%s\t%s\t%s\n", r.PID, r.Name, cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(r.versions(), "-"), r.state())
 	}
 	return p.Flush()
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 func (r residence) versions() string {

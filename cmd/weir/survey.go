@@ -110,19 +110,43 @@ func printSurvey(cc *cli.Context, rows []surveyRow) error {
 	case cc.Bool("markdown"):
 		return surveyMarkdown(cc.App.Writer, rows)
 	}
-	w := tabwriter.NewWriter(cc.App.Writer, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "WHO\tWHERE TO\tWHAT HAPPENS\tWHY")
-	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Who, r.Where, r.Fate, r.Why)
-	}
-	return w.Flush()
+	return printTable(cc.App.Writer, surveyTable(rows))
 }
 
-func surveyMarkdown(w io.Writer, rows []surveyRow) error {
-	var b strings.Builder
-	b.WriteString("| who | where to | what happens | why |\n| --- | --- | --- | --- |\n")
+func surveyTable(rows []surveyRow) [][]string {
+	table := [][]string{{"who", "where to", "what happens", "why"}}
 	for _, r := range rows {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", cell(r.Who), cell(r.Where), cell(r.Fate), cell(r.Why))
+		table = append(table, []string{r.Who, r.Where, r.Fate, r.Why})
+	}
+	return table
+}
+
+func surveyMarkdown(w io.Writer, rows []surveyRow) error { return printMarkdown(w, surveyTable(rows)) }
+
+// printTable prints rows in columns, the first of them as the heading.
+func printTable(w io.Writer, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for i, r := range rows {
+		line := strings.Join(r, "\t")
+		if i == 0 {
+			line = strings.ToUpper(line)
+		}
+		fmt.Fprintln(t, line)
+	}
+	return t.Flush()
+}
+
+// printMarkdown prints rows as a table of Markdown, the first of them as the heading.
+func printMarkdown(w io.Writer, rows [][]string) error {
+	var b strings.Builder
+	for i, r := range rows {
+		for _, c := range r {
+			b.WriteString("| " + cell(c) + " ")
+		}
+		b.WriteString("|\n")
+		if i == 0 {
+			b.WriteString(strings.Repeat("| --- ", len(r)) + "|\n")
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
