@@ -234,9 +234,9 @@ func (b Bits) Before() Bits {
 	return Bits(c)
 }
 
-// prefixBits is the length of the prefix that covers exactly the range, and
+// PrefixBits is the length of the prefix that covers exactly the range, and
 // false where none does.
-func (r Range) prefixBits() (int, bool) {
+func (r Range) PrefixBits() (int, bool) {
 	if len(r.Lo) != len(r.Hi) {
 		return 0, false
 	}
@@ -252,7 +252,3 @@ func (r Range) prefixBits() (int, bool) {
 	}
 	return n, true
 }
-
-// PrefixBits is the number of leading bits that every value of the range
-// shares when the range is all values with them, and false when it is not.
-func (r Range) PrefixBits() (int, bool) { return r.prefixBits() }

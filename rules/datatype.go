@@ -104,7 +104,7 @@ func (d DataType) FormatRange(r Range) string {
 	if r.Single() {
 		return d.Format(r.Lo)
 	}
-	bits, isPrefix := r.prefixBits()
+	bits, isPrefix := r.PrefixBits()
 	switch {
 	case isPrefix && (d == IPv4Addr || d == IPv6Addr):
 		return d.Format(r.Lo) + "/" + strconv.Itoa(bits)

@@ -232,7 +232,7 @@ func (m Match) withoutMask() Match {
 		hi[i] |= ^m.Mask[i]
 	}
 	r := Range{v, Bits(hi)}
-	if _, ok := r.prefixBits(); ok {
+	if _, ok := r.PrefixBits(); ok {
 		m.Mask, m.Elements = "", []Element{{Key: []Range{r}}}
 	}
 	return m
