@@ -284,8 +284,7 @@ func TestExclusionsOfAPod(t *testing.T) {
 	}
 }
 
-// manyNamespaces are links to so many network namespaces in a folder, and one
-// that is listed last.
+// manyNamespaces are links to so many network namespaces in a folder.
 func manyNamespaces(t *testing.T, n int) (folder string, spaces []*namespace) {
 	t.Helper()
 	folder = sharedDir(t)
@@ -330,6 +329,8 @@ func TestManyNamespaces(t *testing.T) {
 	}
 	few("apply").prints(t, "200 network namespaces: 199 unchanged, 1 replaced\n")
 	few("verify").prints(t, "200 network namespaces: 200 clean\n")
+	c.run("ambient", "pod", "plan", "--v6", "--exit-code", "--netns", folder+"/*").want(t, 3)
+	c.run("ambient", "pod", "plan", "--v6", "--dns", "--exit-code", "--netns", folder+"/*").want(t, 0)
 	few("remove").prints(t, "200 network namespaces: 200 removed\n")
 	for _, ns := range []*namespace{spaces[0], spaces[7], spaces[pods-1]} {
 		if left := append(ns.tables(), ns.ours()...); len(left) > 0 {

@@ -19,7 +19,7 @@ func (c *cli) istio(flags string, more ...string) outcome {
 	return c.run(append(append([]string{"istio-init"}, more...), words(flags)...)...)
 }
 
-// words are those of a line; ” is an empty one.
+// words are those of a line, where a pair of quotes is an empty one.
 func words(line string) []string {
 	out := strings.Fields(line)
 	for i, w := range out {
@@ -256,18 +256,19 @@ func TestIstioWrongValues(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t).with(func(c *cli) { c.guard = true })
 	for flags, says := range map[string][]string{
-		"--frobnicate":                 {"unknown flag: --frobnicate"},
-		"--proxyuid 1":                 {"unknown flag: --proxyuid (want --proxy-uid?)"},
-		"-p":                           {"flag needs an argument"},
-		"--dry-run=perhaps":            {"invalid argument"},
-		"-p 0":                         {`--envoy-port: \"0\" is not a port`},
-		"-x *":                         {`--istio-service-exclude-cidr: \"*\" excludes everything`},
-		"-i 10.0.0.0/99,x":             {`--istio-service-cidr: \"10.0.0.0/99\"`, `--istio-service-cidr: \"x\"`},
-		"-d * -b *":                    {`--istio-local-exclude-ports: \"*\" would leave everything alone (want an empty --istio-inbound-ports for that)`},
-		"-m TPROXY -b * -t 1338":       {`--istio-inbound-tproxy-mark: \"0x53a\" is what marks the proxy's calls to its own pod (want another)`},
-		"-u 99999999999":               {`--proxy-uid: \"99999999999\" is no user id`},
-		"-k verylonginterface":         {"--kube-virt-interfaces:", "at most 15"},
-		"-m TPROXY -b * -t red -r 254": {"--istio-inbound-tproxy-mark:", "--istio-inbound-tproxy-route-table:"},
+		"--frobnicate":                         {"unknown flag: --frobnicate"},
+		"--proxyuid 1":                         {"unknown flag: --proxyuid (want --proxy-uid?)"},
+		"-p":                                   {"flag needs an argument"},
+		"--dry-run=perhaps":                    {"invalid argument"},
+		"--run-validation --probe-timeout=-1s": {"--probe-timeout: -1s is no time to try in"},
+		"-p 0":                                 {`--envoy-port: \"0\" is not a port`},
+		"-x *":                                 {`--istio-service-exclude-cidr: \"*\" excludes everything`},
+		"-i 10.0.0.0/99,x":                     {`--istio-service-cidr: \"10.0.0.0/99\"`, `--istio-service-cidr: \"x\"`},
+		"-d * -b *":                            {`--istio-local-exclude-ports: \"*\" would leave everything alone (want an empty --istio-inbound-ports for that)`},
+		"-m TPROXY -b * -t 1338":               {`--istio-inbound-tproxy-mark: \"0x53a\" is what marks the proxy's calls to its own pod (want another)`},
+		"-u 99999999999":                       {`--proxy-uid: \"99999999999\" is no user id`},
+		"-k verylonginterface":                 {"--kube-virt-interfaces:", "at most 15"},
+		"-m TPROXY -b * -t red -r 254":         {"--istio-inbound-tproxy-mark:", "--istio-inbound-tproxy-route-table:"},
 		"-p x -z y -e z -b a -q b -o c -x 10.0.0.0/8/9 -c a/b": {"--envoy-port:", "--inbound-capture-port:", "--inbound-tunnel-port:", "--istio-inbound-ports:",
 			"--istio-outbound-ports:", "--istio-local-outbound-ports-exclude:", "--istio-service-exclude-cidr:", "--istio-exclude-interfaces:"},
 	} {

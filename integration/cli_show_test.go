@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/nftables"
 )
@@ -96,11 +95,7 @@ func TestShowOfOthers(t *testing.T) {
 			here.nft(text)
 			chains, rules := 0, 0
 			for _, title := range titlesOf(text) {
-				start := time.Now()
 				v := jsonOf[showJSON](t, here.ok("show", "--json", "--foreign", title))
-				if took := time.Since(start); took > 5*time.Second {
-					t.Errorf("%s took %s", title, took)
-				}
 				for _, ch := range v.Chains {
 					chains++
 					rules += len(ch.Rules)
@@ -171,7 +166,8 @@ func TestNamesSteerNoTerminal(t *testing.T) {
 	if err := k.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"show"}, {"graph"}, {"graph", "--format", "html"}, {"show", "--foreign", "ip missing"},
+	c.nft("table inet others { chain c { type filter hook output priority -200; tcp dport 80 accept comment \"a\x1b[2Jb\"; }; }")
+	for _, args := range [][]string{{"show"}, {"explain", "--live", "--markdown", "tcp", "192.0.2.1:80"}, {"graph"}, {"graph", "--format", "html"}, {"show", "--foreign", "ip missing"},
 		{"explain", "--live", "tcp", "192.0.2.1:80"}, {"apply", "--mode", "sidecar", "--proxy-uids", "1"}} {
 		o := c.run(args...)
 		if !strings.Contains(o.out+o.errs, "theirs") && args[0] != "explain" {

@@ -136,7 +136,7 @@ func (a ambientSide) short(cc *cli.Context, c *configuration) (problems []error)
 			problems = append(problems, fmt.Errorf("--%s and --%s are about one key (want one of them)", flag, k.Flag()))
 			return
 		}
-		if err := c.setBy("--"+flag, k, words); err != nil {
+		if err := c.setBy(cc.Context, "--"+flag, k, words); err != nil {
 			problems = append(problems, err)
 		}
 	}

@@ -130,10 +130,7 @@ func parsePods(name, text string) (pods, error) {
 			p[a] = uid
 		}
 	}
-	if len(problems) > maxProblems {
-		problems = append(problems[:maxProblems:maxProblems], fmt.Errorf("and %d more problems", len(problems)-maxProblems))
-	}
-	return p, errors.Join(problems...)
+	return p, joinSome(problems)
 }
 
 func (j *job) addPod(ctx context.Context) error {
@@ -171,7 +168,7 @@ func (j *job) syncPods(ctx context.Context) error {
 	if name == "" {
 		return usageError{errors.New("--file is missing (want -f FILE, or -f - for standard input)")}
 	}
-	data, err := readInput(name, j.in)
+	data, err := readInput(ctx, name, j.in)
 	if err != nil {
 		return usageError{fmt.Errorf("--file: %w", err)}
 	}
@@ -245,7 +242,7 @@ func probeElement(a netip.Addr, uid string) rules.Element {
 }
 
 func (j *job) changePods(ctx context.Context, edit func(*podChange)) error {
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return err
 	}
 	changes, err := j.conn.ChangeLive(ctx, j.table, func(t *rules.Table) ([]rules.SetChange, error) {
@@ -303,7 +300,7 @@ type podView struct {
 }
 
 func (j *job) listPods(ctx context.Context) error {
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return err
 	}
 	live, err := j.conn.Read(ctx, j.table)

@@ -34,11 +34,11 @@ func hostNetworkFlag() cli.Flag {
 
 func (j *job) apply(ctx context.Context, c configuration) error {
 	if c.Mode != modes.ModeAmbientHost && !j.cc.Bool("host-network") {
-		if err := j.target.refuseHost(ctx); err != nil {
+		if err := j.target.refuseHost(); err != nil {
 			return err
 		}
 	}
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return err
 	}
 	env, err := j.environment(ctx)

@@ -52,7 +52,7 @@ func compareCommand() *cli.Command {
 
 // loadFile is the configuration in a file, checked.
 func loadFile(cc *cli.Context, name string) (configuration, error) {
-	data, err := readInput(name, cc.App.Reader)
+	data, err := readInput(cc.Context, name, cc.App.Reader)
 	if err != nil {
 		return configuration{}, err
 	}
@@ -96,7 +96,7 @@ func (j *job) compareFates(ctx context.Context, configs []configuration) error {
 }
 
 func (j *job) liveState(ctx context.Context, table string) (rules.State, error) {
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return rules.State{}, err
 	}
 	live, err := j.conn.Read(ctx, table)
@@ -189,20 +189,13 @@ func printChanges(cc *cli.Context, rows []survey.Row[change], names listenerName
 		before, after := r.Outcome.texts(names)
 		views = append(views, changeView{r.Who, r.Where, before, after, headline(rules.Journey{Packet: r.Example})})
 	}
-	w := cc.App.Writer
-	switch {
-	case cc.Bool("json"):
-		return writeJSON(w, views)
-	case len(views) == 0:
-		_, err := fmt.Fprintln(w, "no traffic changes fate")
+	if len(views) == 0 && !cc.Bool("json") {
+		_, err := fmt.Fprintln(cc.App.Writer, "no traffic changes fate")
 		return err
 	}
 	table := [][]string{{"who", "where to", "before", "after", "example"}}
 	for _, v := range views {
 		table = append(table, []string{v.Who, v.Where, v.Before, v.After, v.Example})
 	}
-	if cc.Bool("markdown") {
-		return printMarkdown(w, table)
-	}
-	return printTable(w, table)
+	return printRows(cc, views, table)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -103,7 +104,7 @@ func readConfiguration(cc *cli.Context, stdin io.Reader) (c configuration, probl
 		if names[0] == "" {
 			return c, nil, errors.New("--config: names no file (want --config FILE, or - for standard input)")
 		}
-		data, err := readInput(names[0], stdin)
+		data, err := readInput(cc.Context, names[0], stdin)
 		if err != nil {
 			return c, nil, fmt.Errorf("--config: %w", err)
 		}
@@ -112,7 +113,7 @@ func readConfiguration(cc *cli.Context, stdin io.Reader) (c configuration, probl
 		}
 	}
 	for _, f := range givenKeys(cc) {
-		if err := c.setFlag(*f.key, f.value.words); err != nil {
+		if err := c.setFlag(cc.Context, *f.key, f.value.words); err != nil {
 			problems = append(problems, err)
 			c.doubt(f.key.Path)
 		}
@@ -140,12 +141,12 @@ func (c configuration) checked(problems error) error {
 }
 
 // setFlag replaces what the file says for a key.
-func (c *configuration) setFlag(k modes.Key, values []string) error {
-	return c.setBy("--"+k.Flag(), k, values)
+func (c *configuration) setFlag(ctx context.Context, k modes.Key, values []string) error {
+	return c.setBy(ctx, "--"+k.Flag(), k, values)
 }
 
 // setBy is setFlag for a flag of another name.
-func (c *configuration) setBy(flag string, k modes.Key, values []string) error {
+func (c *configuration) setBy(ctx context.Context, flag string, k modes.Key, values []string) error {
 	at := &keyPlaces{key: place{source: flag}, flag: true}
 	if !k.List {
 		if values[0] == "" {
@@ -157,7 +158,7 @@ func (c *configuration) setBy(flag string, k modes.Key, values []string) error {
 		if !k.List {
 			break
 		}
-		words, err := listWords(flag, v)
+		words, err := listWords(ctx, flag, v)
 		if err != nil {
 			return err
 		}
@@ -174,7 +175,7 @@ func (c *configuration) setBy(flag string, k modes.Key, values []string) error {
 
 // listWords are the words of a list flag's value: between commas, or in the
 // file that follows an @, in lines with commas and # comments.
-func listWords(flag, value string) ([]wordPlace, error) {
+func listWords(ctx context.Context, flag, value string) ([]wordPlace, error) {
 	name, isFile := strings.CutPrefix(value, "@")
 	switch {
 	case !isFile:
@@ -184,7 +185,7 @@ func listWords(flag, value string) ([]wordPlace, error) {
 	case name == "-":
 		return nil, fmt.Errorf("%s: @- is no file (want @/dev/stdin for standard input)", flag)
 	}
-	data, err := readInput(name, nil)
+	data, err := readInput(ctx, name, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
@@ -222,7 +223,7 @@ func splitWords(list string, at place) ([]wordPlace, error) {
 
 // readInput reads a file, or stdin where the name is "-" and there is one, up to
 // one byte more than a document may have.
-func readInput(name string, stdin io.Reader) ([]byte, error) {
+func readInput(ctx context.Context, name string, stdin io.Reader) ([]byte, error) {
 	if name != "-" || stdin == nil {
 		f, err := openNamed(name, os.O_RDONLY)
 		if err != nil {
@@ -231,7 +232,7 @@ func readInput(name string, stdin io.Reader) ([]byte, error) {
 		defer f.Close()
 		stdin = f
 	}
-	return io.ReadAll(io.LimitReader(stdin, maxDocument+1))
+	return io.ReadAll(io.LimitReader(interruptible{ctx, stdin}, maxDocument+1))
 }
 
 // openNamed opens a file, whose name is told whole unless it is longer than any.

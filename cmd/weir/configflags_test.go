@@ -332,7 +332,7 @@ func FuzzPermute(f *testing.F) {
 
 func TestLoadEnvironment(t *testing.T) {
 	name := file(t, "env.yaml", "ipv6: yes\nloopbackIPv6: true\nresolvers: [10.96.0.10, fd00::10, '::ffff:192.0.2.1']\nusers: {envoy: 1337, root: 0}\ngroups:\n  mesh: 1338\n")
-	env, err := loadEnvironment(name)
+	env, err := loadEnvironment(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +340,7 @@ func TestLoadEnvironment(t *testing.T) {
 		fmt.Sprint(env.Users) != "map[envoy:1337 root:0]" || fmt.Sprint(env.Groups) != "map[mesh:1338]" {
 		t.Errorf("got %+v", env)
 	}
-	if _, err := loadEnvironment("/no/such"); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "--environment: ") {
+	if _, err := loadEnvironment(t.Context(), "/no/such"); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "--environment: ") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -251,17 +251,22 @@ func (c configuration) explain(err error) error {
 	slices.SortStableFunc(out, func(a, b *placedError) int {
 		return cmp.Or(cmp.Compare(c.rank(a.place), c.rank(b.place)), cmp.Compare(a.place.line, b.place.line), cmp.Compare(a.place.column, b.place.column))
 	})
-	joined := make([]error, 0, min(len(out), maxProblems+1))
-	for _, e := range out[:min(len(out), maxProblems)] {
+	return joinSome(out)
+}
+
+const maxProblems = 100 // that one message tells: a list of 100,000 words may have as many
+
+// joinSome joins errors, the first of them where they are many.
+func joinSome[E error](errs []E) error {
+	var joined []error
+	for _, e := range errs[:min(len(errs), maxProblems)] {
 		joined = append(joined, e)
 	}
-	if more := len(out) - maxProblems; more > 0 {
+	if more := len(errs) - maxProblems; more > 0 {
 		joined = append(joined, fmt.Errorf("and %d more problems", more))
 	}
 	return errors.Join(joined...)
 }
-
-const maxProblems = 100 // that one message tells: a list of 100,000 words may have as many
 
 // rank is lowest for places in the file, and highest for none.
 func (c configuration) rank(p place) int {

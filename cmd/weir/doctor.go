@@ -80,9 +80,9 @@ func (j *job) reportChecks(checks []check) error {
 	}
 	var err error
 	if j.cc.Bool("json") {
-		err = writeJSON(j.cc.App.Writer, map[string]any{"failed": failures, "checks": checks})
+		err = writeJSON(j.out, map[string]any{"failed": failures, "checks": checks})
 	} else {
-		err = printChecks(visible{j.cc.App.Writer}, checks)
+		err = printChecks(visible{j.out}, checks)
 	}
 	switch {
 	case err != nil:

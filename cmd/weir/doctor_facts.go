@@ -66,14 +66,14 @@ type connections struct {
 	dropped    uint64 // connections that found no room since the namespace was made
 }
 
-// examine collects the facts. What cannot be had is told as such: only an end of
-// the context is an error.
+// examine collects the facts. What cannot be had is told as such, but for the
+// addresses.
 func (j *job) examine(ctx context.Context) (facts, error) {
 	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: readFile(mountInfo, cgroupMount)}
 	_, err := os.Stat(mountInfo)
 	f.mounts = err == nil
 	f.host, _ = j.target.isHost()
-	f.readErr = j.connect()
+	f.readErr = j.connect(ctx)
 	if f.readErr == nil {
 		f.readErr = j.examineRules(ctx, &f)
 	}
@@ -260,11 +260,7 @@ func userMap() []idRange {
 // examineTable takes from a table who the proxy is, and how it captures.
 func (f *facts) examineTable(t *rules.Table) {
 	f.proxyUIDs = proxyUIDs(t)
-	f.tproxy = t != nil && slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool {
-		return slices.ContainsFunc(c.Rules, func(r rules.Rule) bool {
-			return slices.ContainsFunc(r.Nodes, func(n rules.Node) bool { _, is := n.(rules.TProxy); return is })
-		})
-	})
+	f.tproxy = t != nil && holdsNode(t, func(n rules.Node) bool { _, is := n.(rules.TProxy); return is })
 }
 
 // proxyUIDs are the users that a table takes for the proxy's.

@@ -37,11 +37,31 @@ func (j *job) traffic(ctx context.Context, c configuration) ([]check, error) {
 	fate := func(p rules.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }
 	s.rows = survey.Rows(space, fate, compareFates, func(classFate) bool { return true })
 	defer s.close()
-	if err := s.build(ctx); err != nil {
-		return []check{{"traffic", skipped, fmt.Sprintf("the scratch namespaces cannot be made: %v", err),
-			"root, or a user namespace with the users of the configuration"}}, ctx.Err()
+	if err := inOrder(ctx, s.settle, s.join); err != nil {
+		return cannotBeMade(err), ctx.Err()
+	}
+	if err := s.apply(ctx); err != nil {
+		return []check{{"traffic", failed, fmt.Sprintf("the configuration cannot be applied: %v", err),
+			"what the checks above say; weir plan shows the rules"}}, ctx.Err()
+	}
+	if err := inOrder(ctx, s.listen, s.ready); err != nil {
+		return cannotBeMade(err), ctx.Err()
 	}
 	return s.compare(ctx)
+}
+
+func cannotBeMade(err error) []check {
+	return []check{{"traffic", skipped, fmt.Sprintf("the scratch namespaces cannot be made: %v", err),
+		"root, or a user namespace with the users of the configuration"}}
+}
+
+func inOrder(ctx context.Context, steps ...func(context.Context) error) error {
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // scene is a pod with the configuration in force, and the rest of the world.
@@ -76,24 +96,15 @@ func (s *scene) close() {
 	}
 }
 
-func (s *scene) build(ctx context.Context) (err error) {
+// settle makes both namespaces. They take packets wherever they come from, as the
+// model assumes, and the pod has what the state needs.
+func (s *scene) settle(context.Context) (err error) {
 	if s.pod, err = lab.NewNamespace(); err != nil {
 		return err
 	}
 	if s.world, err = lab.NewNamespace(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.settle, s.join, s.apply, s.listen, s.ready} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// settle has both namespaces take packets wherever they come from, as the model
-// assumes, and the pod what the state needs.
-func (s *scene) settle(context.Context) error {
 	for _, ns := range []*lab.Namespace{s.pod, s.world} {
 		for _, link := range []string{"all", "default"} {
 			if err := ns.Sysctl("net/ipv4/conf/"+link+"/rp_filter", "0"); err != nil {

@@ -27,7 +27,7 @@ func TestTrafficTellsWhatLandsElsewhere(t *testing.T) {
 	bare := rules.NewEvaluator(space.Host)
 	s.rows = survey.Rows(space, func(p rules.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }, compareFates, func(classFate) bool { return true })
 	defer s.close()
-	if err := s.build(t.Context()); err != nil {
+	if err := inOrder(t.Context(), s.settle, s.join, s.apply, s.listen, s.ready); err != nil {
 		t.Skipf("no scratch namespaces with other users: %v", err)
 	}
 	for _, tt := range []struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -25,8 +26,8 @@ var environmentKeys = []string{"ipv6", "loopbackIPv6", "postroutingInput", "reso
 //	cgroups: {kubelet.slice: 77}
 //
 // What it does not say is no, or none.
-func loadEnvironment(name string) (modes.Environment, error) {
-	data, err := readInput(name, nil)
+func loadEnvironment(ctx context.Context, name string) (modes.Environment, error) {
+	data, err := readInput(ctx, name, nil)
 	if err != nil {
 		return modes.Environment{}, fmt.Errorf("--environment: %w", err)
 	}

@@ -110,16 +110,19 @@ func askedPackets(cc *cli.Context) ([]rules.Packet, error) {
 	a := ask{Packet: strings.Join(cc.Args().Slice(), " "), In: cc.String("in"), From: cc.String("from"),
 		Mark: cc.String("mark"), State: cc.String("state"), CTMark: cc.String("ct-mark")}
 	var errs []error
-	for name, into := range map[string]**uint32{"uid": &a.UID, "gid": &a.GID} {
-		if !cc.IsSet(name) {
+	for _, flag := range []struct {
+		name string
+		into **uint32
+	}{{"uid", &a.UID}, {"gid", &a.GID}} {
+		if !cc.IsSet(flag.name) {
 			continue
 		}
-		id, err := strconv.ParseUint(cc.String(name), 10, 32)
+		id, err := strconv.ParseUint(cc.String(flag.name), 10, 32)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("--%s: %q is no id (want a number)", name, cc.String(name)))
+			errs = append(errs, fmt.Errorf("--%s: %q is no id (want a number)", flag.name, cc.String(flag.name)))
 		}
 		v := uint32(id)
-		*into = &v
+		*flag.into = &v
 	}
 	p, err := a.parse()
 	if err := errors.Join(append(errs, err)...); err != nil {
@@ -172,8 +175,8 @@ func readPackets(r io.Reader) ([]rules.Packet, error) {
 	case err != nil:
 		errs = append(errs, fmt.Errorf("standard input:%d: %w", n, err))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, usageError{err}
+	if len(errs) > 0 {
+		return nil, usageError{joinSome(errs)}
 	}
 	return out, nil
 }

@@ -23,6 +23,9 @@ func explainLive(cc *cli.Context, asked []rules.Packet) error {
 	if cc.IsSet("address") {
 		return usageError{fmt.Errorf("--live reads the namespace's addresses, and takes none by --address")}
 	}
+	if err := refuseEnvironment(cc); err != nil {
+		return err
+	}
 	return inNamespace(cc, func(ctx context.Context, j *job) error {
 		x, err := j.liveExplainer(ctx)
 		if err != nil {
@@ -52,7 +55,7 @@ func (x *explainer) comesByOurs(asked []rules.Packet) error {
 }
 
 func (j *job) liveExplainer(ctx context.Context) (*explainer, error) {
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return nil, err
 	}
 	live, err := j.conn.Ruleset(ctx)

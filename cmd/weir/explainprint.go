@@ -196,7 +196,7 @@ func columns(s rules.Step) (where, rule, reason, does string) {
 
 func (x *explainer) text(w io.Writer, j rules.Journey) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", headline(j))
+	fmt.Fprintf(&b, "%s\n\n", inSight(headline(j)))
 	table := tabwriter.NewWriter(visible{&b}, 0, 0, 3, ' ', 0)
 	for _, s := range j.Steps {
 		where, rule, reason, does := columns(s)
@@ -250,7 +250,7 @@ func (x *explainer) markdown(w io.Writer, j rules.Journey) error {
 		b.WriteString("\n")
 	}
 	fmt.Fprintf(&b, "%s\n\n", x.says(j.Packet, j.Fate))
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(visible{w}, b.String())
 	return err
 }
 

@@ -71,10 +71,14 @@ func graphRequest(cc *cli.Context) (drawn, error) {
 			return r, usageError{errors.New("a graph shows the path of one packet")}
 		}
 		r.packet = &asked[0]
+	} else if err := noPacketFlags(cc); err != nil {
+		return r, err
 	}
 	switch {
 	case given && cc.Bool("live"):
 		return r, usageError{errors.New("--live draws what the namespace holds, and takes no configuration")}
+	case r.live && cc.IsSet("address"):
+		return r, usageError{errors.New("a live graph reads the namespace's addresses, and takes none by --address")}
 	case r.name != "" && !r.live:
 		return r, usageError{errors.New("--foreign draws what is no table of weir's, and takes no configuration")}
 	}
@@ -91,9 +95,9 @@ func (j *job) graph(ctx context.Context, r drawn) error {
 		return err
 	}
 	if r.format == formatHTML {
-		return g.HTML(visible{j.cc.App.Writer})
+		return g.HTML(visible{j.out})
 	}
-	return g.Mermaid(visible{j.cc.App.Writer})
+	return g.Mermaid(visible{j.out})
 }
 
 // configuredGraph draws the state that a configuration makes.
@@ -124,7 +128,7 @@ func (x *explainer) follow(p *rules.Packet, g *graph.Graph) {
 // liveGraph draws what the namespace holds: the table, and where the base chains of
 // others stand.
 func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return graph.Graph{}, err
 	}
 	ruleset, err := j.conn.Ruleset(ctx)
@@ -159,6 +163,9 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 		x, err := j.liveExplainer(ctx)
 		if err != nil {
 			return g, err
+		}
+		if err := x.comesByOurs([]rules.Packet{*r.packet}); err != nil {
+			return g, usageError{err}
 		}
 		x.follow(r.packet, &g)
 	}

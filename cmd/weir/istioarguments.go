@@ -243,7 +243,11 @@ func (a *istioArguments) config(env modes.Environment) (modes.Config, error) {
 	if a.mode == "TPROXY" {
 		c.Routing = modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable}
 	}
-	if err := errors.Join(err, istioNames(modes.Check(c))); err != nil {
+	err = errors.Join(err, istioNames(modes.Check(c)))
+	if a.runValidation && a.probeTimeout <= 0 {
+		err = errors.Join(err, fmt.Errorf("--probe-timeout: %s is no time to try in", a.probeTimeout))
+	}
+	if err != nil {
 		return c, usageError{err}
 	}
 	return c, nil
@@ -355,6 +359,8 @@ func logLevel(list string) slog.Level {
 		switch level {
 		case "debug":
 			return slog.LevelDebug
+		case "info":
+			return slog.LevelInfo
 		case "warn":
 			return slog.LevelWarn
 		case "error", "fatal":

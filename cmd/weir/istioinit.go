@@ -84,12 +84,12 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	connectErr := j.connect()
+	connectErr := j.connect(ctx)
 	if err := j.istioNetwork(ctx, a, &c, &env); err != nil {
 		return err
 	}
 	if a.printConfig {
-		return printConfig(j.cc.App.Writer, c, append(a.remarks(), refusedElsewhere(c)...))
+		return printConfig(j.out, c, append(a.remarks(), refusedElsewhere(c)...))
 	}
 	var resolved strings.Builder
 	if err := printConfig(&resolved, c, nil); err != nil {
@@ -142,7 +142,7 @@ func (j *job) istioDryRun(a *istioArguments, want rules.State) error {
 			return fmt.Errorf("%s: %w", dryRunFile, err)
 		}
 	}
-	_, err := io.WriteString(j.cc.App.Writer, plan)
+	_, err := io.WriteString(j.out, plan)
 	return err
 }
 
@@ -159,7 +159,7 @@ func (j *job) istioApply(ctx context.Context, a *istioArguments, want rules.Stat
 }
 
 func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return err
 	}
 	result, err := j.session().Remove(ctx)
@@ -256,7 +256,7 @@ func (j *job) logText(a *istioArguments, log *slog.Logger, what, key, text strin
 		log.Info(what, key, text)
 	} else if log.Enabled(context.Background(), slog.LevelInfo) {
 		log.Info(what + ":")
-		fmt.Fprint(j.cc.App.ErrWriter, text)
+		fmt.Fprint(j.err, text)
 	}
 }
 

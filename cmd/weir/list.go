@@ -142,22 +142,24 @@ func (r *residence) own(ctx context.Context, conn *nft.Conn, ruleset *nft.Rulese
 // redirect all the same.
 func unknownCapture(tables []*nft.LiveTable) (out []string) {
 	for _, t := range tables {
-		if t.Tag == nil && slices.ContainsFunc(t.Chains, redirects) {
+		if t.Tag == nil && holdsNode(t.Table, redirects) {
 			out = append(out, "table "+t.Title())
 		}
 	}
 	return out
 }
 
-func redirects(c *rules.Chain) bool {
-	return slices.ContainsFunc(c.Rules, func(r rules.Rule) bool {
-		return slices.ContainsFunc(r.Nodes, func(n rules.Node) bool {
-			switch n.(type) {
-			case rules.Redirect, rules.TProxy:
-				return true
-			}
-			return false
-		})
+func redirects(n rules.Node) bool {
+	switch n.(type) {
+	case rules.Redirect, rules.TProxy:
+		return true
+	}
+	return false
+}
+
+func holdsNode(t *rules.Table, is func(rules.Node) bool) bool {
+	return slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool {
+		return slices.ContainsFunc(c.Rules, func(r rules.Rule) bool { return slices.ContainsFunc(r.Nodes, is) })
 	})
 }
 

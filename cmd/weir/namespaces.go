@@ -113,6 +113,7 @@ type fleet struct {
 	mu        sync.Mutex
 	done      int
 	results   map[string]int
+	differs   bool
 	failed    map[string]string // why, by name
 	notes     map[string]bool   // that were told
 	documents map[string]json.RawMessage
@@ -160,6 +161,7 @@ func (f *fleet) one(ctx context.Context, name string, work func(context.Context,
 		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", name, f.failed[name])
 	} else {
 		f.results[j.result]++
+		f.differs = f.differs || err != nil
 		f.tell(name, j.result, out.Bytes())
 	}
 	f.progress()
@@ -233,7 +235,7 @@ func (f *fleet) summary(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("%d of %d network namespaces failed", len(f.failed), len(f.names)), ctx.Err(), printed)
 	case printed != nil:
 		return printed
-	case f.results[differs] > 0:
+	case f.differs:
 		return errDiffers
 	}
 	return nil

@@ -34,7 +34,7 @@ func exitCodeFlag() cli.Flag {
 
 func (j *job) plan(ctx context.Context, c configuration) error {
 	j.result = planned
-	connectErr := j.connect()
+	connectErr := j.connect(ctx)
 	env, err := j.planEnvironment(ctx)
 	if err != nil {
 		return err

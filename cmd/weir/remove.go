@@ -43,7 +43,7 @@ func removeCommand() *cli.Command {
 
 func (j *job) remove(ctx context.Context, table string) error {
 	j.table = table
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return err
 	}
 	result, err := j.session().Remove(ctx)

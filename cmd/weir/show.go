@@ -34,7 +34,7 @@ func showCommand() *cli.Command {
 				return usageError{errors.New("--foreign shows what is no table of weir's, and takes no configuration")}
 			}
 			return inNamespace(cc, func(ctx context.Context, j *job) error {
-				if err := j.connect(); err != nil {
+				if err := j.connect(ctx); err != nil {
 					return err
 				}
 				if name != "" {
@@ -81,9 +81,9 @@ func (j *job) show(ctx context.Context, c configuration, given bool) error {
 
 func (j *job) printView(v view) error {
 	if j.cc.Bool("json") {
-		return writeJSON(j.cc.App.Writer, v)
+		return writeJSON(j.out, v)
 	}
-	return v.print(visible{j.cc.App.Writer}, j.cc.Bool("verbose"))
+	return v.print(visible{j.out}, j.cc.Bool("verbose"))
 }
 
 // showForeign shows a table of another's.

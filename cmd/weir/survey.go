@@ -100,17 +100,7 @@ func (j *job) explainAll(c configuration, state rules.State, host rules.Host) er
 	if err != nil {
 		return err
 	}
-	return printSurvey(j.cc, rows)
-}
-
-func printSurvey(cc *cli.Context, rows []surveyRow) error {
-	switch {
-	case cc.Bool("json"):
-		return writeJSON(cc.App.Writer, rows)
-	case cc.Bool("markdown"):
-		return surveyMarkdown(cc.App.Writer, rows)
-	}
-	return printTable(cc.App.Writer, surveyTable(rows))
+	return printRows(j.cc, rows, surveyTable(rows))
 }
 
 func surveyTable(rows []surveyRow) [][]string {
@@ -121,7 +111,18 @@ func surveyTable(rows []surveyRow) [][]string {
 	return table
 }
 
-func surveyMarkdown(w io.Writer, rows []surveyRow) error { return printMarkdown(w, surveyTable(rows)) }
+// printRows prints rows as --json or --markdown asks, or as a table; views are what
+// programs read.
+func printRows(cc *cli.Context, views any, table [][]string) error {
+	switch w := cc.App.Writer; {
+	case cc.Bool("json"):
+		return writeJSON(w, views)
+	case cc.Bool("markdown"):
+		return printMarkdown(w, table)
+	default:
+		return printTable(w, table)
+	}
+}
 
 // printTable prints rows in columns, the first of them as the heading.
 func printTable(w io.Writer, rows [][]string) error {

@@ -47,7 +47,7 @@ func TestExplainAllGoldens(t *testing.T) {
 			}
 			var got bytes.Buffer
 			fmt.Fprintf(&got, "# %s\n\n`%s`\n\n", table.Config, arguments(table))
-			if err := surveyMarkdown(&got, rows); err != nil {
+			if err := printMarkdown(&got, surveyTable(rows)); err != nil {
 				t.Fatal(err)
 			}
 			golden := filepath.Join("testdata", "explain", table.Config+".md")

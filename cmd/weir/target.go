@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -224,7 +223,7 @@ func (t *target) inside(do func() error) error {
 }
 
 // refuseHost keeps an example from capturing a whole machine.
-func (t *target) refuseHost(ctx context.Context) error {
+func (t *target) refuseHost() error {
 	host, err := t.isHost()
 	if err != nil || !host {
 		return err

@@ -133,10 +133,10 @@ func matchEnd(p packet.Pattern, addr rules.Key[netip.Prefix], port rules.Key[rul
 }
 
 func (j *job) trace(ctx context.Context, o nft.TraceOptions) (err error) {
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return err
 	}
-	v := &tracer{ctx: ctx, conn: j.conn, out: newTracePrinter(j.cc.App.Writer, j.cc.Bool("json")), most: j.cc.Int("count")}
+	v := &tracer{ctx: ctx, conn: j.conn, out: newTracePrinter(j.out, j.cc.Bool("json")), most: j.cc.Int("count")}
 	if err := v.refresh(); err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (j *job) traceEnd(t *nft.Trace, o nft.TraceOptions, v *tracer) error {
 	if err := v.out.end(matched, traced, lost); err != nil {
 		return err
 	}
-	w := j.cc.App.ErrWriter
+	w := j.err
 	switch {
 	case matched == 0:
 		fmt.Fprintln(w, "note: no packet matched")

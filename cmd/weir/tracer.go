@@ -35,13 +35,18 @@ const (
 )
 
 // refresh reads the rules that notifications name by numbers.
-func (v *tracer) refresh() (err error) {
+func (v *tracer) refresh() error {
 	v.read = time.Now()
-	if v.ruleset, err = v.conn.Ruleset(v.ctx); err != nil {
+	ruleset, err := v.conn.Ruleset(v.ctx)
+	if err != nil {
 		return err
 	}
-	v.links, err = v.conn.LinkNames(v.ctx)
-	return err
+	links, err := v.conn.LinkNames(v.ctx)
+	if err != nil {
+		return err
+	}
+	v.ruleset, v.links = ruleset, links
+	return nil
 }
 
 // follow prints packets until the time, the number of packets, or the end of the

@@ -30,14 +30,14 @@ func (e validationError) Unwrap() error { return e.error }
 // ask); else by connections that capture must bring to the proxy's listeners.
 // Whoever's rules bring them there will do.
 func (j *job) validate(ctx context.Context, a *istioArguments, c modes.Config, env modes.Environment, want rules.State, err error, log *slog.Logger) error {
+	var local map[netip.Addr]string
+	if err := j.target.inside(func() (err error) { local, err = j.localAddresses(ctx); return err }); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.probeTimeout)
 	defer cancel()
 	if j.asWanted(ctx, a.probeTimeout/2, want, err, log) {
 		return nil
-	}
-	var local map[netip.Addr]string
-	if err := j.target.inside(func() (err error) { local, err = j.localAddresses(ctx); return err }); err != nil {
-		return err
 	}
 	by := modes.Caller{UID: rules.UID(os.Geteuid()), GID: rules.GID(os.Getegid())}
 	for addr := range local {

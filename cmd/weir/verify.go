@@ -53,7 +53,7 @@ const verifyPause = 200 * time.Millisecond
 
 // verify checks until there is no difference or the wait is over.
 func (j *job) verify(ctx context.Context, check func() ([]rules.Difference, error)) error {
-	if err := j.connect(); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return err
 	}
 	end := time.Now().Add(j.cc.Duration("wait"))

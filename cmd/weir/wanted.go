@@ -88,8 +88,8 @@ func timeLimit(cc *cli.Context) (time.Duration, error) {
 		return 0, usageError{fmt.Errorf("--wait: %s has passed already", wait)}
 	case !cc.IsSet("timeout"):
 		return timeout + wait + cc.Duration("for"), nil
-	case wait > timeout:
-		return 0, usageError{fmt.Errorf("--wait: %s is longer than --timeout, %s", wait, timeout)}
+	case wait >= timeout:
+		return 0, usageError{fmt.Errorf("--wait: %s is not shorter than --timeout, %s", wait, timeout)}
 	}
 	return timeout, nil
 }
@@ -103,24 +103,24 @@ func whyEnded(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", err, context.Cause(ctx))
 }
 
-func (j *job) connect() error {
+func (j *job) connect(ctx context.Context) error {
 	c, err := j.target.connect()
 	if err == nil {
 		j.conn = c
-		j.sweepTraces()
+		j.sweepTraces(ctx)
 	}
 	return err
 }
 
 // sweepTraces takes away what a killed trace left behind. Where the permission is
 // missing, the command's own work says so.
-func (j *job) sweepTraces() {
-	swept, err := j.conn.SweepTraces(j.cc.Context, j.target.fd)
+func (j *job) sweepTraces(ctx context.Context) {
+	swept, err := j.conn.SweepTraces(ctx, j.target.fd)
 	for _, name := range swept {
-		fmt.Fprintf(j.cc.App.ErrWriter, "note: took table inet %s away, left by a trace that was killed\n", name)
+		fmt.Fprintf(j.err, "note: took table inet %s away, left by a trace that was killed\n", name)
 	}
 	if err != nil && !errors.Is(err, nft.ErrNotPermitted) {
-		fmt.Fprintf(j.cc.App.ErrWriter, "warning: %v\n", err)
+		fmt.Fprintf(j.err, "warning: %v\n", err)
 	}
 }
 
@@ -221,11 +221,22 @@ func optionalConfiguration(cc *cli.Context) (c configuration, ok bool, err error
 		c, err = written(cc)
 		return c, true, err
 	}
+	if err := refuseEnvironment(cc); err != nil {
+		return c, false, err
+	}
 	c = newConfiguration("")
 	if name, named := given(cc, "table"); named {
 		c.Table, err = name[0], checkTable(name[0])
 	}
 	return c, false, err
+}
+
+// refuseEnvironment refuses an environment where no configuration is read in it.
+func refuseEnvironment(cc *cli.Context) error {
+	if _, given := given(cc, "environment"); given {
+		return usageError{errors.New("--environment is about a configuration, and there is none")}
+	}
+	return nil
 }
 
 // saidEnvironment is what --environment says, nil without it.
@@ -234,7 +245,7 @@ func saidEnvironment(cc *cli.Context) (*modes.Environment, error) {
 	if !ok {
 		return nil, nil
 	}
-	env, err := loadEnvironment(name[0])
+	env, err := loadEnvironment(cc.Context, name[0])
 	if err != nil {
 		return nil, usageError{err}
 	}
