@@ -112,11 +112,11 @@ func (n *namespace) outside() {
 	n.ip("route add default via 198.18.0.1")
 }
 
-// connect tries to connect from inside, and does not wait for an answer.
+// connect tries to connect from inside, whatever comes of it.
 func (n *namespace) connect(addr string) {
 	n.Helper()
 	n.do(func() error {
-		c, err := net.DialTimeout("tcp", addr, 20*time.Millisecond)
+		c, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
 		if err == nil {
 			return c.Close()
 		}
@@ -249,23 +249,6 @@ func TestOnlyElementsChange(t *testing.T) {
 			wantClean(t, n.session(), tt.before)
 		})
 	}
-}
-
-// TestOneElementAmongTenThousand tells how long it takes to add one element, and
-// to take it out, from a state already read.
-func TestOneElementAmongTenThousand(t *testing.T) {
-	ten := manyPrefixes(10000)
-	states := []rules.State{capture{exclude: ten}.state(), capture{exclude: append(slices.Clone(ten), netip.MustParsePrefix("30.0.0.1/32"))}.state()}
-	s := newNamespace(t).session()
-	apply(t, s, states[0], nft.Created)
-	var times []time.Duration
-	for i := range 40 {
-		start := time.Now()
-		apply(t, s, states[(i+1)%2], nft.Updated)
-		times = append(times, time.Since(start))
-	}
-	slices.Sort(times)
-	t.Logf("Session.Apply took %s at best, %s as a rule", times[0], times[len(times)/2])
 }
 
 // withoutElements is a listing without elements, and without the tag.

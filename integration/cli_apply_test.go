@@ -215,12 +215,8 @@ func TestVerifyWaits(t *testing.T) {
 	c.do(cmd.Start)
 	time.Sleep(300 * time.Millisecond)
 	c.ok("apply", "-f", pod)
-	start = time.Now()
 	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "clean") {
 		t.Errorf("%v: %s%s", err, out, errs)
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("it saw the rules after %s", took)
 	}
 	// Somebody ends the wait.
 	cmd, _, errs = c.command("", "verify", "-f", pod, "--dns-capture", "all", "--wait", "30s")

@@ -17,7 +17,7 @@ func TestDemo(t *testing.T) {
 	isolated(t)
 	dir := sharedDir(t)
 	weir := install(t, dir)
-	program, err := build("./demo")
+	program, err := build("./demo", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,9 +45,6 @@ func runDemo(t *testing.T, attr *syscall.SysProcAttr, demo, weir string) {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	t.Logf("it took %s", took.Round(time.Millisecond))
-	if took > 10*time.Second {
-		t.Errorf("it took %s", took)
-	}
 	said := out.String()
 	for _, want := range []string{
 		`application  203\.0\.113\.10:80 +\S+:15001 +203\.0\.113\.10:80 +the remote service`,

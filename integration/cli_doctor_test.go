@@ -150,12 +150,15 @@ func TestDoctorUnprivileged(t *testing.T) {
 			t.Log("the tests were started in a container: its namespace is looked at instead")
 		}
 		for _, check := range report.Checks {
-			if check.Status == "failed" && check.Check != "other engines" {
+			if check.Status == "failed" && !slices.Contains(ofTheMachine, check.Check) {
 				t.Errorf("invented %+v", check)
 			}
 		}
 	})
 }
+
+// ofTheMachine are the checks that a machine may fail by what it is.
+var ofTheMachine = []string{"other engines", "left-overs", "conntrack", "IPv6"}
 
 // TestDoctorSharedUser: somebody else in the namespace is the proxy's user.
 func TestDoctorSharedUser(t *testing.T) {

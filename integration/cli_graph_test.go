@@ -51,7 +51,7 @@ func TestGraph(t *testing.T) {
 	c.outward()
 	c.ok(append([]string{"apply"}, config...)...)
 	c.nft("table ip theirs {\nchain early {\ntype nat hook output priority -101\n}\n}\n")
-	c.do(attempt("198.51.100.7:80"))
+	c.connect("198.51.100.7:80")
 	draw("--format", "html", "--uid", "1000", "tcp", "198.51.100.7:80").want(t, 0).prints(t,
 		"as the namespace holds it", "<span class=\"count\">1 packets</span>", "--heat:1.00", "ip theirs early", "captured: lands on")
 

@@ -98,12 +98,7 @@ func TestList(t *testing.T) {
 // the file that takes the numbers of processes; nothing where none can be made.
 func podCgroup(t *testing.T) (uid, procs string) {
 	uid = fmt.Sprintf("%08x-0a1b-0a1b-0a1b-0a1b2c3d4e5f", uint32(os.Getpid()))
-	var mount string
-	for line := range strings.Lines(readFile(t, "/proc/self/mountinfo")) {
-		if fields := strings.Fields(line); strings.Contains(line, " - cgroup2 ") {
-			mount = fields[4]
-		}
-	}
+	mount := cgroupMount(t)
 	if mount == "" {
 		t.Log("cgroup v2 is not mounted: no pod can be told")
 		return "", ""

@@ -19,17 +19,17 @@ import (
 )
 
 // buildWeir builds the program as `make build` does.
-var buildWeir = sync.OnceValues(func() ([]byte, error) { return build("./cmd/weir") })
+var buildWeir = sync.OnceValues(func() ([]byte, error) { return build("./cmd/weir", "") })
 
-// build is a program of this module, as one static file.
-func build(pkg string) ([]byte, error) {
+// build is a program of this module and that release, as one static file.
+func build(pkg, release string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "weir-test-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "program")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, pkg)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w -X main.release="+release, "-o", file, pkg)
 	cmd.Dir, cmd.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%s: %w\n%s", cmd, err, out)

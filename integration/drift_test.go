@@ -124,7 +124,7 @@ var drifts = []drift{
 	{why: "a rewritten header", do: replace("local", oneHost, "ip daddr 203.0.113.9 ip dscp set cs1 return"), named: rule("local", oneHost)},
 	{why: "a reject", do: replace("local", oneHost, "ip daddr 203.0.113.9 reject"), named: append(rule("local", oneHost), "unknown: reject")},
 	{why: "a throw of dice", do: replace("output", own, "meta skuid @proxies numgen random mod 2 0 return"), named: rule("output", own)},
-	{why: "an hour of the day", do: replace("output", own, `meta skuid @proxies meta length 100 return`), named: rule("output", own)},
+	{why: "a length of packets", do: replace("output", own, `meta skuid @proxies meta length 100 return`), named: rule("output", own)},
 	{why: "a priority", do: replace("local", tunnel, `oifname "tun*" meta priority set 1:2 return`), named: rule("local", tunnel)},
 	{why: "an element added by packets", do: replace("local", tunnel, `oifname "tun*" update @seen { ip daddr } return`), named: append(rule("local", tunnel), "unknown: .*dynset")},
 	{why: "a fib lookup", do: replace("local", tunnel, `oifname "tun*" fib daddr . oif type local return`), named: rule("local", tunnel)},

@@ -58,41 +58,6 @@ table ip kube-proxy {
 }
 `
 
-// istioLike are tables as the reference's nftables mode writes them.
-const istioLike = `
-table inet istio-proxy-nat {
-	chain prerouting { type nat hook prerouting priority dstnat; policy accept; meta l4proto tcp jump istio-inbound
-	}
-	chain output { type nat hook output priority -100; policy accept; jump istio-output
-	}
-	chain istio-inbound {
-		tcp dport { 15008, 15090, 15021, 15020 } return
-		meta l4proto tcp jump istio-in-redirect
-	}
-	chain istio-in-redirect { meta l4proto tcp redirect to :15006
-	}
-	chain istio-redirect { meta l4proto tcp redirect to :15001
-	}
-	chain istio-output {
-		oifname "lo" ip saddr 127.0.0.6 counter return
-		oifname "lo" ip daddr != 127.0.0.1 tcp dport != 15008 skuid 1337 jump istio-in-redirect
-		oifname "lo" skuid != 1337 return
-		skuid 1337 return
-		skgid 1337 return
-		ip daddr 127.0.0.1 return
-		jump istio-redirect
-	}
-}
-table inet istio-proxy-mangle {
-	chain prerouting { type filter hook prerouting priority mangle; policy accept; jump istio-divert
-	}
-	chain istio-divert {
-		meta mark set 0x539
-		accept
-	}
-}
-`
-
 // iptablesLike is what iptables-nft is given, for both families.
 var iptablesLike = []string{
 	"-t nat -N ISTIO_OUTPUT",
@@ -108,7 +73,7 @@ var iptablesLike = []string{
 // fill gives the namespace the tables, routing and addresses of others.
 func (n *namespace) fill() {
 	n.Helper()
-	n.nft(kubeProxyLike + istioLike)
+	n.nft(kubeProxyLike + istioTables)
 	for _, program := range []string{"iptables-nft", "ip6tables-nft"} {
 		if _, err := exec.LookPath(program); err != nil {
 			n.Logf("without %s", program)

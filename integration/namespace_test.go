@@ -122,7 +122,7 @@ func (n *namespace) nft(script string) string {
 	return n.must(script, "nft", "-a", "-f", "-")
 }
 
-// ruleset is everything that nftables holds there but weir's tables, byte for
+// foreign is everything that nftables holds there but weir's tables, byte for
 // byte.
 func (n *namespace) foreign() string {
 	n.Helper()
@@ -248,7 +248,9 @@ func (n *namespace) holdLock() (unlock func()) {
 	if err := c.Flush(); err != nil {
 		n.Fatal(err)
 	}
-	return sync.OnceFunc(func() { _ = c.CloseLasting() })
+	unlock = sync.OnceFunc(func() { _ = c.CloseLasting() })
+	n.Cleanup(unlock)
+	return unlock
 }
 
 // changed lists the lines that only one of two listings has, "" where there are

@@ -392,15 +392,24 @@ func (n *node) probeFromCgroup() {
 	n.run("ambient", "host", "apply", "--probe-cgroups", "no/such").want(n, 2).says(n, `--probe-cgroups: "no/such" is no cgroup v2 here`)
 }
 
-// cgroupRoot is where cgroup v2 is mounted.
+// cgroupRoot is where cgroups can be made.
 func cgroupRoot(t testing.TB) string {
 	t.Helper()
+	mount := cgroupMount(t)
+	if mount == "" || unix.Access(mount, unix.W_OK) != nil {
+		t.Skip("there is no cgroup v2 that can be written")
+	}
+	return mount
+}
+
+// cgroupMount is where cgroup v2 is mounted, "" where it is not.
+func cgroupMount(t testing.TB) string {
+	t.Helper()
 	for line := range strings.Lines(readFile(t, "/proc/self/mounts")) {
-		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "cgroup2" && unix.Access(fields[1], unix.W_OK) == nil {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "cgroup2" {
 			return fields[1]
 		}
 	}
-	t.Skip("there is no cgroup v2 that can be written")
 	return ""
 }
 

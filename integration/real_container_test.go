@@ -33,7 +33,7 @@ func initContainer(args ...string) container {
 	return container{Caps: netAdmin, Args: append([]string{"/weir"}, args...)}
 }
 
-var buildRuntime = sync.OnceValues(func() ([]byte, error) { return build("./integration/container") })
+var buildRuntime = sync.OnceValues(func() ([]byte, error) { return build("./integration/container", "") })
 
 // runtime installs what starts containers, and returns its path.
 func (p *realPod) runtime() string {

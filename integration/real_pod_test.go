@@ -140,7 +140,7 @@ func (p *realPod) join() error {
 func (p *realPod) meet() {
 	p.Helper()
 	for _, f := range families {
-		for end := time.Now().Add(5 * time.Second); ; {
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 			_, err := dialAs(p.pod, appID, appID, netip.Addr{}, netip.AddrPortFrom(f.far.Addr(), 1))
 			if errors.Is(err, unix.ECONNREFUSED) {
 				break

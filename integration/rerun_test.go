@@ -5,8 +5,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,13 +19,11 @@ import (
 // release builds the program as that release.
 func release(t testing.TB, version string) string {
 	t.Helper()
-	path := filepath.Join(sharedDir(t), "weir")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.release="+version, "-o", path, "./cmd/weir")
-	cmd.Dir, cmd.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	program, err := build("./cmd/weir", version)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return path
+	return installAs(t, filepath.Join(sharedDir(t), "weir"), program)
 }
 
 // TestRunAgainInALivePod runs istio-init in a pod whose proxy is at work: what is

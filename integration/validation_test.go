@@ -233,8 +233,10 @@ func (p *realPod) hold(t testing.TB, c container, port uint16, later time.Durati
 			}
 		}()
 		if later == 0 {
-			for !p.listening([]uint16{port}) && network == "tcp6" {
-				time.Sleep(time.Millisecond)
+			for end := time.Now().Add(5 * time.Second); network == "tcp6" && !p.listening([]uint16{port}); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("nobody listens on %d", port)
+				}
 			}
 		}
 		t.Cleanup(func() {
