@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -38,7 +39,10 @@ type Result struct {
 	Verify      time.Duration // reading back and comparing
 }
 
-const maxRetryPause = 16 * time.Millisecond
+const (
+	maxRetryPause = 16 * time.Millisecond
+	maxUnlocked   = 32 // attempts without a lock to add what somebody else's may stand in the place of
+)
 
 // Session is a Conn's work on one table. It remembers what it read: while
 // nobody else commits, the next apply starts from there. Version goes into the
@@ -95,7 +99,10 @@ func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) 
 	var result Result
 	start := time.Now()
 	for attempt := 0; ; attempt++ {
-		err := s.attempt(ctx, want, attempt == 0, &result)
+		err := s.attempt(ctx, want, attempt, &result)
+		if err == nil {
+			s.conn.added = nil
+		}
 		if !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
 			return result, err
 		}
@@ -109,9 +116,9 @@ func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) 
 	}
 }
 
-// attempt reads, changes and reads back once. There is no error when the state
-// was found to hold.
-func (s *Session) attempt(ctx context.Context, want rules.State, first bool, result *Result) error {
+// attempt reads, changes and reads back once, after so many before. There is no
+// error when the state was found to hold.
+func (s *Session) attempt(ctx context.Context, want rules.State, before int, result *Result) error {
 	start := time.Now()
 	if err := s.refresh(ctx, want); err != nil {
 		return err
@@ -127,10 +134,11 @@ func (s *Session) attempt(ctx context.Context, want rules.State, first bool, res
 		result.Outcome = idle(want)
 	}
 	change := live.routing.change(want, live.Tag)
-	if len(contrasts.Differences) == 0 && change.empty() {
+	untold := live.Tag != nil && len(without(s.conn.added, live.Tag.Added)) > 0
+	if len(contrasts.Differences) == 0 && change.empty() && !untold {
 		return nil
 	}
-	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover, alone: first && !live.any(),
+	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover, attempts: before, alone: before == 0 && !live.any(),
 		contrasts: live.changeTo(want, contrasts)}
 	outcome, err := w.do(ctx, change)
 	result.Commit += w.commitTime
@@ -175,6 +183,7 @@ type work struct {
 	generation uint32
 	start      time.Time
 	tag        Tag  // what it writes
+	attempts   int  // that were made before
 	alone      bool // it found nothing of ours, nor anybody else at work
 	committed  bool // the wanted rules are in force
 	held       bool // the lock
@@ -245,11 +254,16 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 			return "", err
 		}
 	}
+	elementsAlone := elementsOnly && change.empty()
 	if err := w.conn.removeOdd(ctx, change.odd); err != nil {
 		return "", err
 	}
-	if change.add, err = w.conn.addRouting(ctx, change.add); err != nil {
+	missing := change.add
+	if change.add, err = w.conn.addRouting(ctx, missing); err != nil {
 		return "", err
+	}
+	if err := w.blocked(ctx, missing, change.add); err != nil {
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change.add))
 	}
 	w.tag = w.nextTag(change)
 	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
@@ -260,7 +274,7 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	if err := w.conn.removeRouting(ctx, change.remove); err != nil {
 		return outcome, err
 	}
-	if err := w.readBack(ctx, elements, elementsOnly, change); err != nil {
+	if err := w.readBack(ctx, elements, elementsAlone, change); err != nil {
 		return outcome, err
 	}
 	if err := w.release(ctx); err != nil {
@@ -272,6 +286,27 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 		w.live = nil
 	}
 	return outcome, nil
+}
+
+// blocked is why something of the missing routing was not added and is not there:
+// the kernel has no room for it beside what somebody else put in its place.
+func (w *work) blocked(ctx context.Context, missing, added rules.State) error {
+	if len(missing.Routing()) == len(added.Routing()) {
+		return nil
+	}
+	now, err := w.conn.readRouting(ctx, w.want, w.former.beside)
+	if err != nil {
+		return err
+	}
+	left := now.change(w.want, w.former.Tag).add.Routing()
+	if len(left) == 0 {
+		return nil // another of ours added it meanwhile
+	}
+	err = &RejectedError{Where: strings.Join(left, ", "), Err: unix.EEXIST, Hint: "somebody else's stands in its place"}
+	if !w.held && w.attempts < maxUnlocked { // another of ours may have taken it out again
+		err = fmt.Errorf("%w: %w", errGeneration, err)
+	}
+	return err
 }
 
 // undo takes out what was added for rules that were refused. Without the lock
@@ -382,10 +417,10 @@ func (w *work) formerWithElements() *Live {
 // readBack proves that the wanted state is in force at the generation of the
 // last commit. Where it is not, and nobody else wrote, the former state is put
 // back.
-func (w *work) readBack(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) error {
+func (w *work) readBack(ctx context.Context, elements []rules.SetChange, elementsAlone bool, change routingChange) error {
 	start := time.Now()
 	defer func() { w.verifyTime += time.Since(start) }()
-	if elementsOnly && change.empty() && countElements(elements) <= maxSpotChecks {
+	if elementsAlone && countElements(elements) <= maxSpotChecks {
 		hold, err := w.elementsHold(ctx, elements)
 		if err != nil {
 			return err

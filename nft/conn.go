@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ type Conn struct {
 	nf    *netlink.Conn
 	route *netlink.Conn
 	seq   uint32
+	added []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
 }
 
 // Open connects to the calling thread's network namespace or, where netns is

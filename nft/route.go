@@ -362,7 +362,7 @@ func (c *Conn) loopbackAddresses(ctx context.Context) ([]liveAddress, error) {
 	var out []liveAddress
 	for _, a := range all {
 		if a.Loopback() {
-			out = append(out, liveAddress{a.Prefix, a.protocol == rules.RouteProtocol})
+			out = append(out, liveAddress{a.Prefix, a.protocol == rules.RouteProtocol || slices.Contains(c.added, a.Prefix)})
 		}
 	}
 	return out, nil
@@ -392,7 +392,11 @@ func (c *Conn) eachRouting(ctx context.Context, s rules.State, add bool, done *r
 	steps := []func() error{
 		func() error {
 			return each(s.Addresses, func(a netip.Prefix) error {
-				return c.address(ctx, a, add, func() { done.Addresses = append(done.Addresses, a) })
+				c.added = without(c.added, []netip.Prefix{a})
+				return c.address(ctx, a, add, func() {
+					c.added = append(c.added, a)
+					done.Addresses = append(done.Addresses, a)
+				})
 			})
 		},
 		func() error {
