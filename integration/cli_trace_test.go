@@ -303,9 +303,10 @@ func TestTraceKilled(t *testing.T) {
 
 	// As kernels before Linux 5.12 leave it: a table without an owner, by the name of a port that nobody has.
 	c.nft("table inet weir-trace-9abcdef0 {\nchain trace-output {\ntype filter hook output priority -2147483648\nmeta nftrace set 1\n}\n}\n")
+	c.nft("table inet weir-trace-9abcdef1 {\nchain theirs {\ntype filter hook output priority 0\n}\n}\n")
 	c.run("show").want(t, 0).says(t, "took table inet weir-trace-9abcdef0 away, left by a trace that was killed")
-	if left := c.traceTables(); len(left) > 0 {
-		t.Errorf("there is still %q", left)
+	if left := c.traceTables(); !slices.Equal(left, []string{"inet weir-trace-9abcdef1"}) {
+		t.Errorf("the trace tables %v are left", left)
 	}
 }
 
@@ -323,7 +324,7 @@ func TestTraceOfLiveOneStays(t *testing.T) {
 		t.Cleanup(func() { unix.Close(s) })
 		return unix.Bind(s, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: port})
 	})
-	c.nft(fmt.Sprintf("table inet weir-trace-%x\n", port))
+	c.nft(fmt.Sprintf("table inet weir-trace-%x {\nchain trace-output {\ntype filter hook output priority -2147483648\n}\n}\n", port))
 	if o := c.run("show").want(t, 0); strings.Contains(o.errs, "took table") || len(c.traceTables()) != 1 {
 		t.Errorf("it was taken for dead: %s", o)
 	}

@@ -1,18 +1,6 @@
 package modes
 
-import "errors"
-
-// Listeners reports, a [ConfigError] for each, ports that two listeners of the
-// proxy would share. [State] only notes them: one listener may serve for both,
-// which is what istio-init's arguments then mean.
-func Listeners(c Config) error {
-	r := &reader{}
-	for _, s := range sharedPorts(c) {
-		r.problem(s.key, s.word, "is %s too (want another port)", s.other)
-	}
-	return errors.Join(r.problems...)
-}
-
+// noteShared notes the ports that two of the proxy's listeners share.
 func (r *reader) noteShared(c Config) {
 	for _, s := range sharedPorts(c) {
 		r.note(s.key, "%s is %s too: one listener has to serve for both", s.word, s.other)

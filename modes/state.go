@@ -103,6 +103,8 @@ func (r *reader) tableName(name string) {
 		r.problem("table", name, "is no table name (want a letter, then at most %d letters, digits, '_' or '-')", maxTableName-1)
 	case strings.HasSuffix(name, "-next") || strings.HasSuffix(name, "-lock"):
 		r.problem("table", name, "is taken: weir uses names that end in -next and -lock while it applies")
+	case strings.HasPrefix(name, "weir-trace-"):
+		r.problem("table", name, "is taken: weir uses names that begin with weir-trace- while it traces")
 	}
 }
 

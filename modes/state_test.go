@@ -359,29 +359,35 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-func TestListeners(t *testing.T) {
+func TestSharedListeners(t *testing.T) {
 	for _, tt := range []struct {
 		why    string
 		config Config
 		want   []string
 	}{
 		{"the defaults differ", with(func(c *Config) { c.DNS.Capture = "all" }), nil},
-		{"a port in both directions", with(func(c *Config) { c.Outbound.Port = "15006" }), []string{`outbound.port: "15006" is inbound.port too (want another port)`}},
-		{"the key that was written is told", with(func(c *Config) { c.Inbound.Port = "15001" }), []string{`inbound.port: "15001" is outbound.port too (want another port)`}},
+		{"a port in both directions", with(func(c *Config) { c.Outbound.Port = "15006" }), []string{"outbound.port: 15006 is inbound.port too: one listener has to serve for both"}},
+		{"the key that was written is told", with(func(c *Config) { c.Inbound.Port = "15001" }), []string{"inbound.port: 15001 is outbound.port too: one listener has to serve for both"}},
 		{"a direction that is not captured has no listener", with(func(c *Config) { c.Inbound.Port, c.Outbound.Via = "15001", "off" }), nil},
-		{"the tunnel", with(func(c *Config) { c.Inbound.TunnelPort = "15006" }), []string{`inbound.tunnelPort: "15006" is inbound.port too (want another port)`}},
-		{"DNS comes over TCP too", with(func(c *Config) { c.DNS = DNS{Capture: "all", Port: "15001"} }), []string{`dns.port: "15001" is outbound.port too (want another port)`}},
+		{"the tunnel", with(func(c *Config) { c.Inbound.TunnelPort = "15006" }), []string{"inbound.tunnelPort: 15006 is inbound.port too: one listener has to serve for both"}},
+		{"DNS comes over TCP too", with(func(c *Config) { c.DNS = DNS{Capture: "all", Port: "15001"} }), []string{"dns.port: 15001 is outbound.port too: one listener has to serve for both"}},
 		{"DNS has no listener where it is not captured", with(func(c *Config) { c.DNS.Port = "15001" }), nil},
 		{"three", with(func(c *Config) { c.Inbound.Port, c.Inbound.TunnelPort, c.Outbound.Port = "9", "9", "9" }), []string{
-			`inbound.tunnelPort: "9" is inbound.port too (want another port)`,
-			`outbound.port: "9" is inbound.port too (want another port)`,
-			`outbound.port: "9" is inbound.tunnelPort too (want another port)`,
+			"inbound.tunnelPort: 9 is inbound.port too: one listener has to serve for both",
+			"outbound.port: 9 is inbound.port too: one listener has to serve for both",
+			"outbound.port: 9 is inbound.tunnelPort too: one listener has to serve for both",
 		}},
 		{"what is no port is another's problem", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "x", "x" }), nil},
 		{"an ambient pod whose inbound is not captured has no listener for it", Config{Mode: ModeAmbientPod, Inbound: Inbound{Via: "none"}, Outbound: Outbound{Port: "15006"}}, nil},
 		{"mode none has no listener", Config{Mode: ModeNone}, nil},
 	} {
-		if got := lines(Listeners(tt.config)); !slices.Equal(got, tt.want) {
+		r := &reader{}
+		r.noteShared(tt.config)
+		var got []string
+		for _, n := range r.notes {
+			got = append(got, n.String())
+		}
+		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %q\nwant %q", tt.why, got, tt.want)
 		}
 	}

@@ -62,6 +62,10 @@ func nothing(words []string) bool {
 	return len(words) == 1 && (strings.EqualFold(words[0], "none") || slices.Contains(synonyms["none"], strings.ToLower(words[0])))
 }
 
+// IsForAll reports whether a word stands for a whole list, all or none of it, and
+// is no element of one.
+func IsForAll(word string) bool { return isAll(word) || nothing([]string{word}) }
+
 func empty(words []string) bool { return len(words) == 0 || nothing(words) }
 
 func isAll(word string) bool { return strings.EqualFold(word, "all") || word == "*" }

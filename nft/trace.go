@@ -99,7 +99,7 @@ func (o TraceOptions) table(name string, then ...rules.Node) *rules.Table {
 	t := &rules.Table{Name: name}
 	nodes := slices.Concat(o.Match, then)
 	for _, h := range o.Hooks {
-		c := &rules.Chain{Name: "trace-" + h.String(), Base: &rules.Base{Type: rules.FilterType, Hook: h, Priority: math.MinInt32}}
+		c := &rules.Chain{Name: traceChain(h), Base: &rules.Base{Type: rules.FilterType, Hook: h, Priority: math.MinInt32}}
 		c.Rules = t.Expand(rules.Rule{Nodes: nodes}, rules.IPv4, rules.IPv6)
 		t.Chains = append(t.Chains, c)
 	}
@@ -257,7 +257,8 @@ func traceVerdict(data []byte) rules.Verdict {
 }
 
 // SweepTraces takes away the tables of traces that were killed, where the kernel
-// did not: before Linux 5.12. It returns their names.
+// did not: before Linux 5.12. It returns their names. A table that only has such a
+// name stays.
 func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -275,6 +276,9 @@ func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 		if !isTrace || err != nil || f&tableOwner != 0 || portTaken(uint32(number), netns) {
 			continue
 		}
+		if table, err := c.tableAlone(ctx, key.name); err != nil || !ofTrace(table) {
+			continue
+		}
 		b := &batch{}
 		lower(b, &rules.Table{Name: key.name}).deleteTable()
 		if err := c.commit(ctx, b, 0); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -285,6 +289,15 @@ func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 	slices.Sort(swept)
 	return swept, nil
 }
+
+// ofTrace reports whether a table has the shape of a trace's.
+func ofTrace(t *rules.Table) bool {
+	return t != nil && len(t.Sets)+len(t.Others) == 0 && len(t.Chains) > 0 && !slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool {
+		return c.Base == nil || c.Base.Priority != math.MinInt32 || c.Name != traceChain(c.Base.Hook)
+	})
+}
+
+func traceChain(h rules.Hook) string { return "trace-" + h.String() }
 
 // portTaken reports whether somebody has the netlink port.
 func portTaken(port uint32, netns int) bool {

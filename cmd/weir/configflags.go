@@ -136,7 +136,6 @@ func (c configuration) checked(problems error) error {
 		}
 		out = append(out, e)
 	}
-	out = append(out, modes.Listeners(c.Config))
 	return c.explain(errors.Join(out...))
 }
 

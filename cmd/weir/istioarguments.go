@@ -66,7 +66,7 @@ var istioFlagOf = map[string]string{
 }
 
 // noEnvironment are flags that no variable sets.
-var noEnvironment = []string{"envoy-port", "log_output_level", "log_as_json", "log_target", "log_stacktrace_level", "log_caller", "vklog", "help"}
+var noEnvironment = []string{"envoy-port", "log_output_level", "log_as_json", "log_target", "log_stacktrace_level", "log_caller", "vklog", "print-config", "help"}
 
 // furtherEnvironment are variables that win over a flag's own.
 var furtherEnvironment = map[string]string{
@@ -243,7 +243,7 @@ func (a *istioArguments) config(env modes.Environment) (modes.Config, error) {
 	if a.mode == "TPROXY" {
 		c.Routing = modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable}
 	}
-	err = errors.Join(err, istioNames(modes.Check(c)))
+	err = errors.Join(err, a.wrongWords(), istioNames(modes.Check(c)))
 	if a.runValidation && a.probeTimeout <= 0 {
 		err = errors.Join(err, fmt.Errorf("--probe-timeout: %s is no time to try in", a.probeTimeout))
 	}
@@ -251,6 +251,24 @@ func (a *istioArguments) config(env modes.Environment) (modes.Config, error) {
 		return c, usageError{err}
 	}
 	return c, nil
+}
+
+// wrongWords reports what the reference refuses and a configuration of ours does
+// not.
+func (a *istioArguments) wrongWords() error {
+	var errs []error
+	for _, flag := range []string{"istio-inbound-ports", "istio-local-exclude-ports", "istio-exclude-interfaces", "istio-service-cidr",
+		"istio-service-exclude-cidr", "istio-outbound-ports", "istio-local-outbound-ports-exclude", "kube-virt-interfaces"} {
+		for _, w := range words(a.flags.Lookup(flag).Value.String()) {
+			if w != "*" && modes.IsForAll(w) {
+				errs = append(errs, fmt.Errorf("--%s: %q means nothing here (want '*' for all, or an empty list for none)", flag, w))
+			}
+		}
+	}
+	if b := a.forceIptablesBinary; b != "" && b != "legacy" && b != "nft" {
+		errs = append(errs, fmt.Errorf("--force-iptables-binary: %q is neither legacy nor nft", b))
+	}
+	return errors.Join(errs...)
 }
 
 const (

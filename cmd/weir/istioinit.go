@@ -76,7 +76,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 	for _, w := range a.remarks() {
 		log.Warn(w)
 	}
-	if a.cleanupOnly && !a.dryRun && !a.skipRuleApply {
+	if a.cleanupOnly && !a.dryRun && !a.skipRuleApply && !a.printConfig {
 		return j.istioCleanup(ctx, log)
 	}
 	env := fileEnvironment(j.target)
@@ -89,7 +89,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return err
 	}
 	if a.printConfig {
-		return printConfig(j.out, c, append(a.remarks(), refusedElsewhere(c)...))
+		return printConfig(j.out, c, a.remarks())
 	}
 	var resolved strings.Builder
 	if err := printConfig(&resolved, c, nil); err != nil {
@@ -120,16 +120,6 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return j.validate(ctx, a, c, env, want, connectErr, log)
 	}
 	return nil
-}
-
-// refusedElsewhere says what of a configuration the other commands refuse, and
-// the reference does not.
-func refusedElsewhere(c modes.Config) []string {
-	var out []string
-	for _, e := range parts(modes.Listeners(c)) {
-		out = append(out, "weir apply refuses this: "+e.Error())
-	}
-	return out
 }
 
 func (j *job) istioDryRun(a *istioArguments, want rules.State) error {

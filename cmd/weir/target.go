@@ -85,7 +85,7 @@ func processTarget(flag string, pid int) (*target, error) {
 
 // podTarget opens the namespace of a pod's oldest process.
 func podTarget(uid string) (*target, error) {
-	if podOf("pod"+uid) != uid {
+	if uid == "" || podOf("pod"+uid) != uid {
 		return nil, usageError{fmt.Errorf("--pod: %q is no pod's UID (want such as 0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f)", modes.Shorten(uid))}
 	}
 	all, err := processes()
