@@ -231,37 +231,104 @@ func ids(name string, t []test) dimension {
 	return dimension{name, cut([]rules.Range{rules.Between[rules.UID](0, 1<<32-2)}, t, rules.UIDType.FormatRange, firstOf)}
 }
 
-// marks are classes of packet marks: tests may be under masks, so that candidates
-// are looked at rather than ranges. They are the marks that tests name, and those
-// that differ from one in a bit or two.
-func marks(t []test) dimension {
+// markTests are the tests that a packet's mark may come to: by rules, of its socket
+// or its connection too, which marks are copied to, and by policy rules.
+func markTests(all map[rules.Selector][]test, host rules.Host, states []rules.State) []test {
+	out := slices.Concat(all[rules.MetaMark.Selector()], all[rules.SocketMark.Selector()], all[rules.CTMark.Selector()])
+	for _, s := range states {
+		for _, l := range host.With(s).Lookups {
+			if l.Mask != 0 {
+				out = append(out, test{ranges: []rules.Range{rules.Span(l.Mark & l.Mask)}, mask: span(l.Mask)})
+			}
+		}
+	}
+	return out
+}
+
+const (
+	anyMark     = rules.Mark(1<<32 - 1)
+	maxMarks    = 1 << 12 // candidates
+	bitsOfAMark = 32
+)
+
+// marks are classes of packet marks. Under masks they are no ranges: then they are
+// found among candidates, which are the marks that tests name, those that differ
+// from one in a bit, and what meets several tests at once.
+func marks(tests []test) (dimension, error) {
+	d := dimension{name: "mark"}
+	if !slices.ContainsFunc(tests, func(t test) bool { return t.masked() }) {
+		d.classes = cut([]rules.Range{rules.Between(0, anyMark)}, tests, hexRange, firstOf)
+		return d, nil
+	}
 	candidates := []rules.Bits{span(rules.Mark(0))}
-	for _, x := range t {
-		for _, r := range x.ranges {
+	for _, t := range tests {
+		for _, r := range t.ranges {
 			candidates = append(candidates, r.Lo, r.Hi)
 		}
 	}
-	const bits = 32
 	for _, v := range slices.Clone(candidates) {
-		for bit := range bits {
-			near := rules.Mark(number(v)) ^ 1<<bit
-			candidates = append(candidates, span(near), span(near^1<<(bits-1)))
+		for bit := range bitsOfAMark {
+			candidates = append(candidates, span(rules.Mark(number(v))^1<<bit))
 		}
 	}
-	d := dimension{name: "mark"}
-	var seen []string
+	for _, t := range tests {
+		if t.masked() {
+			for _, v := range candidates {
+				candidates = append(candidates, span(rules.Mark(number(v)&^number(t.mask)|number(t.ranges[0].Lo))))
+			}
+			slices.Sort(candidates)
+			candidates = slices.Compact(candidates)
+		}
+		if len(candidates) > maxMarks {
+			return d, fmt.Errorf("%w: by their marks", ErrTooMany)
+		}
+	}
+	known := map[string]bool{}
 	for _, v := range candidates {
-		in := ""
-		for i, x := range t {
-			if x.holds(v) {
-				in += fmt.Sprint(i, " ")
+		c := class{value: v, other: true}
+		signature := ""
+		for i, t := range tests {
+			if !t.holds(v) {
+				continue
+			}
+			signature += fmt.Sprint(i, " ")
+			if text := t.markText(); c.other || !t.masked() {
+				c.text, c.other = text, false
+			} else if !strings.Contains(c.text, text) {
+				c.text += " and " + text
 			}
 		}
-		if slices.Contains(seen, in) {
-			continue
+		if !known[signature] {
+			known[signature] = true
+			d.classes = append(d.classes, c)
 		}
-		seen = append(seen, in)
-		d.classes = append(d.classes, class{text: fmt.Sprintf("0x%x", number(v)), other: in == "", value: v})
+	}
+	return d, nil
+}
+
+func (t test) masked() bool { return t.mask != "" && t.mask != span(anyMark) }
+
+func (t test) markText() string {
+	text := hexRange(t.ranges[0])
+	if t.masked() {
+		text += fmt.Sprintf("/0x%x", number(t.mask))
+	}
+	return text
+}
+
+func hexRange(r rules.Range) string {
+	if r.Single() {
+		return fmt.Sprintf("0x%x", number(r.Lo))
+	}
+	return fmt.Sprintf("0x%x-0x%x", number(r.Lo), number(r.Hi))
+}
+
+// ctStates are the first packets of connections and, where rules tell them apart,
+// those that conntrack calls invalid.
+func ctStates(tests []test) dimension {
+	d := dimension{name: "ct state", classes: []class{{value: rules.CTState(0), other: true}}}
+	if slices.ContainsFunc(tests, func(t test) bool { return t.holds(span(rules.Invalid)) != t.holds(span(rules.New)) }) {
+		d.classes = append(d.classes, class{text: "invalid", value: rules.Invalid})
 	}
 	return d
 }

@@ -232,7 +232,7 @@ func (s *Space) describe(b box) (who, where string) {
 		}
 		return strings.Join(out, ", ")
 	}
-	return cmp.Or(words(way, uid, gid, mark, src), "anyone"), cmp.Or(words(proto, dst, dport, sport), "anything")
+	return cmp.Or(words(way, uid, gid, mark, src), "anyone"), cmp.Or(words(proto, dst, dport, sport, state), "anything")
 }
 
 // text says some classes of a dimension, "" where they are all: by what they are,

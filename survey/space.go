@@ -29,6 +29,7 @@ const (
 	dst
 	dport
 	sport
+	state
 	dimensions
 )
 
@@ -39,7 +40,7 @@ const maxCells = 1 << 20
 var ErrTooMany = errors.New("the rules tell too many classes of packets apart")
 
 // New cuts the space by what the states test packets for, and by where the host
-// has its addresses and routes.
+// has its addresses.
 func New(host rules.Host, states ...rules.State) (*Space, error) {
 	var tables []*rules.Table
 	states = mapped(states, withExamples)
@@ -54,12 +55,16 @@ func New(host rules.Host, states ...rules.State) (*Space, error) {
 	s.dims[way] = s.ways(all)
 	s.dims[uid] = ids("uid", all[rules.SkUID.Selector()])
 	s.dims[gid] = ids("gid", all[rules.SkGID.Selector()])
-	s.dims[mark] = marks(all[rules.MetaMark.Selector()])
+	var err error
+	if s.dims[mark], err = marks(markTests(all, s.Host, states)); err != nil {
+		return nil, err
+	}
 	s.dims[src] = s.sources(all)
 	s.dims[proto] = dimension{"", []class{{text: "tcp", value: rules.TCP}, {text: "udp", value: rules.UDP}, {text: "icmp", value: rules.ICMP}}}
 	s.dims[dst] = s.destinations(all)
 	s.dims[dport] = ports("port", all, 443, rules.TCPDport.Selector(), rules.UDPDport.Selector(), rules.ThDport.Selector())
 	s.dims[sport] = ports("from port", all, 40000, rules.TCPSport.Selector(), rules.UDPSport.Selector(), rules.ThSport.Selector())
+	s.dims[state] = ctStates(all[rules.CTStates.Selector()])
 	for _, d := range s.dims {
 		if s.cells *= len(d.classes); s.cells > maxCells {
 			return nil, fmt.Errorf("%w: over %d", ErrTooMany, maxCells)
@@ -277,7 +282,7 @@ func (s *Space) sources(all map[rules.Selector][]test) dimension {
 func (s *Space) packet(cell []int) (rules.Packet, bool) {
 	value := func(d int) any { return s.dims[d].classes[cell[d]].value }
 	bits := func(d int) rules.Bits { return value(d).(rules.Bits) }
-	p := rules.Packet{Proto: value(proto).(rules.Proto), In: value(way).(string)}
+	p := rules.Packet{Proto: value(proto).(rules.Proto), In: value(way).(string), State: value(state).(rules.CTState)}
 	to := addrOf(bits(dst))
 	from := addrOf(bits(src))
 	if from.IsValid() && from.Is4() != to.Is4() {
