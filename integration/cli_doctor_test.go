@@ -189,6 +189,7 @@ func TestDoctorTraffic(t *testing.T) {
 		{"--mode", "sidecar", "--proxy-gids", "1337", "--dns-capture", "servers", "--dns-servers", "10.96.0.10", "--outbound-include-cidrs", "10.0.0.0/8,fd00::/8"},
 		{"--mode", "sidecar", "--proxy-uids", "1337", "--interfaces-exclude", "net1", "--drop-invalid=enabled", "--ipv6", "disabled"},
 		{"--mode", "ambient-pod", "--dns-capture", "all"},
+		{"--mode", "ambient-host"},
 		{"--mode", "none"},
 	} {
 		t.Run(strings.Join(args[1:], " "), func(t *testing.T) {

@@ -107,7 +107,7 @@ func (h *ambientHost) state() rules.State {
 	w := newWriter(h.table, h.families)
 	// Of both families always: a host that has no IPv6 yet must not lose its pods.
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		w.table.Sets = append(w.table.Sets, &rules.Set{Name: ProbeSet(f), Key: []rules.DataType{probeKeys[f].Selector().Type()}, Live: true, Size: maxProbed})
+		w.table.Sets = append(w.table.Sets, &rules.Set{Name: ProbeSet(f), Key: []rules.DataType{daddrKeys[f].Selector().Type()}, Live: true, Size: maxProbed})
 	}
 	if len(h.cgroups) > 0 {
 		h.mangleOutput(w)
@@ -124,10 +124,8 @@ const maxProbed = 65535
 // The comment of an element is the UID of the pod that has the address.
 func ProbeSet(f rules.Family) string { return rules.FamilySet("probes", f) }
 
-var probeKeys = map[rules.Family]rules.Key[netip.Prefix]{rules.IPv4: rules.IPDaddr, rules.IPv6: rules.IP6Daddr}
-
 func probed(f rules.Family) rules.Match {
-	return probeKeys[f].InSet(rules.SetOf[netip.Prefix]{Name: ProbeSet(f)})
+	return daddrKeys[f].InSet(rules.SetOf[netip.Prefix]{Name: ProbeSet(f)})
 }
 
 // mangleOutput marks what the cgroups open, since postrouting cannot tell cgroups.

@@ -48,9 +48,7 @@ func (r *reader) ambientPod(c Config) *ambientPod {
 		p.probes = append(p.probes, netip.PrefixFrom(a, a.BitLen()))
 	}
 	r.readConnectionMark(p, c)
-	if len(p.families) > 1 && !r.env.LoopbackIPv6 {
-		r.note("outbound.via", "IPv6 connections that are captured cannot reach the proxy: IPv6 is disabled on lo")
-	}
+	r.noteUnreachable(p.outbound.via, p.families)
 	return p
 }
 

@@ -15,14 +15,14 @@ type listener struct{ key, word string }
 // pod through the inbound one even where nothing else comes in that way.
 func listeners(c Config) []listener {
 	var list []listener
-	if c.Mode == ModeSidecar || !nothing([]string{c.Inbound.Via}) {
+	if c.Mode == ModeSidecar || !isNone(c.Inbound.Via) {
 		list = append(list, listener{"inbound.port", c.Inbound.Port})
 	}
 	list = append(list, listener{"inbound.tunnelPort", c.Inbound.TunnelPort})
-	if !nothing([]string{c.Outbound.Via}) {
+	if !isNone(c.Outbound.Via) {
 		list = append(list, listener{"outbound.port", c.Outbound.Port})
 	}
-	if !nothing([]string{c.DNS.Capture}) {
+	if !isNone(c.DNS.Capture) {
 		list = append(list, listener{"dns.port", c.DNS.Port})
 	}
 	return list

@@ -14,6 +14,10 @@ type routing struct {
 	priority   uint32
 }
 
+// mainPriority is that of the rule for the main table, whose default route would take
+// every packet first (FIB rules of net/ipv4/fib_rules.c).
+const mainPriority = 32766
+
 const everyBit = ^rules.Mark(0)
 
 // routing reads all but the mark, which has a mask in some modes alone.
@@ -21,12 +25,19 @@ func (r *reader) routing(g Routing, families []rules.Family) routing {
 	out := routing{
 		families: families,
 		table:    r.number("routing.table", g.Table, 1, 1<<32-1),
-		priority: r.number("routing.priority", g.Priority, 1, 1<<32-1),
+		priority: r.number("routing.priority", g.Priority, 1, mainPriority-1),
 	}
 	if out.table >= 253 && out.table <= 255 {
 		r.problem("routing.table", g.Table, "is one of the system's own tables")
 	}
 	return out
+}
+
+// noteUnreachable notes that what redirect sends to ::1 does not arrive.
+func (r *reader) noteUnreachable(via string, families []rules.Family) {
+	if via != viaNone && len(families) > 1 && !r.env.LoopbackIPv6 {
+		r.note("outbound.via", "IPv6 connections that are captured cannot reach the proxy: IPv6 is disabled on lo")
+	}
 }
 
 // routed are those of the families whose packets a route over lo can deliver.

@@ -121,7 +121,7 @@ func (s *sidecar) leavesOut(list []netip.Prefix) bool {
 func (r *reader) readProxy(s *sidecar, p Proxy) {
 	s.uids = ids[rules.UID](r, "proxy.uids", p.UIDs, r.env.Users, "user")
 	s.gids = ids[rules.GID](r, "proxy.gids", p.GIDs, r.env.Groups, "group")
-	marked := p.Mark != "" && !nothing([]string{p.Mark})
+	marked := p.Mark != "" && !isNone(p.Mark)
 	if marked {
 		s.mark, s.markMask = r.mark("proxy.mark", p.Mark)
 	}
@@ -173,9 +173,7 @@ func (r *reader) readOutbound(s *sidecar, out Outbound) {
 	if s.outbound.via != viaNone && s.noneCaptured(s.cidrs.include) {
 		r.note("outbound.includeCIDRs", "holds no IPv4 prefix, and IPv6 is left alone: they capture nothing")
 	}
-	if s.outbound.via != viaNone && s.ipv6() && !r.env.LoopbackIPv6 {
-		r.note("outbound.via", "IPv6 connections that are captured cannot reach the proxy: IPv6 is disabled on lo")
-	}
+	r.noteUnreachable(s.outbound.via, s.families)
 	if s.outbound.via != viaNone && empty(out.IncludeGIDs) {
 		r.problem("outbound.includeGIDs", "", "captures nothing (want groups, all, or outbound.via: none)")
 	}

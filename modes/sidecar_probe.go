@@ -137,11 +137,7 @@ func (s *sidecar) within(included []netip.Prefix) (netip.Addr, bool) {
 
 // lastOf is the last address of a prefix.
 func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	last, _ := netip.AddrFromSlice(b)
+	last, _ := netip.AddrFromSlice([]byte(rules.Span(p).Hi))
 	return last
 }
 

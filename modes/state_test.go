@@ -249,7 +249,7 @@ func TestProblems(t *testing.T) {
 			[]string{`routing.loopMark: "0x53a" is routing.mark too (want another)`}},
 		{"the system's tables are not ours", with(func(c *Config) { c.Routing.Table = "254" }), []string{`routing.table: "254" is one of the system's own tables`}},
 		{"table 0 is no table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is no whole number of 1-4294967295`}},
-		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is no whole number of 1-4294967295`}},
+		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is no whole number of 1-32765`}},
 
 		{"a word that is not allowed is told all that are", with(func(c *Config) { c.Inbound.Via, c.IPv6 = "iptables", "maybe" }), []string{
 			`ipv6: "maybe" is none of: auto, enabled, disabled`,
@@ -316,6 +316,8 @@ func TestNotes(t *testing.T) {
 		{"lo may refuse IPv6 addresses", with(func(c *Config) { c.IPv6 = "enabled" }), poor,
 			[]string{"outbound.via: IPv6 connections that are captured cannot reach the proxy: IPv6 is disabled on lo",
 				"loopback.passthrough: ::6 is not added: IPv6 is disabled on lo"}},
+		{"what is not captured need reach no proxy", Config{Mode: ModeAmbientPod, IPv6: "enabled", Outbound: Outbound{Via: "none"}}, Environment{},
+			[]string{"routing: table 100 gets no IPv6 route: IPv6 is disabled on lo"}},
 		{"which resolvers were taken", with(func(c *Config) { c.DNS.Capture = "servers" }), testEnvironment,
 			[]string{"dns.servers: the namespace's resolvers were taken: [10.96.0.10 fd00::10]"}},
 		{"that there is no resolver", with(func(c *Config) { c.IPv6, c.DNS.Capture = "off", "servers" }), poor, []string{

@@ -58,15 +58,17 @@ func (r *reader) choice(key, word string, allowed ...string) string {
 // is the one word for none, and empty whether it names nothing at all.
 func everything(words []string) bool { return len(words) == 1 && isAll(words[0]) }
 
-func nothing(words []string) bool {
-	return len(words) == 1 && (strings.EqualFold(words[0], "none") || slices.Contains(synonyms["none"], strings.ToLower(words[0])))
-}
+func nothing(words []string) bool { return len(words) == 1 && isNone(words[0]) }
 
 // IsForAll reports whether a word stands for a whole list, all or none of it, and
 // is no element of one.
-func IsForAll(word string) bool { return isAll(word) || nothing([]string{word}) }
+func IsForAll(word string) bool { return isAll(word) || isNone(word) }
 
 func empty(words []string) bool { return len(words) == 0 || nothing(words) }
+
+func isNone(word string) bool {
+	return strings.EqualFold(word, "none") || slices.Contains(synonyms["none"], strings.ToLower(word))
+}
 
 func isAll(word string) bool { return strings.EqualFold(word, "all") || word == "*" }
 

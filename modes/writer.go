@@ -56,11 +56,11 @@ func set[T interface {
 	if w.table.Set(name) != nil {
 		return rules.SetOf[T]{Name: name}
 	}
-	ranges := make([]rules.Range, len(values))
-	for i, v := range sorted(values) {
-		ranges[i] = rules.Span(v)
+	var ranges []rules.Range
+	for _, v := range sorted(values) {
+		ranges = append(ranges, rules.Span(v))
 	}
-	return rules.AddSet(w.table, name, key, ranges[:len(sorted(values))]...)
+	return rules.AddSet(w.table, name, key, ranges...)
 }
 
 func portSet(w *writer, name string, ports []rules.Range) rules.SetOf[rules.Port] {
@@ -89,9 +89,10 @@ func (w *writer) prefixes(name string, list []netip.Prefix) rules.SetOf[netip.Pr
 	return rules.AddPrefixSets(w.table, name, wanted...)
 }
 
+var daddrKeys = map[rules.Family]rules.Key[netip.Prefix]{rules.IPv4: rules.IPDaddr, rules.IPv6: rules.IP6Daddr}
+
 // everyPrefixSet declares a set of prefixes for each family, empty or not, once.
 func (w *writer) everyPrefixSet(name string, list []netip.Prefix) rules.SetOf[netip.Prefix] {
-	keys := map[rules.Family]rules.Key[netip.Prefix]{rules.IPv4: rules.IPDaddr, rules.IPv6: rules.IP6Daddr}
 	for _, f := range w.families {
 		if w.table.Set(rules.FamilySet(name, f)) != nil {
 			continue
@@ -102,7 +103,7 @@ func (w *writer) everyPrefixSet(name string, list []netip.Prefix) rules.SetOf[ne
 				ranges = append(ranges, rules.Span(p))
 			}
 		}
-		rules.AddSet(w.table, rules.FamilySet(name, f), keys[f], ranges...)
+		rules.AddSet(w.table, rules.FamilySet(name, f), daddrKeys[f], ranges...)
 	}
 	return rules.SetOf[netip.Prefix]{Name: name}
 }

@@ -122,6 +122,8 @@ func listensAt(listener, dst netip.AddrPort) (bool, error) {
 	switch {
 	case listener.Port() != dst.Port():
 		return false, nil
+	case listener.Addr() == netip.IPv4Unspecified() && !dst.Addr().Unmap().Is4():
+		return false, nil
 	case listener.Addr().IsUnspecified():
 		return isLocal(dst.Addr())
 	default:
@@ -130,7 +132,8 @@ func listensAt(listener, dst netip.AddrPort) (bool, error) {
 }
 
 // isLocal asks the kernel, by a bind to the address: the interfaces' own addresses do not tell of
-// all of 127.0.0.0/8, nor of local routes.
+// all of 127.0.0.0/8, nor of local routes. With net.ipv4.ip_nonlocal_bind every
+// address is taken for local.
 func isLocal(addr netip.Addr) (bool, error) {
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 	switch {

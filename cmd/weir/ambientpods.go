@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
@@ -82,7 +83,7 @@ const (
 )
 
 func isPodUID(word string) bool {
-	return word != "" && len(word) <= maxPodUID && !strings.ContainsFunc(word, func(r rune) bool {
+	return word != "" && len(word) <= maxPodUID && utf8.ValidString(word) && !strings.ContainsFunc(word, func(r rune) bool {
 		return r == '"' || r == '#' || unicode.IsSpace(r) || !unicode.IsPrint(r)
 	})
 }

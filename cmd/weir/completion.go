@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
 )
@@ -106,7 +107,7 @@ func completions(app *cli.App, words []string) []candidate {
 				arguments = "" // it is there
 				continue
 			}
-			below, flags, arguments = below[i].Subcommands, below[i].Flags, below[i].ArgsUsage
+			below, flags, arguments = below[i].Subcommands, flagsOf(below[i]), below[i].ArgsUsage
 			if w == "help" {
 				below = app.Commands
 			}
@@ -127,6 +128,22 @@ func completions(app *cli.App, words []string) []candidate {
 		all = append(all, alternatives(arguments)...)
 	}
 	return slices.DeleteFunc(all, func(c candidate) bool { return !strings.HasPrefix(c.word, last) })
+}
+
+// flagsOf are a command's flags; a command without any means the first of those
+// below it.
+func flagsOf(c *cli.Command) []cli.Flag {
+	for len(c.Flags) == 0 && len(c.Subcommands) > 0 {
+		c = c.Subcommands[0]
+	}
+	if c.Name != "istio-init" {
+		return c.Flags
+	}
+	var out []cli.Flag
+	newIstioArguments().flags.VisitAll(func(f *pflag.Flag) {
+		out = append(out, &wordsFlag{names: []string{f.Name}, usage: f.Usage, value: flagWords{bare: f.NoOptDefVal != ""}})
+	})
+	return out
 }
 
 func flagCandidates(flags []cli.Flag) (out []candidate) {

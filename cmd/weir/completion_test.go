@@ -26,6 +26,10 @@ func TestCompletions(t *testing.T) {
 		{"trace --count 1 i", []string{"icmp", "icmpv6"}},
 		{"trace tcp ", nil},
 		{"compare ", nil},
+		{"istio-init --kube", []string{"--kube-virt-interfaces"}},
+		{"istio-iptables --dry-run --proxy-u", []string{"--proxy-uid"}},
+		{"ambient --vi", []string{"--virt"}},
+		{"ambient host --probe-ci", nil},
 		{"help gr", []string{"graph"}},
 		{"help ambient p", []string{"pod"}},
 	} {

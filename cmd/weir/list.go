@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -36,6 +37,7 @@ type residence struct {
 	Engines []string `json:"engines"` // that have rules there
 	Tables  []holder `json:"tables"`  // weir's
 	Error   string   `json:"error,omitempty"`
+	gone    bool     // the process ended before it was looked at
 }
 
 // holder is a table of weir's in a namespace.
@@ -60,20 +62,17 @@ func list(ctx context.Context, cc *cli.Context) error {
 		case !p.memory:
 		case p.netns == 0:
 			hidden++
-		case known && rows[at].Pod == "":
-			rows[at].Pod = p.pod
 		case !known:
 			seen[p.netns] = len(rows)
-			row := residence{PID: p.PID, Name: p.Name, Pod: p.pod, Engines: []string{}, Tables: []holder{}}
-			if err := row.look(ctx); err != nil {
-				row.Error = err.Error()
-			}
-			rows = append(rows, row)
+			rows = append(rows, lookAt(ctx, p))
+		case rows[at].gone:
+			rows[at] = lookAt(ctx, p)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
+	rows = slices.DeleteFunc(rows, func(r residence) bool { return r.gone })
 	if hidden > 0 {
 		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", hidden, advice(fs.ErrPermission))
 	}
@@ -81,6 +80,14 @@ func list(ctx context.Context, cc *cli.Context) error {
 		return writeJSON(cc.App.Writer, rows)
 	}
 	return printResidences(visible{cc.App.Writer}, rows)
+}
+
+func lookAt(ctx context.Context, p process) residence {
+	r := residence{PID: p.PID, Name: p.Name, Pod: p.pod, Engines: []string{}, Tables: []holder{}}
+	if err := r.look(ctx); err != nil {
+		r.Error, r.gone = err.Error(), errors.Is(err, fs.ErrNotExist)
+	}
+	return r
 }
 
 // look reads what the namespace holds.

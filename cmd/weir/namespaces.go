@@ -114,6 +114,7 @@ type fleet struct {
 	done      int
 	results   map[string]int
 	differs   bool
+	unprinted error             // of the first output that could not be written
 	failed    map[string]string // why, by name
 	notes     map[string]bool   // that were told
 	documents map[string]json.RawMessage
@@ -183,10 +184,12 @@ func (f *fleet) tell(name, result string, text []byte) {
 	case f.cc.Bool("json"):
 		f.documents[name] = json.RawMessage(text)
 	case result == planned:
-		fmt.Fprintf(f.cc.App.Writer, "# network namespace %s\n%s", name, text)
+		_, err := fmt.Fprintf(f.cc.App.Writer, "# network namespace %s\n%s", name, text)
+		f.unprinted = cmp.Or(f.unprinted, err)
 	case result == differs:
 		for line := range bytes.Lines(text) {
-			fmt.Fprintf(f.cc.App.Writer, "%s: %s", name, line)
+			_, err := fmt.Fprintf(f.cc.App.Writer, "%s: %s", name, line)
+			f.unprinted = cmp.Or(f.unprinted, err)
 		}
 	}
 }
@@ -217,7 +220,7 @@ func isTerminal(w io.Writer) bool {
 
 // summary says what came of it all.
 func (f *fleet) summary(ctx context.Context) error {
-	var printed error
+	printed := f.unprinted
 	if f.cc.Bool("json") {
 		printed = writeJSON(f.cc.App.Writer, map[string]any{"namespaces": f.documents, "results": f.results, "failed": f.failed})
 	} else if f.results[planned] == 0 {
@@ -228,7 +231,8 @@ func (f *fleet) summary(ctx context.Context) error {
 		if len(f.failed) > 0 {
 			parts = append(parts, fmt.Sprintf("%d failed", len(f.failed)))
 		}
-		_, printed = fmt.Fprintf(f.cc.App.Writer, "%d network namespaces: %s\n", len(f.names), strings.Join(parts, ", "))
+		_, err := fmt.Fprintf(f.cc.App.Writer, "%d network namespaces: %s\n", len(f.names), strings.Join(parts, ", "))
+		printed = cmp.Or(printed, err)
 	}
 	switch {
 	case len(f.failed) > 0:

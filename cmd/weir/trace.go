@@ -96,6 +96,11 @@ func matchPackets(proto, from, to string) ([]rules.Node, error) {
 	source, fromErr := packetEnd("from", proto, from)
 	destination, toErr := packetEnd("to", proto, to)
 	err := errors.Join(protoErr, fromErr, toErr)
+	for _, end := range []packet.Pattern{source, destination} {
+		if of.Proto == rules.ICMP && end.To.IsValid() && end.To.Addr().Is6() || of.Proto == rules.ICMPv6 && end.To.Addr().Is4() {
+			err = errors.Join(err, fmt.Errorf("%q is of two families", end))
+		}
+	}
 	if a, b := source.To, destination.To; a.IsValid() && b.IsValid() && a.Addr().Is4() != b.Addr().Is4() {
 		err = errors.Join(err, fmt.Errorf("--from and --to are of two families: %s and %s", a, b))
 	}
