@@ -131,7 +131,8 @@ type familyTable struct {
 
 func inet(table string) familyTable { return familyTable{unix.NFPROTO_INET, table} }
 
-// chains dumps every chain of the namespace, by table.
+// chains dumps every chain of the namespace, by table. While another program
+// prepares to add one, the kernel may list the last ones again (seen on 6.18).
 func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, error) {
 	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETCHAIN)), nfgen(unix.AF_UNSPEC, 0))
 	if err != nil {
@@ -152,7 +153,24 @@ func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, erro
 		}
 		out[key] = append(out[key], chain)
 	}
+	for key, list := range out {
+		out[key] = once(list, func(c *rules.Chain) string { return c.Name })
+	}
 	return out, nil
+}
+
+// once keeps the first of each key.
+func once[T any](list []T, key func(T) string) []T {
+	if len(list) < 2 {
+		return list
+	}
+	seen := make(map[string]bool, len(list))
+	return slices.DeleteFunc(list, func(v T) bool {
+		k := key(v)
+		again := seen[k]
+		seen[k] = true
+		return again
+	})
 }
 
 func liftBase(family uint8, a attrs, hook []byte) (*rules.Base, error) {
