@@ -251,16 +251,24 @@ func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains [
 	return t, tag, err
 }
 
-// rules dumps a table's rules into its chains.
+// rules dumps a table's rules into its chains. While another program prepares to
+// add some, the kernel may list those that follow again (seen on 6.18).
 func (c *Conn) rules(ctx context.Context, of familyTable, t *rules.Table, sets map[string]*rules.Set, handles map[uint64]RulePlace) error {
 	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), of.request(nil))
 	if err != nil {
 		return fmt.Errorf("list rules: %w", err)
 	}
+	if handles == nil {
+		handles = make(map[uint64]RulePlace, len(msgs))
+	}
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
 			return err
+		}
+		handle := a.number(unix.NFTA_RULE_HANDLE)
+		if _, again := handles[handle]; again {
+			continue
 		}
 		exprs, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
 		if err != nil {
@@ -270,9 +278,7 @@ func (c *Conn) rules(ctx context.Context, of familyTable, t *rules.Table, sets m
 		if chain == nil {
 			return fmt.Errorf("list rules: %w", errGeneration) // came after the dump of chains
 		}
-		if handles != nil {
-			handles[a.number(unix.NFTA_RULE_HANDLE)] = RulePlace{chain.Name, len(chain.Rules)}
-		}
+		handles[handle] = RulePlace{chain.Name, len(chain.Rules)}
 		chain.Add(liftReason(a), liftRule(exprs, sets, families[of.family])...)
 	}
 	return nil
@@ -580,7 +586,7 @@ func (c *Conn) others(ctx context.Context, of familyTable) ([]string, error) {
 			}
 		}
 	}
-	return out, nil
+	return once(out, func(name string) string { return name }), nil // listed again as chains are
 }
 
 // families are those whose packets are of one.
