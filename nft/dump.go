@@ -401,7 +401,16 @@ func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) e
 	if err != nil {
 		return fmt.Errorf("list elements: %w", err)
 	}
+	return liftSetElements(s, msgs)
+}
+
+// liftSetElements gives a set the elements that a dump lists. A hash table that
+// the kernel is resizing is listed from its start again (seen on 6.18); where the
+// list goes on in a further message, that begins at the place of the other order,
+// and passes over as many elements as it repeats.
+func liftSetElements(s *rules.Set, msgs []netlink.Message) error {
 	var raw []element
+	parts := 0
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
@@ -411,7 +420,18 @@ func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) e
 		if err != nil {
 			return err
 		}
+		if len(more) > 0 {
+			parts++
+		}
 		raw = append(raw, more...)
+	}
+	if !s.Interval {
+		listed := len(raw)
+		raw = once(raw, func(e element) string { return string(e.key) })
+		// Packets add to a dynamic set at any time: it is never listed at one moment.
+		if len(raw) < listed && parts > 1 && !s.Dynamic {
+			return errGeneration
+		}
 	}
 	joinElements(s, raw)
 	return nil

@@ -3,9 +3,12 @@
 package nft
 
 import (
+	"errors"
 	"testing"
 
+	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
 )
 
 // whileAnother calls read again and again beside another program that commits,
@@ -94,4 +97,42 @@ func TestRulesListedAgain(t *testing.T) {
 			t.Errorf("one rule is read as %d", len(list))
 		}
 	})
+}
+
+// TestElementsListedAgain: the dump of a hash table that grows meanwhile.
+func TestElementsListedAgain(t *testing.T) {
+	tag := newTag(captured(0).Normal(), "test", nil, nil)
+	written := tag.set().Elements
+	part := func(order ...int) netlink.Message {
+		s := tag.set()
+		var list []byte
+		for _, i := range order {
+			list = appendElement(list, s, written[i])
+		}
+		return netlink.Message{Data: append(nfgen(unix.NFPROTO_INET, 0), encode(func(ae *netlink.AttributeEncoder) {
+			ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_LIST_ELEMENTS, list)
+		})...)}
+	}
+	empty := part()
+	for _, tt := range []struct {
+		why     string
+		dynamic bool
+		msgs    []netlink.Message
+		want    int
+		err     error
+	}{
+		{"from its start again", false, []netlink.Message{part(3, 4, 2, 1, 0, 5, 3, 0, 1, 2), empty}, 6, nil},
+		{"in two parts", false, []netlink.Message{part(3, 4, 2), part(0, 1, 5), empty}, 6, nil},
+		{"the second part begins elsewhere, and 4 is passed over", false, []netlink.Message{part(3, 2, 1), part(1, 0, 5), empty}, 0, errGeneration},
+		{"packets add elements", true, []netlink.Message{part(3, 2, 1), part(1, 0, 5), empty}, 5, nil},
+	} {
+		s := tag.set()
+		s.Elements, s.Dynamic = nil, tt.dynamic
+		if err := liftSetElements(s, tt.msgs); !errors.Is(err, tt.err) || len(s.Elements) != tt.want {
+			t.Errorf("%s: %d elements, %v", tt.why, len(s.Elements), err)
+		}
+		if tt.want == 6 && parseTag(s) == nil {
+			t.Errorf("%s: the tag cannot be read", tt.why)
+		}
+	}
 }
