@@ -244,7 +244,9 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	defer func() {
 		if w.next || w.held {
 			w.live = nil
-			w.generation = 0 // whoever else commits has no business with the helper tables
+			if w.held {
+				w.generation = 0 // whoever else commits has no business with the helper tables
+			}
 			err = errors.Join(err, w.release(context.WithoutCancel(ctx)))
 		}
 	}()
@@ -384,7 +386,7 @@ func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
 			}
 			continue
 		case err != nil:
-			return err
+			return w.blame(err)
 		}
 		if d := rules.Compare(rules.State{Table: next}, rules.State{Table: got}); len(d) > 0 {
 			return w.blame(&DriftError{next.Name, d})

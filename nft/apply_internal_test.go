@@ -323,6 +323,49 @@ func TestTablesBesideEachOther(t *testing.T) {
 	}
 }
 
+// TestAnothersHelperStays has one find what a killed apply left, and lose the
+// lock to another, who takes that away and puts up its own.
+func TestAnothersHelperStays(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	s := dialKernel(t).Session("weir", "test")
+	if _, err := s.Apply(t.Context(), captured(1)); err != nil {
+		t.Fatal(err)
+	}
+	next := *captured(2).Normal().Table
+	next.Name = nextName(next.Name)
+	putUp := func(c *Conn) {
+		t.Helper()
+		b := &batch{}
+		removeTable(b, next.Name)
+		addWhole(b, &next, newTag(captured(2).Normal(), "test", nil, nil))
+		if err := c.commit(t.Context(), b, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	putUp(s.conn)
+	want := captured(3).Normal()
+	if err := s.refresh(t.Context(), want); err != nil || !s.live.Leftover {
+		t.Fatalf("left over: %t, %v", s.live.Leftover, err)
+	}
+	live := s.live
+	late := &work{Session: s, want: want, former: live, generation: live.generation, start: time.Now(), next: true, contrasts: live.contrast(want)}
+	other := dialKernel(t).Session("weir", "test")
+	faster := &work{Session: other, former: &Live{}, generation: live.generation, start: time.Now()}
+	if _, err := faster.lock(t.Context(), routingChange{}); err != nil || !faster.held {
+		t.Skipf("this kernel has no tables with owners: %v", err)
+	}
+	putUp(other.conn)
+	if _, err := late.do(t.Context(), live.routing.change(want, live.Tag)); !errors.Is(err, errGeneration) {
+		t.Errorf("the lock is another's: %v", err)
+	}
+	if list := nftList(t, "tables"); !strings.Contains(list, next.Name) {
+		t.Errorf("the other's helper table is gone:\n%s", list)
+	}
+}
+
 // TestPatienceEnds holds the lock for longer than anybody waits.
 func TestPatienceEnds(t *testing.T) {
 	if !inNamespace(t) {
