@@ -512,7 +512,7 @@ func (w *work) release(ctx context.Context) error {
 			removeTable(b, nextName(w.Table))
 		}
 		if w.held {
-			lower(b, &rules.Table{Name: lockName(w.Table)}).deleteTable()
+			lower(b, &rules.Table{Name: lockTable}).deleteTable()
 		}
 	})
 	if err != nil {
@@ -533,7 +533,7 @@ func (w *work) lock(ctx context.Context, change routingChange) (routingChange, e
 		return change, nil
 	}
 	err := w.commit(ctx, func(b *batch) {
-		l := lower(b, &rules.Table{Name: lockName(w.Table)})
+		l := lower(b, &rules.Table{Name: lockTable})
 		l.add(newTable(l, tableOwner, netlink.Create|netlink.Excl))
 	})
 	switch {

@@ -283,11 +283,6 @@ func TestTablesBesideEachOther(t *testing.T) {
 		return
 	}
 	loUp(t)
-	named := func(name string, variant int) rules.State {
-		s := captured(variant)
-		s.Table.Name = name
-		return s
-	}
 	c := dialKernel(t)
 	mesh, weir := c.Session("mesh", "test"), c.Session("weir", "test")
 	apply := func(s *Session, want rules.State, outcome Outcome) {
@@ -363,6 +358,90 @@ func TestAnothersHelperStays(t *testing.T) {
 	}
 	if list := nftList(t, "tables"); !strings.Contains(list, next.Name) {
 		t.Errorf("the other's helper table is gone:\n%s", list)
+	}
+}
+
+// named is a captured state of a table by another name.
+func named(name string, variant int) rules.State {
+	s := captured(variant)
+	s.Table.Name = name
+	return s
+}
+
+// TestRoutingInTheMaking has another table's apply meet policy rules and routes
+// that no tag tells of yet.
+func TestRoutingInTheMaking(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	defer func(d time.Duration) { patience = d }(patience)
+	loUp(t)
+	mesh, weir := dialKernel(t).Session("mesh", "test"), dialKernel(t).Session("weir", "test")
+	if _, err := mesh.Apply(t.Context(), named("mesh", 1)); err != nil {
+		t.Fatal(err)
+	}
+	want := named("mesh", 2).Normal()
+	if err := mesh.refresh(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	live := mesh.live
+	w := &work{Session: mesh, want: want, former: live, generation: live.generation, start: time.Now(), contrasts: live.contrast(want)}
+	change, err := w.lock(t.Context(), routingChange{})
+	if err != nil || !w.held {
+		t.Skipf("this kernel has no tables with owners: %v", err)
+	}
+	if _, err := mesh.conn.addRouting(t.Context(), change.add); err != nil {
+		t.Fatal(err)
+	}
+	patience = 50 * time.Millisecond
+	if _, err := weir.Apply(t.Context(), captured(1)); !errors.Is(err, ErrChanged) {
+		t.Errorf("another holds the lock: %v", err)
+	}
+	r, err := mesh.conn.readRouting(t.Context(), want, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := r.change(want, live.Tag).add.Routing(); len(left) > 0 {
+		t.Errorf("what was added is gone: %v", left)
+	}
+}
+
+// TestTablesRace has several programs apply side by side, each its own table,
+// from nothing and again: every one holds at the end.
+func TestTablesRace(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	names := []string{"mesh", "weir", "third"}
+	for range 5 {
+		var group sync.WaitGroup
+		for i, name := range names {
+			s := dialKernel(t).Session(name, "test")
+			group.Go(func() {
+				for k := range 3 {
+					if _, err := s.Apply(t.Context(), named(name, i+3*k)); err != nil {
+						t.Errorf("apply %s: %v", name, err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		for i, name := range names {
+			s := dialKernel(t).Session(name, "test")
+			live, err := s.conn.Read(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range live.Differences(named(name, i+6)) {
+				t.Errorf("table %s: %s", name, d)
+			}
+		}
+		for _, name := range names {
+			if _, err := dialKernel(t).Session(name, "test").Remove(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

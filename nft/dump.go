@@ -40,9 +40,12 @@ func (f ForeignChain) String() string {
 	return fmt.Sprintf("chain %s of table %s %s (%s %d)", f.Chain, f.Family, f.Table, f.Base.Hook, f.Base.Priority)
 }
 
-// nextName and lockName are the tables that an apply holds while it works.
+// nextName is the second table of an apply, while it works.
 func nextName(table string) string { return table + "-next" }
-func lockName(table string) string { return table + "-lock" }
+
+// lockTable is held by an apply while it works, whatever its own table: all share
+// the routing of the namespace.
+const lockTable = "weir-lock"
 
 // request names a table of family inet in a dump request.
 func request(table string, more func(*netlink.AttributeEncoder)) []byte {
@@ -70,9 +73,9 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 	if err != nil {
 		return t, err
 	}
-	if lock, exists := flags[inet(lockName(name))]; exists {
+	if lock, exists := flags[inet(lockTable)]; exists {
 		if t.locked = lock&tableOwner != 0; !t.locked {
-			t.strangers = append(t.strangers, &NotOursError{lockName(name), "owner"})
+			t.strangers = append(t.strangers, &NotOursError{lockTable, "owner"})
 		}
 	}
 	for _, own := range []string{name, nextName(name)} {
@@ -106,7 +109,7 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, name string) ([]*Tag, error) {
 	var out []*Tag
 	for of := range flags {
-		if of == inet(name) || of == inet(nextName(name)) || of == inet(lockName(name)) {
+		if of == inet(name) || of == inet(nextName(name)) || of == inet(lockTable) {
 			continue
 		}
 		s := &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}}
@@ -620,7 +623,7 @@ func foreignChains(chains map[familyTable][]*rules.Chain, own string) []ForeignC
 	var out []ForeignChain
 	for key, list := range chains {
 		family := familyNames[key.family]
-		if family == "" || family == "inet" && (key.name == own || key.name == nextName(own) || key.name == lockName(own)) {
+		if family == "" || family == "inet" && (key.name == own || key.name == nextName(own) || key.name == lockTable) {
 			continue
 		}
 		for _, c := range list {

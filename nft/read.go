@@ -58,7 +58,7 @@ func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.Stat
 		case err != nil && !errors.Is(err, errGeneration):
 			return nil, err
 		case late && err == nil:
-			return nil, fmt.Errorf("table inet %s has been there for %s: %w", lockName(table), patience, ErrChanged)
+			return nil, fmt.Errorf("table inet %s has been there for %s: %w", lockTable, patience, ErrChanged)
 		case late:
 			return nil, ErrChanged
 		}
