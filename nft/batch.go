@@ -56,7 +56,7 @@ func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
 }
 
 var (
-	errGeneration = errors.New("the ruleset changed meanwhile")
+	errGeneration = errors.New("it changed meanwhile")
 	errUnknown    = errors.New("the kernel's answer was lost")
 )
 

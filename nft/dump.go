@@ -137,7 +137,7 @@ func inet(table string) familyTable { return familyTable{unix.NFPROTO_INET, tabl
 // chains dumps every chain of the namespace, by table. While another program
 // prepares to add one, the kernel may list the last ones again (seen on 6.18).
 func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, error) {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETCHAIN)), nfgen(unix.AF_UNSPEC, 0))
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETCHAIN)), nfgen(unix.AF_UNSPEC, 0))
 	if err != nil {
 		return nil, fmt.Errorf("nftables: list chains: %w", err)
 	}
@@ -212,7 +212,7 @@ func liftHook(family uint8, number uint64) rules.Hook {
 
 // tableFlags are the flags of every table of a family, AF_UNSPEC for all.
 func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]uint32, error) {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0))
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0))
 	if err != nil {
 		return nil, fmt.Errorf("nftables: list tables: %w", err)
 	}
@@ -257,7 +257,7 @@ func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains [
 // rules dumps a table's rules into its chains. While another program prepares to
 // add some, the kernel may list those that follow again (seen on 6.18).
 func (c *Conn) rules(ctx context.Context, of familyTable, t *rules.Table, sets map[string]*rules.Set, handles map[uint64]RulePlace) error {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), of.request(nil))
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), of.request(nil))
 	if err != nil {
 		return fmt.Errorf("list rules: %w", err)
 	}
@@ -294,7 +294,7 @@ func liftReason(a attrs) string {
 // sets dumps a table's sets with their elements: the named ones, and all by the
 // name that lookups use. An anonymous set's own name is empty.
 func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, anonymous map[string]*rules.Set, err error) {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), of.request(nil))
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), of.request(nil))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list sets: %w", err)
 	}
@@ -398,7 +398,7 @@ func typeByMagic(magic uint32) (rules.DataType, bool) {
 }
 
 func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) error {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), of.request(func(ae *netlink.AttributeEncoder) {
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), of.request(func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 	}))
 	if err != nil {
@@ -595,7 +595,7 @@ func (c *Conn) others(ctx context.Context, of familyTable) ([]string, error) {
 		{unix.NFT_MSG_GETOBJ, "object", unix.NFTA_OBJ_TABLE, unix.NFTA_OBJ_NAME},
 		{unix.NFT_MSG_GETFLOWTABLE, "flowtable", 1, 2}, // NFTA_FLOWTABLE_TABLE, _NAME
 	} {
-		msgs, err := c.dump(ctx, c.nf, uint16(nfType(k.msg)), of.request(nil))
+		msgs, err := dump(ctx, c.nf, uint16(nfType(k.msg)), of.request(nil))
 		if err != nil {
 			return nil, fmt.Errorf("list %ss: %w", k.kind, err)
 		}

@@ -3,11 +3,8 @@ package nft
 import (
 	"cmp"
 	"context"
-	"errors"
-	"math/rand/v2"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -58,18 +55,12 @@ func (t *LiveTable) Rule(handle uint64) (RulePlace, bool) {
 func (c *Conn) Ruleset(ctx context.Context) (*Ruleset, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for start := time.Now(); ; {
-		r, err := c.readRuleset(ctx)
-		switch {
-		case !errors.Is(err, errGeneration):
-			return r, err
-		case time.Since(start) > patience:
-			return nil, ErrChanged
-		}
-		if err := pause(ctx, rand.N(readPause)); err != nil {
-			return nil, err
-		}
-	}
+	var r *Ruleset
+	err := again(ctx, func() (err error) {
+		r, err = c.readRuleset(ctx)
+		return err
+	})
+	return r, err
 }
 
 func (c *Conn) readRuleset(ctx context.Context) (*Ruleset, error) {
@@ -85,7 +76,10 @@ func (c *Conn) readRuleset(ctx context.Context) (*Ruleset, error) {
 	case before != after:
 		return nil, errGeneration // whatever was half read
 	}
-	return &Ruleset{tables, after}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Ruleset{tables, after}, nil
 }
 
 func (c *Conn) allTables(ctx context.Context) ([]*LiveTable, error) {
