@@ -135,7 +135,11 @@ func (t *Trace) Close() error {
 
 // Counts are how many packets matched so far, and how many of them are traced.
 func (t *Trace) Counts(ctx context.Context) (matched, traced uint64, err error) {
-	table, err := t.conn.tableAlone(ctx, t.table)
+	var table *rules.Table
+	err = again(ctx, func() (err error) {
+		table, err = t.conn.tableAlone(ctx, t.table)
+		return err
+	})
 	if err != nil {
 		return 0, 0, err
 	}
