@@ -68,9 +68,21 @@ const (
 	infoSize     = 84 // struct ipt_getinfo, whose last number is the size of the entries
 	entriesAt    = 40 // struct ipt_get_entries
 	maxLegacy    = 64 << 20
+	maxReads     = 10
 )
 
-func (f legacyFamily) read(name string) (LegacyTable, error) {
+// read reads one table; the kernel wants to be told its size, and answers EAGAIN
+// where that is another by then.
+func (f legacyFamily) read(name string) (t LegacyTable, err error) {
+	for range maxReads {
+		if t, err = f.readOnce(name); !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+	}
+	return t, err
+}
+
+func (f legacyFamily) readOnce(name string) (LegacyTable, error) {
 	s, err := unix.Socket(f.family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return LegacyTable{}, err
