@@ -264,6 +264,7 @@ func (c *Conn) rules(ctx context.Context, of familyTable, t *rules.Table, sets m
 	if handles == nil {
 		handles = make(map[uint64]RulePlace, len(msgs))
 	}
+	chain := chainFinder(t)
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
@@ -277,14 +278,27 @@ func (c *Conn) rules(ctx context.Context, of familyTable, t *rules.Table, sets m
 		if err != nil {
 			return err
 		}
-		chain := t.Chain(a.string(unix.NFTA_RULE_CHAIN))
-		if chain == nil {
+		c := chain(a.string(unix.NFTA_RULE_CHAIN))
+		if c == nil {
 			return fmt.Errorf("list rules: %w", errGeneration) // came after the dump of chains
 		}
-		handles[handle] = RulePlace{chain.Name, len(chain.Rules)}
-		chain.Add(liftReason(a), liftRule(exprs, sets, families[of.family])...)
+		handles[handle] = RulePlace{c.Name, len(c.Rules)}
+		c.Add(liftReason(a), liftRule(exprs, sets, families[of.family])...)
 	}
 	return nil
+}
+
+// chainFinder is t.Chain; of others' chains there may be ten thousands.
+func chainFinder(t *rules.Table) func(name string) *rules.Chain {
+	const few = 16 // cost less one by one than in a map
+	if len(t.Chains) <= few {
+		return t.Chain
+	}
+	byName := make(map[string]*rules.Chain, len(t.Chains))
+	for _, c := range slices.Backward(t.Chains) { // the first of a name stays
+		byName[c.Name] = c
+	}
+	return func(name string) *rules.Chain { return byName[name] }
 }
 
 func liftReason(a attrs) string {

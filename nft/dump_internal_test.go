@@ -4,6 +4,7 @@ package nft
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/mdlayher/netlink"
@@ -133,6 +134,22 @@ func TestElementsListedAgain(t *testing.T) {
 		}
 		if tt.want == 6 && parseTag(s) == nil {
 			t.Errorf("%s: the tag cannot be read", tt.why)
+		}
+	}
+}
+
+// TestChainFinder finds what a table finds, among few chains and among many.
+func TestChainFinder(t *testing.T) {
+	for _, n := range []int{0, 1, 16, 17, 100} {
+		table := &rules.Table{}
+		for i := range n {
+			table.Chains = append(table.Chains, &rules.Chain{Name: fmt.Sprint(i % 40)})
+		}
+		find := chainFinder(table)
+		for i := range 50 {
+			if name := fmt.Sprint(i); find(name) != table.Chain(name) {
+				t.Errorf("of %d chains %s is found as %v", n, name, find(name))
+			}
 		}
 	}
 }
