@@ -257,21 +257,22 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 		}
 	}
 	elementsAlone := elementsOnly && change.empty()
-	if err := w.conn.removeOdd(ctx, change.odd); err != nil {
-		return "", err
-	}
 	missing := change.add
+	change.add = rules.State{}
+	if err := w.conn.eachOdd(ctx, change.odd, false); err != nil {
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
+	}
 	if change.add, err = w.conn.addRouting(ctx, missing); err != nil {
-		return "", err
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
 	}
 	if err := w.blocked(ctx, missing, change.add); err != nil {
-		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change.add))
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
 	}
 	w.tag = w.nextTag(change)
 	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
-		return outcome, errors.Join(err, w.undo(ctx, change.add))
+		return outcome, errors.Join(err, w.undo(ctx, change))
 	}
 	if err := w.conn.removeRouting(ctx, change.remove); err != nil {
 		return outcome, err
@@ -311,16 +312,16 @@ func (w *work) blocked(ctx context.Context, missing, added rules.State) error {
 	return err
 }
 
-// undo takes out what was added for rules that were refused. Without the lock
-// another may have found it there, and count on it: then it stays, for the next
-// attempt.
-func (w *work) undo(ctx context.Context, added rules.State) error {
+// undo takes out what was added for rules that were refused, and puts the oddities
+// back. Without the lock another may have found the former there, and count on it:
+// then it stays, for the next attempt.
+func (w *work) undo(ctx context.Context, change routingChange) error {
 	if w.alone {
 		if g, err := w.conn.generation(ctx); err != nil || g != w.generation {
 			return err
 		}
 	}
-	return w.conn.removeRouting(ctx, added)
+	return errors.Join(w.conn.removeRouting(ctx, change.add), w.conn.eachOdd(ctx, change.odd, true))
 }
 
 // commitTables does what nftables needs, in as few commits as leave no gap.
@@ -487,7 +488,7 @@ func (w *work) restore(ctx context.Context, change routingChange) error {
 		})
 	}
 	if err == nil {
-		err = w.conn.removeRouting(ctx, change.add)
+		err = errors.Join(w.conn.removeRouting(ctx, change.add), w.conn.eachOdd(ctx, change.odd, true))
 	}
 	if err != nil {
 		return fmt.Errorf("put the former state back: %w", err)

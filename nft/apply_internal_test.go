@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -163,6 +164,52 @@ func TestTakenDifferently(t *testing.T) {
 			}
 		}
 		wantLive(t, former)
+		if _, err := s.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestOdditiesComeBack: what somebody changed of our routing is as it was after an
+// apply that is refused, or taken differently.
+func TestOdditiesComeBack(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	routing := func() (all string) {
+		for _, args := range []string{"rule", "-6 rule", "route show table all", "-6 route show table all"} {
+			out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			all += string(out)
+		}
+		return all
+	}
+	s := dialKernel(t).Session("weir", "test")
+	for _, former := range []rules.State{{}, captured(1)} {
+		if _, err := s.Apply(t.Context(), former); err != nil {
+			t.Fatal(err)
+		}
+		ipRoute(t, "rule add priority 7 fwmark 0x5 uidrange 5-6 lookup 77 protocol 119", "-6 rule add priority 8 iif lo lookup 77 protocol 119",
+			"route add blackhole 192.0.2.0/24 table 77 protocol 119", "route add local 198.51.100.0/24 dev lo src 127.0.0.1 metric 9 table 134 protocol 119",
+			"-6 route add 2001:db8::/32 dev lo table 77 protocol 119")
+		before := routing()
+		for _, node := range []rules.Node{unheardOf(), opaqueOf("counter", marshal(&expr.Counter{}))} {
+			want := captured(2)
+			want.Table.Chain("output").Add("", node, rules.Return())
+			if err := s.unchecked(t, want); err == nil {
+				t.Error("it is taken")
+			}
+			if after := routing(); after != before {
+				t.Errorf("the routing was\n%s\nand is\n%s", before, after)
+			}
+		}
+		if _, err := s.Apply(t.Context(), captured(2)); err != nil {
+			t.Fatal(err)
+		}
+		wantLive(t, captured(2))
 		if _, err := s.Remove(t.Context()); err != nil {
 			t.Fatal(err)
 		}

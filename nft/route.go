@@ -48,7 +48,7 @@ type liveAddress struct {
 type oddity struct {
 	where, text string
 	newType     uint16
-	raw         []byte // as the kernel lists it, and wants it to take it out
+	raw         []byte // as the kernel lists it, and wants it to take it out or in
 }
 
 // routingChange is what to do to the routing: oddities go, then additions come
@@ -380,9 +380,10 @@ func (c *Conn) addRouting(ctx context.Context, s rules.State) (added rules.State
 	return added, nil
 }
 
-// removeOdd takes out what somebody made of ours; what is not there is no error.
-func (c *Conn) removeOdd(ctx context.Context, odd []oddity) error {
-	return each(odd, func(o oddity) error { return c.change(ctx, false, o.newType, o.raw, o.text, nil) })
+// eachOdd takes out what somebody made of ours, or puts it back; what is not there,
+// or is there, is no error.
+func (c *Conn) eachOdd(ctx context.Context, odd []oddity, add bool) error {
+	return each(odd, func(o oddity) error { return c.change(ctx, add, o.newType, o.raw, o.text, func() {}) })
 }
 
 // removeRouting takes s out; what is not there is no error.
