@@ -159,6 +159,25 @@ func (c *Conn) generation(ctx context.Context) (uint32, error) {
 	return 0, errors.New("nftables: the kernel told no generation")
 }
 
+// atOneGeneration reads what somebody's commit would change, and tells the
+// generation at which it stood; where there was a commit, the error is
+// errGeneration, whatever was half read.
+func (c *Conn) atOneGeneration(ctx context.Context, read func() error) (uint32, error) {
+	before, err := c.generation(ctx)
+	if err != nil {
+		return 0, err
+	}
+	failed := read()
+	after, err := c.generation(ctx)
+	switch {
+	case err != nil:
+		return 0, err
+	case before != after:
+		return 0, errGeneration
+	}
+	return after, failed
+}
+
 func nfType(msg int) netlink.HeaderType {
 	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | msg)
 }

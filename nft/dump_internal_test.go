@@ -88,11 +88,13 @@ func TestRulesListedAgain(t *testing.T) {
 		l.flushChain("long")
 	}
 	whileAnother(t, 20, add, func(c *Conn) {
-		before, _ := c.generation(t.Context())
-		got, err := c.tableAlone(t.Context(), "weir")
-		after, _ := c.generation(t.Context())
-		if err != nil || before != after {
-			return
+		var got *rules.Table
+		_, err := c.atOneGeneration(t.Context(), func() (err error) {
+			got, err = c.tableAlone(t.Context(), "weir")
+			return err
+		})
+		if err != nil {
+			return // a commit came between
 		}
 		if list := got.Chain("only").Rules; len(list) != 1 {
 			t.Errorf("one rule is read as %d", len(list))
