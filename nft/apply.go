@@ -561,7 +561,7 @@ func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {
 func (w *work) nextTag(change routingChange) Tag {
 	added := change.add.Addresses
 	for _, a := range w.former.routing.addresses {
-		if a.addedBy(w.former.Tag) && contains(w.want.Addresses, a.Prefix) && !contains(added, a.Prefix) {
+		if a.addedBy(w.former.Tag) && slices.Contains(w.want.Addresses, a.Prefix) && !slices.Contains(added, a.Prefix) {
 			added = append(added, a.Prefix)
 		}
 	}

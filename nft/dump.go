@@ -33,7 +33,6 @@ type tables struct {
 type ForeignChain struct {
 	Family, Table, Chain string
 	Base                 rules.Base
-	Rules                int // -1: not read
 }
 
 func (f ForeignChain) String() string {
@@ -642,11 +641,11 @@ func foreignChains(chains map[familyTable][]*rules.Chain, own string) []ForeignC
 		}
 		for _, c := range list {
 			if c.Base != nil {
-				out = append(out, ForeignChain{Family: family, Table: key.name, Chain: c.Name, Base: *c.Base, Rules: -1})
+				out = append(out, ForeignChain{Family: family, Table: key.name, Chain: c.Name, Base: *c.Base})
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b ForeignChain) int { return compareForeign(a, b) })
+	slices.SortFunc(out, compareForeign)
 	return out
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"unsafe"
 
@@ -144,7 +143,7 @@ func (f legacyFamily) chains(t *LegacyTable, entries []byte) error {
 // every packet.
 func (f legacyFamily) plain(entry []byte) bool {
 	criteria := entry[:f.targetOffset-4] // struct ipt_ip, struct ip6t_ip6
-	return len(entry) == f.size && !slices.ContainsFunc(criteria, func(b byte) bool { return b != 0 })
+	return len(entry) == f.size && allZeros(criteria)
 }
 
 // passes reports whether a target is the standard one, with ACCEPT or RETURN.

@@ -191,7 +191,7 @@ func (r *routing) leave(tag *Tag) {
 		r.routes[i].ours = l.ours && !slices.Contains(tag.Routing, l.Route.String())
 	}
 	for i, a := range r.addresses {
-		r.addresses[i].ours = a.ours && !contains(tag.Added, a.Prefix)
+		r.addresses[i].ours = a.ours && !slices.Contains(tag.Added, a.Prefix)
 	}
 }
 
