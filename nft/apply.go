@@ -244,7 +244,9 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	defer func() {
 		if w.next || w.held {
 			w.live = nil
-			w.generation = 0 // whoever else commits has no business with the helper tables
+			if w.held {
+				w.generation = 0 // whoever else commits has no business with the helper tables
+			}
 			err = errors.Join(err, w.release(context.WithoutCancel(ctx)))
 		}
 	}()
@@ -255,21 +257,22 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 		}
 	}
 	elementsAlone := elementsOnly && change.empty()
-	if err := w.conn.removeOdd(ctx, change.odd); err != nil {
-		return "", err
-	}
 	missing := change.add
+	change.add = rules.State{}
+	if err := w.conn.eachOdd(ctx, change.odd, false); err != nil {
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
+	}
 	if change.add, err = w.conn.addRouting(ctx, missing); err != nil {
-		return "", err
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
 	}
 	if err := w.blocked(ctx, missing, change.add); err != nil {
-		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change.add))
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
 	}
 	w.tag = w.nextTag(change)
 	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
-		return outcome, errors.Join(err, w.undo(ctx, change.add))
+		return outcome, errors.Join(err, w.undo(ctx, change))
 	}
 	if err := w.conn.removeRouting(ctx, change.remove); err != nil {
 		return outcome, err
@@ -309,16 +312,16 @@ func (w *work) blocked(ctx context.Context, missing, added rules.State) error {
 	return err
 }
 
-// undo takes out what was added for rules that were refused. Without the lock
-// another may have found it there, and count on it: then it stays, for the next
-// attempt.
-func (w *work) undo(ctx context.Context, added rules.State) error {
+// undo takes out what was added for rules that were refused, and puts the oddities
+// back. Without the lock another may have found the former there, and count on it:
+// then it stays, for the next attempt.
+func (w *work) undo(ctx context.Context, change routingChange) error {
 	if w.alone {
 		if g, err := w.conn.generation(ctx); err != nil || g != w.generation {
 			return err
 		}
 	}
-	return w.conn.removeRouting(ctx, added)
+	return errors.Join(w.conn.removeRouting(ctx, change.add), w.conn.eachOdd(ctx, change.odd, true))
 }
 
 // commitTables does what nftables needs, in as few commits as leave no gap.
@@ -384,7 +387,7 @@ func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
 			}
 			continue
 		case err != nil:
-			return err
+			return w.blame(err)
 		}
 		if d := rules.Compare(rules.State{Table: next}, rules.State{Table: got}); len(d) > 0 {
 			return w.blame(&DriftError{next.Name, d})
@@ -485,7 +488,7 @@ func (w *work) restore(ctx context.Context, change routingChange) error {
 		})
 	}
 	if err == nil {
-		err = w.conn.removeRouting(ctx, change.add)
+		err = errors.Join(w.conn.removeRouting(ctx, change.add), w.conn.eachOdd(ctx, change.odd, true))
 	}
 	if err != nil {
 		return fmt.Errorf("put the former state back: %w", err)
@@ -510,7 +513,7 @@ func (w *work) release(ctx context.Context) error {
 			removeTable(b, nextName(w.Table))
 		}
 		if w.held {
-			lower(b, &rules.Table{Name: lockName(w.Table)}).deleteTable()
+			lower(b, &rules.Table{Name: lockTable}).deleteTable()
 		}
 	})
 	if err != nil {
@@ -531,7 +534,7 @@ func (w *work) lock(ctx context.Context, change routingChange) (routingChange, e
 		return change, nil
 	}
 	err := w.commit(ctx, func(b *batch) {
-		l := lower(b, &rules.Table{Name: lockName(w.Table)})
+		l := lower(b, &rules.Table{Name: lockTable})
 		l.add(newTable(l, tableOwner, netlink.Create|netlink.Excl))
 	})
 	switch {
@@ -558,7 +561,7 @@ func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {
 func (w *work) nextTag(change routingChange) Tag {
 	added := change.add.Addresses
 	for _, a := range w.former.routing.addresses {
-		if a.addedBy(w.former.Tag) && contains(w.want.Addresses, a.Prefix) && !contains(added, a.Prefix) {
+		if a.addedBy(w.former.Tag) && slices.Contains(w.want.Addresses, a.Prefix) && !slices.Contains(added, a.Prefix) {
 			added = append(added, a.Prefix)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -169,6 +170,52 @@ func TestTakenDifferently(t *testing.T) {
 	}
 }
 
+// TestOdditiesComeBack: what somebody changed of our routing is as it was after an
+// apply that is refused, or taken differently.
+func TestOdditiesComeBack(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	routing := func() (all string) {
+		for _, args := range []string{"rule", "-6 rule", "route show table all", "-6 route show table all"} {
+			out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			all += string(out)
+		}
+		return all
+	}
+	s := dialKernel(t).Session("weir", "test")
+	for _, former := range []rules.State{{}, captured(1)} {
+		if _, err := s.Apply(t.Context(), former); err != nil {
+			t.Fatal(err)
+		}
+		ipRoute(t, "rule add priority 7 fwmark 0x5 uidrange 5-6 lookup 77 protocol 119", "-6 rule add priority 8 iif lo lookup 77 protocol 119",
+			"route add blackhole 192.0.2.0/24 table 77 protocol 119", "route add local 198.51.100.0/24 dev lo src 127.0.0.1 metric 9 table 134 protocol 119",
+			"-6 route add 2001:db8::/32 dev lo table 77 protocol 119")
+		before := routing()
+		for _, node := range []rules.Node{unheardOf(), opaqueOf("counter", marshal(&expr.Counter{}))} {
+			want := captured(2)
+			want.Table.Chain("output").Add("", node, rules.Return())
+			if err := s.unchecked(t, want); err == nil {
+				t.Error("it is taken")
+			}
+			if after := routing(); after != before {
+				t.Errorf("the routing was\n%s\nand is\n%s", before, after)
+			}
+		}
+		if _, err := s.Apply(t.Context(), captured(2)); err != nil {
+			t.Fatal(err)
+		}
+		wantLive(t, captured(2))
+		if _, err := s.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestRestore puts a state back, with its tag, after elements of it changed.
 func TestRestore(t *testing.T) {
 	if !inNamespace(t) {
@@ -283,11 +330,6 @@ func TestTablesBesideEachOther(t *testing.T) {
 		return
 	}
 	loUp(t)
-	named := func(name string, variant int) rules.State {
-		s := captured(variant)
-		s.Table.Name = name
-		return s
-	}
 	c := dialKernel(t)
 	mesh, weir := c.Session("mesh", "test"), c.Session("weir", "test")
 	apply := func(s *Session, want rules.State, outcome Outcome) {
@@ -320,6 +362,133 @@ func TestTablesBesideEachOther(t *testing.T) {
 	live, err := c.Read(t.Context(), "weir")
 	if err != nil || live.any() {
 		t.Errorf("left: %v, %v", live.Differences(rules.State{}), err)
+	}
+}
+
+// TestAnothersHelperStays has one find what a killed apply left, and lose the
+// lock to another, who takes that away and puts up its own.
+func TestAnothersHelperStays(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	s := dialKernel(t).Session("weir", "test")
+	if _, err := s.Apply(t.Context(), captured(1)); err != nil {
+		t.Fatal(err)
+	}
+	next := *captured(2).Normal().Table
+	next.Name = nextName(next.Name)
+	putUp := func(c *Conn) {
+		t.Helper()
+		b := &batch{}
+		removeTable(b, next.Name)
+		addWhole(b, &next, newTag(captured(2).Normal(), "test", nil, nil))
+		if err := c.commit(t.Context(), b, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	putUp(s.conn)
+	want := captured(3).Normal()
+	if err := s.refresh(t.Context(), want); err != nil || !s.live.Leftover {
+		t.Fatalf("left over: %t, %v", s.live.Leftover, err)
+	}
+	live := s.live
+	late := &work{Session: s, want: want, former: live, generation: live.generation, start: time.Now(), next: true, contrasts: live.contrast(want)}
+	other := dialKernel(t).Session("weir", "test")
+	faster := &work{Session: other, former: &Live{}, generation: live.generation, start: time.Now()}
+	if _, err := faster.lock(t.Context(), routingChange{}); err != nil || !faster.held {
+		t.Skipf("this kernel has no tables with owners: %v", err)
+	}
+	putUp(other.conn)
+	if _, err := late.do(t.Context(), live.routing.change(want, live.Tag)); !errors.Is(err, errGeneration) {
+		t.Errorf("the lock is another's: %v", err)
+	}
+	if list := nftList(t, "tables"); !strings.Contains(list, next.Name) {
+		t.Errorf("the other's helper table is gone:\n%s", list)
+	}
+}
+
+// named is a captured state of a table by another name.
+func named(name string, variant int) rules.State {
+	s := captured(variant)
+	s.Table.Name = name
+	return s
+}
+
+// TestRoutingInTheMaking has another table's apply meet policy rules and routes
+// that no tag tells of yet.
+func TestRoutingInTheMaking(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	defer func(d time.Duration) { patience = d }(patience)
+	loUp(t)
+	mesh, weir := dialKernel(t).Session("mesh", "test"), dialKernel(t).Session("weir", "test")
+	if _, err := mesh.Apply(t.Context(), named("mesh", 1)); err != nil {
+		t.Fatal(err)
+	}
+	want := named("mesh", 2).Normal()
+	if err := mesh.refresh(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	live := mesh.live
+	w := &work{Session: mesh, want: want, former: live, generation: live.generation, start: time.Now(), contrasts: live.contrast(want)}
+	change, err := w.lock(t.Context(), routingChange{})
+	if err != nil || !w.held {
+		t.Skipf("this kernel has no tables with owners: %v", err)
+	}
+	if _, err := mesh.conn.addRouting(t.Context(), change.add); err != nil {
+		t.Fatal(err)
+	}
+	patience = 50 * time.Millisecond
+	if _, err := weir.Apply(t.Context(), captured(1)); !errors.Is(err, ErrChanged) {
+		t.Errorf("another holds the lock: %v", err)
+	}
+	r, err := mesh.conn.readRouting(t.Context(), want, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := r.change(want, live.Tag).add.Routing(); len(left) > 0 {
+		t.Errorf("what was added is gone: %v", left)
+	}
+}
+
+// TestTablesRace has several programs apply side by side, each its own table,
+// from nothing and again: every one holds at the end.
+func TestTablesRace(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	names := []string{"mesh", "weir", "third"}
+	for range 5 {
+		var group sync.WaitGroup
+		for i, name := range names {
+			s := dialKernel(t).Session(name, "test")
+			group.Go(func() {
+				for k := range 3 {
+					if _, err := s.Apply(t.Context(), named(name, i+3*k)); err != nil {
+						t.Errorf("apply %s: %v", name, err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		for i, name := range names {
+			s := dialKernel(t).Session(name, "test")
+			live, err := s.conn.Read(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range live.Differences(named(name, i+6)) {
+				t.Errorf("table %s: %s", name, d)
+			}
+		}
+		for _, name := range names {
+			if _, err := dialKernel(t).Session(name, "test").Remove(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -15,32 +15,28 @@ import (
 // Attributes that golang.org/x/sys/unix lacks, from
 // linux/netfilter/nf_tables.h and nfnetlink.h.
 const (
-	nftaChainFlags         = 10 // NFTA_CHAIN_FLAGS
-	nftaTableUserdata      = 6  // NFTA_TABLE_USERDATA
-	nftaTableOwner         = 7  // NFTA_TABLE_OWNER
-	nftaHookDevs           = 4  // NFTA_HOOK_DEVS
-	nftaDeviceName         = 1  // NFTA_DEVICE_NAME
-	nftaSetExpr            = 17 // NFTA_SET_EXPR
-	nftaSetExpressions     = 18 // NFTA_SET_EXPRESSIONS
-	nftaSetDescConcat      = 2  // NFTA_SET_DESC_CONCAT
-	nftaSetFieldLen        = 1  // NFTA_SET_FIELD_LEN
-	nftaSetElemPad         = 8  // NFTA_SET_ELEM_PAD
-	nftaSetElemKeyEnd      = 10 // NFTA_SET_ELEM_KEY_END
-	nftaSetElemExpressions = 11 // NFTA_SET_ELEM_EXPRESSIONS
-	nftaTProxyFamily       = 1  // NFTA_TPROXY_FAMILY
-	nftaTProxyRegAddr      = 2
-	nftaTProxyRegPort      = 3
-	nftaSocketKey          = 1 // NFTA_SOCKET_KEY
-	nftaSocketDreg         = 2
-	nftaSocketLevel        = 3
-	nftaBitwiseOp          = 6    // NFTA_BITWISE_OP
-	nfnlBatchGenID         = 1    // NFNL_BATCH_GENID
-	setConcat              = 0x80 // NFT_SET_CONCAT
-	setExpr                = 0x100
-	tableOwner             = 2 // NFT_TABLE_F_OWNER
-	elemCatchall           = 2 // NFT_SET_ELEM_CATCHALL
-	magicTypeBits          = 6 // TYPE_BITS of nftables' datatype.h
-	verdictDataType        = 0xffffff00
+	nftaHookDevs       = 4  // NFTA_HOOK_DEVS
+	nftaDeviceName     = 1  // NFTA_DEVICE_NAME
+	nftaSetExpr        = 17 // NFTA_SET_EXPR
+	nftaSetExpressions = 18 // NFTA_SET_EXPRESSIONS
+	nftaSetDescConcat  = 2  // NFTA_SET_DESC_CONCAT
+	nftaSetFieldLen    = 1  // NFTA_SET_FIELD_LEN
+	nftaSetElemPad     = 8  // NFTA_SET_ELEM_PAD
+	nftaSetElemKeyEnd  = 10 // NFTA_SET_ELEM_KEY_END
+	nftaTProxyFamily   = 1  // NFTA_TPROXY_FAMILY
+	nftaTProxyRegAddr  = 2
+	nftaTProxyRegPort  = 3
+	nftaSocketKey      = 1 // NFTA_SOCKET_KEY
+	nftaSocketDreg     = 2
+	nftaSocketLevel    = 3
+	nftaBitwiseOp      = 6    // NFTA_BITWISE_OP
+	nfnlBatchGenID     = 1    // NFNL_BATCH_GENID
+	setConcat          = 0x80 // NFT_SET_CONCAT
+	setExpr            = 0x100
+	tableOwner         = 2 // NFT_TABLE_F_OWNER
+	elemCatchall       = 2 // NFT_SET_ELEM_CATCHALL
+	magicTypeBits      = 6 // TYPE_BITS of nftables' datatype.h
+	verdictDataType    = 0xffffff00
 )
 
 const attributeHeader = 4 // struct nlattr

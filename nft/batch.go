@@ -26,8 +26,6 @@ type change struct {
 	data  []byte
 }
 
-const createFlags = netlink.Create
-
 func (b *batch) add(c change) { b.changes = append(b.changes, c) }
 
 // commit sends the batch, guarded with the generation, unless that is 0: if
@@ -56,7 +54,7 @@ func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
 }
 
 var (
-	errGeneration = errors.New("the ruleset changed meanwhile")
+	errGeneration = errors.New("it changed meanwhile")
 	errUnknown    = errors.New("the kernel's answer was lost")
 )
 
@@ -195,21 +193,20 @@ func (ch change) suspect() string {
 // expressionAt is the index of the expression of a rule's attributes that
 // spans the byte offset.
 func expressionAt(data []byte, at int) (int, bool) {
-	const header = 4 // struct nlattr
-	for pos := 0; pos+header <= len(data); {
+	for pos := 0; pos+attributeHeader <= len(data); {
 		length := int(binary.NativeEndian.Uint16(data[pos:]))
 		typ := binary.NativeEndian.Uint16(data[pos+2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
-		if length < header {
+		if length < attributeHeader {
 			return 0, false
 		}
 		if typ != unix.NFTA_RULE_EXPRESSIONS {
 			pos += align4(length)
 			continue
 		}
-		inner, end := pos+header, min(pos+length, len(data))
-		for i := 0; inner+header <= end; i++ {
+		inner, end := pos+attributeHeader, min(pos+length, len(data))
+		for i := 0; inner+attributeHeader <= end; i++ {
 			length := int(binary.NativeEndian.Uint16(data[inner:]))
-			if length < header {
+			if length < attributeHeader {
 				return 0, false
 			}
 			if at >= inner && at < inner+length {

@@ -193,7 +193,7 @@ func holdTwice(t *testing.T, c *Conn, rows []row) {
 // gives them, less the names of anonymous sets.
 func rawRules(t *testing.T, c *Conn) map[string][]string {
 	t.Helper()
-	msgs, err := c.dump(t.Context(), c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), request("weir", nil))
+	msgs, err := dump(t.Context(), c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), request("weir", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func withoutSetName(raw []byte) []byte {
 // they tell nft of the order of bytes.
 func rawSets(t *testing.T, c *Conn) map[string]string {
 	t.Helper()
-	msgs, err := c.dump(t.Context(), c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), request("weir", nil))
+	msgs, err := dump(t.Context(), c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), request("weir", nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -64,8 +65,8 @@ func (c *Conn) Close() error { return errors.Join(c.nf.Close(), c.route.Close())
 // dump sends a request and collects the payloads of the replies. A dump that
 // somebody's change interrupted, or whose replies overflowed the socket, is
 // errGeneration: everything is to be read again.
-func (c *Conn) dump(ctx context.Context, conn *netlink.Conn, typ uint16, payload []byte) ([]netlink.Message, error) {
-	msgs, err := c.execute(ctx, conn, netlink.Message{
+func dump(ctx context.Context, conn *netlink.Conn, typ uint16, payload []byte) ([]netlink.Message, error) {
+	msgs, err := execute(ctx, conn, netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: netlink.Request | netlink.Dump},
 		Data:   payload,
 	})
@@ -78,7 +79,7 @@ func (c *Conn) dump(ctx context.Context, conn *netlink.Conn, typ uint16, payload
 // execute sends a request and collects the replies. The context is asked
 // before, and not while the kernel answers: an answer half read would stand in
 // the way of the next.
-func (c *Conn) execute(ctx context.Context, conn *netlink.Conn, m netlink.Message) ([]netlink.Message, error) {
+func execute(ctx context.Context, conn *netlink.Conn, m netlink.Message) ([]netlink.Message, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -109,6 +110,23 @@ func interrupted(msgs []netlink.Message) error {
 	return nil
 }
 
+// again reads until nobody changes meanwhile what is read, or somebody has done
+// so for too long.
+func again(ctx context.Context, read func() error) error {
+	for start := time.Now(); ; {
+		err := read()
+		if !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
+			return err
+		}
+		if time.Since(start) > patience {
+			return fmt.Errorf("%w: %w", ErrChanged, err)
+		}
+		if err := pause(ctx, rand.N(readPause)); err != nil {
+			return err
+		}
+	}
+}
+
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -123,7 +141,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // generation is the number of the namespace's present ruleset. It moves by one
 // with every commit of anyone.
 func (c *Conn) generation(ctx context.Context) (uint32, error) {
-	msgs, err := c.execute(ctx, c.nf, netlink.Message{
+	msgs, err := execute(ctx, c.nf, netlink.Message{
 		Header: netlink.Header{Type: nfType(unix.NFT_MSG_GETGEN), Flags: netlink.Request},
 		Data:   nfgen(unix.AF_UNSPEC, 0),
 	})
@@ -139,6 +157,25 @@ func (c *Conn) generation(ctx context.Context) (uint32, error) {
 		}
 	}
 	return 0, errors.New("nftables: the kernel told no generation")
+}
+
+// atOneGeneration reads what somebody's commit would change, and tells the
+// generation at which it stood; where there was a commit, the error is
+// errGeneration, whatever was half read.
+func (c *Conn) atOneGeneration(ctx context.Context, read func() error) (uint32, error) {
+	before, err := c.generation(ctx)
+	if err != nil {
+		return 0, err
+	}
+	failed := read()
+	after, err := c.generation(ctx)
+	switch {
+	case err != nil:
+		return 0, err
+	case before != after:
+		return 0, errGeneration
+	}
+	return after, failed
 }
 
 func nfType(msg int) netlink.HeaderType {

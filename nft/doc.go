@@ -5,6 +5,6 @@
 // A [Conn] works in one network namespace, a [Session] on one table there. Its
 // three verbs are [Session.Apply], [Session.Verify] and [Session.Remove];
 // [Conn.Read] gives what is live. The package
-// runs no program, needs no file system, and knows nothing of what a ruleset is
-// for.
+// runs no program, needs no file system but for [LegacyTables], and knows nothing
+// of what a ruleset is for.
 package nft

@@ -33,16 +33,18 @@ type tables struct {
 type ForeignChain struct {
 	Family, Table, Chain string
 	Base                 rules.Base
-	Rules                int // -1: not read
 }
 
 func (f ForeignChain) String() string {
 	return fmt.Sprintf("chain %s of table %s %s (%s %d)", f.Chain, f.Family, f.Table, f.Base.Hook, f.Base.Priority)
 }
 
-// nextName and lockName are the tables that an apply holds while it works.
+// nextName is the second table of an apply, while it works.
 func nextName(table string) string { return table + "-next" }
-func lockName(table string) string { return table + "-lock" }
+
+// lockTable is held by an apply while it works, whatever its own table: all share
+// the routing of the namespace.
+const lockTable = "weir-lock"
 
 // request names a table of family inet in a dump request.
 func request(table string, more func(*netlink.AttributeEncoder)) []byte {
@@ -70,9 +72,9 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 	if err != nil {
 		return t, err
 	}
-	if lock, exists := flags[inet(lockName(name))]; exists {
+	if lock, exists := flags[inet(lockTable)]; exists {
 		if t.locked = lock&tableOwner != 0; !t.locked {
-			t.strangers = append(t.strangers, &NotOursError{lockName(name), "owner"})
+			t.strangers = append(t.strangers, &NotOursError{lockTable, "owner"})
 		}
 	}
 	for _, own := range []string{name, nextName(name)} {
@@ -106,7 +108,7 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, name string) ([]*Tag, error) {
 	var out []*Tag
 	for of := range flags {
-		if of == inet(name) || of == inet(nextName(name)) || of == inet(lockName(name)) {
+		if of == inet(name) || of == inet(nextName(name)) || of == inet(lockTable) {
 			continue
 		}
 		s := &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}}
@@ -131,9 +133,10 @@ type familyTable struct {
 
 func inet(table string) familyTable { return familyTable{unix.NFPROTO_INET, table} }
 
-// chains dumps every chain of the namespace, by table.
+// chains dumps every chain of the namespace, by table. While another program
+// prepares to add one, the kernel may list the last ones again (seen on 6.18).
 func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, error) {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETCHAIN)), nfgen(unix.AF_UNSPEC, 0))
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETCHAIN)), nfgen(unix.AF_UNSPEC, 0))
 	if err != nil {
 		return nil, fmt.Errorf("nftables: list chains: %w", err)
 	}
@@ -152,7 +155,24 @@ func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, erro
 		}
 		out[key] = append(out[key], chain)
 	}
+	for key, list := range out {
+		out[key] = once(list, func(c *rules.Chain) string { return c.Name })
+	}
 	return out, nil
+}
+
+// once keeps the first of each key.
+func once[T any](list []T, key func(T) string) []T {
+	if len(list) < 2 {
+		return list
+	}
+	seen := make(map[string]bool, len(list))
+	return slices.DeleteFunc(list, func(v T) bool {
+		k := key(v)
+		again := seen[k]
+		seen[k] = true
+		return again
+	})
 }
 
 func liftBase(family uint8, a attrs, hook []byte) (*rules.Base, error) {
@@ -191,7 +211,7 @@ func liftHook(family uint8, number uint64) rules.Hook {
 
 // tableFlags are the flags of every table of a family, AF_UNSPEC for all.
 func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]uint32, error) {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0))
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0))
 	if err != nil {
 		return nil, fmt.Errorf("nftables: list tables: %w", err)
 	}
@@ -233,31 +253,51 @@ func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains [
 	return t, tag, err
 }
 
-// rules dumps a table's rules into its chains.
+// rules dumps a table's rules into its chains. While another program prepares to
+// add some, the kernel may list those that follow again (seen on 6.18).
 func (c *Conn) rules(ctx context.Context, of familyTable, t *rules.Table, sets map[string]*rules.Set, handles map[uint64]RulePlace) error {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), of.request(nil))
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), of.request(nil))
 	if err != nil {
 		return fmt.Errorf("list rules: %w", err)
 	}
+	if handles == nil {
+		handles = make(map[uint64]RulePlace, len(msgs))
+	}
+	chain := chainFinder(t)
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
 			return err
 		}
+		handle := a.number(unix.NFTA_RULE_HANDLE)
+		if _, again := handles[handle]; again {
+			continue
+		}
 		exprs, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
 		if err != nil {
 			return err
 		}
-		chain := t.Chain(a.string(unix.NFTA_RULE_CHAIN))
-		if chain == nil {
+		c := chain(a.string(unix.NFTA_RULE_CHAIN))
+		if c == nil {
 			return fmt.Errorf("list rules: %w", errGeneration) // came after the dump of chains
 		}
-		if handles != nil {
-			handles[a.number(unix.NFTA_RULE_HANDLE)] = RulePlace{chain.Name, len(chain.Rules)}
-		}
-		chain.Add(liftReason(a), liftRule(exprs, sets, families[of.family])...)
+		handles[handle] = RulePlace{c.Name, len(c.Rules)}
+		c.Add(liftReason(a), liftRule(exprs, sets, families[of.family])...)
 	}
 	return nil
+}
+
+// chainFinder is t.Chain; of others' chains there may be ten thousands.
+func chainFinder(t *rules.Table) func(name string) *rules.Chain {
+	const few = 16 // cost less one by one than in a map
+	if len(t.Chains) <= few {
+		return t.Chain
+	}
+	byName := make(map[string]*rules.Chain, len(t.Chains))
+	for _, c := range slices.Backward(t.Chains) { // the first of a name stays
+		byName[c.Name] = c
+	}
+	return func(name string) *rules.Chain { return byName[name] }
 }
 
 func liftReason(a attrs) string {
@@ -267,7 +307,7 @@ func liftReason(a attrs) string {
 // sets dumps a table's sets with their elements: the named ones, and all by the
 // name that lookups use. An anonymous set's own name is empty.
 func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, anonymous map[string]*rules.Set, err error) {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), of.request(nil))
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), of.request(nil))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list sets: %w", err)
 	}
@@ -371,13 +411,22 @@ func typeByMagic(magic uint32) (rules.DataType, bool) {
 }
 
 func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) error {
-	msgs, err := c.dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), of.request(func(ae *netlink.AttributeEncoder) {
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), of.request(func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 	}))
 	if err != nil {
 		return fmt.Errorf("list elements: %w", err)
 	}
+	return liftSetElements(s, msgs)
+}
+
+// liftSetElements gives a set the elements that a dump lists. A hash table that
+// the kernel is resizing is listed from its start again (seen on 6.18); where the
+// list goes on in a further message, that begins at the place of the other order,
+// and passes over as many elements as it repeats.
+func liftSetElements(s *rules.Set, msgs []netlink.Message) error {
 	var raw []element
+	parts := 0
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
@@ -387,7 +436,18 @@ func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) e
 		if err != nil {
 			return err
 		}
+		if len(more) > 0 {
+			parts++
+		}
 		raw = append(raw, more...)
+	}
+	if !s.Interval {
+		listed := len(raw)
+		raw = once(raw, func(e element) string { return string(e.key) })
+		// Packets add to a dynamic set at any time: it is never listed at one moment.
+		if len(raw) < listed && parts > 1 && !s.Dynamic {
+			return errGeneration
+		}
 	}
 	joinElements(s, raw)
 	return nil
@@ -548,7 +608,7 @@ func (c *Conn) others(ctx context.Context, of familyTable) ([]string, error) {
 		{unix.NFT_MSG_GETOBJ, "object", unix.NFTA_OBJ_TABLE, unix.NFTA_OBJ_NAME},
 		{unix.NFT_MSG_GETFLOWTABLE, "flowtable", 1, 2}, // NFTA_FLOWTABLE_TABLE, _NAME
 	} {
-		msgs, err := c.dump(ctx, c.nf, uint16(nfType(k.msg)), of.request(nil))
+		msgs, err := dump(ctx, c.nf, uint16(nfType(k.msg)), of.request(nil))
 		if err != nil {
 			return nil, fmt.Errorf("list %ss: %w", k.kind, err)
 		}
@@ -562,7 +622,7 @@ func (c *Conn) others(ctx context.Context, of familyTable) ([]string, error) {
 			}
 		}
 	}
-	return out, nil
+	return once(out, func(name string) string { return name }), nil // listed again as chains are
 }
 
 // families are those whose packets are of one.
@@ -576,16 +636,16 @@ func foreignChains(chains map[familyTable][]*rules.Chain, own string) []ForeignC
 	var out []ForeignChain
 	for key, list := range chains {
 		family := familyNames[key.family]
-		if family == "" || family == "inet" && (key.name == own || key.name == nextName(own) || key.name == lockName(own)) {
+		if family == "" || family == "inet" && (key.name == own || key.name == nextName(own) || key.name == lockTable) {
 			continue
 		}
 		for _, c := range list {
 			if c.Base != nil {
-				out = append(out, ForeignChain{Family: family, Table: key.name, Chain: c.Name, Base: *c.Base, Rules: -1})
+				out = append(out, ForeignChain{Family: family, Table: key.name, Chain: c.Name, Base: *c.Base})
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b ForeignChain) int { return compareForeign(a, b) })
+	slices.SortFunc(out, compareForeign)
 	return out
 }
 

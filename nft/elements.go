@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
 	"github.com/weir-mesh/weir/rules"
 )
@@ -18,18 +16,12 @@ import (
 func (c *Conn) ChangeLive(ctx context.Context, table string, decide func(*rules.Table) ([]rules.SetChange, error)) ([]rules.SetChange, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for start := time.Now(); ; {
-		changes, err := c.changeLive(ctx, table, decide)
-		if !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
-			return changes, err
-		}
-		if time.Since(start) > patience {
-			return nil, fmt.Errorf("%w: %w", ErrChanged, err)
-		}
-		if err := pause(ctx, rand.N(maxRetryPause)); err != nil {
-			return nil, err
-		}
-	}
+	var changes []rules.SetChange
+	err := again(ctx, func() (err error) {
+		changes, err = c.changeLive(ctx, table, decide)
+		return err
+	})
+	return changes, err
 }
 
 func (c *Conn) changeLive(ctx context.Context, table string, decide func(*rules.Table) ([]rules.SetChange, error)) ([]rules.SetChange, error) {

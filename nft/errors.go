@@ -9,9 +9,10 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// ErrChanged means that somebody else kept changing the namespace's rules while
-// this program worked, and that it gave up with nothing of its own half done.
-var ErrChanged = errors.New("somebody else keeps changing the rules of this network namespace")
+// ErrChanged means that somebody else kept changing the namespace's rules, or what
+// else of it is read, while this program worked, and that it gave up with nothing
+// of its own half done.
+var ErrChanged = errors.New("somebody else keeps changing this network namespace")
 
 // ErrNotPermitted means that CAP_NET_ADMIN is missing in the user namespace
 // that owns the network namespace; reading nftables needs it too.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -130,7 +131,7 @@ func (c *Conn) try(ctx context.Context, f Feature) error {
 		l.add(change{typ: f.typ, where: f.Name, kind: "table", data: l.object(nil)})
 		return c.commit(ctx, add, 0)
 	case f.flags != 0:
-		l.add(newTable(l, f.flags, createFlags))
+		l.add(newTable(l, f.flags, netlink.Create))
 	default:
 		l = lower(add, f.table)
 		l.addTable()

@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -19,36 +19,34 @@ func (c *Conn) Host(ctx context.Context) (rules.Host, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var h rules.Host
-	for _, read := range []func(context.Context, *rules.Host) error{
-		c.hostLinks, c.hostAddresses, c.hostLookups, c.hostPaths, c.hostForwards,
-	} {
-		if err := read(ctx, &h); err != nil {
-			return h, err
+	err := again(ctx, func() error {
+		h = rules.Host{}
+		for _, read := range []func(context.Context, *rules.Host) error{
+			c.hostLinks, c.hostLookups, c.hostPaths, c.hostForwards,
+		} {
+			if err := read(ctx, &h); err != nil {
+				return err
+			}
 		}
-	}
-	return h, nil
+		return nil
+	})
+	return h, err
 }
 
-func (c *Conn) hostLinks(ctx context.Context, h *rules.Host) error {
-	payload, err := (&rtnetlink.LinkMessage{}).MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("list links: %w", err)
+// hostLinks reads the links and their addresses.
+func (c *Conn) hostLinks(ctx context.Context, h *rules.Host) (err error) {
+	if h.Links, err = c.links(ctx); err != nil {
+		return err
 	}
-	msgs, err := c.dump(ctx, c.route, unix.RTM_GETLINK, payload)
-	if err != nil {
-		return fmt.Errorf("list links: %w", err)
-	}
-	for _, m := range msgs {
-		if len(m.Data) < unix.SizeofIfInfomsg {
-			return fmt.Errorf("list links: %w", errShort)
+	addresses, err := c.addresses(ctx, 0)
+	for _, a := range addresses {
+		for i := range h.Links {
+			if int(h.Links[i].Index) == a.Index {
+				h.Links[i].Addresses = append(h.Links[i].Addresses, a.Prefix)
+			}
 		}
-		a, err := decode(m.Data[unix.SizeofIfInfomsg:])
-		if err != nil {
-			return fmt.Errorf("list links: %w", err)
-		}
-		h.Links = append(h.Links, rules.Link{Name: a.string(unix.IFLA_IFNAME), Index: rules.IfIndex(native32(m.Data[4:8]))})
 	}
-	return nil
+	return err
 }
 
 func linkName(h *rules.Host, index uint32) string {
@@ -60,43 +58,16 @@ func linkName(h *rules.Host, index uint32) string {
 	return ""
 }
 
-func (c *Conn) hostAddresses(ctx context.Context, h *rules.Host) error {
-	payload, err := (&rtnetlink.AddressMessage{}).MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
-	}
-	addresses, err := c.addresses(ctx, payload)
-	for _, a := range addresses {
-		for i := range h.Links {
-			if int(h.Links[i].Index) == a.Index {
-				h.Links[i].Addresses = append(h.Links[i].Addresses, a.Prefix)
-			}
-		}
-	}
-	return err
-}
-
 // hostLookups dumps all policy rules, in the order in which they are asked.
 func (c *Conn) hostLookups(ctx context.Context, h *rules.Host) error {
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		header := make([]byte, fibRuleHeader)
-		header[0] = byte(f)
-		msgs, err := c.dump(ctx, c.route, unix.RTM_GETRULE, header)
-		if absent(err) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("list policy rules: %w", err)
-		}
-		for _, m := range msgs {
-			if len(m.Data) < fibRuleHeader || m.Data[0] != byte(f) {
-				continue
-			}
-			l, err := liftLookup(f, m.Data)
-			if err != nil {
-				return fmt.Errorf("list policy rules: %w", err)
-			}
+		err := c.ofFamily(ctx, unix.RTM_GETRULE, f, fibRuleHeader, "policy rules", func(data []byte) error {
+			l, err := liftLookup(f, data)
 			h.Lookups = append(h.Lookups, l)
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	slices.SortStableFunc(h.Lookups, func(a, b rules.Lookup) int { return cmp.Compare(a.Priority, b.Priority) })
@@ -144,24 +115,13 @@ const routeHeader = 12 // struct rtmsg of linux/rtnetlink.h
 // hostPaths dumps the routes of every table.
 func (c *Conn) hostPaths(ctx context.Context, h *rules.Host) error {
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		header := make([]byte, routeHeader)
-		header[0] = byte(f)
-		msgs, err := c.dump(ctx, c.route, unix.RTM_GETROUTE, header)
-		if absent(err) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("list routes: %w", err)
-		}
-		for _, m := range msgs {
-			if len(m.Data) < routeHeader || m.Data[0] != byte(f) {
-				continue
-			}
-			p, err := liftPath(f, m.Data, h)
-			if err != nil {
-				return fmt.Errorf("list routes: %w", err)
-			}
+		err := c.ofFamily(ctx, unix.RTM_GETROUTE, f, routeHeader, "routes", func(data []byte) error {
+			p, err := liftPath(f, data, h)
 			h.Paths = append(h.Paths, p)
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -194,30 +154,23 @@ func liftPath(f rules.Family, data []byte, h *rules.Host) (rules.Path, error) {
 	return p, nil
 }
 
+const netconfHeader = 4 // struct netconfmsg of linux/netconf.h, padded
+
 // hostForwards reads whether each link's packets are passed on, and how strict it
 // is about where a packet comes from, by netlink: there may be no /proc.
 func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
 	const ifindex, forwarding, rpFilter, all = 1, 2, 3, ^uint32(0) // NETCONFA_* of linux/netconf.h
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		msgs, err := c.dump(ctx, c.route, unix.RTM_GETNETCONF, []byte{byte(f)})
-		if absent(err) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("read network settings: %w", err)
-		}
 		strict, forwards := map[uint32]uint32{}, map[uint32]bool{}
-		for _, m := range msgs {
-			if len(m.Data) < align4(1) {
-				continue
-			}
-			a, err := decode(m.Data[align4(1):])
-			if err != nil {
-				return fmt.Errorf("read network settings: %w", err)
-			}
+		err := c.ofFamily(ctx, unix.RTM_GETNETCONF, f, netconfHeader, "network settings", func(data []byte) error {
+			a, err := decode(data[netconfHeader:])
 			index := native32(a.take(ifindex))
 			forwards[index] = native32(a.take(forwarding)) != 0
 			strict[index] = native32(a.take(rpFilter))
+			return err
+		})
+		if err != nil {
+			return err
 		}
 		for i := range h.Links {
 			l := &h.Links[i]
@@ -243,27 +196,37 @@ func Sockets(ctx context.Context, netns int) ([]rules.Socket, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	var c Conn
 	var out []rules.Socket
-	for _, proto := range []rules.Proto{rules.TCP, rules.UDP} {
-		for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-			msgs, err := c.dump(ctx, conn, unix.SOCK_DIAG_BY_FAMILY, diagRequest(f, proto))
-			if absent(err) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("list sockets: %w", err)
-			}
-			for _, m := range msgs {
-				s, err := liftSocket(proto, m.Data)
+	err = again(ctx, func() error {
+		out = nil
+		for _, proto := range []rules.Proto{rules.TCP, rules.UDP} {
+			for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+				s, err := openSockets(ctx, conn, f, proto)
 				if err != nil {
-					return nil, fmt.Errorf("list sockets: %w", err)
+					return fmt.Errorf("list sockets: %w", err)
 				}
 				out = append(out, s...)
 			}
 		}
+		return nil
+	})
+	return out, err
+}
+
+func openSockets(ctx context.Context, conn *netlink.Conn, f rules.Family, proto rules.Proto) ([]rules.Socket, error) {
+	msgs, err := dump(ctx, conn, unix.SOCK_DIAG_BY_FAMILY, diagRequest(f, proto))
+	if absent(err) {
+		return nil, nil
 	}
-	return out, nil
+	var out []rules.Socket
+	for _, m := range msgs {
+		s, err := liftSocket(proto, m.Data)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s...)
+	}
+	return out, err
 }
 
 // Layout of struct inet_diag_req_v2 and struct inet_diag_msg of

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"unsafe"
 
@@ -68,9 +67,21 @@ const (
 	infoSize     = 84 // struct ipt_getinfo, whose last number is the size of the entries
 	entriesAt    = 40 // struct ipt_get_entries
 	maxLegacy    = 64 << 20
+	maxReads     = 10
 )
 
-func (f legacyFamily) read(name string) (LegacyTable, error) {
+// read reads one table; the kernel wants to be told its size, and answers EAGAIN
+// where that is another by then.
+func (f legacyFamily) read(name string) (t LegacyTable, err error) {
+	for range maxReads {
+		if t, err = f.readOnce(name); !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+	}
+	return t, err
+}
+
+func (f legacyFamily) readOnce(name string) (LegacyTable, error) {
 	s, err := unix.Socket(f.family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return LegacyTable{}, err
@@ -132,7 +143,7 @@ func (f legacyFamily) chains(t *LegacyTable, entries []byte) error {
 // every packet.
 func (f legacyFamily) plain(entry []byte) bool {
 	criteria := entry[:f.targetOffset-4] // struct ipt_ip, struct ip6t_ip6
-	return len(entry) == f.size && !slices.ContainsFunc(criteria, func(b byte) bool { return b != 0 })
+	return len(entry) == f.size && allZeros(criteria)
 }
 
 // passes reports whether a target is the standard one, with ACCEPT or RETURN.

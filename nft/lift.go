@@ -260,15 +260,10 @@ func (o *operand) value(data []byte) rules.Bits {
 }
 
 func (o *operand) maskBits() (rules.Bits, bool) {
-	for _, b := range o.xor {
-		if b != 0 {
-			return "", false
-		}
-	}
 	if o.mask == nil {
-		return "", true
+		return "", allZeros(o.xor)
 	}
-	return unwire(o.selector.Type(), o.mask), true
+	return unwire(o.selector.Type(), o.mask), allZeros(o.xor)
 }
 
 func (l *lifter) cmp(a attrs) bool {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,15 +28,18 @@ func (a Address) Loopback() bool { return a.Index == loopbackIndex }
 func (c *Conn) Addresses(ctx context.Context) ([]Address, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	payload, err := (&rtnetlink.AddressMessage{}).MarshalBinary()
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
-	}
-	return c.addresses(ctx, payload)
+	var out []Address
+	err := again(ctx, func() (err error) {
+		out, err = c.addresses(ctx, 0)
+		return err
+	})
+	return out, err
 }
 
-func (c *Conn) addresses(ctx context.Context, request []byte) ([]Address, error) {
-	msgs, err := c.dump(ctx, c.route, unix.RTM_GETADDR, request)
+// addresses are those of one interface, 0 for all.
+func (c *Conn) addresses(ctx context.Context, index uint32) ([]Address, error) {
+	request := binary.NativeEndian.AppendUint32(make([]byte, 4), index) // struct ifaddrmsg of linux/if_addr.h
+	msgs, err := dump(ctx, c.route, unix.RTM_GETADDR, request)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -67,7 +72,7 @@ func (c *Conn) addresses(ctx context.Context, request []byte) ([]Address, error)
 // no /proc.
 func (c *Conn) LoopbackIPv6(ctx context.Context) (bool, error) {
 	lo, err := c.loopback(ctx)
-	if err != nil || lo == nil {
+	if err != nil {
 		return false, err
 	}
 	return takesIPv6(lo[unix.SizeofIfInfomsg:])
@@ -77,57 +82,68 @@ func (c *Conn) LoopbackIPv6(ctx context.Context) (bool, error) {
 // redirected arrives.
 func (c *Conn) LoopbackUp(ctx context.Context) (bool, error) {
 	lo, err := c.loopback(ctx)
-	if err != nil || lo == nil {
+	if err != nil {
 		return false, err
 	}
 	return binary.NativeEndian.Uint32(lo[8:])&unix.IFF_UP != 0, nil
 }
 
-// loopback is what the kernel tells of lo, from the ifinfomsg on; nil where there
-// is none.
+// loopback is what the kernel tells of lo, from the ifinfomsg on.
 func (c *Conn) loopback(ctx context.Context) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	payload, err := (&rtnetlink.LinkMessage{}).MarshalBinary()
+	request := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(request[4:], loopbackIndex)
+	msgs, err := execute(ctx, c.route, netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request},
+		Data:   request,
+	})
+	if err == nil && (len(msgs) != 1 || len(msgs[0].Data) < unix.SizeofIfInfomsg) {
+		err = errShort
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look at lo: %w", err)
 	}
-	msgs, err := c.dump(ctx, c.route, unix.RTM_GETLINK, payload)
-	if err != nil {
-		return nil, fmt.Errorf("look at lo: %w", err)
-	}
-	for _, m := range msgs {
-		if len(m.Data) >= unix.SizeofIfInfomsg && binary.NativeEndian.Uint32(m.Data[4:]) == loopbackIndex {
-			return m.Data, nil
-		}
-	}
-	return nil, nil
+	return msgs[0].Data, nil
 }
 
 // LinkNames are the names of the namespace's interfaces by their indices.
 func (c *Conn) LinkNames(ctx context.Context) (map[int]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	payload, err := (&rtnetlink.LinkMessage{}).MarshalBinary()
+	var links []rules.Link
+	err := again(ctx, func() (err error) {
+		links, err = c.links(ctx)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	msgs, err := c.dump(ctx, c.route, unix.RTM_GETLINK, payload)
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
+		return nil, err
 	}
 	names := map[int]string{}
+	for _, l := range links {
+		names[int(l.Index)] = l.Name
+	}
+	return names, nil
+}
+
+// links are the namespace's interfaces, without their addresses.
+func (c *Conn) links(ctx context.Context) ([]rules.Link, error) {
+	msgs, err := dump(ctx, c.route, unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg))
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	var out []rules.Link
 	for _, m := range msgs {
 		if len(m.Data) < unix.SizeofIfInfomsg {
-			continue
+			return nil, fmt.Errorf("list links: %w", errShort)
 		}
 		a, err := decode(m.Data[unix.SizeofIfInfomsg:])
 		if err != nil {
 			return nil, fmt.Errorf("list links: %w", err)
 		}
-		names[int(int32(binary.NativeEndian.Uint32(m.Data[4:])))] = a.string(unix.IFLA_IFNAME)
+		out = append(out, rules.Link{Name: a.string(unix.IFLA_IFNAME), Index: rules.IfIndex(native32(m.Data[4:8]))})
 	}
-	return names, nil
+	return out, nil
 }
 
 // takesIPv6 reads IFLA_AF_SPEC / AF_INET6 / IFLA_INET6_CONF of a link.

@@ -39,7 +39,7 @@ func (l *lowering) object(fill func(*netlink.AttributeEncoder)) []byte {
 }
 
 func (l *lowering) addTable() {
-	l.add(newTable(l, 0, createFlags))
+	l.add(newTable(l, 0, netlink.Create))
 }
 
 func (l *lowering) deleteTable() {
@@ -82,7 +82,7 @@ func (l *lowering) addChain(c *rules.Chain) {
 	if c.Base != nil && c.Base.Type == rules.NATType {
 		kind = "nat"
 	}
-	l.add(change{typ: unix.NFT_MSG_NEWCHAIN, flags: createFlags, where: "chain " + c.Name, kind: kind, data: data})
+	l.add(change{typ: unix.NFT_MSG_NEWCHAIN, flags: netlink.Create, where: "chain " + c.Name, kind: kind, data: data})
 }
 
 func hookAttrs(ae *netlink.AttributeEncoder, b *rules.Base) {
@@ -209,7 +209,7 @@ func keyLayout(key []rules.DataType) (magic, length uint32) {
 
 func (l *lowering) addSet(s *rules.Set) {
 	l.nextID++
-	l.add(change{typ: unix.NFT_MSG_NEWSET, flags: createFlags, where: "set " + s.Name, kind: "set",
+	l.add(change{typ: unix.NFT_MSG_NEWSET, flags: netlink.Create, where: "set " + s.Name, kind: "set",
 		data: l.declaration(s, 0, l.nextID)})
 }
 
@@ -217,7 +217,7 @@ func (l *lowering) addSet(s *rules.Set) {
 func (l *lowering) addAnonymous(where string, s *rules.Set) uint32 {
 	l.nextID++
 	s.Name = anonymousName(s)
-	l.add(change{typ: unix.NFT_MSG_NEWSET, flags: createFlags, where: where, kind: "set",
+	l.add(change{typ: unix.NFT_MSG_NEWSET, flags: netlink.Create, where: where, kind: "set",
 		data: l.declaration(s, unix.NFT_SET_ANONYMOUS|unix.NFT_SET_CONSTANT, l.nextID)})
 	l.elements(unix.NFT_MSG_NEWSETELEM, where, s, l.nextID, s.Elements)
 	return l.nextID
@@ -248,7 +248,7 @@ func (l *lowering) elements(typ int, where string, s *rules.Set, id uint32, elem
 		if len(list) == 0 {
 			return
 		}
-		l.add(change{typ: typ, flags: createFlags, where: where, kind: "set", data: l.object(func(ae *netlink.AttributeEncoder) {
+		l.add(change{typ: typ, flags: netlink.Create, where: where, kind: "set", data: l.object(func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 			if id != 0 {
 				ae.Uint32(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
@@ -375,7 +375,7 @@ func (l *lowering) addRule(chain string, index int, r rules.Rule) {
 			ae.Bytes(unix.NFTA_RULE_USERDATA, userdata.AppendString(nil, userdata.TypeComment, r.Reason))
 		}
 	})
-	l.add(change{typ: unix.NFT_MSG_NEWRULE, flags: createFlags | netlink.Append, where: where, kind: "rule", exprs: w.names, data: data})
+	l.add(change{typ: unix.NFT_MSG_NEWRULE, flags: netlink.Create | netlink.Append, where: where, kind: "rule", exprs: w.names, data: data})
 }
 
 // ruleWriter lowers one rule, as nft does: a protocol or family that a selector
@@ -482,12 +482,10 @@ func (w *ruleWriter) match(m rules.Match) {
 	default:
 		w.compare(m)
 	}
-	w.learn(m)
+	w.known.learn(m)
 }
 
 // learn notes what the match settles for the rest of the rule.
-func (w *ruleWriter) learn(m rules.Match) { w.known.learn(m) }
-
 func (k *known) learn(m rules.Match) {
 	if len(m.Key) != 1 || m.Negated || m.Mask != "" || m.Set != "" || len(m.Elements) != 1 || !m.Elements[0].Key[0].Single() {
 		return
@@ -692,7 +690,7 @@ func allOnes(b rules.Bits) bool {
 	return true
 }
 
-func allZeros(b rules.Bits) bool {
+func allZeros[B rules.Bits | []byte](b B) bool {
 	for i := range len(b) {
 		if b[i] != 0 {
 			return false

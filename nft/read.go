@@ -58,7 +58,7 @@ func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.Stat
 		case err != nil && !errors.Is(err, errGeneration):
 			return nil, err
 		case late && err == nil:
-			return nil, fmt.Errorf("table inet %s has been there for %s: %w", lockName(table), patience, ErrChanged)
+			return nil, fmt.Errorf("table inet %s has been there for %s: %w", lockTable, patience, ErrChanged)
 		case late:
 			return nil, ErrChanged
 		}
@@ -71,26 +71,19 @@ func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.Stat
 // read reads once; where somebody commits meanwhile, the error is
 // errGeneration. Who changes our routing commits the lock before.
 func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Live, error) {
-	before, err := c.generation(ctx)
+	var t tables
+	var r routing
+	generation, err := c.atOneGeneration(ctx, func() (err error) {
+		if t, err = c.readTables(ctx, table); err == nil {
+			r, err = c.readRouting(ctx, wanted, t.beside)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.readTables(ctx, table)
-	var r routing
-	if err == nil {
-		r, err = c.readRouting(ctx, wanted, t.beside)
-	}
-	after, gerr := c.generation(ctx)
-	switch {
-	case gerr != nil:
-		return nil, gerr
-	case before != after:
-		return nil, errGeneration // whatever was half read
-	case err != nil:
-		return nil, err
-	}
 	live := &Live{Tag: t.tag, Leftover: t.leftover, Foreign: t.foreign,
-		table: table, tagged: t.tagged, locked: t.locked, strangers: t.strangers, beside: t.beside, generation: after, routing: r}
+		table: table, tagged: t.tagged, locked: t.locked, strangers: t.strangers, beside: t.beside, generation: generation, routing: r}
 	live.State = r.ours(wanted, t.tag)
 	live.State.Table = t.own
 	live.State = live.State.Normal()

@@ -48,7 +48,7 @@ type liveAddress struct {
 type oddity struct {
 	where, text string
 	newType     uint16
-	raw         []byte // as the kernel lists it, and wants it to take it out
+	raw         []byte // as the kernel lists it, and wants it to take it out or in
 }
 
 // routingChange is what to do to the routing: oddities go, then additions come
@@ -191,7 +191,7 @@ func (r *routing) leave(tag *Tag) {
 		r.routes[i].ours = l.ours && !slices.Contains(tag.Routing, l.Route.String())
 	}
 	for i, a := range r.addresses {
-		r.addresses[i].ours = a.ours && !contains(tag.Added, a.Prefix)
+		r.addresses[i].ours = a.ours && !slices.Contains(tag.Added, a.Prefix)
 	}
 }
 
@@ -206,12 +206,14 @@ func (c *Conn) ForeignPolicyRules(ctx context.Context) ([]rules.PolicyRule, erro
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var r routing
-	var out []rules.PolicyRule
-	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		if err := c.policyRules(ctx, f, &r); err != nil {
-			return nil, err
-		}
+	err := again(ctx, func() error {
+		r = routing{}
+		return each([]rules.Family{rules.IPv4, rules.IPv6}, func(f rules.Family) error { return c.policyRules(ctx, f, &r) })
+	})
+	if err != nil {
+		return nil, err
 	}
+	var out []rules.PolicyRule
 	for _, l := range r.policyRules {
 		if !l.ours {
 			out = append(out, l.PolicyRule)
@@ -226,30 +228,37 @@ const fibRuleHeader = 12 // struct fib_rule_hdr of linux/fib_rules.h
 // rtnetlink library refuses rules with attributes that it does not know, which
 // others may have: they are decoded here.
 func (c *Conn) policyRules(ctx context.Context, f rules.Family, into *routing) error {
-	header := make([]byte, fibRuleHeader)
-	header[0] = byte(f)
-	msgs, err := c.dump(ctx, c.route, unix.RTM_GETRULE, header)
-	if absent(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("list policy rules: %w", err)
-	}
-	for _, m := range msgs {
-		if len(m.Data) < fibRuleHeader || m.Data[0] != byte(f) {
-			continue
-		}
-		a, err := decode(m.Data[fibRuleHeader:])
-		if err != nil {
-			return fmt.Errorf("list policy rules: %w", err)
-		}
-		r, plain := liftPolicyRule(f, m.Data[:fibRuleHeader], a)
+	return c.ofFamily(ctx, unix.RTM_GETRULE, f, fibRuleHeader, "policy rules", func(data []byte) error {
+		a, err := decode(data[fibRuleHeader:])
+		r, plain := liftPolicyRule(f, data[:fibRuleHeader], a)
 		switch {
+		case err != nil:
+			return err
 		case plain:
 			into.policyRules = append(into.policyRules, r)
 		case r.ours:
-			into.odd = append(into.odd, oddity{"policy rule", r.String() + ", with more to it", unix.RTM_NEWRULE, m.Data})
+			into.odd = append(into.odd, oddity{"policy rule", r.String() + ", with more to it", unix.RTM_NEWRULE, data})
 		}
+		return nil
+	})
+}
+
+// ofFamily dumps what rtnetlink lists of one family, under a header of so many
+// bytes that begins with the family; nothing where the kernel has none of it.
+func (c *Conn) ofFamily(ctx context.Context, typ uint16, f rules.Family, header int, what string, lift func([]byte) error) error {
+	request := make([]byte, header)
+	request[0] = byte(f)
+	msgs, err := dump(ctx, c.route, typ, request)
+	if absent(err) {
+		return nil
+	}
+	for _, m := range msgs {
+		if err == nil && len(m.Data) >= header && m.Data[0] == byte(f) {
+			err = lift(m.Data)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("list %s: %w", what, err)
 	}
 	return nil
 }
@@ -292,7 +301,7 @@ func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter, i
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}
-	msgs, err := c.dump(ctx, c.route, unix.RTM_GETROUTE, payload)
+	msgs, err := dump(ctx, c.route, unix.RTM_GETROUTE, payload)
 	if absent(err) {
 		return nil
 	}
@@ -350,12 +359,7 @@ func routeDst(r rtnetlink.RouteMessage) netip.Prefix {
 }
 
 func (c *Conn) loopbackAddresses(ctx context.Context) ([]liveAddress, error) {
-	request := rtnetlink.AddressMessage{Index: loopbackIndex}
-	payload, err := request.MarshalBinary()
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
-	}
-	all, err := c.addresses(ctx, payload)
+	all, err := c.addresses(ctx, loopbackIndex)
 	if err != nil {
 		return nil, err
 	}
@@ -376,9 +380,10 @@ func (c *Conn) addRouting(ctx context.Context, s rules.State) (added rules.State
 	return added, nil
 }
 
-// removeOdd takes out what somebody made of ours; what is not there is no error.
-func (c *Conn) removeOdd(ctx context.Context, odd []oddity) error {
-	return each(odd, func(o oddity) error { return c.change(ctx, false, o.newType, o.raw, o.text, nil) })
+// eachOdd takes out what somebody made of ours, or puts it back; what is not there,
+// or is there, is no error.
+func (c *Conn) eachOdd(ctx context.Context, odd []oddity, add bool) error {
+	return each(odd, func(o oddity) error { return c.change(ctx, add, o.newType, o.raw, o.text, func() {}) })
 }
 
 // removeRouting takes s out; what is not there is no error.
@@ -438,7 +443,7 @@ func (c *Conn) change(ctx context.Context, add bool, newType uint16, payload []b
 		h.Type++ // RTM_DEL* follows RTM_NEW*
 		h.Flags = netlink.Request | netlink.Acknowledge
 	}
-	_, err := c.execute(ctx, c.route, netlink.Message{Header: h, Data: payload})
+	_, err := execute(ctx, c.route, netlink.Message{Header: h, Data: payload})
 	switch {
 	case err == nil && add:
 		added()

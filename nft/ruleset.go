@@ -3,11 +3,8 @@ package nft
 import (
 	"cmp"
 	"context"
-	"errors"
-	"math/rand/v2"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -16,8 +13,7 @@ import (
 // Ruleset is every table of a network namespace, whoever wrote it, lifted as far
 // as the model goes. Tables are in order of their families and names.
 type Ruleset struct {
-	Tables     []*LiveTable
-	generation uint32
+	Tables []*LiveTable
 }
 
 // LiveTable is one table of a ruleset.
@@ -58,34 +54,18 @@ func (t *LiveTable) Rule(handle uint64) (RulePlace, bool) {
 func (c *Conn) Ruleset(ctx context.Context) (*Ruleset, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for start := time.Now(); ; {
-		r, err := c.readRuleset(ctx)
-		switch {
-		case !errors.Is(err, errGeneration):
-			return r, err
-		case time.Since(start) > patience:
-			return nil, ErrChanged
-		}
-		if err := pause(ctx, rand.N(readPause)); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func (c *Conn) readRuleset(ctx context.Context) (*Ruleset, error) {
-	before, err := c.generation(ctx)
+	var tables []*LiveTable
+	err := again(ctx, func() error {
+		_, err := c.atOneGeneration(ctx, func() (err error) {
+			tables, err = c.allTables(ctx)
+			return err
+		})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	tables, err := c.allTables(ctx)
-	after, gerr := c.generation(ctx)
-	switch {
-	case gerr != nil:
-		return nil, gerr
-	case before != after:
-		return nil, errGeneration // whatever was half read
-	}
-	return &Ruleset{tables, after}, err
+	return &Ruleset{tables}, nil
 }
 
 func (c *Conn) allTables(ctx context.Context) ([]*LiveTable, error) {

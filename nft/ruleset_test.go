@@ -5,6 +5,7 @@ package nft
 import (
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mdlayher/netlink"
@@ -221,6 +222,36 @@ func TestLegacyTables(t *testing.T) {
 	if len(got) != 2 || got[0].Rules != 2 || got[1].Rules != 0 || got[0].Family != "ip" || got[0].Name != "nat" || !slices.Equal(got[0].Chains, []string{"ISTIO_OUTPUT"}) ||
 		got[1].Family != "ip6" || !slices.Equal(got[1].Chains, []string{"SEVEN", "SIX"}) && !slices.Equal(got[1].Chains, []string{"SIX", "SEVEN"}) {
 		t.Errorf("read %+v", got)
+	}
+}
+
+// TestLegacyTablesWhileTheyChange reads beside a program that makes a table larger
+// and smaller.
+func TestLegacyTablesWhileTheyChange(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	restore := exec.Command("iptables-legacy-restore")
+	restore.Stdin = strings.NewReader(strings.Repeat("*nat\n:MORE -\nCOMMIT\n*nat\nCOMMIT\n", 2000))
+	var said strings.Builder
+	restore.Stderr = &said
+	if err := restore.Start(); err != nil {
+		t.Skip(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- restore.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Logf("not tried: this kernel has no iptables-legacy: %v: %s", err, said.String())
+			}
+			return
+		default:
+			if _, err := LegacyTables(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

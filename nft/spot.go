@@ -71,7 +71,7 @@ func (c *Conn) holds(ctx context.Context, table string, s *rules.Set, e rules.El
 
 func (c *Conn) holdsEntry(ctx context.Context, table string, s *rules.Set, entry []byte) (bool, error) {
 	one := attribute{typ: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, data: entry}.appendTo(nil)
-	msgs, err := c.execute(ctx, c.nf, netlink.Message{
+	msgs, err := execute(ctx, c.nf, netlink.Message{
 		Header: netlink.Header{Type: nfType(unix.NFT_MSG_GETSETELEM), Flags: netlink.Request},
 		Data: request(table, func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)

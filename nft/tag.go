@@ -60,7 +60,7 @@ func (t Tag) comments() []string {
 	lines := []string{fmt.Sprintf("%s %d %s %s", tagState, t.Schema, t.Hash, printable(t.Version))}
 	for _, a := range t.Addresses {
 		word := tagAddress
-		if contains(t.Added, a) {
+		if slices.Contains(t.Added, a) {
 			word = tagAdded
 		}
 		lines = append(lines, word+" "+a.String())
@@ -89,8 +89,6 @@ func printable(version string) string {
 	}
 	return word[:min(len(word), maxVersion)]
 }
-
-func contains(list []netip.Prefix, a netip.Prefix) bool { return slices.Contains(list, a) }
 
 // set is the tag as a set of the table, made anew with every change: a set's or
 // table's own comment cannot be changed.

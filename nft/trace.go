@@ -36,7 +36,6 @@ type Trace struct {
 	conn   *Conn
 	events *netlink.Conn
 	table  string
-	Owned  bool // the kernel takes the table away should the program be killed
 }
 
 // traceBuffer is room for what the kernel tells while nobody reads.
@@ -118,7 +117,7 @@ func (t *Trace) create(ctx context.Context, table *rules.Table) error {
 		return t.conn.commit(ctx, b, 0)
 	}
 	err := add(tableOwner)
-	if t.Owned = err == nil; errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
 		err = add(0)
 	}
 	return err
@@ -135,7 +134,11 @@ func (t *Trace) Close() error {
 
 // Counts are how many packets matched so far, and how many of them are traced.
 func (t *Trace) Counts(ctx context.Context) (matched, traced uint64, err error) {
-	table, err := t.conn.tableAlone(ctx, t.table)
+	var table *rules.Table
+	err = again(ctx, func() (err error) {
+		table, err = t.conn.tableAlone(ctx, t.table)
+		return err
+	})
 	if err != nil {
 		return 0, 0, err
 	}

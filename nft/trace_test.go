@@ -3,9 +3,11 @@
 package nft
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,5 +91,38 @@ func TestPacketHeader(t *testing.T) {
 		if got := packetHeader(tt.family, tt.network, tt.transport); got != tt.want {
 			t.Errorf("%s: read %+v, want %+v", tt.why, got, tt.want)
 		}
+	}
+}
+
+// TestTraceCountsWhileOthersCommit: what others do to their tables is no matter.
+func TestTraceCountsWhileOthersCommit(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	trace, err := StartTrace(t.Context(), 0, TraceOptions{Hooks: []rules.Hook{rules.Output}, Rate: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manyChains strings.Builder // than one message of the kernel's holds
+	for i := range 300 {
+		fmt.Fprintf(&manyChains, "; add chain inet many c%d", i)
+	}
+	if err := nftLoad("add table inet many" + manyChains.String()); err != nil {
+		t.Fatal(err)
+	}
+	other := &rules.Table{Name: "other", Chains: []*rules.Chain{{Name: "c"}}}
+	addAndDelete := func(b *batch) {
+		l := lower(b, other)
+		l.addTable()
+		l.addAll(other, nil)
+		l.deleteTable()
+	}
+	whileAnother(t, 300, addAndDelete, func(*Conn) {
+		if _, _, err := trace.Counts(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := trace.Close(); err != nil {
+		t.Error(err)
 	}
 }

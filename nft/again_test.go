@@ -1,0 +1,100 @@
+//go:build linux
+
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// TestReadAgain reads beside another program that changes what is read all the
+// time, and has so much of it that one message of the kernel's does not hold it.
+func TestReadAgain(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	var have strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&have, "address add 127.1.%d.%d/32 dev lo\nrule add priority %d fwmark %d lookup 77\n", i/200, i%200+1, 1000+i, i+1)
+	}
+	for i := range 50 {
+		fmt.Fprintf(&have, "link add link%d type bridge\n", i)
+	}
+	ipBatch(t, have.String())
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	writer, c := dialKernel(t), dialKernel(t)
+	go func() {
+		for ctx.Err() == nil {
+			s := rules.State{Addresses: []netip.Prefix{netip.MustParsePrefix("127.2.0.1/32")},
+				PolicyRules: []rules.PolicyRule{{Family: rules.IPv4, Priority: 5000, Mark: 1, Mask: 1, Table: 133}}}
+			_, err := writer.addRouting(t.Context(), s)
+			err = errors.Join(err, writer.removeRouting(t.Context(), s), exec.Command("ip", "link", "set", "link0", "name", "other").Run(), exec.Command("ip", "link", "set", "other", "name", "link0").Run())
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	}()
+	for range 100 {
+		addresses, err := c.Addresses(t.Context())
+		if err != nil || len(addresses) < 300 {
+			t.Errorf("%d addresses, %v", len(addresses), err)
+		}
+		policy, err := c.ForeignPolicyRules(t.Context())
+		if err != nil || len(policy) < 300 {
+			t.Errorf("%d policy rules, %v", len(policy), err)
+		}
+		names, err := c.LinkNames(t.Context())
+		if err != nil || len(names) < 50 {
+			t.Errorf("%d links, %v", len(names), err)
+		}
+		host, err := c.Host(t.Context())
+		if err != nil || len(host.Links) < 50 || len(host.Lookups) < 300 {
+			t.Errorf("%d links, %d policy rules, %v", len(host.Links), len(host.Lookups), err)
+		}
+		for _, look := range []func(context.Context) (bool, error){c.LoopbackUp, c.LoopbackIPv6} {
+			if _, err := look(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ipBatch runs ip(8) with a script.
+func ipBatch(t *testing.T, script string) {
+	t.Helper()
+	cmd := exec.Command("ip", "-batch", "-")
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("ip: %v: %s", err, out)
+	}
+}
+
+// TestAgainEnds: not even for ever.
+func TestAgainEnds(t *testing.T) {
+	defer func(d time.Duration) { patience = d }(patience)
+	patience = 10 * time.Millisecond
+	if err := again(t.Context(), func() error { return errGeneration }); !errors.Is(err, ErrChanged) {
+		t.Error(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := again(ctx, func() error { return errGeneration }); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
