@@ -105,7 +105,8 @@ func (w *walk) call(c *Chain, depth int) VerdictKind {
 	return noVerdict
 }
 
-// rule runs one rule, until a node does not hold or says what is next.
+// rule runs one rule, until a node does not hold or says what is next. Continue
+// goes on to the next node, as after a node without a verdict (nft_do_chain).
 func (w *walk) rule(c *Chain, at int) Verdict {
 	r := &c.Rules[at]
 	w.effect = w.effect[:0]
@@ -116,7 +117,7 @@ func (w *walk) rule(c *Chain, at int) Verdict {
 	var verdict Verdict
 	for _, n := range r.Nodes {
 		var holds bool
-		if verdict, holds = n.evaluate(w); !holds || verdict.Kind != noVerdict {
+		if verdict, holds = n.evaluate(w); !holds || verdict.Kind != noVerdict && verdict.Kind != continues {
 			break
 		}
 	}
