@@ -182,7 +182,7 @@ func (t *trial) nextPort() uint16 {
 
 // disagreements are the packets that the kernel treats otherwise than evaluated.
 func (t *trial) disagreements(state rules.State, packets []rules.Packet, kinds map[rules.FateKind]int) []int {
-	e := rules.EvaluatorOf(state, t.host)
+	e := t.evaluator(state)
 	want := make([]sighting, len(packets))
 	for i, p := range packets {
 		f := e.Evaluate(p, nil).Fate
@@ -200,8 +200,16 @@ func (t *trial) disagreements(state rules.State, packets []rules.Packet, kinds m
 	return out
 }
 
+// evaluator is for packets that meet the state and the table that notes them, of
+// which it matters alone that it reads connections.
+func (t *trial) evaluator(state rules.State) *rules.Evaluator {
+	seen := &rules.Chain{Name: "seen"}
+	seen.Add("", rules.CTMark.Is(0))
+	return rules.NewEvaluator(t.host.With(state), rules.Ruleset{Table: state.Table}, rules.Ruleset{Table: &rules.Table{Chains: []*rules.Chain{seen}}})
+}
+
 func (t *trial) compare(state rules.State, p rules.Packet) (want, got sighting, j rules.Journey) {
-	j = rules.EvaluatorOf(state, t.host).Evaluate(p, nil)
+	j = t.evaluator(state).Evaluate(p, nil)
 	want = expected(j.Fate)
 	return want, t.sightings(state, []rules.Packet{p}, []sighting{want})[0], j
 }

@@ -57,6 +57,8 @@ const (
 	IPv6 Family = 10
 )
 
+var bothFamilies = []Family{IPv4, IPv6}
+
 func (f Family) String() string { return symbol(familyNames, uint64(f)) }
 
 // AddressFamily is the family of an address, IPv6 for an IPv4-mapped one.

@@ -11,9 +11,10 @@ import (
 // Evaluator tells what becomes of packets in a namespace. It is prepared once
 // and may be used by many at a time.
 type Evaluator struct {
-	host  Host
-	hooks [Ingress + 1][]station
-	names map[*Table]names
+	host    Host
+	hooks   [Ingress + 1][]station
+	names   map[*Table]names
+	tracked []Family // whose connections conntrack knows
 }
 
 // names are a table's sets and chains, as rules refer to them.
@@ -47,7 +48,7 @@ type baseChain struct {
 // NewEvaluator is for packets that meet all those tables, in the order in which
 // they were made, each table's chains in theirs.
 func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
-	e := &Evaluator{host: h, names: map[*Table]names{}}
+	e := &Evaluator{host: h, names: map[*Table]names{}, tracked: tracked(tables)}
 	for h := range e.hooks {
 		e.hooks[h] = stations(Hook(h), tables)
 	}
@@ -134,6 +135,31 @@ func stations(hook Hook, tables []Ruleset) []station {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), -cmp.Compare(a.order, b.order))
 	})
 	return all
+}
+
+// tracked are the families of which some rule needs conntrack. The kernel switches
+// it on with such a rule, even in a dormant table (nf_ct_netns_get), but neither
+// with a nat chain nor with notrack: without it no nat chain is ever called.
+func tracked(tables []Ruleset) (out []Family) {
+	for _, f := range bothFamilies {
+		if slices.ContainsFunc(tables, func(t Ruleset) bool { return (t.Family == 0 || t.Family == f) && t.tracks(f) }) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (t *Table) tracks(f Family) bool {
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			for _, n := range r.Nodes {
+				if slices.Contains(n.needs().tracked, f) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // DormantTable is what [Table.Others] says of a table that no packet meets.
@@ -459,7 +485,7 @@ func (w *walk) run(hook Hook) bool {
 // conntrack finds the packet's connection, unless it has been seen: over lo, or
 // where a rule keeps it from being tracked (nf_conntrack_in).
 func (w *walk) conntrack() {
-	if w.track.seen() || w.packet.State != 0 {
+	if w.track.seen() || w.packet.State != 0 || !slices.Contains(w.tracked, w.packet.Family()) {
 		return
 	}
 	d, found := w.tracker.find(&w.packet, w.track.zone)

@@ -201,6 +201,43 @@ func TestAnswersComeBack(t *testing.T) {
 	}
 }
 
+// TestConntrackIsOnWhereARuleNeedsIt: a nat chain alone is never called.
+func TestConntrackIsOnWhereARuleNeedsIt(t *testing.T) {
+	drops := &Table{Name: "t", Chains: []*Chain{on(NATType, Output, -100, "nat", nodes(UDPDport.Is(80), Drop()))}}
+	beside := func(f Family, n ...Node) Ruleset {
+		return Ruleset{&Table{Name: "beside", Chains: []*Chain{{Name: "unused", Rules: []Rule{{Nodes: n}}}}}, f}
+	}
+	dormant := beside(0, CTStates.Is(New))
+	dormant.Others = []string{DormantTable}
+	for _, tt := range []struct {
+		why    string
+		beside Ruleset
+		on     bool
+	}{
+		{"nothing needs it", beside(0, Accept()), false},
+		{"what knows no connection", beside(0, SocketTransparent.Is(true), FibDaddrType.Is(Local), SetMark(1, 1), Jump("unused")), false},
+		{"notrack alone", beside(0, NoTrack{}), false},
+		{"a state is read", beside(0, CTStates.Is(New)), true},
+		{"a map is keyed by a mark", beside(0, VMap{Key: []Selector{Selector(CTMark)}}), true},
+		{"a zone is set", beside(0, SetZone(1)), true},
+		{"a mark is set", beside(0, SetCTMark(1, ^Mark(0))), true},
+		{"a mark is copied", beside(0, Copy(MetaMark, CTMark)), true},
+		{"redirect", beside(0, Redirect{}), true},
+		{"snat of the family", beside(0, SNAT{netip.MustParseAddr("192.0.2.2")}), true},
+		{"snat of the other family", beside(0, SNAT{netip.MustParseAddr("2001:db8::2")}), false},
+		{"something that is not known", beside(0, Opaque{Name: "target"}), true},
+		{"a dormant table", dormant, true},
+		{"a table of the family", beside(IPv4, CTStates.Is(New)), true},
+		{"a table of the other family", beside(IPv6, CTStates.Is(New)), false},
+	} {
+		e := NewEvaluator(podHost(), Ruleset{Table: drops}, tt.beside)
+		f := e.Evaluate(Packet{Proto: UDP, Dst: addrPort("203.0.113.7:80")}, nil).Fate
+		if f.Tracked != tt.on || (f.Kind == Dropped) != tt.on {
+			t.Errorf("%s: %+v", tt.why, f)
+		}
+	}
+}
+
 func TestOverlappingElementsAreFound(t *testing.T) {
 	table := &Table{Name: "t"}
 	ports := AddSet(table, "ports", TCPDport, Between[Port](15020, 15030), Span(Port(15021)))

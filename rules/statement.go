@@ -15,7 +15,8 @@ type Node interface {
 // the place where it stands.
 type nodeNeeds struct {
 	selectors []Selector
-	terminal  bool // no node may follow
+	terminal  bool     // no node may follow
+	tracked   []Family // whose connections the kernel tracks for it
 }
 
 // Verdict ends a rule, see "VERDICT STATEMENTS" in nft(8).
