@@ -56,7 +56,7 @@ type box struct {
 	title  string
 	place  string
 	note   string
-	order  int32
+	order  int32 // among those of the hook; of equals the one that packets meet first comes first
 	rules  []line
 	sets   []*rules.Set // that its rules use, and no box before
 	below  []*box
@@ -96,7 +96,7 @@ func (g Graph) picture() *picture {
 		}
 	}
 	for _, c := range g.Beside {
-		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Priority, number: p.next(nil)}
+		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Place(), number: p.next(nil)}
 		byHook[c.Base.Hook] = append(byHook[c.Base.Hook], b)
 	}
 	for h, boxes := range byHook {
@@ -133,7 +133,7 @@ func (d *drawing) box(c *rules.Chain) *box {
 	d.met[c] = true
 	b := &box{table: d.table, chain: c, title: c.Name, place: placeOf(c.Base), number: d.picture.next(c)}
 	if c.Base != nil {
-		b.order = c.Base.Priority
+		b.order = c.Base.Place()
 	}
 	for i, r := range c.Rules {
 		b.rules = append(b.rules, d.line(c, i, r))

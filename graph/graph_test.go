@@ -107,6 +107,28 @@ linkStyle 2 stroke:#c2410c,stroke-width:3px
 	}
 }
 
+// TestChainsInPacketOrder: nat works at its hook's own priority, and of equals the
+// chain that was declared last comes first.
+func TestChainsInPacketOrder(t *testing.T) {
+	chain := func(name string, typ rules.ChainType, priority int32) *rules.Chain {
+		return &rules.Chain{Name: name, Base: &rules.Base{Type: typ, Hook: rules.Output, Priority: priority}}
+	}
+	table := &rules.Table{Name: "t", Chains: []*rules.Chain{
+		chain("third", rules.FilterType, -50), chain("second", rules.NATType, 7), chain("first", rules.FilterType, -100), chain("last", rules.FilterType, 0)}}
+	g := Graph{Tables: []Table{{"inet t", table}}, Beside: []Chain{{Title: "fourth", Base: rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -50}}}}
+	for format, write := range map[string]func(*strings.Builder) error{
+		"html": func(b *strings.Builder) error { return g.HTML(b) }, "mermaid": func(b *strings.Builder) error { return g.Mermaid(b) }} {
+		text, at := written(t, write), 0
+		for _, name := range []string{"first", "second", "third", "fourth", "last"} {
+			i := strings.Index(text[at:], ">"+name)
+			if i < 0 {
+				t.Fatalf("%s: chain %s does not come where packets meet it:\n%s", format, name, text)
+			}
+			at += i
+		}
+	}
+}
+
 // TestGraphOfManyChains: a table as large as a cluster's is drawn whole.
 func TestGraphOfManyChains(t *testing.T) {
 	table := &rules.Table{Name: "many"}

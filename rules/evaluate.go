@@ -49,8 +49,9 @@ type baseChain struct {
 // they were made, each table's chains in theirs.
 func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
 	e := &Evaluator{host: h, names: map[*Table]names{}, tracked: tracked(tables)}
+	awake := slices.DeleteFunc(slices.Clone(tables), func(t Ruleset) bool { return slices.Contains(t.Others, DormantTable) })
 	for h := range e.hooks {
-		e.hooks[h] = stations(Hook(h), tables)
+		e.hooks[h] = stations(Hook(h), awake)
 	}
 	for _, t := range tables {
 		n := names{map[string]*index{}, map[string]*Chain{}}
@@ -81,8 +82,8 @@ var natPriorities = map[Hook]int32{
 	Prerouting: PriorityDstNAT, Output: PriorityDstNAT, Input: PrioritySrcNAT, Postrouting: PrioritySrcNAT,
 }
 
-// place is where in the hook the chain works.
-func (b *Base) place() int32 {
+// Place is where in the hook the chain works, as a priority.
+func (b Base) Place() int32 {
 	if b.Type == NATType {
 		return natPriorities[b.Hook]
 	}
@@ -93,7 +94,7 @@ func (b *Base) place() int32 {
 // them packets meet first.
 func (b *Base) Ties(with *Base) bool {
 	both := b.Type == NATType && with.Type == NATType
-	return b.Hook == with.Hook && b.place() == with.place() && (!both || b.Priority == with.Priority)
+	return b.Hook == with.Hook && b.Place() == with.Place() && (!both || b.Priority == with.Priority)
 }
 
 // stations are what stands at a hook, in the order in which packets meet it.
@@ -102,9 +103,6 @@ func stations(hook Hook, tables []Ruleset) []station {
 	nat := station{priority: natPriorities[hook], nat: true}
 	hasNAT, order := false, 0
 	for _, t := range tables {
-		if slices.Contains(t.Others, DormantTable) {
-			continue
-		}
 		for _, c := range t.Chains {
 			if c.Base == nil {
 				continue

@@ -8,24 +8,33 @@ import (
 // hookOrder is where hooks lie on a packet's way.
 var hookOrder = [...]Hook{Ingress, Prerouting, Input, Forward, Output, Postrouting, Egress}
 
-// Compare orders base chains as packets meet them: by hook along the packet's way,
-// then by priority.
+// Compare orders base chains by where they hook in: by hook along the packet's
+// way, then by place. [Table.PacketOrder] knows what comes first among equals.
 func (b Base) Compare(o Base) int {
-	return cmp.Or(cmp.Compare(slices.Index(hookOrder[:], b.Hook), slices.Index(hookOrder[:], o.Hook)), cmp.Compare(b.Priority, o.Priority))
+	return cmp.Or(cmp.Compare(slices.Index(hookOrder[:], b.Hook), slices.Index(hookOrder[:], o.Hook)), cmp.Compare(b.Place(), o.Place()))
+}
+
+// bases are the base chains as packets meet them.
+func (t *Table) bases() (out []*Chain) {
+	for _, h := range hookOrder {
+		for _, s := range stations(h, []Ruleset{{Table: t}}) {
+			for _, c := range s.chains {
+				out = append(out, c.Chain)
+			}
+		}
+	}
+	return out
 }
 
 // PacketOrder are the chains as packets meet them: base chains along the way, each
 // followed by those that its rules lead to and that were not met before. Chains
 // that no rule leads to come last.
 func (t *Table) PacketOrder() []*Chain {
-	bases := slices.Clone(t.Chains)
-	bases = slices.DeleteFunc(bases, func(c *Chain) bool { return c.Base == nil })
-	slices.SortStableFunc(bases, func(a, b *Chain) int { return a.Base.Compare(*b.Base) })
 	o := order{table: t, chains: map[string]*Chain{}, met: map[*Chain]bool{}}
 	for _, c := range t.Chains {
 		o.chains[c.Name] = c
 	}
-	for _, c := range append(bases, t.Chains...) {
+	for _, c := range append(t.bases(), t.Chains...) {
 		o.visit(c)
 	}
 	return o.out
