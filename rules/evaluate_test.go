@@ -172,6 +172,18 @@ func TestRouteBySource(t *testing.T) {
 	}
 }
 
+func TestLookupsByMark(t *testing.T) {
+	h := podHost()
+	h.Lookups = slices.Insert(h.Lookups, 1, Lookup{Family: IPv4, Priority: 50, Mark: 0x11, Mask: 1, Table: 100})
+	h.Paths = append(h.Paths, Path{Table: 100, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: Unicast, Out: "eth1"})
+	for mark, out := range map[Mark]string{0: "eth0", 0x10: "eth0", 1: "eth1", 0x11: "eth1", 0x21: "eth1"} {
+		f := NewEvaluator(h).Evaluate(Packet{Proto: ICMP, Dst: addrPort("203.0.113.7:0"), Mark: mark}, nil).Fate
+		if f.Out != out {
+			t.Errorf("mark %#x under a rule for 0x11/0x1 leaves by %q, want %q", mark, f.Out, out)
+		}
+	}
+}
+
 func TestLinksForward(t *testing.T) {
 	h := podHost()
 	p := Packet{Proto: TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("198.51.100.7:80"), In: "eth0"}

@@ -248,8 +248,10 @@ func (h *Host) lookup(f flow) (Path, bool) {
 	return Path{}, false
 }
 
+// takes compares marks under the mask on both sides (fib_rule_match): a rule's mark
+// may have bits outside of it.
 func (l *Lookup) takes(f flow) bool {
-	said := f.mark&l.Mask == l.Mark && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
+	said := (f.mark^l.Mark)&l.Mask == 0 && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
 		(l.In == "" || l.In == cmp.Or(f.in, loopback))
 	return said != l.Not
 }
