@@ -182,9 +182,7 @@ func (d *drawing) line(c *rules.Chain, index int, r rules.Rule) line {
 	}
 	d.picture.most = max(d.picture.most, l.packets)
 	l.text = rules.Rule{Nodes: nodes}.String()
-	if len(nodes) > 0 {
-		l.does, l.kind = verdict(nodes[len(nodes)-1])
-	}
+	l.does, l.kind = does(nodes)
 	seen := map[string]bool{}
 	for _, v := range d.table.Targets(r) {
 		if !seen[v.Chain] {
@@ -208,7 +206,18 @@ func (d *drawing) steps(chain string, rule int) (out []int) {
 	return out
 }
 
-// verdict is what a rule's last statement does, and of which kind that is.
+// does is what a rule does, and of which kind that is: its capture, whatever it does
+// besides, or else its last statement.
+func does(nodes []rules.Node) (does, kind string) {
+	for _, n := range nodes {
+		if does, kind = verdict(n); kind == "capture" {
+			break
+		}
+	}
+	return does, kind
+}
+
+// verdict is what a statement does.
 func verdict(n rules.Node) (does, kind string) {
 	text := rules.Rule{Nodes: []rules.Node{n}}.String()
 	switch n := n.(type) {

@@ -107,6 +107,23 @@ linkStyle 2 stroke:#c2410c,stroke-width:3px
 	}
 }
 
+// TestCaptureIsWhatARuleDoes: a mark and a verdict that follow belong to it.
+func TestCaptureIsWhatARuleDoes(t *testing.T) {
+	for _, tt := range []struct {
+		nodes      []rules.Node
+		does, kind string
+	}{
+		{[]rules.Node{rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006}, rules.SetMark(1, 1), rules.Accept()}, "tproxy to :15006", "capture"},
+		{[]rules.Node{rules.SetMark(1, ^rules.Mark(0)), rules.Accept()}, "accept", "pass"},
+		{[]rules.Node{rules.L4Proto.Is(rules.TCP)}, "", "pass"},
+		{nil, "", ""},
+	} {
+		if d, k := does(tt.nodes); d != tt.does || k != tt.kind {
+			t.Errorf("%v does %q (%s), want %q (%s)", tt.nodes, d, k, tt.does, tt.kind)
+		}
+	}
+}
+
 // TestChainsInPacketOrder: nat works at its hook's own priority, and of equals the
 // chain that was declared last comes first.
 func TestChainsInPacketOrder(t *testing.T) {
