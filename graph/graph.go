@@ -24,7 +24,7 @@ type Graph struct {
 // Table is a table with its family and name in nft's words.
 type Table struct {
 	Title string
-	*rules.Table
+	rules.Ruleset
 }
 
 // Chain is a base chain of which only the place is drawn.
@@ -199,7 +199,7 @@ func (d *drawing) steps(chain string, rule int) (out []int) {
 		return nil
 	}
 	for i, s := range d.g.Journey.Steps {
-		if s.Chain == chain && s.Rule == rule && (s.Table == d.table.Name || s.Table == d.table.Title) {
+		if s.Chain == chain && s.Rule == rule && s.Table == d.table.Name && s.Family == d.table.Family {
 			out = append(out, i+1)
 		}
 	}

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func example() Graph {
 	deliver.Add("all goes to the listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
 	t.Chains = []*rules.Chain{{Name: "lost"}, output, deliver}
 	return Graph{
-		Title: "table inet t", Tables: []Table{{"inet t", t}}, Counted: true, Routing: []string{"ip rule <x>"},
+		Title: "table inet t", Tables: []Table{{"inet t", rules.Ruleset{Table: t}}}, Counted: true, Routing: []string{"ip rule <x>"},
 		Beside:  []Chain{{Title: "ip other c", Base: rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: 5}, Note: "another's"}},
 		Journey: &rules.Journey{Steps: []rules.Step{{Table: "t", Chain: "output", Rule: 1}, {}, {Table: "t", Chain: "deliver", Rule: 1}}},
 		Fate:    "captured",
@@ -124,6 +125,25 @@ func TestCaptureIsWhatARuleDoes(t *testing.T) {
 	}
 }
 
+// TestPathOfOneFamily: a packet of IPv4 leaves no path in a table for IPv6, whatever
+// its name.
+func TestPathOfOneFamily(t *testing.T) {
+	c := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: -100}}
+	c.Add("", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
+	nat := func(f rules.Family) rules.Ruleset {
+		return rules.Ruleset{Table: &rules.Table{Name: "nat", Chains: []*rules.Chain{c}}, Family: f}
+	}
+	journey := rules.NewEvaluator(rules.NewHost(), nat(rules.IPv6), nat(rules.IPv4)).
+		Evaluate(rules.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort("127.0.0.1:80")}, nil)
+	for family, want := range map[rules.Family]bool{rules.IPv4: true, rules.IPv6: false, 0: false} {
+		g := Graph{Tables: []Table{{"nat", nat(family)}}, Journey: &journey}
+		page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
+		if strings.Contains(page, `class="step"`) != want {
+			t.Errorf("of family %d a path is drawn: %v", family, !want)
+		}
+	}
+}
+
 // TestChainsInPacketOrder: nat works at its hook's own priority, and of equals the
 // chain that was declared last comes first.
 func TestChainsInPacketOrder(t *testing.T) {
@@ -132,7 +152,7 @@ func TestChainsInPacketOrder(t *testing.T) {
 	}
 	table := &rules.Table{Name: "t", Chains: []*rules.Chain{
 		chain("third", rules.FilterType, -50), chain("second", rules.NATType, 7), chain("first", rules.FilterType, -100), chain("last", rules.FilterType, 0)}}
-	g := Graph{Tables: []Table{{"inet t", table}}, Beside: []Chain{{Title: "fourth", Base: rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -50}}}}
+	g := Graph{Tables: []Table{{"inet t", rules.Ruleset{Table: table}}}, Beside: []Chain{{Title: "fourth", Base: rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -50}}}}
 	for format, write := range map[string]func(*strings.Builder) error{
 		"html": func(b *strings.Builder) error { return g.HTML(b) }, "mermaid": func(b *strings.Builder) error { return g.Mermaid(b) }} {
 		text, at := written(t, write), 0
@@ -158,7 +178,7 @@ func TestGraphOfManyChains(t *testing.T) {
 		base.Add("", rules.Jump(c.Name))
 		table.Chains = append(table.Chains, c)
 	}
-	g := Graph{Title: "many", Tables: []Table{{"inet many", table}}}
+	g := Graph{Title: "many", Tables: []Table{{"inet many", rules.Ruleset{Table: table}}}}
 	page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
 	chart := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
 	if n := strings.Count(page, "<article"); n != chains+1 {

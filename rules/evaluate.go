@@ -202,6 +202,7 @@ type walk struct {
 	track   tracking
 
 	table    *Table // of the rule that is looked at
+	family   Family // that the table sees
 	base     *Chain
 	rules    int // that were looked at
 	passages int // of interfaces, on the way in

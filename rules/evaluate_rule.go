@@ -60,7 +60,7 @@ func (e *Element) holds(key []Bits) bool {
 
 // callBase runs a base chain; what comes to its end meets the policy.
 func (w *walk) callBase(c baseChain) {
-	w.table, w.base = c.Table, c.Chain
+	w.table, w.family, w.base = c.Table, c.Family, c.Chain
 	if w.call(c.Chain, 0) == noVerdict && !w.ended && c.Base.Drop {
 		w.step(c.Chain, 0, "", "policy drop", Drop())
 		w.end(Dropped, "by the policy of chain %s", c.Name)
@@ -141,7 +141,7 @@ func (w *walk) step(c *Chain, rule int, reason, does string, v Verdict) {
 		}
 		does += e
 	}
-	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Table: w.table.Name, Chain: c.Name,
+	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Family: w.family, Table: w.table.Name, Chain: c.Name,
 		Type: w.base.Base.Type, Priority: w.base.Base.Priority, Rule: rule, Reason: reason, Does: does, Verdict: v})
 }
 

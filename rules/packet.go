@@ -57,6 +57,7 @@ type Journey struct {
 // (a route, an address turned back) has no chain.
 type Step struct {
 	Hook     Hook
+	Family   Family // that the table sees, 0: both
 	Table    string
 	Chain    string
 	Type     ChainType // of the base chain that led here,
