@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,6 +122,35 @@ func TestCaptureIsWhatARuleDoes(t *testing.T) {
 	} {
 		if d, k := does(tt.nodes); d != tt.does || k != tt.kind {
 			t.Errorf("%v does %q (%s), want %q (%s)", tt.nodes, d, k, tt.does, tt.kind)
+		}
+	}
+}
+
+// TestWays: arrows lead from hook to hook along packets' ways, over those that no
+// chain is on.
+func TestWays(t *testing.T) {
+	for _, tt := range []struct {
+		why   string
+		hooks []rules.Hook
+		want  []string
+	}{
+		{"what comes in by a device goes on to prerouting", []rules.Hook{rules.Prerouting, rules.Ingress}, []string{"hook_ingress ==> hook_prerouting"}},
+		{"or past it", []rules.Hook{rules.Ingress, rules.Input, rules.Forward}, []string{"hook_ingress ==> hook_input", "hook_ingress ==> hook_forward"}},
+		{"every hook", []rules.Hook{rules.Ingress, rules.Prerouting, rules.Input, rules.Forward, rules.Output, rules.Postrouting},
+			[]string{"hook_ingress ==> hook_prerouting", "hook_prerouting ==> hook_input", "hook_prerouting ==> hook_forward", "hook_forward ==> hook_postrouting", "hook_output ==> hook_postrouting"}},
+	} {
+		var g Graph
+		for _, h := range tt.hooks {
+			g.Beside = append(g.Beside, Chain{Title: h.String(), Base: rules.Base{Type: rules.FilterType, Hook: h}})
+		}
+		var got []string
+		for _, line := range strings.Split(written(t, func(b *strings.Builder) error { return g.Mermaid(b) }), "\n") {
+			if strings.HasPrefix(line, "hook_") {
+				got = append(got, line)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.why, got, tt.want)
 		}
 	}
 }
