@@ -126,6 +126,22 @@ func TestCaptureIsWhatARuleDoes(t *testing.T) {
 	}
 }
 
+// TestMermaidReadsNoText: nothing that a rule of another's says, or what is told of
+// it, is a directive or an entity.
+func TestMermaidReadsNoText(t *testing.T) {
+	const said, drawn = `%%{init: {'theme':'dark'}}%% #35; "a" $$x$$ <b>`, `#37;#37;{init: {'theme':'dark'}}#37;#37; #35;35; #quot;a#quot; #36;#36;x#36;#36; #lt;b#gt;`
+	c := &rules.Chain{Name: "c"}
+	c.Add(said+"\r\nend", rules.Accept())
+	g := Graph{Title: "t", Notes: []string{said + "\r\nend"}, Tables: []Table{{"inet t", rules.Ruleset{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c}}}}}}
+	got := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
+	if !strings.Contains(got, "<br/>1. "+drawn+"  end <i>accept</i>\"]\n") {
+		t.Errorf("the label is not %q:\n%s", drawn, got)
+	}
+	if strings.Count(got, "%%") != 2 || strings.Contains(got, "\r") {
+		t.Errorf("a note or a rule is more than a text:\n%s", got)
+	}
+}
+
 // TestWays: arrows lead from hook to hook along packets' ways, over those that no
 // chain is on.
 func TestWays(t *testing.T) {

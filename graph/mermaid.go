@@ -14,7 +14,7 @@ func (g Graph) Mermaid(w io.Writer) error {
 	m := mermaid{Graph: g, picture: g.picture()}
 	m.line("flowchart TB")
 	for _, text := range append([]string{g.Title}, g.Notes...) {
-		m.line("%%%% %s", text)
+		m.line("%%%% %s", comment.Replace(text))
 	}
 	for _, h := range m.hooks {
 		m.line("subgraph %s[\"%s\"]", hookID(h.hook), h.hook)
@@ -137,7 +137,12 @@ func (m *mermaid) styles() {
 	}
 }
 
-// label is a text within a quoted label: entities are written with # there.
-func label(text string) string {
-	return strings.NewReplacer("#", "#35;", `"`, "#quot;", "<", "#lt;", ">", "#gt;", "&", "#amp;", "\n", " ").Replace(text)
-}
+// Entities are written with # in labels. Mermaid looks for directives (%%{init}%%)
+// everywhere, in labels and in comments.
+var (
+	comment = strings.NewReplacer("%", "#37;", "\n", " ", "\r", " ")
+	quoted  = strings.NewReplacer("#", "#35;", `"`, "#quot;", "<", "#lt;", ">", "#gt;", "&", "#amp;", "%", "#37;", "$", "#36;", "\n", " ", "\r", " ")
+)
+
+// label is a text within a quoted label. Two dollars would begin a formula there.
+func label(text string) string { return quoted.Replace(text) }
