@@ -389,9 +389,9 @@ func (w *walk) read(s Selector) (Bits, bool) {
 	case Selector(TCPDport), Selector(UDPDport), Selector(ThDport):
 		return Span(Port(p.Dst.Port())).Lo, true
 	case Selector(FibSaddrType):
-		return Span(w.host.fibType(p.Src.Addr())).Lo, true
+		return w.readFib(p.Src.Addr(), p.Dst.Addr())
 	case Selector(FibDaddrType):
-		return Span(w.host.fibType(p.Dst.Addr())).Lo, true
+		return w.readFib(p.Dst.Addr(), p.Src.Addr())
 	case Selector(CTMark), Selector(CTStates), Selector(CTZone):
 		return w.readTracking(kind)
 	case Selector(SkUID), Selector(SkGID):
@@ -404,6 +404,15 @@ func (w *walk) read(s Selector) (Bits, bool) {
 
 // exactName is the name of an interface as the kernel compares it, "" for none.
 func exactName(name string) Bits { return Bits(name) + zeros(ifNameSize-len(name)) }
+
+func (w *walk) readFib(a, other netip.Addr) (Bits, bool) {
+	t, strange := w.host.fibType(a, other)
+	if strange != "" {
+		w.end(Unknown, "%s", strange)
+		return "", false
+	}
+	return Span(t).Lo, true
+}
 
 func (w *walk) inIndex() IfIndex {
 	if l := w.host.link(w.in); l != nil {

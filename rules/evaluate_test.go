@@ -184,6 +184,41 @@ func TestLookupsByMark(t *testing.T) {
 	}
 }
 
+// TestTypesOfAddresses: of IPv6, fib tells the type of the whole route.
+func TestTypesOfAddresses(t *testing.T) {
+	h := podHost()
+	path := func(table uint32, dst string, typ AddrType) {
+		h.Paths = append(h.Paths, Path{Table: table, Dst: netip.MustParsePrefix(dst), Type: typ, Out: "eth0"})
+	}
+	path(mainTable, "::/0", Unicast)
+	path(mainTable, "2001:db8:b::/48", blackhole)
+	path(mainTable, "2001:db8:c::/48", prohibit)
+	path(mainTable, "2001:db8:d::/48", unreachable)
+	path(mainTable, "2001:db8:e::/48", throw)
+	path(localTable, "2001:db8::/128", anycast)
+	path(100, "::/0", Local)
+	path(mainTable, "203.0.113.0/24", blackhole)
+	to := func(text string) Lookup { return Lookup{Family: IPv6, To: netip.MustParsePrefix(text)} }
+	here, fromUs, strange := to("2001:db8:aa::/48"), to("2001:db8:ad::/48"), to("2001:db8:f::/48")
+	here.Table, fromUs.Table, strange.Strange = 100, 100, "a rule of which little is known"
+	fromUs.From = netip.MustParsePrefix("2001:db8::2/128")
+	h.Lookups = slices.Insert(h.Lookups, 0, here, fromUs, strange)
+	for text, want := range map[string]AddrType{
+		"2001:db8::2": Local, "2001:db8::": anycast, "2001:db8:b::1": blackhole, "2001:db8:c::1": prohibit, "2001:db8:d::1": unreachable,
+		"2001:db8:e::1": unreachable, "2001:db8:aa::1": Local, "2001:db8:ad::1": Local, "2001:db9::1": Unicast, "203.0.113.7": Unicast, "192.0.2.2": Local,
+	} {
+		got, why := h.fibType(netip.MustParseAddr(text), netip.MustParseAddr("2001:db8::2"))
+		if got != want || why != "" {
+			t.Errorf("%s is of type %d, want %d: %s", text, got, want, why)
+		}
+	}
+	drops := on(FilterType, Prerouting, 0, "c", nodes(FibSaddrType.Is(prohibit), Drop()))
+	p := Packet{Proto: TCP, Src: addrPort("[2001:db8:f::1]:40000"), Dst: addrPort("[2001:db8::2]:80"), In: "eth0"}
+	if f := NewEvaluator(h, Ruleset{Table: &Table{Name: "t", Chains: []*Chain{drops}}}).Evaluate(p, nil).Fate; f.Kind != Unknown {
+		t.Errorf("a route that is not known has a type, and the fate is %+v", f)
+	}
+}
+
 func TestLinksForward(t *testing.T) {
 	h := podHost()
 	p := Packet{Proto: TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("198.51.100.7:80"), In: "eth0"}

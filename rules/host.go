@@ -200,17 +200,19 @@ func (h *Host) addrType(a netip.Addr) AddrType {
 	return Unicast
 }
 
-// fibType is what the expression fib makes of it (nft_fib_ipv4.c, nft_fib_ipv6.c):
-// of IPv6 it follows the whole route.
-func (h *Host) fibType(a netip.Addr) AddrType {
-	t := h.addrType(a)
-	if !a.Is6() || t != Unicast {
-		return t
+// fibType is what the expression fib makes of an address of a packet, whose other
+// address is what its rules take for the source (nft_fib4_eval_type,
+// nft_fib6_eval_type): of IPv6 it follows the whole route. Where it does not know,
+// it says why.
+func (h *Host) fibType(a, other netip.Addr) (t AddrType, strange string) {
+	if t := h.addrType(a); a.Is4() || t == Multicast {
+		return t, ""
 	}
-	if p, found := h.lookup(flow{dst: a}); !found || p.Type == unreachable {
-		return unreachable
+	p, found := h.lookup(flow{src: other, dst: a})
+	if !found {
+		return unreachable, ""
 	}
-	return Unicast
+	return p.Type, p.Strange
 }
 
 const (
