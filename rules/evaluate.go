@@ -417,14 +417,16 @@ func (w *walk) routeIn() bool {
 	return ok
 }
 
-// wayBack reports whether the link's reverse path filter lets a source in.
+// wayBack reports whether the link's reverse path filter lets a source in. One of
+// this host's own addresses has its route by the link that it stands on
+// (__fib_validate_source).
 func (w *walk) wayBack(src netip.Addr) bool {
 	l := w.host.link(w.in)
 	if l == nil || l.ReversePath == AnyPath {
 		return true
 	}
-	back, found := w.host.lookup(flow{src: w.packet.Dst.Addr(), dst: src})
-	return found && back.Type == Unicast && (l.ReversePath == LoosePath || back.Out == w.in)
+	back, found := w.host.lookup(flow{src: w.packet.Dst.Addr(), dst: src, in: loopback})
+	return found && (back.Type == Unicast || back.Type == Local && l.AcceptLocal) && (l.ReversePath == LoosePath || back.Out == w.in)
 }
 
 func (w *walk) input() {

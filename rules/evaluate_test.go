@@ -219,6 +219,34 @@ func TestTypesOfAddresses(t *testing.T) {
 	}
 }
 
+// TestOwnAddressesComeBack: with accept_local this host's addresses may come by a
+// link, by a strict one those that stand on it.
+func TestOwnAddressesComeBack(t *testing.T) {
+	for _, tt := range []struct {
+		filter ReversePath
+		accept bool
+		src    string
+		here   bool
+	}{
+		{AnyPath, false, "192.0.2.2:40000", false},
+		{LoosePath, false, "192.0.2.2:40000", false},
+		{AnyPath, true, "198.51.100.2:40000", true},
+		{LoosePath, true, "198.51.100.2:40000", true},
+		{StrictPath, true, "198.51.100.2:40000", false},
+		{StrictPath, true, "192.0.2.2:40000", true},
+		{StrictPath, true, "192.0.2.7:40000", true},
+		{StrictPath, true, "198.51.100.7:40000", false},
+	} {
+		h := podHost()
+		l := h.link("eth0")
+		l.ReversePath, l.AcceptLocal = tt.filter, tt.accept
+		f := NewEvaluator(h).Evaluate(Packet{Proto: TCP, Src: addrPort(tt.src), Dst: addrPort("192.0.2.2:8080"), In: "eth0"}, nil).Fate
+		if f.Here != tt.here {
+			t.Errorf("from %s, rp_filter %d, accept_local %v: %+v", tt.src, tt.filter, tt.accept, f)
+		}
+	}
+}
+
 func TestLinksForward(t *testing.T) {
 	h := podHost()
 	p := Packet{Proto: TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("198.51.100.7:80"), In: "eth0"}
