@@ -220,8 +220,8 @@ func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 	}
 	to, found := netip.Addr{}, true
 	switch {
-	case w.hook != Output: // the first address of where it came in
-		to, found = w.host.link(w.in).first(w.packet.Family())
+	case w.hook != Output:
+		to, found = w.host.link(w.in).redirects(w.packet.Dst.Addr())
 	case w.packet.Family() == IPv4:
 		to = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	default:

@@ -247,6 +247,38 @@ func TestOwnAddressesComeBack(t *testing.T) {
 	}
 }
 
+// TestRedirectKeepsTheScope: what comes for a link-local address goes to one, what
+// comes for a global address to the first, whatever its scope.
+func TestRedirectKeepsTheScope(t *testing.T) {
+	const global, link, site = "2001:db8::2/64", "fe80::2/64", "fec0::2/64"
+	redirect := Ruleset{Table: &Table{Name: "t", Chains: []*Chain{on(NATType, Prerouting, -100, "nat", nodes(L4Proto.Is(UDP), RedirectTo(10)))}}}
+	for _, tt := range []struct {
+		has []string
+		dst string
+		to  string // "": nowhere
+	}{
+		{[]string{global, link}, "[2001:db8::2]:9", "[2001:db8::2]:10"},
+		{[]string{global, link}, "[fe80::2]:9", "[fe80::2]:10"},
+		{[]string{link}, "[2001:db8::2]:9", "[fe80::2]:10"},
+		{[]string{global}, "[fe80::2]:9", ""},
+		{[]string{global, site, link}, "[fec0::2]:9", "[fec0::2]:10"},
+		{[]string{"169.254.0.2/16", "192.0.2.2/24"}, "192.0.2.2:9", "169.254.0.2:10"},
+	} {
+		l := Link{Name: "eth0"}
+		for _, a := range tt.has {
+			l.Addresses = append(l.Addresses, netip.MustParsePrefix(a))
+		}
+		p := Packet{Proto: UDP, Src: addrPort("[2001:db8::1]:40000"), Dst: addrPort(tt.dst), In: "eth0"}
+		if p.Family() == IPv4 {
+			p.Src = addrPort("192.0.2.1:40000")
+		}
+		f := NewEvaluator(NewHost(l), redirect).Evaluate(p, nil).Fate
+		if dropped := f.Kind == Dropped; dropped != (tt.to == "") || !dropped && f.Dst.String() != tt.to {
+			t.Errorf("%s by a link with %q: %+v, want %q", tt.dst, tt.has, f, tt.to)
+		}
+	}
+}
+
 func TestLinksForward(t *testing.T) {
 	h := podHost()
 	p := Packet{Proto: TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("198.51.100.7:80"), In: "eth0"}

@@ -359,18 +359,50 @@ func common(a, b netip.Addr) int {
 	return n
 }
 
-// first is the link's first address of the family, which redirect and tproxy
-// take for its own.
+// first is the link's first address of the family, which tproxy takes for its own.
 func (l *Link) first(f Family) (netip.Addr, bool) {
+	return l.find(func(a netip.Addr) bool { return AddressFamily(a) == f })
+}
+
+// redirects is the address of the link that redirect gives to what goes to dst: the
+// first one, of IPv6 of dst's scope unless that is global (nf_nat_redirect_ipv4,
+// nf_nat_redirect_ipv6_usable).
+func (l *Link) redirects(dst netip.Addr) (netip.Addr, bool) {
+	return l.find(func(a netip.Addr) bool {
+		return a.Is4() == dst.Is4() && (dst.Is4() || scope6(dst) == globalScope || scope6(a) == scope6(dst))
+	})
+}
+
+func (l *Link) find(usable func(netip.Addr) bool) (netip.Addr, bool) {
 	if l == nil {
 		return netip.Addr{}, false
 	}
 	for _, a := range l.Addresses {
-		if AddressFamily(a.Addr()) == f {
+		if usable(a.Addr()) {
 			return a.Addr(), true
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// Scopes of unicast addresses (ipv6_addr_scope), but for that of ::1, which comes by
+// no link.
+const (
+	globalScope = iota
+	linkScope
+	siteScope
+)
+
+var siteLocal = netip.MustParsePrefix("fec0::/10")
+
+func scope6(a netip.Addr) int {
+	switch {
+	case a.IsLinkLocalUnicast():
+		return linkScope
+	case siteLocal.Contains(a):
+		return siteScope
+	}
+	return globalScope
 }
 
 // socket is the socket that a packet between the two is for: a connected one
