@@ -64,7 +64,7 @@ func split(text string) (host, ports string, hasPorts bool, err error) {
 	if rest, bracketed := strings.CutPrefix(text, "["); bracketed {
 		host, rest, closed := strings.Cut(rest, "]")
 		ports, hasPorts = strings.CutPrefix(rest, ":")
-		if !closed || rest != "" && !hasPorts {
+		if !closed || !strings.Contains(host, ":") || rest != "" && !hasPorts {
 			return "", "", false, fmt.Errorf("%q is no destination (want such as [2001:db8::1]:443)", text)
 		}
 		return host, ports, hasPorts, nil
