@@ -403,7 +403,10 @@ func (w *walk) read(s Selector) (Bits, bool) {
 }
 
 // exactName is the name of an interface as the kernel compares it, "" for none.
-func exactName(name string) Bits { return Bits(name) + zeros(ifNameSize-len(name)) }
+func exactName(name string) Bits {
+	name = name[:min(len(name), ifNameSize)]
+	return Bits(name) + zeros(ifNameSize-len(name))
+}
 
 func (w *walk) readFib(a, other netip.Addr) (Bits, bool) {
 	t, strange := w.host.fibType(a, other)
@@ -471,6 +474,9 @@ func (w *walk) readSocket(kind Selector, level int) (Bits, bool) {
 		return Span(s.Mark).Lo, true
 	case s.Cgroups == nil:
 		w.end(Unknown, "which cgroup the socket belongs to")
+		return "", false
+	case level == 0:
+		w.end(Unknown, "no cgroup is on level 0")
 		return "", false
 	case level > len(s.Cgroups):
 		return "", false

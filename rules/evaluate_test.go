@@ -279,6 +279,23 @@ func TestRedirectKeepsTheScope(t *testing.T) {
 	}
 }
 
+// TestStrangeValuesDoNotPanic: of what the API takes and no kernel has.
+func TestStrangeValuesDoNotPanic(t *testing.T) {
+	drops := func(m Match) Ruleset {
+		return Ruleset{Table: &Table{Name: "t", Chains: []*Chain{on(FilterType, Input, 0, "c", nodes(m, Drop()))}}}
+	}
+	h := podHost()
+	h.Links = append(h.Links, Link{Name: "a-name-of-over-16-bytes", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")}})
+	h.Sockets = []Socket{{Proto: TCP, Local: addrPort("192.0.2.2:8080"), Cgroups: []CgroupID{1}}}
+	p := Packet{Proto: TCP, Src: addrPort("192.0.2.1:40000"), Dst: addrPort("192.0.2.2:8080"), In: "a-name-of-over-16-bytes"}
+	if f := NewEvaluator(h, drops(IIfName.Is("a-name-of-over-1*"))).Evaluate(p, nil).Fate; f.Kind != Dropped {
+		t.Errorf("a long name is cut: %+v", f)
+	}
+	if f := NewEvaluator(h, drops(SocketCgroup(0).Is(1))).Evaluate(p, nil).Fate; f.Kind != Unknown {
+		t.Errorf("a cgroup of level 0: %+v", f)
+	}
+}
+
 func TestLinksForward(t *testing.T) {
 	h := podHost()
 	p := Packet{Proto: TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("198.51.100.7:80"), In: "eth0"}
