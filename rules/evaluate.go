@@ -211,6 +211,7 @@ type walk struct {
 	why      string
 	here     bool
 	effect   []string // of the rule that is looked at
+	handsOn  bool     // it gave the packet to a transparent socket
 }
 
 // assumeState makes the connection that the packet's State speaks of.

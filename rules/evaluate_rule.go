@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
-	"strings"
 )
 
 // index is a set as it is looked up.
@@ -62,6 +61,7 @@ func (e *Element) holds(key []Bits) bool {
 func (w *walk) callBase(c baseChain) {
 	w.table, w.family, w.base = c.Table, c.Family, c.Chain
 	if w.call(c.Chain, 0) == noVerdict && !w.ended && c.Base.Drop {
+		w.effect, w.handsOn = w.effect[:0], false
 		w.step(c.Chain, 0, "", "policy drop", Drop())
 		w.end(Dropped, "by the policy of chain %s", c.Name)
 	}
@@ -109,7 +109,7 @@ func (w *walk) call(c *Chain, depth int) VerdictKind {
 // goes on to the next node, as after a node without a verdict (nft_do_chain).
 func (w *walk) rule(c *Chain, at int) Verdict {
 	r := &c.Rules[at]
-	w.effect = w.effect[:0]
+	w.effect, w.handsOn = w.effect[:0], false
 	if w.rules++; w.rules > maxRules {
 		w.end(Unknown, "the packet meets more than %d rules", maxRules)
 		return Verdict{}
@@ -142,7 +142,7 @@ func (w *walk) step(c *Chain, rule int, reason, does string, v Verdict) {
 		does += e
 	}
 	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Family: w.family, Table: w.table.Name, Chain: c.Name,
-		Type: w.base.Base.Type, Priority: w.base.Base.Priority, Rule: rule, Reason: reason, Does: does, Verdict: v})
+		Type: w.base.Base.Type, Priority: w.base.Base.Priority, Rule: rule, Reason: reason, Does: does, HandsOn: w.handsOn, Verdict: v})
 }
 
 // did notes what a node did.
@@ -278,7 +278,7 @@ func (t TProxy) evaluate(w *walk) (Verdict, bool) {
 		return Verdict{}, false
 	}
 	w.did(t)
-	w.proxied, w.taken, w.sender, w.port = true, s, s, port
+	w.handsOn, w.proxied, w.taken, w.sender, w.port = true, true, s, s, port
 	return Verdict{}, true
 }
 
@@ -504,7 +504,7 @@ func (j Journey) Decision() Step {
 		r := 0
 		switch ends := s.Verdict.Kind == accept || s.Verdict.Kind == drop || s.Verdict.Kind == returns; {
 		case s.Chain == "":
-		case j.Fate.Kind == Proxied && strings.HasPrefix(s.Does, "tproxy"):
+		case j.Fate.Kind == Proxied && s.HandsOn:
 			r = 4
 		case ends && s.Type == NATType, s.Verdict.Kind == drop:
 			r = 3

@@ -383,3 +383,26 @@ func TestSteps(t *testing.T) {
 		t.Errorf("the path holds the rule that decided alone: %+v", j.Steps)
 	}
 }
+
+// TestStepThatHandsOn: what hands a packet to a transparent socket decided, whatever
+// else the rule does and whatever rules follow.
+func TestStepThatHandsOn(t *testing.T) {
+	c := on(FilterType, Prerouting, -150, "c")
+	c.Add("to the proxy", L4Proto.Is(TCP), SetMark(1, ^Mark(0)), TProxy{Port: 15006}, Accept())
+	later := on(FilterType, Prerouting, 0, "later", nodes(Accept()))
+	j := EvaluatorOf(State{Table: &Table{Name: "t", Chains: []*Chain{c, later}}}, podHost()).
+		Evaluate(Packet{Proto: TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("192.0.2.2:8080"), In: "eth0"}, nil)
+	if got := j.Decision(); j.Fate.Kind != Proxied || got.Reason != "to the proxy" || !got.HandsOn {
+		t.Errorf("decided by %+v, ends as %+v", got, j.Fate)
+	}
+}
+
+// TestStepOfAPolicy says what the policy does, and nothing of the rules before.
+func TestStepOfAPolicy(t *testing.T) {
+	c := on(FilterType, Output, 0, "c", nodes(SetMark(1, ^Mark(0))))
+	c.Base.Drop = true
+	j := EvaluatorOf(State{Table: &Table{Name: "t", Chains: []*Chain{c}}}, podHost()).Evaluate(Packet{Proto: TCP, Dst: addrPort("203.0.113.7:443")}, nil)
+	if got := j.Decision(); got.Does != "policy drop" {
+		t.Errorf("decided by %+v", got)
+	}
+}
