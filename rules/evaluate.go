@@ -223,9 +223,12 @@ func (w *walk) assumeState() {
 	case p.State&Invalid != 0:
 		w.track.state = Invalid
 	default:
+		// Nat sees the first packet of an expected connection too, which is related. Of
+		// ICMP what is related is an error about another connection.
+		first := p.State == New || p.State == Related && p.Proto != ICMP && p.Proto != ICMPv6
 		w.track.state = p.State
 		w.track.Connection = &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst, Mark: p.CTMark,
-			Answered: p.State != New, dstDone: p.State != New, srcDone: p.State != New}
+			Answered: !first, dstDone: !first, srcDone: !first}
 	}
 }
 

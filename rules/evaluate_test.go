@@ -296,6 +296,25 @@ func TestStrangeValuesDoNotPanic(t *testing.T) {
 	}
 }
 
+// TestNatSeesFirstPackets: of connections that are new, and of those that another
+// one led the kernel to expect.
+func TestNatSeesFirstPackets(t *testing.T) {
+	e := EvaluatorOf(State{Table: &Table{Name: "t", Chains: []*Chain{on(NATType, Output, -100, "nat", nodes(Redirect{}))}}}, podHost())
+	for _, tt := range []struct {
+		proto Proto
+		state CTState
+		want  FateKind
+	}{
+		{TCP, New, Redirected}, {TCP, Related, Redirected}, {UDP, Related, Redirected}, {ICMP, New, Redirected},
+		{TCP, Established, Untouched}, {ICMP, Related, Untouched}, {TCP, Untracked, Untouched}, {TCP, Invalid, Untouched},
+	} {
+		f := e.Evaluate(Packet{Proto: tt.proto, Dst: addrPort("203.0.113.7:443"), State: tt.state}, nil).Fate
+		if f.Kind != tt.want {
+			t.Errorf("protocol %d, state %d: %+v", tt.proto, tt.state, f)
+		}
+	}
+}
+
 func TestLinksForward(t *testing.T) {
 	h := podHost()
 	p := Packet{Proto: TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("198.51.100.7:80"), In: "eth0"}
