@@ -145,8 +145,8 @@ func (d *drawing) box(c *rules.Chain) *box {
 		}
 	}
 	for _, r := range c.Rules {
-		for _, v := range d.table.Targets(r) {
-			if to := d.chains[v.Chain]; to != nil && to.Base == nil {
+		for _, target := range d.table.Targets(r) {
+			if to := d.chains[target]; to != nil && to.Base == nil {
 				if below := d.box(to); below != nil {
 					b.below = append(b.below, below)
 				}
@@ -183,13 +183,7 @@ func (d *drawing) line(c *rules.Chain, index int, r rules.Rule) line {
 	d.picture.most = max(d.picture.most, l.packets)
 	l.text = rules.Rule{Nodes: nodes}.String()
 	l.does, l.kind = does(nodes)
-	seen := map[string]bool{}
-	for _, v := range d.table.Targets(r) {
-		if !seen[v.Chain] {
-			seen[v.Chain] = true
-			l.targets = append(l.targets, v.Chain)
-		}
-	}
+	l.targets = d.table.Targets(r)
 	return l
 }
 

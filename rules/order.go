@@ -54,19 +54,21 @@ func (o *order) visit(c *Chain) {
 	o.met[c] = true
 	o.out = append(o.out, c)
 	for _, r := range c.Rules {
-		for _, v := range o.table.Targets(r) {
-			o.visit(o.chains[v.Chain])
+		for _, target := range o.table.Targets(r) {
+			o.visit(o.chains[target])
 		}
 	}
 }
 
-// Targets are the jumps and gotos of a rule, those of the verdict maps that it looks
-// up included.
-func (t *Table) Targets(r Rule) []Verdict {
-	var out []Verdict
+// Targets are the names of the chains that a rule may jump or go to, each once, by
+// the verdict maps that it looks up too.
+func (t *Table) Targets(r Rule) []string {
+	var names []string
+	met := map[string]bool{"": true} // maps are long
 	add := func(v Verdict) {
-		if v.Chain != "" {
-			out = append(out, v)
+		if !met[v.Chain] {
+			met[v.Chain] = true
+			names = append(names, v.Chain)
 		}
 	}
 	for _, n := range r.Nodes {
@@ -83,5 +85,5 @@ func (t *Table) Targets(r Rule) []Verdict {
 			}
 		}
 	}
-	return out
+	return names
 }

@@ -5,6 +5,15 @@ import (
 	"testing"
 )
 
+func TestTargetsAreDistinct(t *testing.T) {
+	key := []Selector{Selector(TCPDport)}
+	table := &Table{Sets: []*Set{{Name: "ways", Verdicts: true, Elements: []Element{{Verdict: Goto("a")}, {Verdict: Jump("b")}, {Verdict: Jump("a")}, {Verdict: Drop()}}}}}
+	got := table.Targets(Rule{Nodes: []Node{VMap{Key: key, Map: "ways"}, VMap{Key: key, Elements: []Element{{Verdict: Jump("c")}}}, Jump("a")}})
+	if want := []string{"a", "b", "c"}; !slices.Equal(got, want) {
+		t.Errorf("the targets are %q, want %q", got, want)
+	}
+}
+
 func TestPacketOrder(t *testing.T) {
 	base := func(h Hook, priority int32) *Base { return &Base{Type: FilterType, Hook: h, Priority: priority} }
 	table := &Table{
