@@ -401,7 +401,7 @@ func (t *trial) read() (came map[uint16]bool, seen map[uint16]sighting) {
 			for _, r := range e.Key {
 				key = append(key, r.Lo)
 			}
-			port := uint16(number(key[0]))
+			port := uint16(key[0].Uint64())
 			s := seen[port]
 			change(&s, key)
 			seen[port] = s
@@ -409,7 +409,7 @@ func (t *trial) read() (came map[uint16]bool, seen map[uint16]sighting) {
 	}
 	fill := func(s *sighting, key []rules.Bits) {
 		s.addr, _ = netip.AddrFromSlice([]byte(key[1]))
-		s.port, s.mark = rules.Port(number(key[2])), rules.Mark(number(key[3]))
+		s.port, s.mark = rules.Port(key[2].Uint64()), rules.Mark(key[3].Uint64())
 		s.where = "delivered"
 		if len(key) > 4 {
 			s.where = strings.TrimRight(string(key[4]), "\x00")
@@ -419,18 +419,11 @@ func (t *trial) read() (came map[uint16]bool, seen map[uint16]sighting) {
 		note(set, fill)
 	}
 	for _, set := range []string{"in_ct", "out_ct"} {
-		note(set, func(s *sighting, key []rules.Bits) { s.ct = fmt.Sprint(rules.Mark(number(key[1]))) })
+		note(set, func(s *sighting, key []rules.Bits) { s.ct = fmt.Sprint(rules.Mark(key[1].Uint64())) })
 	}
-	note("in_owner", func(s *sighting, key []rules.Bits) { s.owner = fmt.Sprint(number(key[1])) })
+	note("in_owner", func(s *sighting, key []rules.Bits) { s.owner = fmt.Sprint(key[1].Uint64()) })
 	for _, e := range table.Set("came").Elements {
-		came[uint16(number(e.Key[0].Lo))] = true
+		came[uint16(e.Key[0].Lo.Uint64())] = true
 	}
 	return came, seen
-}
-
-func number(b rules.Bits) (n uint64) {
-	for i := range len(b) {
-		n = n<<8 | uint64(b[i])
-	}
-	return n
 }

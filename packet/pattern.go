@@ -137,7 +137,7 @@ func (p Pattern) One() (rules.Packet, error) {
 	}
 	out := rules.Packet{Proto: p.Proto, Dst: netip.AddrPortFrom(p.To.Addr(), 0)}
 	if ported {
-		out.Dst = netip.AddrPortFrom(p.To.Addr(), uint16(p.Ports.Lo[0])<<8|uint16(p.Ports.Lo[1]))
+		out.Dst = netip.AddrPortFrom(p.To.Addr(), uint16(p.Ports.Lo.Uint64()))
 	}
 	return out, nil
 }

@@ -256,7 +256,7 @@ func (c *checker) span(r Range, t DataType) {
 		c.problem("range %s-%s is upside down", t.Format(r.Lo), t.Format(r.Hi))
 	case t == IfNameType:
 		c.ifName(r)
-	case t == IfIndexType && r.Hi.uint64() > math.MaxInt32:
+	case t == IfIndexType && r.Hi.Uint64() > math.MaxInt32:
 		c.problem("%s is no interface index (at most %d)", t.FormatRange(r), math.MaxInt32)
 	case !r.Single() && !t.ranges():
 		c.problem("nft has no ranges of %s", t)

@@ -130,8 +130,8 @@ func (m Match) check(c *checker) {
 
 // contradiction refuses a second protocol or family for one packet.
 func (c *checker) contradiction(s Selector, v Bits) {
-	if s == Selector(L4Proto) && c.settled.proto != 0 && Proto(v.uint64()) != c.settled.proto ||
-		s == Selector(NFProto) && c.settled.family != 0 && Family(v.uint64()) != c.settled.family {
+	if s == Selector(L4Proto) && c.settled.proto != 0 && Proto(v.Uint64()) != c.settled.proto ||
+		s == Selector(NFProto) && c.settled.family != 0 && Family(v.Uint64()) != c.settled.family {
 		c.problem("%s %s never holds after what the rule matched before", s, s.Type().Format(v))
 	}
 }

@@ -235,7 +235,7 @@ func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 	port := Port(w.packet.Dst.Port())
 	if r.Ports != nil {
 		if p := Span(port).Lo; p < r.Ports.Lo || r.Ports.Hi < p {
-			port = Port(r.Ports.Lo.uint64())
+			port = Port(r.Ports.Lo.Uint64())
 		}
 	}
 	c.To, c.dstDone = netip.AddrPortFrom(to, uint16(port)), true
@@ -304,11 +304,11 @@ func (a Assign) evaluate(w *walk) (Verdict, bool) {
 	}
 	switch c := w.track.Connection; {
 	case a.To == Selector(MetaMark):
-		w.packet.Mark = Mark(value.uint64())
+		w.packet.Mark = Mark(value.Uint64())
 	case a.To == Selector(CTMark) && c != nil:
-		c.Mark = Mark(value.uint64())
+		c.Mark = Mark(value.Uint64())
 	case a.To == Selector(CTZone) && c == nil && !w.track.template:
-		w.track = tracking{template: true, zone: Zone(value.uint64())}
+		w.track = tracking{template: true, zone: Zone(value.Uint64())}
 	default:
 		return Verdict{}, true
 	}
@@ -322,22 +322,6 @@ func (n NoTrack) evaluate(w *walk) (Verdict, bool) {
 		w.did(n)
 	}
 	return Verdict{}, true
-}
-
-func (b Bits) and(mask Bits) Bits {
-	out := []byte(b)
-	for i := range min(len(out), len(mask)) {
-		out[i] &= mask[i]
-	}
-	return Bits(out)
-}
-
-func (b Bits) xor(with Bits) Bits {
-	out := []byte(b)
-	for i := range min(len(out), len(with)) {
-		out[i] ^= with[i]
-	}
-	return Bits(out)
 }
 
 // key reads a concatenation; ok is false where a part cannot be read.

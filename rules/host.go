@@ -327,7 +327,7 @@ func (h *Host) source6(out string, dst netip.Addr) (best netip.Addr, found bool)
 			if !a.Is6() {
 				continue
 			}
-			score := [4]int{truth(a == dst), truth(narrow(a) == narrow(dst) || !narrow(a)), truth(l.Name == out), common(a, dst)}
+			score := [4]int{b2i(a == dst), b2i(narrow(a) == narrow(dst) || !narrow(a)), b2i(l.Name == out), common(a, dst)}
 			if !found || slices.Compare(score[:], bestScore[:]) > 0 {
 				best, bestScore, found = a, score, true
 			}
@@ -338,13 +338,6 @@ func (h *Host) source6(out string, dst netip.Addr) (best netip.Addr, found bool)
 
 // narrow reports whether the address is of a scope less than global.
 func narrow(a netip.Addr) bool { return a.IsLoopback() || a.IsLinkLocalUnicast() }
-
-func truth(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
 
 // common is how many leading bits two addresses share.
 func common(a, b netip.Addr) int {

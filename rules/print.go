@@ -448,7 +448,7 @@ func (a Assign) text(*printer) string {
 		return set + value
 	}
 	op := " | "
-	if a.Mask.uint64()&a.Xor.uint64() != 0 {
+	if a.Mask.Uint64()&a.Xor.Uint64() != 0 {
 		op = " ^ "
 	}
 	return set + value + op + typ.Format(a.Xor)
