@@ -149,40 +149,34 @@ func (w *walk) step(c *Chain, rule int, reason, does string, v Verdict) {
 func (w *walk) did(n Node) { w.effect = append(w.effect, n.text(nil)) }
 
 func (m Match) evaluate(w *walk) (Verdict, bool) {
-	var room [maxParts]Bits
-	key, ok := w.key(m.Key, room[:0])
-	if !ok {
-		return Verdict{}, false
-	}
-	if m.Mask != "" && len(key) == 1 {
-		key[0] = key[0].and(m.Mask)
-	}
-	var found *Element
-	if m.Set == "" {
-		found = anyElement(m.Elements, key)
-	} else if found, ok = w.lookup(m.Set, key); !ok {
-		return Verdict{}, false
-	}
-	return Verdict{}, (found != nil) != m.Negated
+	found, ok := w.find(m.Key, m.Mask, m.Set, m.Elements)
+	return Verdict{}, ok && (found != nil) != m.Negated
 }
 
 func (v VMap) evaluate(w *walk) (Verdict, bool) {
-	var room [maxParts]Bits
-	key, ok := w.key(v.Key, room[:0])
-	if !ok {
-		return Verdict{}, false
-	}
-	var found *Element
-	if v.Map == "" {
-		found = anyElement(v.Elements, key)
-	} else if found, ok = w.lookup(v.Map, key); !ok {
-		return Verdict{}, false
-	}
-	if found == nil {
+	found, ok := w.find(v.Key, "", v.Map, v.Elements)
+	if !ok || found == nil {
 		return Verdict{}, false
 	}
 	w.did(found.Verdict)
 	return found.Verdict, true
+}
+
+// find reads a key, under a mask if there is one, and finds it in a declared set, or
+// among elements where none is named.
+func (w *walk) find(selectors []Selector, mask Bits, set string, elements []Element) (found *Element, ok bool) {
+	var room [maxParts]Bits
+	key, ok := w.key(selectors, room[:0])
+	if !ok {
+		return nil, false
+	}
+	if mask != "" && len(key) == 1 {
+		key[0] = key[0].and(mask)
+	}
+	if set != "" {
+		return w.lookup(set, key)
+	}
+	return anyElement(elements, key), true
 }
 
 // lookup finds a key in a declared set, if the set is one that is known whole.
@@ -271,8 +265,8 @@ func (t TProxy) evaluate(w *walk) (Verdict, bool) {
 		addr = p.Dst.Addr()
 	}
 	s := w.host.socket(p.Proto, p.Src, p.Dst)
-	if s == nil || !s.Remote.IsValid() {
-		s = w.host.listener(p.Proto, netip.AddrPortFrom(addr, uint16(port)))
+	if s == nil || !s.Remote.IsValid() { // none that is connected: one that takes new connections
+		s = w.host.socket(p.Proto, netip.AddrPort{}, netip.AddrPortFrom(addr, uint16(port)))
 	}
 	if s == nil && !w.host.Assumes || s != nil && !s.Transparent {
 		return Verdict{}, false
@@ -280,15 +274,6 @@ func (t TProxy) evaluate(w *walk) (Verdict, bool) {
 	w.did(t)
 	w.handsOn, w.proxied, w.taken, w.sender, w.port = true, true, s, s, port
 	return Verdict{}, true
-}
-
-// listener is the socket that takes new connections on an address.
-func (h *Host) listener(proto Proto, at netip.AddrPort) *Socket {
-	s := h.socket(proto, netip.AddrPort{}, at)
-	if s != nil && s.Remote.IsValid() {
-		return nil
-	}
-	return s
 }
 
 // evaluate of an assignment to the connection does nothing before conntrack has
