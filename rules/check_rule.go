@@ -180,10 +180,10 @@ func (c *checker) inline(key []Selector, elements []Element, verdicts bool) {
 }
 
 func (v Verdict) check(c *checker) {
-	if (v.Kind == jump || v.Kind == gotos) != (v.Chain != "") {
+	if (v.Kind == JumpKind || v.Kind == GotoKind) != (v.Chain != "") {
 		c.problem("jump and goto need a chain, other verdicts none")
 	}
-	if v.Kind == noVerdict || v.Kind > gotos {
+	if v.Kind == noVerdict || v.Kind > GotoKind {
 		c.problem("a verdict says nothing")
 	}
 	c.target(v)

@@ -72,33 +72,33 @@ func (w *walk) callBase(c baseChain) {
 func (w *walk) call(c *Chain, depth int) VerdictKind {
 	if depth > maxChainDepth {
 		w.end(Unknown, "chain %s is jumped to from too deep", c.Name)
-		return accept
+		return AcceptKind
 	}
 	for i := range c.Rules {
 		v := w.rule(c, i)
 		if w.ended {
-			return accept
+			return AcceptKind
 		}
 		switch v.Kind {
-		case noVerdict, continues:
+		case noVerdict, ContinueKind:
 			continue
-		case accept:
-			return accept
-		case drop:
+		case AcceptKind:
+			return AcceptKind
+		case DropKind:
 			w.end(Dropped, "by rule %d of chain %s", i+1, c.Name)
-			return accept
-		case returns:
+			return AcceptKind
+		case ReturnKind:
 			return noVerdict
 		}
 		next := w.names[w.table].chains[v.Chain]
 		if next == nil {
 			w.end(Unknown, "there is no chain %s", v.Chain)
-			return accept
+			return AcceptKind
 		}
-		if w.call(next, depth+1) == accept {
-			return accept
+		if w.call(next, depth+1) == AcceptKind {
+			return AcceptKind
 		}
-		if v.Kind == gotos {
+		if v.Kind == GotoKind {
 			return noVerdict
 		}
 	}
@@ -117,7 +117,7 @@ func (w *walk) rule(c *Chain, at int) Verdict {
 	var verdict Verdict
 	for _, n := range r.Nodes {
 		var holds bool
-		if verdict, holds = n.evaluate(w); !holds || verdict.Kind != noVerdict && verdict.Kind != continues {
+		if verdict, holds = n.evaluate(w); !holds || verdict.Kind != noVerdict && verdict.Kind != ContinueKind {
 			break
 		}
 	}
@@ -471,11 +471,11 @@ func (j Journey) Decision() Step {
 	rank := 0
 	for _, s := range j.Steps {
 		r := 0
-		switch ends := s.Verdict.Kind == accept || s.Verdict.Kind == drop || s.Verdict.Kind == returns; {
+		switch ends := s.Verdict.Kind == AcceptKind || s.Verdict.Kind == DropKind || s.Verdict.Kind == ReturnKind; {
 		case s.Chain == "":
 		case j.Fate.Kind == Proxied && s.HandsOn:
 			r = 4
-		case ends && s.Type == NATType, s.Verdict.Kind == drop:
+		case ends && s.Type == NATType, s.Verdict.Kind == DropKind:
 			r = 3
 		case ends:
 			r = 2
