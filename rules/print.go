@@ -35,7 +35,8 @@ func (s State) Abridged(most int) string {
 // String is the state as [State.Print] writes it.
 func (s State) String() string { return s.Abridged(0) }
 
-// Routing says the policy rules, routes and addresses as arguments of ip(8).
+// Routing says the addresses, routes and policy rules as commands of ip(8), and the
+// sysctls with the reason for each.
 func (s State) Routing() []string {
 	var lines []string
 	for _, a := range s.Addresses {
