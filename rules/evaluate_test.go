@@ -334,6 +334,9 @@ func TestAnswersComeBack(t *testing.T) {
 	if x.End != Works || x.Answer.Fate.Src != addrPort("203.0.113.7:443") || x.First.Fate.Recovered() != addrPort("203.0.113.7:443") {
 		t.Errorf("the answer to a redirected connection comes from where the application asked: %+v", x)
 	}
+	if x = e.Connect(Packet{Proto: TCP, Dst: addrPort("203.0.113.7:443"), Src: addrPort("0.0.0.0:40000"), Socket: app}, nil); x.End != Works {
+		t.Errorf("without a tracker too: %+v", x)
+	}
 	x = e.Connect(Packet{Proto: TCP, Dst: addrPort("192.0.2.2:9"), Socket: app, Mark: 0}, new(Tracker))
 	if x.End != Works {
 		t.Errorf("its own pod's address is redirected too: %+v", x)
