@@ -24,7 +24,7 @@ type Graph struct {
 // Table is a table with its family and name in nft's words.
 type Table struct {
 	Title string
-	*rules.Table
+	rules.Ruleset
 }
 
 // Chain is a base chain of which only the place is drawn.
@@ -56,7 +56,7 @@ type box struct {
 	title  string
 	place  string
 	note   string
-	order  int32
+	order  int32 // among those of the hook; of equals the one that packets meet first comes first
 	rules  []line
 	sets   []*rules.Set // that its rules use, and no box before
 	below  []*box
@@ -96,7 +96,7 @@ func (g Graph) picture() *picture {
 		}
 	}
 	for _, c := range g.Beside {
-		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Priority, number: p.next(nil)}
+		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Place(), number: p.next(nil)}
 		byHook[c.Base.Hook] = append(byHook[c.Base.Hook], b)
 	}
 	for h, boxes := range byHook {
@@ -133,7 +133,7 @@ func (d *drawing) box(c *rules.Chain) *box {
 	d.met[c] = true
 	b := &box{table: d.table, chain: c, title: c.Name, place: placeOf(c.Base), number: d.picture.next(c)}
 	if c.Base != nil {
-		b.order = c.Base.Priority
+		b.order = c.Base.Place()
 	}
 	for i, r := range c.Rules {
 		b.rules = append(b.rules, d.line(c, i, r))
@@ -145,8 +145,8 @@ func (d *drawing) box(c *rules.Chain) *box {
 		}
 	}
 	for _, r := range c.Rules {
-		for _, v := range d.table.Targets(r) {
-			if to := d.chains[v.Chain]; to != nil && to.Base == nil {
+		for _, target := range d.table.Targets(r) {
+			if to := d.chains[target]; to != nil && to.Base == nil {
 				if below := d.box(to); below != nil {
 					b.below = append(b.below, below)
 				}
@@ -182,16 +182,8 @@ func (d *drawing) line(c *rules.Chain, index int, r rules.Rule) line {
 	}
 	d.picture.most = max(d.picture.most, l.packets)
 	l.text = rules.Rule{Nodes: nodes}.String()
-	if len(nodes) > 0 {
-		l.does, l.kind = verdict(nodes[len(nodes)-1])
-	}
-	seen := map[string]bool{}
-	for _, v := range d.table.Targets(r) {
-		if !seen[v.Chain] {
-			seen[v.Chain] = true
-			l.targets = append(l.targets, v.Chain)
-		}
-	}
+	l.does, l.kind = does(nodes)
+	l.targets = d.table.Targets(r)
 	return l
 }
 
@@ -201,14 +193,25 @@ func (d *drawing) steps(chain string, rule int) (out []int) {
 		return nil
 	}
 	for i, s := range d.g.Journey.Steps {
-		if s.Chain == chain && s.Rule == rule && (s.Table == d.table.Name || s.Table == d.table.Title) {
+		if s.Chain == chain && s.Rule == rule && s.Table == d.table.Name && s.Family == d.table.Family {
 			out = append(out, i+1)
 		}
 	}
 	return out
 }
 
-// verdict is what a rule's last statement does, and of which kind that is.
+// does is what a rule does, and of which kind that is: its capture, whatever it does
+// besides, or else its last statement.
+func does(nodes []rules.Node) (does, kind string) {
+	for _, n := range nodes {
+		if does, kind = verdict(n); kind == "capture" {
+			break
+		}
+	}
+	return does, kind
+}
+
+// verdict is what a statement does.
 func verdict(n rules.Node) (does, kind string) {
 	text := rules.Rule{Nodes: []rules.Node{n}}.String()
 	switch n := n.(type) {

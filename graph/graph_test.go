@@ -2,7 +2,9 @@ package graph
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +26,7 @@ func example() Graph {
 	deliver.Add("all goes to the listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
 	t.Chains = []*rules.Chain{{Name: "lost"}, output, deliver}
 	return Graph{
-		Title: "table inet t", Tables: []Table{{"inet t", t}}, Counted: true, Routing: []string{"ip rule <x>"},
+		Title: "table inet t", Tables: []Table{{"inet t", rules.Ruleset{Table: t}}}, Counted: true, Routing: []string{"ip rule <x>"},
 		Beside:  []Chain{{Title: "ip other c", Base: rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: 5}, Note: "another's"}},
 		Journey: &rules.Journey{Steps: []rules.Step{{Table: "t", Chain: "output", Rule: 1}, {}, {Table: "t", Chain: "deliver", Rule: 1}}},
 		Fate:    "captured",
@@ -107,6 +109,109 @@ linkStyle 2 stroke:#c2410c,stroke-width:3px
 	}
 }
 
+// TestCaptureIsWhatARuleDoes: a mark and a verdict that follow belong to it.
+func TestCaptureIsWhatARuleDoes(t *testing.T) {
+	for _, tt := range []struct {
+		nodes      []rules.Node
+		does, kind string
+	}{
+		{[]rules.Node{rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006}, rules.SetMark(1, 1), rules.Accept()}, "tproxy to :15006", "capture"},
+		{[]rules.Node{rules.SetMark(1, ^rules.Mark(0)), rules.Accept()}, "accept", "pass"},
+		{[]rules.Node{rules.L4Proto.Is(rules.TCP)}, "", "pass"},
+		{nil, "", ""},
+	} {
+		if d, k := does(tt.nodes); d != tt.does || k != tt.kind {
+			t.Errorf("%v does %q (%s), want %q (%s)", tt.nodes, d, k, tt.does, tt.kind)
+		}
+	}
+}
+
+// TestMermaidReadsNoText: nothing that a rule of another's says, or what is told of
+// it, is a directive or an entity.
+func TestMermaidReadsNoText(t *testing.T) {
+	const said, drawn = `%%{init: {'theme':'dark'}}%% #35; "a" $$x$$ <b>`, `#37;#37;{init: {'theme':'dark'}}#37;#37; #35;35; #quot;a#quot; #36;#36;x#36;#36; #lt;b#gt;`
+	c := &rules.Chain{Name: "c"}
+	c.Add(said+"\r\nend", rules.Accept())
+	g := Graph{Title: "t", Notes: []string{said + "\r\nend"}, Tables: []Table{{"inet t", rules.Ruleset{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c}}}}}}
+	got := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
+	if !strings.Contains(got, "<br/>1. "+drawn+"  end <i>accept</i>\"]\n") {
+		t.Errorf("the label is not %q:\n%s", drawn, got)
+	}
+	if strings.Count(got, "%%") != 2 || strings.Contains(got, "\r") {
+		t.Errorf("a note or a rule is more than a text:\n%s", got)
+	}
+}
+
+// TestWays: arrows lead from hook to hook along packets' ways, over those that no
+// chain is on.
+func TestWays(t *testing.T) {
+	for _, tt := range []struct {
+		why   string
+		hooks []rules.Hook
+		want  []string
+	}{
+		{"what comes in by a device goes on to prerouting", []rules.Hook{rules.Prerouting, rules.Ingress}, []string{"hook_ingress ==> hook_prerouting"}},
+		{"or past it", []rules.Hook{rules.Ingress, rules.Input, rules.Forward}, []string{"hook_ingress ==> hook_input", "hook_ingress ==> hook_forward"}},
+		{"every hook", []rules.Hook{rules.Ingress, rules.Prerouting, rules.Input, rules.Forward, rules.Output, rules.Postrouting},
+			[]string{"hook_ingress ==> hook_prerouting", "hook_prerouting ==> hook_input", "hook_prerouting ==> hook_forward", "hook_forward ==> hook_postrouting", "hook_output ==> hook_postrouting"}},
+	} {
+		var g Graph
+		for _, h := range tt.hooks {
+			g.Beside = append(g.Beside, Chain{Title: h.String(), Base: rules.Base{Type: rules.FilterType, Hook: h}})
+		}
+		var got []string
+		for _, line := range strings.Split(written(t, func(b *strings.Builder) error { return g.Mermaid(b) }), "\n") {
+			if strings.HasPrefix(line, "hook_") {
+				got = append(got, line)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.why, got, tt.want)
+		}
+	}
+}
+
+// TestPathOfOneFamily: a packet of IPv4 leaves no path in a table for IPv6, whatever
+// its name.
+func TestPathOfOneFamily(t *testing.T) {
+	c := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: -100}}
+	c.Add("", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
+	nat := func(f rules.Family) rules.Ruleset {
+		return rules.Ruleset{Table: &rules.Table{Name: "nat", Chains: []*rules.Chain{c}}, Family: f}
+	}
+	journey := rules.NewEvaluator(rules.NewHost(), nat(rules.IPv6), nat(rules.IPv4)).
+		Evaluate(rules.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort("127.0.0.1:80")}, nil)
+	for family, want := range map[rules.Family]bool{rules.IPv4: true, rules.IPv6: false, 0: false} {
+		g := Graph{Tables: []Table{{"nat", nat(family)}}, Journey: &journey}
+		page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
+		if strings.Contains(page, `class="step"`) != want {
+			t.Errorf("of family %d a path is drawn: %v", family, !want)
+		}
+	}
+}
+
+// TestChainsInPacketOrder: nat works at its hook's own priority, and of equals the
+// chain that was declared last comes first.
+func TestChainsInPacketOrder(t *testing.T) {
+	chain := func(name string, typ rules.ChainType, priority int32) *rules.Chain {
+		return &rules.Chain{Name: name, Base: &rules.Base{Type: typ, Hook: rules.Output, Priority: priority}}
+	}
+	table := &rules.Table{Name: "t", Chains: []*rules.Chain{
+		chain("third", rules.FilterType, -50), chain("second", rules.NATType, 7), chain("first", rules.FilterType, -100), chain("last", rules.FilterType, 0)}}
+	g := Graph{Tables: []Table{{"inet t", rules.Ruleset{Table: table}}}, Beside: []Chain{{Title: "fourth", Base: rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -50}}}}
+	for format, write := range map[string]func(*strings.Builder) error{
+		"html": func(b *strings.Builder) error { return g.HTML(b) }, "mermaid": func(b *strings.Builder) error { return g.Mermaid(b) }} {
+		text, at := written(t, write), 0
+		for _, name := range []string{"first", "second", "third", "fourth", "last"} {
+			i := strings.Index(text[at:], ">"+name)
+			if i < 0 {
+				t.Fatalf("%s: chain %s does not come where packets meet it:\n%s", format, name, text)
+			}
+			at += i
+		}
+	}
+}
+
 // TestGraphOfManyChains: a table as large as a cluster's is drawn whole.
 func TestGraphOfManyChains(t *testing.T) {
 	table := &rules.Table{Name: "many"}
@@ -119,7 +224,7 @@ func TestGraphOfManyChains(t *testing.T) {
 		base.Add("", rules.Jump(c.Name))
 		table.Chains = append(table.Chains, c)
 	}
-	g := Graph{Title: "many", Tables: []Table{{"inet many", table}}}
+	g := Graph{Title: "many", Tables: []Table{{"inet many", rules.Ruleset{Table: table}}}}
 	page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
 	chart := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
 	if n := strings.Count(page, "<article"); n != chains+1 {

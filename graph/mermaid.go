@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
@@ -13,7 +14,7 @@ func (g Graph) Mermaid(w io.Writer) error {
 	m := mermaid{Graph: g, picture: g.picture()}
 	m.line("flowchart TB")
 	for _, text := range append([]string{g.Title}, g.Notes...) {
-		m.line("%%%% %s", text)
+		m.line("%%%% %s", comment.Replace(text))
 	}
 	for _, h := range m.hooks {
 		m.line("subgraph %s[\"%s\"]", hookID(h.hook), h.hook)
@@ -29,7 +30,8 @@ func (g Graph) Mermaid(w io.Writer) error {
 	for _, b := range m.loose {
 		m.box(b)
 	}
-	for _, way := range [][]rules.Hook{{rules.Prerouting, rules.Input}, {rules.Prerouting, rules.Forward, rules.Postrouting}, {rules.Output, rules.Postrouting}} {
+	for _, way := range [][]rules.Hook{
+		{rules.Ingress, rules.Prerouting, rules.Input}, {rules.Ingress, rules.Prerouting, rules.Forward, rules.Postrouting}, {rules.Output, rules.Postrouting}} {
 		m.way(way)
 	}
 	m.styles()
@@ -44,6 +46,7 @@ type mermaid struct {
 	edges    int
 	onPath   []string // boxes
 	pathEdge []string
+	joined   []string // hooks
 }
 
 func (m *mermaid) line(format string, args ...any) { fmt.Fprintf(m, format+"\n", args...) }
@@ -56,19 +59,19 @@ func (m *mermaid) edge(text string, onPath bool) {
 	m.line("%s", text)
 }
 
-// way joins the hooks that there are of a packet's way.
+// way joins the hooks that there are of a packet's way, but for those that another
+// way has joined.
 func (m *mermaid) way(hooks []rules.Hook) {
 	last := ""
 	for _, h := range hooks {
-		for _, there := range m.hooks {
-			if there.hook != h {
-				continue
-			}
-			if last != "" {
-				m.edge(last+" ==> "+hookID(h), false)
-			}
-			last = hookID(h)
+		if !slices.ContainsFunc(m.hooks, func(there hook) bool { return there.hook == h }) {
+			continue
 		}
+		if arrow := last + " ==> " + hookID(h); last != "" && !slices.Contains(m.joined, arrow) {
+			m.edge(arrow, false)
+			m.joined = append(m.joined, arrow)
+		}
+		last = hookID(h)
 	}
 }
 
@@ -134,7 +137,12 @@ func (m *mermaid) styles() {
 	}
 }
 
-// label is a text within a quoted label: entities are written with # there.
-func label(text string) string {
-	return strings.NewReplacer("#", "#35;", `"`, "#quot;", "<", "#lt;", ">", "#gt;", "&", "#amp;", "\n", " ").Replace(text)
-}
+// Entities are written with # in labels. Mermaid looks for directives (%%{init}%%)
+// everywhere, in labels and in comments.
+var (
+	comment = strings.NewReplacer("%", "#37;", "\n", " ", "\r", " ")
+	quoted  = strings.NewReplacer("#", "#35;", `"`, "#quot;", "<", "#lt;", ">", "#gt;", "&", "#amp;", "%", "#37;", "$", "#36;", "\n", " ", "\r", " ")
+)
+
+// label is a text within a quoted label. Two dollars would begin a formula there.
+func label(text string) string { return quoted.Replace(text) }

@@ -182,7 +182,7 @@ func (t *trial) nextPort() uint16 {
 
 // disagreements are the packets that the kernel treats otherwise than evaluated.
 func (t *trial) disagreements(state rules.State, packets []rules.Packet, kinds map[rules.FateKind]int) []int {
-	e := rules.EvaluatorOf(state, t.host)
+	e := t.evaluator(state)
 	want := make([]sighting, len(packets))
 	for i, p := range packets {
 		f := e.Evaluate(p, nil).Fate
@@ -200,8 +200,16 @@ func (t *trial) disagreements(state rules.State, packets []rules.Packet, kinds m
 	return out
 }
 
+// evaluator is for packets that meet the state and the table that notes them, of
+// which it matters alone that it reads connections.
+func (t *trial) evaluator(state rules.State) *rules.Evaluator {
+	seen := &rules.Chain{Name: "seen"}
+	seen.Add("", rules.CTMark.Is(0))
+	return rules.NewEvaluator(t.host.With(state), rules.Ruleset{Table: state.Table}, rules.Ruleset{Table: &rules.Table{Chains: []*rules.Chain{seen}}})
+}
+
 func (t *trial) compare(state rules.State, p rules.Packet) (want, got sighting, j rules.Journey) {
-	j = rules.EvaluatorOf(state, t.host).Evaluate(p, nil)
+	j = t.evaluator(state).Evaluate(p, nil)
 	want = expected(j.Fate)
 	return want, t.sightings(state, []rules.Packet{p}, []sighting{want})[0], j
 }
@@ -393,7 +401,7 @@ func (t *trial) read() (came map[uint16]bool, seen map[uint16]sighting) {
 			for _, r := range e.Key {
 				key = append(key, r.Lo)
 			}
-			port := uint16(number(key[0]))
+			port := uint16(key[0].Uint64())
 			s := seen[port]
 			change(&s, key)
 			seen[port] = s
@@ -401,7 +409,7 @@ func (t *trial) read() (came map[uint16]bool, seen map[uint16]sighting) {
 	}
 	fill := func(s *sighting, key []rules.Bits) {
 		s.addr, _ = netip.AddrFromSlice([]byte(key[1]))
-		s.port, s.mark = rules.Port(number(key[2])), rules.Mark(number(key[3]))
+		s.port, s.mark = rules.Port(key[2].Uint64()), rules.Mark(key[3].Uint64())
 		s.where = "delivered"
 		if len(key) > 4 {
 			s.where = strings.TrimRight(string(key[4]), "\x00")
@@ -411,18 +419,11 @@ func (t *trial) read() (came map[uint16]bool, seen map[uint16]sighting) {
 		note(set, fill)
 	}
 	for _, set := range []string{"in_ct", "out_ct"} {
-		note(set, func(s *sighting, key []rules.Bits) { s.ct = fmt.Sprint(rules.Mark(number(key[1]))) })
+		note(set, func(s *sighting, key []rules.Bits) { s.ct = fmt.Sprint(rules.Mark(key[1].Uint64())) })
 	}
-	note("in_owner", func(s *sighting, key []rules.Bits) { s.owner = fmt.Sprint(number(key[1])) })
+	note("in_owner", func(s *sighting, key []rules.Bits) { s.owner = fmt.Sprint(key[1].Uint64()) })
 	for _, e := range table.Set("came").Elements {
-		came[uint16(number(e.Key[0].Lo))] = true
+		came[uint16(e.Key[0].Lo.Uint64())] = true
 	}
 	return came, seen
-}
-
-func number(b rules.Bits) (n uint64) {
-	for i := range len(b) {
-		n = n<<8 | uint64(b[i])
-	}
-	return n
 }

@@ -211,6 +211,9 @@ func (d dice) rule(t *rules.Table, base *rules.Base, chains []string) rules.Rule
 		for range d.IntN(3) {
 			r.Nodes = append(r.Nodes, d.match(t))
 		}
+		if d.oneIn(6) {
+			r.Nodes = append(r.Nodes, rules.VMap{Key: []rules.Selector{rules.ThDport.Selector()}, Map: "verdicts"})
+		}
 		for range d.IntN(3) {
 			r.Nodes = append(r.Nodes, d.statement())
 		}

@@ -64,7 +64,7 @@ func split(text string) (host, ports string, hasPorts bool, err error) {
 	if rest, bracketed := strings.CutPrefix(text, "["); bracketed {
 		host, rest, closed := strings.Cut(rest, "]")
 		ports, hasPorts = strings.CutPrefix(rest, ":")
-		if !closed || rest != "" && !hasPorts {
+		if !closed || !strings.Contains(host, ":") || rest != "" && !hasPorts {
 			return "", "", false, fmt.Errorf("%q is no destination (want such as [2001:db8::1]:443)", text)
 		}
 		return host, ports, hasPorts, nil
@@ -137,7 +137,7 @@ func (p Pattern) One() (rules.Packet, error) {
 	}
 	out := rules.Packet{Proto: p.Proto, Dst: netip.AddrPortFrom(p.To.Addr(), 0)}
 	if ported {
-		out.Dst = netip.AddrPortFrom(p.To.Addr(), uint16(p.Ports.Lo[0])<<8|uint16(p.Ports.Lo[1]))
+		out.Dst = netip.AddrPortFrom(p.To.Addr(), uint16(p.Ports.Lo.Uint64()))
 	}
 	return out, nil
 }

@@ -37,6 +37,9 @@ func TestParseRefuses(t *testing.T) {
 		"tcp 10.0.0.1:9-":        {`"9-" is no port`},
 		"tcp [::1:443":           {"is no destination"},
 		"tcp [::1]443":           {"is no destination"},
+		"tcp []":                 {"is no destination"},
+		"tcp []:443":             {"is no destination"},
+		"tcp [10.0.0.1]:443":     {"is no destination"},
 		"icmp 10.0.0.1:443":      {"icmp has no ports"},
 		"tcp [::ffff:1.2.3.4]:1": {"is neither an address nor a prefix"},
 	} {

@@ -57,6 +57,8 @@ const (
 	IPv6 Family = 10
 )
 
+var bothFamilies = []Family{IPv4, IPv6}
+
 func (f Family) String() string { return symbol(familyNames, uint64(f)) }
 
 // AddressFamily is the family of an address, IPv6 for an IPv4-mapped one.
@@ -158,10 +160,28 @@ func number(v uint64, length int) Bits {
 	return Bits(b[8-length:])
 }
 
-func (b Bits) uint64() uint64 {
+// Uint64 is the value as a number; of more than 8 bytes, that of the last 8.
+func (b Bits) Uint64() uint64 {
+	b = b[max(len(b)-8, 0):]
 	var full [8]byte
-	copy(full[8-min(len(b), 8):], b)
+	copy(full[8-len(b):], b)
 	return binary.BigEndian.Uint64(full[:])
+}
+
+func (b Bits) and(mask Bits) Bits {
+	out := []byte(b)
+	for i := range min(len(out), len(mask)) {
+		out[i] &= mask[i]
+	}
+	return Bits(out)
+}
+
+func (b Bits) xor(with Bits) Bits {
+	out := []byte(b)
+	for i := range min(len(out), len(with)) {
+		out[i] ^= with[i]
+	}
+	return Bits(out)
 }
 
 // under reports whether b is as long as the mask and has no bit outside of it.

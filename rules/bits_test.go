@@ -43,6 +43,14 @@ func TestSpan(t *testing.T) {
 	}
 }
 
+func TestUint64(t *testing.T) {
+	for b, want := range map[Bits]uint64{"": 0, "\x01": 1, "\x01\x02": 0x102, "\x00\x00\x00\x00\x00\x00\x00\x09": 9, "\xff\x01\x02\x03\x04\x05\x06\x07\x08": 0x102030405060708} {
+		if got := b.Uint64(); got != want {
+			t.Errorf("%q is %#x, want %#x", b, got, want)
+		}
+	}
+}
+
 func TestAfterAndBefore(t *testing.T) {
 	for _, tt := range []struct {
 		why   string

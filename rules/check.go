@@ -256,7 +256,7 @@ func (c *checker) span(r Range, t DataType) {
 		c.problem("range %s-%s is upside down", t.Format(r.Lo), t.Format(r.Hi))
 	case t == IfNameType:
 		c.ifName(r)
-	case t == IfIndexType && r.Hi.uint64() > math.MaxInt32:
+	case t == IfIndexType && r.Hi.Uint64() > math.MaxInt32:
 		c.problem("%s is no interface index (at most %d)", t.FormatRange(r), math.MaxInt32)
 	case !r.Single() && !t.ranges():
 		c.problem("nft has no ranges of %s", t)
@@ -353,7 +353,7 @@ func (c *checker) chain(chain *Chain, path []string) {
 	for i, r := range chain.Rules {
 		c.where = fmt.Sprintf("chain %s rule %d %q", chain.Name, i+1, r.Reason)
 		c.rule(r)
-		for _, target := range c.targets(r.Nodes) {
+		for _, target := range c.table_.Targets(r) {
 			if next := c.table_.Chain(target); next != nil && next.Base == nil {
 				where := c.where
 				c.chain(next, slices.Clone(path))
@@ -369,31 +369,6 @@ func (c *checker) circle(names []string) {
 	names = slices.Concat(names[first:], names[:first+1])
 	c.where = "chain " + names[0]
 	c.problem("jumps in a circle: %s", strings.Join(names, " -> "))
-}
-
-// targets are the chains that the nodes may go to.
-func (c *checker) targets(nodes []Node) []string {
-	var names []string
-	add := func(v Verdict) {
-		if v.Chain != "" && !slices.Contains(names, v.Chain) {
-			names = append(names, v.Chain)
-		}
-	}
-	for _, n := range nodes {
-		switch n := n.(type) {
-		case Verdict:
-			add(n)
-		case VMap:
-			elements := n.Elements
-			if s := c.table_.Set(n.Map); s != nil {
-				elements = s.Elements
-			}
-			for _, e := range elements {
-				add(e.Verdict)
-			}
-		}
-	}
-	return names
 }
 
 // target refuses a jump to where no rule can jump.

@@ -130,8 +130,8 @@ func (m Match) check(c *checker) {
 
 // contradiction refuses a second protocol or family for one packet.
 func (c *checker) contradiction(s Selector, v Bits) {
-	if s == Selector(L4Proto) && c.settled.proto != 0 && Proto(v.uint64()) != c.settled.proto ||
-		s == Selector(NFProto) && c.settled.family != 0 && Family(v.uint64()) != c.settled.family {
+	if s == Selector(L4Proto) && c.settled.proto != 0 && Proto(v.Uint64()) != c.settled.proto ||
+		s == Selector(NFProto) && c.settled.family != 0 && Family(v.Uint64()) != c.settled.family {
 		c.problem("%s %s never holds after what the rule matched before", s, s.Type().Format(v))
 	}
 }
@@ -180,10 +180,10 @@ func (c *checker) inline(key []Selector, elements []Element, verdicts bool) {
 }
 
 func (v Verdict) check(c *checker) {
-	if (v.Kind == jump || v.Kind == gotos) != (v.Chain != "") {
+	if (v.Kind == JumpKind || v.Kind == GotoKind) != (v.Chain != "") {
 		c.problem("jump and goto need a chain, other verdicts none")
 	}
-	if v.Kind == noVerdict || v.Kind > gotos {
+	if v.Kind == noVerdict || v.Kind > GotoKind {
 		c.problem("a verdict says nothing")
 	}
 	c.target(v)
@@ -296,20 +296,39 @@ func (NoTrack) check(c *checker) {
 
 func (o Opaque) check(c *checker) { c.problem("holds %s, which the model does not know", o.Name) }
 
-func (m Match) needs() nodeNeeds { return nodeNeeds{selectors: m.Key} }
-func (v VMap) needs() nodeNeeds  { return nodeNeeds{selectors: v.Key} }
+func (m Match) needs() nodeNeeds { return reading(m.Key) }
+func (v VMap) needs() nodeNeeds  { return reading(v.Key) }
 func (v Verdict) needs() nodeNeeds {
 	return nodeNeeds{terminal: true}
 }
 func (Counter) needs() nodeNeeds  { return nodeNeeds{} }
-func (Redirect) needs() nodeNeeds { return nodeNeeds{terminal: true} }
-func (SNAT) needs() nodeNeeds     { return nodeNeeds{terminal: true} }
-func (TProxy) needs() nodeNeeds   { return nodeNeeds{} }
-func (NoTrack) needs() nodeNeeds  { return nodeNeeds{} }
-func (Opaque) needs() nodeNeeds   { return nodeNeeds{} }
+func (Redirect) needs() nodeNeeds { return nodeNeeds{terminal: true, tracked: bothFamilies} }
+func (n SNAT) needs() nodeNeeds {
+	return nodeNeeds{terminal: true, tracked: []Family{AddressFamily(n.To)}} // nft_nat_init
+}
+func (TProxy) needs() nodeNeeds  { return nodeNeeds{} }
+func (NoTrack) needs() nodeNeeds { return nodeNeeds{} }
+func (Opaque) needs() nodeNeeds  { return nodeNeeds{tracked: bothFamilies} } // it may be of nat
 func (a Assign) needs() nodeNeeds {
-	if a.From == 0 {
-		return nodeNeeds{}
+	var needs nodeNeeds
+	if a.From != 0 {
+		needs = reading([]Selector{a.From})
 	}
-	return nodeNeeds{selectors: []Selector{a.From}}
+	if a.To.tracking() {
+		needs.tracked = bothFamilies
+	}
+	return needs
+}
+
+func reading(key []Selector) nodeNeeds {
+	needs := nodeNeeds{selectors: key}
+	if slices.ContainsFunc(key, Selector.tracking) {
+		needs.tracked = bothFamilies
+	}
+	return needs
+}
+
+// tracking reports whether the selector is of the packet's connection.
+func (s Selector) tracking() bool {
+	return s == Selector(CTMark) || s == Selector(CTStates) || s == Selector(CTZone)
 }

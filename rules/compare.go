@@ -127,27 +127,27 @@ func (d *differences) tables(want, have *Table) {
 	d.lists("table inet "+want.Name, want.Others, have.Others)
 }
 
-// order reports base chains of one hook and priority that were declared in
-// another order: the kernel runs the last of them first.
+// order reports where packets begin to meet the base chains that both have in
+// another order: of chains at one place the kernel runs the last declared first.
 func (d *differences) order(want, have *Table) {
-	for i, a := range want.Chains {
-		for _, b := range want.Chains[i+1:] {
-			if !sameMoment(a, b) {
-				continue
-			}
-			ia := slices.IndexFunc(have.Chains, func(c *Chain) bool { return c.Name == a.Name })
-			ib := slices.IndexFunc(have.Chains, func(c *Chain) bool { return c.Name == b.Name })
-			if ia > ib && ib >= 0 {
-				d.add("chain "+a.Name, "declared before chain "+b.Name, "declared after it")
-			}
+	w, h := commonBases(want, have), commonBases(have, want)
+	for i := range min(len(w), len(h)) {
+		if w[i] != h[i] {
+			d.add("chain "+w[i], "met before chain "+h[i], "met after it")
+			return
 		}
 	}
 }
 
-// sameMoment reports whether a packet meets both chains at one hook and
-// priority.
-func sameMoment(a, b *Chain) bool {
-	return a.Base != nil && b.Base != nil && a.Base.Hook == b.Base.Hook && a.Base.Priority == b.Base.Priority
+// commonBases are the names of t's base chains that other has too and that hook
+// into the same place, as packets meet them.
+func commonBases(t, other *Table) (names []string) {
+	for _, c := range t.bases() {
+		if o := other.Chain(c.Name); o != nil && o.baseText() == c.baseText() {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 func (c *Chain) summary() string {

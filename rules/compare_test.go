@@ -97,17 +97,36 @@ func TestDifferencesAreBounded(t *testing.T) {
 	}
 }
 
-func TestChainsOfOneMomentKeepTheirOrder(t *testing.T) {
-	first, second := ofRules(1).Table.Chains[0], ofRules(1).Table.Chains[0]
-	second.Name = "second"
-	want := State{Table: &Table{Name: "weir", Chains: []*Chain{first, second}}}
-	have := State{Table: &Table{Name: "weir", Chains: []*Chain{second, first}}}
-	if got := Compare(want, have); len(got) != 1 || got[0].Where != "chain output" {
-		t.Errorf("the kernel runs the chain that was declared last: got %v", got)
-	}
-	second.Base.Priority++
-	if got := Compare(want, have); len(got) != 0 {
-		t.Errorf("priorities decide the order: got %v", got)
+// TestOrderOfBaseChains: where nothing but the order of declaration says which
+// chain packets meet first, it counts. Nat works at its hook's own priority,
+// whatever its chains say.
+func TestOrderOfBaseChains(t *testing.T) {
+	nat, filter := on(NATType, Output, -100, "nat"), on(FilterType, Output, -100, "filter")
+	elsewhere := on(NATType, Prerouting, -100, "elsewhere")
+	for _, tt := range []struct {
+		why         string
+		priority    [2]int32 // of nat and of filter
+		first, last []*Chain
+		same        bool
+	}{
+		{"one place and one priority", [2]int32{-100, -100}, []*Chain{nat, filter}, []*Chain{filter, nat}, false},
+		{"one place and two priorities", [2]int32{-90, -100}, []*Chain{nat, filter}, []*Chain{filter, nat}, false},
+		{"all of nat comes with its first chain", [2]int32{-90, -100}, []*Chain{elsewhere, filter, nat}, []*Chain{filter, elsewhere, nat}, false},
+		{"two places", [2]int32{-100, 0}, []*Chain{nat, filter}, []*Chain{filter, nat}, true},
+		{"one priority and two places", [2]int32{0, 0}, []*Chain{nat, filter}, []*Chain{filter, nat}, true},
+	} {
+		nat.Base.Priority, filter.Base.Priority = tt.priority[0], tt.priority[1]
+		want, have := State{Table: &Table{Name: "t", Chains: tt.first}}, State{Table: &Table{Name: "t", Chains: tt.last}}
+		differences := Compare(want, have)
+		if (len(differences) == 0) != tt.same || len(differences) > 1 {
+			t.Errorf("%s: %v", tt.why, differences)
+		}
+		if Equal(want, have) != (want.Hash() == have.Hash()) {
+			t.Errorf("%s: the hashes are %s and %s", tt.why, want.Hash(), have.Hash())
+		}
+		if len(differences) == 1 && differences[0].Where+" "+differences[0].Want != "chain filter met before chain nat" {
+			t.Errorf("%s: %v", tt.why, differences)
+		}
 	}
 }
 

@@ -138,12 +138,12 @@ func symbol(names []name, v uint64) string {
 }
 
 func named(names []name) func(Bits) string {
-	return func(b Bits) string { return symbol(names, b.uint64()) }
+	return func(b Bits) string { return symbol(names, b.Uint64()) }
 }
 
-func decimal(b Bits) string { return strconv.FormatUint(b.uint64(), 10) }
+func decimal(b Bits) string { return strconv.FormatUint(b.Uint64(), 10) }
 
-func hex32(b Bits) string { return fmt.Sprintf("0x%08x", b.uint64()) }
+func hex32(b Bits) string { return fmt.Sprintf("0x%08x", b.Uint64()) }
 
 func address(b Bits) string {
 	a, _ := netip.AddrFromSlice([]byte(b))
@@ -162,7 +162,7 @@ func quotedName(b Bits) string {
 func quote(s string) string { return `"` + s + `"` }
 
 func states(b Bits) string {
-	v := b.uint64()
+	v := b.Uint64()
 	var words []string
 	for _, n := range stateNames {
 		if v&n.value != 0 {
@@ -171,7 +171,7 @@ func states(b Bits) string {
 		}
 	}
 	if v != 0 || len(words) == 0 {
-		return fmt.Sprintf("0x%x", b.uint64())
+		return fmt.Sprintf("0x%x", b.Uint64())
 	}
 	return strings.Join(words, " | ")
 }

@@ -11,9 +11,10 @@ import (
 // Evaluator tells what becomes of packets in a namespace. It is prepared once
 // and may be used by many at a time.
 type Evaluator struct {
-	host  Host
-	hooks [Ingress + 1][]station
-	names map[*Table]names
+	host    Host
+	hooks   [Ingress + 1][]station
+	names   map[*Table]names
+	tracked []Family // whose connections conntrack knows
 }
 
 // names are a table's sets and chains, as rules refer to them.
@@ -47,9 +48,10 @@ type baseChain struct {
 // NewEvaluator is for packets that meet all those tables, in the order in which
 // they were made, each table's chains in theirs.
 func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
-	e := &Evaluator{host: h, names: map[*Table]names{}}
+	e := &Evaluator{host: h, names: map[*Table]names{}, tracked: tracked(tables)}
+	awake := slices.DeleteFunc(slices.Clone(tables), func(t Ruleset) bool { return slices.Contains(t.Others, DormantTable) })
 	for h := range e.hooks {
-		e.hooks[h] = stations(Hook(h), tables)
+		e.hooks[h] = stations(Hook(h), awake)
 	}
 	for _, t := range tables {
 		n := names{map[string]*index{}, map[string]*Chain{}}
@@ -80,8 +82,8 @@ var natPriorities = map[Hook]int32{
 	Prerouting: PriorityDstNAT, Output: PriorityDstNAT, Input: PrioritySrcNAT, Postrouting: PrioritySrcNAT,
 }
 
-// place is where in the hook the chain works.
-func (b *Base) place() int32 {
+// Place is where in the hook the chain works, as a priority.
+func (b Base) Place() int32 {
 	if b.Type == NATType {
 		return natPriorities[b.Hook]
 	}
@@ -92,7 +94,7 @@ func (b *Base) place() int32 {
 // them packets meet first.
 func (b *Base) Ties(with *Base) bool {
 	both := b.Type == NATType && with.Type == NATType
-	return b.Hook == with.Hook && b.place() == with.place() && (!both || b.Priority == with.Priority)
+	return b.Hook == with.Hook && b.Place() == with.Place() && (!both || b.Priority == with.Priority)
 }
 
 // stations are what stands at a hook, in the order in which packets meet it.
@@ -101,9 +103,6 @@ func stations(hook Hook, tables []Ruleset) []station {
 	nat := station{priority: natPriorities[hook], nat: true}
 	hasNAT, order := false, 0
 	for _, t := range tables {
-		if slices.Contains(t.Others, DormantTable) {
-			continue
-		}
 		for _, c := range t.Chains {
 			if c.Base == nil {
 				continue
@@ -134,6 +133,31 @@ func stations(hook Hook, tables []Ruleset) []station {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), -cmp.Compare(a.order, b.order))
 	})
 	return all
+}
+
+// tracked are the families of which some rule needs conntrack. The kernel switches
+// it on with such a rule, even in a dormant table (nf_ct_netns_get), but neither
+// with a nat chain nor with notrack: without it no nat chain is ever called.
+func tracked(tables []Ruleset) (out []Family) {
+	for _, f := range bothFamilies {
+		if slices.ContainsFunc(tables, func(t Ruleset) bool { return (t.Family == 0 || t.Family == f) && t.tracks(f) }) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (t *Table) tracks(f Family) bool {
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			for _, n := range r.Nodes {
+				if slices.Contains(n.needs().tracked, f) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // DormantTable is what [Table.Others] says of a table that no packet meets.
@@ -178,6 +202,7 @@ type walk struct {
 	track   tracking
 
 	table    *Table // of the rule that is looked at
+	family   Family // that the table sees
 	base     *Chain
 	rules    int // that were looked at
 	passages int // of interfaces, on the way in
@@ -186,6 +211,7 @@ type walk struct {
 	why      string
 	here     bool
 	effect   []string // of the rule that is looked at
+	handsOn  bool     // it gave the packet to a transparent socket
 }
 
 // assumeState makes the connection that the packet's State speaks of.
@@ -197,9 +223,12 @@ func (w *walk) assumeState() {
 	case p.State&Invalid != 0:
 		w.track.state = Invalid
 	default:
+		// Nat sees the first packet of an expected connection too, which is related. Of
+		// ICMP what is related is an error about another connection.
+		first := p.State == New || p.State == Related && p.Proto != ICMP && p.Proto != ICMPv6
 		w.track.state = p.State
 		w.track.Connection = &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst, Mark: p.CTMark,
-			Answered: p.State != New, dstDone: p.State != New, srcDone: p.State != New}
+			Answered: !first, dstDone: !first, srcDone: !first}
 	}
 }
 
@@ -392,14 +421,16 @@ func (w *walk) routeIn() bool {
 	return ok
 }
 
-// wayBack reports whether the link's reverse path filter lets a source in.
+// wayBack reports whether the link's reverse path filter lets a source in. One of
+// this host's own addresses has its route by the link that it stands on
+// (__fib_validate_source).
 func (w *walk) wayBack(src netip.Addr) bool {
 	l := w.host.link(w.in)
 	if l == nil || l.ReversePath == AnyPath {
 		return true
 	}
-	back, found := w.host.lookup(flow{src: w.packet.Dst.Addr(), dst: src})
-	return found && back.Type == Unicast && (l.ReversePath == LoosePath || back.Out == w.in)
+	back, found := w.host.lookup(flow{src: w.packet.Dst.Addr(), dst: src, in: loopback})
+	return found && (back.Type == Unicast || back.Type == Local && l.AcceptLocal) && (l.ReversePath == LoosePath || back.Out == w.in)
 }
 
 func (w *walk) input() {
@@ -459,7 +490,7 @@ func (w *walk) run(hook Hook) bool {
 // conntrack finds the packet's connection, unless it has been seen: over lo, or
 // where a rule keeps it from being tracked (nf_conntrack_in).
 func (w *walk) conntrack() {
-	if w.track.seen() || w.packet.State != 0 {
+	if w.track.seen() || w.packet.State != 0 || !slices.Contains(w.tracked, w.packet.Family()) {
 		return
 	}
 	d, found := w.tracker.find(&w.packet, w.track.zone)

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
-	"strings"
 )
 
 // index is a set as it is looked up.
@@ -60,8 +59,9 @@ func (e *Element) holds(key []Bits) bool {
 
 // callBase runs a base chain; what comes to its end meets the policy.
 func (w *walk) callBase(c baseChain) {
-	w.table, w.base = c.Table, c.Chain
+	w.table, w.family, w.base = c.Table, c.Family, c.Chain
 	if w.call(c.Chain, 0) == noVerdict && !w.ended && c.Base.Drop {
+		w.effect, w.handsOn = w.effect[:0], false
 		w.step(c.Chain, 0, "", "policy drop", Drop())
 		w.end(Dropped, "by the policy of chain %s", c.Name)
 	}
@@ -72,43 +72,44 @@ func (w *walk) callBase(c baseChain) {
 func (w *walk) call(c *Chain, depth int) VerdictKind {
 	if depth > maxChainDepth {
 		w.end(Unknown, "chain %s is jumped to from too deep", c.Name)
-		return accept
+		return AcceptKind
 	}
 	for i := range c.Rules {
 		v := w.rule(c, i)
 		if w.ended {
-			return accept
+			return AcceptKind
 		}
 		switch v.Kind {
-		case noVerdict, continues:
+		case noVerdict, ContinueKind:
 			continue
-		case accept:
-			return accept
-		case drop:
+		case AcceptKind:
+			return AcceptKind
+		case DropKind:
 			w.end(Dropped, "by rule %d of chain %s", i+1, c.Name)
-			return accept
-		case returns:
+			return AcceptKind
+		case ReturnKind:
 			return noVerdict
 		}
 		next := w.names[w.table].chains[v.Chain]
 		if next == nil {
 			w.end(Unknown, "there is no chain %s", v.Chain)
-			return accept
+			return AcceptKind
 		}
-		if w.call(next, depth+1) == accept {
-			return accept
+		if w.call(next, depth+1) == AcceptKind {
+			return AcceptKind
 		}
-		if v.Kind == gotos {
+		if v.Kind == GotoKind {
 			return noVerdict
 		}
 	}
 	return noVerdict
 }
 
-// rule runs one rule, until a node does not hold or says what is next.
+// rule runs one rule, until a node does not hold or says what is next. Continue
+// goes on to the next node, as after a node without a verdict (nft_do_chain).
 func (w *walk) rule(c *Chain, at int) Verdict {
 	r := &c.Rules[at]
-	w.effect = w.effect[:0]
+	w.effect, w.handsOn = w.effect[:0], false
 	if w.rules++; w.rules > maxRules {
 		w.end(Unknown, "the packet meets more than %d rules", maxRules)
 		return Verdict{}
@@ -116,7 +117,7 @@ func (w *walk) rule(c *Chain, at int) Verdict {
 	var verdict Verdict
 	for _, n := range r.Nodes {
 		var holds bool
-		if verdict, holds = n.evaluate(w); !holds || verdict.Kind != noVerdict {
+		if verdict, holds = n.evaluate(w); !holds || verdict.Kind != noVerdict && verdict.Kind != ContinueKind {
 			break
 		}
 	}
@@ -140,48 +141,42 @@ func (w *walk) step(c *Chain, rule int, reason, does string, v Verdict) {
 		}
 		does += e
 	}
-	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Table: w.table.Name, Chain: c.Name,
-		Type: w.base.Base.Type, Priority: w.base.Base.Priority, Rule: rule, Reason: reason, Does: does, Verdict: v})
+	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Family: w.family, Table: w.table.Name, Chain: c.Name,
+		Type: w.base.Base.Type, Priority: w.base.Base.Priority, Rule: rule, Reason: reason, Does: does, HandsOn: w.handsOn, Verdict: v})
 }
 
 // did notes what a node did.
 func (w *walk) did(n Node) { w.effect = append(w.effect, n.text(nil)) }
 
 func (m Match) evaluate(w *walk) (Verdict, bool) {
-	var room [maxParts]Bits
-	key, ok := w.key(m.Key, room[:0])
-	if !ok {
-		return Verdict{}, false
-	}
-	if m.Mask != "" && len(key) == 1 {
-		key[0] = key[0].and(m.Mask)
-	}
-	var found *Element
-	if m.Set == "" {
-		found = anyElement(m.Elements, key)
-	} else if found, ok = w.lookup(m.Set, key); !ok {
-		return Verdict{}, false
-	}
-	return Verdict{}, (found != nil) != m.Negated
+	found, ok := w.find(m.Key, m.Mask, m.Set, m.Elements)
+	return Verdict{}, ok && (found != nil) != m.Negated
 }
 
 func (v VMap) evaluate(w *walk) (Verdict, bool) {
-	var room [maxParts]Bits
-	key, ok := w.key(v.Key, room[:0])
-	if !ok {
-		return Verdict{}, false
-	}
-	var found *Element
-	if v.Map == "" {
-		found = anyElement(v.Elements, key)
-	} else if found, ok = w.lookup(v.Map, key); !ok {
-		return Verdict{}, false
-	}
-	if found == nil {
+	found, ok := w.find(v.Key, "", v.Map, v.Elements)
+	if !ok || found == nil {
 		return Verdict{}, false
 	}
 	w.did(found.Verdict)
 	return found.Verdict, true
+}
+
+// find reads a key, under a mask if there is one, and finds it in a declared set, or
+// among elements where none is named.
+func (w *walk) find(selectors []Selector, mask Bits, set string, elements []Element) (found *Element, ok bool) {
+	var room [maxParts]Bits
+	key, ok := w.key(selectors, room[:0])
+	if !ok {
+		return nil, false
+	}
+	if mask != "" && len(key) == 1 {
+		key[0] = key[0].and(mask)
+	}
+	if set != "" {
+		return w.lookup(set, key)
+	}
+	return anyElement(elements, key), true
 }
 
 // lookup finds a key in a declared set, if the set is one that is known whole.
@@ -219,8 +214,8 @@ func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 	}
 	to, found := netip.Addr{}, true
 	switch {
-	case w.hook != Output: // the first address of where it came in
-		to, found = w.host.link(w.in).first(w.packet.Family())
+	case w.hook != Output:
+		to, found = w.host.link(w.in).redirects(w.packet.Dst.Addr())
 	case w.packet.Family() == IPv4:
 		to = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	default:
@@ -234,7 +229,7 @@ func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 	port := Port(w.packet.Dst.Port())
 	if r.Ports != nil {
 		if p := Span(port).Lo; p < r.Ports.Lo || r.Ports.Hi < p {
-			port = Port(r.Ports.Lo.uint64())
+			port = Port(r.Ports.Lo.Uint64())
 		}
 	}
 	c.To, c.dstDone = netip.AddrPortFrom(to, uint16(port)), true
@@ -270,24 +265,15 @@ func (t TProxy) evaluate(w *walk) (Verdict, bool) {
 		addr = p.Dst.Addr()
 	}
 	s := w.host.socket(p.Proto, p.Src, p.Dst)
-	if s == nil || !s.Remote.IsValid() {
-		s = w.host.listener(p.Proto, netip.AddrPortFrom(addr, uint16(port)))
+	if s == nil || !s.Remote.IsValid() { // none that is connected: one that takes new connections
+		s = w.host.socket(p.Proto, netip.AddrPort{}, netip.AddrPortFrom(addr, uint16(port)))
 	}
 	if s == nil && !w.host.Assumes || s != nil && !s.Transparent {
 		return Verdict{}, false
 	}
 	w.did(t)
-	w.proxied, w.taken, w.sender, w.port = true, s, s, port
+	w.handsOn, w.proxied, w.taken, w.sender, w.port = true, true, s, s, port
 	return Verdict{}, true
-}
-
-// listener is the socket that takes new connections on an address.
-func (h *Host) listener(proto Proto, at netip.AddrPort) *Socket {
-	s := h.socket(proto, netip.AddrPort{}, at)
-	if s != nil && s.Remote.IsValid() {
-		return nil
-	}
-	return s
 }
 
 // evaluate of an assignment to the connection does nothing before conntrack has
@@ -303,11 +289,11 @@ func (a Assign) evaluate(w *walk) (Verdict, bool) {
 	}
 	switch c := w.track.Connection; {
 	case a.To == Selector(MetaMark):
-		w.packet.Mark = Mark(value.uint64())
+		w.packet.Mark = Mark(value.Uint64())
 	case a.To == Selector(CTMark) && c != nil:
-		c.Mark = Mark(value.uint64())
+		c.Mark = Mark(value.Uint64())
 	case a.To == Selector(CTZone) && c == nil && !w.track.template:
-		w.track = tracking{template: true, zone: Zone(value.uint64())}
+		w.track = tracking{template: true, zone: Zone(value.Uint64())}
 	default:
 		return Verdict{}, true
 	}
@@ -321,22 +307,6 @@ func (n NoTrack) evaluate(w *walk) (Verdict, bool) {
 		w.did(n)
 	}
 	return Verdict{}, true
-}
-
-func (b Bits) and(mask Bits) Bits {
-	out := []byte(b)
-	for i := range min(len(out), len(mask)) {
-		out[i] &= mask[i]
-	}
-	return Bits(out)
-}
-
-func (b Bits) xor(with Bits) Bits {
-	out := []byte(b)
-	for i := range min(len(out), len(with)) {
-		out[i] ^= with[i]
-	}
-	return Bits(out)
 }
 
 // key reads a concatenation; ok is false where a part cannot be read.
@@ -388,9 +358,9 @@ func (w *walk) read(s Selector) (Bits, bool) {
 	case Selector(TCPDport), Selector(UDPDport), Selector(ThDport):
 		return Span(Port(p.Dst.Port())).Lo, true
 	case Selector(FibSaddrType):
-		return Span(w.host.fibType(p.Src.Addr())).Lo, true
+		return w.readFib(p.Src.Addr(), p.Dst.Addr())
 	case Selector(FibDaddrType):
-		return Span(w.host.fibType(p.Dst.Addr())).Lo, true
+		return w.readFib(p.Dst.Addr(), p.Src.Addr())
 	case Selector(CTMark), Selector(CTStates), Selector(CTZone):
 		return w.readTracking(kind)
 	case Selector(SkUID), Selector(SkGID):
@@ -402,7 +372,19 @@ func (w *walk) read(s Selector) (Bits, bool) {
 }
 
 // exactName is the name of an interface as the kernel compares it, "" for none.
-func exactName(name string) Bits { return Bits(name) + zeros(ifNameSize-len(name)) }
+func exactName(name string) Bits {
+	name = name[:min(len(name), ifNameSize)]
+	return Bits(name) + zeros(ifNameSize-len(name))
+}
+
+func (w *walk) readFib(a, other netip.Addr) (Bits, bool) {
+	t, strange := w.host.fibType(a, other)
+	if strange != "" {
+		w.end(Unknown, "%s", strange)
+		return "", false
+	}
+	return Span(t).Lo, true
+}
 
 func (w *walk) inIndex() IfIndex {
 	if l := w.host.link(w.in); l != nil {
@@ -462,6 +444,9 @@ func (w *walk) readSocket(kind Selector, level int) (Bits, bool) {
 	case s.Cgroups == nil:
 		w.end(Unknown, "which cgroup the socket belongs to")
 		return "", false
+	case level == 0:
+		w.end(Unknown, "no cgroup is on level 0")
+		return "", false
 	case level > len(s.Cgroups):
 		return "", false
 	}
@@ -486,11 +471,11 @@ func (j Journey) Decision() Step {
 	rank := 0
 	for _, s := range j.Steps {
 		r := 0
-		switch ends := s.Verdict.Kind == accept || s.Verdict.Kind == drop || s.Verdict.Kind == returns; {
+		switch ends := s.Verdict.Kind == AcceptKind || s.Verdict.Kind == DropKind || s.Verdict.Kind == ReturnKind; {
 		case s.Chain == "":
-		case j.Fate.Kind == Proxied && strings.HasPrefix(s.Does, "tproxy"):
+		case j.Fate.Kind == Proxied && s.HandsOn:
 			r = 4
-		case ends && s.Type == NATType, s.Verdict.Kind == drop:
+		case ends && s.Type == NATType, s.Verdict.Kind == DropKind:
 			r = 3
 		case ends:
 			r = 2

@@ -27,6 +27,9 @@ const (
 // Connect is the exchange that a packet opens. Whoever is elsewhere answers by
 // the link by which it was asked.
 func (e *Evaluator) Connect(p Packet, t *Tracker) Exchange {
+	if t == nil {
+		t = new(Tracker) // the answer is of the connection that the first packet opens
+	}
 	x := Exchange{First: e.Evaluate(p, t)}
 	first := x.First.Fate
 	if first.Kind == Dropped || first.Kind == Lost || first.Kind == Unknown {

@@ -77,14 +77,17 @@ func (d *digester) parts(t *Table) []Part {
 	return parts
 }
 
-// hashTable takes the parts in by name, and then which chains run when.
+// hashTable takes the parts in by name, then the regular chains by name and the
+// base chains as packets meet them.
 func hashTable(w *bufio.Writer, t *Table, parts []Part) {
 	hashWord(w, t.Name)
 	for _, p := range slices.SortedFunc(slices.Values(parts), func(a, b Part) int { return cmp.Compare(a.Name, b.Name) }) {
 		hashWord(w, p.Name)
 		hashWord(w, p.Digest)
 	}
-	for _, c := range slices.SortedStableFunc(slices.Values(t.Chains), compareChains) {
+	regular := slices.DeleteFunc(slices.Clone(t.Chains), func(c *Chain) bool { return c.Base != nil })
+	slices.SortStableFunc(regular, func(a, b *Chain) int { return cmp.Compare(a.Name, b.Name) })
+	for _, c := range append(regular, t.bases()...) {
 		hashWord(w, c.Name)
 	}
 	for _, o := range t.Others {
@@ -109,20 +112,6 @@ func hashChain(w *bufio.Writer, c *Chain) {
 	for _, r := range c.Rules {
 		hashWord(w, r.key())
 	}
-}
-
-// compareChains orders chains by name, save those of one hook and priority,
-// which run as they were declared.
-func compareChains(a, b *Chain) int {
-	switch {
-	case sameMoment(a, b):
-		return 0
-	case a.Base == nil && b.Base == nil:
-		return cmp.Compare(a.Name, b.Name)
-	case a.Base == nil || b.Base == nil:
-		return b2i(b.Base == nil) - b2i(a.Base == nil)
-	}
-	return cmp.Or(cmp.Compare(a.Base.Hook, b.Base.Hook), cmp.Compare(a.Base.Priority, b.Base.Priority))
 }
 
 // hashElement takes an element as bytes: sets are long, and their text slow to

@@ -83,7 +83,7 @@ func NewHost(links ...Link) Host {
 		links = append([]Link{{Name: loopback, Index: 1, Addresses: lo}}, links...)
 	}
 	var h Host
-	for _, f := range []Family{IPv4, IPv6} {
+	for _, f := range bothFamilies {
 		h.Lookups = append(h.Lookups,
 			Lookup{Family: f, Priority: 0, Table: localTable},
 			Lookup{Family: f, Priority: 32766, Table: mainTable})
@@ -200,17 +200,19 @@ func (h *Host) addrType(a netip.Addr) AddrType {
 	return Unicast
 }
 
-// fibType is what the expression fib makes of it (nft_fib_ipv4.c, nft_fib_ipv6.c):
-// of IPv6 it follows the whole route.
-func (h *Host) fibType(a netip.Addr) AddrType {
-	t := h.addrType(a)
-	if !a.Is6() || t != Unicast {
-		return t
+// fibType is what the expression fib makes of an address of a packet, whose other
+// address is what its rules take for the source (nft_fib4_eval_type,
+// nft_fib6_eval_type): of IPv6 it follows the whole route. Where it does not know,
+// it says why.
+func (h *Host) fibType(a, other netip.Addr) (t AddrType, strange string) {
+	if t := h.addrType(a); a.Is4() || t == Multicast {
+		return t, ""
 	}
-	if p, found := h.lookup(flow{dst: a}); !found || p.Type == unreachable {
-		return unreachable
+	p, found := h.lookup(flow{src: other, dst: a})
+	if !found {
+		return unreachable, ""
 	}
-	return Unicast
+	return p.Type, p.Strange
 }
 
 const (
@@ -248,8 +250,10 @@ func (h *Host) lookup(f flow) (Path, bool) {
 	return Path{}, false
 }
 
+// takes compares marks under the mask on both sides (fib_rule_match): a rule's mark
+// may have bits outside of it.
 func (l *Lookup) takes(f flow) bool {
-	said := f.mark&l.Mask == l.Mark && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
+	said := (f.mark^l.Mark)&l.Mask == 0 && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
 		(l.In == "" || l.In == cmp.Or(f.in, loopback))
 	return said != l.Not
 }
@@ -323,7 +327,7 @@ func (h *Host) source6(out string, dst netip.Addr) (best netip.Addr, found bool)
 			if !a.Is6() {
 				continue
 			}
-			score := [4]int{truth(a == dst), truth(narrow(a) == narrow(dst) || !narrow(a)), truth(l.Name == out), common(a, dst)}
+			score := [4]int{b2i(a == dst), b2i(narrow(a) == narrow(dst) || !narrow(a)), b2i(l.Name == out), common(a, dst)}
 			if !found || slices.Compare(score[:], bestScore[:]) > 0 {
 				best, bestScore, found = a, score, true
 			}
@@ -334,13 +338,6 @@ func (h *Host) source6(out string, dst netip.Addr) (best netip.Addr, found bool)
 
 // narrow reports whether the address is of a scope less than global.
 func narrow(a netip.Addr) bool { return a.IsLoopback() || a.IsLinkLocalUnicast() }
-
-func truth(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
 
 // common is how many leading bits two addresses share.
 func common(a, b netip.Addr) int {
@@ -355,18 +352,50 @@ func common(a, b netip.Addr) int {
 	return n
 }
 
-// first is the link's first address of the family, which redirect and tproxy
-// take for its own.
+// first is the link's first address of the family, which tproxy takes for its own.
 func (l *Link) first(f Family) (netip.Addr, bool) {
+	return l.find(func(a netip.Addr) bool { return AddressFamily(a) == f })
+}
+
+// redirects is the address of the link that redirect gives to what goes to dst: the
+// first one, of IPv6 of dst's scope unless that is global (nf_nat_redirect_ipv4,
+// nf_nat_redirect_ipv6_usable).
+func (l *Link) redirects(dst netip.Addr) (netip.Addr, bool) {
+	return l.find(func(a netip.Addr) bool {
+		return a.Is4() == dst.Is4() && (dst.Is4() || scope6(dst) == globalScope || scope6(a) == scope6(dst))
+	})
+}
+
+func (l *Link) find(usable func(netip.Addr) bool) (netip.Addr, bool) {
 	if l == nil {
 		return netip.Addr{}, false
 	}
 	for _, a := range l.Addresses {
-		if AddressFamily(a.Addr()) == f {
+		if usable(a.Addr()) {
 			return a.Addr(), true
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// Scopes of unicast addresses (ipv6_addr_scope), but for that of ::1, which comes by
+// no link.
+const (
+	globalScope = iota
+	linkScope
+	siteScope
+)
+
+var siteLocal = netip.MustParsePrefix("fec0::/10")
+
+func scope6(a netip.Addr) int {
+	switch {
+	case a.IsLinkLocalUnicast():
+		return linkScope
+	case siteLocal.Contains(a):
+		return siteScope
+	}
+	return globalScope
 }
 
 // socket is the socket that a packet between the two is for: a connected one

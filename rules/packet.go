@@ -57,6 +57,7 @@ type Journey struct {
 // (a route, an address turned back) has no chain.
 type Step struct {
 	Hook     Hook
+	Family   Family // that the table sees, 0: both
 	Table    string
 	Chain    string
 	Type     ChainType // of the base chain that led here,
@@ -64,6 +65,7 @@ type Step struct {
 	Rule     int    // from 1; 0: the policy of the base chain, or a step of the kernel's
 	Reason   string // of the rule
 	Does     string // in nft's words where it is a rule's
+	HandsOn  bool   // it gave the packet to a transparent socket
 	Verdict  Verdict
 }
 

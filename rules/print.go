@@ -11,17 +11,15 @@ import (
 // Print writes the state as a script that `nft -f` loads, and loads again alike:
 // the table is replaced whole. What nft does not do (policy rules, routes,
 // addresses) follows as comments, in ip(8)'s words.
-func (s State) Print(w io.Writer) error { return s.print(w, &printer{}) }
-
-// Abridged is the state as [State.Print] writes it, but of sets with more than
-// most elements their number alone.
-func (s State) Abridged(most int) string {
-	p := &printer{most: most}
-	_ = s.print(io.Discard, p) // which takes everything
-	return p.String()
+func (s State) Print(w io.Writer) error {
+	_, err := io.WriteString(w, s.Abridged(0))
+	return err
 }
 
-func (s State) print(w io.Writer, p *printer) error {
+// Abridged is the state as [State.Print] writes it, but of sets with more than
+// most elements their number alone, unless most is 0.
+func (s State) Abridged(most int) string {
+	p := &printer{most: most}
 	n := s.Normal()
 	if t := n.Table; t != nil {
 		p.line("table inet %s", t.Name)
@@ -31,18 +29,14 @@ func (s State) print(w io.Writer, p *printer) error {
 	for _, line := range n.Routing() {
 		p.line("# %s", line)
 	}
-	_, err := io.WriteString(w, p.String())
-	return err
+	return p.String()
 }
 
 // String is the state as [State.Print] writes it.
-func (s State) String() string {
-	var b strings.Builder
-	_ = s.Print(&b) // a strings.Builder takes everything
-	return b.String()
-}
+func (s State) String() string { return s.Abridged(0) }
 
-// Routing says the policy rules, routes and addresses as arguments of ip(8).
+// Routing says the addresses, routes and policy rules as commands of ip(8), and the
+// sysctls with the reason for each.
 func (s State) Routing() []string {
 	var lines []string
 	for _, a := range s.Addresses {
@@ -448,7 +442,7 @@ func (a Assign) text(*printer) string {
 		return set + value
 	}
 	op := " | "
-	if a.Mask.uint64()&a.Xor.uint64() != 0 {
+	if a.Mask.Uint64()&a.Xor.Uint64() != 0 {
 		op = " ^ "
 	}
 	return set + value + op + typ.Format(a.Xor)

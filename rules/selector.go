@@ -43,7 +43,7 @@ const (
 	socketCgroup      Key[CgroupID]     = 26 // socket cgroupv2 level N
 
 	// Saddr and Daddr read an address of either family. They are no selectors of
-	// nft's: [Expand] writes a rule that holds them once for each family.
+	// nft's: [Table.Expand] writes a rule that holds them once for each family.
 	Saddr Key[netip.Prefix] = 27
 	Daddr Key[netip.Prefix] = 28
 )

@@ -40,12 +40,12 @@ func (s *settled) pass(n Node) {
 		})
 		s.protoList = s.protoList || list
 		if one {
-			s.proto = Proto(v.uint64())
+			s.proto = Proto(v.Uint64())
 		}
 	case Selector(NFProto):
 		s.familyList = s.familyList || list
 		if one {
-			s.family = Family(v.uint64())
+			s.family = Family(v.Uint64())
 		}
 	}
 }

@@ -15,7 +15,8 @@ type Node interface {
 // the place where it stands.
 type nodeNeeds struct {
 	selectors []Selector
-	terminal  bool // no node may follow
+	terminal  bool     // no node may follow
+	tracked   []Family // whose connections the kernel tracks for it
 }
 
 // Verdict ends a rule, see "VERDICT STATEMENTS" in nft(8).
@@ -27,28 +28,18 @@ type Verdict struct {
 // VerdictKind is what becomes of the packet.
 type VerdictKind uint8
 
-// Verdicts.
+// Kinds of verdict.
 const (
 	noVerdict VerdictKind = iota
-	accept
-	drop
-	returns
-	continues
-	jump
-	gotos
+	AcceptKind
+	DropKind
+	ReturnKind
+	ContinueKind
+	JumpKind
+	GotoKind
 )
 
-// Kinds of verdict, as values to compare with.
-const (
-	AcceptKind   = accept
-	DropKind     = drop
-	ReturnKind   = returns
-	ContinueKind = continues
-	JumpKind     = jump
-	GotoKind     = gotos
-)
-
-var verdictNames = [...]string{accept: "accept", drop: "drop", returns: "return", continues: "continue", jump: "jump", gotos: "goto"}
+var verdictNames = [...]string{AcceptKind: "accept", DropKind: "drop", ReturnKind: "return", ContinueKind: "continue", JumpKind: "jump", GotoKind: "goto"}
 
 func (k VerdictKind) String() string {
 	if int(k) < len(verdictNames) {
@@ -59,20 +50,20 @@ func (k VerdictKind) String() string {
 
 // Accept ends the base chain; later base chains on the hook still see the
 // packet.
-func Accept() Verdict { return Verdict{Kind: accept} }
+func Accept() Verdict { return Verdict{Kind: AcceptKind} }
 
 // Drop ends the packet.
-func Drop() Verdict { return Verdict{Kind: drop} }
+func Drop() Verdict { return Verdict{Kind: DropKind} }
 
 // Return goes back to the chain that jumped here; in a base chain the policy
 // decides.
-func Return() Verdict { return Verdict{Kind: returns} }
+func Return() Verdict { return Verdict{Kind: ReturnKind} }
 
 // Jump goes through another chain of the table and comes back.
-func Jump(chain string) Verdict { return Verdict{Kind: jump, Chain: chain} }
+func Jump(chain string) Verdict { return Verdict{Kind: JumpKind, Chain: chain} }
 
 // Goto goes through another chain and does not come back.
-func Goto(chain string) Verdict { return Verdict{Kind: gotos, Chain: chain} }
+func Goto(chain string) Verdict { return Verdict{Kind: GotoKind, Chain: chain} }
 
 // VMap looks the key up in a verdict map and does what it finds; where it
 // finds nothing the rule has no effect.

@@ -268,13 +268,13 @@ func marks(tests []test) (dimension, error) {
 	}
 	for _, v := range slices.Clone(candidates) {
 		for bit := range bitsOfAMark {
-			candidates = append(candidates, span(rules.Mark(number(v))^1<<bit))
+			candidates = append(candidates, span(rules.Mark(v.Uint64())^1<<bit))
 		}
 	}
 	for _, t := range tests {
 		if t.masked() {
 			for _, v := range candidates {
-				candidates = append(candidates, span(rules.Mark(number(v)&^number(t.mask)|number(t.ranges[0].Lo))))
+				candidates = append(candidates, span(rules.Mark(v.Uint64()&^t.mask.Uint64()|t.ranges[0].Lo.Uint64())))
 			}
 			slices.Sort(candidates)
 			candidates = slices.Compact(candidates)
@@ -311,16 +311,16 @@ func (t test) masked() bool { return t.mask != "" && t.mask != span(anyMark) }
 func (t test) markText() string {
 	text := hexRange(t.ranges[0])
 	if t.masked() {
-		text += fmt.Sprintf("/0x%x", number(t.mask))
+		text += fmt.Sprintf("/0x%x", t.mask.Uint64())
 	}
 	return text
 }
 
 func hexRange(r rules.Range) string {
 	if r.Single() {
-		return fmt.Sprintf("0x%x", number(r.Lo))
+		return fmt.Sprintf("0x%x", r.Lo.Uint64())
 	}
-	return fmt.Sprintf("0x%x-0x%x", number(r.Lo), number(r.Hi))
+	return fmt.Sprintf("0x%x-0x%x", r.Lo.Uint64(), r.Hi.Uint64())
 }
 
 // ctStates are the first packets of connections and, where rules tell them apart,
@@ -339,13 +339,6 @@ func (t test) holds(v rules.Bits) bool {
 		b[i] &= t.mask[i]
 	}
 	return slices.ContainsFunc(t.ranges, func(r rules.Range) bool { return r.Lo <= rules.Bits(b) && rules.Bits(b) <= r.Hi })
-}
-
-func number(b rules.Bits) (n uint64) {
-	for i := range len(b) {
-		n = n<<8 | uint64(b[i])
-	}
-	return n
 }
 
 func addrOf(b rules.Bits) netip.Addr {

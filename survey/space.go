@@ -297,12 +297,12 @@ func (s *Space) packet(cell []int) (rules.Packet, bool) {
 		}
 		p.Dst, p.Src = netip.AddrPortFrom(to, 0), netip.AddrPortFrom(from, 0)
 	} else {
-		p.Dst = netip.AddrPortFrom(to, uint16(number(bits(dport))))
-		p.Src = netip.AddrPortFrom(from, uint16(number(bits(sport))))
+		p.Dst = netip.AddrPortFrom(to, uint16(bits(dport).Uint64()))
+		p.Src = netip.AddrPortFrom(from, uint16(bits(sport).Uint64()))
 	}
 	if p.In == "" {
-		p.Mark = rules.Mark(number(bits(mark)))
-		p.Socket = &rules.Socket{Proto: p.Proto, UID: rules.UID(number(bits(uid))), GID: rules.GID(number(bits(gid))), Mark: p.Mark, Transparent: from.IsValid()}
+		p.Mark = rules.Mark(bits(mark).Uint64())
+		p.Socket = &rules.Socket{Proto: p.Proto, UID: rules.UID(bits(uid).Uint64()), GID: rules.GID(bits(gid).Uint64()), Mark: p.Mark, Transparent: from.IsValid()}
 		return p, true
 	}
 	if cell[uid] > 0 || cell[gid] > 0 || cell[mark] > 0 {

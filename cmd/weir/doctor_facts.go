@@ -274,17 +274,9 @@ func proxyUIDs(t *rules.Table) []idRange {
 	}
 	var out []idRange
 	for _, e := range set.Elements {
-		out = append(out, idRange{number(e.Key[0].Lo), number(e.Key[0].Hi)})
+		out = append(out, idRange{uint32(e.Key[0].Lo.Uint64()), uint32(e.Key[0].Hi.Uint64())})
 	}
 	return out
-}
-
-// number is the value of up to 4 bytes, the most significant first.
-func number(b rules.Bits) (n uint32) {
-	for _, c := range []byte(b) {
-		n = n<<8 | uint32(c)
-	}
-	return n
 }
 
 // examineProcesses finds the processes of the namespace, but for this one and the

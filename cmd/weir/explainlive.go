@@ -131,17 +131,21 @@ func (j *job) legacy() (obstacle string, err error) {
 // seen are the tables that packets of IPv4 and IPv6 meet, and what among the
 // others decides about such packets too.
 func seen(tables []*nft.LiveTable) (out []rules.Ruleset, obstacle string) {
-	families := map[string]rules.Family{"inet": 0, "ip": rules.IPv4, "ip6": rules.IPv6}
 	for _, t := range tables {
-		f, known := families[t.Family]
-		switch {
-		case known:
-			out = append(out, rules.Ruleset{Table: t.Table, Family: f})
+		switch r, met := rulesetOf(t); {
+		case met:
+			out = append(out, r)
 		case (t.Family == "netdev" || t.Family == "bridge") && decides(t.Table):
 			obstacle = "table " + t.Title() + " decides at the devices themselves, where weir does not follow"
 		}
 	}
 	return out, obstacle
+}
+
+// rulesetOf is a table as packets meet it, and false where none of IPv4 and IPv6 do.
+func rulesetOf(t *nft.LiveTable) (r rules.Ruleset, met bool) {
+	f, met := map[string]rules.Family{"inet": 0, "ip": rules.IPv4, "ip6": rules.IPv6}[t.Family]
+	return rules.Ruleset{Table: t.Table, Family: f}, met
 }
 
 // decides reports whether packets meet anything in the table: rules, or a policy.

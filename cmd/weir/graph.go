@@ -108,7 +108,7 @@ func (j *job) configuredGraph(_ context.Context, r drawn) (graph.Graph, error) {
 	}
 	g := graph.Graph{Title: "table inet " + j.table, Notes: []string{"as a configuration says"}, Routing: state.Normal().Routing()}
 	if state.Table != nil {
-		g.Tables = []graph.Table{{Title: g.Title[len("table "):], Table: state.Normal().Table}}
+		g.Tables = []graph.Table{{Title: g.Title[len("table "):], Ruleset: rules.Ruleset{Table: state.Normal().Table}}}
 	}
 	x.follow(r.packet, &g)
 	return g, nil
@@ -140,9 +140,12 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 		family, name = r.family, r.name
 	}
 	g := graph.Graph{Title: fmt.Sprintf("table %s %s", family, name), Counted: true}
+	met := false
 	for _, t := range ruleset.Tables {
 		if t.Family == family && t.Name == name {
-			g.Tables = []graph.Table{{Title: t.Title(), Table: t.Table}}
+			var r rules.Ruleset
+			r, met = rulesetOf(t)
+			g.Tables = []graph.Table{{Title: t.Title(), Ruleset: r}}
 			g.Notes = append(g.Notes, "as the namespace holds it")
 			continue
 		}
@@ -168,6 +171,9 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 			return g, usageError{err}
 		}
 		x.follow(r.packet, &g)
+		if !met {
+			g.Journey = nil
+		}
 	}
 	return g, nil
 }
