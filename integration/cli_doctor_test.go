@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -133,11 +134,12 @@ func TestDoctorUnprivileged(t *testing.T) {
 			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 		}
-		if err := cmd.Run(); err != nil {
+		var failed *exec.ExitError
+		if err := cmd.Run(); !errors.As(err, &failed) || failed.ExitCode() != 1 { // of lo, which nobody set up
 			t.Fatalf("%v: %s", err, &out)
 		}
 		report := jsonOf[doctorReport](t, out.String())
-		want := []string{"note users", "note IPv6", "skipped proxy's users"}
+		want := []string{"note users", "failed lo", "note IPv6", "skipped proxy's users"}
 		if got := report.findings(); !slices.Equal(got, want) {
 			t.Errorf("found %q, want %q\n%+v", got, want, report)
 		}

@@ -67,29 +67,14 @@ func (c *Conn) addresses(ctx context.Context, index uint32) ([]Address, error) {
 	return out, nil
 }
 
-// LoopbackIPv6 reports whether lo takes IPv6 addresses: the kernel has IPv6 and
-// net.ipv6.conf.lo.disable_ipv6 is 0. It is told by netlink, since there may be
-// no /proc.
-func (c *Conn) LoopbackIPv6(ctx context.Context) (bool, error) {
-	lo, err := c.loopback(ctx)
-	if err != nil {
-		return false, err
-	}
-	return takesIPv6(lo[unix.SizeofIfInfomsg:])
+// Loopback is what lo is like.
+type Loopback struct {
+	Up   bool // while it is down nothing that is redirected arrives
+	IPv6 bool // it takes IPv6 addresses: there is IPv6, and net.ipv6.conf.lo.disable_ipv6 is 0
 }
 
-// LoopbackUp reports whether lo carries packets. While it is down nothing that is
-// redirected arrives.
-func (c *Conn) LoopbackUp(ctx context.Context) (bool, error) {
-	lo, err := c.loopback(ctx)
-	if err != nil {
-		return false, err
-	}
-	return binary.NativeEndian.Uint32(lo[8:])&unix.IFF_UP != 0, nil
-}
-
-// loopback is what the kernel tells of lo, from the ifinfomsg on.
-func (c *Conn) loopback(ctx context.Context) ([]byte, error) {
+// Loopback looks at lo, by netlink: there may be no /proc.
+func (c *Conn) Loopback(ctx context.Context) (Loopback, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	request := make([]byte, unix.SizeofIfInfomsg)
@@ -102,9 +87,11 @@ func (c *Conn) loopback(ctx context.Context) ([]byte, error) {
 		err = errShort
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look at lo: %w", err)
+		return Loopback{}, fmt.Errorf("look at lo: %w", err)
 	}
-	return msgs[0].Data, nil
+	lo := msgs[0].Data
+	ipv6, err := takesIPv6(lo[unix.SizeofIfInfomsg:])
+	return Loopback{Up: native32(lo[8:12])&unix.IFF_UP != 0, IPv6: ipv6}, err
 }
 
 // LinkNames are the names of the namespace's interfaces by their indices.

@@ -49,9 +49,15 @@ func (j *job) apply(ctx context.Context, c configuration) error {
 	if err != nil {
 		return err
 	}
-	if c.Mode == modes.ModeAmbientPod {
-		if err := j.refuseDown(ctx); err != nil {
+	if c.Mode == modes.ModeSidecar || c.Mode == modes.ModeAmbientPod {
+		lo, err := j.conn.Loopback(ctx)
+		switch {
+		case err != nil:
 			return err
+		case !lo.Up && c.Mode == modes.ModeAmbientPod:
+			return errors.New("lo is down: " + loopbackDown + " (set it up first)")
+		case !lo.Up: // an init container may come before whoever sets it up
+			fmt.Fprintln(j.err, "warning: lo is down: "+loopbackDown)
 		}
 	}
 	result, err := j.session().Apply(ctx, want)
@@ -61,15 +67,7 @@ func (j *job) apply(ctx context.Context, c configuration) error {
 	return j.report(want, result)
 }
 
-// refuseDown keeps a pod from being enrolled while nothing that is redirected
-// would arrive.
-func (j *job) refuseDown(ctx context.Context) error {
-	up, err := j.conn.LoopbackUp(ctx)
-	if err == nil && !up {
-		err = errors.New("lo is down: what is redirected would not reach the proxy (set it up first)")
-	}
-	return err
-}
+const loopbackDown = "what is redirected would not reach the proxy"
 
 // outcome is a result as a program reads it.
 type outcome struct {

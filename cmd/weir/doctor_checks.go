@@ -16,7 +16,7 @@ func diagnose(f facts) []check {
 	out := []check{kernelCheck(f), permissionCheck(f)}
 	out = append(out, placeChecks(f)...)
 	out = append(out, featureChecks(f)...)
-	out = append(out, ipv6Check(f))
+	out = append(out, loopbackCheck(f), ipv6Check(f))
 	out = append(out, sysctlChecks(f)...)
 	out = append(out, cgroupCheck(f))
 	out = append(out, leftoverChecks(f)...)
@@ -110,16 +110,26 @@ func cause(err error) error {
 	return err
 }
 
+func loopbackCheck(f facts) check {
+	switch {
+	case !f.looked:
+		return check{"lo", skipped, "it was not looked at", ""}
+	case !f.lo.Up:
+		return check{"lo", failed, "it is down: " + loopbackDown, "ip link set lo up"}
+	}
+	return check{"lo", passed, "it is up", ""}
+}
+
 func ipv6Check(f facts) check {
 	c := check{"IPv6", passed, "on lo and elsewhere", ""}
 	switch {
-	case f.readErr != nil && !f.ipv6 && !f.ipv6Lo:
+	case f.readErr != nil && !f.ipv6 && !f.lo.IPv6:
 		c.Status, c.Finding = skipped, "the namespace's addresses were not read"
-	case f.ipv6 && !f.ipv6Lo:
+	case f.ipv6 && !f.lo.IPv6:
 		c.Status = failed
 		c.Finding = "interfaces have IPv6 addresses and lo takes none: a redirected IPv6 connection cannot be delivered"
 		c.Remedy = "sysctl -w net.ipv6.conf.lo.disable_ipv6=0, or ipv6: disabled in the configuration"
-	case !f.ipv6 && !f.ipv6Lo:
+	case !f.ipv6 && !f.lo.IPv6:
 		c.Status, c.Finding = noted, "there is none here, not even on lo; with ipv6: auto it is left alone"
 	case !f.ipv6:
 		c.Status, c.Finding = noted, "on lo alone; with ipv6: auto it is left alone"

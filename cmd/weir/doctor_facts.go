@@ -28,8 +28,9 @@ type facts struct {
 	trialErr error  // why they were not
 	trials   []nft.Trial
 
+	looked    bool // at addresses and lo
 	ipv6      bool // an address that is not link-local, on an interface other than lo
-	ipv6Lo    bool
+	lo        nft.Loopback
 	sysctls   map[string]string // by path below /proc/sys, those that can be read
 	mounts    bool              // what is mounted can be read
 	cgroup2   string            // where it is mounted
@@ -132,7 +133,8 @@ func (j *job) examineIPv6(ctx context.Context, f *facts) error {
 		return err
 	}
 	f.ipv6 = anyIPv6(addresses)
-	f.ipv6Lo, err = j.conn.LoopbackIPv6(ctx)
+	f.lo, err = j.conn.Loopback(ctx)
+	f.looked = err == nil
 	return err
 }
 

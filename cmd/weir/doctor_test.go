@@ -14,7 +14,7 @@ import (
 // healthy is a namespace in which nothing is to be found.
 func healthy() facts {
 	f := facts{
-		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, ipv6Lo: true, mounts: true, cgroup2: "/sys/fs/cgroup",
+		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, looked: true, lo: nft.Loopback{Up: true, IPv6: true}, mounts: true, cgroup2: "/sys/fs/cgroup",
 		sysctls:   map[string]string{},
 		proxyUIDs: []idRange{{1337, 1337}}, connections: connections{known: true, count: 5, max: 1000},
 	}
@@ -76,10 +76,12 @@ func TestDoctorFindings(t *testing.T) {
 		}, "note destroy: not in this kernel (no such file or directory), for: nothing yet; Linux 6.3 or later"},
 		{"a feature that can be spared", func(f *facts) { f.trials = []nft.Trial{{Feature: spare, Err: missing}} },
 			"note tproxy: not in this kernel (no such file or directory), for: inbound.via tproxy; a kernel with CONFIG_NFT_TPROXY"},
-		{"IPv6 on interfaces and not on lo", func(f *facts) { f.ipv6Lo = false },
+		{"lo is down", func(f *facts) { f.lo.Up = false },
+			"failed lo: it is down: what is redirected would not reach the proxy; ip link set lo up"},
+		{"IPv6 on interfaces and not on lo", func(f *facts) { f.lo.IPv6 = false },
 			"failed IPv6: interfaces have IPv6 addresses and lo takes none: a redirected IPv6 connection cannot be delivered; " +
 				"sysctl -w net.ipv6.conf.lo.disable_ipv6=0, or ipv6: disabled in the configuration"},
-		{"no IPv6", func(f *facts) { f.ipv6, f.ipv6Lo = false, false },
+		{"no IPv6", func(f *facts) { f.ipv6, f.lo.IPv6 = false, false },
 			"note IPv6: there is none here, not even on lo; with ipv6: auto it is left alone"},
 		{"IPv6 on lo alone", func(f *facts) { f.ipv6 = false },
 			"note IPv6: on lo alone; with ipv6: auto it is left alone"},

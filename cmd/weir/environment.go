@@ -23,7 +23,8 @@ func readEnvironment(ctx context.Context, t *target, c *nft.Conn) (modes.Environ
 	}
 	env := fileEnvironment(t)
 	env.IPv6 = anyIPv6(addresses)
-	env.LoopbackIPv6, err = c.LoopbackIPv6(ctx)
+	lo, err := c.Loopback(ctx)
+	env.LoopbackIPv6 = lo.IPv6
 	return env, err
 }
 

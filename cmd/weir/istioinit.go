@@ -85,7 +85,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return err
 	}
 	connectErr := j.connect(ctx)
-	if err := j.istioNetwork(ctx, a, &c, &env); err != nil {
+	if err := j.istioNetwork(ctx, a, &c, &env, log); err != nil {
 		return err
 	}
 	if a.printConfig {
@@ -162,7 +162,7 @@ func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
 
 // istioNetwork fills in what the namespace's interfaces tell, where they can be
 // read: that takes no privilege.
-func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Config, env *modes.Environment) error {
+func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Config, env *modes.Environment, log *slog.Logger) error {
 	c.IPv6 = "disabled"
 	if j.conn == nil {
 		return nil
@@ -174,7 +174,11 @@ func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Conf
 	if istioIPv6(addresses, a.dualStack) {
 		c.IPv6 = "enabled"
 	}
-	env.LoopbackIPv6, err = j.conn.LoopbackIPv6(ctx)
+	lo, err := j.conn.Loopback(ctx)
+	if err == nil && !lo.Up {
+		log.Warn("lo is down: " + loopbackDown)
+	}
+	env.LoopbackIPv6 = lo.IPv6
 	return err
 }
 
