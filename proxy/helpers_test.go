@@ -116,7 +116,7 @@ func dial(t *testing.T, d net.Dialer, addr netip.AddrPort) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-func write(t *testing.T, conn *net.TCPConn, text string) {
+func write(t *testing.T, conn net.Conn, text string) {
 	t.Helper()
 	if _, err := io.WriteString(conn, text); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func write(t *testing.T, conn *net.TCPConn, text string) {
 }
 
 // expect reads exactly want.
-func expect(t *testing.T, conn *net.TCPConn, want string) {
+func expect(t *testing.T, conn net.Conn, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
 	if n, err := io.ReadFull(conn, got); err != nil || string(got) != want {

@@ -241,6 +241,8 @@ func TestCancel(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = conn.SetDeadline(time.Now().Add(patience))
+		write(t, clients[len(clients)-1], "hello")
+		expect(t, conn, "hello") // it is carried, not only dialled
 		origins = append(origins, conn)
 	}
 	clients = append(clients, dial(t, net.Dialer{}, r.addr))
