@@ -187,7 +187,7 @@ func (d dice) ending(t *rules.Table, base *rules.Base, chains []string) rules.No
 		if d.oneIn(4) {
 			return rules.Redirect{}
 		}
-		span := rules.Span(to)
+		span := rules.Between(to, to+rules.Port(d.IntN(100)))
 		return rules.Redirect{Ports: &span}
 	case d.oneIn(4):
 		return rules.VMap{Key: []rules.Selector{rules.ThDport.Selector()}, Map: "verdicts"}

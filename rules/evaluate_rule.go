@@ -230,9 +230,6 @@ func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 	if r.Ports != nil {
 		if p := Span(port).Lo; p < r.Ports.Lo || r.Ports.Hi < p {
 			port = Port(r.Ports.Lo.Uint64())
-			if !r.Ports.Single() { // the first was seen on 6.18, any of them on 5.10 and 6.1
-				w.end(Unknown, "which of the ports %s the kernel takes", InetService.FormatRange(*r.Ports))
-			}
 		}
 	}
 	c.To, c.dstDone = netip.AddrPortFrom(to, uint16(port)), true
