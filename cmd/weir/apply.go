@@ -50,7 +50,7 @@ func (j *job) apply(ctx context.Context, c configuration) error {
 		return err
 	}
 	if c.Mode == modes.ModeSidecar || c.Mode == modes.ModeAmbientPod {
-		lo, err := j.conn.Loopback(ctx)
+		lo, err := j.loopback(ctx)
 		switch {
 		case err != nil:
 			return err

@@ -230,8 +230,11 @@ func readInput(ctx context.Context, name string, stdin io.Reader) ([]byte, error
 		}
 		defer f.Close()
 		stdin = f
+		if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() { // it may let wait
+			stdin = interruptible{ctx, f}
+		}
 	}
-	return io.ReadAll(io.LimitReader(interruptible{ctx, stdin}, maxDocument+1))
+	return io.ReadAll(io.LimitReader(stdin, maxDocument+1))
 }
 
 // openNamed opens a file, whose name is told whole unless it is longer than any.

@@ -21,6 +21,7 @@ type job struct {
 	streams
 	target *target
 	said   *modes.Environment // nil: it is to be read
+	lo     *nft.Loopback      // nil: it was not looked at
 	conn   *nft.Conn          // nil where the command can do without and it cannot be had
 	table  string
 	noted  bool   // what there is to note of the configuration
@@ -257,7 +258,23 @@ func (j *job) environment(ctx context.Context) (modes.Environment, error) {
 	if j.said != nil {
 		return *j.said, nil
 	}
-	return readEnvironment(ctx, j.target, j.conn)
+	lo, err := j.loopback(ctx)
+	if err != nil {
+		return modes.Environment{}, err
+	}
+	return readEnvironment(ctx, j.target, j.conn, lo)
+}
+
+// loopback is what lo was like when it was first asked for.
+func (j *job) loopback(ctx context.Context) (nft.Loopback, error) {
+	if j.lo == nil {
+		lo, err := j.conn.Loopback(ctx)
+		if err != nil {
+			return lo, err
+		}
+		j.lo = &lo
+	}
+	return *j.lo, nil
 }
 
 func withCommon(flags ...cli.Flag) []cli.Flag {
