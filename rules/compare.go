@@ -130,6 +130,9 @@ func (d *differences) tables(want, have *Table) {
 // order reports where packets begin to meet the base chains that both have in
 // another order: of chains at one place the kernel runs the last declared first.
 func (d *differences) order(want, have *Table) {
+	if !want.sharesHook() {
+		return
+	}
 	w, h := commonBases(want, have), commonBases(have, want)
 	for i := range min(len(w), len(h)) {
 		if w[i] != h[i] {
@@ -137,6 +140,22 @@ func (d *differences) order(want, have *Table) {
 			return
 		}
 	}
+}
+
+// sharesHook reports whether two base chains are at one hook: elsewhere there is
+// no order of them.
+func (t *Table) sharesHook() bool {
+	var seen uint64
+	for _, c := range t.Chains {
+		if c.Base == nil {
+			continue
+		}
+		if seen&(1<<c.Base.Hook) != 0 {
+			return true
+		}
+		seen |= 1 << c.Base.Hook
+	}
+	return false
 }
 
 // commonBases are the names of t's base chains that other has too and that hook
