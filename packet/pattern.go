@@ -132,7 +132,7 @@ func (p Pattern) One() (rules.Packet, error) {
 		return rules.Packet{}, fmt.Errorf("%q is more than one destination (want one address)", p)
 	case ported && (p.Ports == rules.Range{} || !p.Ports.Single()):
 		return rules.Packet{}, fmt.Errorf("%q is more than one port (want one)", p)
-	case p.Proto == rules.ICMP && p.To.Addr().Is6() || p.Proto == rules.ICMPv6 && p.To.Addr().Is4():
+	case p.TwoFamilies():
 		return rules.Packet{}, fmt.Errorf("%q is of two families", p)
 	}
 	out := rules.Packet{Proto: p.Proto, Dst: netip.AddrPortFrom(p.To.Addr(), 0)}
@@ -140,6 +140,11 @@ func (p Pattern) One() (rules.Packet, error) {
 		out.Dst = netip.AddrPortFrom(p.To.Addr(), uint16(p.Ports.Lo.Uint64()))
 	}
 	return out, nil
+}
+
+// TwoFamilies reports whether no packet has both the protocol and the address.
+func (p Pattern) TwoFamilies() bool {
+	return p.Proto == rules.ICMP && p.To.Addr().Is6() || p.Proto == rules.ICMPv6 && p.To.Addr().Is4()
 }
 
 // Matches reports whether the packet is one of those that are meant.

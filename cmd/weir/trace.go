@@ -97,7 +97,7 @@ func matchPackets(proto, from, to string) ([]rules.Node, error) {
 	destination, toErr := packetEnd("to", proto, to)
 	err := errors.Join(protoErr, fromErr, toErr)
 	for _, end := range []packet.Pattern{source, destination} {
-		if of.Proto == rules.ICMP && end.To.IsValid() && end.To.Addr().Is6() || of.Proto == rules.ICMPv6 && end.To.Addr().Is4() {
+		if end.TwoFamilies() {
 			err = errors.Join(err, fmt.Errorf("%q is of two families", end))
 		}
 	}
