@@ -177,7 +177,7 @@ func setUserdata(s *rules.Set) []byte {
 // makes of it in an interval set (enum byteorder of nftables' datatype.h).
 func byteOrder(key []rules.DataType) uint32 {
 	const none, host, bigEndian = 0, 1, 2
-	if len(key) != 1 || key[0].Len() == 1 {
+	if len(key) != 1 || key[0].Len() == 1 && key[0] != rules.TCPFlagType { // of single bytes nft gives an order to this type alone
 		return none
 	}
 	if _, isHost := key[0].Magic(); isHost {

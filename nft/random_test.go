@@ -60,6 +60,8 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 		return rules.Span(pick(c, rules.IPv4, rules.IPv6))
 	case rules.Boolean:
 		return rules.Span(rules.Flag(c.one(2)))
+	case rules.TCPFlagType:
+		return rules.Span(rules.TCPFlag(c.number(1)))
 	case rules.InetService:
 		return rules.Span(rules.Port(c.number(2)))
 	case rules.ZoneType:
@@ -100,7 +102,7 @@ func (c *chooser) span(d rules.DataType) rules.Range {
 		}
 	case rules.IfNameType:
 		return rules.Span(rules.IfName(pick(c, "a*", "abcdefghijklmn*", "eth1*", "veth*")))
-	case rules.NFProtoType, rules.Boolean, rules.CTStateType, rules.FibAddrType, rules.CgroupV2:
+	case rules.NFProtoType, rules.Boolean, rules.CTStateType, rules.TCPFlagType, rules.FibAddrType, rules.CgroupV2:
 		return a
 	}
 	b := c.value(d)
@@ -204,7 +206,7 @@ func (c *chooser) match(t *rules.Table) rules.Match {
 	s := c.selector()
 	d := s.Type()
 	m.Key = []rules.Selector{s}
-	if maskable := d == rules.MarkType || d == rules.CTStateType || d == rules.IPv4Addr || d == rules.IPv6Addr; maskable && c.one(3) {
+	if maskable := d == rules.MarkType || d == rules.CTStateType || d == rules.TCPFlagType || d == rules.IPv4Addr || d == rules.IPv6Addr; maskable && c.one(3) {
 		m.Mask = c.value(d).Lo
 		v := []byte(c.value(d).Lo)
 		for i := range v {

@@ -137,9 +137,19 @@ func statementRows() []row {
 		{why: "a rule goes on after a map that says nothing of a packet", nodes: nodes(rules.VMap{Key: []rules.Selector{rules.L4Proto.Selector()}, Elements: []rules.Element{
 			{Key: []rules.Range{rules.Span(rules.TCP)}, Verdict: rules.Return()}}}, rules.Drop()),
 			broken: nodes(rules.VMap{Key: []rules.Selector{rules.L4Proto.Selector()}})},
+		{why: "a SYN alone is dropped", nodes: nodes(rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop()),
+			broken: nodes(rules.L4Proto.Is(rules.UDP), rules.TCPFlags.Is(rules.SYN), rules.Drop())},
+		{why: "flags are not of a SYN alone, to a port", nodes: nodes(tcp, negated(rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK)), rules.TCPDport.Is(80)),
+			broken: nodes(rules.TCPFlags.Masked(rules.SYN|rules.PSH, rules.FIN|rules.SYN))},
+		{why: "flags have no ranges", nodes: nodes(rules.TCPFlags.In(rules.SYN, rules.ACK)), broken: nodes(rules.TCPFlags.Within(rules.Between(rules.FIN, rules.ACK)))},
 		{why: "both families are matched by a list", nodes: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6)),
 			broken: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6), rules.IP6Daddr.Is(prefix("::1/128")))},
 	}
+}
+
+func negated(m rules.Match) rules.Match {
+	m.Negated = !m.Negated
+	return m
 }
 
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
@@ -216,8 +226,11 @@ var valuesOf = map[rules.DataType]values{
 			rules.CTStates.Masked(0, rules.Invalid), rules.CTStates.Masked(0, rules.New|rules.Untracked)}},
 	rules.FibAddrType: {singles: spans(rules.Unicast, rules.Local, rules.Broadcast, rules.Multicast)},
 	rules.ZoneType:    {singles: spans[rules.Zone](0, 7, 65535), ranges: between[rules.Zone](1, 9, 9, 65535)},
-	rules.Boolean:     {singles: spans[rules.Flag](false, true)},
-	rules.CgroupV2:    {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
+	rules.TCPFlagType: {singles: spans(rules.SYN, rules.SYN|rules.ACK, 0, ^rules.TCPFlag(0)),
+		masked: []rules.Match{rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.TCPFlags.Masked(rules.SYN, rules.SYN),
+			rules.TCPFlags.Masked(0, rules.FIN|rules.RST), rules.TCPFlags.AnyOf(rules.FIN | rules.SYN), rules.TCPFlags.AnyOf(rules.SYN)}},
+	rules.Boolean:  {singles: spans[rules.Flag](false, true)},
+	rules.CgroupV2: {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
 }
 
 const portsApart = "nft keeps the mask of all ones without which it would join the two comparisons"
@@ -291,6 +304,9 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 			zero := rules.Bits(make([]byte, d.Len()))
 			add("under a mask is in a list", rules.Match{Mask: m.Mask, Elements: elementsOf([]rules.Range{{Lo: zero, Hi: zero}, {Lo: m.Mask, Hi: m.Mask}})})
 		}
+	}
+	if d == rules.TCPFlagType {
+		return rows // nor can any hold it beside another
 	}
 	// A concatenation of the selector and a mark, either way round.
 	mark := rules.MetaMark.Selector()

@@ -24,6 +24,7 @@ var payloads = map[rules.Selector]struct {
 	rules.UDPDport.Selector(): {expr.PayloadBaseTransportHeader, 2, 2},
 	rules.ThSport.Selector():  {expr.PayloadBaseTransportHeader, 0, 2},
 	rules.ThDport.Selector():  {expr.PayloadBaseTransportHeader, 2, 2},
+	rules.TCPFlags.Selector(): {expr.PayloadBaseTransportHeader, 13, 1},
 }
 
 var metas = map[rules.Selector]expr.MetaKey{

@@ -93,6 +93,21 @@ const (
 	Untracked   CTState = 64
 )
 
+// TCPFlag is a set of control bits of a TCP header (RFC 9293, section 3.1).
+type TCPFlag uint8
+
+// TCP flags, named as nft names them.
+const (
+	FIN TCPFlag = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+	URG
+	ECN // the echo of a congestion mark
+	CWR
+)
+
 // Zone is a conntrack zone.
 type Zone uint16
 
@@ -107,7 +122,7 @@ type CgroupID uint64
 
 // Value is everything that a selector can be compared with.
 type Value interface {
-	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | CTState | Zone | Flag | IfIndex | CgroupID | netip.Prefix
+	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | CTState | TCPFlag | Zone | Flag | IfIndex | CgroupID | netip.Prefix
 }
 
 // Span is the range of values that v stands for: more than one where v is a
@@ -121,6 +136,8 @@ func Span[T Value](v T) Range {
 	case Proto:
 		return single(number(uint64(v), 1))
 	case Family:
+		return single(number(uint64(v), 1))
+	case TCPFlag:
 		return single(number(uint64(v), 1))
 	case Flag:
 		if v {

@@ -164,6 +164,9 @@ func (c *checker) setKey(s *Set) {
 	if s.Interval && len(s.Key) == 1 && !s.Key[0].ranges() && s.Key[0] != IfNameType {
 		c.problem("cannot be an interval set: nft has no ranges of %s", s.Key[0])
 	}
+	if len(s.Key) > 1 && slices.Contains(s.Key, TCPFlagType) {
+		c.problem("has a key of several parts with tcp_flag, which nft cannot list") // 1.0.6 crashes
+	}
 }
 
 // settable refuses a type that no set can have as a key.
@@ -275,7 +278,7 @@ func (d DataType) ranges() bool {
 
 // masks reports whether values of the type are bits to be masked.
 func (d DataType) masks() bool {
-	return slices.Contains([]DataType{IPv4Addr, IPv6Addr, MarkType, CTStateType}, d)
+	return slices.Contains([]DataType{IPv4Addr, IPv6Addr, MarkType, CTStateType, TCPFlagType}, d)
 }
 
 const maxIfName = ifNameSize - 1

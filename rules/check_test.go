@@ -207,6 +207,8 @@ func TestCheckSets(t *testing.T) {
 		{"a key of too many parts", Set{Key: slices.Repeat(key, 6)}, []string{"has a key of 6 parts and 24 bytes (at most 5 and 64)"}},
 		{"a key of too many bytes", Set{Key: slices.Repeat([]DataType{IPv6Addr}, 5)}, []string{"has a key of 5 parts and 80 bytes (at most 5 and 64)"}},
 		{"nft has no ranges of states", Set{Key: []DataType{CTStateType}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of ct_state"}},
+		{"nft has no ranges of TCP flags", Set{Key: []DataType{TCPFlagType}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of tcp_flag"}},
+		{"nft cannot list TCP flags beside another part", Set{Key: []DataType{TCPFlagType, MarkType}}, []string{"has a key of several parts with tcp_flag, which nft cannot list"}},
 		{"a verdict map cannot be live", Set{Key: key, Verdicts: true, Live: true}, []string{"a verdict map cannot be live: its chains are made anew with every change"}},
 		{"elements of a set that is not live stay", Set{Key: key, Dynamic: true}, []string{"elements that come and go by themselves want a live set"}},
 		{"a dynamic set has no ranges", Set{Key: key, Live: true, Dynamic: true, Interval: true}, []string{"cannot be both dynamic and interval"}},

@@ -28,6 +28,7 @@ const (
 	ZoneType
 	Boolean
 	CgroupV2
+	TCPFlagType
 )
 
 // typeInfo is what is to know of a data type. Magic is nft's own number for it
@@ -58,11 +59,12 @@ var dataTypes = [...]typeInfo{
 	MarkType:    {"mark", 19, 4, true, hex32},
 	UIDType:     {"uid", 24, 4, true, decimal},
 	GIDType:     {"gid", 25, 4, true, decimal},
-	CTStateType: {"ct_state", 26, 4, true, states},
+	CTStateType: {"ct_state", 26, 4, true, bitNames(stateNames)},
 	FibAddrType: {"fib_addrtype", 38, 4, true, named(addrTypeNames)},
 	ZoneType:    {"", 0, 2, true, decimal},  // nft has no name for its type: no set can hold zones
 	Boolean:     {"", 0, 1, false, decimal}, // nft 1.0.6 declares sets of booleans, and lets nothing be looked up there
 	CgroupV2:    {"cgroupsv2", 46, 8, true, decimal},
+	TCPFlagType: {"tcp_flag", 15, 1, false, bitNames(tcpFlagNames)},
 }
 
 // DataTypes are all data types that a set may have as a key.
@@ -85,6 +87,10 @@ func (d DataType) Len() int { return d.info().length }
 // HostOrder reports whether the kernel holds values of this type in the
 // machine's own byte order. Interface names do not count: they are strings.
 func (d DataType) HostOrder() bool { return d.info().host && d != IfNameType }
+
+// bitmask reports whether the bits of a value have names: nft takes a plain value
+// of such a type for any of its bits.
+func (d DataType) bitmask() bool { return d == CTStateType || d == TCPFlagType }
 
 // Magic is the number by which nft knows the type, and whether it takes its
 // keys to be in host byte order: both travel with a set for nft's sake.
@@ -126,6 +132,7 @@ var (
 	familyNames   = []name{{2, "ipv4"}, {10, "ipv6"}}
 	addrTypeNames = []name{{1, "unicast"}, {2, "local"}, {3, "broadcast"}, {4, "anycast"}, {5, "multicast"}, {6, "blackhole"}, {7, "unreachable"}, {8, "prohibit"}}
 	stateNames    = []name{{1, "invalid"}, {2, "established"}, {4, "related"}, {8, "new"}, {64, "untracked"}}
+	tcpFlagNames  = []name{{1, "fin"}, {2, "syn"}, {4, "rst"}, {8, "psh"}, {16, "ack"}, {32, "urg"}, {64, "ecn"}, {128, "cwr"}}
 )
 
 func symbol(names []name, v uint64) string {
@@ -161,17 +168,20 @@ func quotedName(b Bits) string {
 
 func quote(s string) string { return `"` + s + `"` }
 
-func states(b Bits) string {
-	v := b.Uint64()
-	var words []string
-	for _, n := range stateNames {
-		if v&n.value != 0 {
-			words = append(words, n.text)
-			v &^= n.value
+// bitNames formats values of a type whose bits have names.
+func bitNames(names []name) func(Bits) string {
+	return func(b Bits) string {
+		v := b.Uint64()
+		var words []string
+		for _, n := range names {
+			if v&n.value != 0 {
+				words = append(words, n.text)
+				v &^= n.value
+			}
 		}
+		if v != 0 || len(words) == 0 {
+			return fmt.Sprintf("0x%x", b.Uint64())
+		}
+		return strings.Join(words, " | ")
 	}
-	if v != 0 || len(words) == 0 {
-		return fmt.Sprintf("0x%x", b.Uint64())
-	}
-	return strings.Join(words, " | ")
 }

@@ -170,6 +170,13 @@ func (w *walk) find(selectors []Selector, mask Bits, set string, elements []Elem
 	if !ok {
 		return nil, false
 	}
+	if at := slices.Index(selectors, Selector(TCPFlags)); at >= 0 {
+		return w.findFlags(key, at, mask, set, elements)
+	}
+	return w.findKey(key, mask, set, elements)
+}
+
+func (w *walk) findKey(key []Bits, mask Bits, set string, elements []Element) (found *Element, ok bool) {
 	if mask != "" && len(key) == 1 {
 		key[0] = key[0].and(mask)
 	}
@@ -357,6 +364,9 @@ func (w *walk) read(s Selector) (Bits, bool) {
 		return Span(Port(p.Src.Port())).Lo, true
 	case Selector(TCPDport), Selector(UDPDport), Selector(ThDport):
 		return Span(Port(p.Dst.Port())).Lo, true
+	case Selector(TCPFlags):
+		flags, _ := p.flags()
+		return Span(flags).Lo, true
 	case Selector(FibSaddrType):
 		return w.readFib(p.Src.Addr(), p.Dst.Addr())
 	case Selector(FibDaddrType):

@@ -320,11 +320,11 @@ func joinSelectors(key []Selector) string {
 
 func (m Match) text(p *printer) string {
 	key := joinSelectors(m.Key)
-	states := len(m.Key) == 1 && m.Key[0].Type() == CTStateType
+	named := len(m.Key) == 1 && m.Key[0].Type().bitmask()
 	value, one := m.single()
-	if states && m.Negated && one && m.Mask != "" && value == zeros(len(value)) {
+	if named && m.Negated && one && m.Mask != "" && value == zeros(len(value)) {
 		// any of these: a plain list, to nft
-		return key + " " + strings.ReplaceAll(CTStateType.Format(m.Mask), " | ", ",")
+		return key + " " + strings.ReplaceAll(m.Key[0].Type().Format(m.Mask), " | ", ",")
 	}
 	if one && len(m.Key) == 1 && m.Key[0].Type() == InetService && p.again() {
 		m.Mask = ones(len(value))
@@ -333,7 +333,7 @@ func (m Match) text(p *printer) string {
 	switch {
 	case m.Negated:
 		op = " != "
-	case m.Mask != "" || states && one:
+	case m.Mask != "" || named && one:
 		op = " == "
 	}
 	if m.Mask != "" && len(m.Key) == 1 {

@@ -139,6 +139,8 @@ func rulesTable() *rules.Table {
 	in.Add("", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Drop())
 	in.Add("", rules.CTStates.Masked(0, rules.Invalid|rules.Untracked), rules.Drop())
 	in.Add("", rules.MetaMark.AnyOf(0xf), rules.CTMark.Masked(0x10, 0xf0), rules.Drop())
+	in.Add("", rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop())
+	in.Add("", rules.TCPFlags.Not(rules.SYN|rules.ACK), rules.TCPFlags.AnyOf(rules.FIN|rules.RST), rules.TCPFlags.In(rules.SYN, rules.FIN|rules.ACK))
 	in.Add("", rules.FibSaddrType.Is(rules.Local), rules.FibDaddrType.In(rules.Broadcast, rules.Multicast), rules.Goto("there"))
 	in.Add("", rules.On("sockets", rules.IPDaddr.Selector(), rules.TCPDport.Selector()), rules.Return())
 	in.Add("", rules.UDPSport.Not(53), rules.UDPDport.Not(53), rules.Return())

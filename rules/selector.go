@@ -46,6 +46,8 @@ const (
 	// nft's: [Table.Expand] writes a rule that holds them once for each family.
 	Saddr Key[netip.Prefix] = 27
 	Daddr Key[netip.Prefix] = 28
+
+	TCPFlags Key[TCPFlag] = 29 // tcp flags
 )
 
 // SocketCgroup reads the id of the ancestor of the socket's cgroup v2 that is
@@ -101,6 +103,7 @@ var selectors = [...]selectorInfo{
 	socketCgroup:      {"socket cgroupv2", CgroupV2, 0, 0},
 	Saddr:             {"saddr", noType, 0, 0},
 	Daddr:             {"daddr", noType, 0, 0},
+	TCPFlags:          {"tcp flags", TCPFlagType, TCP, 0},
 }
 
 func (s Selector) info() selectorInfo {

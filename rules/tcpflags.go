@@ -1,0 +1,52 @@
+package rules
+
+import "slices"
+
+// everyTCPFlag are all bits of the flags byte of a TCP header.
+const everyTCPFlag TCPFlag = 0xff
+
+// flags are the TCP flags that the packet has by its turn, and which of the bits are
+// known. Whether the ends speak of congestion (RFC 3168) is not, nor which of the
+// later packets pushes or closes.
+func (p *Packet) flags() (set, known TCPFlag) {
+	const congestion = ECN | CWR
+	turn := p.Turn
+	switch {
+	case p.State == Invalid:
+		return 0, 0 // any packet may be, a bare SYN too
+	case p.State == Established && turn == Opens:
+		turn = Continues
+	}
+	switch turn {
+	case Opens:
+		return SYN, everyTCPFlag &^ congestion
+	case Answers:
+		return SYN | ACK, everyTCPFlag &^ congestion
+	}
+	return ACK, SYN | RST | ACK
+}
+
+// findFlags finds a key whose part at that place is the packet's TCP flags. Where
+// bits that are not known decide, so is what the rule does.
+func (w *walk) findFlags(key []Bits, at int, mask Bits, set string, elements []Element) (*Element, bool) {
+	flags, known := w.packet.flags()
+	open := everyTCPFlag &^ known
+	if len(key) == 1 && mask != "" {
+		open &= TCPFlag(mask.Uint64())
+	}
+	first, ok := w.findKey(slices.Clone(key), mask, set, elements)
+	for bits := open; ok && bits != 0; bits = (bits - 1) & open { // every subset of them but none
+		with := slices.Clone(key)
+		with[at] = Span(flags | bits).Lo
+		if other, _ := w.findKey(with, mask, set, elements); !sameOutcome(first, other) {
+			w.end(Unknown, "which of the flags %s the packet has", TCPFlagType.Format(Span(open).Lo))
+			return nil, false
+		}
+	}
+	return first, ok
+}
+
+// sameOutcome reports whether a rule does the same with either element.
+func sameOutcome(a, b *Element) bool {
+	return (a == nil) == (b == nil) && (a == nil || a.Verdict == b.Verdict)
+}
