@@ -109,7 +109,14 @@ func TestIstioPrecedence(t *testing.T) {
 		{"a range that is excluded in part", nil, "-q 1-10 -o 5", []string{"- 1-4\n    - 6-10"}, nil},
 		{"excluded inbound ports only with all", nil, "-b 80 -d 90", []string{"# istio-local-exclude-ports counts only with"}, []string{"\"90\""}},
 		{"the reference's ranges and wildcards", nil, "-b 8000:9000 -c eth+ -i *", []string{"8000:9000", "eth+"}, nil},
-		{"owner groups from the environment alone", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=202", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=1,2", "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR=127.0.0.0/8"}, "-i *", []string{"includeGIDs:\n    - \"202\"", "excludeGIDs:\n    - \"1\"\n    - \"2\"", "cidr: 127.0.0.0/8"}, nil},
+		{"owner groups from the environment alone", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=202", "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR=127.0.0.0/8"}, "-i *", []string{"includeGIDs:\n    - \"202\"", "cidr: 127.0.0.0/8"}, nil},
+		{"excluded owner groups without included ones", []string{"ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=1,2"}, "-i *", []string{"excludeGIDs:\n    - \"1\"\n    - \"2\""}, []string{"includeGIDs"}},
+		{"excluded owner groups beside all of them", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=*", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=1"}, "-i *", []string{"excludeGIDs:\n    - \"1\""}, []string{"includeGIDs", "is ignored"}},
+		{"an include list makes the exclude list void, and a remark says so", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=202,888", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=888"}, "-i *",
+			[]string{"includeGIDs:\n    - \"202\"\n    - \"888\"", "# ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE counts only while all groups are captured: 888 is ignored"}, []string{"excludeGIDs"}},
+		{"a group on the exclude list alone is no longer named", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=202", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=1,2"}, "-i *", []string{"includeGIDs:\n    - \"202\""}, []string{"excludeGIDs"}},
+		{"TPROXY without inbound ports sets marks and captures nothing", nil, "-i * -m TPROXY -t 273 -r 100", []string{"via: marks", "mark: \"273\""}, []string{"via: tproxy"}},
+		{"REDIRECT without inbound ports does nothing inbound", nil, "-i * -m REDIRECT", []string{"inbound:\n  via: none"}, nil},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			got := c.with(func(c *cli) { c.TB, c.env = t, tt.env }).printed(tt.flags)

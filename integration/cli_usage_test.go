@@ -79,7 +79,7 @@ var wrongUsage = []wrong{
 	{why: "no environment", args: "plan --mode sidecar --proxy-uids 1 --environment FILE.txt", says: "weir: --environment: open FILE.txt: no such file"},
 	{why: "flags alone", args: "apply --mode sidecar --proxy-uids root,4294967295 --outbound-exclude-ports 22,70000 --inbound-via tproxi", exact: true,
 		says: "weir: --proxy-uids: \"4294967295\" is no user id (want 0-4294967294)\n" +
-			"--inbound-via: \"tproxi\" is none of: redirect, tproxy, none\n" +
+			"--inbound-via: \"tproxi\" is none of: redirect, tproxy, marks, none\n" +
 			"--outbound-exclude-ports: \"70000\" is not a port (want a number of 1-65535, or a range such as 8000-8100)\n"},
 	{why: "a list in a file", args: "apply --mode sidecar --proxy-uids 1 --outbound-exclude-cidrs @FILE", yaml: "10.0.0.0/8\n# none of ours\n10.0.0.0/33, fe80::/129\n", exact: true,
 		says: "weir: --outbound-exclude-cidrs: FILE:3: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
@@ -131,7 +131,7 @@ var wrongConfiguration = []wrong{
 		says: "weir: FILE:3:9: proxy.uid: is no key (want proxy.uids)\n" +
 			"FILE:5:22: outbound.excludePorts: \"70000\" is not a port (want a number of 1-65535, or a range such as 8000-8100)\n" +
 			"FILE:6:18: outbound.excludeCIDRs: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
-			"FILE:7:16: inbound.via: \"tproxi\" is none of: redirect, tproxy, none\n"},
+			"FILE:7:16: inbound.via: \"tproxi\" is none of: redirect, tproxy, marks, none\n"},
 	{why: "the file's and the flags', the file's first", args: "verify -f FILE --dns-port x", yaml: "mode: sidecar\nproxy: {uids: [x y]}\ndns: {capture: some, port: y}\n", exact: true,
 		says: "weir: FILE:3:16: dns.capture: \"some\" is none of: none, servers, all\n--dns-port: \"x\" is not a port (want a number of 1-65535)\n"},
 }

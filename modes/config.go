@@ -32,7 +32,7 @@ type Proxy struct {
 
 // Inbound is what comes in for the application.
 type Inbound struct {
-	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" doc:"redirect | tproxy (of sidecar alone) | none"`
+	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" doc:"redirect | tproxy (sidecar only) | marks (sidecar only; captures nothing, but marks connections as tproxy does) | none"`
 	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener"`
 	TunnelPort   string   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
 	IncludePorts []string `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports and ranges (8000-8100)"`

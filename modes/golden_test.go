@@ -78,6 +78,9 @@ var goldens = []golden{
 		c.Interfaces.Exclude = []string{"eth1"}
 		c.Routing = Routing{Mark: "0x1000", LoopMark: "0x1001", Table: "200", Priority: "100"}
 	}), Environment{}},
+	{"tproxy-marks", "nothing inbound is captured, but connections are marked as with tproxy", with(func(c *Config) {
+		c.Inbound.Via = "marks"
+	}), testEnvironment},
 	{"drop-invalid", "packets that conntrack calls invalid end here", with(func(c *Config) { c.DropInvalid = "enabled" }), testEnvironment},
 	{"inbound-only", "nothing outbound but the proxy's calls to its own pod", with(func(c *Config) {
 		c.Outbound.Via, c.Inbound.ExcludePorts = "none", []string{"22"}

@@ -60,6 +60,7 @@ type dns struct {
 const (
 	viaRedirect = "redirect"
 	viaTProxy   = "tproxy"
+	viaMarks    = "marks" // the marks of tproxy, without its capture
 	viaNone     = "none"
 
 	dnsNone    = "none"
@@ -132,7 +133,7 @@ func (r *reader) readProxy(s *sidecar, p Proxy) {
 
 func (r *reader) readInbound(s *sidecar, in Inbound) {
 	s.inbound = capture{
-		via:     r.choice("inbound.via", in.Via, viaRedirect, viaTProxy, viaNone),
+		via:     r.choice("inbound.via", in.Via, viaRedirect, viaTProxy, viaMarks, viaNone),
 		port:    r.port("inbound.port", in.Port),
 		all:     everything(in.IncludePorts),
 		exclude: r.ports("inbound.excludePorts", in.ExcludePorts),
@@ -145,10 +146,18 @@ func (r *reader) readInbound(s *sidecar, in Inbound) {
 	if !s.inbound.all && len(s.inbound.exclude) > 0 {
 		r.note("inbound.excludePorts", "inbound.includePorts does not hold them: they are left alone anyway")
 	}
-	if s.inbound.via != viaNone && empty(in.IncludePorts) {
+	if s.capturesInbound() && empty(in.IncludePorts) {
 		r.problem("inbound.includePorts", "", "captures nothing (want ports, all, or inbound.via: none)")
 	}
 }
+
+// capturesInbound reports whether connections that come in go to the proxy.
+func (s *sidecar) capturesInbound() bool {
+	return s.inbound.via == viaRedirect || s.inbound.via == viaTProxy
+}
+
+// marks reports whether packets and connections get marks.
+func (s *sidecar) marks() bool { return s.inbound.via == viaTProxy || s.inbound.via == viaMarks }
 
 func portText(p rules.Range) string { return rules.InetService.FormatRange(p) }
 
@@ -242,7 +251,7 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 // noteUnused tells of keys that were written and that the rest gives no use.
 func (r *reader) noteUnused(written Config, s *sidecar) {
 	for _, k := range allKeys() {
-		if _, set := k.Get(&written); set && strings.HasPrefix(k.Path, "routing.") && s.inbound.via != viaTProxy {
+		if _, set := k.Get(&written); set && strings.HasPrefix(k.Path, "routing.") && !s.marks() {
 			r.note(k.Path, "is used only with inbound.via: tproxy")
 		}
 	}

@@ -14,7 +14,7 @@ func (s *sidecar) state() rules.State {
 	if s.dns.capture != dnsNone {
 		s.rawPrerouting(w)
 	}
-	if s.inbound.via == viaTProxy || s.dropInvalid {
+	if s.marks() || s.dropInvalid {
 		s.manglePrerouting(w)
 	}
 	if s.inbound.via == viaRedirect || len(s.reroute) > 0 {
@@ -23,7 +23,7 @@ func (s *sidecar) state() rules.State {
 	if s.dns.capture != dnsNone {
 		s.rawOutput(w)
 	}
-	if s.inbound.via == viaTProxy {
+	if s.marks() {
 		s.mangleOutput(w)
 	}
 	s.natOutput(w)

@@ -7,22 +7,26 @@ import "github.com/weir-mesh/weir/rules"
 // the reference.
 func (s *sidecar) manglePrerouting(w *writer) {
 	in := w.base("mangle_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityMangle)
-	if s.inbound.via == viaTProxy {
+	if s.marks() {
 		in.interfaces("exclude_interfaces", rules.IIfName, s.exclude, "traffic of an excluded interface is left alone")
 	}
 	if s.dropInvalid {
 		in.add("packets that conntrack calls invalid are dropped", rules.CTStates.AnyOf(rules.Invalid), rules.Drop())
 	}
-	if s.inbound.via != viaTProxy {
+	if !s.marks() {
 		return
 	}
-	inbound := w.chain("tproxy_inbound")
-	in.add("what comes in may be for the inbound listener", rules.L4Proto.Is(rules.TCP), rules.Jump(inbound.Name))
+	const inbound = "tproxy_inbound"
+	if s.inbound.via == viaTProxy {
+		in.add("what comes in may be for the inbound listener", rules.L4Proto.Is(rules.TCP), rules.Jump(inbound))
+	}
 	// Over lo alone: while a replace has two tables in force, what the other one
 	// diverted has the mark too, and to remember that would turn answers back.
 	in.add("a connection that the proxy opened with the client's address is remembered",
 		rules.IIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), rules.MetaMark.Is(s.routing.mark), rules.Copy(rules.CTMark, rules.MetaMark))
-	s.tproxyInbound(w, inbound)
+	if s.inbound.via == viaTProxy {
+		s.tproxyInbound(w, w.chain(inbound))
+	}
 }
 
 func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {

@@ -253,10 +253,10 @@ func TestProblems(t *testing.T) {
 
 		{"a word that is not allowed is told all that are", with(func(c *Config) { c.Inbound.Via, c.IPv6 = "iptables", "maybe" }), []string{
 			`ipv6: "maybe" is none of: auto, enabled, disabled`,
-			`inbound.via: "iptables" is none of: redirect, tproxy, none`,
+			`inbound.via: "iptables" is none of: redirect, tproxy, marks, none`,
 		}},
 		{"a word that could mean two things means none", with(func(c *Config) { c.Inbound.Via, c.DNS.Capture = "true", "on" }), []string{
-			`inbound.via: "true" is none of: redirect, tproxy, none`,
+			`inbound.via: "true" is none of: redirect, tproxy, marks, none`,
 			`dns.capture: "on" is none of: none, servers, all`,
 		}},
 		{"every problem is told at once", Config{Version: "3", Mode: ModeSidecar, Table: "?", DropInvalid: "perhaps", Outbound: Outbound{Port: "x"}}, []string{
@@ -267,7 +267,7 @@ func TestProblems(t *testing.T) {
 			`dropInvalid: "perhaps" is none of: disabled, enabled`,
 		}},
 		{"a very long word is not repeated whole", with(func(c *Config) { c.Inbound.Via = strings.Repeat("x", 1<<20) }),
-			[]string{`inbound.via: "` + strings.Repeat("x", maxQuoted) + `..." is none of: redirect, tproxy, none`}},
+			[]string{`inbound.via: "` + strings.Repeat("x", maxQuoted) + `..." is none of: redirect, tproxy, marks, none`}},
 	} {
 		state, _, err := State(tt.config, testEnvironment)
 		if got := lines(err); !slices.Equal(got, tt.want) {

@@ -14,7 +14,7 @@ func TestCompletions(t *testing.T) {
 		{"ve", []string{"verify", "version"}},
 		{"apply --outbound-p", []string{"--outbound-port"}},
 		{"apply --ipv6 ", []string{"auto", "enabled", "disabled"}},
-		{"apply --inbound-via ", []string{"redirect", "tproxy", "none"}},
+		{"apply --inbound-via ", []string{"redirect", "tproxy", "marks", "none"}},
 		{"apply --inbound-via t", []string{"tproxy"}},
 		{"apply --inbound-via tproxy --dns-cap", []string{"--dns-capture"}},
 		{"graph --format ", []string{"mermaid", "html"}},

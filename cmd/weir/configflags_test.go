@@ -128,7 +128,7 @@ func TestFlagProblems(t *testing.T) {
 			"proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle"}},
 		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod, ambient-host or none)"}},
 		{"a bad word has its flag", append(least, "--outbound-exclude-ports", "22,70000", "--inbound-via=iptables"), []string{
-			`--inbound-via: "iptables" is none of: redirect, tproxy, none`,
+			`--inbound-via: "iptables" is none of: redirect, tproxy, marks, none`,
 			`--outbound-exclude-ports: "70000" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
 		}},
 		{"a bad word of a file has its line", append(least, "--outbound-exclude-cidrs", "@"+cidrs), []string{

@@ -161,7 +161,7 @@ func TestDocumentProblems(t *testing.T) {
 		{"shapes and words are told together, in order", "version: 2\nmode: sidecar\nproxy: {uid: 1337}\ninbound: {via: redirct}\noutbound: {excludePorts: [1, [2], 99999]}\ndns: on\n", []string{
 			`pod.yaml:1:10: version: "2" is not known (want 1)`,
 			"pod.yaml:3:9: proxy.uid: is no key (want proxy.uids)",
-			`pod.yaml:4:16: inbound.via: "redirct" is none of: redirect, tproxy, none`,
+			`pod.yaml:4:16: inbound.via: "redirct" is none of: redirect, tproxy, marks, none`,
 			"pod.yaml:5:30: outbound.excludePorts: holds a list (want words)",
 			`pod.yaml:5:35: outbound.excludePorts: "99999" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
 			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers)",

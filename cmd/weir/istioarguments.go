@@ -55,8 +55,8 @@ var istioFlagOf = map[string]string{
 	"outbound.excludeCIDRs": "--istio-service-exclude-cidr",
 	"outbound.includePorts": "--istio-outbound-ports",
 	"outbound.excludePorts": "--istio-local-outbound-ports-exclude",
-	"outbound.includeGIDs":  "ISTIO_OUTBOUND_OWNER_GROUPS",
-	"outbound.excludeGIDs":  "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE",
+	"outbound.includeGIDs":  ownerGroups,
+	"outbound.excludeGIDs":  ownerGroupsExclude,
 	"interfaces.exclude":    "--istio-exclude-interfaces",
 	"interfaces.reroute":    "--kube-virt-interfaces",
 	"loopback.cidr":         "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
@@ -76,7 +76,15 @@ var furtherEnvironment = map[string]string{
 }
 
 // onlyEnvironment are variables that no flag has.
-var onlyEnvironment = []string{"ISTIO_OUTBOUND_OWNER_GROUPS", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "ENVOY_USER", dryRunFile}
+var onlyEnvironment = []string{ownerGroups, ownerGroupsExclude, "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "ENVOY_USER", dryRunFile}
+
+const (
+	ownerGroups        = "ISTIO_OUTBOUND_OWNER_GROUPS"
+	ownerGroupsExclude = "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE"
+)
+
+// everyGroup reports whether a value of ownerGroups includes all groups.
+func everyGroup(groups string) bool { return groups == "" || groups == "*" }
 
 const dryRunFile = "DRY_RUN_FILE_PATH" // to which a dry run writes its plan too
 
@@ -215,6 +223,9 @@ func (a *istioArguments) remarks() []string {
 	if a.inboundExclude != "" && a.inboundPorts != "*" {
 		out = append(out, "istio-local-exclude-ports counts only with istio-inbound-ports '*': "+a.inboundExclude+" is ignored, as in the reference")
 	}
+	if exclude := os.Getenv(ownerGroupsExclude); exclude != "" && !everyGroup(os.Getenv(ownerGroups)) {
+		out = append(out, fmt.Sprintf("%s counts only while all groups are captured: %s is ignored, as in the reference, since %s is set", ownerGroupsExclude, exclude, ownerGroups))
+	}
 	for _, name := range []string{"envoy-port", "inbound-capture-port", "inbound-tunnel-port"} {
 		if f := a.flags.Lookup(name); f.Value.String() == "" {
 			out = append(out, fmt.Sprintf("%s is empty: its default, %s, is used", name, f.DefValue))
@@ -299,6 +310,8 @@ func (a *istioArguments) proxy(env modes.Environment) modes.Proxy {
 func (a *istioArguments) inbound() modes.Inbound {
 	in := modes.Inbound{Via: "redirect", Port: a.inboundPort, TunnelPort: a.tunnelPort, IncludePorts: words(a.inboundPorts)}
 	switch {
+	case len(in.IncludePorts) == 0 && a.mode == "TPROXY":
+		in.Via, in.IncludePorts = "marks", nil
 	case len(in.IncludePorts) == 0:
 		in.Via, in.IncludePorts = "none", nil
 	case a.mode == "TPROXY":
@@ -317,14 +330,15 @@ func (a *istioArguments) outbound() (modes.Outbound, error) {
 		Via: "redirect", Port: a.outboundPort,
 		IncludeCIDRs: words(a.outboundCIDRs), ExcludeCIDRs: words(a.outboundExcludeCIDRs),
 		ExcludePorts: words(a.outboundExclude),
-		ExcludeGIDs:  words(os.Getenv("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE")),
 	}
 	var err error
 	if star := slices.Index(out.ExcludeCIDRs, "*"); star >= 0 {
 		out.ExcludeCIDRs = slices.Delete(out.ExcludeCIDRs, star, star+1)
 		err = fmt.Errorf("--istio-service-exclude-cidr: %q excludes everything (leave --istio-service-cidr empty for that)", "*")
 	}
-	if groups := os.Getenv("ISTIO_OUTBOUND_OWNER_GROUPS"); groups != "" && groups != "*" {
+	if groups := os.Getenv(ownerGroups); everyGroup(groups) {
+		out.ExcludeGIDs = words(os.Getenv(ownerGroupsExclude))
+	} else {
 		out.IncludeGIDs = words(groups)
 	}
 	out.IncludePorts = modes.WithoutPorts(words(a.outboundPorts), out.ExcludePorts)

@@ -250,8 +250,8 @@ func TestTruth(t *testing.T) {
 			}
 		})
 	}
-	if len(tables) != 30 || evaluated != 30*1175 {
-		t.Errorf("%d probes of %d tables, want %d of 30", evaluated, len(tables), 30*1175)
+	if len(tables) != 32 || evaluated != 32*1175 {
+		t.Errorf("%d probes of %d tables, want %d of 32", evaluated, len(tables), 32*1175)
 	}
 	t.Logf("%d probes in %s", evaluated, time.Since(start).Round(time.Millisecond))
 }
