@@ -1,15 +1,14 @@
 package nft
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"syscall"
-	"time"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,16 +34,12 @@ func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	first := c.seq
-	msgs := b.messages(first, generation)
-	c.seq += uint32(len(msgs))
-	if err := c.nf.SetDeadline(time.Now().Add(ioTimeout)); err != nil {
+	first := c.nf.Sequence(len(b.changes) + 2)
+	text := b.bytes(first, generation)
+	if err := c.nf.GrowSendBuffer(len(text)); err != nil {
 		return err
 	}
-	if err := c.grow(msgs); err != nil {
-		return err
-	}
-	if _, err := c.nf.SendMessages(msgs); err != nil {
+	if err := c.nf.Send(text); err != nil {
 		if errors.Is(err, unix.EMSGSIZE) {
 			return fmt.Errorf("the ruleset does not fit one message of this socket (raise net.core.wmem_max, or run outside a user namespace): %w", err)
 		}
@@ -58,43 +53,31 @@ var (
 	errUnknown    = errors.New("the kernel's answer was lost")
 )
 
-// grow makes room for the whole batch, which must go out in one piece. Without
-// the capability the limit of the system stays.
-func (c *Conn) grow(msgs []netlink.Message) error {
+// bytes are the batch as it is sent, in messages that are numbered from first on.
+func (b *batch) bytes(first, generation uint32) []byte {
 	size := 0
-	for _, m := range msgs {
-		size += unix.NLMSG_HDRLEN + len(m.Data) + unix.NLMSG_ALIGNTO
+	for _, ch := range b.changes {
+		size += unix.NLMSG_HDRLEN + nfgenLen + len(ch.data)
 	}
-	have, err := c.nf.WriteBuffer()
-	if err != nil || size < have/2 {
-		return err
+	const edges = 128 // the messages around them take less
+	out := make([]byte, 0, size+edges)
+	sequence := first
+	add := func(typ netlink.HeaderType, flags netlink.HeaderFlags, parts ...[]byte) {
+		out = nl.AppendMessage(out, netlink.Header{Type: typ, Flags: netlink.Request | flags, Sequence: sequence}, parts...)
+		sequence++
 	}
-	if err := c.nf.SetWriteBuffer(size); err != nil {
-		return fmt.Errorf("netlink: a send buffer of %d bytes: %w", size, err)
-	}
-	return nil
-}
-
-func (b *batch) messages(first, generation uint32) []netlink.Message {
-	begin := nfgen(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
 	guard := encode(func(ae *netlink.AttributeEncoder) { ae.Uint32(nfnlBatchGenID, generation) }) // 0: none
-	msgs := make([]netlink.Message, 0, len(b.changes)+2)
-	msgs = append(msgs, netlink.Message{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: append(begin, guard...)})
+	add(unix.NFNL_MSG_BATCH_BEGIN, 0, nfgen(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES), guard)
+	header := nfgen(unix.NFPROTO_INET, 0)
 	for i, ch := range b.changes {
-		flags := netlink.Request | ch.flags
+		flags := ch.flags
 		if i == len(b.changes)-1 {
 			flags |= netlink.Acknowledge // one answer, after the commit, is enough
 		}
-		msgs = append(msgs, netlink.Message{
-			Header: netlink.Header{Type: nfType(ch.typ), Flags: flags},
-			Data:   append(nfgen(unix.NFPROTO_INET, 0), ch.data...),
-		})
+		add(nfType(ch.typ), flags, header, ch.data)
 	}
-	msgs = append(msgs, netlink.Message{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: nfgen(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)})
-	for i := range msgs {
-		msgs[i].Header.Sequence = first + uint32(i)
-	}
-	return msgs
+	add(unix.NFNL_MSG_BATCH_END, 0, nfgen(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES))
+	return out
 }
 
 // outcome reads the answers to a batch, which are all there once it was sent:
@@ -105,7 +88,7 @@ func (c *Conn) outcome(b *batch, first uint32) error {
 	answers, failure := c.answers()
 	last := first + uint32(len(b.changes))
 	for _, a := range answers {
-		at := a.Header.Seq - first
+		at := a.Header.Sequence - first
 		if a.Header.Type != unix.NLMSG_ERROR || at > last-first+1 || len(a.Data) < 4 {
 			continue // not an answer to this batch
 		}
@@ -117,36 +100,30 @@ func (c *Conn) outcome(b *batch, first uint32) error {
 			return fmt.Errorf("commit: %w", permission(errno))
 		case errno != 0:
 			return b.changes[at-1].rejected(errno, a)
-		case a.Header.Seq == last:
+		case a.Header.Sequence == last:
 			return nil
 		}
 	}
 	return fmt.Errorf("%w: %w", errUnknown, failure)
 }
 
-const receiveSize = 64 << 10 // a refusal holds the message that was refused
-
 // answers are the messages that wait on the socket, and what ended them.
-func (c *Conn) answers() (msgs []syscall.NetlinkMessage, end error) {
-	raw, err := c.nf.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	buffer := make([]byte, receiveSize)
-	err = raw.Control(func(fd uintptr) {
-		for end == nil || end == unix.EINTR || end == unix.ENOBUFS {
-			var n int
-			if n, _, end = unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT); end == nil {
-				var more []syscall.NetlinkMessage
-				more, end = syscall.ParseNetlinkMessage(bytes.Clone(buffer[:n]))
-				msgs = append(msgs, more...)
+func (c *Conn) answers() (msgs []netlink.Message, end error) {
+	keep := collect(&msgs)
+	for end == nil || errors.Is(end, unix.ENOBUFS) || errors.Is(end, nl.ErrTruncated) {
+		var part []byte
+		part, end = c.nf.Receive(unix.MSG_DONTWAIT)
+		for end == nil && len(part) > 0 {
+			var m netlink.Message
+			if m, part, end = nl.Next(part); end == nil {
+				end = keep(m)
 			}
 		}
-	})
-	return msgs, errors.Join(err, end)
+	}
+	return msgs, end
 }
 
-func (ch change) rejected(errno syscall.Errno, answer syscall.NetlinkMessage) error {
+func (ch change) rejected(errno syscall.Errno, answer netlink.Message) error {
 	if err := permission(errno); err != error(errno) {
 		return err
 	}
@@ -161,7 +138,7 @@ func (ch change) rejected(errno syscall.Errno, answer syscall.NetlinkMessage) er
 
 // badExpression is the expression that the kernel's extended acknowledgement
 // points at (NLMSGERR_ATTR_OFFS).
-func (ch change) badExpression(answer syscall.NetlinkMessage) (int, bool) {
+func (ch change) badExpression(answer netlink.Message) (int, bool) {
 	const nlmsgerrAttrOffs = 2
 	if len(ch.exprs) == 0 || answer.Header.Flags&unix.NLM_F_ACK_TLVS == 0 || len(answer.Data) < 8 {
 		return 0, false

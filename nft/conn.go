@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,9 +21,8 @@ import (
 // is safe for use by many goroutines; its verbs run one at a time.
 type Conn struct {
 	mu    sync.Mutex
-	nf    *netlink.Conn
-	route *netlink.Conn
-	seq   uint32
+	nf    *nl.Socket
+	route *nl.Socket
 	added []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
 }
 
@@ -29,85 +30,60 @@ type Conn struct {
 // not 0, to the one that the file descriptor names; the descriptor may be
 // closed afterwards. Entering another namespace needs CAP_SYS_ADMIN.
 func Open(netns int) (*Conn, error) {
-	c := &Conn{seq: 1}
-	var err error
-	if c.nf, err = dial(unix.NETLINK_NETFILTER, netns); err != nil {
-		return nil, err
+	sockets, err := nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
 	}
-	if c.route, err = dial(unix.NETLINK_ROUTE, netns); err != nil {
-		c.nf.Close()
-		return nil, err
+	c := &Conn{nf: sockets[0], route: sockets[1]}
+	// Acknowledgements then say what the kernel refused.
+	if err := errors.Join(c.nf.SetOption(unix.NETLINK_EXT_ACK), c.route.SetOption(unix.NETLINK_EXT_ACK)); err != nil {
+		return nil, errors.Join(fmt.Errorf("netlink: extended acknowledgements (Linux 4.12): %w", err), c.Close())
 	}
 	// Without it a filtered dump of routes is a dump of all of them.
-	if err := c.route.SetOption(netlink.GetStrictCheck, true); err != nil {
+	if err := c.route.SetOption(unix.NETLINK_GET_STRICT_CHK); err != nil {
 		return nil, errors.Join(fmt.Errorf("netlink: strict checking (Linux 4.20): %w", err), c.Close())
 	}
 	return c, nil
 }
 
-const ioTimeout = 10 * time.Second // no answer of a kernel takes that long
+// Close ends the connection.
+func (c *Conn) Close() error { return nl.Close(c.nf, c.route) }
 
-func dial(protocol, netns int) (*netlink.Conn, error) {
-	conn, err := netlink.Dial(protocol, &netlink.Config{NetNS: netns})
+// dump sends a request and collects the replies.
+func dump(ctx context.Context, conn *nl.Socket, typ uint16, payload []byte) (msgs []netlink.Message, err error) {
+	err = dumpEach(ctx, conn, typ, payload, collect(&msgs))
 	if err != nil {
-		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
+		return nil, err
 	}
-	// Acknowledgements then say what the kernel refused.
-	if err := conn.SetOption(netlink.ExtendedAcknowledge, true); err != nil {
-		return nil, errors.Join(fmt.Errorf("netlink: extended acknowledgements (Linux 4.12): %w", err), conn.Close())
-	}
-	return conn, nil
+	return msgs, nil
 }
 
-// Close ends the connection.
-func (c *Conn) Close() error { return errors.Join(c.nf.Close(), c.route.Close()) }
-
-// dump sends a request and collects the payloads of the replies. A dump that
-// somebody's change interrupted, or whose replies overflowed the socket, is
-// errGeneration: everything is to be read again.
-func dump(ctx context.Context, conn *netlink.Conn, typ uint16, payload []byte) ([]netlink.Message, error) {
-	msgs, err := execute(ctx, conn, netlink.Message{
+// dumpEach sends a request and visits the replies, whose data holds for that
+// long. A dump that somebody's change interrupted, or whose replies overflowed the
+// socket, is errGeneration: everything is to be read again.
+func dumpEach(ctx context.Context, conn *nl.Socket, typ uint16, payload []byte, visit func(netlink.Message) error) error {
+	err := conn.Execute(ctx, netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: netlink.Request | netlink.Dump},
 		Data:   payload,
-	})
-	if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS) {
-		return nil, errGeneration
+	}, visit)
+	if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, nl.ErrTruncated) {
+		return errGeneration
 	}
-	return msgs, err
+	return permission(err)
 }
 
-// execute sends a request and collects the replies. The context is asked
-// before, and not while the kernel answers: an answer half read would stand in
-// the way of the next.
-func execute(ctx context.Context, conn *netlink.Conn, m netlink.Message) ([]netlink.Message, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if err := conn.SetDeadline(time.Now().Add(ioTimeout)); err != nil {
-		return nil, err
-	}
-	sent, err := conn.Send(m)
-	if err != nil {
-		return nil, permission(err)
-	}
-	for {
-		msgs, err := conn.Receive()
-		if err != nil {
-			return nil, permission(err)
-		}
-		if len(msgs) == 0 || msgs[0].Header.Sequence == sent.Header.Sequence {
-			return msgs, interrupted(msgs)
-		} // else: late answers to a request that was given up
-	}
+// execute sends a request and collects the replies.
+func execute(ctx context.Context, conn *nl.Socket, m netlink.Message) (msgs []netlink.Message, err error) {
+	err = conn.Execute(ctx, m, collect(&msgs))
+	return msgs, permission(err)
 }
 
-func interrupted(msgs []netlink.Message) error {
-	for _, m := range msgs {
-		if m.Header.Flags&netlink.DumpInterrupted != 0 {
-			return unix.EINTR
-		}
+func collect(into *[]netlink.Message) func(netlink.Message) error {
+	return func(m netlink.Message) error {
+		m.Data = bytes.Clone(m.Data)
+		*into = append(*into, m)
+		return nil
 	}
-	return nil
 }
 
 // again reads until nobody changes meanwhile what is read, or somebody has done

@@ -7,10 +7,10 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -218,7 +218,7 @@ func decodeRouting(data []byte) {
 }
 
 func decodeAnswer(data []byte) {
-	msg := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR, Flags: unix.NLM_F_ACK_TLVS}, Data: data}
+	msg := netlink.Message{Header: netlink.Header{Type: unix.NLMSG_ERROR, Flags: unix.NLM_F_ACK_TLVS}, Data: data}
 	ch := change{typ: unix.NFT_MSG_NEWRULE, exprs: []string{"meta"}, data: data}
 	if i, ok := ch.badExpression(msg); ok && i >= len(data) {
 		panic("an expression beyond the message")

@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -191,17 +191,17 @@ func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
 // namespace or, where netns is not 0, in the one that the file descriptor names,
 // over sock_diag(7). Which group and which cgroups opened them it does not tell.
 func Sockets(ctx context.Context, netns int) ([]rules.Socket, error) {
-	conn, err := dial(unix.NETLINK_SOCK_DIAG, netns)
+	sockets, err := nl.Open(netns, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
 	}
-	defer conn.Close()
+	defer nl.Close(sockets...)
 	var out []rules.Socket
 	err = again(ctx, func() error {
 		out = nil
 		for _, proto := range []rules.Proto{rules.TCP, rules.UDP} {
 			for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-				s, err := openSockets(ctx, conn, f, proto)
+				s, err := openSockets(ctx, sockets[0], f, proto)
 				if err != nil {
 					return fmt.Errorf("list sockets: %w", err)
 				}
@@ -213,7 +213,7 @@ func Sockets(ctx context.Context, netns int) ([]rules.Socket, error) {
 	return out, err
 }
 
-func openSockets(ctx context.Context, conn *netlink.Conn, f rules.Family, proto rules.Proto) ([]rules.Socket, error) {
+func openSockets(ctx context.Context, conn *nl.Socket, f rules.Family, proto rules.Proto) ([]rules.Socket, error) {
 	msgs, err := dump(ctx, conn, unix.SOCK_DIAG_BY_FAMILY, diagRequest(f, proto))
 	if absent(err) {
 		return nil, nil
