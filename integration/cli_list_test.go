@@ -1,16 +1,12 @@
 package integration
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 type residence struct {
@@ -94,27 +90,14 @@ func TestList(t *testing.T) {
 	c.run("show", "--pod", uid, "--pid", "1").want(t, 2).says(t, "--pod excludes --netns and --pid")
 }
 
-// podCgroup makes a cgroup as a kubelet names a pod's. It returns the pod's UID and
-// the file that takes the numbers of processes; nothing where none can be made.
+// podCgroup makes a pod's cgroup as a kubelet does. It returns the pod's UID and the
+// file that takes the numbers of a container's processes; nothing where none can be
+// made.
 func podCgroup(t *testing.T) (uid, procs string) {
-	uid = fmt.Sprintf("%08x-0a1b-0a1b-0a1b-0a1b2c3d4e5f", uint32(os.Getpid()))
-	mount := cgroupMount(t)
-	if mount == "" {
-		t.Log("cgroup v2 is not mounted: no pod can be told")
+	tree := newCgroupTree(t, cgroupMount(t))
+	if tree == nil {
 		return "", ""
 	}
-	folder := filepath.Join(mount, "kubepods-weir-test-pod"+strings.ReplaceAll(uid, "-", "_")+".slice")
-	if err := os.Mkdir(folder, 0o755); err != nil {
-		t.Logf("no cgroup can be made, and so no pod told: %v", err)
-		return "", ""
-	}
-	t.Cleanup(func() {
-		for range 100 {
-			if err := os.Remove(folder); !errors.Is(err, unix.EBUSY) {
-				return
-			}
-			time.Sleep(20 * time.Millisecond) // its process ends
-		}
-	})
-	return uid, filepath.Join(folder, "cgroup.procs")
+	uid = newPodUID()
+	return uid, filepath.Join(tree.make("kubepods/burstable/pod"+uid+"/"+containerID), "cgroup.procs")
 }

@@ -75,6 +75,7 @@ var roles = map[string]func() error{
 	"verify": playVerify,
 	"large":  playLarge,
 	"unable": playUnable,
+	"nest":   playNest,
 }
 
 func play(name string) int {

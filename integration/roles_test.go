@@ -3,9 +3,14 @@ package integration
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"runtime"
 	"slices"
+	"syscall"
 
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -118,4 +123,18 @@ func playVerify() error {
 		}
 		seen[found] = true
 	}
+}
+
+// playNest starts a process in a network namespace of its own, says its number, and
+// ends with its standard input.
+func playNest() error {
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // which must not end before the process, see Pdeathsig
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	fmt.Println(cmd.Process.Pid)
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return errors.Join(err, cmd.Process.Kill())
 }

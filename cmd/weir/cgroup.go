@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"io"
+	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 
+	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/modes"
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +12,7 @@ import (
 // cgroupIDs are the ids of those of the cgroups v2 that there are, by their paths
 // below the root. A cgroup's id is its folder's inode number.
 func cgroupIDs(words []string) map[string]uint64 {
-	root := readFile("/proc/self/mountinfo", cgroupMount)
+	root := cgroup2Mount()
 	ids := map[string]uint64{}
 	for _, w := range words {
 		path := modes.CgroupPath(w)
@@ -27,29 +24,13 @@ func cgroupIDs(words []string) map[string]uint64 {
 	return ids
 }
 
-// cgroupMount finds where cgroup v2 is mounted in proc_pid_mountinfo(5), "" where
-// it is not.
-func cgroupMount(r io.Reader) string {
-	for lines := bufio.NewScanner(r); lines.Scan(); {
-		before, after, _ := strings.Cut(lines.Text(), " - ")
-		mount, kind := strings.Fields(before), strings.Fields(after)
-		if len(mount) > 4 && len(kind) > 0 && kind[0] == "cgroup2" {
-			return unescapeMount(mount[4])
-		}
-	}
-	return ""
-}
+const mountInfo = "/proc/self/mountinfo"
 
-// unescapeMount turns the octal escapes of mountinfo back: blanks, and backslashes.
-func unescapeMount(path string) string {
-	parts := strings.Split(path, `\`)
-	for i, p := range slices.Backward(parts) {
-		if i == 0 || len(p) < 3 {
-			continue
-		}
-		if code, err := strconv.ParseUint(p[:3], 8, 8); err == nil {
-			parts[i] = string([]byte{byte(code)}) + p[3:]
-		}
+// cgroup2Mount is where cgroup v2 is mounted, "" where it is not.
+func cgroup2Mount() string {
+	text, err := os.ReadFile(mountInfo)
+	if err != nil {
+		return ""
 	}
-	return strings.Join(parts, "")
+	return nodepods.CgroupMount(text)
 }

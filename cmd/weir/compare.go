@@ -69,8 +69,12 @@ func (j *job) compareFates(ctx context.Context, configs []configuration) error {
 		}
 		states = append(states, live)
 	}
+	env, err := j.assumedEnvironment(ctx)
+	if err != nil {
+		return err
+	}
 	for _, c := range configs {
-		s, err := j.wanted(c, j.assumedEnvironment())
+		s, err := j.wanted(c, env)
 		if err != nil {
 			return err
 		}

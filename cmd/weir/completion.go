@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 )
 
 func completionCommand() *cli.Command {
@@ -180,7 +181,7 @@ func values(flag string) (out []candidate) {
 	case "format":
 		add(formatMermaid, formatHTML)
 	case "netns":
-		entries, err := os.ReadDir(netnsFolder)
+		entries, err := os.ReadDir(netns.Folder)
 		if err != nil {
 			return nil // there are none
 		}

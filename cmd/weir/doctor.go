@@ -112,14 +112,9 @@ func printChecks(w io.Writer, checks []check) error {
 
 // configuredUsers takes the proxy's users from a configuration.
 func (j *job) configuredUsers(ctx context.Context, c configuration, f *facts) error {
-	env := fileEnvironment(j.target)
-	if j.said != nil {
-		env = *j.said
-	} else if j.conn != nil {
-		var err error
-		if env, err = j.environment(ctx); err != nil {
-			return err
-		}
+	env, err := j.planEnvironment(ctx)
+	if err != nil {
+		return err
 	}
 	want, err := j.wanted(c, env)
 	if err == nil {

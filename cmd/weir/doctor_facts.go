@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -70,10 +69,10 @@ type connections struct {
 // examine collects the facts. What cannot be had is told as such, but for the
 // addresses.
 func (j *job) examine(ctx context.Context) (facts, error) {
-	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: readFile(mountInfo, cgroupMount)}
+	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: cgroup2Mount()}
 	_, err := os.Stat(mountInfo)
 	f.mounts = err == nil
-	f.host, _ = j.target.isHost()
+	f.host, _ = j.target.IsHost()
 	f.readErr = j.connect(ctx)
 	if f.readErr == nil {
 		f.readErr = j.examineRules(ctx, &f)
@@ -84,7 +83,7 @@ func (j *job) examine(ctx context.Context) (facts, error) {
 		}
 	}
 	j.try(ctx, &f)
-	f.cannotInside = j.target.inside(func() error {
+	f.cannotInside = inside(j.target, func() error {
 		f.sysctls = readSysctls(judgedSysctls())
 		f.connections = readConnections()
 		return nil
@@ -92,8 +91,6 @@ func (j *job) examine(ctx context.Context) (facts, error) {
 	j.examineProcesses(&f)
 	return f, ctx.Err()
 }
-
-const mountInfo = "/proc/self/mountinfo"
 
 func kernelRelease() string {
 	var u unix.Utsname
@@ -117,7 +114,7 @@ func (j *job) examineRules(ctx context.Context, f *facts) error {
 		return err
 	}
 	var legacy []nft.LegacyTable
-	f.legacyErr = j.target.inside(func() (err error) {
+	f.legacyErr = inside(j.target, func() (err error) {
 		legacy, err = nft.LegacyTables()
 		return err
 	})
@@ -284,7 +281,7 @@ func proxyUIDs(t *rules.Table) []idRange {
 // examineProcesses finds the processes of the namespace, but for this one and the
 // kernel's threads.
 func (j *job) examineProcesses(f *facts) {
-	own, err := j.target.netns()
+	own, err := j.target.Inode()
 	if err != nil {
 		f.processErr = err
 		return
@@ -299,16 +296,4 @@ func (j *job) examineProcesses(f *facts) {
 			f.processes = append(f.processes, p)
 		}
 	}
-}
-
-// netns is the inode of the target's namespace.
-func (t *target) netns() (uint64, error) {
-	path := "/proc/self/ns/net"
-	if t.file != nil {
-		path = fmt.Sprintf("/proc/self/fd/%d", t.fd)
-	}
-	if n := inode(path); n != 0 {
-		return n, nil
-	}
-	return 0, errors.New("there is no /proc to look for processes in")
 }

@@ -161,20 +161,6 @@ func TestDoctorFindings(t *testing.T) {
 	}
 }
 
-func TestPodOfCgroup(t *testing.T) {
-	for cgroup, want := range map[string]string{
-		"0::/kubepods/burstable/pod0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f/8a7b\n":                                                      "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
-		"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d_0a1b_0a1b_0a1b_0a1b2c3d4e5f.slice/cri-x.scope\n": "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
-		"0::/kubepods/pod0123456789abcdef0123456789abcdef/1\n":                                                                       "0123456789abcdef0123456789abcdef",
-		"0::/system.slice/podman.service\n":                                                                                          "",
-		"":                                                                                                                           "",
-	} {
-		if got := podOf(cgroup); got != want {
-			t.Errorf("the cgroup %q is of pod %q, want %q", cgroup, got, want)
-		}
-	}
-}
-
 func TestStatisticSumsAColumn(t *testing.T) {
 	text := "entries  drop early_drop\n0000000a  00000002 00000001\n0000000a  0000000f 00000000\n"
 	if got := statistic([]byte(text), "drop"); got != 17 {

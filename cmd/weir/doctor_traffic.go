@@ -20,7 +20,11 @@ import (
 // sends a real connection or datagram of each class that explain --all tells
 // apart, and compares where it lands.
 func (j *job) traffic(ctx context.Context, c configuration) ([]check, error) {
-	state, err := j.wanted(c, j.assumedEnvironment())
+	env, err := j.assumedEnvironment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state, err := j.wanted(c, env)
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 
@@ -16,25 +16,44 @@ import (
 
 // readEnvironment is what the target namespace is like. Files that do not exist
 // tell nothing: an image of one file has none.
-func readEnvironment(ctx context.Context, t *target, c *nft.Conn, lo nft.Loopback) (modes.Environment, error) {
-	addresses, err := c.Addresses(ctx)
+func (j *job) readEnvironment(ctx context.Context, lo nft.Loopback) (modes.Environment, error) {
+	addresses, err := j.conn.Addresses(ctx)
 	if err != nil {
 		return modes.Environment{}, err
 	}
-	env := fileEnvironment(t)
+	env, err := j.fileEnvironment(ctx)
 	env.IPv6 = anyIPv6(addresses)
 	env.LoopbackIPv6 = lo.IPv6
+	return env, err
+}
+
+// fileEnvironment is what the files of the target's /etc tell, and the kernel. It is
+// an error that the time is over, and none that there is no file to be read.
+func (j *job) fileEnvironment(ctx context.Context) (modes.Environment, error) {
+	env := modes.Environment{
+		PostroutingInput: kernelSince(kernelRelease(), 5, 7),
+		Resolvers:        parseResolvers(j.readEtc(ctx, "resolv.conf")),
+		Users:            parseNames(j.readEtc(ctx, "passwd")),
+		Groups:           parseNames(j.readEtc(ctx, "group")),
+	}
+	for _, name := range []string{"resolv.conf", "passwd", "group"} {
+		if err := j.unread[name]; errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()) {
+			return env, err
+		}
+	}
 	return env, nil
 }
 
-// fileEnvironment is what the files of the target's /etc tell, and the kernel.
-func fileEnvironment(t *target) modes.Environment {
-	return modes.Environment{
-		PostroutingInput: kernelSince(kernelRelease(), 5, 7),
-		Resolvers:        readFile(t.etc("resolv.conf"), parseResolvers),
-		Users:            readFile(t.etc("passwd"), parseNames),
-		Groups:           readFile(t.etc("group"), parseNames),
+// readEtc reads a file of the target's /etc, and keeps why it cannot be read.
+func (j *job) readEtc(ctx context.Context, name string) []byte {
+	text, err := j.target.ReadEtc(ctx, name)
+	if err != nil {
+		if j.unread == nil {
+			j.unread = map[string]error{}
+		}
+		j.unread[name] = err
 	}
+	return text
 }
 
 // kernelSince reports whether a release is of that version or a later one.
@@ -53,29 +72,18 @@ func anyIPv6(addresses []nft.Address) bool {
 	return false
 }
 
-const maxFile = 8 << 20 // bytes of a file of /etc that are read
-
-func readFile[T any](path string, parse func(io.Reader) T) T {
-	f, err := os.Open(path)
-	if err != nil {
-		return parse(strings.NewReader(""))
-	}
-	defer f.Close()
-	return parse(io.LimitReader(f, maxFile))
-}
-
 // linesOf reads lines of any length: a group's may name thousands of members.
-func linesOf(r io.Reader) *bufio.Scanner {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxFile+1)
+func linesOf(text []byte) *bufio.Scanner {
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, len(text)+1)
 	return lines
 }
 
 // parseResolvers reads resolv.conf(5). Zones of link-local servers are left
 // out.
-func parseResolvers(r io.Reader) []netip.Addr {
+func parseResolvers(text []byte) []netip.Addr {
 	var out []netip.Addr
-	for lines := linesOf(r); lines.Scan(); {
+	for lines := linesOf(text); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		if len(words) < 2 || words[0] != "nameserver" {
 			continue
@@ -89,9 +97,9 @@ func parseResolvers(r io.Reader) []netip.Addr {
 
 // parseNames reads passwd(5) and group(5), which have the id in the third
 // field.
-func parseNames(r io.Reader) map[string]uint32 {
+func parseNames(text []byte) map[string]uint32 {
 	out := map[string]uint32{}
-	for lines := linesOf(r); lines.Scan(); {
+	for lines := linesOf(text); lines.Scan(); {
 		name, rest, _ := strings.Cut(lines.Text(), ":")
 		_, rest, _ = strings.Cut(rest, ":")
 		number, _, _ := strings.Cut(rest, ":")

@@ -50,7 +50,7 @@ func explainCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return inNamespace(cc, func(_ context.Context, j *job) error { return j.explain(c, asked) })
+			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.explain(ctx, c, asked) })
 		},
 	}
 }
@@ -289,8 +289,8 @@ func parseCTState(text string) (rules.CTState, error) {
 }
 
 // explain says what becomes of each packet.
-func (j *job) explain(c configuration, asked []rules.Packet) error {
-	x, state, err := j.explainer(c)
+func (j *job) explain(ctx context.Context, c configuration, asked []rules.Packet) error {
+	x, state, err := j.explainer(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -302,8 +302,12 @@ func (j *job) explain(c configuration, asked []rules.Packet) error {
 
 // explainer is for packets of a namespace of which only the configuration is known,
 // with the state that this makes.
-func (j *job) explainer(c configuration) (*explainer, rules.State, error) {
-	state, err := j.wanted(c, j.assumedEnvironment())
+func (j *job) explainer(ctx context.Context, c configuration) (*explainer, rules.State, error) {
+	env, err := j.assumedEnvironment(ctx)
+	if err != nil {
+		return nil, rules.State{}, err
+	}
+	state, err := j.wanted(c, env)
 	if err != nil {
 		return nil, state, err
 	}
@@ -319,13 +323,13 @@ func (j *job) explainer(c configuration) (*explainer, rules.State, error) {
 
 // assumedEnvironment is what was said of the environment, else one of both
 // families, with the names and resolvers of the files in /etc.
-func (j *job) assumedEnvironment() modes.Environment {
+func (j *job) assumedEnvironment(ctx context.Context) (modes.Environment, error) {
 	if j.said != nil {
-		return *j.said
+		return *j.said, nil
 	}
-	env := fileEnvironment(j.target)
+	env, err := j.fileEnvironment(ctx)
 	env.IPv6, env.LoopbackIPv6 = true, true
-	return env
+	return env, err
 }
 
 // assumedHost is a pod with the addresses of --address, or with the assumed ones,

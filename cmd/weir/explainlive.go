@@ -66,10 +66,10 @@ func (j *job) liveExplainer(ctx context.Context) (*explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.target.inside(func() error { return readLinkSettings(&host) }); err != nil {
+	if err := inside(j.target, func() error { return readLinkSettings(&host) }); err != nil {
 		return nil, err
 	}
-	if host.Sockets, err = nft.Sockets(ctx, j.target.fd); err != nil {
+	if host.Sockets, err = nft.Sockets(ctx, j.target.FD()); err != nil {
 		return nil, err
 	}
 	obstacle, err := j.legacy()
@@ -112,7 +112,7 @@ func readLinkSettings(h *rules.Host) error {
 // legacy is what of iptables-legacy stands in the way of an answer.
 func (j *job) legacy() (obstacle string, err error) {
 	var tables []nft.LegacyTable
-	err = j.target.inside(func() (err error) {
+	err = inside(j.target, func() (err error) {
 		tables, err = nft.LegacyTables()
 		return err
 	})

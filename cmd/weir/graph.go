@@ -101,8 +101,8 @@ func (j *job) graph(ctx context.Context, r drawn) error {
 }
 
 // configuredGraph draws the state that a configuration makes.
-func (j *job) configuredGraph(_ context.Context, r drawn) (graph.Graph, error) {
-	x, state, err := j.explainer(r.configuration)
+func (j *job) configuredGraph(ctx context.Context, r drawn) (graph.Graph, error) {
+	x, state, err := j.explainer(ctx, r.configuration)
 	if err != nil {
 		return graph.Graph{}, err
 	}

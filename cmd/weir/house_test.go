@@ -42,6 +42,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"survey cuts the space of packets, and knows rules alone", "survey", false, []string{"rules"}},
 		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"rules", "internal/nl"}},
 		{"nl is netlink, whatever it carries", "internal/nl", true, nil},
+		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"rules", "nft", "internal/nl"}},
+		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"rules", "nft", "netns", "internal/nl"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
 		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {
@@ -59,7 +61,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 
 func TestProductRunsNoPrograms(t *testing.T) {
 	out := goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"./rules", "./packet", "./survey", "./graph", "./modes", "./nft", "./internal/nl", "./proxy", "./lab", "./cmd/weir")
+		"./rules", "./packet", "./survey", "./graph", "./modes", "./nft", "./internal/nl", "./netns", "./internal/pods", "./proxy", "./lab", "./cmd/weir")
 	for line := range strings.Lines(out) {
 		words := strings.Fields(line)
 		if slices.Contains(words[1:], "os/exec") {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -58,14 +59,14 @@ func istioInit(cc *cli.Context, a *istioArguments, log *slog.Logger) error {
 
 // target is the namespace that --network-namespace names. The reference is told
 // one by a CNI plugin that has entered it already.
-func (a *istioArguments) target() (*target, error) {
-	here := &target{root: "/"}
+func (a *istioArguments) target() (*netns.Namespace, error) {
+	here := netns.Current()
 	if a.networkNamespace == "" {
 		return here, nil
 	}
 	t, err := namedTarget("--network-namespace", a.networkNamespace)
-	if err == nil && t.isPresent() {
-		t.close()
+	if err == nil && t.IsCurrent() {
+		t.Close()
 		return here, nil
 	}
 	return t, err
@@ -79,7 +80,10 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 	if a.cleanupOnly && !a.dryRun && !a.skipRuleApply && !a.printConfig {
 		return j.istioCleanup(ctx, log)
 	}
-	env := fileEnvironment(j.target)
+	env, err := j.fileEnvironment(ctx)
+	if err != nil {
+		return err
+	}
 	c, err := a.config(env)
 	if err != nil {
 		return err
@@ -137,7 +141,7 @@ func (j *job) istioDryRun(a *istioArguments, want rules.State) error {
 }
 
 func (j *job) istioApply(ctx context.Context, a *istioArguments, want rules.State, log *slog.Logger) error {
-	if host, err := j.target.isHost(); err == nil && host {
+	if host, err := j.target.IsHost(); err == nil && host {
 		log.Warn("this is the machine's own network namespace: everything on it is captured")
 	}
 	result, err := j.session().Apply(ctx, want)

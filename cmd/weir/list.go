@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -55,9 +56,13 @@ func list(ctx context.Context, cc *cli.Context) error {
 	}
 	var rows []residence
 	hidden := 0
+	var doubts []string
 	seen := map[uint64]int{} // rows by namespace
 	for _, p := range all {
 		at, known := seen[p.netns]
+		if p.memory && p.doubt != nil {
+			doubts = append(doubts, fmt.Sprintf("process %v: %v", p, p.doubt))
+		}
 		switch {
 		case !p.memory:
 		case p.netns == 0:
@@ -76,6 +81,9 @@ func list(ctx context.Context, cc *cli.Context) error {
 	if hidden > 0 {
 		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", hidden, advice(fs.ErrPermission))
 	}
+	if len(doubts) > 0 {
+		fmt.Fprintf(visible{cc.App.ErrWriter}, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(doubts), doubts[0])
+	}
 	if cc.Bool("json") {
 		return writeJSON(cc.App.Writer, rows)
 	}
@@ -84,20 +92,23 @@ func list(ctx context.Context, cc *cli.Context) error {
 
 func lookAt(ctx context.Context, p process) residence {
 	r := residence{PID: p.PID, Name: p.Name, Pod: p.pod, Engines: []string{}, Tables: []holder{}}
-	if err := r.look(ctx); err != nil {
-		r.Error, r.gone = err.Error(), errors.Is(err, fs.ErrNotExist)
+	if err := r.look(ctx, p.netns); err != nil {
+		r.Error, r.gone = err.Error(), errors.Is(err, netns.ErrNotExist)
 	}
 	return r
 }
 
-// look reads what the namespace holds.
-func (r *residence) look(ctx context.Context) error {
-	t, err := processTarget("list", r.PID)
+// look reads what the namespace holds that the process was in when it was listed.
+func (r *residence) look(ctx context.Context, listed uint64) error {
+	t, err := netns.OfProcess(r.PID)
 	if err != nil {
-		return err
+		return targetError("list", err)
 	}
-	defer t.close()
-	conn, err := t.connect()
+	defer t.Close()
+	if now, err := t.Inode(); err != nil || now != listed {
+		return fmt.Errorf("process %d is in another network namespace than when it was listed: %w", r.PID, cmp.Or(err, netns.ErrNotExist))
+	}
+	conn, err := openNft(t)
 	if err != nil {
 		return err
 	}
@@ -111,7 +122,7 @@ func (r *residence) look(ctx context.Context) error {
 		return err
 	}
 	var legacy []nft.LegacyTable
-	if err := t.inside(func() (err error) { legacy, err = nft.LegacyTables(); return err }); err != nil {
+	if err := inside(t, func() (err error) { legacy, err = nft.LegacyTables(); return err }); err != nil {
 		return err
 	}
 	if err := r.own(ctx, conn, ruleset); err != nil {

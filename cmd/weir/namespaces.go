@@ -18,6 +18,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,7 +68,7 @@ func expand(patterns []string) ([]string, error) {
 		}
 		for _, name := range found {
 			var st unix.Stat_t
-			if unix.Stat(namespacePath(name), &st) == nil {
+			if unix.Stat(netns.Path(name), &st) == nil {
 				if seen[file{st.Dev, st.Ino}] {
 					continue
 				}
@@ -80,7 +81,7 @@ func expand(patterns []string) ([]string, error) {
 }
 
 func matching(pattern string) ([]string, error) {
-	path := namespacePath(pattern)
+	path := netns.Path(pattern)
 	found, err := filepath.Glob(path)
 	if err != nil {
 		return nil, fmt.Errorf("%q is no pattern: %w", pattern, err)
@@ -94,14 +95,6 @@ func matching(pattern string) ([]string, error) {
 		}
 	}
 	return found, nil
-}
-
-// namespacePath is the file of a namespace that is named as for ip-netns(8).
-func namespacePath(name string) string {
-	if strings.Contains(name, "/") {
-		return name
-	}
-	return filepath.Join(netnsFolder, name)
 }
 
 // fleet is one command's work in many namespaces, and what came of it so far.

@@ -77,7 +77,7 @@ func (j *job) compare(ctx context.Context, want rules.State) comparison {
 // planEnvironment does without a namespace where there is none to be had.
 func (j *job) planEnvironment(ctx context.Context) (modes.Environment, error) {
 	if j.conn == nil && j.said == nil {
-		return fileEnvironment(j.target), nil
+		return j.fileEnvironment(ctx)
 	}
 	return j.environment(ctx)
 }

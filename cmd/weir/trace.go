@@ -145,7 +145,7 @@ func (j *job) trace(ctx context.Context, o nft.TraceOptions) (err error) {
 	if err := v.refresh(); err != nil {
 		return err
 	}
-	t, err := nft.StartTrace(ctx, j.target.fd, o)
+	t, err := nft.StartTrace(ctx, j.target.FD(), o)
 	if err != nil {
 		return err
 	}

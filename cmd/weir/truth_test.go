@@ -71,7 +71,7 @@ func tableState(t *testing.T, table *lab.Table) rules.State {
 func tableConfig(t *testing.T, table *lab.Table) (modes.Config, modes.Environment) {
 	t.Helper()
 	env := modes.Environment{LoopbackIPv6: true, Groups: map[string]uint32{"root": 0, "mail": 8}, Users: map[string]uint32{"root": 0},
-		Resolvers: parseResolvers(strings.NewReader(lab.ResolvConf))}
+		Resolvers: parseResolvers([]byte(lab.ResolvConf))}
 	if table.Mode == "sidecar" {
 		return sidecarConfig(t, table, env), env
 	}

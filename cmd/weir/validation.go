@@ -31,7 +31,7 @@ func (e validationError) Unwrap() error { return e.error }
 // Whoever's rules bring them there will do.
 func (j *job) validate(ctx context.Context, a *istioArguments, c modes.Config, env modes.Environment, want rules.State, err error, log *slog.Logger) error {
 	var local map[netip.Addr]string
-	if err := j.target.inside(func() (err error) { local, err = j.localAddresses(ctx); return err }); err != nil {
+	if err := inside(j.target, func() (err error) { local, err = j.localAddresses(ctx); return err }); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.probeTimeout)
@@ -107,7 +107,7 @@ func (j *job) validateProbes(ctx context.Context, probes []probe, log *slog.Logg
 	found := make([]error, len(probes))
 	var group sync.WaitGroup
 	for i, p := range probes {
-		group.Go(func() { found[i] = j.target.inside(func() error { return p.run(ctx, log) }) })
+		group.Go(func() { found[i] = inside(j.target, func() error { return p.run(ctx, log) }) })
 	}
 	group.Wait()
 	proven := 0

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -19,13 +19,14 @@ import (
 type job struct {
 	cc *cli.Context
 	streams
-	target *target
+	target *netns.Namespace
 	said   *modes.Environment // nil: it is to be read
 	lo     *nft.Loopback      // nil: it was not looked at
 	conn   *nft.Conn          // nil where the command can do without and it cannot be had
 	table  string
-	noted  bool   // what there is to note of the configuration
-	result string // in a word, once there is one: an [nft.Outcome], or
+	unread map[string]error // why files of /etc cannot be read, by name
+	noted  bool             // what there is to note of the configuration
+	result string           // in a word, once there is one: an [nft.Outcome], or
 }
 
 // Results of commands that change nothing.
@@ -75,7 +76,7 @@ func inTime(cc *cli.Context, work func(context.Context, *modes.Environment) erro
 	return whyEnded(ctx, work(ctx, said))
 }
 
-func newJob(cc *cli.Context, t *target, said *modes.Environment) *job {
+func newJob(cc *cli.Context, t *netns.Namespace, said *modes.Environment) *job {
 	return &job{cc: cc, streams: streams{cc.App.Reader, cc.App.Writer, cc.App.ErrWriter}, target: t, said: said, table: modes.DefaultTable}
 }
 
@@ -105,7 +106,7 @@ func whyEnded(ctx context.Context, err error) error {
 }
 
 func (j *job) connect(ctx context.Context) error {
-	c, err := j.target.connect()
+	c, err := openNft(j.target)
 	if err == nil {
 		j.conn = c
 		j.sweepTraces(ctx)
@@ -116,7 +117,7 @@ func (j *job) connect(ctx context.Context) error {
 // sweepTraces takes away what a killed trace left behind. Where the permission is
 // missing, the command's own work says so.
 func (j *job) sweepTraces(ctx context.Context) {
-	swept, err := j.conn.SweepTraces(ctx, j.target.fd)
+	swept, err := j.conn.SweepTraces(ctx, j.target.FD())
 	for _, name := range swept {
 		fmt.Fprintf(j.err, "note: took table inet %s away, left by a trace that was killed\n", name)
 	}
@@ -129,7 +130,7 @@ func (j *job) close() {
 	if j.conn != nil {
 		j.conn.Close()
 	}
-	j.target.close()
+	j.target.Close()
 }
 
 // session is the job's work on its table.
@@ -197,11 +198,9 @@ func (j *job) lacking(key string) string {
 	if name == "" || j.said != nil {
 		return ""
 	}
-	f, err := os.Open(j.target.etc(name))
-	if err != nil {
+	if err := j.unread[name]; err != nil {
 		return fmt.Sprintf(" (%v)", err)
 	}
-	f.Close()
 	return ""
 }
 
@@ -262,7 +261,7 @@ func (j *job) environment(ctx context.Context) (modes.Environment, error) {
 	if err != nil {
 		return modes.Environment{}, err
 	}
-	return readEnvironment(ctx, j.target, j.conn, lo)
+	return j.readEnvironment(ctx, lo)
 }
 
 // loopback is what lo was like when it was first asked for.

@@ -1,9 +1,6 @@
-package main
+package pods
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
 func TestCgroupMount(t *testing.T) {
 	for _, tt := range []struct{ why, text, want string }{
@@ -13,19 +10,8 @@ func TestCgroupMount(t *testing.T) {
 		{"a folder of an odd name", `31 23 0:27 / /mnt/a\040b\134c rw - cgroup2 none rw`, `/mnt/a b\c`},
 		{"lines that are none", "cgroup2 - cgroup2\n - \n\n", ""},
 	} {
-		if got := cgroupMount(strings.NewReader(tt.text)); got != tt.want {
+		if got := CgroupMount([]byte(tt.text)); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.why, got, tt.want)
-		}
-	}
-}
-
-func TestKernelSince(t *testing.T) {
-	for _, tt := range []struct {
-		release string
-		want    bool
-	}{{"5.7.0", true}, {"5.10.0-28-amd64", true}, {"6.1", true}, {"5.6.19", false}, {"4.19.0", false}, {"", false}, {"unknown", false}} {
-		if got := kernelSince(tt.release, 5, 7); got != tt.want {
-			t.Errorf("%q since 5.7: %v", tt.release, got)
 		}
 	}
 }

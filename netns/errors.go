@@ -1,0 +1,23 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNotExist is that there is no such namespace, or that the process has ended.
+	ErrNotExist = errors.New("there is no such namespace")
+	// ErrNotNetns is that a file is there and is not a network namespace.
+	ErrNotNetns = errors.New("is no network namespace")
+	// ErrNotEntered is that a namespace cannot be entered.
+	ErrNotEntered = errors.New("enter the network namespace")
+)
+
+// A FileError is a file of another process that is not read, although it is there.
+type FileError struct {
+	Path   string // below /proc
+	Reason string
+}
+
+func (e *FileError) Error() string { return fmt.Sprintf("read %s: %s", e.Path, e.Reason) }
