@@ -134,7 +134,7 @@ func TestMermaidReadsNoText(t *testing.T) {
 	c.Add(said+"\r\nend", rules.Accept())
 	g := Graph{Title: "t", Notes: []string{said + "\r\nend"}, Tables: []Table{{"inet t", rules.Ruleset{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c}}}}}}
 	got := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
-	if !strings.Contains(got, "<br/>1. "+drawn+"  end <i>accept</i>\"]\n") {
+	if !strings.Contains(got, "<br/>1. "+drawn+`\r\nend <i>accept</i>"]`+"\n") {
 		t.Errorf("the label is not %q:\n%s", drawn, got)
 	}
 	if strings.Count(got, "%%") != 2 || strings.Contains(got, "\r") {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -75,7 +76,7 @@ type page struct {
 type raw string
 
 // text is what stands in a page as it reads.
-func text(s string) raw { return raw(html.EscapeString(s)) }
+func text(s string) raw { return raw(html.EscapeString(escape.Text(s))) }
 
 // add writes the format, whose arguments are texts and numbers that stand for
 // themselves.

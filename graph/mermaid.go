@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -14,7 +15,7 @@ func (g Graph) Mermaid(w io.Writer) error {
 	m := mermaid{Graph: g, picture: g.picture()}
 	m.line("flowchart TB")
 	for _, text := range append([]string{g.Title}, g.Notes...) {
-		m.line("%%%% %s", comment.Replace(text))
+		m.line("%%%% %s", comment.Replace(escape.Text(text)))
 	}
 	for _, h := range m.hooks {
 		m.line("subgraph %s[\"%s\"]", hookID(h.hook), h.hook)
@@ -145,4 +146,4 @@ var (
 )
 
 // label is a text within a quoted label. Two dollars would begin a formula there.
-func label(text string) string { return quoted.Replace(text) }
+func label(text string) string { return quoted.Replace(escape.Text(text)) }

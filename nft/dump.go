@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -36,7 +37,7 @@ type ForeignChain struct {
 }
 
 func (f ForeignChain) String() string {
-	return fmt.Sprintf("chain %s of table %s %s (%s %d)", f.Chain, f.Family, f.Table, f.Base.Hook, f.Base.Priority)
+	return fmt.Sprintf("chain %s of table %s %s (%s %d)", escape.Text(f.Chain), f.Family, escape.Text(f.Table), f.Base.Hook, f.Base.Priority)
 }
 
 // nextName is the second table of an apply, while it works.
@@ -84,7 +85,7 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 		}
 		table, tag, err := c.table(ctx, inet(own), f, chains[inet(own)], nil)
 		if err != nil {
-			return t, fmt.Errorf("table inet %s: %w", own, err)
+			return t, fmt.Errorf("table inet %s: %w", escape.Text(own), err)
 		}
 		ours := tag != nil && signed(tag)
 		if !ours {
@@ -117,7 +118,7 @@ func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, nam
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("table inet %s: %w", of.name, err)
+			return nil, fmt.Errorf("table inet %s: %w", escape.Text(of.name), err)
 		}
 		if tag := parseTag(s); tag != nil && signed(s) {
 			out = append(out, tag)
@@ -326,7 +327,7 @@ func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, an
 			named = append(named, s)
 		}
 		if err := c.readElements(ctx, of, s); err != nil {
-			return nil, nil, fmt.Errorf("set %s: %w", name, err)
+			return nil, nil, fmt.Errorf("set %s: %w", escape.Text(name), err)
 		}
 		if isAnonymous {
 			s.Name = ""

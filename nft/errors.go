@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -27,9 +28,9 @@ type RejectedError struct {
 
 func (e *RejectedError) Error() string {
 	if e.Hint == "" {
-		return fmt.Sprintf("%s: %v", e.Where, e.Err)
+		return fmt.Sprintf("%s: %v", escape.Text(e.Where), e.Err)
 	}
-	return fmt.Sprintf("%s: %v (%s)", e.Where, e.Err, e.Hint)
+	return fmt.Sprintf("%s: %v (%s)", escape.Text(e.Where), e.Err, e.Hint)
 }
 
 // Unwrap is the kernel's errno.

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weir-mesh/weir/internal/escape"
 )
 
 // LegacyTable is a table of iptables-legacy, which nftables knows nothing of.
@@ -52,7 +54,7 @@ func LegacyTables() ([]LegacyTable, error) {
 		for _, name := range strings.Fields(string(names)) {
 			t, err := f.read(name)
 			if err != nil {
-				return nil, fmt.Errorf("table %s %s of iptables-legacy: %w", f.name, name, permission(err))
+				return nil, fmt.Errorf("table %s %s of iptables-legacy: %w", f.name, escape.Text(name), permission(err))
 			}
 			out = append(out, t)
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -185,7 +186,7 @@ func (l *Live) tagDifferences(want rules.State) []rules.Difference {
 	}
 	said := newTag(l.routing.withoutForeign(want), "", want.Addresses, nil)
 	if l.Tag.Schema == tagSchema && !l.Tag.says(said) {
-		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + said.Hash, Have: "state " + l.Tag.Hash}}
+		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + said.Hash, Have: "state " + escape.Text(l.Tag.Hash)}}
 	}
 	return nil
 }

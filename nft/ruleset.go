@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -30,8 +31,9 @@ type RulePlace struct {
 	Index int
 }
 
-// Title is the table's family and name, as nft writes them.
-func (t *LiveTable) Title() string { return t.Family + " " + t.Name }
+// Title is the table's family and name, as nft writes them, escaped: its
+// name is what another program chose.
+func (t *LiveTable) Title() string { return t.Family + " " + escape.Text(t.Name) }
 
 // Find is the table of that family and name, nil where there is none.
 func (r *Ruleset) Find(family, name string) *LiveTable {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -194,9 +195,12 @@ func (t Tag) differences(have rules.State) []rules.Difference {
 	if hash := have.Hash(); len(d) == 0 && hash != t.Hash {
 		d = append(d, rules.Difference{Where: "the state", Want: t.Hash + ", " + written, Have: hash})
 	}
+	for i := range d { // the tag is what anybody in the namespace wrote there
+		d[i] = rules.Difference{Where: escape.Text(d[i].Where), Want: escape.Text(d[i].Want), Have: escape.Text(d[i].Have)}
+	}
 	return d
 }
 
 func (t Tag) String() string {
-	return fmt.Sprintf("written by weir %s, state %s", t.Version, t.Hash)
+	return escape.Text(fmt.Sprintf("written by weir %s, state %s", t.Version, t.Hash))
 }

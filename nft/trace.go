@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -285,7 +286,7 @@ func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 		b := &batch{}
 		lower(b, &rules.Table{Name: key.name}).deleteTable()
 		if err := c.commit(ctx, b, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			return swept, fmt.Errorf("take table inet %s of a killed trace away: %w", key.name, err)
+			return swept, fmt.Errorf("take table inet %s of a killed trace away: %w", escape.Text(key.name), err)
 		}
 		swept = append(swept, key.name)
 	}

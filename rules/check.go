@@ -58,14 +58,14 @@ func (c *checker) table(t *Table) {
 		c.problem("inet %s holds %s, which the model does not know", t.Name, o)
 	}
 	for _, s := range t.Sets {
-		c.where = s.kind() + " " + s.Name
+		c.where = s.title()
 		c.set(s)
 		if t.Set(s.Name) != s {
 			c.problem("declared twice")
 		}
 	}
 	for _, chain := range t.Chains {
-		c.where = "chain " + chain.Name
+		c.where = chain.title()
 		c.name("chain", chain.Name, maxName)
 		if t.Chain(chain.Name) != chain {
 			c.problem("declared twice")
@@ -354,7 +354,7 @@ func (c *checker) chain(chain *Chain, path []string) {
 	}
 	c.walked[chain.Name] = len(path)
 	for i, r := range chain.Rules {
-		c.where = fmt.Sprintf("chain %s rule %d %q", chain.Name, i+1, r.Reason)
+		c.where = fmt.Sprintf("%s rule %d %q", chain.title(), i+1, r.Reason)
 		c.rule(r)
 		for _, target := range c.table_.Targets(r) {
 			if next := c.table_.Chain(target); next != nil && next.Base == nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/weir-mesh/weir/internal/escape"
 )
 
 // Difference is one thing that is not as it should be. Want is empty where
@@ -91,40 +93,40 @@ func (d *differences) tables(want, have *Table) {
 	case want == nil && have == nil:
 		return
 	case want == nil:
-		d.add("table inet "+have.Name, "", "table inet "+have.Name)
+		d.add(have.title(), "", have.title())
 		return
 	case have == nil:
-		d.add("table inet "+want.Name, "table inet "+want.Name, "")
+		d.add(want.title(), want.title(), "")
 		return
 	case want.Name != have.Name:
-		d.add("table", "inet "+want.Name, "inet "+have.Name)
+		d.add("table", "inet "+want.Name, "inet "+escape.Text(have.Name))
 	}
 	for _, w := range want.Sets {
 		if h := have.Set(w.Name); h != nil {
 			d.sets(w, h)
 		} else {
-			d.add(w.kind()+" "+w.Name, w.Declaration(), "")
+			d.add(w.title(), w.Declaration(), "")
 		}
 	}
 	for _, h := range have.Sets {
 		if want.Set(h.Name) == nil {
-			d.add(h.kind()+" "+h.Name, "", h.Declaration())
+			d.add(h.title(), "", h.Declaration())
 		}
 	}
 	for _, w := range want.Chains {
 		if h := have.Chain(w.Name); h != nil {
 			d.chains(w, h)
 		} else {
-			d.add("chain "+w.Name, w.summary(), "")
+			d.add(w.title(), w.summary(), "")
 		}
 	}
 	for _, h := range have.Chains {
 		if want.Chain(h.Name) == nil {
-			d.add("chain "+h.Name, "", h.summary())
+			d.add(h.title(), "", h.summary())
 		}
 	}
 	d.order(want, have)
-	d.lists("table inet "+want.Name, want.Others, have.Others)
+	d.lists(want.title(), want.Others, escape.Texts(have.Others))
 }
 
 // order reports where packets begin to meet the base chains that both have in
@@ -136,7 +138,7 @@ func (d *differences) order(want, have *Table) {
 	w, h := commonBases(want, have), commonBases(have, want)
 	for i := range min(len(w), len(h)) {
 		if w[i] != h[i] {
-			d.add("chain "+w[i], "met before chain "+h[i], "met after it")
+			d.add("chain "+escape.Text(w[i]), "met before chain "+escape.Text(h[i]), "met after it")
 			return
 		}
 	}
@@ -180,7 +182,7 @@ func (c *Chain) summary() string {
 const maxListed = 10 // elements named in one difference
 
 func (d *differences) sets(want, have *Set) {
-	where := want.kind() + " " + want.Name
+	where := want.title()
 	if w, h := want.Declaration(), have.Declaration(); w != h {
 		d.add(where, w, h)
 		return
@@ -211,7 +213,7 @@ func listed(elements []Element, key []DataType) string {
 }
 
 func (d *differences) chains(want, have *Chain) {
-	where := "chain " + want.Name
+	where := want.title()
 	if w, h := want.baseText(), have.baseText(); w != h {
 		d.add(where, w, h)
 	}
@@ -250,7 +252,7 @@ func rulePlace(where string, i int, r Rule) string {
 	if r.Reason == "" {
 		return fmt.Sprintf("%s rule %d", where, i+1)
 	}
-	return fmt.Sprintf("%s rule %d %q", where, i+1, r.Reason)
+	return fmt.Sprintf("%s rule %d %s", where, i+1, quote(r.Reason))
 }
 
 // body is the rule without its reason, unless the reasons are what differs.
@@ -262,9 +264,12 @@ func (r Rule) body(other Rule) string {
 }
 
 // key is what makes two rules the same. It holds the bytes of what the model
-// does not know, which the text leaves out.
+// does not know and of a reason that the text escapes.
 func (r Rule) key() string {
 	key := r.String()
+	if escape.Text(r.Reason) != r.Reason {
+		key += "\x00reason\x00" + r.Reason
+	}
 	for _, n := range r.Nodes {
 		if o, ok := n.(Opaque); ok {
 			key += "\x00opaque\x00" + string(o.Raw)

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/weir-mesh/weir/internal/escape"
 )
 
 // DataType is a kind of value, named as nft names it in `type` declarations.
@@ -166,7 +168,9 @@ func quotedName(b Bits) string {
 	return quote(text)
 }
 
-func quote(s string) string { return `"` + s + `"` }
+// quote quotes a name or a comment. nft has no escapes: its own hold nothing that
+// needs one, and others' are shown, not loaded.
+func quote(s string) string { return `"` + strings.ReplaceAll(escape.Text(s), `"`, `\"`) + `"` }
 
 // bitNames formats values of a type whose bits have names.
 func bitNames(names []name) func(Bits) string {

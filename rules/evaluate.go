@@ -6,6 +6,8 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+
+	"github.com/weir-mesh/weir/internal/escape"
 )
 
 // Evaluator tells what becomes of packets in a namespace. It is prepared once
@@ -236,12 +238,12 @@ func (w *walk) end(kind FateKind, why string, args ...any) {
 	if w.ended {
 		return
 	}
-	w.ended, w.fate, w.why = true, kind, fmt.Sprintf(why, args...)
+	w.ended, w.fate, w.why = true, kind, escape.Text(fmt.Sprintf(why, args...))
 }
 
 // kernel notes a step of the kernel's own.
 func (w *walk) kernel(does string, args ...any) {
-	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Does: fmt.Sprintf(does, args...)})
+	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Does: escape.Text(fmt.Sprintf(does, args...))})
 }
 
 // send is the way of a packet that a process, or the kernel, sends.

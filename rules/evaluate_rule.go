@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+
+	"github.com/weir-mesh/weir/internal/escape"
 )
 
 // index is a set as it is looked up.
@@ -63,7 +65,7 @@ func (w *walk) callBase(c baseChain) {
 	if w.call(c.Chain, 0) == noVerdict && !w.ended && c.Base.Drop {
 		w.effect, w.handsOn = w.effect[:0], false
 		w.step(c.Chain, 0, "", "policy drop", Drop())
-		w.end(Dropped, "by the policy of chain %s", c.Name)
+		w.end(Dropped, "by the policy of %s", c.title())
 	}
 }
 
@@ -71,7 +73,7 @@ func (w *walk) callBase(c baseChain) {
 // the chain was jumped to from.
 func (w *walk) call(c *Chain, depth int) VerdictKind {
 	if depth > maxChainDepth {
-		w.end(Unknown, "chain %s is jumped to from too deep", c.Name)
+		w.end(Unknown, "%s is jumped to from too deep", c.title())
 		return AcceptKind
 	}
 	for i := range c.Rules {
@@ -85,7 +87,7 @@ func (w *walk) call(c *Chain, depth int) VerdictKind {
 		case AcceptKind:
 			return AcceptKind
 		case DropKind:
-			w.end(Dropped, "by rule %d of chain %s", i+1, c.Name)
+			w.end(Dropped, "by rule %d of %s", i+1, c.title())
 			return AcceptKind
 		case ReturnKind:
 			return noVerdict
@@ -122,7 +124,7 @@ func (w *walk) rule(c *Chain, at int) Verdict {
 		}
 	}
 	if w.ended && w.fate == Unknown {
-		w.why = fmt.Sprintf("chain %s rule %d: %s", c.Name, at+1, w.why)
+		w.why = fmt.Sprintf("%s rule %d: %s", c.title(), at+1, w.why)
 	}
 	if len(w.effect) > 0 {
 		w.step(c, at+1, r.Reason, "", verdict)
@@ -210,7 +212,7 @@ func (v Verdict) evaluate(w *walk) (Verdict, bool) {
 func (Counter) evaluate(*walk) (Verdict, bool) { return Verdict{}, true }
 
 func (o Opaque) evaluate(w *walk) (Verdict, bool) {
-	w.end(Unknown, "holds %s, which the model does not know", o.Name)
+	w.end(Unknown, "holds %s, which the model does not know", escape.Text(o.Name))
 	return Verdict{}, false
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/weir-mesh/weir/internal/escape"
 )
 
 // Print writes the state as a script that `nft -f` loads, and loads again alike:
@@ -126,7 +128,7 @@ func (p *printer) block(title string, body func()) {
 }
 
 func (p *printer) table(t *Table) {
-	p.block("table inet "+t.Name, func() {
+	p.block(t.title(), func() {
 		for i, s := range t.Sets {
 			if i > 0 {
 				p.line("")
@@ -140,7 +142,7 @@ func (p *printer) table(t *Table) {
 			p.chain(c)
 		}
 		for _, o := range t.Others {
-			p.line("# %s", o)
+			p.line("# %s", escape.Text(o))
 		}
 	})
 }
@@ -158,6 +160,14 @@ func (s *Set) kind() string {
 	}
 	return "set"
 }
+
+// title names the set in a message or a script: another program may have named
+// it.
+func (s *Set) title() string { return s.kind() + " " + escape.Text(s.Name) }
+
+func (t *Table) title() string { return "table inet " + escape.Text(t.Name) }
+
+func (c *Chain) title() string { return "chain " + escape.Text(c.Name) }
 
 // Declaration is what the set is, without its elements, on one line.
 func (s *Set) Declaration() string { return strings.Join(s.declaration(), "; ") }
@@ -184,7 +194,7 @@ func (s *Set) declaration() []string {
 		lines = append(lines, "comment "+quote(LiveComment))
 	}
 	if s.Others != "" {
-		lines = append(lines, "# "+strings.TrimSpace(s.Others))
+		lines = append(lines, "# "+escape.Text(strings.TrimSpace(s.Others)))
 	}
 	return lines
 }
@@ -193,7 +203,7 @@ func (s *Set) declaration() []string {
 const LiveComment = "changes at run time"
 
 func (p *printer) set(s *Set) {
-	p.block(s.kind()+" "+s.Name, func() {
+	p.block(s.title(), func() {
 		for _, l := range s.declaration() {
 			p.line("%s", l)
 		}
@@ -287,7 +297,7 @@ func (e Element) Text(key []DataType) string {
 }
 
 func (p *printer) chain(c *Chain) {
-	p.block("chain "+c.Name, func() {
+	p.block(c.title(), func() {
 		if c.Base != nil {
 			p.line("%s", c.Base)
 		}
@@ -307,7 +317,7 @@ func (b Base) String() string {
 	if b.Drop {
 		policy = "drop"
 	}
-	return fmt.Sprintf("type %s hook %s%s priority %d; policy %s;", b.Type, b.Hook, devices, b.Priority, policy)
+	return fmt.Sprintf("type %s hook %s%s priority %d; policy %s;", escape.Text(string(b.Type)), b.Hook, devices, b.Priority, policy)
 }
 
 func joinSelectors(key []Selector) string {
@@ -340,7 +350,7 @@ func (m Match) text(p *printer) string {
 		key += " & " + maskText(m.Key[0].Type(), m.Mask)
 	}
 	if m.Set != "" {
-		return key + op + "@" + m.Set
+		return key + op + "@" + escape.Text(m.Set)
 	}
 	values := elementTexts(m.Elements, m.Types())
 	if len(values) == 1 {
@@ -378,7 +388,7 @@ func elementTexts(elements []Element, types []DataType) []string {
 
 func (v Verdict) text(*printer) string {
 	if v.Chain != "" {
-		return v.Kind.String() + " " + v.Chain
+		return v.Kind.String() + " " + escape.Text(v.Chain)
 	}
 	return v.Kind.String()
 }
@@ -386,7 +396,7 @@ func (v Verdict) text(*printer) string {
 func (v VMap) text(*printer) string {
 	key := joinSelectors(v.Key) + " vmap "
 	if v.Map != "" {
-		return key + "@" + v.Map
+		return key + "@" + escape.Text(v.Map)
 	}
 	return key + "{ " + strings.Join(elementTexts(v.Elements, v.Types()), ", ") + " }"
 }
@@ -450,4 +460,4 @@ func (a Assign) text(*printer) string {
 
 func (NoTrack) text(*printer) string { return "notrack" }
 
-func (o Opaque) text(*printer) string { return "<unknown: " + o.Name + ">" }
+func (o Opaque) text(*printer) string { return "<unknown: " + escape.Text(o.Name) + ">" }

@@ -112,7 +112,7 @@ func (j *job) report(want rules.State, r nft.Result) error {
 	}
 	for _, f := range rivals(want, r) {
 		o.Foreign = append(o.Foreign, f.String())
-		fmt.Fprintf(visible{j.err}, "warning: %s %s\n", f, f.when)
+		fmt.Fprintf(j.err, "warning: %s %s\n", f, f.when)
 	}
 	var err error
 	if j.cc.Bool("json") {

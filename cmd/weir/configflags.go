@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"golang.org/x/sys/unix"
 )
@@ -240,8 +242,13 @@ func readInput(ctx context.Context, name string, stdin io.Reader) ([]byte, error
 // openNamed opens a file, whose name is told whole unless it is longer than any.
 func openNamed(name string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(name, flags, 0)
-	if errors.Is(err, unix.ENAMETOOLONG) {
-		err = fmt.Errorf("open %s: %w", modes.Shorten(name), unix.ENAMETOOLONG)
+	var wrong *fs.PathError
+	if errors.As(err, &wrong) {
+		shown := escape.Text(name)
+		if wrong.Err == unix.ENAMETOOLONG {
+			shown = escape.Text(modes.Shorten(name))
+		}
+		err = &fs.PathError{Op: wrong.Op, Path: shown, Err: wrong.Err}
 	}
 	return f, err
 }

@@ -82,7 +82,7 @@ func (j *job) reportChecks(checks []check) error {
 	if j.cc.Bool("json") {
 		err = writeJSON(j.out, map[string]any{"failed": failures, "checks": checks})
 	} else {
-		err = printChecks(visible{j.out}, checks)
+		err = printChecks(j.out, checks)
 	}
 	switch {
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -35,13 +36,14 @@ type place struct {
 }
 
 func (p place) String() string {
+	source := escape.Text(p.source)
 	switch {
 	case p.line == 0:
-		return p.source
+		return source
 	case p.column == 0:
-		return fmt.Sprintf("%s:%d", p.source, p.line)
+		return fmt.Sprintf("%s:%d", source, p.line)
 	}
-	return fmt.Sprintf("%s:%d:%d", p.source, p.line, p.column)
+	return fmt.Sprintf("%s:%d:%d", source, p.line, p.column)
 }
 
 // placedError is a problem and where it stands.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -60,7 +61,7 @@ func sightings(tables []*nft.LiveTable, legacy []nft.LegacyTable, policy []rules
 		}
 		for _, table := range legacy {
 			if chains := keep(table.Chains, e.hasChain); len(chains) > 0 {
-				t.Signs = append(t.Signs, fmt.Sprintf("chains %s in iptables-legacy's table %s %s", strings.Join(chains, ", "), table.Family, table.Name))
+				t.Signs = append(t.Signs, fmt.Sprintf("chains %s in iptables-legacy's table %s %s", strings.Join(escape.Texts(chains), ", "), table.Family, escape.Text(table.Name)))
 			}
 		}
 		for _, r := range policy {
@@ -87,7 +88,7 @@ func (e engine) signs(t *nft.LiveTable) []string {
 		names = append(names, c.Name)
 	}
 	if chains := keep(names, e.hasChain); len(chains) > 0 {
-		return []string{fmt.Sprintf("chains %s in table %s", strings.Join(chains, ", "), t.Title())}
+		return []string{fmt.Sprintf("chains %s in table %s", strings.Join(escape.Texts(chains), ", "), t.Title())}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/packet"
 	"github.com/weir-mesh/weir/rules"
@@ -226,12 +227,12 @@ func (a ask) parse() (rules.Packet, error) {
 			p.Socket.GID = rules.GID(*a.GID)
 		}
 	} else if a.UID != nil || a.GID != nil {
-		problem(fmt.Errorf("what comes in by %s has no owner here", a.In))
+		problem(fmt.Errorf("what comes in by %s has no owner here", escape.Text(a.In)))
 	}
 	p.Src, err = parseFrom(a.From)
 	problem(err)
 	if a.In != "" && a.From == "" {
-		problem(fmt.Errorf("what comes in by %s comes from somewhere (want from an address)", a.In))
+		problem(fmt.Errorf("what comes in by %s comes from somewhere (want from an address)", escape.Text(a.In)))
 	}
 	if err == nil && errs[0] == nil && p.Src.Addr().IsValid() && p.Src.Addr().Is4() != p.Dst.Addr().Is4() {
 		problem(fmt.Errorf("%s and %s are of two families", p.Src.Addr(), p.Dst.Addr()))

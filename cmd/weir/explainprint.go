@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -18,9 +18,7 @@ func (x *explainer) print(cc *cli.Context, j rules.Journey) error {
 	w := cc.App.Writer
 	switch {
 	case cc.Bool("json"):
-		e := json.NewEncoder(w) // one line a packet
-		e.SetEscapeHTML(false)
-		return e.Encode(x.view(j))
+		return writeJSONLine(w, x.view(j))
 	case cc.Bool("markdown"):
 		return x.markdown(w, j)
 	}
@@ -182,22 +180,22 @@ func (x *explainer) listener(p rules.Port) string {
 func columns(s rules.Step) (where, rule, reason, does string) {
 	where = s.Hook.String()
 	if s.Chain == "" {
-		return where, "", "", s.Does
+		return where, "", "", escape.Text(s.Does)
 	}
 	rule = "policy"
 	if s.Rule > 0 {
 		rule = fmt.Sprintf("rule %d", s.Rule)
 	}
 	if s.Reason != "" {
-		reason = `"` + s.Reason + `"`
+		reason = `"` + escape.Text(s.Reason) + `"`
 	}
-	return fmt.Sprintf("%s\t%s %d\t%s", where, s.Type, s.Priority, s.Chain), rule, reason, s.Does
+	return fmt.Sprintf("%s\t%s %d\t%s", where, escape.Text(string(s.Type)), s.Priority, escape.Text(s.Chain)), rule, reason, escape.Text(s.Does)
 }
 
 func (x *explainer) text(w io.Writer, j rules.Journey) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", inSight(headline(j)))
-	table := tabwriter.NewWriter(visible{&b}, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(&b, "%s\n\n", escape.Text(headline(j)))
+	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	for _, s := range j.Steps {
 		where, rule, reason, does := columns(s)
 		if s.Chain == "" {
@@ -211,8 +209,8 @@ func (x *explainer) text(w io.Writer, j rules.Journey) error {
 	if len(j.Steps) == 0 {
 		b.WriteString("  no rule decides about it\n")
 	}
-	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, j.Fate.Kind, inSight(x.says(j.Packet, j.Fate))))
-	_, err := io.WriteString(w, b.String())
+	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, j.Fate.Kind, escape.Text(x.says(j.Packet, j.Fate))))
+	_, err := io.WriteString(escape.Unwrap(w), b.String()) // which would escape the colors
 	return err
 }
 
@@ -235,7 +233,7 @@ func colored(w io.Writer, k rules.FateKind, text string) string {
 
 func (x *explainer) markdown(w io.Writer, j rules.Journey) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s**\n\n", headline(j))
+	fmt.Fprintf(&b, "**%s**\n\n", escape.Text(headline(j)))
 	if len(j.Steps) > 0 {
 		b.WriteString("| hook | chain | rule | reason | does |\n| --- | --- | --- | --- | --- |\n")
 	}
@@ -249,10 +247,10 @@ func (x *explainer) markdown(w io.Writer, j rules.Journey) error {
 	if len(j.Steps) > 0 {
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "%s\n\n", x.says(j.Packet, j.Fate))
-	_, err := io.WriteString(visible{w}, b.String())
+	fmt.Fprintf(&b, "%s\n\n", escape.Text(x.says(j.Packet, j.Fate)))
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 // cell is a text within a table of Markdown.
-func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+func cell(text string) string { return strings.ReplaceAll(escape.Text(text), "|", `\|`) }

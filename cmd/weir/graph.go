@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/graph"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -95,9 +96,9 @@ func (j *job) graph(ctx context.Context, r drawn) error {
 		return err
 	}
 	if r.format == formatHTML {
-		return g.HTML(visible{j.out})
+		return g.HTML(j.out)
 	}
-	return g.Mermaid(visible{j.out})
+	return g.Mermaid(j.out)
 }
 
 // configuredGraph draws the state that a configuration makes.
@@ -139,7 +140,7 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	if r.name != "" {
 		family, name = r.family, r.name
 	}
-	g := graph.Graph{Title: fmt.Sprintf("table %s %s", family, name), Counted: true}
+	g := graph.Graph{Title: fmt.Sprintf("table %s %s", family, escape.Text(name)), Counted: true}
 	met := false
 	for _, t := range ruleset.Tables {
 		if t.Family == family && t.Name == name {
@@ -153,7 +154,7 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	}
 	switch {
 	case len(g.Tables) == 0 && r.name != "":
-		return g, fmt.Errorf("graph %s %s: there is no such table%s", family, name, thereAre(ruleset))
+		return g, fmt.Errorf("graph %s %s: there is no such table%s", escape.Text(family), escape.Text(name), thereAre(ruleset))
 	case len(g.Tables) == 0:
 		g.Notes = append(g.Notes, "there is no such table")
 	}
@@ -186,7 +187,7 @@ func basesOf(t *nft.LiveTable) (out []graph.Chain) {
 	}
 	for _, c := range t.Chains {
 		if c.Base != nil {
-			out = append(out, graph.Chain{Title: t.Title() + " " + c.Name, Base: *c.Base,
+			out = append(out, graph.Chain{Title: t.Title() + " " + escape.Text(c.Name), Base: *c.Base,
 				Note: fmt.Sprintf("%s (weir graph --foreign %q)", counted(len(c.Rules), "rule"), t.Title())})
 		}
 	}

@@ -35,15 +35,16 @@ func TestArrowsPointOneWay(t *testing.T) {
 		others   bool // packages of other modules may be among the dependencies
 		own      []string
 	}{
-		{"rules is pure data and knows nobody", "rules", false, nil},
-		{"modes is pure and knows rules alone", "modes", false, []string{"rules"}},
-		{"packet is the grammar of packets and knows rules alone", "packet", false, []string{"rules"}},
-		{"graph draws rules, whoever made them", "graph", false, []string{"rules"}},
-		{"survey cuts the space of packets, and knows rules alone", "survey", false, []string{"rules"}},
-		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"rules", "internal/nl"}},
+		{"escape writes text, whoever wrote it", "internal/escape", false, nil},
+		{"rules is pure data and knows nobody", "rules", false, []string{"internal/escape"}},
+		{"modes is pure and knows rules alone", "modes", false, []string{"internal/escape", "rules"}},
+		{"packet is the grammar of packets and knows rules alone", "packet", false, []string{"internal/escape", "rules"}},
+		{"graph draws rules, whoever made them", "graph", false, []string{"internal/escape", "rules"}},
+		{"survey cuts the space of packets, and knows rules alone", "survey", false, []string{"internal/escape", "rules"}},
+		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"internal/escape", "internal/nl", "rules"}},
 		{"nl is netlink, whatever it carries", "internal/nl", true, nil},
-		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"rules", "nft", "internal/nl"}},
-		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"rules", "nft", "netns", "internal/nl"}},
+		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"internal/escape", "rules", "nft", "internal/nl"}},
+		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"internal/escape", "rules", "nft", "netns", "internal/nl"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
 		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {
@@ -61,7 +62,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 
 func TestProductRunsNoPrograms(t *testing.T) {
 	out := goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"./rules", "./packet", "./survey", "./graph", "./modes", "./nft", "./internal/nl", "./netns", "./internal/pods", "./proxy", "./lab", "./cmd/weir")
+		"./rules", "./packet", "./survey", "./graph", "./modes", "./internal/escape", "./nft", "./internal/nl", "./netns", "./internal/pods", "./proxy", "./lab", "./cmd/weir")
 	for line := range strings.Lines(out) {
 		words := strings.Fields(line)
 		if slices.Contains(words[1:], "os/exec") {

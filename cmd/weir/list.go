@@ -8,10 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -82,12 +84,12 @@ func list(ctx context.Context, cc *cli.Context) error {
 		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", hidden, advice(fs.ErrPermission))
 	}
 	if len(doubts) > 0 {
-		fmt.Fprintf(visible{cc.App.ErrWriter}, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(doubts), doubts[0])
+		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(doubts), escape.Text(doubts[0]))
 	}
 	if cc.Bool("json") {
 		return writeJSON(cc.App.Writer, rows)
 	}
-	return printResidences(visible{cc.App.Writer}, rows)
+	return printResidences(cc.App.Writer, rows)
 }
 
 func lookAt(ctx context.Context, p process) residence {
@@ -185,7 +187,7 @@ func printResidences(w io.Writer, rows []residence) error {
 	p := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(p, "PID\tPROCESS\tPOD\tENGINE\tWEIR\tSTATE")
 	for _, r := range rows {
-		fmt.Fprintf(p, "%d\t%s\t%s\t%s\t%s\t%s\n", r.PID, r.Name, cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(r.versions(), "-"), r.state())
+		fmt.Fprint(p, escape.Row(strconv.Itoa(r.PID), r.Name, cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(r.versions(), "-"), r.state()))
 	}
 	return p.Flush()
 }

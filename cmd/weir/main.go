@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -112,11 +113,12 @@ func (e toldError) Unwrap() error { return e.error }
 var errDiffers = errors.New("differs")
 
 func run(ctx context.Context, args []string, std streams) int {
+	std.out, std.err = escape.Writer{Writer: std.out}, escape.Writer{Writer: std.err}
 	app := newApp(std, args)
 	err := app.RunContext(ctx, arrange(app, args))
 	var told toldError
 	if err != nil && !errors.Is(err, errDiffers) && !errors.As(err, &told) {
-		fmt.Fprintln(visible{std.err}, "weir:", err)
+		fmt.Fprintln(std.err, "weir:", err)
 	}
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 		return exitFailed

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"golang.org/x/sys/unix"
@@ -152,7 +153,7 @@ func (f *fleet) one(ctx context.Context, name string, work func(context.Context,
 	f.tellNotes(errs.String())
 	if err != nil && !errors.Is(err, errDiffers) {
 		f.failed[name] = strings.ReplaceAll(whyEnded(ctx, err).Error(), "\n", "; ")
-		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", name, f.failed[name])
+		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", escape.Text(name), escape.Text(f.failed[name]))
 	} else {
 		f.results[j.result]++
 		f.differs = f.differs || err != nil
@@ -177,11 +178,11 @@ func (f *fleet) tell(name, result string, text []byte) {
 	case f.cc.Bool("json"):
 		f.documents[name] = json.RawMessage(text)
 	case result == planned:
-		_, err := fmt.Fprintf(f.cc.App.Writer, "# network namespace %s\n%s", name, text)
+		_, err := fmt.Fprintf(f.cc.App.Writer, "# network namespace %s\n%s", escape.Text(name), text)
 		f.unprinted = cmp.Or(f.unprinted, err)
 	case result == differs:
 		for line := range bytes.Lines(text) {
-			_, err := fmt.Fprintf(f.cc.App.Writer, "%s: %s", name, line)
+			_, err := fmt.Fprintf(f.cc.App.Writer, "%s: %s", escape.Text(name), line)
 			f.unprinted = cmp.Or(f.unprinted, err)
 		}
 	}
@@ -198,12 +199,12 @@ func (f *fleet) progress() {
 
 func (f *fleet) clearProgress() {
 	if isTerminal(f.cc.App.ErrWriter) {
-		io.WriteString(f.cc.App.ErrWriter, clearLine)
+		io.WriteString(escape.Unwrap(f.cc.App.ErrWriter), clearLine)
 	}
 }
 
 func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
+	file, ok := escape.Unwrap(w).(*os.File)
 	if !ok {
 		return false
 	}

@@ -116,7 +116,7 @@ func (j *job) printPlan(want rules.State, now comparison) error {
 		text.WriteString("# what differs from now:\n")
 	}
 	for _, d := range now.found {
-		text.WriteString("# " + strings.ReplaceAll(inSight(d.String()), "\n", "\n# ") + "\n")
+		text.WriteString("# " + strings.ReplaceAll(d.String(), "\n", "\n# ") + "\n")
 	}
 	_, err := io.WriteString(w, text.String())
 	return err

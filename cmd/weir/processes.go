@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/netns"
 )
@@ -58,7 +59,7 @@ func readProcess(handle *netns.Process, cgroups *nodepods.Cgroups) (process, err
 	return p, nil
 }
 
-func (p process) String() string { return fmt.Sprintf("%d (%s)", p.PID, p.Name) }
+func (p process) String() string { return fmt.Sprintf("%d (%s)", p.PID, escape.Text(p.Name)) }
 
 // families are the topmost of the processes: those that none of the others
 // started.

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -83,18 +84,18 @@ func (j *job) printView(v view) error {
 	if j.cc.Bool("json") {
 		return writeJSON(j.out, v)
 	}
-	return v.print(visible{j.out}, j.cc.Bool("verbose"))
+	return v.print(j.out, j.cc.Bool("verbose"))
 }
 
 // showForeign shows a table of another's.
 func (j *job) showForeign(ctx context.Context, family, name string) error {
 	ruleset, err := j.conn.Ruleset(ctx)
 	if err != nil {
-		return fmt.Errorf("show %s %s: %w", family, name, err)
+		return fmt.Errorf("show %s %s: %w", escape.Text(family), escape.Text(name), err)
 	}
 	t := ruleset.Find(family, name)
 	if t == nil {
-		return fmt.Errorf("show %s %s: there is no such table%s", family, name, thereAre(ruleset))
+		return fmt.Errorf("show %s %s: there is no such table%s", escape.Text(family), escape.Text(name), thereAre(ruleset))
 	}
 	v := emptyView(name)
 	v.Family, v.Present = family, true
@@ -248,13 +249,13 @@ func (v view) print(w io.Writer, verbose bool) error {
 	case !v.Present:
 		fmt.Fprintf(p, "absent: there is no table inet %s\n", v.Table)
 	case v.Family != "inet" || v.State == "":
-		fmt.Fprintf(p, "table %s %s\n", v.Family, v.Table)
+		fmt.Fprintf(p, "table %s %s\n", v.Family, escape.Text(v.Table))
 	case v.Written == "":
 		fmt.Fprintf(p, "table inet %s, which holds no tag of weir's\n", v.Table)
 	case v.Drifted:
-		fmt.Fprintf(p, "table inet %s, drifted from what was written (%s)\n", v.Table, v.Written)
+		fmt.Fprintf(p, "table inet %s, drifted from what was written (%s)\n", v.Table, escape.Text(v.Written))
 	default:
-		fmt.Fprintf(p, "table inet %s, as written (%s)\n", v.Table, v.Written)
+		fmt.Fprintf(p, "table inet %s, as written (%s)\n", v.Table, escape.Text(v.Written))
 	}
 	v.Configuration.print(p)
 	for _, c := range v.Chains {
@@ -282,27 +283,27 @@ func (c *agreement) print(w io.Writer) {
 func (c chainView) print(w io.Writer) {
 	place := "reached by jumps"
 	if c.Hook != "" {
-		place = fmt.Sprintf("%s %s %d", c.Type, c.Hook, c.Priority)
+		place = fmt.Sprintf("%s %s %d", escape.Text(c.Type), c.Hook, c.Priority)
 		if c.Drop {
 			place += ", policy drop"
 		}
 	}
-	fmt.Fprintf(w, "\nchain %s (%s)\n", c.Name, place)
+	fmt.Fprintf(w, "\nchain %s (%s)\n", escape.Text(c.Name), place)
 	for i, r := range c.Rules {
 		counts := "-"
 		if r.Counted {
 			counts = fmt.Sprintf("%d packets\t%d bytes", r.Packets, r.Bytes)
 		}
 		if r.Reason == "" {
-			fmt.Fprintf(w, "  %d\t%s\t%s\n", i+1, counts, r.Text)
+			fmt.Fprintf(w, "  %d\t%s\t%s\n", i+1, counts, escape.Text(r.Text))
 			continue
 		}
-		fmt.Fprintf(w, "  %d\t%s\t%q\n  \t%s\n", i+1, counts, r.Reason, r.Text)
+		fmt.Fprintf(w, "  %d\t%s\t\"%s\"\n  \t%s\n", i+1, counts, escape.Text(r.Reason), escape.Text(r.Text))
 	}
 }
 
 func (s setView) print(w io.Writer, verbose bool) {
-	fmt.Fprintf(w, "\nset %s (%s), %d elements\n", s.Name, s.Type, len(s.Elements))
+	fmt.Fprintf(w, "\nset %s (%s), %d elements\n", escape.Text(s.Name), escape.Text(s.Type), len(s.Elements))
 	shown := s.Elements
 	if !verbose {
 		shown = shown[:min(len(shown), maxShown)]
@@ -312,7 +313,7 @@ func (s setView) print(w io.Writer, verbose bool) {
 		text += ", ..."
 	}
 	if text != "" {
-		fmt.Fprintf(w, "  %s\n", text)
+		fmt.Fprintf(w, "  %s\n", escape.Text(text))
 	}
 }
 
@@ -322,6 +323,6 @@ func section(w io.Writer, title string, lines []string) {
 	}
 	fmt.Fprintf(w, "\n%s\n", title)
 	for _, l := range lines {
-		fmt.Fprintf(w, "  %s\n", l)
+		fmt.Fprintf(w, "  %s\n", escape.Text(l))
 	}
 }

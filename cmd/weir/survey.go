@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/survey"
@@ -128,7 +129,7 @@ func printRows(cc *cli.Context, views any, table [][]string) error {
 func printTable(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	for i, r := range rows {
-		line := strings.Join(r, "\t")
+		line := strings.Join(escape.Texts(r), "\t")
 		if i == 0 {
 			line = strings.ToUpper(line)
 		}

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"github.com/weir-mesh/weir/internal/escape"
 	"io"
 	"strings"
 )
@@ -15,22 +15,20 @@ type tracePrinter interface {
 
 func newTracePrinter(w io.Writer, asJSON bool) tracePrinter {
 	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return jsonTrace{e}
+		return jsonTrace{w}
 	}
-	return textTrace{visible{w}}
+	return textTrace{w}
 }
 
 // jsonTrace writes an object a line, and one with the counts at the end.
-type jsonTrace struct{ *json.Encoder }
+type jsonTrace struct{ io.Writer }
 
 func (t jsonTrace) packet(p *tracedPacket) error {
-	return t.Encode(p)
+	return writeJSONLine(t.Writer, p)
 }
 
 func (t jsonTrace) end(matched, traced uint64, lost uint32) error {
-	return t.Encode(map[string]uint64{"matched": matched, "traced": traced, "lost": uint64(lost)})
+	return writeJSONLine(t.Writer, map[string]uint64{"matched": matched, "traced": traced, "lost": uint64(lost)})
 }
 
 type textTrace struct{ io.Writer }
@@ -42,7 +40,7 @@ func (t textTrace) packet(p *tracedPacket) error {
 	fmt.Fprintf(&b, "%d %s %s -> %s", p.Number, p.Protocol, p.Source, p.Destination)
 	for _, more := range []struct{ label, value string }{{" ", p.Flags}, {" in by ", p.In}, {" out by ", p.Out}} {
 		if more.value != "" {
-			b.WriteString(more.label + more.value)
+			b.WriteString(more.label + escape.Text(more.value))
 		}
 	}
 	if p.Mark != 0 {
@@ -59,9 +57,9 @@ func (t textTrace) packet(p *tracedPacket) error {
 	for _, s := range p.Steps {
 		if chain := s.Family + " " + s.Table + " " + s.Chain; chain != at {
 			at = chain
-			fmt.Fprintf(&b, "  %s chain %s of table %s %s\n", s.owner(), s.Chain, s.Family, s.Table)
+			fmt.Fprintf(&b, "  %s chain %s of table %s %s\n", s.owner(), escape.Text(s.Chain), s.Family, escape.Text(s.Table))
 		}
-		b.WriteString("    " + s.String() + "\n")
+		b.WriteString("    " + escape.Text(s.String()) + "\n")
 	}
 	_, err := io.WriteString(t.Writer, b.String())
 	return err
@@ -85,5 +83,5 @@ func (s tracedStep) String() string {
 	case s.Reason == "":
 		return fmt.Sprintf("rule %d: %s: %s", s.Rule, s.Text, s.Verdict)
 	}
-	return fmt.Sprintf("rule %d %q: %s", s.Rule, s.Reason, s.Verdict)
+	return fmt.Sprintf(`rule %d "%s": %s`, s.Rule, escape.Text(s.Reason), s.Verdict)
 }

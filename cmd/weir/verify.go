@@ -98,7 +98,7 @@ func (j *job) printVerdict(w io.Writer, found []rules.Difference) error {
 		return err
 	}
 	for _, d := range found {
-		if _, err := fmt.Fprintf(visible{w}, "verify inet %s: %s\n", j.table, d); err != nil {
+		if _, err := fmt.Fprintf(w, "verify inet %s: %s\n", j.table, d); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -119,7 +120,7 @@ func (j *job) connect(ctx context.Context) error {
 func (j *job) sweepTraces(ctx context.Context) {
 	swept, err := j.conn.SweepTraces(ctx, j.target.FD())
 	for _, name := range swept {
-		fmt.Fprintf(j.err, "note: took table inet %s away, left by a trace that was killed\n", name)
+		fmt.Fprintf(j.err, "note: took table inet %s away, left by a trace that was killed\n", escape.Text(name))
 	}
 	if err != nil && !errors.Is(err, nft.ErrNotPermitted) {
 		fmt.Fprintf(j.err, "warning: %v\n", err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -31,9 +32,9 @@ func wrongFlag(cc *cli.Context, err error, _ bool) error {
 // dashed is a flag as people write it.
 func dashed(name string) string {
 	if len(name) == 1 {
-		return "-" + name
+		return "-" + escape.Text(name)
 	}
-	return "--" + name
+	return "--" + escape.Text(name)
 }
 
 // invalidValue is how package flag says that a value does not fit.
