@@ -101,7 +101,9 @@ func TestIstioPrecedence(t *testing.T) {
 		{"a bare switch", nil, "--redirect-dns", []string{"capture: servers"}, nil},
 		{"a switch off", []string{"REDIRECT_DNS=true"}, "--redirect-dns=false", []string{"capture: none"}, nil},
 		{"a further variable wins over the main one", []string{"REDIRECT_DNS=true", "ISTIO_META_DNS_CAPTURE=false", "DROP_INVALID=false", "INVALID_DROP=true"}, "", []string{"capture: none", "dropInvalid: enabled"}, nil},
-		{"one that does not parse does not", []string{"REDIRECT_DNS=true", "ISTIO_META_DNS_CAPTURE=maybe", "DROP_INVALID=1", "INVALID_DROP=?"}, "", []string{"capture: servers", "dropInvalid: enabled", `# ISTIO_META_DNS_CAPTURE="maybe" is ignored: it is no bool`}, nil},
+		{"one that does not parse turns the switch off", []string{"REDIRECT_DNS=true", "ISTIO_META_DNS_CAPTURE=maybe", "DROP_INVALID=1", "INVALID_DROP=?"}, "", []string{"capture: none", `# ISTIO_META_DNS_CAPTURE="maybe" is not a bool: redirect-dns is off`}, []string{"dropInvalid"}},
+		{"so does an empty one", []string{"REDIRECT_DNS=true", "ISTIO_META_DNS_CAPTURE=", "DROP_INVALID="}, "", []string{"capture: none", `# ISTIO_META_DNS_CAPTURE="" is not a bool: redirect-dns is off`}, []string{"DROP_INVALID"}},
+		{"the command line turns it on again", []string{"ISTIO_META_DNS_CAPTURE=maybe"}, "--redirect-dns", []string{"capture: servers"}, nil},
 		{"nor does the main one zero a default", []string{"PROBE_TIMEOUT=soon"}, "", []string{`# PROBE_TIMEOUT="soon" is ignored`}, nil},
 		{"the command line wins over a further variable", []string{"ISTIO_META_DNS_CAPTURE=true"}, "--redirect-dns=false", []string{"capture: none"}, nil},
 		{"all DNS only with DNS", nil, "--capture-all-dns", []string{"capture: none", "# capture-all-dns counts only with redirect-dns"}, nil},
@@ -115,6 +117,10 @@ func TestIstioPrecedence(t *testing.T) {
 		{"an include list makes the exclude list void, and a remark says so", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=202,888", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=888"}, "-i *",
 			[]string{"includeGIDs:\n    - \"202\"\n    - \"888\"", "# ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE counts only while all groups are captured: 888 is ignored"}, []string{"excludeGIDs"}},
 		{"a group on the exclude list alone is no longer named", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=202", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=1,2"}, "-i *", []string{"includeGIDs:\n    - \"202\""}, []string{"excludeGIDs"}},
+		{"an empty include list includes no group", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=1"}, "-i * --redirect-dns",
+			[]string{"outbound:\n  via: none", "includeGIDs: []", "capture: servers", "# ISTIO_OUTBOUND_OWNER_GROUPS is empty"}, []string{"excludeGIDs"}},
+		{"so does one of commas", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=,"}, "-i *", []string{"outbound:\n  via: none", "includeGIDs: []"}, nil},
+		{"what is rerouted has no group, and stays captured", []string{"ISTIO_OUTBOUND_OWNER_GROUPS="}, "-i * -k eth1", []string{"outbound:\n  via: redirect", "includeGIDs: []"}, nil},
 		{"TPROXY without inbound ports sets marks and captures nothing", nil, "-i * -m TPROXY -t 273 -r 100", []string{"via: marks", "mark: \"273\""}, []string{"via: tproxy"}},
 		{"REDIRECT without inbound ports does nothing inbound", nil, "-i * -m REDIRECT", []string{"inbound:\n  via: none"}, nil},
 	} {
@@ -152,7 +158,7 @@ func TestIstioDualStack(t *testing.T) {
 		{nil, "--dual-stack", "ipv6: enabled"},
 		{[]string{"DUAL_STACK=false", "ISTIO_DUAL_STACK=true"}, "", "ipv6: enabled"},
 		{[]string{"DUAL_STACK=true", "ISTIO_DUAL_STACK=false"}, "", "ipv6: disabled"},
-		{[]string{"DUAL_STACK=true", "ISTIO_DUAL_STACK=both"}, "", "ipv6: enabled"},
+		{[]string{"DUAL_STACK=true", "ISTIO_DUAL_STACK=both"}, "", "ipv6: disabled"},
 	} {
 		if got := c.with(func(c *cli) { c.env = tt.env }).printed(tt.flags); !strings.Contains(got, tt.want) {
 			t.Errorf("%v %s: want %s in\n%s", tt.env, tt.flags, tt.want, got)

@@ -52,6 +52,9 @@ var goldens = []golden{
 		c.Loopback.CIDR = "127.0.0.0/24"
 		c.Outbound.IncludeCIDRs = []string{"127.1.0.0/16", "10.0.0.0/8"}
 	}), testEnvironment},
+	{"loopback-bits", "a prefix written with a loopback address counts as one, whatever it covers", with(func(c *Config) {
+		c.Outbound.IncludeCIDRs = []string{"::1/64", "10.0.0.0/8"}
+	}), testEnvironment},
 	{"dns-servers", "queries to the namespace's resolvers", with(func(c *Config) {
 		c.Proxy.GIDs = []string{"1337"}
 		c.DNS.Capture = "servers"

@@ -49,6 +49,7 @@ type capture struct {
 type cidrs struct {
 	all              bool
 	include, exclude []netip.Prefix
+	loopback         bool // a loopback address is included, as it is written: ::1/64 too
 }
 
 type dns struct {
@@ -74,7 +75,7 @@ func (r *reader) sidecar(c Config) *sidecar {
 	s := &sidecar{table: c.Table, families: r.families(c.IPv6)}
 	r.readProxy(s, c.Proxy)
 	r.readInbound(s, c.Inbound)
-	r.readOutbound(s, c.Outbound)
+	r.readOutbound(s, c.Outbound, c.Interfaces.Reroute)
 	r.readDNS(s, c.DNS)
 	s.exclude = r.interfaces("interfaces.exclude", c.Interfaces.Exclude)
 	if s.excludesInterface("lo") {
@@ -161,7 +162,7 @@ func (s *sidecar) marks() bool { return s.inbound.via == viaTProxy || s.inbound.
 
 func portText(p rules.Range) string { return rules.InetService.FormatRange(p) }
 
-func (r *reader) readOutbound(s *sidecar, out Outbound) {
+func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []string) {
 	s.outbound = capture{
 		via:     r.choice("outbound.via", out.Via, viaRedirect, viaNone),
 		port:    r.port("outbound.port", out.Port),
@@ -175,6 +176,7 @@ func (r *reader) readOutbound(s *sidecar, out Outbound) {
 	}
 	if !s.cidrs.all {
 		s.cidrs.include = r.prefixes("outbound.includeCIDRs", out.IncludeCIDRs)
+		s.cidrs.loopback = slices.ContainsFunc(out.IncludeCIDRs, isLoopback)
 	}
 	if s.outbound.via != viaNone && empty(out.IncludeCIDRs) && empty(out.IncludePorts) {
 		r.problem("outbound.includeCIDRs", "", "captures nothing (want prefixes, all, or outbound.via: none)")
@@ -183,7 +185,7 @@ func (r *reader) readOutbound(s *sidecar, out Outbound) {
 		r.note("outbound.includeCIDRs", "holds no IPv4 prefix, and IPv6 is left alone: they capture nothing")
 	}
 	r.noteUnreachable(s.outbound.via, s.families)
-	if s.outbound.via != viaNone && empty(out.IncludeGIDs) {
+	if s.outbound.via != viaNone && empty(out.IncludeGIDs) && empty(reroute) { // what is rerouted has no owner
 		r.problem("outbound.includeGIDs", "", "captures nothing (want groups, all, or outbound.via: none)")
 	}
 	s.everyGID = everything(out.IncludeGIDs)

@@ -58,7 +58,7 @@ func (s *sidecar) call(f rules.Family, env Environment, by Caller, port rules.Po
 	loopback := map[rules.Family]netip.Addr{rules.IPv4: netip.AddrFrom4([4]byte{127, 0, 0, 1}), rules.IPv6: netip.IPv6Loopback()}
 	e := Example{What: "inbound " + f.String(), From: loopback[f], Port: s.inbound.port}
 	calls := slices.Contains(s.uids, by.UID)
-	if !s.capturesLoopback() {
+	if !s.cidrs.loopback {
 		calls = calls && s.uids[0] == by.UID || len(s.uids) == 0
 	}
 	to := slices.DeleteFunc(append(addrs(s.passthrough), by.Local...), func(a netip.Addr) bool {

@@ -1,9 +1,6 @@
 package modes
 
 import (
-	"net/netip"
-	"slices"
-
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -112,7 +109,7 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 		call(calls, tunnelAndDNS, marked)
 		out.add(leaves, marked, rules.Return())
 	}
-	localStays := !s.capturesLoopback()
+	localStays := !s.cidrs.loopback // else the application's own calls over lo are looked at
 	if len(s.uids) > 0 {
 		owner := rules.SkUID.InSet(set(out.writer, "proxy_uids", rules.SkUID, s.uids))
 		if localStays && len(s.uids) > 1 {
@@ -143,12 +140,6 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 	if localStays && len(s.uids) == 0 {
 		stays()
 	}
-}
-
-// capturesLoopback reports whether a loopback address is among the included
-// destinations: then the application's own calls over lo are looked at.
-func (s *sidecar) capturesLoopback() bool {
-	return slices.ContainsFunc(s.cidrs.include, func(p netip.Prefix) bool { return p.Addr().IsLoopback() })
 }
 
 // ownerGroups decides whose traffic is looked at at all, before DNS: a group

@@ -180,6 +180,9 @@ func TestProblems(t *testing.T) {
 		}), nil},
 		{"no group is captured", with(func(c *Config) { c.Outbound.IncludeGIDs = []string{} }),
 			[]string{`outbound.includeGIDs: captures nothing (want groups, all, or outbound.via: none)`}},
+		{"no group, but what is rerouted has none", with(func(c *Config) {
+			c.Outbound.IncludeGIDs, c.Interfaces.Reroute = []string{}, []string{"tap0"}
+		}), nil},
 		{"what is off may include nothing", with(func(c *Config) {
 			c.Inbound.Via, c.Inbound.IncludePorts = "none", []string{}
 			c.Outbound.Via, c.Outbound.IncludeCIDRs, c.Outbound.IncludeGIDs = "none", []string{}, []string{}

@@ -207,6 +207,13 @@ func (r *reader) prefix(key, word string) (netip.Prefix, bool) {
 	return p, true
 }
 
+// isLoopback reports whether a word is a loopback address or a prefix written with
+// one, whatever the prefix covers.
+func isLoopback(word string) bool {
+	p, ok := new(reader).prefix("", word)
+	return ok && p.Addr().IsLoopback()
+}
+
 // addresses reads single addresses.
 func (r *reader) addresses(key string, words []string) []netip.Addr {
 	var out []netip.Addr

@@ -83,8 +83,12 @@ const (
 	ownerGroupsExclude = "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE"
 )
 
-// everyGroup reports whether a value of ownerGroups includes all groups.
-func everyGroup(groups string) bool { return groups == "" || groups == "*" }
+// includedGroups are the groups whose traffic is captured. A variable that is set
+// and empty includes none of them, as in the reference.
+func includedGroups() (groups string, every bool) {
+	groups, set := os.LookupEnv(ownerGroups)
+	return groups, !set || groups == "*"
+}
 
 const dryRunFile = "DRY_RUN_FILE_PATH" // to which a dry run writes its plan too
 
@@ -136,20 +140,14 @@ func newIstioArguments() *istioArguments {
 }
 
 // parseIstio parses the environment, then the command line, which wins. Stray
-// words are ignored, as in the reference, and so is a variable whose value does
-// not parse. Along with an error come the arguments up to it.
+// words are ignored, as in the reference. Along with an error come the arguments
+// up to it.
 func parseIstio(args []string) (*istioArguments, error) {
 	a := newIstioArguments()
 	a.flags.VisitAll(func(f *pflag.Flag) {
 		for _, name := range variablesOf(f.Name) {
-			value, ok := os.LookupEnv(name)
-			if !ok || value == "" {
-				continue
-			}
-			before := f.Value.String()
-			if err := f.Value.Set(value); err != nil {
-				_ = f.Value.Set(before) // the library has zeroed it
-				a.unread = append(a.unread, fmt.Sprintf("%s=%q is ignored: it is no %s", name, modes.Shorten(value), f.Value.Type()))
+			if value, ok := os.LookupEnv(name); ok {
+				a.readVariable(f, name, value)
 			}
 		}
 	})
@@ -163,6 +161,24 @@ func parseIstio(args []string) (*istioArguments, error) {
 		return a, usageError{fmt.Errorf("istio-init: %w", err)}
 	}
 	return a, nil
+}
+
+// readVariable sets a flag from a variable. A value that does not parse turns a
+// switch off, whatever an earlier variable said, as in the reference; it leaves
+// other flags as they are.
+func (a *istioArguments) readVariable(f *pflag.Flag, name, value string) {
+	before, kind := f.Value.String(), f.Value.Type()
+	if value == "" && kind != "bool" || f.Value.Set(value) == nil {
+		return
+	}
+	if kind == "bool" { // the library has zeroed it
+		if before == "true" || value != "" {
+			a.unread = append(a.unread, fmt.Sprintf("%s=%q is not a bool: %s is off, as in the reference", name, modes.Shorten(value), f.Name))
+		}
+		return
+	}
+	_ = f.Value.Set(before)
+	a.unread = append(a.unread, fmt.Sprintf("%s=%q is ignored: it is no %s", name, modes.Shorten(value), kind))
 }
 
 // names are the flags' long names.
@@ -223,7 +239,11 @@ func (a *istioArguments) remarks() []string {
 	if a.inboundExclude != "" && a.inboundPorts != "*" {
 		out = append(out, "istio-local-exclude-ports counts only with istio-inbound-ports '*': "+a.inboundExclude+" is ignored, as in the reference")
 	}
-	if exclude := os.Getenv(ownerGroupsExclude); exclude != "" && !everyGroup(os.Getenv(ownerGroups)) {
+	groups, everyGroup := includedGroups()
+	if !everyGroup && len(words(groups)) == 0 {
+		out = append(out, ownerGroups+" is empty: outbound traffic of no group is captured, as in the reference (unset it, or set it to '*', for all groups)")
+	}
+	if exclude := os.Getenv(ownerGroupsExclude); exclude != "" && !everyGroup {
 		out = append(out, fmt.Sprintf("%s counts only while all groups are captured: %s is ignored, as in the reference, since %s is set", ownerGroupsExclude, exclude, ownerGroups))
 	}
 	for _, name := range []string{"envoy-port", "inbound-capture-port", "inbound-tunnel-port"} {
@@ -336,13 +356,15 @@ func (a *istioArguments) outbound() (modes.Outbound, error) {
 		out.ExcludeCIDRs = slices.Delete(out.ExcludeCIDRs, star, star+1)
 		err = fmt.Errorf("--istio-service-exclude-cidr: %q excludes everything (leave --istio-service-cidr empty for that)", "*")
 	}
-	if groups := os.Getenv(ownerGroups); everyGroup(groups) {
+	noGroup := false
+	if groups, every := includedGroups(); every {
 		out.ExcludeGIDs = words(os.Getenv(ownerGroupsExclude))
 	} else {
 		out.IncludeGIDs = words(groups)
+		noGroup = len(out.IncludeGIDs) == 0
 	}
 	out.IncludePorts = modes.WithoutPorts(words(a.outboundPorts), out.ExcludePorts)
-	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 {
+	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 || noGroup && len(words(a.kubeVirtInterfaces)) == 0 {
 		out.Via = "none"
 	}
 	return out, err
