@@ -122,6 +122,9 @@ func TestIstioPrecedence(t *testing.T) {
 		{"so does one of commas", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=,"}, "-i *", []string{"outbound:\n  via: none", "includeGIDs: []"}, nil},
 		{"what is rerouted has no group, and stays captured", []string{"ISTIO_OUTBOUND_OWNER_GROUPS="}, "-i * -k eth1", []string{"outbound:\n  via: redirect", "includeGIDs: []"}, nil},
 		{"TPROXY without inbound ports sets marks and captures nothing", nil, "-i * -m TPROXY -t 273 -r 100", []string{"via: marks", "mark: \"273\""}, []string{"via: tproxy"}},
+		{"TPROXY has whole marks", nil, "-b * -m TPROXY", []string{"mask: \"0xffffffff\""}, []string{"loopMark"}},
+		{"but under a mask that the environment names", []string{"WEIR_MARK_MASK=0xfff"}, "-b * -m TPROXY", []string{"mask: \"0xfff\""}, nil},
+		{"the mark of the proxy's calls to its own pod for both", nil, "-b * -m TPROXY -t 1338", []string{"mark: \"1338\"", "loopMark: \"1338\""}, nil},
 		{"REDIRECT without inbound ports does nothing inbound", nil, "-i * -m REDIRECT", []string{"inbound:\n  via: none"}, nil},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
@@ -275,7 +278,6 @@ func TestIstioWrongValues(t *testing.T) {
 		"-x *":                                 {`--istio-service-exclude-cidr: \"*\" excludes everything`},
 		"-i 10.0.0.0/99,x":                     {`--istio-service-cidr: \"10.0.0.0/99\"`, `--istio-service-cidr: \"x\"`},
 		"-d * -b *":                            {`--istio-local-exclude-ports: \"*\" would leave everything alone (want an empty --istio-inbound-ports for that)`},
-		"-m TPROXY -b * -t 1338":               {`--istio-inbound-tproxy-mark: \"0x53a\" is what marks the proxy's calls to its own pod (want another)`},
 		"-u 99999999999":                       {`--proxy-uid: \"99999999999\" is no user id`},
 		"-k verylonginterface":                 {"--kube-virt-interfaces:", "at most 15"},
 		"-m TPROXY -b * -t red -r 254":         {"--istio-inbound-tproxy-mark:", "--istio-inbound-tproxy-route-table:"},
@@ -289,6 +291,9 @@ func TestIstioWrongValues(t *testing.T) {
 			}
 		}
 	}
+	c.with(func(c *cli) { c.env = []string{"WEIR_MARK_MASK=all"} }).istio("-i *").want(t, 2).says(t, `WEIR_MARK_MASK: \"all\" is not a mask of mark bits`)
+	c.with(func(c *cli) { c.env = []string{"WEIR_MARK_MASK=0xff"} }).istio("-i * -b * -m TPROXY").want(t, 2).
+		says(t, `--istio-inbound-tproxy-mark: \"1337\" has bits outside its mask, 0xff of WEIR_MARK_MASK`)
 	c.with(func(c *cli) {
 		c.env = []string{"ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR=10.0.0.0/8", "ISTIO_OUTBOUND_OWNER_GROUPS=4294967295"}
 	}).

@@ -115,7 +115,7 @@ var wrongConfiguration = []wrong{
 	{why: "an interface's name too long", yaml: podYAML + "interfaces: {reroute: [abcdefghijklmnop]}\n", says: "is 16 bytes long (an interface name has at most 15)"},
 	{why: "no loopback", yaml: podYAML + "loopback: {cidr: 10.0.0.0/8}\n", says: "is no IPv4 loopback prefix (want one of 127.0.0.0/8)"},
 	{why: "resolvers for nothing", yaml: podYAML + "dns: {servers: [10.0.0.1]}\n", says: "dns.servers: is used only with dns.capture: servers"},
-	{why: "two marks that are one", yaml: podYAML + "inbound: {via: tproxy}\nrouting: {mark: 5, loopMark: 5}\n", says: `routing.loopMark: "5" is routing.mark too (want another)`},
+	{why: "two marks that are one", yaml: podYAML + "inbound: {via: tproxy}\nrouting: {mark: 5, loopMark: 0x5}\n", says: `routing.loopMark: "0x5" does not tell its packets from those of routing.mark, 5 (want another)`},
 	{why: "the system's own routing table", yaml: podYAML + "inbound: {via: tproxy}\nrouting: {table: 254}\n", says: "is one of the system's own tables"},
 	{why: "no table's name", yaml: podYAML + "table: 'inet weir'\n", says: `FILE:4:8: table: "inet weir" is no table name`},
 	{why: "a key twice", yaml: podYAML + "mode: none\n", says: "FILE:4:1: mode: is written twice (first in line 2)"},

@@ -43,7 +43,7 @@ func (r *reader) ambientHost(c Config) *ambientHost {
 		}
 	}
 	from := r.choice("probes.from", c.Probes.From, fromLocal, fromUIDs, fromCgroups)
-	h.mark, h.markMask = r.mark("probes.mark", c.Probes.Mark)
+	h.mark, h.markMask = r.mark("probes.mark", c.Probes.Mark, everyBit)
 	h.uids = ids[rules.UID](r, "probes.uids", c.Probes.UIDs, r.env.Users, "user")
 	h.cgroups = r.cgroups("probes.cgroups", c.Probes.Cgroups)
 	r.onlyFrom(fromUIDs, from, "probes.uids", c.Probes.UIDs)

@@ -37,7 +37,8 @@ type exclusions struct {
 
 func (r *reader) ambientPod(c Config) *ambientPod {
 	p := &ambientPod{table: c.Table, families: r.families(c.IPv6)}
-	p.mark, p.markMask = r.mark("proxy.mark", c.Proxy.Mark)
+	mask := r.mask("routing.mask", c.Routing.Mask)
+	p.mark, p.markMask = r.mark("proxy.mark", c.Proxy.Mark, mask)
 	p.inbound = capture{via: r.choice("inbound.via", c.Inbound.Via, viaRedirect, viaNone), port: r.port("inbound.port", c.Inbound.Port)}
 	p.tunnelPort = r.port("inbound.tunnelPort", c.Inbound.TunnelPort)
 	p.outbound = capture{via: r.choice("outbound.via", c.Outbound.Via, viaRedirect, viaNone), port: r.port("outbound.port", c.Outbound.Port)}
@@ -47,7 +48,7 @@ func (r *reader) ambientPod(c Config) *ambientPod {
 	for _, a := range r.probeAddresses(c.Probes.Addresses) {
 		p.probes = append(p.probes, netip.PrefixFrom(a, a.BitLen()))
 	}
-	r.readConnectionMark(p, c)
+	r.readConnectionMark(p, c, mask)
 	r.noteUnreachable(p.outbound.via, p.families)
 	return p
 }
@@ -91,11 +92,10 @@ func (r *reader) probeAddresses(words []string) []netip.Addr {
 
 // readConnectionMark reads the mark that a connection of the proxy keeps. The
 // proxy's own mark must be another: packets with this one stay in the pod.
-func (r *reader) readConnectionMark(p *ambientPod, c Config) {
+func (r *reader) readConnectionMark(p *ambientPod, c Config, mask rules.Mark) {
 	p.routing = r.routing(c.Routing, r.routed(p.families, c.Routing.Table))
-	mark, mask := r.mark("routing.mark", c.Routing.Mark)
-	if mark != 0 && p.mark != 0 && (p.mark&mask == mark || mark&p.markMask == p.mark) {
+	p.routing.mark, p.routing.mask = r.mark("routing.mark", c.Routing.Mark, mask)
+	if alike(p.routing.mark, p.routing.mask, p.mark, p.markMask) {
 		r.problem("routing.mark", c.Routing.Mark, "does not tell its packets from those of proxy.mark, %s", c.Proxy.Mark)
 	}
-	p.routing.mark, p.routing.mask = mark, mask
 }

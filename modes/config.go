@@ -27,7 +27,7 @@ type Config struct {
 type Proxy struct {
 	UIDs []string `key:"uids" modes:"sidecar" doc:"the proxy's user ids or names"`
 	GIDs []string `key:"gids" modes:"sidecar" doc:"the proxy's group ids or names"`
-	Mark string   `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets"`
+	Mark string   `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets; without a mask under routing.mask"`
 }
 
 // Inbound is what comes in for the application.
@@ -82,8 +82,9 @@ type Probes struct {
 
 // Routing is how packets with a mark reach a transparent socket.
 type Routing struct {
-	Mark     string `key:"mark" modes:"sidecar,ambient-pod" default:"0x539" ambient-pod:"0x111/0xfff" doc:"of packets that are delivered to the proxy's sockets; with a mask in ambient-pod, where connections carry it too"`
-	LoopMark string `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"of the proxy's calls to its own pod"`
+	Mark     string `key:"mark" modes:"sidecar,ambient-pod" default:"0x539" ambient-pod:"0x111/0xfff" doc:"value[/mask] of packets that are delivered to the proxy's sockets, and of their connections"`
+	LoopMark string `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"value[/mask] of the proxy's calls to its own pod"`
+	Mask     string `key:"mask" modes:"sidecar,ambient-pod" default:"0xfff" doc:"of marks that are written without one: other bits are neither matched nor changed"`
 	Table    string `key:"table" modes:"sidecar,ambient-pod" default:"133" ambient-pod:"100" doc:"the routing table that delivers them"`
 	Priority string `key:"priority" modes:"sidecar,ambient-pod" default:"32765" ambient-pod:"32764" doc:"of the policy rule that looks it up"`
 }

@@ -79,7 +79,7 @@ var goldens = []golden{
 	{"tproxy-ports", "inbound by transparent sockets, listed ports, an interface left alone, no IPv6", with(func(c *Config) {
 		c.Inbound.Via, c.Inbound.IncludePorts = "tproxy", []string{"80", "8000-8100"}
 		c.Interfaces.Exclude = []string{"eth1"}
-		c.Routing = Routing{Mark: "0x1000", LoopMark: "0x1001", Table: "200", Priority: "100"}
+		c.Routing = Routing{Mark: "0x1000", LoopMark: "0x2000", Mask: "0xff000", Table: "200", Priority: "100"}
 	}), Environment{}},
 	{"tproxy-marks", "nothing inbound is captured, but connections are marked as with tproxy", with(func(c *Config) {
 		c.Inbound.Via = "marks"

@@ -14,13 +14,27 @@ type routing struct {
 	priority   uint32
 }
 
+// marked matches packets with the mark; the bits outside the mask are others'.
+func (g routing) marked() rules.Match { return rules.MetaMark.Masked(g.mark, g.mask) }
+
+// setMark gives a packet the mark, and leaves others' bits as they are. A mark is
+// set as a constant, never copied: an expression that reads the packet's mark and
+// the connection's takes Linux 6.13.
+func (g routing) setMark() rules.Assign { return rules.SetMark(g.mark, g.mask) }
+
 // mainPriority is that of the rule for the main table, whose default route would take
 // every packet first (FIB rules of net/ipv4/fib_rules.c).
 const mainPriority = 32766
 
 const everyBit = ^rules.Mark(0)
 
-// routing reads all but the mark, which has a mask in some modes alone.
+// alike reports whether packets with one of two marks match the other. A mark of
+// 0 was not read.
+func alike(a, aMask, b, bMask rules.Mark) bool {
+	return a != 0 && b != 0 && (a&bMask == b || b&aMask == a)
+}
+
+// routing reads all but the mark.
 func (r *reader) routing(g Routing, families []rules.Family) routing {
 	out := routing{
 		families: families,

@@ -35,6 +35,7 @@ type sidecar struct {
 	dropInvalid    bool
 	routing        routing
 	loopMark       rules.Mark
+	loopMask       rules.Mark
 }
 
 // capture is one direction.
@@ -73,7 +74,8 @@ const (
 
 func (r *reader) sidecar(c Config) *sidecar {
 	s := &sidecar{table: c.Table, families: r.families(c.IPv6)}
-	r.readProxy(s, c.Proxy)
+	mask := r.mask("routing.mask", c.Routing.Mask)
+	r.readProxy(s, c.Proxy, mask)
 	r.readInbound(s, c.Inbound)
 	r.readOutbound(s, c.Outbound, c.Interfaces.Reroute)
 	r.readDNS(s, c.DNS)
@@ -84,7 +86,7 @@ func (r *reader) sidecar(c Config) *sidecar {
 	s.reroute = r.interfaces("interfaces.reroute", c.Interfaces.Reroute)
 	r.readLoopback(s, c.Loopback)
 	s.dropInvalid = r.choice("dropInvalid", c.DropInvalid, "disabled", "enabled") == "enabled"
-	r.readRouting(s, c.Routing)
+	r.readRouting(s, c.Routing, mask)
 	return s
 }
 
@@ -120,12 +122,12 @@ func (s *sidecar) leavesOut(list []netip.Prefix) bool {
 	})
 }
 
-func (r *reader) readProxy(s *sidecar, p Proxy) {
+func (r *reader) readProxy(s *sidecar, p Proxy, mask rules.Mark) {
 	s.uids = ids[rules.UID](r, "proxy.uids", p.UIDs, r.env.Users, "user")
 	s.gids = ids[rules.GID](r, "proxy.gids", p.GIDs, r.env.Groups, "group")
 	marked := p.Mark != "" && !isNone(p.Mark)
 	if marked {
-		s.mark, s.markMask = r.mark("proxy.mark", p.Mark)
+		s.mark, s.markMask = r.mark("proxy.mark", p.Mark, mask)
 	}
 	if empty(p.UIDs) && empty(p.GIDs) && !marked {
 		r.problem("proxy", "", "needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle")
@@ -253,21 +255,35 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 // noteUnused tells of keys that were written and that the rest gives no use.
 func (r *reader) noteUnused(written Config, s *sidecar) {
 	for _, k := range allKeys() {
-		if _, set := k.Get(&written); set && strings.HasPrefix(k.Path, "routing.") && !s.marks() {
+		_, set := k.Get(&written)
+		if k.Path == "routing.mask" && s.markMask != 0 && !strings.Contains(written.Proxy.Mark, "/") {
+			continue // it is proxy.mark's
+		}
+		if set && strings.HasPrefix(k.Path, "routing.") && !s.marks() {
 			r.note(k.Path, "is used only with inbound.via: tproxy")
 		}
 	}
 }
 
-func (r *reader) readRouting(s *sidecar, g Routing) {
+func (r *reader) readRouting(s *sidecar, g Routing, mask rules.Mark) {
 	families := s.families
 	if s.inbound.via == viaTProxy {
 		families = r.routed(families, g.Table)
 	}
 	s.routing = r.routing(g, families)
-	s.routing.mark, s.routing.mask = r.wholeMark("routing.mark", g.Mark), everyBit
-	s.loopMark = r.wholeMark("routing.loopMark", g.LoopMark)
-	if s.loopMark == s.routing.mark && s.loopMark != 0 {
-		r.problem("routing.loopMark", g.LoopMark, "is routing.mark too (want another)")
+	s.routing.mark, s.routing.mask = r.mark("routing.mark", g.Mark, mask)
+	s.loopMark, s.loopMask = r.mark("routing.loopMark", g.LoopMark, mask)
+}
+
+// compareMarks wants two marks that tell their packets apart. One that is written
+// twice is meant: the reference takes it.
+func (r *reader) compareMarks(written Config, s *sidecar) {
+	switch {
+	case !alike(s.routing.mark, s.routing.mask, s.loopMark, s.loopMask):
+	case written.Routing.LoopMark == written.Routing.Mark && written.Routing.Mark != "":
+		r.note("routing.loopMark", "is routing.mark too: the proxy's calls to its own pod are not captured as they come in")
+	default:
+		read := written.withDefaults().Routing
+		r.problem("routing.loopMark", read.LoopMark, "does not tell its packets from those of routing.mark, %s (want another)", read.Mark)
 	}
 }

@@ -23,29 +23,29 @@ func (s *sidecar) manglePrerouting(w *writer) {
 	// Over lo alone: while a replace has two tables in force, what the other one
 	// diverted has the mark too, and to remember that would turn answers back.
 	in.add("a connection that the proxy opened with the client's address is remembered",
-		rules.IIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), rules.MetaMark.Is(s.routing.mark), rules.Copy(rules.CTMark, rules.MetaMark))
+		rules.IIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), s.routing.marked(), rules.SetCTMark(s.routing.mark, s.routing.mask))
 	if s.inbound.via == viaTProxy {
 		s.tproxyInbound(w, w.chain(inbound))
 	}
 }
 
 func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
-	in.add("the proxy speaks with the client's address", rules.MetaMark.Is(s.routing.mark), rules.Return())
+	in.add("the proxy speaks with the client's address", s.routing.marked(), rules.Return())
 	if len(s.passthrough) > 0 {
 		in.add("the proxy calls the application from a passthrough address",
 			rules.IIfName.Is("lo"), rules.Saddr.In(s.passthrough...), rules.Return())
 	}
 	in.add("of lo, only the proxy's calls to its own pod are inbound",
-		rules.IIfName.Is("lo"), rules.MetaMark.Not(s.loopMark), rules.Return())
+		rules.IIfName.Is("lo"), not(rules.MetaMark.Masked(s.loopMark, s.loopMask)), rules.Return())
 	divert := w.chain("tproxy_divert")
 	divert.add("an open connection stays with its socket",
-		rules.SetMark(s.routing.mark, everyBit), rules.Accept())
+		s.routing.setMark(), rules.Accept())
 	// One rule for both families: nft refuses a tproxy that names no family after
 	// a match on an address.
 	deliver := w.chain("tproxy_deliver")
 	deliver.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
 	deliver.add("a new connection goes to the inbound listener, addresses unchanged",
-		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.port}, rules.SetMark(s.routing.mark, everyBit), rules.Accept())
+		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.port}, s.routing.setMark(), rules.Accept())
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
 		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Jump(divert.Name))
@@ -63,11 +63,11 @@ func (s *sidecar) mangleOutput(w *writer) {
 	out := w.base("mangle_output", rules.RouteType, rules.Output, rules.PriorityMangle)
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	out.add("the proxy speaks to the application with the client's address",
-		rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.MetaMark.Is(s.routing.mark), rules.Return())
+		rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), s.routing.marked(), rules.Return())
 	for _, owner := range s.owners(w) {
 		out.add("the proxy's call to its own pod is marked, to be captured as it comes in",
-			rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), owner, rules.SetMark(s.loopMark, everyBit))
+			rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), owner, rules.SetMark(s.loopMark, s.loopMask))
 	}
 	out.add("the application's answer goes back through the proxy",
-		rules.L4Proto.Is(rules.TCP), rules.CTMark.Is(s.routing.mark), rules.Copy(rules.MetaMark, rules.CTMark))
+		rules.L4Proto.Is(rules.TCP), rules.CTMark.Masked(s.routing.mark, s.routing.mask), s.routing.setMark())
 }

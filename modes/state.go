@@ -36,6 +36,7 @@ func (r *reader) read(c Config) func() rules.State {
 		switch c.Mode {
 		case ModeSidecar:
 			s := r.sidecar(c.withDefaults())
+			r.compareMarks(c, s)
 			r.noteUnused(c, s)
 			return s.state
 		case ModeAmbientPod:

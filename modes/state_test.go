@@ -242,14 +242,37 @@ func TestProblems(t *testing.T) {
 
 		{"mark 0 would deliver every packet to lo", with(func(c *Config) { c.Routing.Mark = "0" }),
 			[]string{`routing.mark: "0" is what packets without a mark have (want a number that is not 0)`}},
-		{"the reference sets whole marks", with(func(c *Config) { c.Routing.Mark, c.Routing.LoopMark = "0x539/0xfff", "0x53a/0xfff" }), []string{
-			`routing.mark: "0x539/0xfff" has a mask, and cannot: all of the mark is set`,
-			`routing.loopMark: "0x53a/0xfff" has a mask, and cannot: all of the mark is set`,
+		{"a mark has its own mask where one is written", with(func(c *Config) { c.Routing.Mark, c.Routing.LoopMark = "0x1539/0xffff", "0x53a/0xfff" }), nil},
+		{"marks without one are under the common mask, all of them", with(func(c *Config) {
+			c.Proxy.Mark, c.Routing.Mark, c.Routing.LoopMark = "0x10000", "0x1539", "5434"
+		}), []string{
+			`proxy.mark: "0x10000" has bits outside its mask, 0xfff of routing.mask: it never matches (want a mask that holds them, such as 0x10000/0x10fff)`,
+			`routing.mark: "0x1539" has bits outside its mask, 0xfff of routing.mask: it never matches (want a mask that holds them, such as 0x1539/0x1fff)`,
+			`routing.loopMark: "5434" has bits outside its mask, 0xfff of routing.mask: it never matches (want a mask that holds them, such as 5434/0x1fff)`,
 		}},
+		{"another common mask holds other marks", with(func(c *Config) {
+			c.Proxy.Mark, c.Routing = "0x10000", Routing{Mark: "0x20000", LoopMark: "0x30000", Mask: "0xff0000"}
+		}), nil},
+		{"and not the defaults", with(func(c *Config) { c.Routing.Mask = "0xff0000" }), []string{
+			`routing.mark: "0x539" has bits outside its mask, 0xff0000 of routing.mask: it never matches (want a mask that holds them, such as 0x539/0xff0539)`,
+			`routing.loopMark: "0x53a" has bits outside its mask, 0xff0000 of routing.mask: it never matches (want a mask that holds them, such as 0x53a/0xff053a)`,
+		}},
+		{"in ambient mode too", Config{Mode: ModeAmbientPod, Proxy: Proxy{Mark: "0x1539"}, Routing: Routing{Mark: "0x1000"}}, []string{
+			`proxy.mark: "0x1539" has bits outside its mask, 0xfff of routing.mask: it never matches (want a mask that holds them, such as 0x1539/0x1fff)`,
+			`routing.mark: "0x1000" has bits outside its mask, 0xfff of routing.mask: it never matches (want a mask that holds them, such as 0x1000/0x1fff)`,
+		}},
+		{"a mask has bits", with(func(c *Config) { c.Routing.Mask = "0" }),
+			[]string{`routing.mask: "0" is not a mask of mark bits (want a number such as 0xfff, or 0xffffffff for whole marks)`}},
+		{"a mask is a number", with(func(c *Config) { c.Routing.Mask = "none" }),
+			[]string{`routing.mask: "none" is not a mask of mark bits (want a number such as 0xfff, or 0xffffffff for whole marks)`}},
+		{"a mask has at most 32 bits", Config{Mode: ModeAmbientPod, Routing: Routing{Mask: "0x1ffffffff"}},
+			[]string{`routing.mask: "0x1ffffffff" is not a mask of mark bits (want a number such as 0xfff, or 0xffffffff for whole marks)`}},
 		{"the two marks tell two things apart", with(func(c *Config) { c.Routing.Mark, c.Routing.LoopMark = "1337", "0x539" }),
-			[]string{`routing.loopMark: "0x539" is routing.mark too (want another)`}},
+			[]string{`routing.loopMark: "0x539" does not tell its packets from those of routing.mark, 1337 (want another)`}},
 		{"a mark may equal the other's default", with(func(c *Config) { c.Routing.Mark = "1338" }),
-			[]string{`routing.loopMark: "0x53a" is routing.mark too (want another)`}},
+			[]string{`routing.loopMark: "0x53a" does not tell its packets from those of routing.mark, 1338 (want another)`}},
+		{"nor hold it under a narrower mask", with(func(c *Config) { c.Routing.LoopMark = "0x39/0xff" }),
+			[]string{`routing.loopMark: "0x39/0xff" does not tell its packets from those of routing.mark, 0x539 (want another)`}},
 		{"the system's tables are not ours", with(func(c *Config) { c.Routing.Table = "254" }), []string{`routing.table: "254" is one of the system's own tables`}},
 		{"table 0 is no table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is no whole number of 1-4294967295`}},
 		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is no whole number of 1-32765`}},
@@ -345,6 +368,10 @@ func TestNotes(t *testing.T) {
 			"routing.mark: is used only with inbound.via: tproxy",
 			"routing.table: is used only with inbound.via: tproxy",
 		}},
+		{"that two marks are one", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark, c.Routing.LoopMark = "tproxy", "1338", "1338" }), testEnvironment,
+			[]string{"routing.loopMark: is routing.mark too: the proxy's calls to its own pod are not captured as they come in"}},
+		{"that a mask has no mark", with(func(c *Config) { c.Routing.Mask = "0xffff" }), testEnvironment, []string{"routing.mask: is used only with inbound.via: tproxy"}},
+		{"the proxy's mark is under the mask", with(func(c *Config) { c.Proxy.Mark, c.Routing.Mask = "0x1539", "0xffff" }), testEnvironment, nil},
 		{"what is routed needs no note", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "7" }), testEnvironment, nil},
 		{"whose probes get no source", host(func(c *Config) { c.Probes.Addresses = []string{"192.0.2.1"} }), testEnvironment,
 			[]string{"probes.addresses: has none of ipv6: probes of that family go to the proxy"}},
@@ -431,7 +458,7 @@ func TestSynonyms(t *testing.T) {
 		{"none is an empty list", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"none", "off", "false", "no"}},
 		{"ports have one form", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"80-90", "80:90", "80 - 90"}},
 		{"a range of one is one port", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"80", "80-80"}},
-		{"marks have one value", func(c *Config, w string) { c.Proxy.Mark = w }, []string{"1337", "0x539", "0X539", "1337/0xffffffff"}},
+		{"marks have one value", func(c *Config, w string) { c.Proxy.Mark = w }, []string{"1337", "0x539", "0X539", "1337/0xfff"}},
 		{"users have one number", func(c *Config, w string) { c.Proxy.UIDs = []string{w} }, []string{"1337", "envoy"}},
 		{"wildcards have one form", func(c *Config, w string) { c.Interfaces.Exclude = []string{w} }, []string{"veth*", "veth+"}},
 		{"an address is a prefix of all its bits", func(c *Config, w string) { c.Outbound.ExcludeCIDRs = []string{w} }, []string{"192.0.2.1", "192.0.2.1/32"}},

@@ -284,20 +284,22 @@ func (r *reader) interfaces(key string, words []string) []rules.IfName {
 // cannot hold.
 func notInName(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`/:"\`, c) }
 
-// mark reads value[/mask], in decimal or with 0x. The mask is 0 where there was a
-// problem.
-func (r *reader) mark(key, word string) (value, mask rules.Mark) {
+// mark reads value[/mask], in decimal or with 0x, with the mask that holds where
+// none is written. The mask is 0 where there was a problem.
+func (r *reader) mark(key, word string, mask rules.Mark) (rules.Mark, rules.Mark) {
 	v, m, masked := strings.Cut(word, "/")
 	n, ok := parseNumber(v, 32, true)
-	k := uint64(everyBit)
+	k := uint64(mask)
 	if masked && ok {
 		k, ok = parseNumber(m, 32, true)
 	}
 	switch {
 	case !ok || k == 0:
 		r.problem(key, word, "is no mark (want a number such as 0x539 or 0x539/0xfff)")
-	case n&^k != 0:
+	case n&^k != 0 && masked:
 		r.problem(key, word, "has bits outside its mask: it never matches")
+	case n&^k != 0:
+		r.problem(key, word, "has bits outside its mask, %#x of routing.mask: it never matches (want a mask that holds them, such as %s/%#x)", k, v, k|n)
 	case n == 0:
 		r.problem(key, word, "is what packets without a mark have (want a number that is not 0)")
 	default:
@@ -306,13 +308,15 @@ func (r *reader) mark(key, word string) (value, mask rules.Mark) {
 	return 0, 0
 }
 
-// wholeMark reads a mark without a mask.
-func (r *reader) wholeMark(key, word string) rules.Mark {
-	value, mask := r.mark(key, word)
-	if mask != 0 && mask != everyBit {
-		r.problem(key, word, "has a mask, and cannot: all of the mark is set")
+// mask reads the mask of marks that are written without one. It is every bit where
+// there was a problem.
+func (r *reader) mask(key, word string) rules.Mark {
+	n, ok := parseNumber(word, 32, true)
+	if !ok || n == 0 {
+		r.problem(key, word, "is not a mask of mark bits (want a number such as 0xfff, or 0xffffffff for whole marks)")
+		return everyBit
 	}
-	return value
+	return rules.Mark(n)
 }
 
 // number reads a whole number of a range.

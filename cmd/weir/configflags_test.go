@@ -182,7 +182,7 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		"interfaces.exclude": "eth1,veth*", "interfaces.reroute": "vm+",
 		"loopback.cidr": "127.0.0.0/8", "loopback.passthrough": "127.0.0.6,::6",
 		"probes.addresses": "192.0.2.1,fd00::1", "probes.from": "local", "probes.uids": "0", "probes.cgroups": "kubelet.slice", "probes.mark": "0x1",
-		"routing.mark": "0x1", "routing.loopMark": "0x2", "routing.table": "200", "routing.priority": "100",
+		"routing.mark": "0x1", "routing.loopMark": "0x2", "routing.mask": "0xffff", "routing.table": "200", "routing.priority": "100",
 	}
 	for _, k := range modes.Keys() {
 		word := words[k.Path]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +63,7 @@ var istioFlagOf = map[string]string{
 	"loopback.cidr":         "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
 	"routing.mark":          "--istio-inbound-tproxy-mark",
 	"routing.loopMark":      "--istio-inbound-tproxy-mark",
+	"routing.mask":          markMask,
 	"routing.table":         "--istio-inbound-tproxy-route-table",
 }
 
@@ -76,7 +78,7 @@ var furtherEnvironment = map[string]string{
 }
 
 // onlyEnvironment are variables that no flag has.
-var onlyEnvironment = []string{ownerGroups, ownerGroupsExclude, "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "ENVOY_USER", dryRunFile}
+var onlyEnvironment = []string{ownerGroups, ownerGroupsExclude, "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "ENVOY_USER", dryRunFile, markMask}
 
 const (
 	ownerGroups        = "ISTIO_OUTBOUND_OWNER_GROUPS"
@@ -89,6 +91,11 @@ func includedGroups() (groups string, every bool) {
 	groups, set := os.LookupEnv(ownerGroups)
 	return groups, !set || groups == "*"
 }
+
+const (
+	markMask          = "WEIR_MARK_MASK" // of TPROXY's marks; not the reference's
+	referenceLoopMark = 1338             // of the proxy's calls to its own pod, which no flag sets
+)
 
 const dryRunFile = "DRY_RUN_FILE_PATH" // to which a dry run writes its plan too
 
@@ -271,9 +278,7 @@ func (a *istioArguments) config(env modes.Environment) (modes.Config, error) {
 	if a.dropInvalid {
 		c.DropInvalid = "enabled"
 	}
-	if a.mode == "TPROXY" {
-		c.Routing = modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable}
-	}
+	c.Routing = a.routing()
 	err = errors.Join(err, a.wrongWords(), istioNames(modes.Check(c)))
 	if a.runValidation && a.probeTimeout <= 0 {
 		err = errors.Join(err, fmt.Errorf("--probe-timeout: %s is no time to try in", a.probeTimeout))
@@ -368,6 +373,21 @@ func (a *istioArguments) outbound() (modes.Outbound, error) {
 		out.Via = "none"
 	}
 	return out, err
+}
+
+// routing has the reference's marks. It matches and sets whole marks, and so its
+// packets with bits of others in their marks are not ours, unless markMask names
+// the bits that are.
+func (a *istioArguments) routing() modes.Routing {
+	mask := os.Getenv(markMask)
+	if a.mode != "TPROXY" {
+		return modes.Routing{Mask: mask}
+	}
+	r := modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable, Mask: cmp.Or(mask, "0xffffffff")}
+	if n, err := strconv.ParseUint(a.tproxyMark, 0, 32); err == nil && n == referenceLoopMark {
+		r.LoopMark = a.tproxyMark
+	}
+	return r
 }
 
 func (a *istioArguments) dnsCapture() string {

@@ -226,7 +226,6 @@ func inTheirWords(text string) string {
 	pairs := []string{
 		"inbound.via: none", "an empty --istio-inbound-ports",
 		"outbound.via: none", "an empty --istio-service-cidr",
-		"is routing.mark too", "is what marks the proxy's calls to its own pod",
 	}
 	for key, flag := range istioFlagOf {
 		pairs = append(pairs, key, flag)
