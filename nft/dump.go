@@ -346,6 +346,7 @@ func liftSet(a attrs) *rules.Set {
 		Dynamic:  flags&unix.NFT_SET_EVAL != 0,
 		Expires:  flags&unix.NFT_SET_TIMEOUT != 0,
 		Timeout:  time.Duration(a.number(unix.NFTA_SET_TIMEOUT)) * time.Millisecond,
+		Sweep:    time.Duration(a.number(unix.NFTA_SET_GC_INTERVAL)) * time.Millisecond,
 		Verdicts: flags&unix.NFT_SET_MAP != 0,
 	}
 	magic, length := uint32(a.number(unix.NFTA_SET_KEY_TYPE)), uint32(a.number(unix.NFTA_SET_KEY_LEN))

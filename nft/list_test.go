@@ -150,7 +150,7 @@ func listed() rules.State {
 	set(rules.Set{Name: "owner_ranges", Key: types(rules.MarkType, rules.UIDType), Interval: true}, one(rules.Between(rules.Mark(1), rules.Mark(0xff)), rules.Between(rules.UID(0), rules.UID(999))))
 	set(rules.Set{Name: "seen", Key: types(rules.IPv4Addr, rules.InetService), Live: true, Dynamic: true, Expires: true, Counters: true, Timeout: 36*time.Hour + 90*time.Second, Size: 100},
 		one(rules.Span(prefix("10.0.0.1/32")), rules.Span(rules.Port(80))))
-	set(rules.Set{Name: "probes", Key: types(rules.MarkType), Live: true, Expires: true, Timeout: time.Hour}, one(rules.Span(rules.Mark(1))))
+	set(rules.Set{Name: "probes", Key: types(rules.MarkType), Live: true, Expires: true, Timeout: time.Hour, Sweep: 90 * time.Minute}, one(rules.Span(rules.Mark(1))))
 	t.Set("probes").Elements[0].Comment, t.Set("probes").Elements[0].Timeout = "the first, 100%", 2*time.Hour
 	t.Set("ports").Elements[0].Comment = "what the world sees"
 	t.Set("users").Elements[1].Comment = "the proxy"

@@ -153,6 +153,9 @@ func (l *lowering) declaration(s *rules.Set, flags uint32, id uint32) []byte {
 		if s.Timeout > 0 {
 			ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.Timeout/time.Millisecond))
 		}
+		if s.Sweep > 0 {
+			ae.Uint32(unix.NFTA_SET_GC_INTERVAL, uint32(s.Sweep/time.Millisecond))
+		}
 		if s.Counters {
 			ae.Bytes(unix.NLA_F_NESTED|nftaSetExpr, marshal(&expr.Counter{}))
 		}

@@ -164,6 +164,7 @@ func (c *chooser) set(i int, chains []string) *rules.Set {
 		s.Dynamic, s.Expires = !s.Interval && c.one(2), c.one(2)
 		if s.Expires && c.one(2) {
 			s.Timeout = time.Duration(1+c.n(100)) * time.Hour
+			s.Sweep = time.Duration(c.n(3)) * time.Minute
 		}
 	}
 	s.Elements = c.elements(s.Key, s.Interval, s.Verdicts, 6, chains)

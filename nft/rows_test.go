@@ -379,6 +379,7 @@ func setRows() []row {
 			row{why: "a set of a size", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Size: 4, Elements: elements}}},
 			row{why: "a set that counts", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Counters: true, Elements: elements}}},
 			row{why: "a live set whose elements expire", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Live: true, Expires: true, Timeout: time.Hour, Elements: timed}}},
+			row{why: "a live set that the kernel sweeps once an hour", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Live: true, Expires: true, Sweep: time.Hour, Elements: timed}}},
 			row{why: "a set that rules add to", loads: loads, sets: []*rules.Set{{Name: "s", Key: key, Live: true, Dynamic: true, Counters: true, Size: 65535, Elements: elements}}},
 		)
 		if len(v.ranges) > 0 {

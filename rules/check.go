@@ -124,7 +124,14 @@ func (c *checker) set(s *Set) {
 	if s.Timeout != 0 && !s.Expires {
 		c.problem("has a timeout without the timeout flag")
 	}
+	if s.Sweep != 0 && !s.Expires {
+		c.problem("has a gc-interval without the timeout flag")
+	}
+	if s.Sweep > maxSweep {
+		c.problem("has a gc-interval of %s (want at most %s)", s.Sweep, maxSweep)
+	}
 	c.timeout(s.Timeout)
+	c.timeout(s.Sweep)
 	if s.Size > 0 && s.Interval && len(s.Key) == 1 {
 		c.problem("an interval set has no size: kernels differ in what they count")
 	}
@@ -175,6 +182,9 @@ func (c *checker) settable(t DataType) {
 		c.problem("has a key of a type that no set can hold")
 	}
 }
+
+// maxSweep keeps a gc-interval within the kernel's 32 bits of milliseconds.
+const maxSweep = 24 * time.Hour
 
 func (c *checker) timeout(d time.Duration) {
 	if d < 0 || d%time.Second != 0 {

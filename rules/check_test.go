@@ -213,6 +213,8 @@ func TestCheckSets(t *testing.T) {
 		{"elements of a set that is not live stay", Set{Key: key, Dynamic: true}, []string{"elements that come and go by themselves want a live set"}},
 		{"a dynamic set has no ranges", Set{Key: key, Live: true, Dynamic: true, Interval: true}, []string{"cannot be both dynamic and interval"}},
 		{"a timeout wants its flag", Set{Key: key, Live: true, Timeout: time.Second}, []string{"has a timeout without the timeout flag"}},
+		{"a gc-interval wants the flag", Set{Key: key, Live: true, Sweep: time.Second}, []string{"has a gc-interval without the timeout flag"}},
+		{"a gc-interval has an end", Set{Key: key, Live: true, Expires: true, Sweep: 48 * time.Hour}, []string{"has a gc-interval of 48h0m0s (want at most 24h0m0s)"}},
 		{"a timeout is of whole seconds", Set{Key: key, Live: true, Expires: true, Timeout: time.Millisecond},
 			[]string{"a timeout of 1ms (want whole seconds: kernels count in their own ticks)"}},
 		{"an interval set has no size", Set{Key: key, Interval: true, Size: 9}, []string{"an interval set has no size: kernels differ in what they count"}},

@@ -190,6 +190,9 @@ func (s *Set) declaration() []string {
 	if s.Timeout > 0 {
 		lines = append(lines, "timeout "+nftDuration(s.Timeout))
 	}
+	if s.Sweep > 0 {
+		lines = append(lines, "gc-interval "+nftDuration(s.Sweep))
+	}
 	if s.Live {
 		lines = append(lines, "comment "+quote(LiveComment))
 	}

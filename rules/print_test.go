@@ -90,7 +90,7 @@ func setsTable() *rules.Table {
 		&rules.Set{Name: "commented", Key: types(rules.MarkType), Elements: []rules.Element{
 			{Key: []rules.Range{rules.Span(rules.Mark(2))}, Comment: "100% é; #"}, {Key: []rules.Range{rules.Span(rules.Mark(1))}, Comment: "the first"}}},
 		&rules.Set{Name: "seen", Key: types(rules.IPv4Addr, rules.InetService), Live: true, Dynamic: true, Expires: true, Counters: true, Timeout: 26*time.Hour + 90*time.Second, Size: 1000},
-		&rules.Set{Name: "timed", Key: types(rules.MarkType), Live: true, Expires: true, Elements: []rules.Element{
+		&rules.Set{Name: "timed", Key: types(rules.MarkType), Live: true, Expires: true, Sweep: time.Hour, Elements: []rules.Element{
 			{Key: []rules.Range{rules.Span(rules.Mark(1))}, Timeout: time.Minute, Expires: time.Second, Counter: rules.Counter{Packets: 7}}}},
 		&rules.Set{Name: "by_port", Key: types(rules.InetService), Interval: true, Verdicts: true, Elements: []rules.Element{
 			{Key: []rules.Range{ports(1024, 65535)}, Verdict: rules.Goto("there"), Comment: "high"}, {Key: []rules.Range{ports(1, 1023)}, Verdict: rules.Drop()}}},
