@@ -38,7 +38,21 @@ func (w *writer) base(name string, typ rules.ChainType, hook rules.Hook, priorit
 	if !slices.Contains(w.families, rules.IPv6) {
 		c.add("IPv6 is off in this configuration: left alone", rules.NFProto.Is(rules.IPv6), rules.Return())
 	}
+	if typ == rules.NATType && (hook == rules.Prerouting || hook == rules.Output) {
+		c.keepOpenConnections()
+	}
 	return c
+}
+
+// keepOpenConnections has to come before whatever captures. Nat chains see first
+// packets only: no other packet pays for it.
+func (c *chainWriter) keepOpenConnections() {
+	for _, f := range c.families {
+		if s := rules.OpenSet(f); c.table.Set(s.Name) == nil {
+			c.table.Sets = append(c.table.Sets, s)
+		}
+		c.Rules = append(c.Rules, rules.OpenRule(f))
+	}
 }
 
 // add appends a rule, once for each family where it matches addresses, with a
