@@ -37,6 +37,8 @@ type Result struct {
 	Read        time.Duration // reading what was there
 	Commit      time.Duration // changing it
 	Verify      time.Duration // reading back and comparing
+	Kept        int           // connections that were open before, and go on past the proxy
+	Unlisted    error         // why it is not known which are open: they may be reset; nil where it is
 }
 
 const (
@@ -143,6 +145,7 @@ func (s *Session) attempt(ctx context.Context, want rules.State, before int, res
 	outcome, err := w.do(ctx, change)
 	result.Commit += w.commitTime
 	result.Verify += w.verifyTime
+	result.Kept, result.Unlisted = w.open.kept, w.open.unlisted
 	if (w.committed || errors.Is(err, errUnknown)) && result.Outcome == idle(want) {
 		result.Outcome = outcome // a further attempt does not make it less
 	}
@@ -189,6 +192,7 @@ type work struct {
 	held       bool // the lock
 	next       bool // the helper table stands
 	overtaken  bool // somebody else committed meanwhile
+	open       openConnections
 
 	commitTime, verifyTime time.Duration
 }
@@ -333,12 +337,14 @@ func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, ele
 		err = w.commit(ctx, func(b *batch) { lower(b, have).deleteTable() })
 	case have == nil:
 		outcome = Created
-		err = w.commit(ctx, func(b *batch) { addWhole(b, want, w.tag) })
+		err = w.keepingOpen(ctx, have, want, func(want *rules.Table) error {
+			return w.commit(ctx, func(b *batch) { addWhole(b, want, w.tag) })
+		})
 	case elementsOnly:
 		err = w.commit(ctx, func(b *batch) { changeElements(b, want, elements, w.former.tagged, w.tag) })
 	default:
 		outcome = Replaced
-		err = w.makeBeforeBreak(ctx, have, want)
+		err = w.keepingOpen(ctx, have, want, func(want *rules.Table) error { return w.makeBeforeBreak(ctx, have, want) })
 	}
 	w.committed = err == nil
 	if nothing(w.want) {
@@ -476,16 +482,7 @@ func (w *work) otherRouting(live *Live, differences []rules.Difference) bool {
 func (w *work) restore(ctx context.Context, change routingChange) error {
 	_, err := w.conn.addRouting(ctx, change.remove)
 	if err == nil {
-		err = w.commitNext(ctx, func(b *batch) {
-			removeTable(b, w.Table)
-			if former := w.former.State.Table; former != nil {
-				var tag Tag
-				if w.former.Tag != nil {
-					tag = *w.former.Tag
-				}
-				addWhole(b, former, tag)
-			}
-		})
+		err = w.restoreTable(ctx)
 	}
 	if err == nil {
 		err = errors.Join(w.conn.removeRouting(ctx, change.add), w.conn.eachOdd(ctx, change.odd, true))
@@ -494,6 +491,19 @@ func (w *work) restore(ctx context.Context, change routingChange) error {
 		return fmt.Errorf("put the former state back: %w", err)
 	}
 	return nil
+}
+
+func (w *work) restoreTable(ctx context.Context) error {
+	return w.commitNext(ctx, func(b *batch) {
+		removeTable(b, w.Table)
+		if former := w.former.State.Table; former != nil {
+			var tag Tag
+			if w.former.Tag != nil {
+				tag = *w.former.Tag
+			}
+			addWhole(b, former, tag)
+		}
+	})
 }
 
 // removeTable deletes a table that may not be there.

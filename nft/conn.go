@@ -23,6 +23,7 @@ type Conn struct {
 	mu    sync.Mutex
 	nf    *nl.Socket
 	route *nl.Socket
+	diag  *nl.Socket     // of sock_diag(7); nil: this kernel has none
 	added []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
 }
 
@@ -30,11 +31,17 @@ type Conn struct {
 // not 0, to the one that the file descriptor names; the descriptor may be
 // closed afterwards. Entering another namespace needs CAP_SYS_ADMIN.
 func Open(netns int) (*Conn, error) {
-	sockets, err := nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
+	sockets, err := nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG)
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		sockets, err = nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
 	}
 	c := &Conn{nf: sockets[0], route: sockets[1]}
+	if len(sockets) > 2 {
+		c.diag = sockets[2]
+	}
 	// Acknowledgements then say what the kernel refused.
 	if err := errors.Join(c.nf.SetOption(unix.NETLINK_EXT_ACK), c.route.SetOption(unix.NETLINK_EXT_ACK)); err != nil {
 		return nil, errors.Join(fmt.Errorf("netlink: extended acknowledgements (Linux 4.12): %w", err), c.Close())
@@ -47,7 +54,12 @@ func Open(netns int) (*Conn, error) {
 }
 
 // Close ends the connection.
-func (c *Conn) Close() error { return nl.Close(c.nf, c.route) }
+func (c *Conn) Close() error {
+	if c.diag == nil {
+		return nl.Close(c.nf, c.route)
+	}
+	return nl.Close(c.nf, c.route, c.diag)
+}
 
 // dump sends a request and collects the replies.
 func dump(ctx context.Context, conn *nl.Socket, typ uint16, payload []byte) (msgs []netlink.Message, err error) {

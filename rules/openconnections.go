@@ -2,6 +2,7 @@ package rules
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -88,6 +89,11 @@ func (c *Chain) firstOpenRule() int {
 		}
 	}
 	return -1
+}
+
+// OpenGuarded reports whether a guard is left in the table.
+func (t *Table) OpenGuarded() bool {
+	return t != nil && slices.ContainsFunc(t.Chains, func(c *Chain) bool { return slices.ContainsFunc(c.Rules, Rule.IsOpenGuard) })
 }
 
 // IsOpenGuard reports whether the rule is an [OpenGuard].

@@ -1,0 +1,262 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// An apply that puts nat before connections which conntrack does not know must not
+// touch them. It commits the wanted rules with a guard that keeps nat from every
+// packet in the middle of a connection, lists the connections that are open, and
+// replaces the guard by them. Killed in between it leaves the guard, which shows as
+// drift, and which the next apply replaces likewise.
+
+const (
+	// maxOpenConnections bounds the memory that the kernel keeps them in, twice each.
+	maxOpenConnections = 200_000
+	// elementsAtOnce keeps a batch within a send buffer that any user may have.
+	elementsAtOnce = 2048
+	// resendAtLeast is how long an opening connection is remembered at least.
+	resendAtLeast = 50 * time.Millisecond
+	resendAtMost  = 2 * time.Minute
+)
+
+// openConnections are those that an apply found, and keeps as they are.
+type openConnections struct {
+	before   map[uint64]bool // cookies of the sockets that were there before the commit
+	kept     int
+	unlisted error // why they could not be listed: they may be reset
+}
+
+// keepingOpen commits the wanted table, by a way that leaves alone what is open.
+func (w *work) keepingOpen(ctx context.Context, have, want *rules.Table, commit func(*rules.Table) error) error {
+	first, err := w.guarded(ctx, have, want)
+	if err != nil {
+		return err
+	}
+	if err := commit(first); err != nil || first == want {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	err = w.replaceGuard(ctx, want)
+	if err == nil || errors.Is(err, errGeneration) || errors.Is(err, errUnknown) {
+		return err // in both cases the state is read again
+	}
+	return errors.Join(err, w.restoreTable(ctx))
+}
+
+// guarded is the wanted table with the guard, where connections may be open that
+// conntrack does not know.
+func (w *work) guarded(ctx context.Context, have, want *rules.Table) (*rules.Table, error) {
+	if !keepsMore(have, want) {
+		return want, nil
+	}
+	sockets, err := w.conn.tcpSockets(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, err
+	case err != nil:
+		w.open.unlisted = err
+		return want, nil
+	case len(sockets) == 0:
+		return want, nil
+	}
+	w.open.before = make(map[uint64]bool, len(sockets))
+	open := 0
+	for _, s := range sockets {
+		w.open.before[s.cookie] = true
+		if s.open() {
+			open++
+		}
+	}
+	if open > maxOpenConnections {
+		return nil, fmt.Errorf("%d TCP connections are open, and %d at most are kept open by an apply", open, maxOpenConnections)
+	}
+	return want.Guarded(), nil
+}
+
+// keepsMore reports whether nat is to come before connections which the table that
+// is there does not keep it from, or still guards.
+func keepsMore(have, want *rules.Table) bool {
+	keeps := have.KeepsOpen()
+	return have.OpenGuarded() && len(want.KeepsOpen()) > 0 ||
+		slices.ContainsFunc(want.KeepsOpen(), func(f rules.Family) bool { return !slices.Contains(keeps, f) })
+}
+
+// replaceGuard lets nat see all connections but those that are open. Nobody
+// else's commit is in its way: it names the guard's rules by their handles.
+func (w *work) replaceGuard(ctx context.Context, table *rules.Table) error {
+	handles, err := w.conn.guards(ctx, table.Name)
+	if err != nil {
+		return w.blameGeneration(ctx, err)
+	}
+	if len(handles) == 0 {
+		return fmt.Errorf("the guard of the open connections is gone: %w", errGeneration)
+	}
+	elements, err := w.openElements(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range table.KeepsOpen() {
+		set := rules.OpenSet(f)
+		for chunk := range slices.Chunk(elements[f], elementsAtOnce) {
+			if err := w.commitAnyway(ctx, func(b *batch) { lower(b, table).addElements(set, chunk) }); err != nil {
+				return err
+			}
+		}
+	}
+	return w.commitAnyway(ctx, func(b *batch) {
+		l := lower(b, table)
+		for _, g := range handles {
+			l.deleteRule(g)
+		}
+	})
+}
+
+// commitAnyway commits whoever else did meanwhile.
+func (w *work) commitAnyway(ctx context.Context, fill func(*batch)) error {
+	start := time.Now()
+	defer func() { w.commitTime += time.Since(start) }()
+	b := &batch{}
+	fill(b)
+	if err := w.conn.commit(ctx, b, 0); err != nil {
+		return w.blameGeneration(ctx, err)
+	}
+	w.generation = following(w.generation)
+	return nil
+}
+
+// blameGeneration puts a failure down to somebody who committed meanwhile, if
+// anybody did.
+func (w *work) blameGeneration(ctx context.Context, err error) error {
+	if g, gerr := w.conn.generation(ctx); gerr == nil && g != w.generation {
+		return fmt.Errorf("%w: %w", errGeneration, err)
+	}
+	return err
+}
+
+// openElements are the elements for the connections that are open and not captured,
+// as either end sends their packets.
+func (w *work) openElements(ctx context.Context) (map[rules.Family][]rules.Element, error) {
+	sockets, err := w.conn.tcpSockets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := sockets
+	if slices.ContainsFunc(sockets, func(s tcpSocket) bool { return s.open() && !w.open.before[s.cookie] }) {
+		// The proxy's end of a connection that was captured since may be listed before
+		// it exists, and the other end after.
+		later, err := w.conn.tcpSockets(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(slices.Clip(sockets), later...)
+	}
+	taken := takenHere(all)
+	elements := map[rules.Family][]rules.Element{}
+	seen := map[ends]bool{}
+	w.open.kept = 0
+	for _, s := range sockets {
+		if !s.open() || taken.client(s) {
+			continue
+		}
+		if !seen[s.turned()] { // else it is counted by its other end
+			w.open.kept++
+		}
+		f := rules.AddressFamily(s.local.Addr())
+		for _, e := range []ends{s.ends, s.turned()} {
+			if !seen[e] {
+				seen[e] = true
+				elements[f] = append(elements[f], rules.OpenElement(e.local, e.remote, remembered(s)))
+			}
+		}
+	}
+	return elements, nil
+}
+
+// remembered is how long a connection is kept. One that still opens is captured as
+// soon as it sends its SYN again, and must not be taken for an open one any more.
+func remembered(s tcpSocket) time.Duration {
+	if s.opening() {
+		return min(max(s.resend, resendAtLeast), resendAtMost)
+	}
+	return rules.OpenTimeout
+}
+
+// taken tells which connections nat redirects to a listener of the namespace.
+type taken struct {
+	mirrored  map[ends]bool // by the ends of each socket
+	listening map[uint16]bool
+	served    map[ends]bool // who is connected to a listener, without a remote end
+}
+
+func takenHere(sockets []tcpSocket) taken {
+	c := taken{map[ends]bool{}, map[uint16]bool{}, map[ends]bool{}}
+	for _, s := range sockets {
+		if s.state == tcpListen {
+			c.listening[s.local.Port()] = true
+		} else {
+			c.mirrored[s.ends] = true
+		}
+	}
+	for _, s := range sockets {
+		if s.state != tcpListen && c.listening[s.local.Port()] && !c.mirrored[s.turned()] {
+			c.served[ends{local: s.remote}] = true
+		}
+	}
+	return c
+}
+
+// client reports whether the socket opened a connection that a listener here took,
+// which is not where the socket wanted to go.
+func (c taken) client(s tcpSocket) bool {
+	return !c.mirrored[s.turned()] && !c.listening[s.local.Port()] && c.served[ends{local: s.local}]
+}
+
+// guard is a rule that stands in until the open connections are known.
+type guard struct {
+	chain  string
+	handle uint64
+}
+
+// guards are the guard's rules in a table.
+func (c *Conn) guards(ctx context.Context, table string) (out []guard, err error) {
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETRULE)), request(table, nil))
+	if err != nil {
+		return nil, fmt.Errorf("list rules: %w", err)
+	}
+	for _, m := range msgs {
+		a, err := payload(m)
+		if err != nil {
+			return nil, err
+		}
+		g := guard{a.string(unix.NFTA_RULE_CHAIN), a.number(unix.NFTA_RULE_HANDLE)}
+		exprs, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
+		if err != nil {
+			return nil, err
+		}
+		reason := liftReason(a)
+		if reason != rules.OpenGuard().Reason {
+			continue
+		}
+		r := rules.Rule{Reason: reason, Nodes: liftRule(exprs, nil, 0)}
+		if r.IsOpenGuard() && !slices.Contains(out, g) { // listed again as rules are
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+func (l *lowering) deleteRule(g guard) {
+	l.add(change{typ: unix.NFT_MSG_DELRULE, where: "chain " + g.chain, kind: "rule", data: l.object(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_CHAIN, g.chain)
+		ae.Uint64(unix.NFTA_RULE_HANDLE, g.handle)
+	})})
+}
