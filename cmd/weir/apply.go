@@ -77,6 +77,7 @@ type outcome struct {
 	Previous string             `json:"previous,omitempty"`
 	Changes  []difference       `json:"changes,omitempty"`
 	Foreign  []string           `json:"foreign,omitempty"`
+	Kept     int                `json:"kept,omitempty"` // connections that were open before and go on past the proxy
 	Seconds  map[string]float64 `json:"seconds"`
 }
 
@@ -98,7 +99,7 @@ func differences(list []rules.Difference) []difference {
 func (j *job) report(want rules.State, r nft.Result) error {
 	j.result = string(r.Outcome)
 	o := outcome{
-		Outcome: r.Outcome, Table: j.table, Changes: differences(r.Differences),
+		Outcome: r.Outcome, Table: j.table, Changes: differences(r.Differences), Kept: r.Kept,
 		Seconds: map[string]float64{"read": r.Read.Seconds(), "commit": r.Commit.Seconds(), "verify": r.Verify.Seconds()},
 	}
 	if want.Table != nil {
@@ -113,6 +114,9 @@ func (j *job) report(want rules.State, r nft.Result) error {
 	for _, f := range rivals(want, r) {
 		o.Foreign = append(o.Foreign, f.String())
 		fmt.Fprintf(j.err, "warning: %s %s\n", f, f.when)
+	}
+	if r.Unlisted != nil {
+		fmt.Fprintf(j.err, "warning: connections that were open may be reset: %v\n", r.Unlisted)
 	}
 	var err error
 	if j.cc.Bool("json") {
@@ -130,6 +134,9 @@ func (o outcome) print(w io.Writer, r nft.Result) error {
 	line := fmt.Sprintf("%s: inet %s", o.Outcome, o.Table)
 	if o.State != "" {
 		line += ", state " + o.State
+	}
+	if o.Kept > 0 {
+		line += fmt.Sprintf(", open connections left as they are: %d", o.Kept)
 	}
 	_, err := fmt.Fprintf(w, "%s (read %s, commit %s, verify %s)\n", line, short(r.Read), short(r.Commit), short(r.Verify))
 	return err

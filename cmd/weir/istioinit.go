@@ -243,7 +243,10 @@ func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, 
 	for _, f := range rivals(want, r) {
 		log.Warn("another chain "+f.when, "chain", f.String())
 	}
-	log.Info("applied", "outcome", r.Outcome, "table", want.Table.Name, "state", want.Hash(),
+	if r.Unlisted != nil {
+		log.Warn("connections that were open may be reset", "because", r.Unlisted.Error())
+	}
+	log.Info("applied", "outcome", r.Outcome, "table", want.Table.Name, "state", want.Hash(), "kept", r.Kept,
 		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())
 }
 
