@@ -100,7 +100,9 @@ func (p *realPod) openEverywhere() (whole []*opened, halves []func(t testing.TB,
 	for _, f := range families {
 		any := map[string]string{"IPv4": "0.0.0.0", "IPv6": "[::]"}[f.name]
 		loop := map[string]string{"IPv4": "127.0.0.1", "IPv6": "::1"}[f.name]
-		at := func(a netip.Addr, ln net.Listener) netip.AddrPort { return netip.AddrPortFrom(a, plain(ln.Addr()).Port()) }
+		at := func(a netip.Addr, ln net.Listener) netip.AddrPort {
+			return netip.AddrPortFrom(a, plain(ln.Addr()).Port())
+		}
 		app, far := listenAs(p, p.pod, appID, appID, any+":0"), listenAs(p, p.far, 0, 0, any+":0")
 		world := f.somewhere(1, plain(far.Addr()).Port())
 		whole = append(whole,

@@ -118,8 +118,8 @@ type Set struct {
 	Expires  bool // elements may time out: a live set,
 	Timeout  time.Duration
 	Sweep    time.Duration // how often the kernel drops elements that timed out; 0: every second
-	Size     uint32 // at most so many elements, none of them a range of a plain key; 0 is no limit
-	Live     bool   // elements come and go at run time: kept by every change, never compared
+	Size     uint32        // at most so many elements, none of them a range of a plain key; 0 is no limit
+	Live     bool          // elements come and go at run time: kept by every change, never compared
 	Elements []Element
 	Others   string // what the kernel holds and the model does not know
 }
