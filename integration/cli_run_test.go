@@ -288,12 +288,6 @@ func guardThread() error {
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_KILL_PROCESS},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
-	return seccomp(filter)
-}
-
-// seccomp puts a filter before the system calls of this thread and of whatever it
-// starts from now on.
-func seccomp(filter []unix.SockFilter) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}

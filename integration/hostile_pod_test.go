@@ -167,23 +167,23 @@ func TestHostilePodsFiles(t *testing.T) {
 		{"a link through a process's root", func(p *hostilePod, path string) {
 			p.bind("/proc", "/proc")
 			p.link(path, fmt.Sprintf("/proc/%d/root", os.Getpid())+filepath.Join(outside, filepath.Base(path)))
-		}, "through a link of /proc"},
+		}, "it leads into /proc"},
 		{"a link through the reader's own root", func(p *hostilePod, path string) {
 			p.bind("/proc", "/proc")
 			p.link(path, "/proc/self/root"+filepath.Join(outside, filepath.Base(path)))
-		}, "through a link of /proc"},
+		}, "it leads into /proc"},
 		{"a link through the reader's descriptors", func(p *hostilePod, path string) {
 			p.bind("/proc", "/proc")
 			p.link(path, "/proc/self/fd/0")
-		}, "through a link of /proc"},
+		}, "it leads into /proc"},
 		{"a link to what the reader was started with", func(p *hostilePod, path string) {
 			p.bind("/proc", "/proc")
 			p.link(path, "/proc/self/environ")
-		}, ""},
+		}, "it leads into /proc"},
 		{"a link to a file of the kernel's that waits", func(p *hostilePod, path string) {
 			p.bind("/proc", "/proc")
 			p.link(path, "/proc/kmsg")
-		}, ""},
+		}, "it leads into /proc"},
 		{"a FIFO that is mounted over it", func(p *hostilePod, path string) {
 			p.node("/data/fifo", unix.S_IFIFO|0o666, 0)
 			p.bind(p.at("/data/fifo"), path)
@@ -341,40 +341,67 @@ func TestPodSwapsItsFile(t *testing.T) {
 	t.Logf("of 100 plans: %v", ends)
 }
 
-// TestSeccompWithoutOpenat2: where openat2 is refused, as by profiles older than it,
-// no file of another's root is read, and the program's own are.
-func TestSeccompWithoutOpenat2(t *testing.T) {
+// TestFileThatNeverAnswers: no name is looked up in a file system that a process of
+// the pod's may serve: one that took a request and does not answer holds the thread
+// that waits up for good, and with it the end of the program.
+func TestFileThatNeverAnswers(t *testing.T) {
 	t.Parallel()
 	needUsers(t)
 	c := newCLI(t)
-	p := newHostilePod(t)
-	p.start()
-	for _, errno := range []unix.Errno{unix.ENOSYS, unix.EPERM} {
-		run := func(args ...string) outcome {
-			cmd, out, errs := c.command("", args...)
-			c.do(func() error {
-				if err := refuseCall(unix.SYS_OPENAT2, errno); err != nil {
-					return err
-				}
-				return cmd.Start()
-			})
-			_ = cmd.Wait() // its exit code tells
-			return ended(cmd, args, out.String(), errs.String())
-		}
-		run("plan", "--pid", fmt.Sprint(p.pid), "--mode", "sidecar", "--proxy-uids", "envoy").want(t, 2).
-			says(t, "no user known here", fmt.Sprintf("/proc/%d/root/etc/passwd", p.pid), "openat2(2) is refused", "seccomp")
-		run("plan", "--pid", fmt.Sprint(p.pid), "--mode", "sidecar", "--proxy-uids", "4242").want(t, 0)
-		run("plan", "--mode", "sidecar", "--proxy-uids", "root").want(t, 0)
+	served := func(p *hostilePod, f *fuse, path string) {
+		p.check(os.MkdirAll(p.at(path), 0o755))
+		p.mounts = append(p.mounts, func() error { return f.mount(p.t, p.at(path)) })
 	}
-}
-
-// refuseCall makes the kernel refuse a system call to whatever this thread starts
-// from now on.
-func refuseCall(number uint32, errno unix.Errno) error {
-	return seccomp([]unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the call's number, of struct seccomp_data
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: number, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	})
+	for _, tt := range []struct {
+		why    string
+		silent uint32 // the request that is not answered
+		make   func(p *hostilePod, f *fuse)
+		says   string
+	}{
+		{"a link into it, no answer to a read", fuseRead, func(p *hostilePod, f *fuse) {
+			served(p, f, "/data/fuse")
+			p.link("/etc/passwd", "/data/fuse/passwd")
+		}, `type "fuse"`},
+		{"a link into it, no answer to an open", fuseOpen, func(p *hostilePod, f *fuse) {
+			served(p, f, "/data/fuse")
+			p.link("/etc/passwd", "../data/fuse/passwd")
+		}, `type "fuse"`},
+		{"a link into it, no answer to a look-up", fuseLookup, func(p *hostilePod, f *fuse) {
+			served(p, f, "/data/fuse")
+			p.link("/etc/passwd", "/data/fuse/passwd")
+		}, `type "fuse"`},
+		{"a link through it", fuseLookup, func(p *hostilePod, f *fuse) {
+			served(p, f, "/data/fuse")
+			p.link("/etc/passwd", "/data/fuse/x/../../passwd")
+		}, `type "fuse"`},
+		{"/etc, no answer to a look-up", fuseLookup, func(p *hostilePod, f *fuse) { served(p, f, "/etc") }, `type "fuse"`},
+		{"/etc, no answer to what it is", fuseGetattr, func(p *hostilePod, f *fuse) { served(p, f, "/etc") }, `type "fuse"`},
+		{"its file mounted over another", fuseRead, func(p *hostilePod, f *fuse) {
+			served(p, f, "/data/fuse")
+			p.bind(p.at("/data/fuse/passwd"), "/etc/passwd")
+		}, `type "fuse"`},
+		{"an overlay of a user namespace's over it", fuseRead, func(p *hostilePod, f *fuse) {
+			served(p, f, "/data/fuse")
+			p.check(os.Mkdir(p.at("/data/empty"), 0o755))
+			p.mounts = append(p.mounts, func() error {
+				layers := "userxattr,lowerdir=" + p.at("/data/fuse") + ":" + p.at("/data/empty")
+				return unix.Mount("weir-test", p.at("/etc"), "overlay", 0, layers)
+			})
+		}, "overlay that was mounted in a user namespace"},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			t.Parallel()
+			p := newHostilePod(t)
+			tt.make(p, newFuse(t, tt.silent))
+			p.start()
+			c := c.with(func(c *cli) { c.namespace = &namespace{TB: t, file: c.file} })
+			pid := fmt.Sprint(p.pid)
+			for _, command := range []string{"apply", "plan", "verify", "doctor"} {
+				c.runWithin(15*time.Second, command, "--pid", pid, "--timeout", "20s", "--mode", "sidecar", "--proxy-uids", "envoy").want(t, 2).
+					says(t, "no user known here", "/proc/"+pid+"/root/etc/passwd", tt.says)
+			}
+			c.runWithin(15*time.Second, "apply", "--pid", pid, "--timeout", "20s", "--mode", "sidecar", "--proxy-uids", "1337").want(t, 0)
+			c.runWithin(15*time.Second, "show", "--pid", pid).want(t, 0)
+		})
+	}
 }

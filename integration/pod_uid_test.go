@@ -238,7 +238,7 @@ func TestPodOfTwoNamespaces(t *testing.T) {
 	tree.join(pod+strings.Repeat("d", 64), hijacker)
 	for _, command := range [][]string{args, {"show", "--pod", uid}, {"verify", "--pod", uid}, append([]string{"plan"}, args[1:]...), {"doctor", "--pod", uid}} {
 		c.run(command...).want(t, 2).says(t, "the containers of pod "+uid+" are in different network namespaces",
-			fmt.Sprintf("process %d (sleep) in net:[", min(first, second)), fmt.Sprintf("process %d (sleep) in net:[", hijacker), "--pid")
+			fmt.Sprintf("process %d (\"sleep\") in net:[", min(first, second)), fmt.Sprintf("process %d (\"sleep\") in net:[", hijacker), "--pid")
 	}
 	if tables := two.tables(); len(tables) > 0 {
 		t.Errorf("the other namespace has %v", tables)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,10 +21,11 @@ func readOwn(ctx context.Context, path string) ([]byte, error) {
 			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 		}
 		defer unix.Close(fd)
-		if _, err := readable(fd, path); err != nil {
+		size, err := readable(fd, path)
+		if err != nil {
 			return nil, err
 		}
-		return readAll(fd, path)
+		return readAll(fd, path, size)
 	})
 }
 
@@ -65,11 +67,11 @@ func kindOf(mode uint32) string {
 
 // readAll reads a regular file whole. It does without the runtime's poller, which
 // would be set up for it alone.
-func readAll(fd int, path string) ([]byte, error) {
-	var text []byte
-	part := make([]byte, 32<<10)
+func readAll(fd int, path string, size int64) ([]byte, error) {
+	text := make([]byte, 0, size+512) // so that its end is met by the second read
 	for {
-		n, err := unix.Read(fd, part)
+		text = slices.Grow(text, 512)
+		n, err := unix.Read(fd, text[len(text):cap(text)])
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -78,7 +80,7 @@ func readAll(fd int, path string) ([]byte, error) {
 		case n == 0:
 			return text, nil
 		}
-		if text = append(text, part[:n]...); len(text) > maxFile { // it grew
+		if text = text[:len(text)+n]; len(text) > maxFile { // it grew
 			return nil, tooLarge(path)
 		}
 	}

@@ -95,6 +95,7 @@ func (n *Namespace) Close() {
 	}
 	if n.root != nil {
 		n.root.dir.Close()
+		n.root.process.Close()
 	}
 }
 

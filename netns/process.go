@@ -44,6 +44,15 @@ func OfProcess(pid int) (*Namespace, error) {
 	return p.Namespace()
 }
 
+// again is another handle of the same process.
+func (p *Process) again() (*Process, error) {
+	fd, err := unix.FcntlInt(p.dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Process{p.PID, os.NewFile(uintptr(fd), p.dir.Name())}, nil
+}
+
 // Namespace opens the network namespace and the root of the process, which it was
 // in at the same time.
 func (p *Process) Namespace() (*Namespace, error) {
@@ -62,7 +71,13 @@ func (p *Process) Namespace() (*Namespace, error) {
 		n.Close()
 		return nil, err
 	}
-	n.root = &root{os.NewFile(uintptr(dir), p.path("root")), p.path("root")}
+	process, err := p.again()
+	if err != nil {
+		unix.Close(dir)
+		n.Close()
+		return nil, err
+	}
+	n.root = &root{os.NewFile(uintptr(dir), p.path("root")), p.path("root"), process}
 	opened, err := n.Inode()
 	if err == nil {
 		var now uint64
@@ -86,7 +101,8 @@ func (p *Process) Netns() (uint64, error) {
 	return at.Ino, nil
 }
 
-// ReadFile reads a file of the process's directory in /proc.
+// ReadFile reads a file of the process's directory in /proc, or as much as is read of
+// any file.
 func (p *Process) ReadFile(name string) ([]byte, error) {
 	fd, err := p.open(name, unix.O_RDONLY)
 	if err != nil {
@@ -94,7 +110,7 @@ func (p *Process) ReadFile(name string) ([]byte, error) {
 	}
 	f := os.NewFile(uintptr(fd), p.path(name))
 	defer f.Close()
-	text, err := io.ReadAll(f)
+	text, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if errors.Is(err, unix.ESRCH) {
 		err = fmt.Errorf("%w: %w", ErrNotExist, err)
 	}

@@ -114,7 +114,7 @@ func inspect(p *netns.Process, uid string, cgroups *Cgroups) (*candidate, error)
 	}
 	found, doubt := cgroups.Pod(text)
 	if doubt != nil {
-		return nil, fmt.Errorf("process %d (%s): %w", p.PID, status.Name, doubt)
+		return nil, fmt.Errorf("process %d (%q): %w", p.PID, status.Name, doubt)
 	}
 	if found != uid {
 		return nil, nil
@@ -124,7 +124,7 @@ func inspect(p *netns.Process, uid string, cgroups *Cgroups) (*candidate, error)
 	case errors.Is(err, netns.ErrNotExist):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("process %d (%s): %w", p.PID, status.Name, err)
+		return nil, fmt.Errorf("process %d (%q): %w", p.PID, status.Name, err)
 	}
 	return &candidate{p, status, ns}, nil
 }
@@ -149,7 +149,7 @@ func agree(uid string, all []candidate) error {
 	for _, c := range all {
 		if !seen[c.netns] {
 			seen[c.netns] = true
-			e.Members = append(e.Members, fmt.Sprintf("process %d (%s) in net:[%d]", c.PID, c.status.Name, c.netns))
+			e.Members = append(e.Members, fmt.Sprintf("process %d (%q) in net:[%d]", c.PID, c.status.Name, c.netns))
 		}
 	}
 	if len(e.Members) > 1 {
