@@ -20,8 +20,12 @@ func (m Match) negated() Match {
 // `ip daddr . tcp dport @set`.
 func On(set string, key ...Selector) Match { return Match{Key: key, Set: set} }
 
-// Anonymous reports whether the match needs a set of its own in the kernel.
-func (m Match) Anonymous() bool { return m.Set == "" && len(m.Elements) > 1 }
+// Anonymous reports whether the match needs a set of its own in the kernel: more
+// than one value is looked up there, a concatenation, or an element that says
+// more than its key.
+func (m Match) Anonymous() bool {
+	return m.Set == "" && (len(m.Elements) > 1 || len(m.Elements) == 1 && (len(m.Key) > 1 || !m.Elements[0].bare()))
+}
 
 // Types are the data types of the key's parts.
 func (m Match) Types() []DataType { return typesOf(m.Key) }
@@ -36,7 +40,7 @@ func typesOf(key []Selector) []DataType {
 
 // single is the value that is compared with, and false where more are.
 func (m Match) single() (Bits, bool) {
-	if m.Set != "" || len(m.Elements) != 1 || len(m.Elements[0].Key) != 1 || !m.Elements[0].Key[0].Single() {
+	if m.Set != "" || len(m.Elements) != 1 || m.Anonymous() || len(m.Elements[0].Key) != 1 || !m.Elements[0].Key[0].Single() {
 		return "", false
 	}
 	return m.Elements[0].Key[0].Lo, true

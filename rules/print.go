@@ -142,7 +142,7 @@ func (p *printer) table(t *Table) {
 			p.chain(c)
 		}
 		for _, o := range t.Others {
-			p.line("# %s", escape.Text(o))
+			p.line("%s", unknown(o))
 		}
 	})
 }
@@ -197,7 +197,7 @@ func (s *Set) declaration() []string {
 		lines = append(lines, "comment "+quote(LiveComment))
 	}
 	if s.Others != "" {
-		lines = append(lines, "# "+escape.Text(strings.TrimSpace(s.Others)))
+		lines = append(lines, unknown(strings.TrimSpace(s.Others)))
 	}
 	return lines
 }
@@ -356,7 +356,7 @@ func (m Match) text(p *printer) string {
 		return key + op + "@" + escape.Text(m.Set)
 	}
 	values := elementTexts(m.Elements, m.Types())
-	if len(values) == 1 {
+	if len(values) == 1 && !m.Anonymous() {
 		return key + op + values[0]
 	}
 	return key + op + "{ " + strings.Join(values, ", ") + " }"
@@ -463,4 +463,8 @@ func (a Assign) text(*printer) string {
 
 func (NoTrack) text(*printer) string { return "notrack" }
 
-func (o Opaque) text(*printer) string { return "<unknown: " + escape.Text(o.Name) + ">" }
+func (o Opaque) text(*printer) string { return unknown(o.Name) }
+
+// unknown names what the model does not know. nft refuses a script that holds it:
+// without that part it would load another ruleset.
+func unknown(what string) string { return "<unknown: " + escape.Text(what) + ">" }

@@ -223,7 +223,7 @@ func TestWhatTheModelDoesNotKnowIsShown(t *testing.T) {
 		Sets:   []*rules.Set{{Name: "s", Others: "key of type 9 and 6 bytes"}},
 		Chains: []*rules.Chain{{Name: "c", Rules: []rules.Rule{{Reason: "why", Nodes: []rules.Node{rules.Opaque{Name: "limit", Raw: "x"}}}}}},
 	}}
-	for _, want := range []string{"# object named", "# key of type 9 and 6 bytes", `<unknown: limit> comment "why"`} {
+	for _, want := range []string{"<unknown: object named>", "<unknown: key of type 9 and 6 bytes>", `<unknown: limit> comment "why"`} {
 		if text := state.String(); !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}
