@@ -310,7 +310,7 @@ func (c *checker) ifName(r Range) {
 		c.problem("%q-%q is neither an interface name nor a wildcard", r.Lo, r.Hi)
 	case stem == "" || len(stem) > most:
 		c.problem("%s is no interface name (want 1 to %d bytes, before an asterisk 1 to %d)", IfNameType.FormatRange(r), maxIfName, maxIfName-1)
-	case strings.ContainsFunc(stem, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`/"*\`, r) }):
+	case !namesInterface(stem):
 		c.problem("%s is no interface name", IfNameType.FormatRange(r))
 	}
 }

@@ -118,6 +118,8 @@ func (d DataType) FormatRange(r Range) string {
 		return d.Format(r.Lo) + "/" + strconv.Itoa(bits)
 	case isPrefix && d == IfNameType && bits%8 == 0:
 		return quote(string(r.Lo[:bits/8]) + "*")
+	case d == IfNameType:
+		return unknown(fmt.Sprintf("names from %q to %q", r.Lo, r.Hi))
 	case d == InetProto: // nft takes no names in a range
 		return decimal(r.Lo) + "-" + decimal(r.Hi)
 	}

@@ -62,7 +62,7 @@ func sortedUnique[T comparable](in []T, order func(a, b T) int) []T {
 }
 
 func (s Set) normal() Set {
-	s.Elements = normalElements(s.Elements, s.joining())
+	s.Elements = normalElements(withoutNameRanges(s.Elements, s.Key), s.joining())
 	return s
 }
 
@@ -199,11 +199,12 @@ func normalNode(n Node, so settled) Node {
 	switch n := n.(type) {
 	case Match:
 		n.Key = mapped(n.Key, so.of)
+		n.Elements = withoutNameRanges(n.Elements, n.Types())
 		n.Elements = normalElements(n.Elements, joiningOf(n.Types(), slices.ContainsFunc(n.Elements, hasRange)))
 		return n.withoutMask()
 	case VMap:
 		n.Key = mapped(n.Key, so.of)
-		n.Elements = normalElements(n.Elements, apart)
+		n.Elements = normalElements(withoutNameRanges(n.Elements, n.Types()), apart)
 		return n
 	case TProxy:
 		n.Family = cmp.Or(n.Family, so.family) // nft wants it said where it is settled

@@ -58,6 +58,10 @@ func TestNormalElements(t *testing.T) {
 			addresses([2]string{"::", "::"}, [2]string{"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"})},
 		{"a wildcard takes in a longer one", ifaces, names("eth0*", "eth*"), names("eth*")},
 		{"wildcards that follow each other stay two: no wildcard is both", ifaces, names("eth1*", "eth0*"), names("eth0*", "eth1*")},
+		{"a range of wildcards that were made one is all of them", ifaces, []Range{{Span(IfName("eth0*")).Lo, Span(IfName("eth2*")).Hi}}, names("eth0*", "eth1*", "eth2*")},
+		{"a range of wildcards may begin with a longer one", ifaces, []Range{{Span(IfName("eth\xff*")).Lo, Span(IfName("eti*")).Hi}}, names("eth\xff*", "eti*")},
+		{"a range of wildcards may end with a name", ifaces, []Range{{Span(IfName("a*")).Lo, Span(IfName("b")).Lo}}, names("a*", "b")},
+		{"a range that begins within a wildcard stays one", ifaces, []Range{{Span(IfName("eth0")).Lo, Span(IfName("eth1*")).Hi.Before()}}, []Range{{Span(IfName("eth0")).Lo, Span(IfName("eth1*")).Hi.Before()}}},
 		{"ranges of a live set stay as the kernel has them", live, ports([2]Port{80, 80}, [2]Port{81, 81}), ports([2]Port{80, 80}, [2]Port{81, 81})},
 	} {
 		tt.set.Elements = elementsOf(tt.in)
