@@ -458,7 +458,8 @@ func liftSetElements(s *rules.Set, msgs []netlink.Message) error {
 // element is an element as the kernel lists it.
 type element struct {
 	key, keyEnd []byte
-	end         bool   // the value after an interval's last
+	end         bool // the value after an interval's last
+	counts      bool
 	other       string // what the model does not know of it
 	rules.Element
 }
@@ -503,8 +504,7 @@ func liftElement(b []byte) (e element, err error) {
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.Comment = userText(data, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 		case unix.NFTA_SET_ELEM_EXPR:
-			var ok bool
-			if e.Counter, ok = liftRule([][]byte{data}, nil, 0)[0].(rules.Counter); !ok {
+			if e.Counter, e.counts = liftRule([][]byte{data}, nil, 0)[0].(rules.Counter); !e.counts {
 				e.other = "an expression that is no counter"
 			}
 		case nftaSetElemPad:
@@ -535,6 +535,12 @@ func joinElements(s *rules.Set, raw []element) {
 		} else if e.other == "" {
 			e.other = "a value that does not fit the key"
 		}
+		if fits && unnamed(s.Key, e.Key) {
+			e.other = cmp.Or(e.other, "a range of interface names")
+		}
+		if e.counts && !s.Counters && e.other == "" {
+			e.other = "counters of their own"
+		}
 		if e.other != "" && !slices.Contains(others, e.other) && !strings.Contains(s.Others, e.other) {
 			others = append(others, e.other)
 		}
@@ -543,6 +549,20 @@ func joinElements(s *rules.Set, raw []element) {
 		slices.Sort(others)
 		s.Others += " elements with " + strings.Join(others, ", ")
 	}
+}
+
+// unnamed reports whether a part of the key is a range of interface names that no
+// wildcards make up, as nft 1.0.6 leaves it of a name beside a wildcard.
+func unnamed(types []rules.DataType, key []rules.Range) bool {
+	for i, d := range types {
+		if d != rules.IfNameType || key[i].Single() {
+			continue
+		}
+		if _, ok := key[i].Names(); !ok {
+			return true
+		}
+	}
+	return false
 }
 
 // joinIntervals gives each start the last value before what follows it.

@@ -244,7 +244,7 @@ func (l *lifter) byteorder(a attrs) bool {
 	}
 	o.used = false
 	if length == 1 {
-		return true // nft 1.0.6 turns a single byte in a concatenation: nothing changes
+		return size == 2 // nft 1.0.6 turns a single byte in a concatenation: nothing changes
 	}
 	o.turned = o.selector.Type().HostOrder() && length == size
 	return o.turned
@@ -338,7 +338,7 @@ func (l *lifter) span(a attrs) bool {
 	o, ok := l.get(uint32(a.number(unix.NFTA_RANGE_SREG)))
 	op := a.number(unix.NFTA_RANGE_OP)
 	lo, hi := a.data(unix.NFTA_RANGE_FROM_DATA), a.data(unix.NFTA_RANGE_TO_DATA)
-	if !ok || !a.empty() || o.selector == 0 || o.mask != nil || !o.ordered() || len(lo) != o.selector.Type().Len() || len(hi) != len(lo) {
+	if !ok || !a.empty() || op > unix.NFT_RANGE_NEQ || o.selector == 0 || o.mask != nil || !o.ordered() || len(lo) != o.selector.Type().Len() || len(hi) != len(lo) {
 		return false
 	}
 	return l.matched(o, rules.Match{Negated: op == unix.NFT_RANGE_NEQ, Elements: oneRange(rules.Range{Lo: o.value(lo), Hi: o.value(hi)})})
@@ -349,10 +349,10 @@ func (l *lifter) lookup(a attrs) bool {
 	register := uint32(a.number(unix.NFTA_LOOKUP_SREG))
 	isMap := a.has(unix.NFTA_LOOKUP_DREG)
 	dreg := a.number(unix.NFTA_LOOKUP_DREG)
-	negated := a.number(unix.NFTA_LOOKUP_FLAGS)&unix.NFT_LOOKUP_F_INV != 0
+	flags := a.number(unix.NFTA_LOOKUP_FLAGS)
 	a.take(unix.NFTA_LOOKUP_SET_ID)
 	set := l.sets[name]
-	if !a.empty() || isMap && dreg != unix.NFT_REG_VERDICT || set == nil || isMap != set.Verdicts {
+	if !a.empty() || flags&^unix.NFT_LOOKUP_F_INV != 0 || isMap && dreg != unix.NFT_REG_VERDICT || set == nil || isMap != set.Verdicts {
 		return false
 	}
 	inline := set.Name == "" // an anonymous set: its elements are the rule's own
@@ -365,9 +365,9 @@ func (l *lifter) lookup(a attrs) bool {
 		if inline {
 			v.Elements = set.Elements
 		}
-		return mask == "" && l.node(v)
+		return mask == "" && flags == 0 && l.node(v)
 	}
-	m := rules.Match{Key: key, Mask: mask, Negated: negated, Set: set.Name}
+	m := rules.Match{Key: key, Mask: mask, Negated: flags != 0, Set: set.Name}
 	if inline {
 		m.Elements = set.Elements
 	}
@@ -468,7 +468,7 @@ func (l *lifter) redirect(a attrs) bool {
 		return false
 	}
 	if min == 0 {
-		return flags == 0 && l.node(rules.Redirect{})
+		return flags == 0 && max == 0 && l.node(rules.Redirect{})
 	}
 	lo, ok := l.constantIn(min, 2)
 	if !ok || flags != unix.NF_NAT_RANGE_PROTO_SPECIFIED {
@@ -486,7 +486,7 @@ func (l *lifter) redirect(a attrs) bool {
 // snat is a source NAT to one address; the kernel tells the lower end of a range
 // for the upper one too, and that addresses are mapped.
 func (l *lifter) snat(a attrs) bool {
-	typ, family := a.number(unix.NFTA_NAT_TYPE), rules.Family(a.number(unix.NFTA_NAT_FAMILY))
+	typ, family := a.number(unix.NFTA_NAT_TYPE), a.number(unix.NFTA_NAT_FAMILY)
 	min, max := uint32(a.number(unix.NFTA_NAT_REG_ADDR_MIN)), uint32(a.number(unix.NFTA_NAT_REG_ADDR_MAX))
 	flags := a.number(unix.NFTA_NAT_FLAGS)
 	if !a.empty() || typ != unix.NFT_NAT_SNAT || max != 0 && max != min || flags&^unix.NF_NAT_RANGE_MAP_IPS != 0 {
@@ -497,17 +497,19 @@ func (l *lifter) snat(a attrs) bool {
 	return ok && isAddress && l.node(rules.SNAT{To: to})
 }
 
-var addressLengths = map[rules.Family]int{rules.IPv4: 4, rules.IPv6: 16}
+// addressLengths are those of the kernel's numbers for families.
+var addressLengths = map[uint64]int{unix.NFPROTO_IPV4: 4, unix.NFPROTO_IPV6: 16}
 
 func (l *lifter) tproxy(a attrs) bool {
-	n := rules.TProxy{Family: rules.Family(a.number(nftaTProxyFamily))}
+	family := a.number(nftaTProxyFamily)
+	n := rules.TProxy{Family: rules.Family(family)}
 	addr, port := uint32(a.number(nftaTProxyRegAddr)), uint32(a.number(nftaTProxyRegPort))
-	if !a.empty() {
+	if _, known := addressLengths[family]; !a.empty() || !known && family != 0 {
 		return false
 	}
 	if addr != 0 {
 		var ok bool
-		if n.Addr, ok = l.constantIn(addr, addressLengths[n.Family]); !ok {
+		if n.Addr, ok = l.constantIn(addr, addressLengths[family]); !ok {
 			return false
 		}
 	}

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/google/nftables/expr"
@@ -104,8 +105,12 @@ func loaded(name string, a attrs, k known) (s rules.Selector, register, bytes ui
 	case "socket":
 		register = uint32(a.number(nftaSocketDreg))
 		s, ok = keyOf(sockets, expr.SocketKey(a.number(nftaSocketKey)))
-		if level := a.number(nftaSocketLevel); s == rules.SocketCgroupKind {
+		switch level := a.number(nftaSocketLevel); {
+		case s == rules.SocketCgroupKind:
 			s = rules.SocketCgroup(uint8(level)).Selector()
+			ok = ok && level <= math.MaxUint8
+		case level != 0:
+			ok = false
 		}
 	case "payload":
 		register = uint32(a.number(unix.NFTA_PAYLOAD_DREG))
@@ -113,6 +118,7 @@ func loaded(name string, a attrs, k known) (s rules.Selector, register, bytes ui
 		offset := uint32(a.number(unix.NFTA_PAYLOAD_OFFSET))
 		bytes = uint32(a.number(unix.NFTA_PAYLOAD_LEN))
 		s, ok = headerField(base, offset, bytes, k)
+		ok = ok && bytes > 0 // 0 would be all of them
 	}
 	return s, register, bytes, ok && register != 0 && a.empty()
 }
