@@ -8,7 +8,7 @@ TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
 FUZZTIME ?= 100000x
 
-.PHONY: help build demo test check lint fuzz bench soak image tools clean
+.PHONY: help build demo test check lint fuzz bench soak roundtrip image tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -45,6 +45,11 @@ bench: build tools ## speed and memory, as ratios to nft and iptables-restore
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
 	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration
+
+# SEED: the first; otherwise it is the time.
+COUNT ?= 1000000
+roundtrip: tools ## random rulesets, loaded, lifted, printed, loaded (COUNT=, SEED=)
+	WEIR_ROUNDTRIP=$(COUNT) WEIR_SEED=$(or $(SEED),$(shell date +%s%N)) $(GO) test -count=1 -timeout 0 -v -run '^TestRoundTrip$$' ./nft
 
 image: build ## the container image, of one file
 	docker build -t weir:$(or $(RELEASE),dev) .

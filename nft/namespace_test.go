@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -55,14 +56,21 @@ func runInNamespace(t *testing.T, attr *syscall.SysProcAttr) ([]byte, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	var output bytes.Buffer
+	limit, told := time.Minute, io.Writer(&output)
+	if os.Getenv(roundTripEnv) != "" {
+		limit, told = 100*time.Hour, io.MultiWriter(&output, os.Stdout) // somebody watches
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	attr.Pdeathsig = syscall.SIGKILL
 	cmd := exec.CommandContext(ctx, self, "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.count=1", "-test.v")
 	// The race detector would have each child sleep for a second at its end.
 	cmd.Env = append(os.Environ(), kernelTestEnv+"="+t.Name(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	cmd.SysProcAttr = attr
-	return cmd.CombinedOutput()
+	cmd.Stdout, cmd.Stderr = told, told
+	err = cmd.Run()
+	return output.Bytes(), err
 }
 
 // skipKernel is a failure in CI, where every kernel test has to run.

@@ -1,0 +1,137 @@
+package nft
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// TestNoBitIsLost flips each bit of what the rows of the completeness test are to
+// the kernel. What differs there is never lifted as the same: as a rule it is
+// another, or something in it is unknown.
+func TestNoBitIsLost(t *testing.T) {
+	mutants := 0
+	for _, r := range allRows(t) {
+		exprs, sets := r.lowered(t)
+		want := lifted(exprs, sets, 0)
+		for e, raw := range exprs {
+			if isCounter(raw) {
+				continue
+			}
+			for i, at := range leaves(raw, 0) {
+				mutant := bytes.Clone(raw)
+				mutant[at] ^= 1 << ((i + e) % 8)
+				exprs[e] = mutant
+				mutants++
+				if lifted(exprs, sets, 0) == want {
+					t.Errorf("%s: %s is lifted as the same with bit %d of byte %d flipped in %q", r.why, rules.Rule{Nodes: r.nodes}, (i+e)%8, at, raw)
+				}
+			}
+			exprs[e] = raw
+		}
+	}
+	if mutants < 1000 {
+		t.Errorf("only %d bits were flipped", mutants)
+	}
+	t.Logf("%d bits", mutants)
+}
+
+// lowered are the expressions of the row's rule, and the sets that they look up.
+func (r row) lowered(t *testing.T) ([][]byte, map[string]*rules.Set) {
+	table := r.state().Normal().Table
+	b := &batch{}
+	l := lower(b, table)
+	w := &ruleWriter{lowering: l}
+	sets := map[string]*rules.Set{}
+	for _, s := range table.Sets {
+		sets[s.Name] = s
+	}
+	for _, c := range table.Chains {
+		for _, rule := range c.Rules {
+			for _, n := range rule.Nodes {
+				switch n := n.(type) {
+				case rules.Match:
+					if n.Anonymous() {
+						sets["__set%d"] = anonymousSet(n.Types(), n.Elements)
+					}
+				case rules.VMap:
+					if n.Map == "" {
+						sets["__map%d"] = anonymousSet(n.Types(), n.Elements)
+					}
+				}
+				w.node(n)
+			}
+		}
+	}
+	exprs, err := list(w.list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range exprs {
+		exprs[i] = withoutSetID(exprs[i])
+	}
+	return exprs, sets
+}
+
+// withoutSetID leaves out what names a set within its batch alone.
+func withoutSetID(raw []byte) []byte {
+	return rewritten(raw, func(name string, inner []netlink.Attribute) []netlink.Attribute {
+		return slices.DeleteFunc(inner, func(at netlink.Attribute) bool { return name == "lookup" && at.Type == unix.NFTA_LOOKUP_SET_ID })
+	})
+}
+
+func isCounter(raw []byte) bool {
+	_, ok := dataOf(raw, "counter")
+	return ok
+}
+
+// lifted tells rules apart as a comparison does.
+func lifted(exprs [][]byte, sets map[string]*rules.Set, family rules.Family) string {
+	rule := rules.Rule{Nodes: liftRule(exprs, sets, family)}
+	table := &rules.Table{Name: "t", Chains: []*rules.Chain{{Name: "c", Rules: []rules.Rule{rule}}}}
+	text := rules.State{Table: table}.Hash() + " " + rule.String()
+	return text
+}
+
+// leaves are the places of bytes that are values, not headers or padding.
+func leaves(b []byte, from int) (out []int) {
+	for at := 0; at+attributeHeader <= len(b); {
+		length := int(b[at]) | int(b[at+1])<<8
+		if length < attributeHeader || at+length > len(b) {
+			return out
+		}
+		data := b[at+attributeHeader : at+length]
+		if nestedLeaf(data) {
+			out = append(out, leaves(data, from+at+attributeHeader)...)
+		} else {
+			for i := range data {
+				out = append(out, from+at+attributeHeader+i)
+			}
+		}
+		at += align4(length)
+	}
+	return out
+}
+
+// nestedLeaf reports whether data can only be a list of attributes.
+func nestedLeaf(data []byte) bool {
+	if len(data) < 2*attributeHeader {
+		return false
+	}
+	sound := true
+	err := walk(data, func(typ uint16, _ []byte) { sound = sound && typ < 64 })
+	return err == nil && sound
+}
+
+func dataOf(raw []byte, name string) (attrs, bool) {
+	a, err := decode(raw)
+	if err != nil || a.string(unix.NFTA_EXPR_NAME) != name {
+		return nil, false
+	}
+	inner, err := decode(a.take(unix.NFTA_EXPR_DATA))
+	return inner, err == nil
+}

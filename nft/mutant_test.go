@@ -1,0 +1,53 @@
+//go:build linux
+
+package nft
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+)
+
+const mutantsPerRule = 30
+
+// mutate flips bits in the rules of a table: no other rule may be lifted as
+// the same, whether or not the model knows it.
+func (r *roundTrip) mutate(s script, read reading) {
+	named, sets, err := r.c.sets(r.t.Context(), s.of())
+	if err != nil {
+		s.fail(r, "its sets cannot be read: %v", err)
+		return
+	}
+	for _, set := range named {
+		sets[set.Name] = set
+	}
+	family := families[s.of().family]
+	random := rand.New(rand.NewPCG(s.seed, 0))
+	for chain, list := range read.raw[s.of()] {
+		for i, rule := range list {
+			var places [][2]int // expression and byte
+			for e, raw := range rule.exprs {
+				if !isCounter(raw) { // what it has counted is no part of a rule
+					for _, at := range leaves(raw, 0) {
+						places = append(places, [2]int{e, at})
+					}
+				}
+			}
+			if len(places) == 0 {
+				continue
+			}
+			want := lifted(rule.exprs, sets, family)
+			for range mutantsPerRule {
+				at := places[random.IntN(len(places))]
+				exprs := slices.Clone(rule.exprs)
+				exprs[at[0]] = bytes.Clone(exprs[at[0]])
+				bit := byte(1) << random.IntN(8)
+				exprs[at[0]][at[1]] ^= bit
+				if lifted(exprs, sets, family) == want {
+					s.fail(r, "chain %s rule %d: lifted as the same with bit 0x%x of byte %d flipped in expression %d, %q: %q", chain, i+1, bit, at[1], at[0]+1, rule.exprs[at[0]], want)
+				}
+				r.mutants++
+			}
+		}
+	}
+}

@@ -1,0 +1,169 @@
+//go:build linux
+
+package nft
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables/expr"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// compareBytes fails where the kernel holds a rule otherwise once it was loaded
+// from our text: what was lifted alike must be alike to the kernel too.
+func (r *roundTrip) compareBytes(s script, lifted *rules.Table, before, after reading) {
+	raw, again := before.raw[s.of()], after.raw[s.of()]
+	rest, _ := knownPart(lifted)
+	for _, c := range lifted.Chains {
+		next := 0
+		for i, rule := range c.Rules {
+			if isOpaque(rule) || !declares(rest, rule) || next >= len(again[c.Name]) {
+				continue
+			}
+			was, is := instructions(raw[c.Name][i].exprs), instructions(again[c.Name][next].exprs)
+			next++
+			if was, is = withoutJoined(was, is); !slices.Equal(was, is) {
+				s.fail(r, "chain %s rule %d, %s, is another program once it was loaded from our text\n--- was\n%s\n--- is\n%s", c.Name, i+1, rule,
+					strings.Join(was, "\n"), strings.Join(is, "\n"))
+			}
+		}
+	}
+}
+
+// withoutJoined leaves out lists that became one range, as theirs meet, and these
+// ranges.
+func withoutJoined(was, is []string) ([]string, []string) {
+	anonymous := func(s string) bool { return strings.HasPrefix(s, "lookup anonymous") }
+	lists := len(slices.DeleteFunc(slices.Clone(was), func(s string) bool { return !anonymous(s) })) -
+		len(slices.DeleteFunc(slices.Clone(is), func(s string) bool { return !anonymous(s) }))
+	if lists <= 0 {
+		return was, is
+	}
+	left := slices.Clone(was)
+	joined := map[string]int{}
+	is = slices.DeleteFunc(slices.Clone(is), func(s string) bool {
+		if i := slices.Index(left, s); i >= 0 {
+			left = slices.Delete(left, i, i+1)
+			return false
+		}
+		word, _, _ := strings.Cut(s, " ")
+		if word == "at" {
+			word = strings.Join(strings.Fields(s)[:2], " ")
+		}
+		joined[word]++
+		return true
+	})
+	if joined["at least"] != joined["at most"] || joined["not"]+joined["at least"] != lists || len(joined) > 3 {
+		return was, is
+	}
+	was = slices.Clone(was)
+	for range lists {
+		i := slices.IndexFunc(was, anonymous)
+		was = slices.Delete(was, i, i+1)
+	}
+	return was, is
+}
+
+// instructions are the expressions of a rule in words, where equal ones mean the
+// same. What counters have counted and how the kernel names anonymous sets is left
+// out. A prefix is a range, and as nft is free where it puts a match that another
+// implies, they are sorted.
+func instructions(exprs [][]byte) []string {
+	var out []string
+	for i := 0; i < len(exprs); i++ {
+		if i+1 < len(exprs) {
+			if lo, hi, op := prefixBounds(exprs[i], exprs[i+1]); op == expr.CmpOpEq {
+				out = append(out, fmt.Sprintf("at least %x", lo), fmt.Sprintf("at most %x", hi))
+				i++
+				continue
+			} else if op == expr.CmpOpNeq {
+				out = append(out, fmt.Sprintf("not %x-%x", lo, hi))
+				i++
+				continue
+			}
+		}
+		if !sameValue(exprs[i]) {
+			out = append(out, strings.Split(instruction(exprs[i]), ", ")...)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func instruction(raw []byte) string {
+	a, err := decode(raw)
+	if err != nil {
+		return err.Error()
+	}
+	name := a.string(unix.NFTA_EXPR_NAME)
+	inner, _ := decode(a.take(unix.NFTA_EXPR_DATA))
+	switch name {
+	case "counter":
+		return name
+	case "cmp":
+		c := slices.Clone(inner)
+		register, op, data := c.number(unix.NFTA_CMP_SREG), expr.CmpOp(c.number(unix.NFTA_CMP_OP)), c.data(unix.NFTA_CMP_DATA)
+		switch {
+		case register == firstRegister && op == expr.CmpOpGte:
+			return fmt.Sprintf("at least %x", data)
+		case register == firstRegister && op == expr.CmpOpLte:
+			return fmt.Sprintf("at most %x", data)
+		case register == firstRegister && op == expr.CmpOpNeq:
+			return fmt.Sprintf("not %x-%x", data, data)
+		case register == firstRegister && op == expr.CmpOpEq:
+			return fmt.Sprintf("at least %x, at most %x", data, data)
+		}
+	}
+	if c := slices.Clone(inner); name == "range" && c.number(unix.NFTA_RANGE_SREG) == firstRegister && c.number(unix.NFTA_RANGE_OP) == unix.NFT_RANGE_NEQ {
+		return fmt.Sprintf("not %x-%x", c.data(unix.NFTA_RANGE_FROM_DATA), c.data(unix.NFTA_RANGE_TO_DATA))
+	}
+	out := name
+	for _, at := range inner {
+		if name == "lookup" && at.typ == unix.NFTA_LOOKUP_SET && strings.HasPrefix(string(at.data), "__") {
+			out += " anonymous"
+			continue
+		}
+		out += fmt.Sprintf(" %d:%x", at.typ, at.data)
+	}
+	return out
+}
+
+// sameValue reports whether an expression changes nothing: our text puts a mask of
+// all ones between two ports, for nft not to make one comparison of them.
+func sameValue(raw []byte) bool {
+	b, ok := dataOf(raw, "bitwise")
+	return ok && b.number(unix.NFTA_BITWISE_SREG) == b.number(unix.NFTA_BITWISE_DREG) && b.number(nftaBitwiseOp) == 0 &&
+		allOnes(rules.Bits(b.data(unix.NFTA_BITWISE_MASK))) && allZeros(b.data(unix.NFTA_BITWISE_XOR))
+}
+
+const noPrefix = ^expr.CmpOp(0)
+
+// prefixBounds are the bounds of a prefix that two expressions match or exclude, a
+// mask and a comparison, and which of both.
+func prefixBounds(mask, compare []byte) (lo, hi []byte, op expr.CmpOp) {
+	b, bitwise := dataOf(mask, "bitwise")
+	c, cmp := dataOf(compare, "cmp")
+	op = expr.CmpOp(c.number(unix.NFTA_CMP_OP))
+	if !bitwise || !cmp || op != expr.CmpOpEq && op != expr.CmpOpNeq || c.number(unix.NFTA_CMP_SREG) != firstRegister {
+		return nil, nil, noPrefix
+	}
+	m, x, v := b.data(unix.NFTA_BITWISE_MASK), b.data(unix.NFTA_BITWISE_XOR), c.data(unix.NFTA_CMP_DATA)
+	if len(m) != len(v) || !allZeros(x) || len(m) < 4 {
+		return nil, nil, noPrefix
+	}
+	ones := 0
+	for ones < len(m)*8 && m[ones/8]&(0x80>>(ones%8)) != 0 {
+		ones++
+	}
+	if string(prefixMask(ones, len(m))) != string(m) {
+		return nil, nil, noPrefix
+	}
+	hi = slices.Clone(v)
+	for i := range hi {
+		hi[i] |= ^m[i]
+	}
+	return v, hi, op
+}
