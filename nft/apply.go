@@ -87,7 +87,7 @@ func (s *Session) Remove(ctx context.Context) (Result, error) { return s.Apply(c
 func (s *Session) Verify(ctx context.Context, want rules.State) (*Live, []rules.Difference, error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	live, err := s.conn.readUnlocked(ctx, s.Table, want)
+	live, err := s.conn.readUnlocked(ctx, s.Table, want, allElements)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -164,14 +164,21 @@ func nothing(s rules.State) bool { return s.Table == nil && s.Routing() == nil }
 
 // refresh makes s.live current: as it is while the generation stands.
 func (s *Session) refresh(ctx context.Context, want rules.State) error {
-	if s.live != nil {
+	if s.live != nil && (!s.live.bare || want.Table == nil) {
 		if g, err := s.conn.generation(ctx); err == nil && g == s.live.generation {
 			r, err := s.conn.readRouting(ctx, want, s.live.beside)
 			s.live.routing = r
 			return err
 		}
 	}
-	live, err := s.conn.readUnlocked(ctx, s.Table, want)
+	with := elementsFilter(allElements)
+	if want.Table == nil {
+		with = noElements // the table goes, whatever is in it
+	}
+	live, err := s.conn.readUnlocked(ctx, s.Table, want, with)
+	if err == nil {
+		live.bare = want.Table == nil && live.State.Table != nil
+	}
 	s.live = live
 	return err
 }
@@ -408,7 +415,7 @@ func (c *Conn) tableAlone(ctx context.Context, name string) (*rules.Table, error
 	if err != nil {
 		return nil, err
 	}
-	t, _, err := c.table(ctx, inet(name), 0, chains[inet(name)], nil)
+	t, _, err := c.table(ctx, inet(name), 0, chains[inet(name)], nil, allElements)
 	return t, err
 }
 
@@ -439,12 +446,12 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 			return nil
 		}
 	}
-	live, err := w.conn.read(ctx, w.Table, w.want)
+	live, err := w.conn.read(ctx, w.Table, w.want, allElements)
 	for errors.Is(err, errGeneration) {
 		if err := w.goOn(ctx); err != nil {
 			return err
 		}
-		live, err = w.conn.read(ctx, w.Table, w.want)
+		live, err = w.conn.read(ctx, w.Table, w.want, allElements)
 	}
 	if err != nil {
 		return err
@@ -478,10 +485,11 @@ func (w *work) otherRouting(live *Live, differences []rules.Difference) bool {
 	return !w.held || !missing
 }
 
-// restore puts the former state back.
+// restore puts the former state back. A table that was to be removed is still there
+// if it differs from none; its elements were not read.
 func (w *work) restore(ctx context.Context, change routingChange) error {
 	_, err := w.conn.addRouting(ctx, change.remove)
-	if err == nil {
+	if err == nil && !w.former.bare {
 		err = w.restoreTable(ctx)
 	}
 	if err == nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,7 +62,7 @@ func (t familyTable) request(more func(*netlink.AttributeEncoder)) []byte {
 
 // readTables dumps the tables of one name and its helpers. The caller compares
 // the generation before and after.
-func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
+func (c *Conn) readTables(ctx context.Context, name string, with elementsFilter) (tables, error) {
 	var t tables
 	chains, err := c.chains(ctx)
 	if err != nil {
@@ -83,7 +82,7 @@ func (c *Conn) readTables(ctx context.Context, name string) (tables, error) {
 		if !exists {
 			continue
 		}
-		table, tag, err := c.table(ctx, inet(own), f, chains[inet(own)], nil)
+		table, tag, err := c.table(ctx, inet(own), f, chains[inet(own)], nil, with)
 		if err != nil {
 			return t, fmt.Errorf("table inet %s: %w", escape.Text(own), err)
 		}
@@ -113,12 +112,8 @@ func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, nam
 			continue
 		}
 		s := &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}}
-		err := c.readElements(ctx, of, s)
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("table inet %s: %w", escape.Text(of.name), err)
+		if err := c.readTag(ctx, of, s); err != nil {
+			return nil, fmt.Errorf("table inet %s: %w", of.name, err)
 		}
 		if tag := parseTag(s); tag != nil && signed(s) {
 			out = append(out, tag)
@@ -229,24 +224,31 @@ func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]ui
 
 // table dumps one table; its tag's set, where there is one, stands apart. Handles
 // takes the places of the rules by their handles, unless it is nil.
-func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains []*rules.Chain, handles map[uint64]RulePlace) (t *rules.Table, tag *rules.Set, err error) {
+func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains []*rules.Chain, handles map[uint64]RulePlace, with elementsFilter) (t *rules.Table, tag *rules.Set, err error) {
 	t = &rules.Table{Name: of.name, Chains: chains}
 	if flags&unix.NFT_TABLE_F_DORMANT != 0 {
 		t.Others = append(t.Others, rules.DormantTable)
 	}
-	sets, anonymous, err := c.sets(ctx, of)
+	sets, byName, err := c.sets(ctx, of)
 	if err != nil {
 		return nil, nil, err
 	}
 	if i := slices.IndexFunc(sets, isTagSet); i >= 0 {
 		tag = sets[i]
 		sets = slices.Delete(sets, i, i+1)
+		if err := c.readTag(ctx, of, tag); err != nil {
+			return nil, nil, err
+		}
 	}
 	t.Sets = sets
-	for _, s := range sets {
-		anonymous[s.Name] = s
+	if with(tag) {
+		for _, s := range sets {
+			if err := c.readElements(ctx, of, s); err != nil {
+				return nil, nil, err
+			}
+		}
 	}
-	if err := c.rules(ctx, of, t, anonymous, handles); err != nil {
+	if err := c.rules(ctx, of, t, byName, handles); err != nil {
 		return nil, nil, err
 	}
 	others, err := c.others(ctx, of)
@@ -305,14 +307,24 @@ func liftReason(a attrs) string {
 	return userText(a.take(unix.NFTA_RULE_USERDATA), userdata.TypeComment)
 }
 
-// sets dumps a table's sets with their elements: the named ones, and all by the
-// name that lookups use. An anonymous set's own name is empty.
-func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, anonymous map[string]*rules.Set, err error) {
+// elementsFilter decides whether the elements of a table's named sets are read, from
+// the set of its tag, which is nil where it has none. Those of others can be
+// hundreds of thousands: they are read where something asks for them.
+type elementsFilter func(tag *rules.Set) bool
+
+func allElements(*rules.Set) bool { return true }
+
+func noElements(*rules.Set) bool { return false }
+
+// sets dumps the declarations of a table's sets: of the named ones, and of all by
+// the name that lookups use. An anonymous set's own name is empty, and its
+// elements are read: they are a part of the rule that looks them up.
+func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, byName map[string]*rules.Set, err error) {
 	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), of.request(nil))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list sets: %w", err)
 	}
-	anonymous = map[string]*rules.Set{}
+	byName = map[string]*rules.Set{}
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
@@ -320,20 +332,17 @@ func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, an
 		}
 		isAnonymous := slices.Clone(a).number(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS != 0
 		s := liftSet(a)
-		name := s.Name
-		if isAnonymous {
-			anonymous[name] = s
-		} else {
+		byName[s.Name] = s
+		if !isAnonymous {
 			named = append(named, s)
+			continue
 		}
 		if err := c.readElements(ctx, of, s); err != nil {
-			return nil, nil, fmt.Errorf("set %s: %w", escape.Text(name), err)
+			return nil, nil, err
 		}
-		if isAnonymous {
-			s.Name = ""
-		}
+		s.Name = ""
 	}
-	return named, anonymous, nil
+	return named, byName, nil
 }
 
 // liftSet is the declaration of a set. What the model does not know of it is
@@ -417,9 +426,12 @@ func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) e
 		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 	}))
 	if err != nil {
-		return fmt.Errorf("list elements: %w", err)
+		return fmt.Errorf("set %s: list elements: %w", s.Name, err)
 	}
-	return liftSetElements(s, msgs)
+	if err := liftSetElements(s, msgs); err != nil {
+		return fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	return nil
 }
 
 // liftSetElements gives a set the elements that a dump lists. A hash table that

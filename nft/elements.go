@@ -25,7 +25,7 @@ func (c *Conn) ChangeLive(ctx context.Context, table string, decide func(*rules.
 }
 
 func (c *Conn) changeLive(ctx context.Context, table string, decide func(*rules.Table) ([]rules.SetChange, error)) ([]rules.SetChange, error) {
-	live, err := c.readUnlocked(ctx, table, rules.State{})
+	live, err := c.readUnlocked(ctx, table, rules.State{}, allElements)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (c *Conn) changeLive(ctx context.Context, table string, decide func(*rules.
 // proveLive reads back at the generation of our own commit: nothing is left to
 // decide. At any other one somebody else has decided since.
 func (c *Conn) proveLive(ctx context.Context, table string, generation uint32, decide func(*rules.Table) ([]rules.SetChange, error)) error {
-	live, err := c.read(context.WithoutCancel(ctx), table, rules.State{})
+	live, err := c.read(context.WithoutCancel(ctx), table, rules.State{}, allElements)
 	if errors.Is(err, errGeneration) || err == nil && live.generation != generation {
 		return nil
 	}

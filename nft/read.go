@@ -19,6 +19,7 @@ type Live struct {
 	Leftover bool        // the table <name>-next of an apply that was killed
 	Foreign  []ForeignChain
 
+	bare       bool         // the elements of State.Table were not read
 	listed     *rules.Table // State.Table with elements apart where the kernel has them apart
 	table      string
 	tagged     bool // there is a set of the tag's name, readable or not
@@ -45,14 +46,14 @@ var patience = 30 * time.Second
 func (c *Conn) Read(ctx context.Context, table string) (*Live, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.readUnlocked(ctx, table, rules.State{})
+	return c.readUnlocked(ctx, table, rules.State{}, allElements)
 }
 
 // readUnlocked reads as soon as nobody applies, and again while somebody commits
 // meanwhile. What is wanted decides which routing of others counts.
-func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State) (*Live, error) {
+func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State, with elementsFilter) (*Live, error) {
 	for start := time.Now(); ; {
-		live, err := c.read(ctx, table, wanted)
+		live, err := c.read(ctx, table, wanted, with)
 		switch late := time.Since(start) > patience; {
 		case err == nil && !live.locked:
 			return live, nil
@@ -71,11 +72,11 @@ func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.Stat
 
 // read reads once; where somebody commits meanwhile, the error is
 // errGeneration. Who changes our routing commits the lock before.
-func (c *Conn) read(ctx context.Context, table string, wanted rules.State) (*Live, error) {
+func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with elementsFilter) (*Live, error) {
 	var t tables
 	var r routing
 	generation, err := c.atOneGeneration(ctx, func() (err error) {
-		if t, err = c.readTables(ctx, table); err == nil {
+		if t, err = c.readTables(ctx, table, with); err == nil {
 			r, err = c.readRouting(ctx, wanted, t.beside)
 		}
 		return err

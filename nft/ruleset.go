@@ -54,12 +54,19 @@ func (t *LiveTable) Rule(handle uint64) (RulePlace, bool) {
 
 // Ruleset reads all tables at one generation.
 func (c *Conn) Ruleset(ctx context.Context) (*Ruleset, error) {
+	return c.RulesetWith(ctx, func(*LiveTable) bool { return true })
+}
+
+// RulesetWith reads all tables at one generation. The elements of a table's named
+// sets are read where with says so, which is given the table's family, name and
+// tag: of others there may be hundreds of thousands.
+func (c *Conn) RulesetWith(ctx context.Context, with func(*LiveTable) bool) (*Ruleset, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var tables []*LiveTable
 	err := again(ctx, func() error {
 		_, err := c.atOneGeneration(ctx, func() (err error) {
-			tables, err = c.allTables(ctx)
+			tables, err = c.allTables(ctx, with)
 			return err
 		})
 		return err
@@ -70,7 +77,7 @@ func (c *Conn) Ruleset(ctx context.Context) (*Ruleset, error) {
 	return &Ruleset{tables}, nil
 }
 
-func (c *Conn) allTables(ctx context.Context) ([]*LiveTable, error) {
+func (c *Conn) allTables(ctx context.Context, with func(*LiveTable) bool) ([]*LiveTable, error) {
 	flags, err := c.tableFlags(ctx, unix.AF_UNSPEC)
 	if err != nil {
 		return nil, err
@@ -81,14 +88,26 @@ func (c *Conn) allTables(ctx context.Context) ([]*LiveTable, error) {
 	}
 	var out []*LiveTable
 	for key, f := range flags {
-		t := &LiveTable{Family: familyName(key.family), handles: map[uint64]RulePlace{}}
+		t := &LiveTable{Table: &rules.Table{Name: key.name}, Family: familyName(key.family), handles: map[uint64]RulePlace{}}
 		var tag *rules.Set
-		if t.Table, tag, err = c.table(ctx, key, f, chains[key], t.handles); err != nil {
+		asked := false
+		t.Table, tag, err = c.table(ctx, key, f, chains[key], t.handles, func(tag *rules.Set) bool {
+			if tag != nil && signed(tag) {
+				t.Tag = parseTag(tag)
+			}
+			asked = with(t)
+			return asked
+		})
+		if err != nil {
 			return nil, err
 		}
-		if tag != nil && signed(tag) {
-			t.Tag = parseTag(tag)
-		} else if tag != nil {
+		if tag != nil && !signed(tag) { // a set like any other
+			tag.Elements = nil
+			if asked {
+				if err := c.readElements(ctx, key, tag); err != nil {
+					return nil, err
+				}
+			}
 			t.Sets = append(t.Sets, tag)
 		}
 		t.Table = rules.State{Table: t.Table}.Normal().Table

@@ -96,9 +96,14 @@ func printable(version string) string {
 func (t Tag) set() *rules.Set {
 	s := &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}}
 	for i, line := range t.comments() {
-		s.Elements = append(s.Elements, rules.Element{Key: []rules.Range{rules.Span(rules.Mark(i + 1))}, Comment: line})
+		s.Elements = append(s.Elements, tagLine(i+1, line))
 	}
 	return s
+}
+
+// tagLine is the nth line of a tag, from 1 on.
+func tagLine(n int, text string) rules.Element {
+	return rules.Element{Key: []rules.Range{rules.Span(rules.Mark(n))}, Comment: text}
 }
 
 func isTagSet(s *rules.Set) bool { return s.Name == tagSet }

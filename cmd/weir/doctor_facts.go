@@ -101,7 +101,7 @@ func kernelRelease() string {
 }
 
 func (j *job) examineRules(ctx context.Context, f *facts) error {
-	ruleset, err := j.conn.Ruleset(ctx)
+	ruleset, err := j.conn.RulesetWith(ctx, noElements)
 	if err != nil {
 		return err
 	}

@@ -132,13 +132,13 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	if err := j.connect(ctx); err != nil {
 		return graph.Graph{}, err
 	}
-	ruleset, err := j.conn.Ruleset(ctx)
-	if err != nil {
-		return graph.Graph{}, err
-	}
 	family, name := "inet", r.TableName()
 	if r.name != "" {
 		family, name = r.family, r.name
+	}
+	ruleset, err := j.conn.RulesetWith(ctx, elementsOf(family, name))
+	if err != nil {
+		return graph.Graph{}, err
 	}
 	g := graph.Graph{Title: fmt.Sprintf("table %s %s", family, escape.Text(name)), Counted: true}
 	met := false

@@ -115,7 +115,7 @@ func (r *residence) look(ctx context.Context, listed uint64) error {
 		return err
 	}
 	defer conn.Close()
-	ruleset, err := conn.Ruleset(ctx)
+	ruleset, err := conn.RulesetWith(ctx, noElements)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func (j *job) printView(v view) error {
 
 // showForeign shows a table of another's.
 func (j *job) showForeign(ctx context.Context, family, name string) error {
-	ruleset, err := j.conn.Ruleset(ctx)
+	ruleset, err := j.conn.RulesetWith(ctx, elementsOf(family, name))
 	if err != nil {
 		return fmt.Errorf("show %s %s: %w", escape.Text(family), escape.Text(name), err)
 	}
@@ -102,6 +102,14 @@ func (j *job) showForeign(ctx context.Context, family, name string) error {
 	v.fill(t.Table)
 	return j.printView(v)
 }
+
+// elementsOf has the elements of one table's sets read.
+func elementsOf(family, name string) func(*nft.LiveTable) bool {
+	return func(t *nft.LiveTable) bool { return t.Family == family && t.Name == name }
+}
+
+// noElements is for who looks at chains and rules alone.
+func noElements(*nft.LiveTable) bool { return false }
 
 func thereAre(r *nft.Ruleset) string {
 	var titles []string

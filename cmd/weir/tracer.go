@@ -37,7 +37,7 @@ const (
 // refresh reads the rules that notifications name by numbers.
 func (v *tracer) refresh() error {
 	v.read = time.Now()
-	ruleset, err := v.conn.Ruleset(v.ctx)
+	ruleset, err := v.conn.RulesetWith(v.ctx, noElements)
 	if err != nil {
 		return err
 	}

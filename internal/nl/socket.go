@@ -36,6 +36,10 @@ var ErrTruncated = errors.New("netlink: an answer did not fit")
 
 // Socket is a netlink socket. One goroutine at a time may use it.
 type Socket struct {
+	// Asked is told of each request, unless it is nil: what a verb costs is what it
+	// asks for.
+	Asked func(netlink.Message)
+
 	fd       int
 	seq      uint32
 	part     []byte
@@ -167,6 +171,9 @@ func (s *Socket) Execute(ctx context.Context, m netlink.Message, visit func(netl
 		if err := s.drain(ctx); err != nil {
 			return err
 		}
+	}
+	if s.Asked != nil {
+		s.Asked(m)
 	}
 	m.Header.Sequence = s.Sequence(1)
 	if err := s.Send(AppendMessage(nil, m.Header, m.Data)); err != nil {

@@ -1,0 +1,64 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	keysAtOnce  = 64      // that one request asks for: their answers must fit the socket's buffer
+	maxTagLines = 1 << 16 // of one tag that are read
+)
+
+// readTag reads the elements of a tag by their keys, which count from 1, up to the
+// first that is not there. Any program may have a set by the tag's name, with as
+// many elements in it as it likes: that one is not dumped.
+func (c *Conn) readTag(ctx context.Context, of familyTable, s *rules.Set) error {
+	shape := Tag{}.set()
+	for next := 1; next <= maxTagLines; next += keysAtOnce {
+		var entries []byte
+		for i := range keysAtOnce {
+			entries = appendElement(entries, shape, tagLine(next+i, ""))
+		}
+		err := c.getElements(ctx, of, s.Name, entries, func(list []element) error {
+			joinElements(s, list)
+			return nil
+		})
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
+			return nil // no more lines, no such set, or none that has such keys
+		case err != nil:
+			return fmt.Errorf("set %s: read the tag: %w", s.Name, err)
+		case !signed(s):
+			return nil // another program's
+		}
+	}
+	return nil
+}
+
+// getElements asks for elements by their keys, and visits what the kernel has of
+// them, up to the first that is not there: then the error is ENOENT.
+func (c *Conn) getElements(ctx context.Context, of familyTable, set string, entries []byte, visit func([]element) error) error {
+	return permission(c.nf.Execute(ctx, netlink.Message{
+		Header: netlink.Header{Type: nfType(unix.NFT_MSG_GETSETELEM), Flags: netlink.Request | netlink.Acknowledge},
+		Data: of.request(func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)
+			ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_LIST_ELEMENTS, entries)
+		}),
+	}, func(m netlink.Message) error {
+		a, err := payload(m)
+		if err != nil {
+			return err
+		}
+		list, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		if err != nil {
+			return err
+		}
+		return visit(list)
+	}))
+}
