@@ -38,11 +38,12 @@ func parseMounts(mountinfo []byte) (out []mounted) {
 
 // unfit says why nothing is looked up on the file system of a file, "" where there
 // is no reason.
-func (s *fileSystems) unfit(at *unix.Statx_t) string {
+func (s *fileSystems) unfit(fd int, at *unix.Statx_t) string {
 	m, known := s.find(at)
+	if !known {
+		m = unlisted(fd)
+	}
 	switch {
-	case !known:
-		return "its file system is not one that /proc lists"
 	case m.kind == "proc":
 		return "it leads into /proc, which tells of the reader"
 	case m.kind == "fuse", m.kind == "fuseblk", strings.HasPrefix(m.kind, "fuse."):
@@ -52,6 +53,26 @@ func (s *fileSystems) unfit(at *unix.Statx_t) string {
 		return "it is on an overlay that was mounted in a user namespace, where it may be served by a process"
 	}
 	return ""
+}
+
+// unlisted is a mount that nobody lists, as of a process that changed its root to a
+// folder in a mount namespace of its own. The file system must then be asked after
+// all: a FUSE file system of another user's answers this without its process, see
+// fuse_statfs in fs/fuse/inode.c. What lies below an overlay is not known.
+func unlisted(fd int) mounted {
+	var at unix.Statfs_t
+	if err := unix.Fstatfs(fd, &at); err != nil {
+		return mounted{kind: "fuse"}
+	}
+	switch at.Type {
+	case unix.FUSE_SUPER_MAGIC:
+		return mounted{kind: "fuse"}
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return mounted{kind: "overlay", options: []string{"userxattr"}}
+	case unix.PROC_SUPER_MAGIC:
+		return mounted{kind: "proc"}
+	}
+	return mounted{}
 }
 
 // find is the mount of a file: by its number, as the process sees it and as this

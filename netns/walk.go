@@ -95,7 +95,7 @@ func (w *walk) enter(fd int) error {
 		return &fs.PathError{Op: "stat", Path: w.shown, Err: err}
 	}
 	if at.Mnt_id != w.current || at.Mask&unix.STATX_MNT_ID == 0 {
-		if why := w.mounts.unfit(&at); why != "" {
+		if why := w.mounts.unfit(fd, &at); why != "" {
 			return w.refuse("%s", why)
 		}
 		w.current = at.Mnt_id
