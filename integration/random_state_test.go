@@ -98,7 +98,7 @@ func (d dice) match(t *rules.Table) rules.Match {
 	case 16:
 		return rules.CTStates.AnyOf(one(d, rules.New, rules.Established|rules.Invalid, rules.Untracked))
 	case 17:
-		return compared(d, rules.CTZone, func() rules.Zone { return rules.Zone(d.IntN(3)) })
+		return compared(d, one(d, rules.CTZone, rules.CTOriginalZone), func() rules.Zone { return rules.Zone(d.IntN(3)) })
 	case 18:
 		return compared(d, one(d, rules.FibSaddrType, rules.FibDaddrType), types)
 	case 19:
@@ -170,7 +170,7 @@ func (d dice) statement() rules.Node {
 	case 3:
 		return rules.SetCTMark(d.mark(), d.bits())
 	case 4:
-		return rules.SetZone(rules.Zone(d.IntN(3)))
+		return one(d, rules.SetZone, rules.SetOriginalZone)(rules.Zone(d.IntN(3)))
 	case 5:
 		from := one(d, rules.MetaMark, rules.CTMark, rules.SocketMark)
 		return rules.CopyMasked(one(d, rules.MetaMark, rules.CTMark), from, d.bits())

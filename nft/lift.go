@@ -180,7 +180,7 @@ func (l *lifter) expression(e expression, a attrs) bool {
 		return l.load(e, a)
 	case "ct":
 		if a.has(unix.NFTA_CT_SREG) {
-			key, found := keyOf(cts, expr.CtKey(a.number(unix.NFTA_CT_KEY)))
+			key, found := ctSelector(a)
 			return l.assign(key, uint32(a.number(unix.NFTA_CT_SREG)), found && a.empty())
 		}
 		return l.load(e, a)
@@ -440,7 +440,7 @@ func (l *lifter) assign(to rules.Selector, register uint32, known bool) bool {
 	}
 	d := to.Type()
 	switch to {
-	case rules.MetaMark.Selector(), rules.CTMark.Selector(), rules.CTZone.Selector():
+	case rules.MetaMark.Selector(), rules.CTMark.Selector(), rules.CTZone.Selector(), rules.CTOriginalZone.Selector():
 	default:
 		return false
 	}

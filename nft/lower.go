@@ -405,6 +405,9 @@ func (w *ruleWriter) raw(data []byte) {
 }
 
 func marshal(e expr.Any) []byte {
+	if ct, ok := e.(originalCt); ok {
+		return ct.encode()
+	}
 	b, err := expr.Marshal(unix.NFPROTO_INET, e)
 	if err != nil {
 		panic(fmt.Sprintf("nft: marshal %T: %v", e, err)) // attributes of fixed size always fit
@@ -680,7 +683,7 @@ func (w *ruleWriter) assign(a rules.Assign) {
 	if key, ok := metas[a.To]; ok {
 		w.emit(&expr.Meta{Key: key, SourceRegister: true, Register: firstRegister})
 	} else {
-		w.emit(&expr.Ct{Key: cts[a.To], SourceRegister: true, Register: firstRegister})
+		w.emit(ofDirection(a.To, &expr.Ct{Key: cts[a.To], SourceRegister: true, Register: firstRegister}))
 	}
 }
 

@@ -261,6 +261,9 @@ func (c *chooser) statement() rules.Node {
 	case 2:
 		return rules.SetCTMark(mark(), mark())
 	case 3:
+		if c.one(3) {
+			return rules.SetOriginalZone(rules.Zone(c.number(2)))
+		}
 		return rules.SetZone(rules.Zone(c.number(2)))
 	case 4:
 		return rules.CopyMasked(pick(c, rules.MetaMark, rules.CTMark), pick(c, rules.MetaMark, rules.CTMark, rules.SocketMark), mark())

@@ -112,6 +112,8 @@ func statementRows() []row {
 		{why: "bits are flipped", nodes: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Mask: addr("255.255.255.255"), Xor: addr("0.0.0.3")}),
 			broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Xor: addr("0.0.0.3")})},
 		{why: "a connection is put into a zone", base: beforeConntrack, nodes: nodes(rules.SetZone(7)), broken: nodes(rules.Assign{To: rules.CTZone.Selector(), Xor: addr("0.0.0.7")})},
+		{why: "what a connection sends is put into a zone", base: beforeConntrack, nodes: nodes(rules.UDPDport.Is(53), rules.SetOriginalZone(1)),
+			broken: nodes(rules.UDPDport.Is(53), rules.Assign{To: rules.CTOriginalZone.Selector(), Xor: "\x01"})},
 		{why: "conntrack is kept from a packet", base: beforeConntrack, nodes: nodes(rules.NoTrack{}), broken: nodes(rules.NoTrack{}, rules.Opaque{Name: "log"})},
 
 		{why: "a th port is one of the protocol that is settled", nodes: nodes(tcp, rules.ThDport.Is(53)), broken: nodes(tcp, rules.UDPDport.Is(53))},

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,8 @@ var cts = map[rules.Selector]expr.CtKey{
 	rules.CTMark.Selector():   expr.CtKeyMARK,
 	rules.CTStates.Selector(): expr.CtKeySTATE,
 	rules.CTZone.Selector():   expr.CtKeyZONE,
+
+	rules.CTOriginalZone.Selector(): expr.CtKeyZONE, // with a direction
 }
 
 var fibs = map[rules.Selector]uint32{ // NFTA_FIB_FLAGS of a lookup of the address type
@@ -70,13 +73,39 @@ func load(s rules.Selector, register, bytes uint32) expr.Any {
 		return &expr.Meta{Key: key, Register: register}
 	}
 	if key, ok := cts[kind]; ok {
-		return &expr.Ct{Key: key, Register: register}
+		return ofDirection(kind, &expr.Ct{Key: key, Register: register})
 	}
 	if flags, ok := fibs[kind]; ok {
 		return &expr.Fib{Register: register, ResultADDRTYPE: true,
 			FlagSADDR: flags == unix.NFTA_FIB_F_SADDR, FlagDADDR: flags == unix.NFTA_FIB_F_DADDR}
 	}
 	return &expr.Socket{Key: sockets[kind], Level: uint32(argument), Register: register}
+}
+
+// originalCt reads or sets what conntrack keeps of a connection's original direction,
+// which the library's encoder does not say of a zone.
+type originalCt struct{ *expr.Ct }
+
+func ofDirection(s rules.Selector, e *expr.Ct) expr.Any {
+	if s == rules.CTOriginalZone.Selector() {
+		return originalCt{e}
+	}
+	return e
+}
+
+func (e originalCt) encode() []byte {
+	register := uint16(unix.NFTA_CT_DREG)
+	if e.SourceRegister {
+		register = unix.NFTA_CT_SREG
+	}
+	return encode(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_EXPR_NAME, "ct")
+		nested(ae, unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) {
+			ae.Uint32(unix.NFTA_CT_KEY, uint32(e.Key))
+			ae.Uint32(register, e.Register)
+			ae.Uint8(unix.NFTA_CT_DIRECTION, expr.CtDirOriginal)
+		})
+	})
 }
 
 // known is what an expression of a rule before this one has settled.
@@ -95,7 +124,7 @@ func loaded(name string, a attrs, k known) (s rules.Selector, register, bytes ui
 		s, ok = keyOf(metas, expr.MetaKey(a.number(unix.NFTA_META_KEY)))
 	case "ct":
 		register = uint32(a.number(unix.NFTA_CT_DREG))
-		s, ok = keyOf(cts, expr.CtKey(a.number(unix.NFTA_CT_KEY)))
+		s, ok = ctSelector(a)
 	case "fib":
 		register = uint32(a.number(unix.NFTA_FIB_DREG))
 		if a.number(unix.NFTA_FIB_RESULT) != unix.NFT_FIB_RESULT_ADDRTYPE {
@@ -121,6 +150,21 @@ func loaded(name string, a attrs, k known) (s rules.Selector, register, bytes ui
 		ok = ok && bytes > 0 // 0 would be all of them
 	}
 	return s, register, bytes, ok && register != 0 && a.empty()
+}
+
+// ctSelector is the selector of a key of conntrack, and of its direction if it has one.
+func ctSelector(a attrs) (rules.Selector, bool) {
+	key := expr.CtKey(a.number(unix.NFTA_CT_KEY))
+	if !a.has(unix.NFTA_CT_DIRECTION) {
+		for s, k := range cts {
+			if k == key && s != rules.CTOriginalZone.Selector() {
+				return s, true
+			}
+		}
+		return 0, false
+	}
+	direction := a.take(unix.NFTA_CT_DIRECTION)
+	return rules.CTOriginalZone.Selector(), key == expr.CtKeyZONE && slices.Equal(direction, []byte{expr.CtDirOriginal})
 }
 
 func keyOf[V comparable](table map[rules.Selector]V, want V) (rules.Selector, bool) {

@@ -264,7 +264,7 @@ func (a Assign) check(c *checker) {
 	typ := a.To.Type()
 	switch a.To {
 	case Selector(MetaMark), Selector(CTMark):
-	case Selector(CTZone):
+	case Selector(CTZone), Selector(CTOriginalZone):
 		if !c.early() {
 			c.problem("a zone is set before conntrack, in prerouting or output at a priority under %d", conntrackPrio)
 		}
@@ -330,5 +330,5 @@ func reading(key []Selector) nodeNeeds {
 
 // tracking reports whether the selector is of the packet's connection.
 func (s Selector) tracking() bool {
-	return s == Selector(CTMark) || s == Selector(CTStates) || s == Selector(CTZone)
+	return s == Selector(CTMark) || s == Selector(CTStates) || s == Selector(CTZone) || s == Selector(CTOriginalZone)
 }

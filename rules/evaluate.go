@@ -495,7 +495,7 @@ func (w *walk) conntrack() {
 	if w.track.seen() || w.packet.State != 0 || !slices.Contains(w.tracked, w.packet.Family()) {
 		return
 	}
-	d, found := w.tracker.find(&w.packet, w.track.zone)
+	d, found := w.tracker.find(&w.packet, w.track.zones)
 	w.track = tracking{state: Invalid}
 	if found {
 		w.track = tracking{direction: d, state: d.see()}
@@ -572,7 +572,7 @@ func (w *walk) finish() {
 	p := &w.packet
 	f := Fate{Kind: w.fate, Src: p.Src, Dst: p.Dst, Here: w.here && !w.ended, Mark: p.Mark, Why: w.why, Asked: p.Dst}
 	if c := w.track.Connection; c != nil {
-		f.Tracked, f.CTMark, f.Zone = true, c.Mark, c.Zone
+		f.Tracked, f.CTMark, f.Zone, f.ReplyZone = true, c.Mark, c.Zone, c.ReplyZone
 		f.Asked = c.Dst
 		if w.track.reply {
 			f.Asked = c.Src

@@ -301,8 +301,11 @@ func (a Assign) evaluate(w *walk) (Verdict, bool) {
 		w.packet.Mark = Mark(value.Uint64())
 	case a.To == Selector(CTMark) && c != nil:
 		c.Mark = Mark(value.Uint64())
-	case a.To == Selector(CTZone) && c == nil && !w.track.template:
-		w.track = tracking{template: true, zone: Zone(value.Uint64())}
+	case (a.To == Selector(CTZone) || a.To == Selector(CTOriginalZone)) && c == nil && !w.track.template:
+		w.track = tracking{template: true, zones: zones{original: Zone(value.Uint64())}}
+		if a.To == Selector(CTZone) {
+			w.track.zones.reply = w.track.zones.original
+		}
 	default:
 		return Verdict{}, true
 	}
@@ -373,7 +376,7 @@ func (w *walk) read(s Selector) (Bits, bool) {
 		return w.readFib(p.Src.Addr(), p.Dst.Addr())
 	case Selector(FibDaddrType):
 		return w.readFib(p.Dst.Addr(), p.Src.Addr())
-	case Selector(CTMark), Selector(CTStates), Selector(CTZone):
+	case Selector(CTMark), Selector(CTStates), Selector(CTZone), Selector(CTOriginalZone):
 		return w.readTracking(kind)
 	case Selector(SkUID), Selector(SkGID):
 		return w.readOwner(kind)
@@ -412,8 +415,8 @@ func (w *walk) readTracking(kind Selector) (Bits, bool) {
 		return Span(t.shown()).Lo, true
 	case t.Connection == nil:
 		return "", false // after `ct zone set` too, seen on 6.18: before it, zeros were read
-	case kind == Selector(CTZone):
-		return Span(t.Zone).Lo, true
+	case kind == Selector(CTZone) || kind == Selector(CTOriginalZone):
+		return Span(t.Zone).Lo, true // the id, whichever directions have it
 	}
 	return Span(t.Mark).Lo, true
 }

@@ -92,9 +92,10 @@ func (f Fate) follows(first Fate) bool {
 }
 
 // Recovered is the destination that the listener learns: the first one, if
-// conntrack knows the connection in its default zone, else the one it sees.
+// conntrack knows the answers to the connection in its default zone, else the one it
+// sees (getorigdst of net/netfilter/nf_conntrack_proto.c).
 func (f Fate) Recovered() netip.AddrPort {
-	if f.Tracked && f.Zone == 0 {
+	if f.Tracked && f.ReplyZone == 0 {
 		return f.Asked
 	}
 	return f.Dst

@@ -93,16 +93,17 @@ func (k FateKind) String() string {
 
 // Fate is what became of a packet.
 type Fate struct {
-	Kind     FateKind
-	Src, Dst netip.AddrPort // as it arrived or left
-	Here     bool           // delivered to this host; else it left by Out
-	Out      string
-	Port     Port    // of the socket that gets it: for a proxied packet not Dst's
-	Socket   *Socket // that gets it; nil: none, or none that is known
-	Mark     Mark
-	Tracked  bool // conntrack knows its connection:
-	CTMark   Mark
-	Zone     Zone
-	Asked    netip.AddrPort // the connection's first destination (SO_ORIGINAL_DST)
-	Why      string         // of what was lost or is unknown
+	Kind      FateKind
+	Src, Dst  netip.AddrPort // as it arrived or left
+	Here      bool           // delivered to this host; else it left by Out
+	Out       string
+	Port      Port    // of the socket that gets it: for a proxied packet not Dst's
+	Socket    *Socket // that gets it; nil: none, or none that is known
+	Mark      Mark
+	Tracked   bool // conntrack knows its connection:
+	CTMark    Mark
+	Zone      Zone           // of what the connection sends, and
+	ReplyZone Zone           // of what answers it
+	Asked     netip.AddrPort // the connection's first destination (SO_ORIGINAL_DST)
+	Why       string         // of what was lost or is unknown
 }

@@ -47,7 +47,8 @@ const (
 	Saddr Key[netip.Prefix] = 27
 	Daddr Key[netip.Prefix] = 28
 
-	TCPFlags Key[TCPFlag] = 29 // tcp flags
+	TCPFlags       Key[TCPFlag] = 29 // tcp flags
+	CTOriginalZone Key[Zone]    = 30 // ct original zone: of the direction of a connection's first packet
 )
 
 // SocketCgroup reads the id of the ancestor of the socket's cgroup v2 that is
@@ -104,6 +105,7 @@ var selectors = [...]selectorInfo{
 	Saddr:             {"saddr", noType, 0, 0},
 	Daddr:             {"daddr", noType, 0, 0},
 	TCPFlags:          {"tcp flags", TCPFlagType, TCP, 0},
+	CTOriginalZone:    {"ct original zone", ZoneType, 0, 0},
 }
 
 func (s Selector) info() selectorInfo {

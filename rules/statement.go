@@ -106,7 +106,7 @@ type TProxy struct {
 }
 
 // Assign writes To: Xor where From is zero, else (From & Mask) ^ Xor. The kinds
-// of To are [MetaMark], [CTMark] and [CTZone].
+// of To are [MetaMark], [CTMark], [CTZone] and [CTOriginalZone].
 type Assign struct {
 	To, From  Selector
 	Mask, Xor Bits
@@ -121,6 +121,10 @@ func SetCTMark(v, mask Mark) Assign { return assign(Selector(CTMark), v, mask) }
 // SetZone puts the packet's connection into a conntrack zone; before conntrack,
 // at priority raw.
 func SetZone(z Zone) Assign { return Assign{To: Selector(CTZone), Xor: Span(z).Lo} }
+
+// SetOriginalZone puts what the packet's connection sends into a conntrack zone (Linux
+// 4.11); what answers it is looked for in zone 0. Before conntrack, at priority raw.
+func SetOriginalZone(z Zone) Assign { return Assign{To: Selector(CTOriginalZone), Xor: Span(z).Lo} }
 
 // Copy writes what from reads to to, both marks.
 func Copy(to, from Key[Mark]) Assign {

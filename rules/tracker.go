@@ -5,18 +5,19 @@ import "net/netip"
 // Tracker is what conntrack knows: the connections of packets that went before.
 // The zero Tracker knows none.
 type Tracker struct {
-	tuples map[tuple]direction
+	tuples map[tuple][]direction // the newest first
 	all    []*Connection
 }
 
 // Connection is what conntrack keeps of one.
 type Connection struct {
-	Proto    Proto
-	Src, Dst netip.AddrPort // of the packet that opened it
-	From, To netip.AddrPort // what nat made of them
-	Zone     Zone
-	Mark     Mark
-	Answered bool
+	Proto     Proto
+	Src, Dst  netip.AddrPort // of the packet that opened it
+	From, To  netip.AddrPort // what nat made of them
+	Zone      Zone           // of what it sends
+	ReplyZone Zone           // of what answers it
+	Mark      Mark
+	Answered  bool
 
 	dstDone, srcDone bool // nat has decided
 	known            bool
@@ -24,6 +25,10 @@ type Connection struct {
 
 // Connections are those that were opened so far, in order.
 func (t *Tracker) Connections() []*Connection { return t.all }
+
+// zones are those of a connection's two directions, as a template has them before
+// the connection is known (struct nf_conntrack_zone).
+type zones struct{ original, reply Zone }
 
 type tuple struct {
 	zone     Zone
@@ -37,16 +42,31 @@ type direction struct {
 	reply bool
 }
 
+// in reports whether the direction's own zone is the one that the template has for
+// it (nf_ct_zone_equal).
+func (d direction) in(z zones) bool {
+	if d.reply {
+		return d.ReplyZone == z.reply
+	}
+	return d.Zone == z.original
+}
+
 // find is the connection of a packet; where it opens one, a new connection. One
-// that answers to nothing has none.
-func (t *Tracker) find(p *Packet, zone Zone) (direction, bool) {
-	if d, found := t.tuples[tuple{zone, p.Proto, p.Src, p.Dst}]; found {
-		return d, true
+// that answers to nothing has none. It is looked for in the zone of each direction
+// (resolve_normal_ct).
+func (t *Tracker) find(p *Packet, z zones) (direction, bool) {
+	for _, zone := range []Zone{z.original, z.reply} {
+		for _, d := range t.tuples[tuple{zone, p.Proto, p.Src, p.Dst}] {
+			if d.in(z) {
+				return d, true
+			}
+		}
 	}
 	if p.Turn == Answers && p.Proto == TCP {
 		return direction{}, false
 	}
-	return direction{Connection: &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst, Zone: zone}}, true
+	return direction{Connection: &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst,
+		Zone: z.original, ReplyZone: z.reply}}, true
 }
 
 // confirm remembers a connection once its first packet got through.
@@ -55,12 +75,16 @@ func (t *Tracker) confirm(c *Connection) {
 		return
 	}
 	if t.tuples == nil {
-		t.tuples = map[tuple]direction{}
+		t.tuples = map[tuple][]direction{}
 	}
 	c.known = true
 	t.all = append(t.all, c)
-	t.tuples[tuple{c.Zone, c.Proto, c.Src, c.Dst}] = direction{c, false}
-	t.tuples[tuple{c.Zone, c.Proto, c.To, c.From}] = direction{c, true}
+	t.remember(tuple{c.Zone, c.Proto, c.Src, c.Dst}, direction{c, false})
+	t.remember(tuple{c.ReplyZone, c.Proto, c.To, c.From}, direction{c, true})
+}
+
+func (t *Tracker) remember(at tuple, d direction) {
+	t.tuples[at] = append([]direction{d}, t.tuples[at]...)
 }
 
 // tracking is how conntrack sees a packet at a point of its way (nf_ct_get).
@@ -68,7 +92,7 @@ type tracking struct {
 	direction         // of no connection: not seen yet, not tracked or invalid
 	state     CTState // 0: not seen yet
 	template  bool    // a zone was set before conntrack saw the packet
-	zone      Zone    // of the template
+	zones     zones   // of the template
 }
 
 func (t tracking) seen() bool { return t.Connection != nil || t.state == Untracked }
