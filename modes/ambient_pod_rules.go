@@ -10,9 +10,6 @@ import (
 // mode: the same packets are to meet the same fate.
 func (p *ambientPod) state() rules.State {
 	w := newWriter(p.table, p.families)
-	if p.dns.capture != dnsNone {
-		p.rawPrerouting(w)
-	}
 	p.manglePrerouting(w)
 	if p.inbound.via != viaNone || len(p.reroute) > 0 {
 		p.natPrerouting(w)
@@ -38,16 +35,11 @@ func not(m rules.Match) rules.Match {
 // ownAddresses are what the application calls to reach itself.
 var ownAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}
 
-// rawPrerouting and rawOutput keep the proxy's queries apart from the
-// application's, which may have the same addresses and ports.
-func (p *ambientPod) rawPrerouting(w *writer) {
-	in := w.base("raw_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityRaw)
-	in.add(resolverAnswers, rules.UDPSport.Is(dnsPort), p.notOurs(), rules.SetZone(proxyZone))
-}
-
+// rawOutput keeps the proxy's queries apart from the application's, which may have the
+// same addresses and ports. Only what they send has the zone: answers need no rule.
 func (p *ambientPod) rawOutput(w *writer) {
 	out := w.base("raw_output", rules.FilterType, rules.Output, rules.PriorityRaw)
-	out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), p.ours(), rules.SetZone(proxyZone))
+	out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), p.ours(), rules.SetOriginalZone(proxyZone))
 }
 
 // manglePrerouting and mangleOutput bring the application's answers back to a

@@ -281,7 +281,7 @@ func TestKeysThatAreOneWordOfTheRuleset(t *testing.T) {
 		{"the tunnel listener is reached as it is", with(func(c *Config) { c.Inbound.TunnelPort = "4190" }),
 			[]string{"tcp dport 4190", "tcp dport != 4190"}, []string{"15008"}},
 		{"queries go to the port that was asked for", with(func(c *Config) { c.DNS = DNS{Capture: "all", Port: "5300"} }),
-			[]string{"udp dport 53 counter redirect to :5300", "udp sport 5300 meta skuid @proxy_uids counter ct zone set 2"}, []string{"15053"}},
+			[]string{"udp dport 53 counter redirect to :5300", "udp sport 5300 ip daddr != 127.0.0.0/8 meta skuid @proxy_uids counter ct zone set 2"}, []string{"15053"}},
 		{"the servers that were asked for are those that count", with(func(c *Config) { c.DNS = DNS{Capture: "servers", Servers: []string{"192.0.2.53"}} }),
 			[]string{"192.0.2.53"}, []string{"10.96.0.10"}},
 		{"passthrough addresses of IPv6 are added to lo", with(func(c *Config) { c.Loopback.Passthrough = []string{"127.0.0.7", "::7", "::1"} }),

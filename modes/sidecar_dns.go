@@ -13,33 +13,65 @@ const (
 	applicationZone rules.Zone = 2 // between the application and the proxy
 )
 
-const resolverAnswers = "a resolver's answers belong to the proxy's queries"
-
-// rawPrerouting and rawOutput put DNS over UDP into its zones.
-func (s *sidecar) rawPrerouting(w *writer) {
-	in := w.base("raw_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityRaw)
-	in.add(resolverAnswers, s.answers(w)...)
-}
-
-// rawOutput has the proxy's own rules first: the first zone that is set wins.
+// rawOutput puts DNS over UDP into its zones; the first zone that is set wins. The
+// proxy's queries have theirs in the original direction alone: what answers them is
+// looked for in zone 0, as what answers anyone else, so that no rule need tell the
+// answers to the proxy from those to a container behind nat.
 func (s *sidecar) rawOutput(w *writer) {
 	out := w.base("raw_output", rules.FilterType, rules.Output, rules.PriorityRaw)
-	owned := func(reason string, port rules.Match, zone rules.Zone) {
-		for _, owner := range s.owners(w) {
-			out.add(reason, port, owner, rules.SetZone(zone))
-		}
+	for _, owner := range s.owners(w) {
+		out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), owner, rules.SetOriginalZone(proxyZone))
 	}
-	owned("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), proxyZone)
-	owned("the proxy's answers belong to the application's queries", rules.UDPSport.Is(s.dns.port), applicationZone)
-	out.add("the application's queries have a conntrack zone of their own",
-		append(s.resolvers(w, rules.Daddr), rules.UDPDport.Is(dnsPort), rules.SetZone(applicationZone))...)
-	// A resolver in the pod answers over lo, where the zone that a packet leaves
-	// with stays: its answers would pass for flows of their own.
-	out.add(resolverAnswers, append([]rules.Node{rules.OIfName.Is("lo")}, s.answers(w)...)...)
+	for _, owner := range s.owners(w) {
+		out.add("the proxy's answers to this pod belong to the application's queries",
+			rules.OIfName.Is("lo"), rules.UDPSport.Is(s.dns.port), rules.Daddr.NotIn(loopbackNetworks...), owner, rules.SetZone(applicationZone))
+	}
+	s.queriesLeftAlone(out)
+	s.capturedQueries(out)
 }
 
-func (s *sidecar) answers(w *writer) []rules.Node {
-	return append(s.resolvers(w, rules.Saddr), rules.UDPSport.Is(dnsPort), rules.SetZone(proxyZone))
+// loopbackNetworks are where nobody outside of the namespace sends from.
+var loopbackNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// queriesLeftAlone zones what natOutput does not capture, or what a resolver of
+// another's rules may answer from another port (Docker's 127.0.0.11): one direction,
+// as the proxy's.
+func (s *sidecar) queriesLeftAlone(out *chainWriter) {
+	query := append(s.resolvers(out.writer, rules.Daddr), rules.UDPDport.Is(dnsPort))
+	alone := func(reason string, nodes ...rules.Node) {
+		out.add(reason, append(append(nodes, query...), rules.SetOriginalZone(applicationZone))...)
+	}
+	alone("a query over loopback may be answered from another port", rules.Saddr.In(loopbackNetworks...))
+	for _, excluded := range out.interfaceSet("exclude_interfaces", rules.OIfName, s.exclude) {
+		alone("a query by an excluded interface is left alone", excluded)
+	}
+	if len(s.excludeUIDs) > 0 {
+		alone("an excluded user's query is left alone", rules.SkUID.InSet(set(out.writer, "outbound_exclude_uids", rules.SkUID, s.excludeUIDs)))
+	}
+	if len(s.excludeGIDs) > 0 {
+		alone("an excluded group's query is left alone", rules.SkGID.InSet(set(out.writer, "outbound_exclude_gids", rules.SkGID, s.excludeGIDs)))
+	}
+}
+
+// capturedQueries have their zone in both directions. In zone 0, a packet from port 53
+// that nobody asked for would be a connection, and the query the answer to it, which
+// nat leaves alone: it would pass the proxy.
+func (s *sidecar) capturedQueries(out *chainWriter) {
+	const why = "the application's queries have a conntrack zone of their own"
+	query := append(s.resolvers(out.writer, rules.Daddr), rules.UDPDport.Is(dnsPort))
+	excluded := s.excludesPort(dnsPort)
+	switch {
+	case excluded:
+		out.add(why, append(query, rules.SetOriginalZone(applicationZone))...)
+	case s.everyGID:
+		out.add(why, append(query, rules.SetZone(applicationZone))...)
+	default:
+		if len(s.includeGIDs) > 0 {
+			included := rules.SkGID.InSet(set(out.writer, "outbound_include_gids", rules.SkGID, s.includeGIDs))
+			out.add(why, append(append([]rules.Node{included}, query...), rules.SetZone(applicationZone))...)
+		}
+		out.add("a query of a group that is not included is left alone", append(query, rules.SetOriginalZone(applicationZone))...)
+	}
 }
 
 // resolvers match the known resolvers by an address, or nothing where all of

@@ -8,9 +8,6 @@ import (
 // is that of istio-init: the same packets are to meet the same fate.
 func (s *sidecar) state() rules.State {
 	w := newWriter(s.table, s.families)
-	if s.dns.capture != dnsNone {
-		s.rawPrerouting(w)
-	}
 	if s.marks() || s.dropInvalid {
 		s.manglePrerouting(w)
 	}

@@ -229,7 +229,7 @@ func (s *Space) destinations(all map[rules.Selector][]test) dimension {
 				c.text, c.groups = "this pod's "+c.text, []string{f.family, "this pod"}
 			case places[1].holds(c.value.(rules.Bits)):
 				c.groups = []string{f.family, "loopback"}
-				if len(c.value.(rules.Bits)) == 4 && !slices.ContainsFunc(all[f.selector], func(t test) bool { return t.holds(c.value.(rules.Bits)) }) {
+				if otherLoopback(c, all[f.selector]) {
 					c.text = "other loopback"
 				}
 			case link != "" && !slices.ContainsFunc(all[f.selector], func(t test) bool { return t.holds(c.value.(rules.Bits)) }):
@@ -245,6 +245,17 @@ func (s *Space) destinations(all map[rules.Selector][]test) dimension {
 		}
 	}
 	return d
+}
+
+var loopback4 = netip.MustParsePrefix("127.0.0.0/8")
+
+// otherLoopback reports whether the class is of IPv4 loopback addresses that no rule
+// tests for but as one with all others.
+func otherLoopback(c class, tests []test) bool {
+	v := c.value.(rules.Bits)
+	return len(v) == 4 && loopback4.Contains(addrOf(v)) && !slices.ContainsFunc(tests, func(t test) bool {
+		return t.holds(v) && !slices.Contains(t.ranges, rules.Span(loopback4))
+	})
 }
 
 // linkOf is the interface whose subnet the address is in, if it is not the first.
@@ -270,6 +281,9 @@ func (s *Space) sources(all map[rules.Selector][]test) dimension {
 	} {
 		typ := f.selector.Type()
 		for _, c := range cut(f.unicast, all[f.selector], typ.FormatRange, exampleOf) {
+			if otherLoopback(c, all[f.selector]) && c.text != loopback4.String() {
+				c.text = "other loopback"
+			}
 			if !c.other {
 				d.classes = append(d.classes, c)
 			}
