@@ -345,6 +345,10 @@ func TestAnswersComeBack(t *testing.T) {
 	if x.End != Refused {
 		t.Errorf("nobody listens on port 9: %+v", x)
 	}
+	spoofed := Packet{Proto: TCP, Src: addrPort("203.0.113.7:443"), Dst: addrPort("192.0.2.2:9"), Socket: &Socket{Transparent: true}}
+	if x = e.Connect(spoofed, new(Tracker)); x.End != NoAnswer || x.Answer.Fate.Here {
+		t.Errorf("the refusal goes to the host that has the client's address: %+v", x)
+	}
 }
 
 // TestConntrackIsOnWhereARuleNeedsIt: a nat chain alone is never called.

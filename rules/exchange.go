@@ -45,8 +45,7 @@ func (e *Evaluator) Connect(p Packet, t *Tracker) Exchange {
 	}
 	if first.Here {
 		if first.Socket == nil && !e.host.Assumes {
-			x.End = Refused
-			return x
+			return with.refused(x, answer, t)
 		}
 		s := Socket{Proto: p.Proto, Transparent: true}
 		if first.Socket != nil {
@@ -67,6 +66,17 @@ func (e *Evaluator) Connect(p Packet, t *Tracker) Exchange {
 	x.Next = with.Evaluate(p, t)
 	if !x.Next.Fate.follows(first) {
 		x.End = Misplaced
+	}
+	return x
+}
+
+// refused ends an exchange at a port where nobody listens. The refusal is a packet
+// too, without a socket: where the client's address is another host's, it goes
+// there.
+func (e *Evaluator) refused(x Exchange, refusal Packet, t *Tracker) Exchange {
+	x.End = Refused
+	if e := e.Evaluate(refusal, t); !e.Fate.answers(x.First.Packet) {
+		x.Answer, x.End = e, NoAnswer
 	}
 	return x
 }
