@@ -74,8 +74,8 @@ func environ(table *lab.Table) []string {
 // commandOf is the command that takes the arguments of a mode's tables.
 var commandOf = map[string]string{"sidecar": "istio-init", "ambient": "ambient"}
 
-// TestConformance sends 1,175 real connections and datagrams for each of 27
-// configurations of istio-init and 5 of an ambient pod: what becomes of every one
+// TestConformance sends 1,175 real connections and datagrams for each of 39
+// configurations of istio-init and 14 of an ambient pod: what becomes of every one
 // is what became of it with the reference.
 func TestConformance(t *testing.T) {
 	needUsers(t)
@@ -87,8 +87,8 @@ func TestConformance(t *testing.T) {
 	root := podRoot(t)
 	start := time.Now()
 	tables := append(sidecarTables(t), tablesOf(t, "ambient")...)
-	if len(tables) != 27+5 {
-		t.Errorf("there are %d tables, want 32", len(tables))
+	if len(tables) != 39+14 {
+		t.Errorf("there are %d tables, want 53", len(tables))
 	}
 	t.Run("tables", func(t *testing.T) {
 		for _, table := range tables {

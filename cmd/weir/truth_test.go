@@ -90,7 +90,7 @@ func ambientConfig(args []string) modes.Config {
 		case "--ingress":
 			c.Inbound.Via = "none"
 		case "--virt":
-			c.Interfaces.Reroute = args[i+1 : i+2]
+			c.Interfaces.Reroute = append(c.Interfaces.Reroute, args[i+1])
 		}
 	}
 	return c
@@ -250,8 +250,8 @@ func TestTruth(t *testing.T) {
 			}
 		})
 	}
-	if len(tables) != 32 || evaluated != 32*1175 {
-		t.Errorf("%d probes of %d tables, want %d of 32", evaluated, len(tables), 32*1175)
+	if len(tables) != 53 || evaluated != 53*1175 {
+		t.Errorf("%d probes of %d tables, want %d of 53", evaluated, len(tables), 53*1175)
 	}
 	t.Logf("%d probes in %s", evaluated, time.Since(start).Round(time.Millisecond))
 }
