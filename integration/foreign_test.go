@@ -220,8 +220,6 @@ func TestNotOurs(t *testing.T) {
 		{"a set by our tag's name", tableName, true, `add set inet %s tag { type mark; elements = { 0x00000001 comment "part of mine" }; }`},
 		{"the helper's name", tableName + "-next", true, theirs},
 		{"the helper's name, beside ours", tableName + "-next", false, theirs},
-		{"the lock's name", tableName + "-lock", true, ""},
-		{"the lock's name, beside ours", tableName + "-lock", false, theirs},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			n := newNamespace(t)

@@ -72,6 +72,8 @@ func isolation(user bool) *syscall.SysProcAttr {
 // and output, a line at a time.
 var roles = map[string]func() error{
 	"apply":  playApply,
+	"churn":  playChurn,
+	"own":    playOwn,
 	"verify": playVerify,
 	"large":  playLarge,
 	"unable": playUnable,

@@ -34,6 +34,7 @@ type Result struct {
 	Differences []rules.Difference // from the wanted state, before
 	Previous    *Tag               // of the state that was there
 	Foreign     []ForeignChain
+	LockHeld    *Holder       // of the lock's table, where it went on without the lock; else nil
 	Read        time.Duration // reading what was there
 	Commit      time.Duration // changing it
 	Verify      time.Duration // reading back and comparing
@@ -54,7 +55,7 @@ type Session struct {
 	Version string
 	conn    *Conn
 	live    *Live
-	lockOK  bool
+	lockOK  bool // false: it goes on without the lock
 }
 
 // Session starts work on a table.
@@ -87,7 +88,7 @@ func (s *Session) Remove(ctx context.Context) (Result, error) { return s.Apply(c
 func (s *Session) Verify(ctx context.Context, want rules.State) (*Live, []rules.Difference, error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	live, err := s.conn.readUnlocked(ctx, s.Table, want, allElements)
+	live, err := s.conn.readSettled(ctx, s.Table, want, allElements, func(l *Live) bool { return len(l.Differences(want)) > 0 })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -96,24 +97,35 @@ func (s *Session) Verify(ctx context.Context, want rules.State) (*Live, []rules.
 }
 
 // settle applies until the state holds at a generation that this program made
-// or found, or gives up.
+// or found, or gives up. Where somebody holds the lock for long it goes on without:
+// every commit is guarded all the same.
 func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) {
 	var result Result
+	defer s.conn.endWatch()
+	defer func(ok bool) { s.lockOK = ok }(s.lockOK)
 	start := time.Now()
 	for attempt := 0; ; attempt++ {
 		err := s.attempt(ctx, want, attempt, &result)
 		if err == nil {
 			s.conn.added = nil
 		}
-		if !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown) {
+		switch {
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return result, s.conn.interrupted(start, err)
+		case !errors.Is(err, errGeneration) && !errors.Is(err, errUnknown):
 			return result, err
+		}
+		if errors.Is(err, errLocked) && time.Since(start) > lockPatience {
+			holder := s.conn.holder(ctx, s.live.lockPort())
+			s.lockOK, result.LockHeld = false, &holder
 		}
 		if time.Since(start) > patience {
-			return result, fmt.Errorf("%w: %w", ErrChanged, err)
+			return result, s.conn.kept(start, err)
 		}
 		s.live = nil
+		s.conn.beginWatch(ctx, s.Table)
 		if err := pause(ctx, rand.N(min(time.Millisecond<<min(attempt, 10), maxRetryPause))); err != nil {
-			return result, err
+			return result, s.conn.interrupted(start, err)
 		}
 	}
 }
@@ -140,7 +152,13 @@ func (s *Session) attempt(ctx context.Context, want rules.State, before int, res
 	if len(contrasts.Differences) == 0 && change.empty() && !untold {
 		return nil
 	}
-	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover, attempts: before, alone: before == 0 && !live.any(),
+	switch {
+	case live.busy() && s.lockOK:
+		return errLocked
+	case live.lock != nil && !live.lock.owned:
+		result.LockHeld = &Holder{}
+	}
+	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover, attempts: before, alone: before == 0 && !live.any() && live.lock == nil,
 		contrasts: live.changeTo(want, contrasts)}
 	outcome, err := w.do(ctx, change)
 	result.Commit += w.commitTime
@@ -228,16 +246,26 @@ func (w *work) commitNext(ctx context.Context, fill func(*batch)) error {
 	return nil
 }
 
-// goOn takes somebody else's commit in. Who holds the lock need not start over:
-// nobody else of ours is at work, and what a stranger did to our tables shows
-// when they are read back.
-func (w *work) goOn(ctx context.Context) (err error) {
-	if !w.held || time.Since(w.start) > patience {
+// goOn takes somebody else's commit in, if it changed nothing of ours. Who holds the
+// lock need not start over even where that is not known: nobody else of weir's is at
+// work, and what a stranger did to our tables shows when they are read back.
+func (w *work) goOn(ctx context.Context) error {
+	if time.Since(w.start) > patience {
 		return errGeneration
 	}
-	w.overtaken = true
-	w.generation, err = w.conn.generation(ctx)
-	return err
+	now, err := w.conn.generation(ctx)
+	if err != nil {
+		return err
+	}
+	if !w.conn.quiet(ctx, w.generation, now) {
+		if !w.held {
+			return errGeneration
+		}
+		w.overtaken = true
+		w.conn.beginWatch(ctx, w.Table)
+	}
+	w.generation = now
+	return nil
 }
 
 // blame puts a failure down to whoever committed meanwhile.
@@ -285,7 +313,7 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 	if err != nil {
 		return outcome, errors.Join(err, w.undo(ctx, change))
 	}
-	if err := w.conn.removeRouting(ctx, change.remove); err != nil {
+	if err := w.removeStale(ctx, change.remove); err != nil {
 		return outcome, err
 	}
 	if err := w.readBack(ctx, elements, elementsAlone, change); err != nil {
@@ -323,12 +351,25 @@ func (w *work) blocked(ctx context.Context, missing, added rules.State) error {
 	return err
 }
 
+// removeStale removes the routing that the new rules do not need. Without the lock
+// another apply may have committed meanwhile, and need it.
+func (w *work) removeStale(ctx context.Context, stale rules.State) error {
+	if !w.held && !w.alone && len(stale.Routing()) > 0 {
+		if now, err := w.conn.generation(ctx); err != nil {
+			return err
+		} else if now != w.generation && !w.conn.quiet(ctx, w.generation, now) {
+			return errGeneration
+		}
+	}
+	return w.conn.removeRouting(ctx, stale)
+}
+
 // undo takes out what was added for rules that were refused, and puts the oddities
 // back. Without the lock another may have found the former there, and count on it:
 // then it stays, for the next attempt.
 func (w *work) undo(ctx context.Context, change routingChange) error {
-	if w.alone {
-		if g, err := w.conn.generation(ctx); err != nil || g != w.generation {
+	if !w.held {
+		if g, err := w.conn.generation(ctx); err != nil || g != w.generation && !w.conn.quiet(ctx, w.generation, g) {
 			return err
 		}
 	}
@@ -462,7 +503,7 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 		}
 		w.generation = live.generation
 	}
-	live.Leftover, live.locked = false, false // both go with the release
+	live.Leftover, live.lock = false, nil // both go with the release
 	if d := live.contrast(w.want).Differences; len(d) > 0 {
 		if w.overtaken || w.otherRouting(live, d) {
 			// Somebody else is at it: never restore over them.
@@ -548,8 +589,8 @@ func (w *work) release(ctx context.Context) error {
 // fails if anybody took the lock, or was faster. Kernels before Linux 5.12 have no such tables; there the routing is
 // compared once more at the end, as everywhere.
 func (w *work) lock(ctx context.Context, change routingChange) (routingChange, error) {
-	if !w.lockOK {
-		return change, nil
+	if !w.lockOK || w.former.lock != nil && !w.former.lock.owned {
+		return change, nil // what has its name and no owner is no lock
 	}
 	err := w.commit(ctx, func(b *batch) {
 		l := lower(b, &rules.Table{Name: lockTable})
@@ -559,14 +600,24 @@ func (w *work) lock(ctx context.Context, change routingChange) (routingChange, e
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
 		w.lockOK = false
 		return change, nil
-	case errors.Is(err, unix.EEXIST), errors.Is(err, ErrNotPermitted):
-		return change, fmt.Errorf("another apply holds the lock: %w", errGeneration)
+	case errors.Is(err, unix.EEXIST), errors.Is(err, errOwned):
+		return change, errLocked
 	case err != nil:
 		return change, err
 	}
 	w.held = true
 	w.former.routing, err = w.conn.readRouting(ctx, w.want, w.former.beside)
 	return w.former.routing.change(w.want, w.former.Tag), err
+}
+
+var errLocked = fmt.Errorf("another apply holds the lock, table inet %s: %w", lockTable, errGeneration)
+
+// lockPort is the port of the socket that holds the lock, as far as it was read.
+func (l *Live) lockPort() uint32 {
+	if l == nil || l.lock == nil {
+		return 0
+	}
+	return l.lock.port
 }
 
 func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -89,8 +90,8 @@ func wantLive(t *testing.T, want rules.State) {
 	for _, d := range live.Differences(want) {
 		t.Error(d)
 	}
-	if live.Leftover || live.locked {
-		t.Errorf("left over: next %t, lock %t", live.Leftover, live.locked)
+	if live.Leftover || live.busy() {
+		t.Errorf("left over: next %t, lock %t", live.Leftover, live.busy())
 	}
 }
 
@@ -492,13 +493,15 @@ func TestTablesRace(t *testing.T) {
 	}
 }
 
-// TestPatienceEnds holds the lock for longer than anybody waits.
+// TestPatienceEnds holds the lock for longer than anybody waits: an apply goes on
+// without it, and names who holds it.
 func TestPatienceEnds(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	defer func(d time.Duration) { patience = d }(patience)
-	patience = 50 * time.Millisecond
+	defer func(d time.Duration) { lockPatience = d }(lockPatience)
+	lockPatience = 50 * time.Millisecond
+	loUp(t)
 	holder := dialKernel(t).Session("weir", "test")
 	w := &work{Session: holder, former: &Live{}, start: time.Now()}
 	if _, err := w.lock(t.Context(), routingChange{}); err != nil || !w.held {
@@ -506,18 +509,20 @@ func TestPatienceEnds(t *testing.T) {
 	}
 	s := dialKernel(t).Session("weir", "test")
 	start := time.Now()
-	_, err := s.Apply(t.Context(), captured(1))
-	if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "weir-lock") {
-		t.Errorf("another holds the lock: %v", err)
+	result, err := s.Apply(t.Context(), captured(1))
+	if err != nil || result.LockHeld == nil || result.LockHeld.PID != os.Getpid() || result.Outcome != Created {
+		t.Errorf("another holds the lock: %+v, %v", result, err)
 	}
-	if waited := time.Since(start); waited < patience || waited > time.Minute {
+	if waited := time.Since(start); waited < lockPatience || waited > patience {
 		t.Errorf("it waited %s", waited)
+	}
+	if !s.lockOK {
+		t.Error("the next apply would do without the lock too")
 	}
 	if err := holder.conn.Close(); err != nil { // as when its process ends
 		t.Fatal(err)
 	}
-	loUp(t)
-	if _, err := s.Apply(t.Context(), captured(1)); err != nil {
-		t.Errorf("the lock's holder is gone: %v", err)
+	if result, err := s.Apply(t.Context(), captured(2)); err != nil || result.LockHeld != nil {
+		t.Errorf("the lock's holder is gone: %+v, %v", result, err)
 	}
 }

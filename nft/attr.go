@@ -34,6 +34,7 @@ const (
 	setConcat          = 0x80 // NFT_SET_CONCAT
 	setExpr            = 0x100
 	tableOwner         = 2 // NFT_TABLE_F_OWNER
+	nftaTableOwner     = 7 // NFTA_TABLE_OWNER
 	elemCatchall       = 2 // NFT_SET_ELEM_CATCHALL
 	magicTypeBits      = 6 // TYPE_BITS of nftables' datatype.h
 	verdictDataType    = 0xffffff00

@@ -51,6 +51,7 @@ func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
 var (
 	errGeneration = errors.New("it changed meanwhile")
 	errUnknown    = errors.New("the kernel's answer was lost")
+	errOwned      = fmt.Errorf("another socket owns the table: %w", errGeneration)
 )
 
 // bytes are the batch as it is sent, in messages that are numbered from first on.
@@ -124,8 +125,8 @@ func (c *Conn) answers() (msgs []netlink.Message, end error) {
 }
 
 func (ch change) rejected(errno syscall.Errno, answer netlink.Message) error {
-	if err := permission(errno); err != error(errno) {
-		return err
+	if errno == unix.EPERM { // a missing capability is told of the whole batch
+		return errOwned
 	}
 	what := ch.kind
 	if i, ok := ch.badExpression(answer); ok {

@@ -24,6 +24,8 @@ type Conn struct {
 	nf    *nl.Socket
 	route *nl.Socket
 	diag  *nl.Socket     // of sock_diag(7); nil: this kernel has none
+	watch *watch         // nil: nobody was met
+	last  string         // who committed last, in the verb at work; "" where it was not heard
 	added []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
 }
 
@@ -55,6 +57,7 @@ func Open(netns int) (*Conn, error) {
 
 // Close ends the connection.
 func (c *Conn) Close() error {
+	c.endWatch()
 	if c.diag == nil {
 		return nl.Close(c.nf, c.route)
 	}
@@ -107,7 +110,7 @@ func again(ctx context.Context, read func() error) error {
 			return err
 		}
 		if time.Since(start) > patience {
-			return fmt.Errorf("%w: %w", ErrChanged, err)
+			return &ChangedError{After: time.Since(start), Err: err}
 		}
 		if err := pause(ctx, rand.N(readPause)); err != nil {
 			return err
@@ -148,8 +151,8 @@ func (c *Conn) generation(ctx context.Context) (uint32, error) {
 }
 
 // atOneGeneration reads what somebody's commit would change, and tells the
-// generation at which it stood; where there was a commit, the error is
-// errGeneration, whatever was half read.
+// generation at which it stood; where there was a commit that may have changed
+// it, the error is errGeneration, whatever was half read.
 func (c *Conn) atOneGeneration(ctx context.Context, read func() error) (uint32, error) {
 	before, err := c.generation(ctx)
 	if err != nil {
@@ -160,7 +163,7 @@ func (c *Conn) atOneGeneration(ctx context.Context, read func() error) (uint32, 
 	switch {
 	case err != nil:
 		return 0, err
-	case before != after:
+	case before != after && !c.quiet(ctx, before, after):
 		return 0, errGeneration
 	}
 	return after, failed

@@ -23,7 +23,7 @@ type tables struct {
 	leftover  bool
 	tag       *Tag
 	tagged    bool
-	locked    bool
+	lock      *lockState // nil: there is none
 	strangers []*NotOursError
 	foreign   []ForeignChain
 	beside    []*Tag // of other tables that weir wrote
@@ -41,6 +41,12 @@ func (f ForeignChain) String() string {
 
 // nextName is the second table of an apply, while it works.
 func nextName(table string) string { return table + "-next" }
+
+// lockState is what is known of the table by the lock's name.
+type lockState struct {
+	owned bool   // else it is no lock: it would stay when its maker ends
+	port  uint32 // of the socket that owns it
+}
 
 // lockTable is held by an apply while it works, whatever its own table: all share
 // the routing of the namespace.
@@ -68,14 +74,12 @@ func (c *Conn) readTables(ctx context.Context, name string, with elementsFilter)
 	if err != nil {
 		return t, err
 	}
-	flags, err := c.tableFlags(ctx, unix.NFPROTO_INET)
+	flags, owners, err := c.tableFlagsAndOwners(ctx, unix.NFPROTO_INET)
 	if err != nil {
 		return t, err
 	}
-	if lock, exists := flags[inet(lockTable)]; exists {
-		if t.locked = lock&tableOwner != 0; !t.locked {
-			t.strangers = append(t.strangers, &NotOursError{lockTable, "owner"})
-		}
+	if f, exists := flags[inet(lockTable)]; exists {
+		t.lock = &lockState{owned: f&tableOwner != 0, port: owners[inet(lockTable)]}
 	}
 	for _, own := range []string{name, nextName(name)} {
 		f, exists := flags[inet(own)]
@@ -87,8 +91,12 @@ func (c *Conn) readTables(ctx context.Context, name string, with elementsFilter)
 			return t, fmt.Errorf("table inet %s: %w", escape.Text(own), err)
 		}
 		ours := tag != nil && signed(tag)
-		if !ours {
-			t.strangers = append(t.strangers, &NotOursError{own, "tag"})
+		switch {
+		case f&tableOwner != 0:
+			holder := c.holder(ctx, owners[inet(own)])
+			t.strangers = append(t.strangers, &NotOursError{Table: own, Holder: &holder})
+		case !ours:
+			t.strangers = append(t.strangers, &NotOursError{Table: own, Lacks: "tag"})
 		}
 		if own == name {
 			t.own, t.tagged = table, tag != nil
@@ -207,19 +215,30 @@ func liftHook(family uint8, number uint64) rules.Hook {
 
 // tableFlags are the flags of every table of a family, AF_UNSPEC for all.
 func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]uint32, error) {
-	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0))
-	if err != nil {
-		return nil, fmt.Errorf("nftables: list tables: %w", err)
-	}
-	out := map[familyTable]uint32{}
-	for _, m := range msgs {
+	flags, _, err := c.tableFlagsAndOwners(ctx, family)
+	return flags, err
+}
+
+// tableFlagsAndOwners are the flags of every table of a family, and the port ids of
+// the sockets that tables with owners belong to.
+func (c *Conn) tableFlagsAndOwners(ctx context.Context, family uint8) (flags, owners map[familyTable]uint32, err error) {
+	flags, owners = map[familyTable]uint32{}, map[familyTable]uint32{}
+	err = dumpEach(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0), func(m netlink.Message) error {
 		a, err := payload(m)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out[familyTable{m.Data[0], a.string(unix.NFTA_TABLE_NAME)}] = uint32(a.number(unix.NFTA_TABLE_FLAGS))
+		key := familyTable{m.Data[0], a.string(unix.NFTA_TABLE_NAME)}
+		flags[key] = uint32(a.number(unix.NFTA_TABLE_FLAGS))
+		if a.has(nftaTableOwner) {
+			owners[key] = uint32(a.number(nftaTableOwner))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("nftables: list tables: %w", err)
 	}
-	return out, nil
+	return flags, owners, nil
 }
 
 // table dumps one table; its tag's set, where there is one, stands apart. Handles

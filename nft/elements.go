@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 
 	"github.com/weir-mesh/weir/rules"
 )
@@ -17,15 +19,22 @@ func (c *Conn) ChangeLive(ctx context.Context, table string, decide func(*rules.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var changes []rules.SetChange
+	defer c.endWatch()
+	start := time.Now()
 	err := again(ctx, func() (err error) {
-		changes, err = c.changeLive(ctx, table, decide)
+		if changes, err = c.changeLive(ctx, table, decide); errors.Is(err, errGeneration) {
+			c.beginWatch(ctx, table)
+		}
 		return err
 	})
+	if errors.Is(err, ErrChanged) {
+		err = c.kept(start, errors.Unwrap(err))
+	}
 	return changes, err
 }
 
 func (c *Conn) changeLive(ctx context.Context, table string, decide func(*rules.Table) ([]rules.SetChange, error)) ([]rules.SetChange, error) {
-	live, err := c.readUnlocked(ctx, table, rules.State{}, allElements)
+	live, err := c.awaitLock(ctx, table)
 	if err != nil {
 		return nil, err
 	}
@@ -42,10 +51,38 @@ func (c *Conn) changeLive(ctx context.Context, table string, decide func(*rules.
 		l.deleteElements(change.Set, change.Delete)
 		l.addElements(change.Set, change.Add)
 	}
-	if err := c.commit(ctx, b, live.generation); err != nil {
+	generation := live.generation
+	err = c.commit(ctx, b, generation)
+	for tries := 0; errors.Is(err, errGeneration) && tries < maxRecommits; tries++ {
+		now, gerr := c.generation(ctx)
+		if gerr != nil || !c.quiet(ctx, generation, now) {
+			break
+		}
+		generation = now
+		err = c.commit(ctx, b, generation)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return changes, c.proveLive(ctx, table, following(live.generation), decide)
+	return changes, c.proveLive(ctx, table, following(generation), decide)
+}
+
+// maxRecommits is how often a change of elements is sent again before it is
+// decided anew.
+const maxRecommits = 32
+
+// awaitLock reads once no apply is at work, or none has ended for long: an apply
+// puts back the live elements that it found where it makes a table anew.
+func (c *Conn) awaitLock(ctx context.Context, table string) (*Live, error) {
+	for start := time.Now(); ; {
+		live, err := c.readUnlocked(ctx, table, rules.State{}, allElements)
+		if err != nil || !live.busy() || time.Since(start) > lockPatience {
+			return live, err
+		}
+		if err := pause(ctx, rand.N(maxRetryPause)); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // proveLive reads back at the generation of our own commit: nothing is left to

@@ -5,15 +5,40 @@ import (
 	"fmt"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 )
 
-// ErrChanged means that somebody else kept changing the namespace's rules, or what
+// ErrChanged means that other programs kept changing the namespace's rules, or what
 // else of it is read, while this program worked, and that it gave up with nothing
-// of its own half done.
-var ErrChanged = errors.New("somebody else keeps changing this network namespace")
+// of its own half done. Errors that match it are [*ChangedError].
+var ErrChanged = errors.New("the ruleset kept changing")
+
+// ChangedError tells how long a verb bore with others, and who committed last.
+type ChangedError struct {
+	After  time.Duration
+	Writer string // a name and a PID of the host, "" where it was not heard
+	Err    error  // what was met last
+}
+
+func (e *ChangedError) Error() string {
+	text := fmt.Sprintf("%v; gave up after %s", ErrChanged, e.After.Round(time.Second/10))
+	if e.Writer != "" {
+		text += fmt.Sprintf(" (last writer: %s)", e.Writer)
+	}
+	if e.Err != nil && e.Err != errGeneration {
+		text += fmt.Sprintf(": %v", e.Err)
+	}
+	return text
+}
+
+// Is reports that it is ErrChanged.
+func (e *ChangedError) Is(target error) bool { return target == ErrChanged }
+
+// Unwrap is what was met last.
+func (e *ChangedError) Unwrap() error { return e.Err }
 
 // ErrNotPermitted means that CAP_NET_ADMIN is missing in the user namespace
 // that owns the network namespace; reading nftables needs it too.
@@ -53,14 +78,18 @@ func (e *DriftError) Error() string {
 	return b.String()
 }
 
-// NotOursError means that a table stands under a name of ours, and that it has
-// not what shows that an apply wrote it. Whose it is, people must say.
+// NotOursError means that a table stands under a name of ours that no apply wrote,
+// or that another socket owns, so that only that one can change it.
 type NotOursError struct {
-	Table string
-	Lacks string // a tag, or an owner
+	Table  string
+	Lacks  string  // a tag
+	Holder *Holder // nil: it has no owner
 }
 
 func (e *NotOursError) Error() string {
+	if e.Holder != nil {
+		return fmt.Sprintf("table inet %s belongs to %s, and no other program can change or delete it; %s", e.Table, e.Holder, e.Holder.remedy())
+	}
 	return fmt.Sprintf("table inet %s is there, and weir did not write it: it has no %s (to give it up: nft delete table inet %[1]s)", e.Table, e.Lacks)
 }
 

@@ -18,12 +18,13 @@ type Live struct {
 	Tag      *Tag        // nil: the table has none that can be read
 	Leftover bool        // the table <name>-next of an apply that was killed
 	Foreign  []ForeignChain
+	Applying *Holder // of the lock, where what was read may be half of its change; else nil
 
 	bare       bool         // the elements of State.Table were not read
 	listed     *rules.Table // State.Table with elements apart where the kernel has them apart
 	table      string
 	tagged     bool // there is a set of the tag's name, readable or not
-	locked     bool // another program applies at this moment
+	lock       *lockState
 	strangers  []*NotOursError
 	beside     []*Tag // of other tables that weir wrote
 	generation uint32
@@ -35,43 +36,72 @@ func (l *Live) any() bool {
 	return l.State.Table != nil || l.Leftover || !l.routing.change(rules.State{}, l.Tag).empty()
 }
 
+// busy reports whether another program applies at this moment, as far as the lock
+// tells.
+func (l *Live) busy() bool { return l.lock != nil && l.lock.owned }
+
 const readPause = 3 * time.Millisecond
 
-// patience is how long a verb bears with others who change the rules, or hold
-// the lock.
-var patience = 30 * time.Second
+var (
+	// patience is how long a verb bears with others who change the rules.
+	patience = 30 * time.Second
+	// lockPatience is how long it waits for one that holds the lock. An apply holds it
+	// for milliseconds; who holds it longer may mean to.
+	lockPatience = 2 * time.Second
+)
 
-// Read reads what the namespace holds of the table, at one generation. Where
-// another program is applying it waits for the end.
+// Read reads what the namespace holds of the table, at one generation. It takes no
+// lock and waits for none. What looks half changed while another program applies is
+// read again for a moment, see [Live.Applying].
 func (c *Conn) Read(ctx context.Context, table string) (*Live, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.readUnlocked(ctx, table, rules.State{}, allElements)
+	return c.readSettled(ctx, table, rules.State{}, allElements, func(l *Live) bool {
+		drift, err := l.Drift()
+		return err != nil || len(drift) > 0
+	})
 }
 
-// readUnlocked reads as soon as nobody applies, and again while somebody commits
-// meanwhile. What is wanted decides which routing of others counts.
-func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State, with elementsFilter) (*Live, error) {
+// readSettled reads again while somebody commits meanwhile and, for as long as
+// [lockPatience], while another apply is at work and what was read looks like half
+// of its change. What is wanted decides which routing of others counts.
+func (c *Conn) readSettled(ctx context.Context, table string, wanted rules.State, with elementsFilter, half func(*Live) bool) (*Live, error) {
+	defer c.endWatch()
 	for start := time.Now(); ; {
-		live, err := c.read(ctx, table, wanted, with)
-		switch late := time.Since(start) > patience; {
-		case err == nil && !live.locked:
-			return live, nil
-		case err != nil && !errors.Is(err, errGeneration):
-			return nil, err
-		case late && err == nil:
-			return nil, fmt.Errorf("table inet %s has been there for %s: %w", lockTable, patience, ErrChanged)
-		case late:
-			return nil, ErrChanged
+		live, err := c.readUnlocked(ctx, table, wanted, with)
+		if err != nil || !live.busy() || !half(live) {
+			return live, err
 		}
-		if err := pause(ctx, rand.N(readPause)); err != nil {
+		if time.Since(start) > lockPatience {
+			live.Applying = new(Holder)
+			*live.Applying = c.holder(ctx, live.lock.port)
+			return live, nil
+		}
+		if err := pause(ctx, rand.N(maxRetryPause)); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// readUnlocked reads, and again while somebody commits to what is read.
+func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State, with elementsFilter) (*Live, error) {
+	for start := time.Now(); ; {
+		live, err := c.read(ctx, table, wanted, with)
+		if !errors.Is(err, errGeneration) {
+			return live, err
+		}
+		if time.Since(start) > patience {
+			return nil, c.kept(start, err)
+		}
+		c.beginWatch(ctx, table)
+		if err := pause(ctx, rand.N(readPause)); err != nil {
+			return nil, c.interrupted(start, err)
+		}
+	}
+}
+
 // read reads once; where somebody commits meanwhile, the error is
-// errGeneration. Who changes our routing commits the lock before.
+// errGeneration.
 func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with elementsFilter) (*Live, error) {
 	var t tables
 	var r routing
@@ -85,7 +115,7 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with 
 		return nil, err
 	}
 	live := &Live{Tag: t.tag, Leftover: t.leftover, Foreign: t.foreign,
-		table: table, tagged: t.tagged, locked: t.locked, strangers: t.strangers, beside: t.beside, generation: generation, routing: r}
+		table: table, tagged: t.tagged, lock: t.lock, strangers: t.strangers, beside: t.beside, generation: generation, routing: r}
 	live.State = r.ours(wanted, t.tag)
 	live.State.Table = t.own
 	live.State = live.State.Normal()

@@ -24,7 +24,7 @@ func countElements(changes []rules.SetChange) int {
 }
 
 // elementsHold reads the changed elements back, at the generation of our own
-// commit: everything else is as it was read before. That they do not hold is no
+// commit, or at one since which nothing of ours was changed: everything else is as it was read before. That they do not hold is no
 // proof: the look-up of older kernels misses an element where one interval ends
 // and the next starts (seen on 5.10 and 6.1, not on 6.18).
 func (w *work) elementsHold(ctx context.Context, changes []rules.SetChange) (bool, error) {
@@ -44,9 +44,10 @@ func (w *work) elementsHold(ctx context.Context, changes []rules.SetChange) (boo
 		}
 	}
 	g, err := w.conn.generation(ctx)
-	if err == nil && g != w.generation {
+	if err == nil && g != w.generation && !w.conn.quiet(ctx, w.generation, g) {
 		err = errGeneration
 	}
+	w.generation = g
 	return true, err
 }
 

@@ -111,6 +111,9 @@ func (j *job) report(want rules.State, r nft.Result) error {
 	if note := oldOverNew(r); note != "" {
 		fmt.Fprintln(j.err, "note:", note)
 	}
+	if held := withoutLock(r); held != "" {
+		fmt.Fprintln(j.err, "warning:", held)
+	}
 	for _, f := range rivals(want, r) {
 		o.Foreign = append(o.Foreign, f.String())
 		fmt.Fprintf(j.err, "warning: %s %s\n", f, f.when)
@@ -144,4 +147,20 @@ func (o outcome) print(w io.Writer, r nft.Result) error {
 
 func short(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}
+
+// withoutLock says that an apply went on without the lock of applies, and why.
+func withoutLock(r nft.Result) string {
+	if r.LockHeld == nil {
+		return ""
+	}
+	return fmt.Sprintf("went on without the lock: table inet weir-lock belongs to %s", r.LockHeld)
+}
+
+// half says that what was read may be half of another apply's change.
+func half(live *nft.Live) string {
+	if live == nil || live.Applying == nil {
+		return ""
+	}
+	return fmt.Sprintf("another apply may be at work, and this may be half of its change: table inet weir-lock belongs to %s", live.Applying)
 }

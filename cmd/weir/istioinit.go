@@ -160,6 +160,9 @@ func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("remove inet %s: %w", j.table, err)
 	}
+	if held := withoutLock(result); held != "" {
+		log.Warn(held)
+	}
 	log.Info("cleaned up", "outcome", result.Outcome, "table", j.table)
 	return nil
 }
@@ -239,6 +242,9 @@ func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, 
 	j.logText(a, log, "ruleset as applied", "nft", want.Abridged(maxLogged))
 	if note := oldOverNew(r); note != "" {
 		log.Warn(note)
+	}
+	if held := withoutLock(r); held != "" {
+		log.Warn(held)
 	}
 	for _, f := range rivals(want, r) {
 		log.Warn("another chain "+f.when, "chain", f.String())

@@ -71,6 +71,7 @@ func (j *job) compare(ctx context.Context, want rules.State) comparison {
 	if err != nil {
 		return comparison{err: err}
 	}
+	j.noteHalf(live)
 	return comparison{found: found, refusal: live.Refusal(want)}
 }
 

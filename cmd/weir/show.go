@@ -69,6 +69,7 @@ func (j *job) show(ctx context.Context, c configuration, given bool) error {
 	if err != nil {
 		return fmt.Errorf("show inet %s: %w", j.table, err)
 	}
+	j.noteHalf(live)
 	v := newView(j.table, live)
 	if given {
 		found, err := j.difference(ctx, c)

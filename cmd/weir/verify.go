@@ -115,7 +115,8 @@ func (j *job) difference(ctx context.Context, c configuration) ([]rules.Differen
 	if err != nil {
 		return nil, err
 	}
-	_, found, err := j.session().Verify(ctx, want)
+	live, found, err := j.session().Verify(ctx, want)
+	j.noteHalf(live)
 	return found, err
 }
 
@@ -125,7 +126,16 @@ func (j *job) drift(ctx context.Context) ([]rules.Difference, error) {
 	if err != nil {
 		return nil, err
 	}
+	j.noteHalf(live)
 	return driftOf(j.table, live)
+}
+
+// noteHalf notes that what was read may be half of another apply's change.
+func (j *job) noteHalf(live *nft.Live) {
+	if text := half(live); text != "" && !j.halfNoted {
+		fmt.Fprintln(j.err, "note:", text)
+		j.halfNoted = true
+	}
 }
 
 func driftOf(table string, live *nft.Live) ([]rules.Difference, error) {

@@ -20,14 +20,15 @@ import (
 type job struct {
 	cc *cli.Context
 	streams
-	target *netns.Namespace
-	said   *modes.Environment // nil: it is to be read
-	lo     *nft.Loopback      // nil: it was not looked at
-	conn   *nft.Conn          // nil where the command can do without and it cannot be had
-	table  string
-	unread map[string]error // why files of /etc cannot be read, by name
-	noted  bool             // what there is to note of the configuration
-	result string           // in a word, once there is one: an [nft.Outcome], or
+	target    *netns.Namespace
+	said      *modes.Environment // nil: it is to be read
+	lo        *nft.Loopback      // nil: it was not looked at
+	conn      *nft.Conn          // nil where the command can do without and it cannot be had
+	table     string
+	unread    map[string]error // why files of /etc cannot be read, by name
+	halfNoted bool             // that another apply may be at work
+	noted     bool             // what there is to note of the configuration
+	result    string           // in a word, once there is one: an [nft.Outcome], or
 }
 
 // Results of commands that change nothing.

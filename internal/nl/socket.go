@@ -259,3 +259,85 @@ func opError(op string, err error) error {
 	}
 	return &netlink.OpError{Op: op, Err: err}
 }
+
+// Sibling opens a socket of a protocol in the network namespace that s is in.
+func (s *Socket) Sibling(protocol int) (*Socket, error) {
+	theirs, err := s.namespace()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(theirs)
+	here, err := open(protocol)
+	if err != nil {
+		return nil, err
+	}
+	own, err := here.namespace()
+	if err == nil {
+		defer unix.Close(own)
+		if sameFile(own, theirs) {
+			return here, nil
+		}
+	}
+	if err := Close(here); err != nil {
+		return nil, err
+	}
+	sockets, err := Open(theirs, protocol)
+	if err != nil {
+		return nil, err
+	}
+	return sockets[0], nil
+}
+
+// Inside calls do on a thread in the network namespace that s is in.
+func (s *Socket) Inside(do func()) error {
+	fd, err := s.namespace()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		defer unix.Close(own)
+		if sameFile(own, fd) {
+			do()
+			return nil
+		}
+	}
+	return inside(fd, do)
+}
+
+// namespace is a descriptor of the socket's network namespace. It takes
+// CAP_NET_ADMIN there.
+func (s *Socket) namespace() (int, error) {
+	const siocgskns = 0x894c // SIOCGSKNS of linux/sockios.h
+	fd, err := unix.IoctlRetInt(s.fd, siocgskns)
+	return fd, os.NewSyscallError("ioctl", err)
+}
+
+func sameFile(a, b int) bool {
+	var x, y unix.Stat_t
+	return unix.Fstat(a, &x) == nil && unix.Fstat(b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
+}
+
+// Port is the socket's port id, by which the kernel names who sent a message.
+func (s *Socket) Port() (uint32, error) {
+	address, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return 0, os.NewSyscallError("getsockname", err)
+	}
+	own, ok := address.(*unix.SockaddrNetlink)
+	if !ok {
+		return 0, errors.New("netlink: the socket has no port")
+	}
+	return own.Pid, nil
+}
+
+// Join has the socket receive what a group is told, with room for as many bytes
+// of it as the system allows, up to room.
+func (s *Socket) Join(group, room int) error {
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room); err != nil {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, room); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group))
+}
