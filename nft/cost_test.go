@@ -44,9 +44,9 @@ func listen(c *Conn, do func()) asked {
 	return a
 }
 
-// loadForeign loads tables of others: a set by the tag's name that no apply wrote,
+// loadManyElements loads tables of others: a set by the tag's name that no apply wrote,
 // one whose first line looks so, and a set beside rules that look it up.
-func loadForeign(t *testing.T) {
+func loadManyElements(t *testing.T) {
 	t.Helper()
 	var marks []string
 	for i := range 3000 {
@@ -73,7 +73,7 @@ func TestAsksForNoElements(t *testing.T) {
 		return
 	}
 	loUp(t)
-	loadForeign(t)
+	loadManyElements(t)
 	must := func(err error) {
 		if err != nil {
 			t.Helper()
