@@ -58,7 +58,7 @@ func TestForeignTextsHold(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	r := &roundTrip{t: t, c: dialKernel(t)}
+	r := &roundTrip{t: t, c: dialKernel(t), nft: newInteractiveNFT(t)}
 	for _, f := range foreignTexts {
 		theirs := script{family: "inet", name: "weir", text: "table inet weir {\n" + f.body + "\n}\n"}
 		before, table := loadForeign(t, r, f.why, theirs)

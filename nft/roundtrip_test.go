@@ -4,7 +4,6 @@ package nft
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,7 +37,7 @@ func TestRoundTrip(t *testing.T) {
 		return
 	}
 	_ = exec.Command("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1").Run() // only rulesets that name it miss it
-	r := &roundTrip{t: t, c: dialKernel(t), refusals: map[string]int{}}
+	r := &roundTrip{t: t, c: dialKernel(t), nft: newInteractiveNFT(t), refusals: map[string]int{}}
 	want, err := strconv.Atoi(os.Getenv(roundTripEnv))
 	seed, replay := uint64(1), os.Getenv(roundSeedEnv) != ""
 	if replay {
@@ -84,6 +83,7 @@ func TestRoundTrip(t *testing.T) {
 type roundTrip struct {
 	t       *testing.T
 	c       *Conn
+	nft     *interactiveNFT
 	verbose bool
 
 	loaded, refused    int
@@ -109,7 +109,7 @@ type script struct {
 func (s script) fail(r *roundTrip, format string, args ...any) {
 	r.failures++
 	family, _, text := ruleset(s.seed)
-	r.t.Errorf("seed %d (%s): %s\n--- the ruleset\n%s", s.seed, family, fmt.Sprintf(format, args...), text)
+	r.t.Errorf("seed %d (%s): %s\n--- the ruleset, of WEIR_SEED=%d go test -run '^TestRoundTrip$' -v ./nft\n%s", s.seed, family, fmt.Sprintf(format, args...), s.seed, text)
 }
 
 // batch has a round trip of one ruleset for each seed. Where reading fails, it is
@@ -184,10 +184,10 @@ func (r *roundTrip) batch(seeds []uint64) {
 	}
 }
 
-// refuse has nft read the text of a table that is known in part: it must refuse it,
+// refuse has nft load the text of a table that is known in part: it must refuse it,
 // not load what is known alone.
 func (r *roundTrip) refuse(s script, t *rules.Table) {
-	if text := printedIn(s.family, t); nftCheck(r.t.Context(), text) == nil {
+	if text := printedIn(s.family, t); r.nft.load(text) == nil {
 		s.fail(r, "nft takes our text of it, in which something is unknown\n%s", text)
 	}
 }
@@ -341,7 +341,7 @@ func printedIn(family string, t *rules.Table) string {
 // load has nft load what it takes of the tables, and nothing else.
 func (r *roundTrip) load(scripts []script) (loaded []script, refused map[script]string) {
 	refused = map[script]string{}
-	if _, err := runNFT("", "flush", "ruleset"); err != nil {
+	if err := r.nft.flush(); err != nil {
 		r.t.Fatal(err)
 	}
 	return r.loadSome(scripts, refused), refused
@@ -357,7 +357,7 @@ func (r *roundTrip) loadSome(scripts []script, refused map[script]string) []scri
 			b.WriteString(s.text)
 			lines = append(lines, lines[len(lines)-1]+strings.Count(s.text, "\n"))
 		}
-		err := nftLoadIn(r.t.Context(), b.String())
+		err := r.nft.load(b.String())
 		if err == nil {
 			return scripts
 		}
@@ -383,23 +383,7 @@ func (r *roundTrip) loadSome(scripts []script, refused map[script]string) []scri
 	return nil
 }
 
-func nftLoadIn(ctx context.Context, text string) error { return nftWith(ctx, text, "-f", "-") }
-
-func nftCheck(ctx context.Context, text string) error { return nftWith(ctx, text, "-c", "-f", "-") }
-
-func nftWith(ctx context.Context, text string, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "nft", args...)
-	cmd.Stdin = strings.NewReader(text)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return errors.Join(err, errors.New(string(out)))
-	}
-	return nil
-}
-
-var errorPlace = regexp.MustCompile(`(?m)^/dev/stdin:(\d+):\d+(?:-\d+)?: Error: (.*)$`)
+var errorPlace = regexp.MustCompile(`(?m)^/\S*:(\d+):\d+(?:-\d+)?: Error: (.*)$`)
 
 // blamed are the scripts that nft's messages name, with the first message on each.
 func blamed(text string, lines []int) map[int]string {
@@ -412,7 +396,7 @@ func blamed(text string, lines []int) map[int]string {
 		}
 		if i >= 0 && i < len(lines)-1 && out[i] == "" {
 			rest := text[m[4]:]
-			if end := strings.Index(rest, "/dev/stdin:"); end > 0 {
+			if end := strings.Index(rest, "In file included"); end > 0 {
 				rest = rest[:end]
 			}
 			out[i] = rest
