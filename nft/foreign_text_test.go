@@ -47,6 +47,7 @@ var foreignTexts = []struct{ why, body string }{
 	{"how a set is kept", `set s { type ipv4_addr; flags interval; auto-merge; policy memory; size 77; comment "others have comments"; elements = { 10.0.0.1, 10.0.0.2 } }`},
 	{"prefixes and wildcards that are not meant", preroutingChain + `ip saddr != 10.0.0.0/9 ip daddr != 10.0.0.0/8 iifname != "eth*" drop; ip saddr & 0.0.0.255 == 0.0.0.7 accept; ip6 saddr & ::ff != ::7 accept; }`},
 	{"two ports in one rule", preroutingChain + "tcp sport 1024 tcp dport & 0xffff == 80 accept; udp sport != 53 udp dport & 0xffff != 53 drop; th sport 1-7 th dport 8 accept; }"},
+	{"two ports under masks in one rule", preroutingChain + "tcp dport & 0xff00 == 0 tcp dport & 0xff00 == 0 accept; tcp sport & 0xff == 7 tcp dport & 0xf0 != 0x50 drop; udp dport 53 udp sport & 0xfff0 == 0x400 drop; }"},
 	{"protocols by name, number and range", preroutingChain + "meta l4proto != { 6, 17, 132 } drop; meta l4proto 50-51 accept; meta l4proto != 100-255 accept; meta l4proto vmap { tcp : accept, 136 : drop }; }"},
 	{"marks put together", preroutingChain + "meta mark set ct mark & 0xff; ct mark set ct mark & 0xfffff000 | 0x111; meta mark set meta mark ^ 0x3; meta mark set meta mark | 0x10; }"},
 	{"words for the priority and the device", `chain c { type filter hook ingress device "lo" priority filter + 5; policy drop; meta mark 1 accept; }`},

@@ -59,11 +59,14 @@ func withoutJoined(was, is []string) ([]string, []string) {
 	if joined["at least"] != joined["at most"] || joined["not"]+joined["at least"] != lists || len(joined) > 3 {
 		return was, is
 	}
-	was = slices.Clone(was)
-	for range lists {
-		i := slices.IndexFunc(was, anonymous)
-		was = slices.Delete(was, i, i+1)
-	}
+	kept := slices.Clone(is)
+	was = slices.DeleteFunc(slices.Clone(was), func(s string) bool {
+		if i := slices.Index(kept, s); i >= 0 {
+			kept = slices.Delete(kept, i, i+1)
+			return false
+		}
+		return anonymous(s)
+	})
 	return was, is
 }
 

@@ -103,3 +103,42 @@ func TestSame(t *testing.T) {
 		t.Error("a live set is another for what it has seen")
 	}
 }
+
+// TestRulesThatDiffer: what prints alike, or nearly so, is not equal for that.
+func TestRulesThatDiffer(t *testing.T) {
+	port := func(key rules.Key[rules.Port], v, mask rules.Port) rules.Match {
+		m := key.Is(v)
+		m.Mask = rules.Span(mask).Lo
+		return m
+	}
+	commented := rules.TCPDport.Is(80)
+	commented.Elements[0].Comment = "web"
+	one := rules.Match{Key: selectors(rules.MetaMark.Selector(), rules.SkUID.Selector()),
+		Elements: []rules.Element{{Key: []rules.Range{rules.Span(rules.Mark(1)), rules.Span(rules.UID(2))}}}}
+	ranged := one
+	ranged.Elements = []rules.Element{{Key: []rules.Range{rules.Span(rules.Mark(1)), rules.Between(rules.UID(2), rules.UID(3))}}}
+	for _, tt := range []struct {
+		why  string
+		a, b rules.Rule
+	}{
+		{"a second port is compared under a mask",
+			rules.Rule{Nodes: []rules.Node{rules.TCPSport.Is(1), rules.TCPDport.Is(0)}},
+			rules.Rule{Nodes: []rules.Node{rules.TCPSport.Is(1), port(rules.TCPDport, 0, 0xff00)}}},
+		{"a second port is compared under another mask",
+			rules.Rule{Nodes: []rules.Node{rules.TCPSport.Is(1), port(rules.TCPDport, 0, 0xff)}},
+			rules.Rule{Nodes: []rules.Node{rules.TCPSport.Is(1), port(rules.TCPDport, 0, 0xff00)}}},
+		{"a comment is of the rule, or of its element",
+			rules.Rule{Reason: "web", Nodes: []rules.Node{rules.TCPDport.Is(80)}},
+			rules.Rule{Nodes: []rules.Node{commented}}},
+		{"one concatenation is of a value, or of a range",
+			rules.Rule{Nodes: []rules.Node{one}}, rules.Rule{Nodes: []rules.Node{ranged}}},
+	} {
+		state := func(r rules.Rule) rules.State {
+			return rules.State{Table: &rules.Table{Name: "weir", Chains: []*rules.Chain{{Name: "c", Rules: []rules.Rule{r}}}}}
+		}
+		a, b := state(tt.a), state(tt.b)
+		if len(rules.Compare(a, b)) == 0 || a.Hash() == b.Hash() {
+			t.Errorf("%s: equal are\n%s\n%s", tt.why, a, b)
+		}
+	}
+}

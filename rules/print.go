@@ -339,7 +339,7 @@ func (m Match) text(p *printer) string {
 		// any of these: a plain list, to nft
 		return key + " " + strings.ReplaceAll(m.Key[0].Type().Format(m.Mask), " | ", ",")
 	}
-	if one && len(m.Key) == 1 && m.Key[0].Type() == InetService && p.again() {
+	if one && len(m.Key) == 1 && m.Key[0].Type() == InetService && p.again() && m.Mask == "" {
 		m.Mask = ones(len(value))
 	}
 	op := " "
