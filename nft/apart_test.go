@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -38,6 +39,42 @@ func TestNoBitIsLost(t *testing.T) {
 		t.Errorf("only %d bits were flipped", mutants)
 	}
 	t.Logf("%d bits", mutants)
+}
+
+// TestUnusedReadIsSaid: a read ends the rule where the packet has no such field,
+// whether or not something uses it.
+func TestUnusedReadIsSaid(t *testing.T) {
+	read := func(register uint32) []byte { return marshal(&expr.Meta{Key: expr.MetaKeyIIF, Register: register}) }
+	mark := marshal(&expr.Meta{Key: expr.MetaKeyMARK, Register: firstRegister})
+	is := marshal(equal([]byte{1, 0, 0, 0}))
+	count, log := marshal(&expr.Counter{}), marshal(&expr.Log{})
+	const unused = unix.NFT_REG32_05
+	for _, tt := range []struct {
+		why   string
+		exprs [][]byte
+		want  int // opaque nodes
+	}{
+		{"alone", [][]byte{read(unused)}, 1},
+		{"at the end", [][]byte{mark, is, count, read(unused)}, 1},
+		{"before what is known", [][]byte{read(unused), mark, is, count}, 1},
+		{"before what is known and what is not", [][]byte{read(unused), mark, is, log}, 2},
+		{"with what is not known", [][]byte{mark, is, read(unused), log, count}, 1},
+		{"before another", [][]byte{read(unused), mark, is, read(unused)}, 2},
+		{"written over", [][]byte{read(firstRegister), mark, is}, 1},
+		{"within a range", [][]byte{mark, marshal(&expr.Cmp{Op: expr.CmpOpGte, Register: firstRegister, Data: []byte{1, 0, 0, 0}}), read(unused), count}, 2},
+		{"none", [][]byte{mark, is, count}, 0},
+	} {
+		nodes := liftRule(tt.exprs, nil, 0)
+		got := 0
+		for _, n := range nodes {
+			if _, opaque := n.(rules.Opaque); opaque {
+				got++
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: %d opaque nodes in %q, want %d", tt.why, got, rules.Rule{Nodes: nodes}, tt.want)
+		}
+	}
 }
 
 // lowered are the expressions of the row's rule, and the sets that they look up.

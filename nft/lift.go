@@ -18,7 +18,8 @@ type lifter struct {
 	loads     []*operand
 	known     known
 	nodes     []rules.Node
-	pending   []expression // read since the last node
+	read      int          // how many expressions
+	pending   []expression // of them, since the last node
 	lower     *operand     // has met the lower end of a range; the upper must follow
 }
 
@@ -40,6 +41,7 @@ type operand struct {
 	lower     []byte
 	used      bool
 	from      expression
+	order     int // of that among the expressions
 }
 
 // liftRule lifts a list of expressions. Family is that of the table's packets, 0
@@ -49,7 +51,7 @@ func liftRule(exprs [][]byte, sets map[string]*rules.Set, family rules.Family) [
 	for _, raw := range exprs {
 		a, err := decode(raw)
 		if err != nil {
-			l.pending = append(l.pending, expression{"undecodable", raw})
+			l.take(expression{"undecodable", raw})
 			l.unknown()
 			continue
 		}
@@ -58,13 +60,18 @@ func liftRule(exprs [][]byte, sets map[string]*rules.Set, family rules.Family) [
 		if l.lower != nil && e.name != "cmp" {
 			l.unknown()
 		}
-		l.pending = append(l.pending, e)
+		l.take(e)
 		if err != nil || !l.expression(e, inner) {
 			l.unknown()
 		}
 	}
 	l.finish()
 	return l.nodes
+}
+
+func (l *lifter) take(e expression) {
+	l.read++
+	l.pending = append(l.pending, e)
 }
 
 func (l *lifter) node(n rules.Node) bool {
@@ -80,7 +87,7 @@ func (l *lifter) unknown() {
 	l.lower = nil
 	l.nodes = append(l.nodes, opaque(l.pending))
 	for _, o := range l.loads {
-		o.used = true // it is part of the opaque node
+		o.used = o.used || o.order > l.read-len(l.pending) // it is part of the opaque node
 	}
 	l.pending = nil
 }
@@ -99,8 +106,7 @@ func opaque(exprs []expression) rules.Opaque {
 // can end a rule, where the packet has no such field.
 func (l *lifter) finish() {
 	if len(l.pending) > 0 {
-		l.nodes = append(l.nodes, opaque(l.pending))
-		return
+		l.unknown()
 	}
 	for _, o := range l.loads {
 		if !o.used {
@@ -126,7 +132,7 @@ func (l *lifter) set(register uint32, o *operand) bool {
 	if !ok || words == 0 || w+words > registerWords {
 		return false
 	}
-	o.word = w
+	o.word, o.order = w, l.read
 	for i := range words {
 		l.registers[w+i] = o
 	}
