@@ -46,6 +46,10 @@ func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
 	deliver.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
 	deliver.add("a new connection goes to the inbound listener, addresses unchanged",
 		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.port}, s.routing.setMark(), rules.Accept())
+	// tproxy ends its rule where no transparent socket takes the packet. A SYN alone is
+	// dropped: what follows it may be of a connection that was open before these rules.
+	deliver.add("nothing listens for it: dropped, else it would reach the application past the proxy",
+		rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop())
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
 		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Jump(divert.Name))

@@ -278,6 +278,7 @@ func (t TProxy) evaluate(w *walk) (Verdict, bool) {
 		s = w.host.socket(p.Proto, netip.AddrPort{}, netip.AddrPortFrom(addr, uint16(port)))
 	}
 	if s == nil && !w.host.Assumes || s != nil && !s.Transparent {
+		w.kernel("no listener: %s finds no transparent socket", t.text(nil))
 		return Verdict{}, false
 	}
 	w.did(t)

@@ -134,7 +134,7 @@ func (x *explainer) says(p rules.Packet, f rules.Fate) string {
 	case rules.Redirected:
 		text = fmt.Sprintf("captured: lands on %s; original destination %s", x.listener(f.Port), endpoint(p.Proto, f.Asked))
 	case rules.Proxied:
-		text = fmt.Sprintf("captured: lands on %s, addresses unchanged", x.listener(f.Port))
+		text = fmt.Sprintf("captured: lands on %s, addresses unchanged%s", x.listener(f.Port), x.unlessOpen(p))
 	case rules.Untouched:
 		if f.Here {
 			text = "left alone: delivered to " + endpoint(p.Proto, f.Dst)
@@ -153,6 +153,16 @@ func (x *explainer) says(p rules.Packet, f rules.Fate) string {
 		text += ", where nobody listens"
 	}
 	return text + marksText(f.Mark, f.CTMark, f.Zone)
+}
+
+// unlessOpen says what becomes of a packet for a transparent listener where that
+// does not listen, of a host whose listeners are assumed.
+func (x *explainer) unlessOpen(p rules.Packet) string {
+	if !x.host.Assumes {
+		return ""
+	}
+	f := x.evaluate(withoutListeners(x.host))(p).Fate
+	return fmt.Sprintf(" (no listener: %s)", classFate{kind: f.Kind}.text(nil))
 }
 
 // marksText is what a packet is left with, "" for nothing.

@@ -20,6 +20,7 @@ type classFate struct {
 	kind rules.FateKind
 	port rules.Port // of the listener that gets it
 	from netip.Addr // that the rules have it come from; not valid: its own
+	none string     // what becomes of it where its transparent listener does not listen
 	why  string
 }
 
@@ -29,7 +30,7 @@ func (o classFate) rank() int {
 }
 
 func compareFates(a, b classFate) int {
-	return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.port, b.port), a.from.Compare(b.from), cmp.Compare(a.why, b.why))
+	return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.port, b.port), a.from.Compare(b.from), cmp.Compare(a.none, b.none), cmp.Compare(a.why, b.why))
 }
 
 // surveyRow is a class of packets, as programs read it.
@@ -50,15 +51,33 @@ func surveyed(c modes.Config, state rules.State, host rules.Host) ([]surveyRow, 
 		return nil, err
 	}
 	names := modes.PortNames(c)
-	e, bare := rules.EvaluatorOf(space.States[0], space.Host), rules.NewEvaluator(space.Host)
+	s := surveyor{capture: rules.EvaluatorOf(space.States[0], space.Host), bare: rules.NewEvaluator(space.Host),
+		closed: rules.EvaluatorOf(space.States[0], withoutListeners(space.Host))}
 	var out []surveyRow
-	fate := func(p rules.Packet) (classFate, bool) { return classFateOf(e, bare, p) }
 	every := func(classFate) bool { return true }
-	for _, r := range survey.Rows(space, fate, compareFates, every) {
+	for _, r := range survey.Rows(space, s.classFate, compareFates, every) {
 		out = append(out, surveyRow{Who: r.Who, Where: r.Where, Fate: r.Outcome.text(names), Why: r.Outcome.why,
 			Example: headline(rules.Journey{Packet: r.Example}), Listener: names[r.Outcome.port]})
 	}
 	return out, nil
+}
+
+// surveyor evaluates packets by a ruleset whose listeners listen, by none, and by the
+// ruleset where nothing listens.
+type surveyor struct{ capture, bare, closed *rules.Evaluator }
+
+// withoutListeners is the host where no socket is open.
+func withoutListeners(h rules.Host) rules.Host {
+	h.Assumes, h.Sockets = false, nil
+	return h
+}
+
+func (s surveyor) classFate(p rules.Packet) (classFate, bool) {
+	o, ok := classFateOf(s.capture, s.bare, p)
+	if o.kind == rules.Proxied {
+		o.none = classFate{kind: s.closed.Evaluate(p, nil).Fate.Kind}.text(nil)
+	}
+	return o, ok
 }
 
 // classFateOf evaluates a packet; false is for one that would not arrive anywhere
@@ -85,7 +104,11 @@ func classFateOf(e, bare *rules.Evaluator, p rules.Packet) (classFate, bool) {
 func (o classFate) text(names map[rules.Port]string) string {
 	switch o.kind {
 	case rules.Redirected, rules.Proxied:
-		return strings.TrimSpace(fmt.Sprintf("%s :%d", names[o.port], o.port))
+		text := strings.TrimSpace(fmt.Sprintf("%s :%d", names[o.port], o.port))
+		if o.none != "" {
+			text += " (no listener: " + o.none + ")"
+		}
+		return text
 	case rules.Untouched:
 		if o.from.IsValid() {
 			return "comes from " + o.from.String()
