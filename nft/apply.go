@@ -39,6 +39,8 @@ type Result struct {
 	Commit      time.Duration // changing it
 	Verify      time.Duration // reading back and comparing
 	Kept        int           // connections that were open before, and go on past the proxy
+	Reset       int           // captured connections that a drain left for the remove to end
+	Uncounted   error         // why there may have been more
 	Unlisted    error         // why it is not known which are open: they may be reset; nil where it is
 }
 

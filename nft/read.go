@@ -160,6 +160,9 @@ func (l *Live) contrast(want rules.State) rules.Contrasts {
 	if len(c.Differences) == 0 && want.Table != nil {
 		c.Differences = l.tagDifferences(want) // else it is one more consequence
 	}
+	if !want.Table.IsDraining() {
+		c.Differences = append(c.Differences, l.draining()...)
+	}
 	c.Differences = append(c.Differences, l.extras()...)
 	return c
 }
@@ -170,6 +173,15 @@ func (l *Live) changeTo(want rules.State, known rules.Contrasts) rules.Contrasts
 		return known
 	}
 	return rules.Contrast(rules.State{Table: want.Table}, rules.State{Table: l.listed})
+}
+
+// draining says of a table that it captures nothing, which its tag takes for right.
+func (l *Live) draining() []rules.Difference {
+	if !l.State.Table.IsDraining() {
+		return nil
+	}
+	return []rules.Difference{{Where: "table inet " + l.table,
+		Have: "draining: nothing new is captured, and captured connections go on; weir remove ends them, weir apply captures again"}}
 }
 
 // Leftovers is what a killed apply left behind: without a table that includes
@@ -237,5 +249,5 @@ func (l *Live) Drift() ([]rules.Difference, error) {
 	}
 	have := l.routing.ours(rules.State{Addresses: l.Tag.Addresses}, nil)
 	have.Table = l.State.Table
-	return append(l.Tag.differences(have), l.extras()...), nil
+	return slices.Concat(l.Tag.differences(have), l.draining(), l.extras()), nil
 }

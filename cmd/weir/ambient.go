@@ -93,7 +93,7 @@ func (a ambientSide) command(name, usage, example string) *cli.Command {
 			verb("apply", "make it so, and prove it", (*job).apply),
 			verb("plan", "print what apply would make, and what differs from now", (*job).plan, exitCodeFlag()),
 			verb("verify", "compare with the configuration; exit 3 where something differs", (*job).verifyConfiguration, waitFlag()),
-			verb("remove", "take out what apply made", func(j *job, ctx context.Context, c configuration) error { return j.remove(ctx, c.TableName()) }),
+			verb("remove", "take out what apply made", func(j *job, ctx context.Context, c configuration) error { return j.remove(ctx, c.TableName()) }, drainFlag()),
 		},
 	}
 }

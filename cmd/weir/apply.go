@@ -60,7 +60,14 @@ func (j *job) apply(ctx context.Context, c configuration) error {
 			fmt.Fprintln(j.err, "warning: lo is down: "+loopbackDown)
 		}
 	}
-	result, err := j.session().Apply(ctx, want)
+	s, reset := j.session(), 0
+	if want.Table == nil {
+		if reset, err = j.noteReset(ctx, s, func(text string) { fmt.Fprintln(j.err, text) }); err != nil {
+			return fmt.Errorf("apply inet %s: %w", j.table, err)
+		}
+	}
+	result, err := s.Apply(ctx, want)
+	result.Reset = reset
 	if err != nil {
 		return fmt.Errorf("apply inet %s: %w", j.table, err)
 	}
@@ -78,6 +85,7 @@ type outcome struct {
 	Changes  []difference       `json:"changes,omitempty"`
 	Foreign  []string           `json:"foreign,omitempty"`
 	Kept     int                `json:"kept,omitempty"` // connections that were open before and go on past the proxy
+	Reset    int                `json:"reset,omitempty"`
 	Seconds  map[string]float64 `json:"seconds"`
 }
 
@@ -99,7 +107,7 @@ func differences(list []rules.Difference) []difference {
 func (j *job) report(want rules.State, r nft.Result) error {
 	j.result = string(r.Outcome)
 	o := outcome{
-		Outcome: r.Outcome, Table: j.table, Changes: differences(r.Differences), Kept: r.Kept,
+		Outcome: r.Outcome, Table: j.table, Changes: differences(r.Differences), Kept: r.Kept, Reset: r.Reset,
 		Seconds: map[string]float64{"read": r.Read.Seconds(), "commit": r.Commit.Seconds(), "verify": r.Verify.Seconds()},
 	}
 	if want.Table != nil {

@@ -156,14 +156,19 @@ func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
 	if err := j.connect(ctx); err != nil {
 		return err
 	}
-	result, err := j.session().Remove(ctx)
+	s := j.session()
+	reset, err := j.noteReset(ctx, s, func(text string) { log.Warn(text) })
+	if err != nil {
+		return fmt.Errorf("remove inet %s: %w", j.table, err)
+	}
+	result, err := s.Remove(ctx)
 	if err != nil {
 		return fmt.Errorf("remove inet %s: %w", j.table, err)
 	}
 	if held := withoutLock(result); held != "" {
 		log.Warn(held)
 	}
-	log.Info("cleaned up", "outcome", result.Outcome, "table", j.table)
+	log.Info("cleaned up", "outcome", result.Outcome, "table", j.table, "reset", reset)
 	return nil
 }
 

@@ -137,7 +137,7 @@ func (f *fleet) do(ctx context.Context, work func(context.Context, *job) error) 
 func (f *fleet) one(ctx context.Context, name string, work func(context.Context, *job) error) {
 	var out, errs bytes.Buffer
 	j := newJob(f.cc, nil, f.said)
-	j.streams = streams{out: &out, err: &errs}
+	j.streams, j.oneOf = streams{out: &out, err: &errs}, name
 	err := ctx.Err()
 	if err == nil {
 		j.target, err = namedTarget("--netns", name)

@@ -131,6 +131,7 @@ type view struct {
 	State   string      `json:"state,omitempty"` // the hash
 	Written string      `json:"written,omitempty"`
 	Drifted bool        `json:"drifted"`
+	Drains  bool        `json:"draining,omitempty"`
 	Chains  []chainView `json:"chains"`
 	Sets    []setView   `json:"sets"`
 	Routing []string    `json:"routing"`
@@ -190,6 +191,7 @@ func newView(table string, live *nft.Live) view {
 	if drift, err := live.Drift(); err != nil || len(drift) > 0 {
 		v.Drifted = true
 	}
+	v.Drains = t.IsDraining()
 	v.fill(t)
 	return v
 }
@@ -261,6 +263,8 @@ func (v view) print(w io.Writer, verbose bool) error {
 		fmt.Fprintf(p, "table %s %s\n", v.Family, escape.Text(v.Table))
 	case v.Written == "":
 		fmt.Fprintf(p, "table inet %s, which holds no tag of weir's\n", v.Table)
+	case v.Drains:
+		fmt.Fprintf(p, "table inet %s, draining: nothing new is captured, and captured connections go on (%s)\n", v.Table, v.Written)
 	case v.Drifted:
 		fmt.Fprintf(p, "table inet %s, drifted from what was written (%s)\n", v.Table, escape.Text(v.Written))
 	default:

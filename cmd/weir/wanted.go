@@ -24,6 +24,7 @@ type job struct {
 	said      *modes.Environment // nil: it is to be read
 	lo        *nft.Loopback      // nil: it was not looked at
 	conn      *nft.Conn          // nil where the command can do without and it cannot be had
+	oneOf     string             // the name of the namespace, where many are worked in
 	table     string
 	unread    map[string]error // why files of /etc cannot be read, by name
 	halfNoted bool             // that another apply may be at work
@@ -82,7 +83,7 @@ func newJob(cc *cli.Context, t *netns.Namespace, said *modes.Environment) *job {
 	return &job{cc: cc, streams: streams{cc.App.Reader, cc.App.Writer, cc.App.ErrWriter}, target: t, said: said, table: modes.DefaultTable}
 }
 
-// timeLimit is --timeout, which --wait, or --for, prolongs where it was not given.
+// timeLimit is --timeout, which --wait, --for or --drain prolongs where it was not given.
 func timeLimit(cc *cli.Context) (time.Duration, error) {
 	timeout, wait := cc.Duration("timeout"), cc.Duration("wait")
 	switch {
@@ -91,7 +92,9 @@ func timeLimit(cc *cli.Context) (time.Duration, error) {
 	case wait < 0:
 		return 0, usageError{fmt.Errorf("--wait: %s has passed already", wait)}
 	case !cc.IsSet("timeout"):
-		return timeout + wait + cc.Duration("for"), nil
+		return timeout + wait + cc.Duration("for") + max(cc.Duration("drain"), 0), nil
+	case cc.Duration("drain") >= timeout:
+		return 0, usageError{fmt.Errorf("--drain: %s is not shorter than --timeout, %s", cc.Duration("drain"), timeout)}
 	case wait >= timeout:
 		return 0, usageError{fmt.Errorf("--wait: %s is not shorter than --timeout, %s", wait, timeout)}
 	}

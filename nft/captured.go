@@ -1,0 +1,117 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Captured are the connections that a table takes to a proxy and that end with the
+// table.
+type Captured struct {
+	Redirected int   // by nat
+	Proxied    int   // by TPROXY, addresses unchanged
+	Uncounted  error // why there may be more; nil: there are none
+	cookies    map[uint64]bool
+}
+
+// Any reports whether connections are captured, as far as can be told.
+func (c Captured) Any() bool { return c.Redirected+c.Proxied > 0 || c.Uncounted != nil }
+
+var errUncounted = errors.New("connections by TPROXY cannot be told from others on this kernel (INET_DIAG_SOCKOPT, Linux 5.11)")
+
+// Captured counts the connections that a remove would reset.
+func (s *Session) Captured(ctx context.Context) (Captured, error) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.capturedNow(ctx)
+}
+
+func (s *Session) capturedNow(ctx context.Context) (Captured, error) {
+	if err := s.refresh(ctx, rules.State{}); err != nil {
+		return Captured{}, err
+	}
+	t := targetsOf(s.live.State.Table)
+	if !t.any() {
+		return Captured{}, nil
+	}
+	sockets, err := s.conn.tcpSockets(ctx)
+	if err != nil && ctx.Err() == nil {
+		return Captured{Uncounted: err}, nil
+	}
+	if err != nil {
+		return Captured{}, err
+	}
+	addresses, err := s.conn.addresses(ctx, 0)
+	if err != nil {
+		return Captured{}, err
+	}
+	own := map[netip.Addr]bool{}
+	for _, a := range addresses {
+		own[a.Addr()] = true
+	}
+	return t.count(sockets, own), nil
+}
+
+// targets are where a table takes packets to.
+type targets struct {
+	ports  []rules.Range // of redirects
+	tproxy bool
+}
+
+func targetsOf(t *rules.Table) (out targets) {
+	if t == nil {
+		return out
+	}
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			for _, n := range r.Nodes {
+				switch n := n.(type) {
+				case rules.Redirect:
+					if n.Ports != nil && !slices.Contains(out.ports, *n.Ports) {
+						out.ports = append(out.ports, *n.Ports)
+					}
+				case rules.TProxy:
+					out.tproxy = true
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (t targets) any() bool { return len(t.ports) > 0 || t.tproxy }
+
+func (t targets) takes(port uint16) bool {
+	p := rules.Span(rules.Port(port)).Lo
+	return slices.ContainsFunc(t.ports, func(r rules.Range) bool { return r.Lo <= p && p <= r.Hi })
+}
+
+// count looks at the proxy's ends. Who is connected to its listener directly is seen
+// by both ends alike, where the other is here too.
+func (t targets) count(sockets []tcpSocket, own map[netip.Addr]bool) Captured {
+	c := Captured{cookies: map[uint64]bool{}}
+	here := takenHere(sockets)
+	for _, s := range sockets {
+		if !s.open() {
+			continue
+		}
+		mirrored := here.mirrored[s.turned()]
+		switch {
+		case t.takes(s.local.Port()) && !mirrored:
+			c.Redirected++
+		case t.tproxy && s.state != tcpSynRecv && !s.options: // a half-open one tells no options
+			c.Uncounted = errUncounted
+			continue
+		case t.tproxy && s.transparent && own[s.local.Addr()] && (!mirrored || here.listening[s.local.Port()]):
+			c.Proxied++ // not what the proxy opened in the client's name
+		default:
+			continue
+		}
+		c.cookies[s.cookie] = true
+	}
+	return c
+}

@@ -1,0 +1,91 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// drainPause is between two looks at the connections that are left.
+const drainPause = 100 * time.Millisecond
+
+// DrainedError means that a drain ended before its time: nothing is captured any
+// more, and the table stands that carries the rest on.
+type DrainedError struct {
+	Table string
+	Left  int // connections that were captured, and go on
+	Err   error
+}
+
+func (e *DrainedError) Error() string {
+	return fmt.Sprintf("table inet %s is draining: nothing new is captured, and %d captured connections go on; weir remove ends them, weir apply captures again: %v", e.Table, e.Left, e.Err)
+}
+
+// Unwrap is why the drain ended.
+func (e *DrainedError) Unwrap() error { return e.Err }
+
+// Drain captures nothing more from now on, waits until no connection is left of
+// those that are captured, at most for that time, and removes. What is left then is
+// reset, and told in the result.
+func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Captured)) (Result, error) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	end := time.Now().Add(limit)
+	before, err := s.capturedNow(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if !before.Any() {
+		return s.settle(ctx, rules.State{})
+	}
+	draining := s.live.State
+	if err := s.live.refusal(rules.State{}); err != nil {
+		return Result{}, err
+	}
+	if !draining.Table.IsDraining() {
+		draining.Table = draining.Table.Draining()
+		draining = draining.Normal()
+		if err := draining.CheckNormal(); err != nil {
+			return Result{}, fmt.Errorf("drain: %w", err)
+		}
+		if result, err := s.settle(ctx, draining); err != nil {
+			return result, fmt.Errorf("drain: %w", err)
+		}
+	}
+	all, err := s.capturedNow(ctx)
+	if err != nil {
+		return Result{}, &DrainedError{s.Table, before.Redirected + before.Proxied, err}
+	}
+	begun(all)
+	left, err := s.awaitEnd(ctx, all, end)
+	if err != nil {
+		return Result{}, &DrainedError{s.Table, left, err}
+	}
+	result, err := s.settle(ctx, rules.State{})
+	result.Reset, result.Uncounted = left, all.Uncounted
+	return result, err
+}
+
+// awaitEnd waits for the connections' end, and tells how many are left when the time
+// is over.
+func (s *Session) awaitEnd(ctx context.Context, all Captured, end time.Time) (left int, err error) {
+	left = len(all.cookies)
+	for (left > 0 || all.Uncounted != nil) && time.Now().Before(end) {
+		if err := pause(ctx, min(drainPause, time.Until(end))); err != nil {
+			return left, err
+		}
+		sockets, err := s.conn.tcpSockets(ctx)
+		if err != nil {
+			return left, err
+		}
+		left = 0
+		for _, socket := range sockets {
+			if socket.open() && all.cookies[socket.cookie] {
+				left++
+			}
+		}
+	}
+	return left, nil
+}
