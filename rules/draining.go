@@ -80,7 +80,7 @@ func (r Rule) startsSomething() bool {
 				return true
 			}
 		case Assign:
-			zone = zone || n.To == Selector(CTZone)
+			zone = zone || n.To == Selector(CTZone) || n.To == Selector(CTOriginalZone)
 		case Match:
 			datagrams = datagrams || n.isExactly(Selector(L4Proto), Span(UDP).Lo) ||
 				slices.ContainsFunc(n.Key, func(s Selector) bool { return s.Proto() == UDP })
