@@ -274,13 +274,15 @@ func TestIstioWrongValues(t *testing.T) {
 		"--force-iptables-binary bogus":        {"--force-iptables-binary: ", "is neither legacy nor nft"},
 		"--dry-run=perhaps":                    {"invalid argument"},
 		"--run-validation --probe-timeout=-1s": {"--probe-timeout: -1s is no time to try in"},
-		"-p 0":                                 {`--envoy-port: \"0\" is not a port`},
+		"-p 65536":                             {`--envoy-port: \"65536\" is not a port`},
+		"--log_output_level=loud":              {`--log_output_level: \"loud\" is not a level (want debug, info, warn, error, fatal or none)`},
+		"--log_output_level=default:info,ads:": {`--log_output_level: \"\" is not a level`},
 		"-x *":                                 {`--istio-service-exclude-cidr: \"*\" excludes everything`},
 		"-i 10.0.0.0/99,x":                     {`--istio-service-cidr: \"10.0.0.0/99\"`, `--istio-service-cidr: \"x\"`},
 		"-d * -b *":                            {`--istio-local-exclude-ports: \"*\" would leave everything alone (want an empty --istio-inbound-ports for that)`},
 		"-u 99999999999":                       {`--proxy-uid: \"99999999999\" is no user id`},
 		"-k verylonginterface":                 {"--kube-virt-interfaces:", "at most 15"},
-		"-m TPROXY -b * -t red -r 254":         {"--istio-inbound-tproxy-mark:", "--istio-inbound-tproxy-route-table:"},
+		"-m TPROXY -b * -t red -r main":        {"--istio-inbound-tproxy-mark:", "--istio-inbound-tproxy-route-table:"},
 		"-p x -z y -e z -b a -q b -o c -x 10.0.0.0/8/9 -c a/b": {"--envoy-port:", "--inbound-capture-port:", "--inbound-tunnel-port:", "--istio-inbound-ports:",
 			"--istio-outbound-ports:", "--istio-local-outbound-ports-exclude:", "--istio-service-exclude-cidr:", "--istio-exclude-interfaces:"},
 	} {
@@ -348,7 +350,7 @@ func TestIstioLogs(t *testing.T) {
 			}
 		}
 	}
-	c.istio("-p 0 --log_output_level=error").want(t, 2).says(t, "level=ERROR")
+	c.istio("-p 65536 --log_output_level=error").want(t, 2).says(t, "level=ERROR")
 	many := manyCIDRs(t, 1000)
 	said = c.with(func(c *cli) {
 		c.env = []string{"ISTIO_SERVICE_EXCLUDE_CIDR=" + strings.ReplaceAll(readFile(t, many), "\n", ",")}

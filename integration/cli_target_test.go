@@ -263,7 +263,9 @@ func (c *cli) worksAlone(t *testing.T) {
 	// What cannot be had is named.
 	c.run("apply", "--mode", "sidecar", "--proxy-uids", "istio-proxy").want(t, 2).says(t, `"istio-proxy" is no number and no user known here (open /etc/passwd: no such file or directory)`)
 	c.run("apply", "--mode", "sidecar", "--proxy-gids", "mail").want(t, 2).says(t, "(open /etc/group: no such file or directory)")
-	c.run("plan", "--mode", "sidecar", "--proxy-gids", "1", "--dns-capture", "servers").want(t, 0).says(t, "no resolver is known: no query is captured (open /etc/resolv.conf: no such file or directory)")
+	c.run("plan", "--mode", "sidecar", "--proxy-gids", "1", "--dns-capture", "servers").want(t, 1).says(t, "dns.capture: no resolver is known (want dns.servers, dns.capture: all, or none) (open /etc/resolv.conf: no such file or directory)")
+	c.istio("-i *", "--redirect-dns").want(t, 1).says(t, "no resolver is known")
+	c.istio("-i *", "--redirect-dns", "--capture-all-dns", "--dry-run").want(t, 0)
 	c.run("show", "--netns", "blue").want(t, 2).says(t, "open /run/netns/blue: no such file or directory")
 	c.run("show", "--pid", "1").want(t, 2).says(t, "open /proc/1/ns/net: no such file or directory")
 	entries, err := os.ReadDir(c.chroot)
@@ -299,11 +301,11 @@ func TestTerminationLog(t *testing.T) {
 			t.Errorf("weir %v wrote %q, %v", args, text, err)
 		}
 	}
-	if err := os.WriteFile(file, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	c.run("istio-init", "-i", "*").want(t, 0)
-	if text, err := os.ReadFile(file); err != nil || len(text) > 0 {
-		t.Errorf("a success wrote %q, %v", text, err)
+	for _, args := range [][]string{{"istio-init", "-i", "*"}, {"istio-init", "--cleanup-only"}, {"istio-init", "-i", "*", "--print-config"}} {
+		c.run(bad...).want(t, 2)
+		c.run(args...).want(t, 0)
+		if text, err := os.ReadFile(file); err != nil || len(text) > 0 {
+			t.Errorf("after weir %v, a success, there is %q, %v", args, text, err)
+		}
 	}
 }

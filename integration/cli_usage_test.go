@@ -37,7 +37,7 @@ var wrongUsage = []wrong{
 	{why: "a configuration from an empty variable", args: "apply --config=", says: "weir: --config: names no file (want --config FILE, or - for standard input)"},
 	{why: "a list of no file", args: "plan --mode sidecar --proxy-uids @", says: "weir: --proxy-uids: @ names no file (want @FILE)"},
 	{why: "a list on standard input", args: "plan --mode sidecar --proxy-uids @-", says: "weir: --proxy-uids: @- is no file (want @/dev/stdin for standard input)"},
-	{why: "a user below none", args: "plan --mode sidecar --proxy-uids=-1", says: `weir: --proxy-uids: "-1" is no user id (want 0-4294967294)`},
+	{why: "a user below none", args: "plan --mode sidecar --proxy-uids=-1", says: `weir: --proxy-uids: "-1" is no user id (want 0-4294967294, or a range such as 1000-2000)`},
 	{why: "what is as long as none", args: "remove --table " + strings.Repeat("x", 5000), says: strings.Repeat("x", 80) + `..." is no table name`},
 	{why: "a name of no file", args: "plan --config " + strings.Repeat("x", 5000), says: "weir: --config: open " + strings.Repeat("x", 80) + "...: file name too long\n"},
 	{why: "an empty name, to show", args: "show --table=", says: "weir: --table: is empty"},
@@ -78,9 +78,9 @@ var wrongUsage = []wrong{
 		says: "FILE:1:1: ipv4: is no key (want ipv6)\nFILE:2:13: resolvers: \"x\" is no address"},
 	{why: "no environment", args: "plan --mode sidecar --proxy-uids 1 --environment FILE.txt", says: "weir: --environment: open FILE.txt: no such file"},
 	{why: "flags alone", args: "apply --mode sidecar --proxy-uids root,4294967295 --outbound-exclude-ports 22,70000 --inbound-via tproxi", exact: true,
-		says: "weir: --proxy-uids: \"4294967295\" is no user id (want 0-4294967294)\n" +
+		says: "weir: --proxy-uids: \"4294967295\" is no user id (want 0-4294967294, or a range such as 1000-2000)\n" +
 			"--inbound-via: \"tproxi\" is none of: redirect, tproxy, marks, none\n" +
-			"--outbound-exclude-ports: \"70000\" is not a port (want a number of 1-65535, or a range such as 8000-8100)\n"},
+			"--outbound-exclude-ports: \"70000\" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)\n"},
 	{why: "a list in a file", args: "apply --mode sidecar --proxy-uids 1 --outbound-exclude-cidrs @FILE", yaml: "10.0.0.0/8\n# none of ours\n10.0.0.0/33, fe80::/129\n", exact: true,
 		says: "weir: --outbound-exclude-cidrs: FILE:3: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
 			"--outbound-exclude-cidrs: FILE:3: \"fe80::/129\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n"},
@@ -104,11 +104,11 @@ var wrongConfiguration = []wrong{
 	{why: "a word that is none", yaml: podYAML + "dns: {capture: enabled}\n", says: `FILE:4:16: dns.capture: "enabled" is none of: none, servers, all`},
 	{why: "a boolean where it could mean two things", yaml: podYAML + "dns: {capture: on}\n", says: `dns.capture: "on" is none of: none, servers, all`},
 	{why: "an IPv6 word that is none", yaml: podYAML + "ipv6: both\n", says: `FILE:4:7: ipv6: "both" is none of: auto, enabled, disabled`},
-	{why: "no port", yaml: podYAML + "inbound: {port: 0}\n", says: `FILE:4:17: inbound.port: "0" is not a port (want a number of 1-65535)`},
+	{why: "no port", yaml: podYAML + "inbound: {port: 0}\n", says: `FILE:4:17: inbound.port: "0" is not a port (want a number of 1-65535, or a range that the proxy listens on)`},
 	{why: "a range upside down", yaml: podYAML + "inbound: {excludePorts: [8100-8000]}\n", says: `"8100-8000" is a range upside down (want 8000-8100)`},
 	{why: "no prefix", yaml: podYAML + "outbound: {excludeCIDRs: [10.0.0.0/33]}\n", says: `FILE:4:27: outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix`},
 	{why: "everything excluded", yaml: podYAML + "outbound: {excludeCIDRs: all}\n", says: "would leave everything alone (want outbound.via: none for that)"},
-	{why: "no user", yaml: "mode: sidecar\nproxy: {uids: [4294967295]}\n", says: `FILE:2:16: proxy.uids: "4294967295" is no user id (want 0-4294967294)`},
+	{why: "no user", yaml: "mode: sidecar\nproxy: {uids: [4294967295]}\n", says: `FILE:2:16: proxy.uids: "4294967295" is no user id (want 0-4294967294, or a range such as 1000-2000)`},
 	{why: "no mark", yaml: "mode: sidecar\nproxy: {mark: red}\n", says: `proxy.mark: "red" is no mark`},
 	{why: "a mark that its mask hides", yaml: "mode: sidecar\nproxy: {mark: 0x1000/0xfff}\n", says: "has bits outside its mask: it never matches"},
 	{why: "no interface", yaml: podYAML + "interfaces: {exclude: [eth0/1]}\n", says: `"eth0/1" is no interface name`},
@@ -129,7 +129,7 @@ var wrongConfiguration = []wrong{
 	{why: "no text", yaml: "mode: sidecar\x00\n", says: "FILE:1:14: holds a control character"},
 	{why: "all of it in one message, with places", yaml: "version: 1\nmode: sidecar\nproxy: {uid: [1337]}\noutbound:\n  excludePorts: [22, 70000]\n  excludeCIDRs: [10.0.0.0/33]\ninbound: {via: tproxi}\n", exact: true,
 		says: "weir: FILE:3:9: proxy.uid: is no key (want proxy.uids)\n" +
-			"FILE:5:22: outbound.excludePorts: \"70000\" is not a port (want a number of 1-65535, or a range such as 8000-8100)\n" +
+			"FILE:5:22: outbound.excludePorts: \"70000\" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)\n" +
 			"FILE:6:18: outbound.excludeCIDRs: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
 			"FILE:7:16: inbound.via: \"tproxi\" is none of: redirect, tproxy, marks, none\n"},
 	{why: "the file's and the flags', the file's first", args: "verify -f FILE --dns-port x", yaml: "mode: sidecar\nproxy: {uids: [x y]}\ndns: {capture: some, port: y}\n", exact: true,

@@ -19,6 +19,7 @@ const answerPatience = 10 * time.Second
 type captured struct {
 	*testing.T
 	*lab.Pod
+	root string // the folder in which weir runs
 }
 
 // capturedPod applies a configuration in a new pod.
@@ -33,12 +34,19 @@ func capturedPod(t *testing.T, proxy lab.Identity, env []string, stdin string, a
 			t.Error(err)
 		}
 	})
-	weir := &cli{chroot: podRoot(t), env: env}
-	cmd, _, errs := weir.command(stdin, args...)
-	if err := pod.Do(cmd.Run); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, errs)
+	c := captured{t, pod, podRoot(t)}
+	c.weir(env, stdin, args...)
+	return c
+}
+
+// weir runs it in the pod.
+func (c captured) weir(env []string, stdin string, args ...string) (stdout string) {
+	c.Helper()
+	cmd, out, errs := (&cli{chroot: c.root, env: env}).command(stdin, args...)
+	if err := c.Do(cmd.Run); err != nil {
+		c.Fatalf("%s: %v\n%s%s", cmd, err, out, errs)
 	}
-	return captured{t, pod}
+	return out.String()
 }
 
 func (c captured) nft(script string) {

@@ -18,9 +18,9 @@ type ambientHost struct {
 	addresses map[rules.Family]netip.Addr
 
 	own            rules.Match // the host's own connections
-	uids           []rules.UID
-	cgroups        map[uint8][]rules.CgroupID // by level
-	mark, markMask rules.Mark                 // of packets from the cgroups
+	uids           []rules.Range
+	cgroups        map[uint8][]rules.Range // by level
+	mark, markMask rules.Mark              // of packets from the cgroups
 }
 
 const (
@@ -73,8 +73,8 @@ func (r *reader) ownConnections() rules.Match {
 const maxCgroupLevel = 255
 
 // cgroups reads paths below the root of cgroup v2, by how deep they are.
-func (r *reader) cgroups(key string, words []string) map[uint8][]rules.CgroupID {
-	out := map[uint8][]rules.CgroupID{}
+func (r *reader) cgroups(key string, words []string) map[uint8][]rules.Range {
+	out := map[uint8][]rules.Range{}
 	for _, w := range r.list(key, words) {
 		path := CgroupPath(w)
 		level := strings.Count(path, "/") + 1
@@ -83,7 +83,7 @@ func (r *reader) cgroups(key string, words []string) map[uint8][]rules.CgroupID 
 		case path == "" || level > maxCgroupLevel:
 			r.problem(key, w, "is no path of a cgroup (want such as kubelet.slice/kubelet.service)")
 		case ok:
-			out[uint8(level)] = append(out[uint8(level)], rules.CgroupID(known))
+			out[uint8(level)] = append(out[uint8(level)], rules.Span(rules.CgroupID(known)))
 		case !r.anyName:
 			r.problem(key, w, "is no cgroup v2 here")
 		}

@@ -71,7 +71,7 @@ func (p *ambientPod) natPrerouting(w *writer) {
 			rules.TCPDport.InSet(portSet(w, "inbound_exclude_ports", p.exclude.inboundPorts)), rules.Return())
 	}
 	in.add("all other TCP that comes in goes to the inbound listener",
-		rules.Daddr.NotIn(ownAddresses...), rules.TCPDport.Not(p.tunnelPort), p.notOurs(), rules.RedirectTo(p.inbound.port))
+		rules.Daddr.NotIn(ownAddresses...), rules.TCPDport.Not(p.tunnelPort), p.notOurs(), p.inbound.redirect())
 }
 
 // rerouted treats what comes from a virtual machine behind an interface as
@@ -82,12 +82,12 @@ func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
 	}
 	machine := w.chain("rerouted")
 	for _, from := range in.interfaceSet("reroute_interfaces", rules.IIfName, p.reroute) {
-		in.add("a rerouted interface's traffic counts as outbound", from, rules.Goto(machine.Name))
+		in.add("a rerouted interface's traffic counts as outbound", append(from, rules.Goto(machine.Name))...)
 	}
 	p.excludedPorts(machine, rules.TCPDport)
 	p.excludedDestinations(machine)
 	if p.outbound.via != viaNone {
-		machine.add("all other TCP goes to the outbound listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(p.outbound.port))
+		machine.add("all other TCP goes to the outbound listener", rules.L4Proto.Is(rules.TCP), p.outbound.redirect())
 	}
 }
 
@@ -113,7 +113,7 @@ func (p *ambientPod) natOutput(w *writer) {
 	p.excludedDestinations(out)
 	if p.outbound.via != viaNone {
 		out.add("all other TCP goes to the outbound listener",
-			rules.L4Proto.Is(rules.TCP), rules.Daddr.NotIn(ownAddresses...), p.notOurs(), rules.RedirectTo(p.outbound.port))
+			rules.L4Proto.Is(rules.TCP), rules.Daddr.NotIn(ownAddresses...), p.notOurs(), p.outbound.redirect())
 	}
 }
 
@@ -122,7 +122,7 @@ func (p *ambientPod) excludedInterfaces(c *chainWriter, key rules.Key[rules.IfNa
 		return
 	}
 	for _, m := range c.everyInterfaceSet("exclude_interfaces", key, p.exclude.interfaces) {
-		c.add("traffic of an excluded interface is left alone", m, rules.Return())
+		c.add("traffic of an excluded interface is left alone", append(m, rules.Return())...)
 	}
 }
 

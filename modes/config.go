@@ -25,24 +25,24 @@ type Config struct {
 
 // Proxy says whose traffic is never captured: at least one of its keys.
 type Proxy struct {
-	UIDs []string `key:"uids" modes:"sidecar" doc:"the proxy's user ids or names"`
-	GIDs []string `key:"gids" modes:"sidecar" doc:"the proxy's group ids or names"`
+	UIDs []string `key:"uids" modes:"sidecar" doc:"the proxy's users: ids, ranges (1000-2000) or names"`
+	GIDs []string `key:"gids" modes:"sidecar" doc:"the proxy's groups: ids, ranges or names"`
 	Mark string   `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets; without a mask under routing.mask"`
 }
 
 // Inbound is what comes in for the application.
 type Inbound struct {
 	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" doc:"redirect | tproxy (sidecar only) | marks (sidecar only; captures nothing, but marks connections as tproxy does) | none"`
-	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener"`
+	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener; of a range the kernel picks one, but with tproxy it is one"`
 	TunnelPort   string   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
-	IncludePorts []string `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports and ranges (8000-8100)"`
+	IncludePorts []string `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports, ranges (8000-8100, 9000:) and services (https)"`
 	ExcludePorts []string `key:"excludePorts" modes:"sidecar,ambient-pod" doc:"ports left alone where all are included"`
 }
 
 // Outbound is what the application opens.
 type Outbound struct {
 	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" doc:"redirect | none"`
-	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15001" doc:"the proxy's outbound listener"`
+	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15001" doc:"the proxy's outbound listener; of a range the kernel picks one"`
 	IncludeCIDRs []string `key:"includeCIDRs" modes:"sidecar" default:"all" doc:"all, or destinations that are captured"`
 	ExcludeCIDRs []string `key:"excludeCIDRs" modes:"sidecar,ambient-pod" doc:"destinations left alone; they win over every include"`
 	IncludePorts []string `key:"includePorts" modes:"sidecar" doc:"ports captured whatever includeCIDRs says"`
@@ -54,14 +54,14 @@ type Outbound struct {
 
 // DNS is the capture of queries.
 type DNS struct {
-	Capture string   `key:"capture" modes:"sidecar,ambient-pod" default:"none" doc:"none | servers (of sidecar alone) | all: queries to the resolvers, or to anyone's port 53"`
+	Capture string   `key:"capture" modes:"sidecar,ambient-pod" default:"none" doc:"none | servers (of sidecar alone) | all: queries to the resolvers, or to anyone's port 53; with servers a resolver must be known"`
 	Port    string   `key:"port" modes:"sidecar,ambient-pod" default:"15053" doc:"the proxy's DNS listener, UDP and TCP"`
 	Servers []string `key:"servers" modes:"sidecar" doc:"the resolvers; none: those of the namespace's resolv.conf"`
 }
 
 // Interfaces are names of at most 15 bytes, or wildcards such as veth*.
 type Interfaces struct {
-	Exclude []string `key:"exclude" modes:"sidecar,ambient-pod" doc:"interfaces left alone, both ways"`
+	Exclude []string `key:"exclude" modes:"sidecar,ambient-pod" doc:"interfaces left alone, both ways: names, wildcards (veth*), + for all"`
 	Reroute []string `key:"reroute" modes:"sidecar,ambient-pod" doc:"virtual interfaces whose inbound traffic is treated as outbound"`
 }
 
@@ -85,7 +85,7 @@ type Routing struct {
 	Mark     string `key:"mark" modes:"sidecar,ambient-pod" default:"0x539" ambient-pod:"0x111/0xfff" doc:"value[/mask] of packets that are delivered to the proxy's sockets, and of their connections"`
 	LoopMark string `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"value[/mask] of the proxy's calls to its own pod"`
 	Mask     string `key:"mask" modes:"sidecar,ambient-pod" default:"0xfff" doc:"of marks that are written without one: other bits are neither matched nor changed"`
-	Table    string `key:"table" modes:"sidecar,ambient-pod" default:"133" ambient-pod:"100" doc:"the routing table that delivers them"`
+	Table    string `key:"table" modes:"sidecar,ambient-pod" default:"133" ambient-pod:"100" doc:"the routing table that delivers them, or none"`
 	Priority string `key:"priority" modes:"sidecar,ambient-pod" default:"32765" ambient-pod:"32764" doc:"of the policy rule that looks it up"`
 }
 

@@ -13,6 +13,7 @@ type ConfigError struct {
 	Key     string // its path, such as outbound.excludePorts
 	Word    string // the offending word, "" where the problem is not one word's
 	Problem string // what it is, and what was expected
+	Missing bool   // the environment lacks what the configuration wants: its words are right
 }
 
 func (e *ConfigError) Error() string {

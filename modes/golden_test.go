@@ -46,6 +46,22 @@ var goldens = []golden{
 	{"several-uids", "of several users, the first one's calls to its own pod are captured", with(func(c *Config) {
 		c.Proxy = Proxy{UIDs: []string{"1338", "1337"}, GIDs: []string{"1337"}}
 	}), testEnvironment},
+	{"user-ranges", "users and groups come in ranges, and so do listeners; and so do ports", with(func(c *Config) {
+		c.Proxy = Proxy{UIDs: []string{"1000-2000", "1337", "3000"}, GIDs: []string{"1000-2000"}}
+		c.Outbound.Port, c.Outbound.IncludePorts = "15001-15003", []string{"https", "9000:"}
+		c.Outbound.IncludeGIDs, c.Outbound.ExcludeGIDs, c.Outbound.ExcludeUIDs = []string{"5000-6000", "7"}, []string{"5500-5501"}, []string{"100-200"}
+		c.DNS.Capture = "all"
+	}), testEnvironment},
+	{"every-interface", "every interface is left alone, and rerouted before that", with(func(c *Config) {
+		c.Interfaces = Interfaces{Exclude: []string{"+"}, Reroute: []string{"+"}}
+	}), testEnvironment},
+	{"ambient-ranges", "an ambient pod that leaves ranges alone, on every interface", ambient(func(c *Config) {
+		c.Interfaces.Exclude = []string{"+"}
+		c.Outbound.ExcludeUIDs, c.Outbound.ExcludeGIDs = []string{"100-200"}, []string{"300-400", "5"}
+	}), testEnvironment},
+	{"tproxy-table-none", "marked packets are routed as others are", with(func(c *Config) {
+		c.Inbound.Via, c.Routing.Table = "tproxy", "none"
+	}), testEnvironment},
 	{"mark", "the proxy is known by its mark alone", Config{Mode: ModeSidecar, Proxy: Proxy{Mark: "0x539/0xfff"}}, testEnvironment},
 	{"loopback", "a captured loopback prefix: the application's own calls over lo are looked at", with(func(c *Config) {
 		c.Proxy.GIDs = []string{"1337"}

@@ -9,9 +9,11 @@ func PortNames(c Config) map[rules.Port]string {
 		"outbound.port": "outbound listener", "dns.port": "DNS listener"}
 	names := map[rules.Port]string{}
 	for _, l := range listeners(c.withDefaults()) {
-		p, ok := parsePort(l.word)
-		if _, named := names[p]; ok && !named {
-			names[p] = called[l.key]
+		lo, hi, ok := parsePorts(l.word)
+		for p := int(lo); ok && p <= int(hi); p++ {
+			if _, named := names[rules.Port(p)]; !named {
+				names[rules.Port(p)] = called[l.key]
+			}
 		}
 	}
 	return names

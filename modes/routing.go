@@ -10,7 +10,7 @@ import (
 type routing struct {
 	families   []rules.Family
 	mark, mask rules.Mark
-	table      uint32
+	table      uint32 // 0: nothing is routed
 	priority   uint32
 }
 
@@ -28,23 +28,41 @@ const mainPriority = 32766
 
 const everyBit = ^rules.Mark(0)
 
-// alike reports whether packets with one of two marks match the other. A mark of
-// 0 was not read.
+// alike reports whether packets with one of two marks match the other. A mark
+// without a mask was not read.
 func alike(a, aMask, b, bMask rules.Mark) bool {
-	return a != 0 && b != 0 && (a&bMask == b || b&aMask == a)
+	return aMask != 0 && bMask != 0 && (a&bMask == b || b&aMask == a)
 }
 
 // routing reads all but the mark.
 func (r *reader) routing(g Routing, families []rules.Family) routing {
-	out := routing{
+	return routing{
 		families: families,
-		table:    r.number("routing.table", g.Table, 1, 1<<32-1),
+		table:    r.routingTable(g.Table),
 		priority: r.number("routing.priority", g.Priority, 1, mainPriority-1),
 	}
-	if out.table >= 253 && out.table <= 255 {
-		r.problem("routing.table", g.Table, "is one of the system's own tables")
+}
+
+const localTable = 255 // RT_TABLE_LOCAL
+
+// routingTable reads a table, 0 for none. The main and the local table are no
+// place for a default route; the reference takes the local one all the same, and istio-init
+// says so by its name.
+func (r *reader) routingTable(word string) uint32 {
+	const key = "routing.table"
+	switch {
+	case isNone(word):
+		r.note(key, "none: marked packets are routed as others are")
+		return 0
+	case word == "local":
+		r.note(key, "local: every packet is delivered to this pod, whatever its destination")
+		return localTable
 	}
-	return out
+	table := r.number(key, word, 1, 1<<32-1)
+	if table >= localTable-1 && table <= localTable {
+		r.problem(key, word, "is one of the system's own tables")
+	}
+	return table
 }
 
 // noteUnreachable notes that what redirect sends to ::1 does not arrive.
@@ -68,6 +86,9 @@ func (g routing) deliver(state *rules.State) {
 	everywhere := map[rules.Family]netip.Prefix{
 		rules.IPv4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
 		rules.IPv6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
+	}
+	if g.table == 0 {
+		return
 	}
 	for _, f := range g.families {
 		state.PolicyRules = append(state.PolicyRules, rules.PolicyRule{Family: f, Priority: g.priority, Mark: g.mark, Mask: g.mask, Table: g.table})

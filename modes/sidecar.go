@@ -14,18 +14,18 @@ type sidecar struct {
 	table    string
 	families []rules.Family
 
-	uids           []rules.UID
-	gids           []rules.GID
+	uids           []rules.Range
+	gids           []rules.Range
 	mark, markMask rules.Mark // no mask: no mark
 	inbound        capture
 	tunnelPort     rules.Port
 	outbound       capture
 	cidrs          cidrs
 	outboundPorts  []rules.Range // captured whatever the CIDRs say
-	includeGIDs    []rules.GID
+	includeGIDs    []rules.Range
 	everyGID       bool
-	excludeGIDs    []rules.GID
-	excludeUIDs    []rules.UID
+	excludeGIDs    []rules.Range
+	excludeUIDs    []rules.Range
 	dns            dns
 	exclude        []rules.IfName
 	reroute        []rules.IfName
@@ -41,11 +41,16 @@ type sidecar struct {
 // capture is one direction.
 type capture struct {
 	via     string
-	port    rules.Port
+	port    rules.Range // the listener's: one, or those that the kernel may choose from
 	all     bool
 	include []rules.Range
 	exclude []rules.Range
 }
+
+// first is the listener's port, and of several the first.
+func (c capture) first() rules.Port { return rules.Port(c.port.Lo.Uint64()) }
+
+func (c capture) redirect() rules.Redirect { return rules.Redirect{Ports: &c.port} }
 
 type cidrs struct {
 	all              bool
@@ -137,9 +142,12 @@ func (r *reader) readProxy(s *sidecar, p Proxy, mask rules.Mark) {
 func (r *reader) readInbound(s *sidecar, in Inbound) {
 	s.inbound = capture{
 		via:     r.choice("inbound.via", in.Via, viaRedirect, viaTProxy, viaMarks, viaNone),
-		port:    r.port("inbound.port", in.Port),
+		port:    r.listener("inbound.port", in.Port),
 		all:     everything(in.IncludePorts),
 		exclude: r.ports("inbound.excludePorts", in.ExcludePorts),
+	}
+	if s.inbound.via == viaTProxy && !(s.inbound.port.Single() && s.inbound.port.Lo > rules.Span(rules.Port(0)).Lo) {
+		r.problem("inbound.port", in.Port, "is not one port, and with tproxy a connection goes to one (want a number of 1-65535)")
 	}
 	s.tunnelPort = r.port("inbound.tunnelPort", in.TunnelPort)
 	if !s.inbound.all {
@@ -167,7 +175,7 @@ func portText(p rules.Range) string { return rules.InetService.FormatRange(p) }
 func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []string) {
 	s.outbound = capture{
 		via:     r.choice("outbound.via", out.Via, viaRedirect, viaNone),
-		port:    r.port("outbound.port", out.Port),
+		port:    r.listener("outbound.port", out.Port),
 		exclude: r.ports("outbound.excludePorts", out.ExcludePorts),
 	}
 	s.outboundPorts = r.ports("outbound.includePorts", out.IncludePorts)
@@ -218,8 +226,11 @@ func (r *reader) readDNS(s *sidecar, d DNS) {
 		s.dns.servers = append(s.dns.servers, netip.PrefixFrom(a, a.BitLen()))
 	}
 	switch {
+	case len(s.dns.servers) == 0 && (r.anyName || !empty(d.Servers)): // not known yet, or a problem already
+		s.dns.capture = dnsNone
 	case len(s.dns.servers) == 0:
-		r.note("dns.capture", "no resolver is known: no query is captured")
+		// To go on would leave every query uncaptured that was asked to be.
+		r.problems = append(r.problems, &ConfigError{Key: "dns.capture", Problem: "no resolver is known (want dns.servers, dns.capture: all, or none)", Missing: true})
 		s.dns.capture = dnsNone
 	case s.noneCaptured(s.dns.servers):
 		r.note("dns.capture", "no resolver is IPv4, and IPv6 is left alone: no query is captured")
@@ -272,6 +283,7 @@ func (r *reader) readRouting(s *sidecar, g Routing, mask rules.Mark) {
 	}
 	s.routing = r.routing(g, families)
 	s.routing.mark, s.routing.mask = r.mark("routing.mark", g.Mark, mask)
+	r.noteNoMark("routing.mark", s.routing.mark, s.routing.mask)
 	s.loopMark, s.loopMask = r.mark("routing.loopMark", g.LoopMark, mask)
 }
 

@@ -43,7 +43,7 @@ func (s *sidecar) queriesLeftAlone(out *chainWriter) {
 	}
 	alone("a query over loopback may be answered from another port", rules.Saddr.In(loopbackNetworks...))
 	for _, excluded := range out.interfaceSet("exclude_interfaces", rules.OIfName, s.exclude) {
-		alone("a query by an excluded interface is left alone", excluded)
+		alone("a query by an excluded interface is left alone", excluded...)
 	}
 	if len(s.excludeUIDs) > 0 {
 		alone("an excluded user's query is left alone", rules.SkUID.InSet(set(out.writer, "outbound_exclude_uids", rules.SkUID, s.excludeUIDs)))

@@ -31,7 +31,7 @@ func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
 	s := (&reader{env: env}).sidecar(c.withDefaults()) // which State accepted
 	var out []Example
 	for _, f := range s.families {
-		if slices.Contains(s.uids, by.UID) || slices.Contains(s.gids, by.GID) {
+		if holds(s.uids, by.UID) || holds(s.gids, by.GID) {
 			out = append(out, s.call(f, env, by, port))
 		} else {
 			out = append(out, s.opened(f, by, port))
@@ -56,10 +56,10 @@ func (s *sidecar) excludesInterface(name string) bool {
 // call is the proxy's to its own pod: see proxyTraffic for which are captured.
 func (s *sidecar) call(f rules.Family, env Environment, by Caller, port rules.Port) Example {
 	loopback := map[rules.Family]netip.Addr{rules.IPv4: netip.AddrFrom4([4]byte{127, 0, 0, 1}), rules.IPv6: netip.IPv6Loopback()}
-	e := Example{What: "inbound " + f.String(), From: loopback[f], Port: s.inbound.port}
-	calls := slices.Contains(s.uids, by.UID)
+	e := Example{What: "inbound " + f.String(), From: loopback[f], Port: s.inbound.first()}
+	calls := holds(s.uids, by.UID)
 	if !s.cidrs.loopback {
-		calls = calls && s.uids[0] == by.UID || len(s.uids) == 0
+		calls = calls && holds(s.uids[:1], by.UID) || len(s.uids) == 0
 	}
 	to := slices.DeleteFunc(append(addrs(s.passthrough), by.Local...), func(a netip.Addr) bool {
 		return rules.AddressFamily(a) != f || inAny(s.loopback, a)
@@ -85,7 +85,7 @@ func (s *sidecar) call(f rules.Family, env Environment, by Caller, port rules.Po
 // opened is what anyone but the proxy opens. Where all destinations are captured
 // it is a documentation address (RFC 5737, RFC 3849), which no host has.
 func (s *sidecar) opened(f rules.Family, by Caller, port rules.Port) Example {
-	e := Example{What: "outbound " + f.String(), Port: s.outbound.port}
+	e := Example{What: "outbound " + f.String(), Port: s.outbound.first()}
 	nobody := map[rules.Family][]netip.Prefix{
 		rules.IPv4: {netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("203.0.113.1/32")},
 		rules.IPv6: {netip.MustParsePrefix("2001:db8::1/128")},
@@ -97,13 +97,13 @@ func (s *sidecar) opened(f rules.Family, by Caller, port rules.Port) Example {
 	}
 	to, somewhere := s.within(included)
 	port, free := nextPort(port, func(p rules.Port) bool {
-		return (anyPort || inAnyRange(s.outboundPorts, p)) && (p != dnsPort || s.dns.capture == dnsNone) && !s.excludesPort(p)
+		return (anyPort || holds(s.outboundPorts, p)) && (p != dnsPort || s.dns.capture == dnsNone) && !s.excludesPort(p)
 	})
-	looked := s.everyGID || slices.Contains(s.includeGIDs, by.GID)
+	looked := s.everyGID || holds(s.includeGIDs, by.GID)
 	switch {
 	case s.outbound.via == viaNone || !anyPort && len(s.outboundPorts) == 0:
 		e.Cannot = "nothing is captured that way"
-	case !looked || slices.Contains(s.excludeGIDs, by.GID) || slices.Contains(s.excludeUIDs, by.UID):
+	case !looked || holds(s.excludeGIDs, by.GID) || holds(s.excludeUIDs, by.UID):
 		e.Cannot = "this user's or group's traffic is left alone"
 	case !somewhere:
 		e.Cannot = "the excluded destinations leave none to try"
@@ -141,7 +141,7 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return last
 }
 
-func (s *sidecar) excludesPort(p rules.Port) bool { return inAnyRange(s.outbound.exclude, p) }
+func (s *sidecar) excludesPort(p rules.Port) bool { return holds(s.outbound.exclude, p) }
 
 // nextPort is the first port from that one on, round the end, that will do.
 func nextPort(from rules.Port, good func(rules.Port) bool) (rules.Port, bool) {
@@ -153,8 +153,9 @@ func nextPort(from rules.Port, good func(rules.Port) bool) (rules.Port, bool) {
 	return 0, false
 }
 
-func inAnyRange(list []rules.Range, p rules.Port) bool {
-	at := rules.Span(p).Lo
+// holds reports whether one of the ranges holds a value.
+func holds[T rules.Value](list []rules.Range, v T) bool {
+	at := rules.Span(v).Lo
 	return slices.ContainsFunc(list, func(r rules.Range) bool { return r.Lo <= at && at <= r.Hi })
 }
 

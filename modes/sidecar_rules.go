@@ -1,6 +1,8 @@
 package modes
 
 import (
+	"slices"
+
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -43,10 +45,10 @@ func (s *sidecar) natPrerouting(w *writer) {
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
 		in.add("all other TCP that comes in goes to the inbound listener",
-			rules.L4Proto.Is(rules.TCP), rules.RedirectTo(s.inbound.port))
+			rules.L4Proto.Is(rules.TCP), s.inbound.redirect())
 		return
 	}
-	in.ports("inbound_include_ports", rules.TCPDport, s.inbound.include, "an included inbound port goes to the inbound listener", rules.RedirectTo(s.inbound.port))
+	in.ports("inbound_include_ports", rules.TCPDport, s.inbound.include, "an included inbound port goes to the inbound listener", s.inbound.redirect())
 }
 
 // rerouted treats what comes from a virtual machine behind an interface as
@@ -58,11 +60,11 @@ func (s *sidecar) rerouted(in *chainWriter) {
 		switch {
 		case s.outbound.via == viaNone:
 		case s.cidrs.all:
-			in.add(why, from, rules.L4Proto.Is(rules.TCP), rules.RedirectTo(s.outbound.port))
+			in.add(why, append(slices.Clone(from), rules.L4Proto.Is(rules.TCP), s.outbound.redirect())...)
 		case len(s.cidrs.include) > 0:
-			in.add(why, from, rules.L4Proto.Is(rules.TCP), rules.Daddr.InSet(in.prefixes("outbound_include", s.cidrs.include)), rules.RedirectTo(s.outbound.port))
+			in.add(why, append(slices.Clone(from), rules.L4Proto.Is(rules.TCP), rules.Daddr.InSet(in.prefixes("outbound_include", s.cidrs.include)), s.outbound.redirect())...)
 		}
-		in.add("what is not captured of a rerouted interface is left alone", from, rules.Return())
+		in.add("what is not captured of a rerouted interface is left alone", append(from, rules.Return())...)
 	}
 }
 
@@ -99,7 +101,7 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 	}
 	const calls, leaves = "the proxy's call to its own pod goes through the inbound listener", "the proxy's own traffic is not captured"
 	call := func(why string, ports []rules.Port, owner rules.Match) {
-		out.add(why, rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), rules.TCPDport.NotIn(ports...), owner, rules.RedirectTo(s.inbound.port))
+		out.add(why, rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), rules.TCPDport.NotIn(ports...), owner, s.inbound.redirect())
 	}
 	if s.markMask != 0 {
 		marked := rules.MetaMark.Masked(s.mark, s.markMask)
@@ -110,7 +112,7 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 	if len(s.uids) > 0 {
 		owner := rules.SkUID.InSet(set(out.writer, "proxy_uids", rules.SkUID, s.uids))
 		if localStays && len(s.uids) > 1 {
-			call("a call to its own pod by the proxy's first user goes through the inbound listener", tunnelAndDNS, rules.SkUID.Is(s.uids[0]))
+			call("a call to its own pod by the proxy's first user goes through the inbound listener", tunnelAndDNS, rules.SkUID.Within(s.uids[0]))
 		} else {
 			call(calls, tunnelAndDNS, owner)
 		}
@@ -175,7 +177,7 @@ func (s *sidecar) destinations(out *chainWriter) {
 	if s.outbound.via == viaNone {
 		return
 	}
-	to := rules.RedirectTo(s.outbound.port)
+	to := s.outbound.redirect()
 	out.ports("outbound_include_ports", rules.TCPDport, s.outboundPorts, "an included TCP port goes to the outbound listener, whatever the destination", to)
 	switch {
 	case s.cidrs.all:

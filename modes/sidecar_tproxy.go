@@ -45,7 +45,7 @@ func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
 	deliver := w.chain("tproxy_deliver")
 	deliver.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
 	deliver.add("a new connection goes to the inbound listener, addresses unchanged",
-		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.port}, s.routing.setMark(), rules.Accept())
+		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.first()}, s.routing.setMark(), rules.Accept())
 	// tproxy ends its rule where no transparent socket takes the packet. A SYN alone is
 	// dropped: what follows it may be of a connection that was open before these rules.
 	deliver.add("nothing listens for it: dropped, else it would reach the application past the proxy",

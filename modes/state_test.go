@@ -113,11 +113,11 @@ func TestProblems(t *testing.T) {
 		{"a user's name is no group's", with(func(c *Config) { c.Proxy.GIDs = []string{"envoy"} }),
 			[]string{`proxy.gids: "envoy" is no number and no group known here`}},
 		{"4294967295 is -1 to the kernel: nobody", with(func(c *Config) { c.Proxy.UIDs = []string{"4294967295"} }),
-			[]string{`proxy.uids: "4294967295" is no user id (want 0-4294967294)`}},
+			[]string{`proxy.uids: "4294967295" is no user id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"an id has 32 bits", with(func(c *Config) { c.Proxy.GIDs = []string{"4294967296"} }),
-			[]string{`proxy.gids: "4294967296" is no group id (want 0-4294967294)`}},
+			[]string{`proxy.gids: "4294967296" is no group id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"a leading zero is octal to some and nothing to others", with(func(c *Config) { c.Proxy.UIDs = []string{"02471"} }),
-			[]string{`proxy.uids: "02471" is no user id (want 0-4294967294)`}},
+			[]string{`proxy.uids: "02471" is no user id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"a mark without bits is every packet's", with(func(c *Config) { c.Proxy.Mark = "0" }),
 			[]string{`proxy.mark: "0" is what packets without a mark have (want a number that is not 0)`}},
 		{"a mark of no bits under its mask is every packet's", with(func(c *Config) { c.Proxy.Mark = "0x0/0xfff" }),
@@ -132,22 +132,39 @@ func TestProblems(t *testing.T) {
 			[]string{`proxy.mark: "0x100000000" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
 
 		{"ports end at 65535", with(func(c *Config) { c.Outbound.ExcludePorts = []string{"22", "70000"} }),
-			[]string{`outbound.excludePorts: "70000" is not a port (want a number of 1-65535, or a range such as 8000-8100)`}},
+			[]string{`outbound.excludePorts: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
 		{"port 0 is no one's", with(func(c *Config) { c.Inbound.Port, c.Inbound.ExcludePorts = "0", []string{"0"} }), []string{
-			`inbound.port: "0" is not a port (want a number of 1-65535)`,
-			`inbound.excludePorts: "0" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
+			`inbound.port: "0" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
+			`inbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 		}},
 		{"a range goes up", with(func(c *Config) { c.Inbound.IncludePorts = []string{"8100-8000"} }),
 			[]string{`inbound.includePorts: "8100-8000" is a range upside down (want 8000-8100)`}},
-		{"a range may begin at 1 but not at 0", with(func(c *Config) { c.Inbound.IncludePorts = []string{"0-80"} }),
-			[]string{`inbound.includePorts: "0-80" is not a port (want a number of 1-65535, or a range such as 8000-8100)`}},
+		{"a range may begin at 0, which is a port of packets", with(func(c *Config) { c.Inbound.IncludePorts = []string{"0-80", ":90"} }), nil},
+		{"a range with a colon may have one end, and no more", with(func(c *Config) { c.Inbound.IncludePorts = []string{"90:", ":"} }),
+			[]string{`inbound.includePorts: ":" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
 		{"a range has two ends", with(func(c *Config) { c.Inbound.IncludePorts = []string{"80-"} }),
-			[]string{`inbound.includePorts: "80-" is not a port (want a number of 1-65535, or a range such as 8000-8100)`}},
-		{"a service name is no port", with(func(c *Config) { c.Outbound.IncludePorts = []string{"https"} }),
-			[]string{`outbound.includePorts: "https" is not a port (want a number of 1-65535, or a range such as 8000-8100)`}},
+			[]string{`inbound.includePorts: "80-" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
+		{"services have names", with(func(c *Config) { c.Outbound.IncludePorts = []string{"https", "ftp-data-ssh", "http-alt"} }), nil},
+		{"and not any", with(func(c *Config) { c.Outbound.IncludePorts = []string{"web", "HTTP"} }), []string{
+			`outbound.includePorts: "web" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
+			`outbound.includePorts: "HTTP" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
+		{"a listener may have a range of ports", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "15006-15008", "15001:15003" }), nil},
+		{"but one by tproxy", with(func(c *Config) { c.Inbound.Via, c.Inbound.Port = "tproxy", "15006-15008" }),
+			[]string{`inbound.port: "15006-15008" is not one port, and with tproxy a connection goes to one (want a number of 1-65535)`}},
+		{"nor none by tproxy", with(func(c *Config) { c.Inbound.Via, c.Inbound.Port = "tproxy", "0-0" }),
+			[]string{`inbound.port: "0-0" is not one port, and with tproxy a connection goes to one (want a number of 1-65535)`}},
+		{"users and groups come in ranges", with(func(c *Config) {
+			c.Proxy = Proxy{UIDs: []string{"1337", "2000-2010"}, GIDs: []string{"0-4294967294"}}
+			c.Outbound.IncludeGIDs, c.Outbound.ExcludeGIDs, c.Outbound.ExcludeUIDs = []string{"1-2"}, []string{"3-4"}, []string{"5-6"}
+		}), nil},
+		{"of ids that there are", with(func(c *Config) { c.Proxy.UIDs = []string{"2000-1000", "1-4294967295", "1000-x", "-1"} }), []string{
+			`proxy.uids: "2000-1000" is a range upside down (want 1000-2000)`,
+			`proxy.uids: "1-4294967295" is no user id (want 0-4294967294, or a range such as 1000-2000)`,
+			`proxy.uids: "1000-x" is no user id (want 0-4294967294, or a range such as 1000-2000)`,
+			`proxy.uids: "-1" is no user id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"a port is decimal", with(func(c *Config) { c.DNS.Port = "0x35" }), []string{`dns.port: "0x35" is not a port (want a number of 1-65535)`}},
-		{"numbers have no underscores", with(func(c *Config) { c.Outbound.Port = "15_001" }), []string{`outbound.port: "15_001" is not a port (want a number of 1-65535)`}},
-		{"numbers have no leading zero", with(func(c *Config) { c.Outbound.Port = "0123" }), []string{`outbound.port: "0123" is not a port (want a number of 1-65535)`}},
+		{"numbers have no underscores", with(func(c *Config) { c.Outbound.Port = "15_001" }), []string{`outbound.port: "15_001" is not a port (want a number of 1-65535, or a range that the proxy listens on)`}},
+		{"numbers have no leading zero", with(func(c *Config) { c.Outbound.Port = "0123" }), []string{`outbound.port: "0123" is not a port (want a number of 1-65535, or a range that the proxy listens on)`}},
 		{"iptables writes a range with a colon", with(func(c *Config) { c.Outbound.ExcludePorts = []string{"8000:8100"} }), nil},
 		{"all stands alone", with(func(c *Config) { c.Inbound.IncludePorts = []string{"80", "all"} }),
 			[]string{`inbound.includePorts: "all" stands beside other words (want it alone, or a list without it)`}},
@@ -219,8 +236,7 @@ func TestProblems(t *testing.T) {
 		}),
 			[]string{`interfaces.exclude: "abcdefghijklmno*" is too long for a wildcard (want the name itself, or at most 14 bytes before the asterisk)`,
 				`interfaces.exclude: "abcdefghijklmnop*" is 16 bytes long (an interface name has at most 15)`}},
-		{"every interface is not an interface", with(func(c *Config) { c.Interfaces.Reroute = []string{"*"} }),
-			[]string{`interfaces.reroute: "*" is no interface name (a wildcard is a name that ends in *, such as eth*)`}},
+		{"every interface may be meant", with(func(c *Config) { c.Interfaces.Exclude = []string{"+"} }), nil},
 		{"a star stands at the end", with(func(c *Config) { c.Interfaces.Exclude = []string{"e*h0"} }),
 			[]string{`interfaces.exclude: "e*h0" is no interface name (a wildcard is a name that ends in *, such as eth*)`}},
 		{"names that the kernel refuses", with(func(c *Config) { c.Interfaces.Exclude = []string{"..", "a/b", "eth0:1", "a b", `a"b`} }), []string{
@@ -274,6 +290,11 @@ func TestProblems(t *testing.T) {
 		{"nor hold it under a narrower mask", with(func(c *Config) { c.Routing.LoopMark = "0x39/0xff" }),
 			[]string{`routing.loopMark: "0x39/0xff" does not tell its packets from those of routing.mark, 0x539 (want another)`}},
 		{"the system's tables are not ours", with(func(c *Config) { c.Routing.Table = "254" }), []string{`routing.table: "254" is one of the system's own tables`}},
+		{"nor is the local one, but by its name", with(func(c *Config) { c.Routing.Table = "255" }), []string{`routing.table: "255" is one of the system's own tables`}},
+		{"there may be none", with(func(c *Config) { c.Inbound.Via, c.Routing.Table = "tproxy", "none" }), nil},
+		{"mark 0 is meant where its mask is written", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "0/0xffffffff" }), nil},
+		{"but for the proxy", with(func(c *Config) { c.Proxy.Mark = "0/0xffffffff" }),
+			[]string{`proxy.mark: "0/0xffffffff" is what packets without a mark have (want a number that is not 0)`}},
 		{"table 0 is no table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is no whole number of 1-4294967295`}},
 		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is no whole number of 1-32765`}},
 
@@ -289,7 +310,7 @@ func TestProblems(t *testing.T) {
 			`version: "3" is not known (want 1)`,
 			`table: "?" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
 			`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`,
-			`outbound.port: "x" is not a port (want a number of 1-65535)`,
+			`outbound.port: "x" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
 			`dropInvalid: "perhaps" is none of: disabled, enabled`,
 		}},
 		{"a very long word is not repeated whole", with(func(c *Config) { c.Inbound.Via = strings.Repeat("x", 1<<20) }),
@@ -346,10 +367,6 @@ func TestNotes(t *testing.T) {
 			[]string{"routing: table 100 gets no IPv6 route: IPv6 is disabled on lo"}},
 		{"which resolvers were taken", with(func(c *Config) { c.DNS.Capture = "servers" }), testEnvironment,
 			[]string{"dns.servers: the namespace's resolvers were taken: [10.96.0.10 fd00::10]"}},
-		{"that there is no resolver", with(func(c *Config) { c.IPv6, c.DNS.Capture = "off", "servers" }), poor, []string{
-			"dns.servers: the namespace's resolvers were taken: []",
-			"dns.capture: no resolver is known: no query is captured",
-		}},
 		{"that no resolver is of a captured family", with(func(c *Config) { c.IPv6, c.DNS = "off", DNS{Capture: "servers", Servers: []string{"fd00::10"}} }), poor,
 			[]string{"dns.capture: no resolver is IPv4, and IPv6 is left alone: no query is captured"}},
 		{"that no destination is of a captured family", with(func(c *Config) { c.IPv6, c.Outbound.IncludeCIDRs = "off", []string{"fd00::/8"} }), poor,
@@ -368,6 +385,14 @@ func TestNotes(t *testing.T) {
 			"routing.mark: is used only with inbound.via: tproxy",
 			"routing.table: is used only with inbound.via: tproxy",
 		}},
+		{"that marked packets are routed as others", with(func(c *Config) { c.Inbound.Via, c.Routing.Table = "tproxy", "none" }), testEnvironment,
+			[]string{"routing.table: none: marked packets are routed as others are"}},
+		{"that all packets are delivered here", with(func(c *Config) { c.Inbound.Via, c.Routing.Table = "tproxy", "local" }), testEnvironment,
+			[]string{"routing.table: local: every packet is delivered to this pod, whatever its destination"}},
+		{"that every packet has the mark", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "0/0xffffffff" }), testEnvironment,
+			[]string{"routing.mark: 0 is what packets without a mark have: they are routed by routing.table, and none comes in by the proxy"}},
+		{"that nobody listens", with(func(c *Config) { c.Outbound.Port = "0-0" }), testEnvironment,
+			[]string{"outbound.port: nothing can listen on port 0: what is captured is refused"}},
 		{"that two marks are one", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark, c.Routing.LoopMark = "tproxy", "1338", "1338" }), testEnvironment,
 			[]string{"routing.loopMark: is routing.mark too: the proxy's calls to its own pod are not captured as they come in"}},
 		{"that a mask has no mark", with(func(c *Config) { c.Routing.Mask = "0xffff" }), testEnvironment, []string{"routing.mask: is used only with inbound.via: tproxy"}},
@@ -388,6 +413,24 @@ func TestNotes(t *testing.T) {
 		if err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %q, %v\nwant %q", tt.why, got, err, tt.want)
 		}
+	}
+}
+
+// TestNoResolver: capture that cannot be is an error, and not of the words. What
+// is checked without an environment may have resolvers yet.
+func TestNoResolver(t *testing.T) {
+	c := with(func(c *Config) { c.DNS.Capture = "servers" })
+	_, _, err := State(c, Environment{})
+	config, is := errors.AsType[*ConfigError](err)
+	if !is || !config.Missing || err.Error() != "dns.capture: no resolver is known (want dns.servers, dns.capture: all, or none)" {
+		t.Errorf("without a resolver: %v", err)
+	}
+	if err := Check(c); err != nil {
+		t.Errorf("checked alone: %v", err)
+	}
+	c.DNS.Servers = []string{"192.0.2.53"}
+	if _, _, err := State(c, Environment{}); err != nil {
+		t.Errorf("with a server: %v", err)
 	}
 }
 

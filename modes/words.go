@@ -121,13 +121,11 @@ func (r *reader) ports(key string, words []string) []rules.Range {
 }
 
 func (r *reader) portRange(key, word string) (rules.Range, bool) {
-	from, to, isRange := cutRange(word)
-	lo, okLo := parsePort(from)
-	hi, okHi := parsePort(to)
+	lo, hi, ok := parsePorts(word)
 	switch {
-	case !okLo || !okHi:
-		r.problem(key, word, "is not a port (want a number of 1-65535, or a range such as 8000-8100)")
-	case isRange && lo > hi:
+	case !ok:
+		r.problem(key, word, "is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)")
+	case lo > hi:
 		r.problem(key, word, "is a range upside down (want %d-%d)", hi, lo)
 	default:
 		return rules.Between(lo, hi), true
@@ -135,19 +133,74 @@ func (r *reader) portRange(key, word string) (rules.Range, bool) {
 	return rules.Range{}, false
 }
 
-// cutRange splits 8000-8100 and 8000:8100; of one port both ends are the same.
-func cutRange(word string) (from, to string, isRange bool) {
-	for _, separator := range []string{"-", ":"} {
-		if from, to, ok := strings.Cut(word, separator); ok {
-			return strings.TrimSpace(from), strings.TrimSpace(to), true
+// parsePorts reads a port, a service's name, or a range of such: 8000-8100,
+// 8000:8100, and open at one end 8000: or :8100. A range may hold port 0, which by
+// itself is a mistake.
+func parsePorts(word string) (lo, hi rules.Port, ok bool) {
+	if p, ok := portOrService(word); ok {
+		return p, p, true
+	}
+	from, to, isRange := strings.Cut(word, ":")
+	if isRange && (from == "") != (to == "") {
+		from, to = cmp.Or(from, "0"), cmp.Or(to, "65535")
+	} else if !isRange {
+		from, to, isRange = cutRange(word)
+	}
+	lo, okLo := rangeEnd(strings.TrimSpace(from))
+	hi, okHi := rangeEnd(strings.TrimSpace(to))
+	return lo, hi, isRange && okLo && okHi
+}
+
+// cutRange splits at the first dash that both sides are ports of: a service's name
+// may hold others.
+func cutRange(word string) (from, to string, ok bool) {
+	for at := range len(word) {
+		if word[at] != '-' {
+			continue
+		}
+		from, to := word[:at], word[at+1:]
+		_, okFrom := rangeEnd(strings.TrimSpace(from))
+		_, okTo := rangeEnd(strings.TrimSpace(to))
+		if okFrom && okTo {
+			return from, to, true
 		}
 	}
-	return word, word, false
+	return "", "", false
+}
+
+func portOrService(word string) (rules.Port, bool) {
+	if p, ok := parsePort(word); ok {
+		return p, true
+	}
+	return servicePort(word)
+}
+
+// rangeEnd is portOrService that takes port 0 too.
+func rangeEnd(word string) (rules.Port, bool) {
+	if word == "0" {
+		return 0, true
+	}
+	return portOrService(word)
 }
 
 func parsePort(word string) (rules.Port, bool) {
 	n, ok := parseNumber(word, 16, false)
 	return rules.Port(n), ok && n > 0
+}
+
+// listener reads the port of a proxy's listener, or the range of those that it
+// may have.
+func (r *reader) listener(key, word string) rules.Range {
+	lo, hi, ok := parsePorts(word)
+	switch {
+	case !ok:
+		r.problem(key, word, "is not a port (want a number of 1-65535, or a range that the proxy listens on)")
+	case lo > hi:
+		r.problem(key, word, "is a range upside down (want %d-%d)", hi, lo)
+	case hi == 0:
+		r.note(key, "nothing can listen on port 0: what is captured is refused")
+	}
+	return rules.Between(lo, max(lo, hi))
 }
 
 func (r *reader) port(key, word string) rules.Port {
@@ -231,19 +284,21 @@ func (r *reader) addresses(key string, words []string) []netip.Addr {
 	return out
 }
 
-// ids reads numbers and names of users or groups.
-func ids[T rules.UID | rules.GID](r *reader, key string, words []string, names map[string]uint32, what string) []T {
-	var out []T
+// ids reads numbers, ranges of them, and names of users or groups.
+func ids[T rules.UID | rules.GID](r *reader, key string, words []string, names map[string]uint32, what string) []rules.Range {
+	var out []rules.Range
 	for _, w := range r.list(key, words) {
-		id, ok := parseNumber(w, 32, false)
+		lo, hi, ok := parseIDs(w)
 		named, known := names[w]
 		switch {
-		case ok && id < invalidID:
-			out = append(out, T(id))
+		case ok && lo > hi:
+			r.problem(key, w, "is a range upside down (want %d-%d)", hi, lo)
+		case ok && hi < invalidID:
+			out = append(out, rules.Between(T(lo), T(hi)))
 		case known:
-			out = append(out, T(named))
+			out = append(out, rules.Span(T(named)))
 		case strings.IndexAny(w, "+-0123456789") == 0 || w == "":
-			r.problem(key, w, "is no %s id (want 0-4294967294)", what)
+			r.problem(key, w, "is no %s id (want 0-4294967294, or a range such as 1000-2000)", what)
 		case !r.anyName:
 			r.problem(key, w, "is no number and no %s known here", what)
 		}
@@ -251,7 +306,21 @@ func ids[T rules.UID | rules.GID](r *reader, key string, words []string, names m
 	return out
 }
 
+// parseIDs reads an id or a range of them, which a name may look like: istio-proxy.
+func parseIDs(word string) (lo, hi uint64, ok bool) {
+	from, to, isRange := strings.Cut(word, "-")
+	if !isRange {
+		to = from
+	}
+	lo, okLo := parseNumber(from, 32, false)
+	hi, okHi := parseNumber(to, 32, false)
+	return lo, hi, okLo && okHi
+}
+
 const invalidID = 1<<32 - 1 // (uid_t)-1 of the kernel
+
+// everyInterface reports whether a name stands for all of them, as iptables' + does.
+func everyInterface(name rules.IfName) bool { return name == "*" }
 
 const maxIfName = 15 // IFNAMSIZ less the terminating zero
 
@@ -265,6 +334,8 @@ func (r *reader) interfaces(key string, words []string) []rules.IfName {
 		}
 		stem := strings.TrimSuffix(name, "*")
 		switch {
+		case everyInterface(rules.IfName(name)) || isAll(w):
+			out = append(out, "*")
 		case name == "" || name == "." || name == ".." || strings.ContainsFunc(name, notInName):
 			r.problem(key, w, "is no interface name")
 		case stem == "" || strings.Contains(stem, "*"):
@@ -300,7 +371,7 @@ func (r *reader) mark(key, word string, mask rules.Mark) (rules.Mark, rules.Mark
 		r.problem(key, word, "has bits outside its mask: it never matches")
 	case n&^k != 0:
 		r.problem(key, word, "has bits outside its mask, %#x of routing.mask: it never matches (want a mask that holds them, such as %s/%#x)", k, v, k|n)
-	case n == 0:
+	case n == 0 && (!masked || key != "routing.mark"): // istio-init writes it: the reference takes it
 		r.problem(key, word, "is what packets without a mark have (want a number that is not 0)")
 	default:
 		return rules.Mark(n), rules.Mark(k)
@@ -317,6 +388,13 @@ func (r *reader) mask(key, word string) rules.Mark {
 		return everyBit
 	}
 	return rules.Mark(n)
+}
+
+// noteNoMark tells of a mark that every packet without one has.
+func (r *reader) noteNoMark(key string, mark, mask rules.Mark) {
+	if mask != 0 && mark == 0 {
+		r.note(key, "0 is what packets without a mark have: they are routed by routing.table, and none comes in by the proxy")
+	}
 }
 
 // number reads a whole number of a range.
@@ -370,9 +448,10 @@ func (r *reader) overlapping(key string, words []string, otherKey string, others
 	}
 }
 
-func sorted[T cmp.Ordered](in []T) []T {
+// sorted are ranges in their order, each once.
+func sorted(in []rules.Range) []rules.Range {
 	out := slices.Clone(in)
-	slices.Sort(out)
+	slices.SortFunc(out, func(a, b rules.Range) int { return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Hi, b.Hi)) })
 	return slices.Compact(out)
 }
 
@@ -390,6 +469,14 @@ func WithoutPorts(list, minus []string) []string {
 	return out
 }
 
+// portWord is a range as portRange reads it.
+func portWord(p rules.Range) string {
+	if p == rules.Span(rules.Port(0)) {
+		return "0-0"
+	}
+	return portText(p)
+}
+
 func subtract(words []string, minus string) []string {
 	quiet := &reader{}
 	m, ok := quiet.portRange("", minus)
@@ -404,10 +491,10 @@ func subtract(words []string, minus string) []string {
 			continue
 		}
 		if p.Lo < m.Lo {
-			out = append(out, portText(rules.Range{Lo: p.Lo, Hi: m.Lo.Before()}))
+			out = append(out, portWord(rules.Range{Lo: p.Lo, Hi: m.Lo.Before()}))
 		}
 		if after, more := m.After(); more && after <= p.Hi {
-			out = append(out, portText(rules.Range{Lo: after, Hi: p.Hi}))
+			out = append(out, portWord(rules.Range{Lo: after, Hi: p.Hi}))
 		}
 	}
 	return out

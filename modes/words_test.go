@@ -19,7 +19,9 @@ func TestWithoutPorts(t *testing.T) {
 		{"a range loses its ends", []string{"1-10"}, []string{"1", "10"}, []string{"2-9"}},
 		{"a range goes whole", []string{"5-6"}, []string{"1-10"}, nil},
 		{"the last port has none after it", []string{"65534-65535"}, []string{"65535"}, []string{"65534"}},
-		{"what is no port stays, to be complained of", []string{"http", "80"}, []string{"80", "x"}, []string{"http"}},
+		{"what is no port stays, to be complained of", []string{"web", "80"}, []string{"80", "x"}, []string{"web"}},
+		{"a service is its port", []string{"http", "443"}, []string{"80", "https"}, nil},
+		{"port 0 by itself is a range", []string{":90"}, []string{"1-90"}, []string{"0-0"}},
 	} {
 		if got := WithoutPorts(tt.list, tt.minus); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", tt.why, got, tt.want)

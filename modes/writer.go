@@ -63,18 +63,14 @@ func (c *chainWriter) add(reason string, nodes ...rules.Node) {
 	c.Rules = append(c.Rules, c.table.Expand(rules.Rule{Reason: reason, Nodes: nodes}, c.families...)...)
 }
 
-// set declares a set of single values, once.
+// set declares a set of numbers and ranges of them, once.
 func set[T interface {
 	rules.UID | rules.GID | rules.CgroupID
-}](w *writer, name string, key rules.Key[T], values []T) rules.SetOf[T] {
+}](w *writer, name string, key rules.Key[T], values []rules.Range) rules.SetOf[T] {
 	if w.table.Set(name) != nil {
 		return rules.SetOf[T]{Name: name}
 	}
-	var ranges []rules.Range
-	for _, v := range sorted(values) {
-		ranges = append(ranges, rules.Span(v))
-	}
-	return rules.AddSet(w.table, name, key, ranges...)
+	return rules.AddSet(w.table, name, key, sorted(values)...)
 }
 
 func portSet(w *writer, name string, ports []rules.Range) rules.SetOf[rules.Port] {
@@ -123,22 +119,28 @@ func (w *writer) everyPrefixSet(name string, list []netip.Prefix) rules.SetOf[ne
 }
 
 // interfaceSet is a match for the names and one for the wildcards of a list,
-// which do not go into one set, where there are any.
-func (w *writer) interfaceSet(name string, key rules.Key[rules.IfName], list []rules.IfName) []rules.Match {
-	var matches []rules.Match
+// which do not go into one set, where there are any. All interfaces take no match.
+func (w *writer) interfaceSet(name string, key rules.Key[rules.IfName], list []rules.IfName) [][]rules.Node {
+	if slices.ContainsFunc(list, everyInterface) {
+		return [][]rules.Node{nil}
+	}
+	var matches [][]rules.Node
 	for i, part := range splitNames(list) {
 		if len(part) > 0 {
-			matches = append(matches, w.nameSet(name, key, part, i == wildcards))
+			matches = append(matches, []rules.Node{w.nameSet(name, key, part, i == wildcards)})
 		}
 	}
 	return matches
 }
 
 // everyInterfaceSet is interfaceSet with both sets, empty or not.
-func (w *writer) everyInterfaceSet(name string, key rules.Key[rules.IfName], list []rules.IfName) []rules.Match {
-	var matches []rules.Match
+func (w *writer) everyInterfaceSet(name string, key rules.Key[rules.IfName], list []rules.IfName) [][]rules.Node {
+	if slices.ContainsFunc(list, everyInterface) {
+		return [][]rules.Node{nil}
+	}
+	var matches [][]rules.Node
 	for i, part := range splitNames(list) {
-		matches = append(matches, w.nameSet(name, key, part, i == wildcards))
+		matches = append(matches, []rules.Node{w.nameSet(name, key, part, i == wildcards)})
 	}
 	return matches
 }
@@ -171,6 +173,6 @@ func (w *writer) nameSet(name string, key rules.Key[rules.IfName], ranges []rule
 // interfaces returns traffic of the listed interfaces.
 func (c *chainWriter) interfaces(name string, key rules.Key[rules.IfName], list []rules.IfName, reason string) {
 	for _, m := range c.interfaceSet(name, key, list) {
-		c.add(reason, m, rules.Return())
+		c.add(reason, append(m, rules.Return())...)
 	}
 }

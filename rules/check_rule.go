@@ -213,8 +213,8 @@ func (r Redirect) check(c *checker) {
 	if r.Ports == nil {
 		return
 	}
-	if len(r.Ports.Lo) != 2 || len(r.Ports.Hi) != 2 || r.Ports.Lo > r.Ports.Hi || r.Ports.Lo == zeros(2) {
-		c.problem("redirect wants ports of 1-65535")
+	if len(r.Ports.Lo) != 2 || len(r.Ports.Hi) != 2 || r.Ports.Lo > r.Ports.Hi {
+		c.problem("redirect wants a port or a range of them")
 	}
 	if !c.settled.transport {
 		c.problem("redirect to a port wants a match on TCP or UDP before it")

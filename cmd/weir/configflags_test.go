@@ -129,7 +129,7 @@ func TestFlagProblems(t *testing.T) {
 		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod, ambient-host or none)"}},
 		{"a bad word has its flag", append(least, "--outbound-exclude-ports", "22,70000", "--inbound-via=iptables"), []string{
 			`--inbound-via: "iptables" is none of: redirect, tproxy, marks, none`,
-			`--outbound-exclude-ports: "70000" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
+			`--outbound-exclude-ports: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 		}},
 		{"a bad word of a file has its line", append(least, "--outbound-exclude-cidrs", "@"+cidrs), []string{
 			`--outbound-exclude-cidrs: ` + cidrs + `:3: "10.0.0.0/33" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
@@ -152,7 +152,7 @@ func TestFlagProblems(t *testing.T) {
 		{"a directory", []string{"--config", "/"}, []string{"--config: read /: is a directory"}},
 		{"problems of the file, of its words and of flags at once, in order", []string{"-f", pod, "--dns-port", "x", "--table", "?"}, []string{
 			pod + `:3:12: outbound.exludePorts: is no key (want outbound.excludePorts)`,
-			pod + `:3:45: outbound.excludePorts: "0" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
+			pod + `:3:45: outbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			pod + `:4:1: prxy: is no key (want proxy)`,
 			`--table: "?" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
 			`--dns-port: "x" is not a port (want a number of 1-65535)`,

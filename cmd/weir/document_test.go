@@ -136,19 +136,19 @@ func TestDocumentProblems(t *testing.T) {
 		{"a control character", "mode: no\x00ne\n", []string{`pod.yaml:1:9: holds a control character, '\x00'`}},
 
 		{"a word is told its own place, not its key's", proxy + "outbound:\n  excludePorts: [22, 70000]\n  excludeCIDRs:\n    - 10.0.0.0/8\n    - 10.0.0.0/33\n", []string{
-			`pod.yaml:4:22: outbound.excludePorts: "70000" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
+			`pod.yaml:4:22: outbound.excludePorts: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`pod.yaml:7:7: outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
 		}},
 		{"the same word twice is told twice", proxy + "outbound:\n  excludePorts: [0, 1, 0]\n", []string{
-			`pod.yaml:4:18: outbound.excludePorts: "0" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
-			`pod.yaml:4:24: outbound.excludePorts: "0" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
+			`pod.yaml:4:18: outbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
+			`pod.yaml:4:24: outbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 		}},
 		{"a number is quoted as it was written", proxy + "inbound: {port: 0x3a9e, tunnelPort: 15_008, includePorts: [0123, 1e3, .inf]}\nrouting: {mark: 0o17, table: 1.0}\n", []string{
-			`pod.yaml:3:17: inbound.port: "0x3a9e" is not a port (want a number of 1-65535)`,
+			`pod.yaml:3:17: inbound.port: "0x3a9e" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
 			`pod.yaml:3:37: inbound.tunnelPort: "15_008" is not a port (want a number of 1-65535)`,
-			`pod.yaml:3:60: inbound.includePorts: "0123" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
-			`pod.yaml:3:66: inbound.includePorts: "1e3" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
-			`pod.yaml:3:71: inbound.includePorts: ".inf" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
+			`pod.yaml:3:60: inbound.includePorts: "0123" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
+			`pod.yaml:3:66: inbound.includePorts: "1e3" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
+			`pod.yaml:3:71: inbound.includePorts: ".inf" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`pod.yaml:4:17: routing.mark: "0o17" is no mark (want a number such as 0x539 or 0x539/0xfff)`,
 			`pod.yaml:4:30: routing.table: "1.0" is no whole number of 1-4294967295`,
 		}},
@@ -163,7 +163,7 @@ func TestDocumentProblems(t *testing.T) {
 			"pod.yaml:3:9: proxy.uid: is no key (want proxy.uids)",
 			`pod.yaml:4:16: inbound.via: "redirct" is none of: redirect, tproxy, marks, none`,
 			"pod.yaml:5:30: outbound.excludePorts: holds a list (want words)",
-			`pod.yaml:5:35: outbound.excludePorts: "99999" is not a port (want a number of 1-65535, or a range such as 8000-8100)`,
+			`pod.yaml:5:35: outbound.excludePorts: "99999" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers)",
 		}},
 		{"a long key is not repeated whole", "mode: none\n" + strings.Repeat("x", 200) + ": 1\n", []string{

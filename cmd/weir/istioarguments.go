@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -94,6 +95,7 @@ func includedGroups() (groups string, every bool) {
 
 const (
 	markMask          = "WEIR_MARK_MASK" // of TPROXY's marks; not the reference's
+	wholeMark         = "0xffffffff"     // a mask
 	referenceLoopMark = 1338             // of the proxy's calls to its own pod, which no flag sets
 )
 
@@ -246,6 +248,23 @@ func (a *istioArguments) remarks() []string {
 	if a.inboundExclude != "" && a.inboundPorts != "*" {
 		out = append(out, "istio-local-exclude-ports counts only with istio-inbound-ports '*': "+a.inboundExclude+" is ignored, as in the reference")
 	}
+	for _, name := range []string{"istio-exclude-interfaces", "kube-virt-interfaces"} {
+		for _, w := range words(a.flags.Lookup(name).Value.String()) {
+			if hasAsterisk(w) {
+				out = append(out, fmt.Sprintf("%s: %q names no interface, as in the reference (the wildcard is eth+)", name, w))
+			}
+		}
+	}
+	for _, name := range []string{"istio-service-cidr", "istio-service-exclude-cidr"} {
+		for _, w := range words(a.flags.Lookup(name).Value.String()) {
+			if isMapped(w) {
+				out = append(out, fmt.Sprintf("%s: no packet has an address of %s, which is IPv4-mapped, as in the reference (write it as IPv4)", name, w))
+			}
+		}
+	}
+	if table := ownTable[a.tproxyTable]; table == "none" && a.mode == "TPROXY" {
+		out = append(out, fmt.Sprintf("istio-inbound-tproxy-route-table %s is one of the kernel's own: packets with the mark are routed as others are, as in the reference", a.tproxyTable))
+	}
 	groups, everyGroup := includedGroups()
 	if !everyGroup && len(words(groups)) == 0 {
 		out = append(out, ownerGroups+" is empty: outbound traffic of no group is captured, as in the reference (unset it, or set it to '*', for all groups)")
@@ -273,7 +292,7 @@ func (a *istioArguments) config(env modes.Environment) (modes.Config, error) {
 	outbound, err := a.outbound()
 	c.Outbound = outbound
 	c.DNS.Capture = a.dnsCapture()
-	c.Interfaces = modes.Interfaces{Exclude: words(a.excludeInterfaces), Reroute: words(a.kubeVirtInterfaces)}
+	c.Interfaces = modes.Interfaces{Exclude: interfaceNames(a.excludeInterfaces), Reroute: interfaceNames(a.kubeVirtInterfaces)}
 	c.Loopback.CIDR = os.Getenv("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR")
 	if a.dropInvalid {
 		c.DropInvalid = "enabled"
@@ -300,6 +319,9 @@ func (a *istioArguments) wrongWords() error {
 				errs = append(errs, fmt.Errorf("--%s: %q means nothing here (want '*' for all, or an empty list for none)", flag, w))
 			}
 		}
+	}
+	if _, err := logLevel(a.logLevel); err != nil {
+		errs = append(errs, err)
 	}
 	if b := a.forceIptablesBinary; b != "" && b != "legacy" && b != "nft" {
 		errs = append(errs, fmt.Errorf("--force-iptables-binary: %q is neither legacy nor nft", b))
@@ -333,7 +355,7 @@ func (a *istioArguments) proxy(env modes.Environment) modes.Proxy {
 }
 
 func (a *istioArguments) inbound() modes.Inbound {
-	in := modes.Inbound{Via: "redirect", Port: a.inboundPort, TunnelPort: a.tunnelPort, IncludePorts: words(a.inboundPorts)}
+	in := modes.Inbound{Via: "redirect", Port: portWord(a.inboundPort), TunnelPort: a.tunnelPort, IncludePorts: portWords(a.inboundPorts)}
 	switch {
 	case len(in.IncludePorts) == 0 && a.mode == "TPROXY":
 		in.Via, in.IncludePorts = "marks", nil
@@ -343,7 +365,7 @@ func (a *istioArguments) inbound() modes.Inbound {
 		in.Via = "tproxy"
 	}
 	if a.inboundPorts == "*" {
-		in.ExcludePorts = words(a.inboundExclude) // which count only then
+		in.ExcludePorts = portWords(a.inboundExclude) // which count only then
 	}
 	return in
 }
@@ -352,9 +374,9 @@ func (a *istioArguments) inbound() modes.Inbound {
 // wins in the reference.
 func (a *istioArguments) outbound() (modes.Outbound, error) {
 	out := modes.Outbound{
-		Via: "redirect", Port: a.outboundPort,
-		IncludeCIDRs: words(a.outboundCIDRs), ExcludeCIDRs: words(a.outboundExcludeCIDRs),
-		ExcludePorts: words(a.outboundExclude),
+		Via: "redirect", Port: portWord(a.outboundPort),
+		IncludeCIDRs: prefixWords(a.outboundCIDRs), ExcludeCIDRs: prefixWords(a.outboundExcludeCIDRs),
+		ExcludePorts: portWords(a.outboundExclude),
 	}
 	var err error
 	if star := slices.Index(out.ExcludeCIDRs, "*"); star >= 0 {
@@ -368,12 +390,17 @@ func (a *istioArguments) outbound() (modes.Outbound, error) {
 		out.IncludeGIDs = words(groups)
 		noGroup = len(out.IncludeGIDs) == 0
 	}
-	out.IncludePorts = modes.WithoutPorts(words(a.outboundPorts), out.ExcludePorts)
+	out.IncludePorts = modes.WithoutPorts(portWords(a.outboundPorts), out.ExcludePorts)
 	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 || noGroup && len(words(a.kubeVirtInterfaces)) == 0 {
 		out.Via = "none"
 	}
 	return out, err
 }
+
+// ownTable are the kernel's routing tables, by what becomes of packets where the
+// reference is told to use one. The route that it adds to table 0 goes to main, where
+// the pod has its default route already, and its policy rule finds an empty table.
+var ownTable = map[string]string{"0": "none", "254": "none", "255": "local"}
 
 // routing has the reference's marks. It matches and sets whole marks, and so its
 // packets with bits of others in their marks are not ours, unless markMask names
@@ -383,7 +410,13 @@ func (a *istioArguments) routing() modes.Routing {
 	if a.mode != "TPROXY" {
 		return modes.Routing{Mask: mask}
 	}
-	r := modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable, Mask: cmp.Or(mask, "0xffffffff")}
+	r := modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable, Mask: cmp.Or(mask, wholeMark)}
+	if r.Mark == "0" {
+		r.Mark += "/" + wholeMark
+	}
+	if table := ownTable[r.Table]; table != "" {
+		r.Table = table
+	}
 	if n, err := strconv.ParseUint(a.tproxyMark, 0, 32); err == nil && n == referenceLoopMark {
 		r.LoopMark = a.tproxyMark
 	}
@@ -412,36 +445,67 @@ func words(list string) []string {
 	return out
 }
 
+// portWord is a port as a configuration of ours has it, where 0 by itself is taken
+// for a mistake.
+func portWord(word string) string {
+	if word == "0" {
+		return "0-0"
+	}
+	return word
+}
+
+func portWords(list string) []string {
+	out := words(list)
+	for i, w := range out {
+		out[i] = portWord(w)
+	}
+	return out
+}
+
+// interfaceNames leaves out names with an asterisk, which no interface has:
+// iptables' wildcard is a plus, and an asterisk stands for itself.
+func interfaceNames(list string) []string {
+	return slices.DeleteFunc(words(list), hasAsterisk)
+}
+
+func hasAsterisk(name string) bool { return strings.Contains(name, "*") }
+
+// prefixWords leaves out IPv4-mapped prefixes: to the reference they are IPv6, and
+// no packet has such an address.
+func prefixWords(list string) []string { return slices.DeleteFunc(words(list), isMapped) }
+
+func isMapped(word string) bool {
+	p, err := netip.ParsePrefix(word)
+	return err == nil && p.Addr().Is4In6()
+}
+
 // logger logs as the reference's flags ask: the first level of a list such as
 // default:info,ads:debug that names no scope, or default.
 func (a *istioArguments) logger(w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: logLevel(a.logLevel)}
+	level, _ := logLevel(a.logLevel) // wrongWords tells what is wrong with it
+	options := &slog.HandlerOptions{Level: level}
 	if a.logJSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-func logLevel(list string) slog.Level {
-	for w := range strings.SplitSeq(list, ",") {
+func logLevel(list string) (slog.Level, error) {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn,
+		"error": slog.LevelError, "fatal": slog.LevelError, "none": slog.LevelError + 1}
+	wanted, found := slog.LevelInfo, false
+	for _, w := range words(list) {
 		scope, level, scoped := strings.Cut(w, ":")
 		if !scoped {
 			level = scope
-		} else if scope != "default" && scope != "all" {
-			continue
 		}
-		switch level {
-		case "debug":
-			return slog.LevelDebug
-		case "info":
-			return slog.LevelInfo
-		case "warn":
-			return slog.LevelWarn
-		case "error", "fatal":
-			return slog.LevelError
-		case "none":
-			return slog.LevelError + 1
+		l, known := levels[level]
+		if !known {
+			return slog.LevelInfo, fmt.Errorf("--log_output_level: %q is not a level (want debug, info, warn, error, fatal or none)", modes.Shorten(level))
+		}
+		if all := !scoped || scope == "default" || scope == "all"; all && !found {
+			wanted, found = l, true
 		}
 	}
-	return slog.LevelInfo
+	return wanted, nil
 }

@@ -34,9 +34,9 @@ func istioInitCommand() *cli.Command {
 			if err == nil {
 				err = istioInit(cc, a, log)
 			}
+			writeTerminationLog(err)
 			if err != nil {
 				log.Error(err.Error())
-				writeTerminationLog(err)
 				return toldError{err}
 			}
 			return nil
@@ -102,7 +102,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 	j.logText(a, log, "resolved configuration", "yaml", resolved.String())
 	want, notes, err := j.state(c, env)
 	if err != nil {
-		return usageError{istioNames(err)}
+		return wrongState(err, istioNames)
 	}
 	for _, n := range notes {
 		n.Key, n.Text = cmp.Or(istioFlagOf[n.Key], n.Key), inTheirWords(n.Text)
@@ -274,12 +274,15 @@ func (j *job) logText(a *istioArguments, log *slog.Logger, what, key, text strin
 const terminationLog = "/dev/termination-log"
 
 // writeTerminationLog tells the kubelet why, which `kubectl describe pod` then
-// shows. Outside of a pod there is no such file, and none is made.
+// shows; a success takes away what an earlier run of the container said. Outside of
+// a pod there is no such file, and none is made.
 func writeTerminationLog(err error) {
 	f, openErr := os.OpenFile(terminationLog, os.O_WRONLY|os.O_TRUNC, 0)
 	if openErr != nil {
 		return
 	}
 	defer f.Close()
-	fmt.Fprintln(f, "weir:", err)
+	if err != nil {
+		fmt.Fprintln(f, "weir:", err)
+	}
 }

@@ -149,7 +149,7 @@ func (j *job) wanted(c configuration, env modes.Environment) (rules.State, error
 	}
 	state, notes, err := j.state(c.Config, env)
 	if err != nil {
-		return state, usageError{c.explain(err)}
+		return state, wrongState(err, c.explain)
 	}
 	for _, n := range notes {
 		if !j.noted {
@@ -167,19 +167,26 @@ func (j *job) state(c modes.Config, env modes.Environment) (rules.State, []modes
 	var out []error
 	for _, e := range parts(err) {
 		var config *modes.ConfigError
-		if errors.As(e, &config) && isName(config.Word) {
+		if errors.As(e, &config) && (isName(config.Word) || config.Missing) {
 			because := *config
 			because.Problem += j.lacking(config.Key)
 			e = &because
 		}
 		out = append(out, e)
 	}
-	for i, n := range notes {
-		if n.Key == "dns.capture" && len(env.Resolvers) == 0 {
-			notes[i].Text += j.lacking(n.Key)
+	return state, notes, errors.Join(out...)
+}
+
+// wrongState is the error of a configuration that makes no state, said by explain:
+// wrong usage, but where all that is wrong is what the namespace lacks.
+func wrongState(err error, explain func(error) error) error {
+	for _, e := range parts(err) {
+		var config *modes.ConfigError
+		if !errors.As(e, &config) || !config.Missing {
+			return usageError{explain(err)}
 		}
 	}
-	return state, notes, errors.Join(out...)
+	return explain(err)
 }
 
 // isName reports whether a word may be the name of a user or a group.
