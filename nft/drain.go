@@ -33,6 +33,12 @@ func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Cap
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
 	end := time.Now().Add(limit)
+	// With its elements, unlike a remove: what is kept of the table looks them up.
+	live, err := s.conn.readUnlocked(ctx, s.Table, rules.State{}, allElements)
+	if err != nil {
+		return Result{}, err
+	}
+	s.live = live
 	before, err := s.capturedNow(ctx)
 	if err != nil {
 		return Result{}, err
