@@ -17,6 +17,7 @@ import (
 const (
 	nftaHookDevs       = 4  // NFTA_HOOK_DEVS
 	nftaDeviceName     = 1  // NFTA_DEVICE_NAME
+	nftaChainFlags     = 10 // NFTA_CHAIN_FLAGS
 	nftaSetExpr        = 17 // NFTA_SET_EXPR
 	nftaSetExpressions = 18 // NFTA_SET_EXPRESSIONS
 	nftaSetDescConcat  = 2  // NFTA_SET_DESC_CONCAT
@@ -33,6 +34,7 @@ const (
 	nfnlBatchGenID     = 1    // NFNL_BATCH_GENID
 	setConcat          = 0x80 // NFT_SET_CONCAT
 	setExpr            = 0x100
+	chainBase          = 1 // NFT_CHAIN_BASE
 	tableOwner         = 2 // NFT_TABLE_F_OWNER
 	nftaTableOwner     = 7 // NFTA_TABLE_OWNER
 	elemCatchall       = 2 // NFT_SET_ELEM_CATCHALL

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -151,7 +152,7 @@ func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, erro
 			return nil, err
 		}
 		key := familyTable{m.Data[0], a.string(unix.NFTA_CHAIN_TABLE)}
-		chain := &rules.Chain{Name: a.string(unix.NFTA_CHAIN_NAME)}
+		chain := &rules.Chain{Name: a.string(unix.NFTA_CHAIN_NAME), Others: chainOthers(a.number(nftaChainFlags))}
 		if hook := a.take(unix.NFTA_CHAIN_HOOK); hook != nil {
 			if chain.Base, err = liftBase(m.Data[0], a, hook); err != nil {
 				return nil, err
@@ -163,6 +164,15 @@ func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, erro
 		out[key] = once(list, func(c *rules.Chain) string { return c.Name })
 	}
 	return out, nil
+}
+
+// chainOthers is what a chain's flags say and the model does not know, as chains
+// that nft writes within the rule that jumps there.
+func chainOthers(flags uint64) string {
+	if flags&^chainBase == 0 {
+		return ""
+	}
+	return fmt.Sprintf("flags 0x%x", flags&^chainBase)
 }
 
 // once keeps the first of each key.
@@ -373,8 +383,8 @@ func liftSet(a attrs) *rules.Set {
 		Interval: flags&unix.NFT_SET_INTERVAL != 0,
 		Dynamic:  flags&unix.NFT_SET_EVAL != 0,
 		Expires:  flags&unix.NFT_SET_TIMEOUT != 0,
-		Timeout:  time.Duration(a.number(unix.NFTA_SET_TIMEOUT)) * time.Millisecond,
-		Sweep:    time.Duration(a.number(unix.NFTA_SET_GC_INTERVAL)) * time.Millisecond,
+		Timeout:  milliseconds(a.number(unix.NFTA_SET_TIMEOUT)),
+		Sweep:    milliseconds(a.number(unix.NFTA_SET_GC_INTERVAL)),
 		Verdicts: flags&unix.NFT_SET_MAP != 0,
 	}
 	magic, length := uint32(a.number(unix.NFTA_SET_KEY_TYPE)), uint32(a.number(unix.NFTA_SET_KEY_LEN))
@@ -400,6 +410,12 @@ func liftSet(a attrs) *rules.Set {
 	s.Counters, s.Others = liftSetExpressions(a, s.Others)
 	s.Live = userText(a.take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT) == rules.LiveComment
 	return s
+}
+
+// milliseconds are a time of the kernel's, which has none longer than a Duration
+// can be.
+func milliseconds(n uint64) time.Duration {
+	return time.Duration(min(n, math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond
 }
 
 func liftSetExpressions(a attrs, others string) (counters bool, othersToo string) {
@@ -520,7 +536,10 @@ func liftElement(b []byte) (e element, err error) {
 		case unix.NFTA_SET_ELEM_FLAGS:
 			flags := bigEndian(data)
 			e.end = flags&unix.NFT_SET_ELEM_INTERVAL_END != 0
-			if flags&elemCatchall != 0 {
+			switch {
+			case flags&^(unix.NFT_SET_ELEM_INTERVAL_END|elemCatchall) != 0:
+				e.other = fmt.Sprintf("flags 0x%x", flags)
+			case flags&elemCatchall != 0:
 				e.other = "a catch-all element"
 			}
 		case unix.NFTA_SET_ELEM_DATA:
@@ -529,9 +548,9 @@ func liftElement(b []byte) (e element, err error) {
 				e.other = "data that is no verdict"
 			}
 		case unix.NFTA_SET_ELEM_TIMEOUT:
-			e.Timeout = time.Duration(bigEndian(data)) * time.Millisecond
+			e.Timeout = milliseconds(bigEndian(data))
 		case unix.NFTA_SET_ELEM_EXPIRATION:
-			e.Expires = time.Duration(bigEndian(data)) * time.Millisecond
+			e.Expires = milliseconds(bigEndian(data))
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.Comment = userText(data, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 		case unix.NFTA_SET_ELEM_EXPR:
@@ -606,7 +625,7 @@ func joinIntervals(raw []element) []element {
 	})
 	starts := make([]element, 0, len(raw)/2+1)
 	for i, e := range raw {
-		if e.end {
+		if e.end && e.other == "" {
 			continue
 		}
 		e.keyEnd = []byte(prefixMask(len(e.key)*8, len(e.key))) // open: no value comes after

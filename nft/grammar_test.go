@@ -284,6 +284,10 @@ func (g *grammar) rule(p place, chains []string) string {
 	if !p.ended {
 		switch g.IntN(4) {
 		case 0, 1:
+			if !g.plain && g.one(16) {
+				words = append(words, any1(g, "jump", "goto")+" {\n\t\t\tcounter "+g.verdict(chains)+"\n\t\t}")
+				return strings.Join(words, " ")
+			}
 			add(g.verdict(chains))
 		case 2:
 			add(g.vmap(&p, chains))

@@ -494,8 +494,8 @@ func (l *lifter) redirect(a attrs) bool {
 func (l *lifter) snat(a attrs) bool {
 	typ, family := a.number(unix.NFTA_NAT_TYPE), a.number(unix.NFTA_NAT_FAMILY)
 	min, max := uint32(a.number(unix.NFTA_NAT_REG_ADDR_MIN)), uint32(a.number(unix.NFTA_NAT_REG_ADDR_MAX))
-	flags := a.number(unix.NFTA_NAT_FLAGS)
-	if !a.empty() || typ != unix.NFT_NAT_SNAT || max != 0 && max != min || flags&^unix.NF_NAT_RANGE_MAP_IPS != 0 {
+	flagged, flags := a.has(unix.NFTA_NAT_FLAGS), a.number(unix.NFTA_NAT_FLAGS)
+	if !a.empty() || typ != unix.NFT_NAT_SNAT || max != 0 && max != min || flagged && flags != unix.NF_NAT_RANGE_MAP_IPS {
 		return false
 	}
 	bits, ok := l.constantIn(min, addressLengths[family])

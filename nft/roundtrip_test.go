@@ -307,6 +307,9 @@ func knownPart(t *rules.Table) (rest *rules.Table, whole bool) {
 	for _, c := range t.Chains {
 		kept := *c
 		kept.Rules = nil
+		if c.Others != "" {
+			whole, kept.Others = false, ""
+		}
 		for _, rule := range c.Rules {
 			if isOpaque(rule) || !declares(rest, rule) {
 				whole = false

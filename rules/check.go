@@ -70,6 +70,9 @@ func (c *checker) table(t *Table) {
 		if t.Chain(chain.Name) != chain {
 			c.problem("declared twice")
 		}
+		if chain.Others != "" {
+			c.problem("has %s, which the model does not know", chain.Others)
+		}
 		if chain.Base != nil {
 			c.hook(chain.Base)
 		}

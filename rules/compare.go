@@ -221,10 +221,14 @@ func (d *differences) chains(want, have *Chain) {
 }
 
 func (c *Chain) baseText() string {
-	if c.Base == nil {
-		return "a regular chain"
+	text := "a regular chain"
+	if c.Base != nil {
+		text = c.Base.String()
 	}
-	return c.Base.String()
+	if c.Others != "" {
+		text += " " + unknown(c.Others)
+	}
+	return text
 }
 
 // rules aligns the two lists on their longest common subsequence. What stands

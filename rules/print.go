@@ -304,6 +304,9 @@ func (p *printer) chain(c *Chain) {
 		if c.Base != nil {
 			p.line("%s", c.Base)
 		}
+		if c.Others != "" {
+			p.line("%s", unknown(c.Others))
+		}
 		for _, r := range c.Rules {
 			p.line("%s", r)
 		}

@@ -26,9 +26,10 @@ type Table struct {
 // Chain is a list of rules: a base chain, which the kernel calls, where Base is
 // set, else a regular one, which rules jump to.
 type Chain struct {
-	Name  string
-	Base  *Base
-	Rules []Rule
+	Name   string
+	Base   *Base
+	Rules  []Rule
+	Others string // what the kernel holds and the model does not know
 }
 
 // Base is where a base chain hooks into the stack, see "BASE CHAINS" in nft(8).
