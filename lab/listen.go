@@ -31,11 +31,12 @@ type Identity struct {
 	Mark uint32 `json:"mark"`
 }
 
-// Listeners says what a [Server] listens on: each port on every address of both families.
+// Listeners says what a [Server] listens on: each port on every address of both families, or of one.
 type Listeners struct {
 	Name        string // what answers call the server: they come from NAME:PORT
 	Identity    Identity
 	TCP, UDP    []uint16
+	Only        string   // "4" or "6": of that family alone
 	Transparent []uint16 // ports of the above that accept traffic for foreign addresses (IP_TRANSPARENT)
 }
 
@@ -190,8 +191,13 @@ type sockets struct {
 
 // open opens all listeners from the calling thread. What it opened stays open if it fails.
 func (s *sockets) open(ctx context.Context, l Listeners) error {
-	if err := s.openFamily(ctx, l, "4", "0.0.0.0"); err != nil {
-		return err
+	if l.Only != "6" {
+		if err := s.openFamily(ctx, l, "4", "0.0.0.0"); err != nil {
+			return err
+		}
+	}
+	if l.Only == "4" {
+		return nil
 	}
 	err := s.openFamily(ctx, l, "6", "::")
 	if errors.Is(err, unix.EAFNOSUPPORT) {
