@@ -20,6 +20,7 @@ func diagnose(f facts) []check {
 	out = append(out, sysctlChecks(f)...)
 	out = append(out, cgroupCheck(f))
 	out = append(out, leftoverChecks(f)...)
+	out = append(out, listenerChecks(f)...)
 	return append(out, userCheck(f), connectionsCheck(f))
 }
 

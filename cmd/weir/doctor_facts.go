@@ -39,6 +39,9 @@ type facts struct {
 	inTheWay  error              // the tables by names of weir's that it did not write
 	tproxy    bool               // the rules, or the configuration, use it
 
+	listeners bool     // rules in force hand packets to transparent listeners
+	unheard   []string // of whose ports nothing listens
+
 	table        string
 	proxyUIDs    []idRange
 	processes    []process // of the namespace
@@ -121,7 +124,7 @@ func (j *job) examineRules(ctx context.Context, f *facts) error {
 	f.sightings = sightings(ruleset.Tables, legacy, policy)
 	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
 	f.examineTable(live.State.Table)
-	return nil
+	return j.examineListeners(ctx, f, live.State.Table)
 }
 
 func (j *job) examineIPv6(ctx context.Context, f *facts) error {

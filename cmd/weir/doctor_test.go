@@ -124,6 +124,10 @@ func TestDoctorFindings(t *testing.T) {
 				"give them up, or have weir's table by another name (key table)"},
 		{"an apply that was cut short", func(f *facts) { f.leftovers = []rules.Difference{{Where: "table inet weir-next", Have: "left"}} },
 			"failed left-overs: table inet weir-next should not be there\n  have  left; weir apply or weir remove takes them away"},
+		{"a proxy that listens for tproxy", func(f *facts) { f.listeners = true }, ""},
+		{"a proxy that does not listen for tproxy on IPv6", func(f *facts) { f.listeners, f.unheard = true, []string{"port 15006 of IPv6"} },
+			"note transparent listener: nothing listens with IP_TRANSPARENT on port 15006 of IPv6: new connections that come in are dropped there; " +
+				"start the proxy; have it listen on both families, with IP_TRANSPARENT"},
 		{"no proxy", func(f *facts) { f.proxyUIDs = nil },
 			"skipped proxy's users: no configuration and no rules of weir's say who they are"},
 		{"no processes to be seen", func(f *facts) { f.processErr = errors.New("no /proc") },
