@@ -73,6 +73,7 @@ func isolation(user bool) *syscall.SysProcAttr {
 var roles = map[string]func() error{
 	"apply":  playApply,
 	"churn":  playChurn,
+	"hoard":  playHoard,
 	"own":    playOwn,
 	"verify": playVerify,
 	"large":  playLarge,

@@ -55,6 +55,13 @@ func Open(netns int) (*Conn, error) {
 	return c, nil
 }
 
+// LimitReading bounds how many bytes of nftables the connection reads, whatever its
+// verbs: [ErrTooMuch] is their error once it was more.
+func (c *Conn) LimitReading(bytes int) { c.nf.Limit(bytes) }
+
+// ErrTooMuch means that a namespace holds more than [Conn.LimitReading] allows to read.
+var ErrTooMuch = nl.ErrLimit
+
 // Close ends the connection.
 func (c *Conn) Close() error {
 	c.endWatch()

@@ -67,12 +67,16 @@ func (c *Conn) Read(ctx context.Context, table string) (*Live, error) {
 // of its change. What is wanted decides which routing of others counts.
 func (c *Conn) readSettled(ctx context.Context, table string, wanted rules.State, with elementsFilter, half func(*Live) bool) (*Live, error) {
 	defer c.endWatch()
+	wait := lockPatience
+	if end, bounded := ctx.Deadline(); bounded { // to tell what was read takes time too
+		wait = min(wait, time.Until(end)/2)
+	}
 	for start := time.Now(); ; {
 		live, err := c.readUnlocked(ctx, table, wanted, with)
 		if err != nil || !live.busy() || !half(live) {
 			return live, err
 		}
-		if time.Since(start) > lockPatience {
+		if time.Since(start) > wait {
 			live.Applying = new(Holder)
 			*live.Applying = c.holder(ctx, live.lock.port)
 			return live, nil

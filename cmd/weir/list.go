@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
@@ -24,7 +24,9 @@ func listCommand() *cli.Command {
 	return &cli.Command{
 		Usage: "list the network namespaces on this node: whose they are, and which engine captures there",
 		Description: "Example: weir list\n\n" +
-			"A row a namespace that a process is in. Those of other users take root.",
+			"A row for each namespace that a process is in, printed as soon as it is known.\n" +
+			"One that cannot be read within two seconds has the reason in its row. Those of\n" +
+			"other users take root.",
 		Flags: []cli.Flag{timeoutFlag(), jsonFlag()},
 		Action: func(cc *cli.Context) error {
 			return inTime(cc, func(ctx context.Context, _ *modes.Environment) error { return list(ctx, cc) })
@@ -40,7 +42,6 @@ type residence struct {
 	Engines []string `json:"engines"` // that have rules there
 	Tables  []holder `json:"tables"`  // weir's
 	Error   string   `json:"error,omitempty"`
-	gone    bool     // the process ended before it was looked at
 }
 
 // holder is a table of weir's in a namespace.
@@ -56,48 +57,23 @@ func list(ctx context.Context, cc *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var rows []residence
-	hidden := 0
-	var doubts []string
-	seen := map[uint64]int{} // rows by namespace
-	for _, p := range all {
-		at, known := seen[p.netns]
-		if p.memory && p.doubt != nil {
-			doubts = append(doubts, fmt.Sprintf("process %v: %v", p, p.doubt))
-		}
-		switch {
-		case !p.memory:
-		case p.netns == 0:
-			hidden++
-		case !known:
-			seen[p.netns] = len(rows)
-			rows = append(rows, lookAt(ctx, p))
-		case rows[at].gone:
-			rows[at] = lookAt(ctx, p)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	rows = slices.DeleteFunc(rows, func(r residence) bool { return r.gone })
+	visits, hidden, doubts := visitsTo(all)
 	if hidden > 0 {
 		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", hidden, advice(fs.ErrPermission))
 	}
 	if len(doubts) > 0 {
 		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(doubts), escape.Text(doubts[0]))
 	}
-	if cc.Bool("json") {
-		return writeJSON(cc.App.Writer, rows)
+	if !cc.Bool("json") {
+		return printResidences(ctx, cc.App.Writer, visits)
 	}
-	return printResidences(cc.App.Writer, rows)
-}
-
-func lookAt(ctx context.Context, p process) residence {
-	r := residence{PID: p.PID, Name: p.Name, Pod: p.pod, Engines: []string{}, Tables: []holder{}}
-	if err := r.look(ctx, p.netns); err != nil {
-		r.Error, r.gone = err.Error(), errors.Is(err, netns.ErrNotExist)
-	}
-	return r
+	rows := []residence{}
+	err = visitAll(ctx, visits, func(r residence) error {
+		rows = append(rows, r)
+		return nil
+	})
+	slices.SortFunc(rows, func(a, b residence) int { return a.PID - b.PID })
+	return errors.Join(writeJSON(cc.App.Writer, rows), err)
 }
 
 // look reads what the namespace holds that the process was in when it was listed.
@@ -115,6 +91,7 @@ func (r *residence) look(ctx context.Context, listed uint64) error {
 		return err
 	}
 	defer conn.Close()
+	conn.LimitReading(maxLookRead)
 	ruleset, err := conn.RulesetWith(ctx, noElements)
 	if err != nil {
 		return err
@@ -183,13 +160,27 @@ func holdsNode(t *rules.Table, is func(rules.Node) bool) bool {
 	})
 }
 
-func printResidences(w io.Writer, rows []residence) error {
-	p := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(p, "PID\tPROCESS\tPOD\tENGINE\tWEIR\tSTATE")
-	for _, r := range rows {
-		fmt.Fprint(p, escape.Row(strconv.Itoa(r.PID), r.Name, cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(r.versions(), "-"), r.state()))
+// printResidences prints a row for each namespace as soon as it is known. What is
+// known of all beforehand decides the widths of the columns; those of what is read
+// are fixed, and a longer text moves what follows it.
+func printResidences(ctx context.Context, w io.Writer, visits []visit) error {
+	const engine, wrote = 16, 24
+	name, pod := len("PROCESS"), len("POD")
+	for _, v := range visits {
+		name = max(name, utf8.RuneCountInString(escape.Text(v.processes[0].Name)))
+		pod = max(pod, utf8.RuneCountInString(escape.Text(v.processes[0].pod)))
 	}
-	return p.Flush()
+	row := func(cells ...string) error {
+		c := escape.Texts(cells)
+		_, err := fmt.Fprintf(w, "%-7s  %-*s  %-*s  %-*s  %-*s  %s\n", c[0], name, c[1], pod, c[2], engine, c[3], wrote, c[4], c[5])
+		return err
+	}
+	if err := row("PID", "PROCESS", "POD", "ENGINE", "WEIR", "STATE"); err != nil {
+		return err
+	}
+	return visitAll(ctx, visits, func(r residence) error {
+		return row(strconv.Itoa(r.PID), r.Name, cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(r.versions(), "-"), r.state())
+	})
 }
 
 func (r residence) versions() string {

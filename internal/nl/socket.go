@@ -34,6 +34,9 @@ const (
 // There is more room then: to ask again helps.
 var ErrTruncated = errors.New("netlink: an answer did not fit")
 
+// ErrLimit means that more was to be received than [Socket.Limit] allows.
+var ErrLimit = errors.New("netlink: the answers are longer than is read of them")
+
 // Socket is a netlink socket. One goroutine at a time may use it.
 type Socket struct {
 	// Asked is told of each request, unless it is nil: what a verb costs is what it
@@ -43,6 +46,8 @@ type Socket struct {
 	fd       int
 	seq      uint32
 	part     []byte
+	limit    int  // bytes that may still be received, 0 for any number
+	over     bool // they were
 	halfRead bool // a dump was given up: the kernel begins no other before its end
 }
 
@@ -135,6 +140,10 @@ func (s *Socket) GrowSendBuffer(size int) error {
 	}
 	return nil
 }
+
+// Limit bounds how many bytes the socket receives from now on, however often it is
+// asked: who reads what others made bounds the work.
+func (s *Socket) Limit(bytes int) { s.limit, s.over = bytes, false }
 
 // Send sends messages in one piece, as they are.
 func (s *Socket) Send(messages []byte) error {
@@ -238,6 +247,14 @@ func (s *Socket) Receive(flags int) ([]byte, error) {
 			return nil, opError("receive", os.ErrDeadlineExceeded)
 		case err != nil:
 			return nil, opError("receive", err)
+		}
+		if s.limit > 0 {
+			s.limit -= n
+			s.over = s.limit <= 0
+		}
+		if s.over {
+			s.limit = 0
+			return nil, ErrLimit
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
 			continue // not the kernel

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/nft"
+)
+
+// What one namespace may take of list's time and memory. All are looked at for a
+// moment first: those that take long, for whatever reason, come last.
+const (
+	firstLook    = 250 * time.Millisecond
+	secondLook   = 2 * time.Second
+	lookGrace    = 500 * time.Millisecond // for a call of the kernel's that goes on
+	maxLookRead  = 32 << 20               // bytes of nftables
+	looksAtOnce  = 8
+	maxResidents = 8 // processes of a namespace that are tried, where the first ones end
+)
+
+// visit is a namespace to look at, by the processes in it, oldest first.
+type visit struct{ processes []process }
+
+// visitsTo are the namespaces that processes are in, how many processes may not be
+// looked at, and which are in cgroups that name a pod falsely.
+func visitsTo(all []process) (visits []visit, hidden int, doubts []string) {
+	at := map[uint64]int{} // by namespace
+	for _, p := range all {
+		if p.memory && p.doubt != nil {
+			doubts = append(doubts, fmt.Sprintf("process %v: %v", p, p.doubt))
+		}
+		i, known := at[p.netns]
+		switch {
+		case !p.memory:
+		case p.netns == 0:
+			hidden++
+		case !known:
+			at[p.netns] = len(visits)
+			visits = append(visits, visit{[]process{p}})
+		case len(visits[i].processes) < maxResidents:
+			visits[i].processes = append(visits[i].processes, p)
+		}
+	}
+	return visits, hidden, doubts
+}
+
+// visitAll tells of each namespace as soon as it is known. Its error is that of
+// telling, or the end of the context, which what is left is told of too.
+func visitAll(ctx context.Context, visits []visit, tell func(residence) error) error {
+	runtime.GOMAXPROCS(runtime.NumCPU())
+	var mu sync.Mutex
+	var failed error
+	told := func(r residence) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = tell(r)
+		}
+	}
+	for _, budget := range []time.Duration{firstLook, secondLook} {
+		var late []visit
+		todo := make(chan visit)
+		var workers sync.WaitGroup
+		for range min(looksAtOnce, len(visits)) {
+			workers.Go(func() {
+				for v := range todo {
+					r, result := v.within(ctx, budget)
+					switch {
+					case result == ended:
+					case result == tooLate && budget < secondLook:
+						mu.Lock()
+						late = append(late, v)
+						mu.Unlock()
+					default:
+						told(r)
+					}
+				}
+			})
+		}
+		for _, v := range visits {
+			todo <- v
+		}
+		close(todo)
+		workers.Wait()
+		visits = late
+	}
+	return errors.Join(failed, ctx.Err())
+}
+
+// lookResult is how a look at a namespace ended.
+type lookResult int
+
+const (
+	known   lookResult = iota
+	tooLate            // it takes longer
+	ended              // its processes did
+)
+
+// within looks at a namespace for as long as that. What goes on beyond ends with the
+// program.
+func (v visit) within(ctx context.Context, budget time.Duration) (residence, lookResult) {
+	if ctx.Err() != nil {
+		return v.gaveUp(fmt.Errorf("not looked at: %w", context.Cause(ctx))), known
+	}
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	type looked struct {
+		residence
+		err error
+	}
+	done := make(chan looked, 1)
+	go func() {
+		r, err := v.look(ctx)
+		done <- looked{r, err}
+	}()
+	select {
+	case l := <-done:
+		switch {
+		case errors.Is(l.err, netns.ErrNotExist):
+			return l.residence, ended
+		case errors.Is(l.err, nft.ErrTooMuch):
+			return v.gaveUp(fmt.Errorf("gave up: it holds more than %d MiB of rules", maxLookRead>>20)), known
+		case l.err != nil && ctx.Err() != nil:
+			return v.gaveUp(fmt.Errorf("gave up after %s: %w", budget, l.err)), tooLate
+		case l.err != nil:
+			return v.gaveUp(l.err), known
+		}
+		return l.residence, known
+	case <-time.After(budget + lookGrace):
+		return v.gaveUp(fmt.Errorf("gave up after %s: the kernel does not answer", budget)), tooLate
+	}
+}
+
+// look looks at the namespace by the first of its processes that is there still.
+func (v visit) look(ctx context.Context) (r residence, err error) {
+	for _, p := range v.processes {
+		r = newResidence(p)
+		if err = r.look(ctx, p.netns); !errors.Is(err, netns.ErrNotExist) {
+			return r, err
+		}
+	}
+	return r, err
+}
+
+// gaveUp is the row of a namespace that was not read.
+func (v visit) gaveUp(err error) residence {
+	r := newResidence(v.processes[0])
+	r.Error = err.Error()
+	return r
+}
+
+func newResidence(p process) residence {
+	return residence{PID: p.PID, Name: p.Name, Pod: p.pod, Engines: []string{}, Tables: []holder{}}
+}
