@@ -164,14 +164,14 @@ func TestWrongPods(t *testing.T) {
 	}
 }
 
-// TestProbeSetIsFull: a set holds 65535 addresses, and one more changes nothing.
+// TestProbeSetIsFull: a set holds 131,071 addresses, and one more changes nothing.
 func TestProbeSetIsFull(t *testing.T) {
 	t.Parallel()
 	c := hostCLI(t)
 	c.pods("add", "--pod", "a", "10.0.0.1").want(t, 0)
 	var file strings.Builder
-	for i := range 65536 {
-		fmt.Fprintf(&file, "b 10.1.%d.%d\n", i>>8, i&255)
+	for i := range 131_072 {
+		fmt.Fprintf(&file, "b 10.%d.%d.%d\n", 1+i>>16, i>>8&255, i&255)
 	}
 	c.feed(file.String(), "ambient", "host", "pods", "sync", "-f", "-").want(t, 1).says(t, "set probes_ipv4: too many open files in system (the set is full)")
 	if got := c.listed(); got != "a 10.0.0.1\n" {

@@ -118,7 +118,7 @@ func (h *ambientHost) state() rules.State {
 
 // maxProbed is how many addresses of a family a probe set holds: more than a node
 // has pods.
-const maxProbed = 65535
+const maxProbed = 131_071
 
 // ProbeSet is the name of the live set of addresses whose probes are told apart.
 // The comment of an element is the UID of the pod that has the address.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -36,6 +37,10 @@ func Open(netns int) (*Conn, error) {
 	sockets, err := nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG)
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		sockets, err = nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) && call.Syscall == "setns" { // which CAP_NET_ADMIN does not give
+		return nil, fmt.Errorf("enter the network namespace: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))

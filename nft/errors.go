@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -42,7 +43,7 @@ func (e *ChangedError) Unwrap() error { return e.Err }
 
 // ErrNotPermitted means that CAP_NET_ADMIN is missing in the user namespace
 // that owns the network namespace; reading nftables needs it too.
-var ErrNotPermitted = errors.New("not permitted: this needs CAP_NET_ADMIN in the network namespace (to try without: unshare -Urn)")
+var ErrNotPermitted = errors.New("not permitted: this needs CAP_NET_ADMIN in the network namespace")
 
 // RejectedError is the kernel's refusal of one object.
 type RejectedError struct {
@@ -130,7 +131,21 @@ func hint(errno syscall.Errno, what string) string {
 // permission turns the errnos of a missing capability into ErrNotPermitted.
 func permission(err error) error {
 	if errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
+		return fmt.Errorf("%w (%s): %w", ErrNotPermitted, permit(), err)
 	}
 	return err
+}
+
+// permit is how to get the capability: where a container is told by what its engine
+// leaves there, the container's own settings decide.
+func permit() string {
+	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+		return "securityContext.capabilities.add: [NET_ADMIN]"
+	}
+	for _, file := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Lstat(file); err == nil {
+			return "securityContext.capabilities.add: [NET_ADMIN], or --cap-add NET_ADMIN"
+		}
+	}
+	return "to try without: unshare -Urn"
 }

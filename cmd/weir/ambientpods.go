@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -78,6 +79,10 @@ func onePod(cc *cli.Context) (pods, error) {
 }
 
 const (
+	// maxPodsInput is room for every pod of a node many times over: 100,000 of them
+	// with two addresses take 8 MB.
+	maxPodsInput = 32 << 20
+
 	maxPodUID = 128 // bytes of an element's comment
 	noPodUID  = "is no UID (want 1-128 bytes without blanks, quotes and #)"
 )
@@ -169,12 +174,12 @@ func (j *job) syncPods(ctx context.Context) error {
 	if name == "" {
 		return usageError{errors.New("--file is missing (want -f FILE, or -f - for standard input)")}
 	}
-	data, err := readInput(ctx, name, j.in)
+	data, err := readUpTo(ctx, name, j.in, maxPodsInput)
 	if err != nil {
 		return usageError{fmt.Errorf("--file: %w", err)}
 	}
-	if len(data) > maxDocument {
-		return usageError{fmt.Errorf("--file: %s is longer than %d MiB", name, maxDocument>>20)}
+	if len(data) > maxPodsInput {
+		return usageError{fmt.Errorf("--file: %s is longer than %d MiB", escape.Text(name), maxPodsInput>>20)}
 	}
 	want, err := parsePods(name, string(data))
 	if err != nil {

@@ -225,6 +225,11 @@ func splitWords(list string, at place) ([]wordPlace, error) {
 // readInput reads a file, or stdin where the name is "-" and there is one, up to
 // one byte more than a document may have.
 func readInput(ctx context.Context, name string, stdin io.Reader) ([]byte, error) {
+	return readUpTo(ctx, name, stdin, maxDocument)
+}
+
+// readUpTo is readInput with a bound of its own.
+func readUpTo(ctx context.Context, name string, stdin io.Reader, most int64) ([]byte, error) {
 	if name != "-" || stdin == nil {
 		f, err := openNamed(name, os.O_RDONLY)
 		if err != nil {
@@ -236,7 +241,7 @@ func readInput(ctx context.Context, name string, stdin io.Reader) ([]byte, error
 			stdin = interruptible{ctx, f}
 		}
 	}
-	return io.ReadAll(io.LimitReader(stdin, maxDocument+1))
+	return io.ReadAll(io.LimitReader(stdin, most+1))
 }
 
 // openNamed opens a file, whose name is told whole unless it is longer than any.

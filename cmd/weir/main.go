@@ -37,7 +37,7 @@ const (
 func main() {
 	runtime.GOMAXPROCS(1) // one thing after the other: more threads only wake and wait
 	ctx, stop := untilSignalled()
-	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, os.Stderr})
+	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, &messages{File: os.Stderr}})
 	stop()
 	os.Exit(code)
 }

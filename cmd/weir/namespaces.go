@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -204,7 +203,7 @@ func (f *fleet) clearProgress() {
 }
 
 func isTerminal(w io.Writer) bool {
-	file, ok := escape.Unwrap(w).(*os.File)
+	file, ok := escape.Unwrap(w).(interface{ Fd() uintptr })
 	if !ok {
 		return false
 	}
