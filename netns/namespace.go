@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/nft"
 	"golang.org/x/sys/unix"
 )
@@ -61,7 +62,7 @@ func openNetns(path string) (*os.File, error) {
 		return nil, notThere("open", path, err)
 	}
 	if at.Type != unix.NSFS_MAGIC {
-		return nil, fmt.Errorf("%s %w", path, ErrNotNetns)
+		return nil, fmt.Errorf("%s %w", escape.Text(path), ErrNotNetns)
 	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -74,14 +75,14 @@ func openNetns(path string) (*os.File, error) {
 func checkNetns(fd int, path string) (*os.File, error) {
 	if kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
 		unix.Close(fd)
-		return nil, fmt.Errorf("%s %w", path, ErrNotNetns)
+		return nil, fmt.Errorf("%s %w", escape.Text(path), ErrNotNetns)
 	}
 	return os.NewFile(uintptr(fd), path), nil
 }
 
 // notThere is ErrNotExist, unless the reason is a missing permission.
 func notThere(op, path string, err error) error {
-	err = &fs.PathError{Op: op, Path: path, Err: err}
+	err = &fs.PathError{Op: op, Path: escape.Text(path), Err: err}
 	if errors.Is(err, fs.ErrPermission) {
 		return err
 	}

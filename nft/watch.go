@@ -34,7 +34,7 @@ const (
 	watchPause = 100 * time.Microsecond
 	// hearingTime is how long the notifications of a commit may take. The kernel
 	// sends them once the generation has moved, and those of a large commit slowly.
-	hearingTime = 500 * time.Millisecond
+	hearingTime = 100 * time.Millisecond
 )
 
 // beginWatch listens from now on. Where that cannot be had, every commit of

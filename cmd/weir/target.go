@@ -8,7 +8,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 	nodepods "github.com/weir-mesh/weir/internal/pods"
-	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -84,11 +83,8 @@ func podTarget(uid string) (*netns.Namespace, error) {
 func namedTarget(flag, name string) (*netns.Namespace, error) {
 	t, err := netns.Open(name)
 	var path *fs.PathError
-	if errors.As(err, &path) {
-		path.Path = escape.Text(path.Path)
-		if errors.Is(err, unix.ENAMETOOLONG) {
-			path.Path = modes.Shorten(path.Path)
-		}
+	if errors.Is(err, unix.ENAMETOOLONG) && errors.As(err, &path) {
+		path.Path = modes.Shorten(path.Path)
 	}
 	if errors.Is(err, netns.ErrNotExist) && strings.ContainsAny(name, "*?[") {
 		err = fmt.Errorf("%w (only weir ambient pod takes patterns; elsewhere name one namespace, and run weir once for each)", err)
