@@ -41,7 +41,7 @@ func (j *job) apply(ctx context.Context, c configuration) error {
 	if err := j.connect(ctx); err != nil {
 		return err
 	}
-	env, err := j.environment(ctx)
+	env, err := j.environment(ctx, c.Lookups())
 	if err != nil {
 		return err
 	}

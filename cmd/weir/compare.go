@@ -69,7 +69,11 @@ func (j *job) compareFates(ctx context.Context, configs []configuration) error {
 		}
 		states = append(states, live)
 	}
-	env, err := j.assumedEnvironment(ctx)
+	var asked modes.Lookups
+	for _, c := range configs {
+		asked = asked.With(c.Lookups())
+	}
+	env, err := j.assumedEnvironment(ctx, asked)
 	if err != nil {
 		return err
 	}

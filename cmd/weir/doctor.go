@@ -112,7 +112,7 @@ func printChecks(w io.Writer, checks []check) error {
 
 // configuredUsers takes the proxy's users from a configuration.
 func (j *job) configuredUsers(ctx context.Context, c configuration, f *facts) error {
-	env, err := j.planEnvironment(ctx)
+	env, err := j.planEnvironment(ctx, c.Lookups())
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 // sends a real connection or datagram of each class that explain --all tells
 // apart, and compares where it lands.
 func (j *job) traffic(ctx context.Context, c configuration) ([]check, error) {
-	env, err := j.assumedEnvironment(ctx)
+	env, err := j.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
 		return nil, err
 	}

@@ -16,32 +16,42 @@ import (
 
 // readEnvironment is what the target namespace is like. Files that do not exist
 // tell nothing: an image of one file has none.
-func (j *job) readEnvironment(ctx context.Context, lo nft.Loopback) (modes.Environment, error) {
+func (j *job) readEnvironment(ctx context.Context, lo nft.Loopback, asked modes.Lookups) (modes.Environment, error) {
 	addresses, err := j.conn.Addresses(ctx)
 	if err != nil {
 		return modes.Environment{}, err
 	}
-	env, err := j.fileEnvironment(ctx)
+	env, err := j.fileEnvironment(ctx, asked)
 	env.IPv6 = anyIPv6(addresses)
 	env.LoopbackIPv6 = lo.IPv6
 	return env, err
 }
 
-// fileEnvironment is what the files of the target's /etc tell, and the kernel. It is
+// fileEnvironment is what the files of the target's /etc tell of what is asked, and
+// the kernel.
+func (j *job) fileEnvironment(ctx context.Context, asked modes.Lookups) (modes.Environment, error) {
+	env := modes.Environment{PostroutingInput: kernelSince(kernelRelease(), 5, 7)}
+	return env, j.lookUp(ctx, &env, asked)
+}
+
+// lookUp reads the files of the target's /etc that are asked and were not read. It is
 // an error that the time is over, and none that there is no file to be read.
-func (j *job) fileEnvironment(ctx context.Context) (modes.Environment, error) {
-	env := modes.Environment{
-		PostroutingInput: kernelSince(kernelRelease(), 5, 7),
-		Resolvers:        parseResolvers(j.readEtc(ctx, "resolv.conf")),
-		Users:            parseNames(j.readEtc(ctx, "passwd")),
-		Groups:           parseNames(j.readEtc(ctx, "group")),
+func (j *job) lookUp(ctx context.Context, env *modes.Environment, asked modes.Lookups) error {
+	if asked.Resolvers && env.Resolvers == nil {
+		env.Resolvers = parseResolvers(j.readEtc(ctx, "resolv.conf"))
+	}
+	if asked.Users && env.Users == nil {
+		env.Users = parseNames(j.readEtc(ctx, "passwd"))
+	}
+	if asked.Groups && env.Groups == nil {
+		env.Groups = parseNames(j.readEtc(ctx, "group"))
 	}
 	for _, name := range []string{"resolv.conf", "passwd", "group"} {
 		if err := j.unread[name]; errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()) {
-			return env, err
+			return err
 		}
 	}
-	return env, nil
+	return nil
 }
 
 // readEtc reads a file of the target's /etc, and keeps why it cannot be read.

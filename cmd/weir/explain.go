@@ -304,7 +304,7 @@ func (j *job) explain(ctx context.Context, c configuration, asked []rules.Packet
 // explainer is for packets of a namespace of which only the configuration is known,
 // with the state that this makes.
 func (j *job) explainer(ctx context.Context, c configuration) (*explainer, rules.State, error) {
-	env, err := j.assumedEnvironment(ctx)
+	env, err := j.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
 		return nil, rules.State{}, err
 	}
@@ -324,11 +324,11 @@ func (j *job) explainer(ctx context.Context, c configuration) (*explainer, rules
 
 // assumedEnvironment is what was said of the environment, else one of both
 // families, with the names and resolvers of the files in /etc.
-func (j *job) assumedEnvironment(ctx context.Context) (modes.Environment, error) {
+func (j *job) assumedEnvironment(ctx context.Context, asked modes.Lookups) (modes.Environment, error) {
 	if j.said != nil {
 		return *j.said, nil
 	}
-	env, err := j.fileEnvironment(ctx)
+	env, err := j.fileEnvironment(ctx, asked)
 	env.IPv6, env.LoopbackIPv6 = true, true
 	return env, err
 }

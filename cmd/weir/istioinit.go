@@ -80,12 +80,15 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 	if a.cleanupOnly && !a.dryRun && !a.skipRuleApply && !a.printConfig {
 		return j.istioCleanup(ctx, log)
 	}
-	env, err := j.fileEnvironment(ctx)
+	env, err := j.fileEnvironment(ctx, modes.Lookups{Users: a.proxyUID == ""})
 	if err != nil {
 		return err
 	}
 	c, err := a.config(env)
 	if err != nil {
+		return err
+	}
+	if err := j.lookUp(ctx, &env, c.Lookups()); err != nil {
 		return err
 	}
 	connectErr := j.connect(ctx)

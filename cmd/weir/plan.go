@@ -35,7 +35,7 @@ func exitCodeFlag() cli.Flag {
 func (j *job) plan(ctx context.Context, c configuration) error {
 	j.result = planned
 	connectErr := j.connect(ctx)
-	env, err := j.planEnvironment(ctx)
+	env, err := j.planEnvironment(ctx, c.Lookups())
 	if err != nil {
 		return err
 	}
@@ -76,11 +76,11 @@ func (j *job) compare(ctx context.Context, want rules.State) comparison {
 }
 
 // planEnvironment does without a namespace where there is none to be had.
-func (j *job) planEnvironment(ctx context.Context) (modes.Environment, error) {
+func (j *job) planEnvironment(ctx context.Context, asked modes.Lookups) (modes.Environment, error) {
 	if j.conn == nil && j.said == nil {
-		return j.fileEnvironment(ctx)
+		return j.fileEnvironment(ctx, asked)
 	}
-	return j.environment(ctx)
+	return j.environment(ctx, asked)
 }
 
 // script is the state as nft -f loads it.

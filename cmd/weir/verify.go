@@ -107,7 +107,7 @@ func (j *job) printVerdict(w io.Writer, found []rules.Difference) error {
 
 // difference compares with a configuration.
 func (j *job) difference(ctx context.Context, c configuration) ([]rules.Difference, error) {
-	env, err := j.environment(ctx)
+	env, err := j.environment(ctx, c.Lookups())
 	if err != nil {
 		return nil, err
 	}

@@ -264,8 +264,9 @@ func saidEnvironment(cc *cli.Context) (*modes.Environment, error) {
 	return &env, nil
 }
 
-// environment is what --environment says, else what the namespace is like.
-func (j *job) environment(ctx context.Context) (modes.Environment, error) {
+// environment is what --environment says, else what the namespace is like; its
+// files are read as far as they are asked.
+func (j *job) environment(ctx context.Context, asked modes.Lookups) (modes.Environment, error) {
 	if j.said != nil {
 		return *j.said, nil
 	}
@@ -273,7 +274,7 @@ func (j *job) environment(ctx context.Context) (modes.Environment, error) {
 	if err != nil {
 		return modes.Environment{}, err
 	}
-	return j.readEnvironment(ctx, lo)
+	return j.readEnvironment(ctx, lo, asked)
 }
 
 // loopback is what lo was like when it was first asked for.
