@@ -97,7 +97,8 @@ func (k nodeKind) String() string {
 type document struct {
 	name     string
 	problems []error
-	lost     []string // keys, or sections, of which something could not be read
+	lost     []string          // keys, or sections, of which something could not be read
+	long     map[int]*longList // that were taken out, by their first lines
 }
 
 // problem notes what is wrong at a place.
@@ -125,6 +126,20 @@ func (d *document) read(data []byte) (root node, ok bool) {
 	if !ok {
 		return node{}, false
 	}
+	if short, lists := cutLongLists(text); len(lists) > 0 {
+		cut := &document{name: d.name, long: map[int]*longList{}}
+		for _, l := range lists {
+			cut.long[l.first] = l
+		}
+		if root, ok := cut.parse(short); ok && len(cut.problems) == 0 && cut.allPutBack() {
+			return root, true
+		}
+	}
+	return d.parse(text)
+}
+
+// parse reads the text of a document.
+func (d *document) parse(text string) (root node, ok bool) {
 	docs, err := parseBounded(text, maxReading)
 	if err != nil {
 		d.notYAML(err)
@@ -432,6 +447,7 @@ func (d *document) node(n ast.Node, path string) node {
 		for _, v := range n.Values {
 			list.items = append(list.items, d.node(v, path))
 		}
+		list.items = d.putBack(list.items)
 		return list
 	case *ast.MappingNode:
 		return d.pairs(at, path, n.Values)
