@@ -474,32 +474,47 @@ func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) e
 // list goes on in a further message, that begins at the place of the other order,
 // and passes over as many elements as it repeats.
 func liftSetElements(s *rules.Set, msgs []netlink.Message) error {
-	var raw []element
-	parts := 0
+	parts := make([][]element, 0, len(msgs))
+	listed := 0
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
 			return err
 		}
-		more, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		part, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
 		if err != nil {
 			return err
 		}
-		if len(more) > 0 {
-			parts++
+		if len(part) > 0 {
+			parts = append(parts, part)
 		}
-		raw = append(raw, more...)
+		listed += len(part)
 	}
+	all := pointers(parts...)
 	if !s.Interval {
-		listed := len(raw)
-		raw = once(raw, func(e element) string { return string(e.key) })
+		all = once(all, func(e *element) string { return string(e.key) })
 		// Packets add to a dynamic set at any time: it is never listed at one moment.
-		if len(raw) < listed && parts > 1 && !s.Dynamic {
+		if len(all) < listed && len(parts) > 1 && !s.Dynamic {
 			return errGeneration
 		}
 	}
-	joinElements(s, raw)
+	joinListed(s, all)
 	return nil
+}
+
+// pointers are those to elements, which are too large to be moved about.
+func pointers(parts ...[]element) []*element {
+	count := 0
+	for _, part := range parts {
+		count += len(part)
+	}
+	all := make([]*element, 0, count)
+	for _, part := range parts {
+		for i := range part {
+			all = append(all, &part[i])
+		}
+	}
+	return all
 }
 
 // element is an element as the kernel lists it.
@@ -567,29 +582,25 @@ func liftElement(b []byte) (e element, err error) {
 
 // joinElements gives a set its elements. For intervals the kernel lists starts
 // and ends, in no fixed order. What the model does not know goes to Others.
-func joinElements(s *rules.Set, raw []element) {
+func joinElements(s *rules.Set, raw []element) { joinListed(s, pointers(raw)) }
+
+func joinListed(s *rules.Set, raw []*element) {
 	if s.Interval && len(s.Key) == 1 {
 		raw = joinIntervals(raw)
 	}
 	var others []string
 	s.Elements = slices.Grow(s.Elements, len(raw))
-	for i := range raw {
-		e := &raw[i]
+	ranges := make([]rules.Range, len(raw)*len(s.Key)) // of all keys, in one piece
+	for _, e := range raw {
 		hi := e.keyEnd
 		if hi == nil {
 			hi = e.key
 		}
-		var fits bool
-		if e.Key, fits = splitKey(s, e.key, hi); fits {
+		e.Key, ranges = ranges[:len(s.Key):len(s.Key)], ranges[len(s.Key):]
+		if splitKey(s, e.Key, e.key, hi) {
 			s.Elements = append(s.Elements, e.Element)
 		} else if e.other == "" {
 			e.other = "a value that does not fit the key"
-		}
-		if fits && unnamed(s.Key, e.Key) {
-			e.other = cmp.Or(e.other, "a range of interface names")
-		}
-		if e.counts && !s.Counters && e.other == "" {
-			e.other = "counters of their own"
 		}
 		if e.other != "" && !slices.Contains(others, e.other) && !strings.Contains(s.Others, e.other) {
 			others = append(others, e.other)
@@ -601,40 +612,38 @@ func joinElements(s *rules.Set, raw []element) {
 	}
 }
 
-// unnamed reports whether a part of the key is a range of interface names that no
-// wildcards make up, as nft 1.0.6 leaves it of a name beside a wildcard.
-func unnamed(types []rules.DataType, key []rules.Range) bool {
-	for i, d := range types {
-		if d != rules.IfNameType || key[i].Single() {
-			continue
-		}
-		if _, ok := key[i].Names(); !ok {
-			return true
-		}
-	}
-	return false
-}
-
 // joinIntervals gives each start the last value before what follows it.
-func joinIntervals(raw []element) []element {
-	slices.SortFunc(raw, func(a, b element) int {
+func joinIntervals(raw []*element) []*element {
+	slices.SortFunc(raw, func(a, b *element) int {
 		if c := bytes.Compare(a.key, b.key); c != 0 {
 			return c
 		}
 		return b2i(b.end) - b2i(a.end) // an end comes before the start at the same value
 	})
-	starts := make([]element, 0, len(raw)/2+1)
+	starts := make([]*element, 0, len(raw)/2+1)
 	for i, e := range raw {
-		if e.end && e.other == "" {
+		switch {
+		case e.end && e.other == "":
 			continue
-		}
-		e.keyEnd = []byte(prefixMask(len(e.key)*8, len(e.key))) // open: no value comes after
-		if i+1 < len(raw) {
-			e.keyEnd = []byte(rules.Bits(raw[i+1].key).Before())
+		case i+1 < len(raw):
+			e.keyEnd = slices.Clone(raw[i+1].key)
+			decrement(e.keyEnd)
+		default:
+			e.keyEnd = []byte(prefixMask(len(e.key)*8, len(e.key))) // open: no value comes after
 		}
 		starts = append(starts, e)
 	}
 	return starts
+}
+
+// decrement takes one off a value, as [rules.Bits.Before] does.
+func decrement(value []byte) {
+	for i := range slices.Backward(value) {
+		value[i]--
+		if value[i] != 0xff {
+			return
+		}
+	}
 }
 
 func b2i(b bool) int {
@@ -644,21 +653,21 @@ func b2i(b bool) int {
 	return 0
 }
 
-// splitKey takes a key apart into the ranges of its parts.
-func splitKey(s *rules.Set, lo, hi []byte) ([]rules.Range, bool) {
-	key := make([]rules.Range, 0, len(s.Key))
-	for _, d := range s.Key {
+// splitKey takes a key apart into the ranges of its parts, and reports whether it
+// has those.
+func splitKey(s *rules.Set, into []rules.Range, lo, hi []byte) bool {
+	for i, d := range s.Key {
 		step := d.Len()
 		if len(s.Key) > 1 {
 			step = align4(step)
 		}
 		if len(lo) < step || len(hi) < step {
-			return nil, false
+			return false
 		}
-		key = append(key, rules.Range{Lo: outOfSet(s, d, lo[:d.Len()]), Hi: outOfSet(s, d, hi[:d.Len()])})
+		into[i] = rules.Range{Lo: outOfSet(s, d, lo[:d.Len()]), Hi: outOfSet(s, d, hi[:d.Len()])}
 		lo, hi = lo[step:], hi[step:]
 	}
-	return key, len(key) > 0 && len(lo) == 0 && len(hi) == 0
+	return len(into) > 0 && len(lo) == 0 && len(hi) == 0
 }
 
 // outOfSet is the inverse of inSet.

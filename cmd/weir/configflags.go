@@ -241,7 +241,11 @@ func readUpTo(ctx context.Context, name string, stdin io.Reader, most int64) ([]
 			stdin = interruptible{ctx, f}
 		}
 	}
-	return io.ReadAll(io.LimitReader(stdin, most+1))
+	data, err := io.ReadAll(io.LimitReader(stdin, most+1))
+	if len(data) > largeInput {
+		expectLarge()
+	}
+	return data, err
 }
 
 // openNamed opens a file, whose name is told whole unless it is longer than any.
