@@ -25,6 +25,7 @@ type Conn struct {
 	nf    *nl.Socket
 	route *nl.Socket
 	diag  *nl.Socket     // of sock_diag(7); nil: this kernel has none
+	own   namespaceID    // the namespace, where it was the calling thread's
 	watch *watch         // nil: nobody was met
 	last  string         // who committed last, in the verb at work; "" where it was not heard
 	added []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
@@ -48,6 +49,9 @@ func Open(netns int) (*Conn, error) {
 	c := &Conn{nf: sockets[0], route: sockets[1]}
 	if len(sockets) > 2 {
 		c.diag = sockets[2]
+	}
+	if netns == 0 {
+		c.own = threadNamespace()
 	}
 	// Acknowledgements then say what the kernel refused.
 	if err := errors.Join(c.nf.SetOption(unix.NETLINK_EXT_ACK), c.route.SetOption(unix.NETLINK_EXT_ACK)); err != nil {

@@ -74,6 +74,9 @@ func (c *Conn) tcpSockets(ctx context.Context) (out []tcpSocket, err error) {
 	if c.diag == nil {
 		return nil, errNoDiagnosis
 	}
+	if c.noTCP() {
+		return nil, nil
+	}
 	request := make([]byte, diagTCPSize)
 	binary.NativeEndian.PutUint32(request[diagTCPStatesAt:], ^uint32(0))
 	err = again(ctx, func() error {
