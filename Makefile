@@ -41,7 +41,8 @@ fuzz: ## each decoder and parser, 100,000 times (FUZZTIME=)
 
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./nft ./cmd/weir ./integration
-	$(GO) run ./bench ./bin/weir
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./bench/bare
+	$(GO) run ./bench -bare ./bin/bare ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
 	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration

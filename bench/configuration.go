@@ -16,9 +16,9 @@ func cidrs(n int) []netip.Prefix {
 	out := make([]netip.Prefix, n)
 	for i := range out {
 		if i%10 == 9 {
-			out[i] = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(i >> 8), byte(i)}), 49)
+			out[i] = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, byte(0xb8 + i>>16), byte(i >> 8), byte(i)}), 49)
 		} else {
-			out[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i)}), 25)
+			out[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i)}), 25)
 		}
 	}
 	return out

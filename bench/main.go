@@ -21,16 +21,17 @@ import (
 	"time"
 )
 
-// limit is how long everything may take; a whole run takes a minute or two.
-const limit = 10 * time.Minute
+// limit is how long everything may take; a whole run takes a few minutes.
+const limit = 30 * time.Minute
 
 func main() {
 	if os.Args[0] == launcherName {
 		os.Exit(launch())
 	}
 	asJSON := flag.Bool("json", false, "print JSON")
+	bare := flag.String("bare", "", "the path of a Go program that does nothing, to compare the start with")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: bench [-json] PATH-OF-WEIR")
+		fmt.Fprintln(os.Stderr, "usage: bench [-json] [-bare PATH] PATH-OF-WEIR")
 		os.Exit(2)
 	}
 	flag.Parse()
@@ -38,7 +39,7 @@ func main() {
 		flag.Usage()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, flag.Arg(0), *asJSON)
+	err := run(ctx, flag.Arg(0), *bare, *asJSON)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -46,13 +47,13 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, weir string, asJSON bool) (err error) {
+func run(ctx context.Context, weir, bare string, asJSON bool) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it runs weir, nft and iptables in network namespaces of its own")
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	b := &bench{}
+	b := &bench{bare: bare}
 	if b.weir, err = findPrograms(weir); err != nil {
 		return err
 	}
@@ -95,6 +96,7 @@ func findPrograms(weir string) (string, error) {
 // the others read, and what was found so far.
 type bench struct {
 	weir   string
+	bare   string // "": the start is not measured
 	folder string
 	report report
 }
@@ -104,10 +106,16 @@ func (b *bench) measure(ctx context.Context) error {
 	if err := b.binary(); err != nil {
 		return err
 	}
+	if err := b.start(ctx); err != nil {
+		return err
+	}
 	for _, size := range []struct{ cidrs, rounds int }{{0, 20}, {100, 12}, {1000, 10}, {manyCIDRs, 8}} {
 		if err := b.processes(ctx, size.cidrs, size.rounds); err != nil {
 			return err
 		}
+	}
+	if err := b.scale(ctx); err != nil {
+		return err
 	}
 	if err := b.session(ctx); err != nil {
 		return err

@@ -30,6 +30,7 @@ const (
 	weirOneMore   = "weir apply with one CIDR more: updated"
 	weirVerify    = "weir verify"
 	nftLoad       = "nft -f of the same text"
+	nftList       = "nft list ruleset"
 	nftOneMore    = "nft add element, one CIDR more"
 
 	refDetect, refBefore, refRestore, refAfter, refCheck = "detect", "save before", "restore", "save after", "check"
@@ -64,7 +65,7 @@ func (b *bench) processes(ctx context.Context, n, rounds int) error {
 			table.Rows = append(table.Rows, processRow{what, programs, summarize(s.wall()), summarize(s.cpu()), summarize(s.rss()), s.small()})
 		}
 	}
-	for _, step := range []string{weirApply, weirApplyList, weirUnchanged, weirVerify, weirOneMore, nftLoad, nftOneMore} {
+	for _, step := range []string{weirApply, weirApplyList, weirUnchanged, weirVerify, weirOneMore, nftLoad, nftList, nftOneMore} {
 		row(step, step, 1)
 	}
 	row(refRestore, "iptables-restore and ip6tables-restore", len(ref.restore))
@@ -99,7 +100,7 @@ func (b *bench) contenders(ctx context.Context, n int) ([]contender, reference, 
 		return step{name, []command{{Args: append([]string{b.weir, verb}, args...)}}}
 	}
 	weirs := contender{weir(weirApply, "apply", "--config", config), weir(weirUnchanged, "apply", "--config", config), weir(weirVerify, "verify", "--config", config)}
-	nfts := contender{{nftLoad, []command{{Args: []string{"nft", "-f", text}}}}}
+	nfts := contender{{nftLoad, []command{{Args: []string{"nft", "-f", text}}}}, {nftList, []command{{Args: []string{"nft", "list", "ruleset"}}}}}
 	refs := contender{{refDetect, ref.detect}, {refBefore, ref.save}, {refRestore, ref.restore}, {refAfter, ref.save}}
 	if n == 0 {
 		refs = append(refs, step{refDetect + again, ref.detect}, step{refBefore + again, ref.save}, step{refCheck, ref.check}, step{refAfter + again, ref.save})
@@ -198,10 +199,14 @@ func (b *bench) compareProcesses(n int, name string, costs map[string]series) {
 		b.report.compare(ratio("weir apply / nft -f, peak RSS", 0, apply.rss(), load.rss()))
 	}
 	if n == 0 {
-		b.report.compare(ratio("unchanged, weir apply / all that the reference runs, wall", 0, costs[weirUnchanged].wall(), costs[refUnchanged].wall()))
+		both := load.plus(costs[nftList])
+		b.report.compare(ratio("weir apply / nft -f and nft list ruleset, CPU", 0.5, apply.cpu(), both.cpu()),
+			ratio("weir apply / nft -f and nft list ruleset, wall", 0, apply.wall(), both.wall()),
+			ratio("unchanged, weir apply / all that the reference runs, wall", 0, costs[weirUnchanged].wall(), costs[refUnchanged].wall()))
 	}
 	if n == manyCIDRs {
 		b.report.compare(comparison{What: name + ": weir apply, wall", Unit: "ms", Value: summarize(apply.wall()), Bar: 150},
+			ratio("one CIDR more, weir apply / nft add element, CPU", 1.5, costs[weirOneMore].cpu(), costs[nftOneMore].cpu()),
 			ratio("one CIDR more, weir apply / nft add element, wall", 0, costs[weirOneMore].wall(), costs[nftOneMore].wall()))
 	}
 }

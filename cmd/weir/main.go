@@ -201,6 +201,7 @@ func newApp(std streams, args []string) *cli.App {
 		Writer:         std.out,
 		ErrWriter:      std.err,
 		HideVersion:    true,
+		Compiled:       time.Unix(1, 0), // else the library looks at the program's file
 		Suggest:        true,
 		Commands:       commands(args),
 		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
