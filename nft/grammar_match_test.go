@@ -172,7 +172,6 @@ type place struct {
 	priority  int
 	l3, l4    string
 	ended     bool
-	ports     int
 }
 
 // fits reports whether a field can be read there.

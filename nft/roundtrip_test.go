@@ -38,13 +38,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 	_ = exec.Command("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1").Run() // only rulesets that name it miss it
 	r := &roundTrip{t: t, c: dialKernel(t), nft: newInteractiveNFT(t), refusals: map[string]int{}}
-	want, err := strconv.Atoi(os.Getenv(roundTripEnv))
-	seed, replay := uint64(1), os.Getenv(roundSeedEnv) != ""
-	if replay {
-		if seed, err = strconv.ParseUint(strings.TrimPrefix(os.Getenv(roundSeedEnv), "t"), 0, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
+	want, replay := int(numberIn(t, roundTripEnv, 0)), os.Getenv(roundSeedEnv) != ""
+	seed := numberIn(t, roundSeedEnv, 1)
 	if replay && want == 0 {
 		r.verbose = true
 		r.batch([]uint64{seed})
@@ -77,6 +72,19 @@ func TestRoundTrip(t *testing.T) {
 	for _, why := range r.commonRefusals(12) {
 		t.Log(why)
 	}
+}
+
+// numberIn is a number in the environment.
+func numberIn(t *testing.T, name string, otherwise uint64) uint64 {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 0, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
 
 // roundTrip counts what becomes of rulesets.
