@@ -208,11 +208,34 @@ func (r *roundTrip) compare(s script, want *rules.Table, before, after reading) 
 		s.fail(r, "is not found again, loaded from our text\n%s", s.text)
 		return
 	}
-	w, h := rules.State{Table: want}.Normal(), rules.State{Table: table.Table}.Normal()
+	w, h := rules.State{Table: withoutWhatNFTLoses(want)}.Normal(), rules.State{Table: table.Table}.Normal()
 	if d := rules.Compare(w, h); len(d) > 0 || w.Hash() != h.Hash() || w.String() != h.String() {
 		s.fail(r, "is another after a round trip: %v\n--- printed\n%s\n--- found\n%s", d, w, h)
 	}
 	r.compareBytes(s, before.tables.Find(s.family, s.name).Table, before, after)
+}
+
+// withoutWhatNFTLoses is the table less what nft 1.0.6 reads in our text and leaves
+// out: the comment of a range that is the only one of its list.
+func withoutWhatNFTLoses(t *rules.Table) *rules.Table {
+	out := *t
+	out.Chains = nil
+	for _, c := range t.Chains {
+		c := *c
+		c.Rules = slices.Clone(c.Rules)
+		for i, rule := range c.Rules {
+			c.Rules[i].Nodes = slices.Clone(rule.Nodes)
+			for j, n := range rule.Nodes {
+				if m, ok := n.(rules.Match); ok && len(m.Elements) == 1 && len(m.Key) == 1 && !m.Elements[0].Key[0].Single() {
+					m.Elements = slices.Clone(m.Elements)
+					m.Elements[0].Comment = ""
+					c.Rules[i].Nodes[j] = m
+				}
+			}
+		}
+		out.Chains = append(out.Chains, &c)
+	}
+	return &out
 }
 
 // reading is what a kernel holds: lifted, and the rules as it gives them.

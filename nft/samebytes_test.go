@@ -135,8 +135,12 @@ func instruction(raw []byte) string {
 }
 
 // sameValue reports whether an expression changes nothing: our text puts a mask of
-// all ones between two ports, for nft not to make one comparison of them.
+// all ones between two ports, for nft not to make one comparison of them, and nft
+// turns the order of a single byte where a list may hold ranges.
 func sameValue(raw []byte) bool {
+	if o, ok := dataOf(raw, "byteorder"); ok && o.number(unix.NFTA_BYTEORDER_SREG) == o.number(unix.NFTA_BYTEORDER_DREG) {
+		return o.number(unix.NFTA_BYTEORDER_LEN) == 1
+	}
 	b, ok := dataOf(raw, "bitwise")
 	return ok && b.number(unix.NFTA_BITWISE_SREG) == b.number(unix.NFTA_BITWISE_DREG) && b.number(nftaBitwiseOp) == 0 &&
 		allOnes(rules.Bits(b.data(unix.NFTA_BITWISE_MASK))) && allZeros(b.data(unix.NFTA_BITWISE_XOR))
