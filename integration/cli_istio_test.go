@@ -122,6 +122,7 @@ func TestIstioPrecedence(t *testing.T) {
 		{"so does one of commas", []string{"ISTIO_OUTBOUND_OWNER_GROUPS=,"}, "-i *", []string{"outbound:\n  via: none", "includeGIDs: []"}, nil},
 		{"what is rerouted has no group, and stays captured", []string{"ISTIO_OUTBOUND_OWNER_GROUPS="}, "-i * -k eth1", []string{"outbound:\n  via: redirect", "includeGIDs: []"}, nil},
 		{"TPROXY without inbound ports sets marks and captures nothing", nil, "-i * -m TPROXY -t 273 -r 100", []string{"via: marks", "mark: \"273\""}, []string{"via: tproxy"}},
+		{"what is rerouted ignores the exclusions", nil, "-i * -x 10.0.0.0/8 -k eth1,tap+", []string{"reroute:\n    - name: eth1\n      exclusions: ignored\n    - name: tap+\n      exclusions: ignored\n"}, nil},
 		{"TPROXY has whole marks", nil, "-b * -m TPROXY", []string{"mask: \"0xffffffff\""}, []string{"loopMark"}},
 		{"but under a mask that the environment names", []string{"WEIR_MARK_MASK=0xfff"}, "-b * -m TPROXY", []string{"mask: \"0xfff\""}, nil},
 		{"the mark of the proxy's calls to its own pod for both", nil, "-b * -m TPROXY -t 1338", []string{"mark: \"1338\"", "loopMark: \"1338\""}, nil},

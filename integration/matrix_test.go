@@ -55,7 +55,7 @@ func everyConfig() map[string]modes.Config {
 			c.DNS.Capture = "all"
 		}),
 		"interfaces": sidecar(uids, func(c *modes.Config) {
-			c.Interfaces = modes.Interfaces{Exclude: []string{"eth1", "br*"}, Reroute: []string{"tap0", "vnet*"}}
+			c.Interfaces = modes.Interfaces{Exclude: []string{"eth1", "br*"}, Reroute: []modes.Rerouted{{Name: "tap0"}, {Name: "vnet*", Exclusions: "ignored"}}}
 			c.Outbound.IncludeCIDRs = []string{"10.0.0.0/8"}
 		}),
 		"inbound of some ports alone": sidecar(uids, func(c *modes.Config) {

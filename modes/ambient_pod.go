@@ -19,7 +19,7 @@ type ambientPod struct {
 	outbound       capture
 	dns            dns
 	exclude        exclusions
-	reroute        []rules.IfName
+	reroute        rerouted
 	probes         []netip.Prefix
 	routing        routing // of connections that the proxy opened with a client's address
 }
@@ -44,7 +44,7 @@ func (r *reader) ambientPod(c Config) *ambientPod {
 	p.outbound = capture{via: r.choice("outbound.via", c.Outbound.Via, viaRedirect, viaNone), port: r.listener("outbound.port", c.Outbound.Port)}
 	p.dns = dns{capture: r.choice("dns.capture", c.DNS.Capture, dnsNone, dnsAll), port: r.port("dns.port", c.DNS.Port)}
 	p.exclude = r.exclusions(c)
-	p.reroute = r.interfaces("interfaces.reroute", c.Interfaces.Reroute)
+	p.reroute = r.rerouted(c.Interfaces.Reroute)
 	for _, a := range r.probeAddresses(c.Probes.Addresses) {
 		p.probes = append(p.probes, netip.PrefixFrom(a, a.BitLen()))
 	}

@@ -2,6 +2,7 @@ package modes
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weir-mesh/weir/rules"
 )
@@ -11,7 +12,7 @@ import (
 func (p *ambientPod) state() rules.State {
 	w := newWriter(p.table, p.families)
 	p.manglePrerouting(w)
-	if p.inbound.via != viaNone || len(p.reroute) > 0 {
+	if p.inbound.via != viaNone || p.reroute.any() {
 		p.natPrerouting(w)
 	}
 	if p.dns.capture != dnsNone {
@@ -77,17 +78,25 @@ func (p *ambientPod) natPrerouting(w *writer) {
 // rerouted treats what comes from a virtual machine behind an interface as
 // outbound, and leaves alone what of it is not captured.
 func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
-	if len(p.reroute) == 0 {
+	const all = "all other TCP goes to the outbound listener"
+	ignoring := func(from []rules.Node) {
+		if p.outbound.via != viaNone {
+			in.add(all, append(slices.Clone(from), rules.L4Proto.Is(rules.TCP), p.outbound.redirect())...)
+		}
+		in.add("what is not captured of a rerouted interface is left alone", append(from, rules.Return())...)
+	}
+	const counted = "rerouted"
+	p.reroute.rules(in, ignoring, func(from []rules.Node) {
+		in.add("a rerouted interface's traffic counts as outbound", append(from, rules.Goto(counted))...)
+	})
+	if len(p.reroute.honouring) == 0 {
 		return
 	}
-	machine := w.chain("rerouted")
-	for _, from := range in.interfaceSet("reroute_interfaces", rules.IIfName, p.reroute) {
-		in.add("a rerouted interface's traffic counts as outbound", append(from, rules.Goto(machine.Name))...)
-	}
+	machine := w.chain(counted)
 	p.excludedPorts(machine, rules.TCPDport)
 	p.excludedDestinations(machine)
 	if p.outbound.via != viaNone {
-		machine.add("all other TCP goes to the outbound listener", rules.L4Proto.Is(rules.TCP), p.outbound.redirect())
+		machine.add(all, rules.L4Proto.Is(rules.TCP), p.outbound.redirect())
 	}
 }
 

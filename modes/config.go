@@ -61,8 +61,15 @@ type DNS struct {
 
 // Interfaces are names of at most 15 bytes, or wildcards such as veth*.
 type Interfaces struct {
-	Exclude []string `key:"exclude" modes:"sidecar,ambient-pod" doc:"interfaces left alone, both ways: names, wildcards (veth*), + for all"`
-	Reroute []string `key:"reroute" modes:"sidecar,ambient-pod" doc:"virtual interfaces whose inbound traffic is treated as outbound"`
+	Exclude []string   `key:"exclude" modes:"sidecar,ambient-pod" doc:"interfaces left alone, both ways: names, wildcards (veth*), + for all"`
+	Reroute []Rerouted `key:"reroute" modes:"sidecar,ambient-pod" doc:"virtual interfaces whose inbound traffic is treated as outbound: names, or {name: tap0, exclusions: ignored}"`
+}
+
+// Rerouted is a virtual interface whose inbound traffic is treated as outbound. In
+// a file its name may stand for it. The first key is the name.
+type Rerouted struct {
+	Name       string `key:"name" doc:"an interface, or a wildcard"`
+	Exclusions string `key:"exclusions" default:"honoured" doc:"honoured | ignored: whether outbound.excludeCIDRs, excludePorts and includePorts count for it"`
 }
 
 // Loopback is what on the loopback interface is not a call to a service.

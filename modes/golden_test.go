@@ -41,7 +41,7 @@ var goldens = []golden{
 	}), testEnvironment},
 	{"interfaces", "names and wildcards, left alone and rerouted", with(func(c *Config) {
 		c.Interfaces.Exclude = []string{"eth1", "veth*"}
-		c.Interfaces.Reroute = []string{"vm0", "tap*"}
+		c.Interfaces.Reroute = []Rerouted{{Name: "vm0"}, {Name: "tap*"}}
 	}), testEnvironment},
 	{"several-uids", "of several users, the first one's calls to its own pod are captured", with(func(c *Config) {
 		c.Proxy = Proxy{UIDs: []string{"1338", "1337"}, GIDs: []string{"1337"}}
@@ -52,8 +52,17 @@ var goldens = []golden{
 		c.Outbound.IncludeGIDs, c.Outbound.ExcludeGIDs, c.Outbound.ExcludeUIDs = []string{"5000-6000", "7"}, []string{"5500-5501"}, []string{"100-200"}
 		c.DNS.Capture = "all"
 	}), testEnvironment},
+	{"reroute", "what is rerouted counts as outbound, its exclusions too, but for an interface that ignores them", with(func(c *Config) {
+		c.Interfaces.Reroute = []Rerouted{{Name: "tap*"}, {Name: "tap0", Exclusions: "ignored"}, {Name: "vm*", Exclusions: "ignored"}, {Name: "vm0", Exclusions: "honoured"}}
+		c.Outbound.IncludeCIDRs, c.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "fd00::/8"}, []string{"10.1.0.0/16", "fd00:1::/32"}
+		c.Outbound.IncludePorts, c.Outbound.ExcludePorts = []string{"443"}, []string{"22"}
+	}), testEnvironment},
+	{"ambient-reroute", "an ambient pod's exclusions count for what is rerouted, but for an interface that ignores them", ambient(func(c *Config) {
+		c.Interfaces.Reroute = []Rerouted{{Name: "vm0"}, {Name: "tap*", Exclusions: "ignored"}}
+		c.Outbound.ExcludeCIDRs, c.Outbound.ExcludePorts = []string{"10.0.0.0/8"}, []string{"22"}
+	}), testEnvironment},
 	{"every-interface", "every interface is left alone, and rerouted before that", with(func(c *Config) {
-		c.Interfaces = Interfaces{Exclude: []string{"+"}, Reroute: []string{"+"}}
+		c.Interfaces = Interfaces{Exclude: []string{"+"}, Reroute: []Rerouted{{Name: "+"}}}
 	}), testEnvironment},
 	{"ambient-ranges", "an ambient pod that leaves ranges alone, on every interface", ambient(func(c *Config) {
 		c.Interfaces.Exclude = []string{"+"}
@@ -108,11 +117,11 @@ var goldens = []golden{
 	{"ambient-dns-ipv4", "an ambient pod whose queries are captured, without IPv6", ambient(func(c *Config) { c.DNS.Capture = "all" }), Environment{}},
 	{"ambient-ingress", "an ambient pod that is reached as it is, with virtual machines behind it", ambient(func(c *Config) {
 		c.Inbound.Via = "none"
-		c.Interfaces.Reroute = []string{"vm0", "tap*"}
+		c.Interfaces.Reroute = []Rerouted{{Name: "vm0"}, {Name: "tap*"}}
 	}), testEnvironment},
 	{"ambient-exclusions", "whatever an ambient pod may leave alone", ambient(func(c *Config) {
 		c.DNS.Capture = "all"
-		c.Interfaces.Reroute = []string{"vm0"}
+		c.Interfaces.Reroute = []Rerouted{{Name: "vm0"}}
 		c.Interfaces.Exclude = []string{"eth1", "veth*"}
 		c.Inbound.ExcludePorts = []string{"22"}
 		c.Outbound.ExcludePorts = []string{"25", "5353"}
@@ -337,7 +346,12 @@ func TestOrderOfListsDoesNotMatter(t *testing.T) {
 			if words, set := k.Get(&turned); set && k.List && k.Path != "proxy.uids" {
 				words = slices.Clone(words)
 				slices.Reverse(words)
+				items := turned.Interfaces.Reroute
 				k.Set(&turned, words...)
+				if len(k.Items) > 0 {
+					slices.Reverse(items)
+					turned.Interfaces.Reroute = items
+				}
 			}
 		}
 		a, _, err := State(g.config, g.env)

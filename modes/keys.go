@@ -15,6 +15,7 @@ type Key struct {
 	Default string   // as written, a list with commas
 	Own     []Own    // defaults of modes that have another
 	Doc     string
+	Items   []Key // of the maps that the list may hold beside words, which stand for their first key
 
 	index []int // of the field
 }
@@ -39,6 +40,9 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 			continue
 		}
 		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: f.Tag.Get("default"), Doc: f.Tag.Get("doc"), index: at}
+		if k.List && f.Type.Elem().Kind() == reflect.Struct {
+			k.Items = keysOf(f.Type.Elem(), "", nil)
+		}
 		if modes := f.Tag.Get("modes"); modes != "" {
 			k.Modes = strings.Split(modes, ",")
 		}
@@ -90,21 +94,66 @@ func (k Key) Flag() string {
 
 // Set writes words to the key's field: a list takes them all, others the first.
 // No words make an empty list: none.
-func (k Key) Set(c *Config, words ...string) {
-	field := reflect.ValueOf(c).Elem().FieldByIndex(k.index)
-	if k.List {
+func (k Key) Set(c *Config, words ...string) { k.set(reflect.ValueOf(c).Elem(), words) }
+
+func (k Key) set(of reflect.Value, words []string) {
+	field := of.FieldByIndex(k.index)
+	switch {
+	case len(k.Items) > 0:
+		field.Set(reflect.MakeSlice(field.Type(), len(words), len(words)))
+		for i, w := range words {
+			k.Items[0].set(field.Index(i), []string{w})
+		}
+	case k.List:
 		field.Set(reflect.ValueOf(append([]string{}, words...)))
-		return
-	}
-	if len(words) > 0 {
+	case len(words) > 0:
 		field.SetString(words[0])
 	}
 }
 
-// Get is what the field holds, and whether anything was written there.
-func (k Key) Get(c *Config) (words []string, set bool) {
+// AddItem appends a map, of the words of its keys by their paths, to a list that
+// may hold maps.
+func (k Key) AddItem(c *Config, words map[string][]string) {
 	field := reflect.ValueOf(c).Elem().FieldByIndex(k.index)
-	if k.List {
+	item := reflect.New(field.Type().Elem()).Elem()
+	for _, inner := range k.Items {
+		if w, written := words[inner.Path]; written {
+			inner.set(item, w)
+		}
+	}
+	field.Set(reflect.Append(field, item))
+}
+
+// GetItems are the maps of a list that may hold them: the words of the keys that
+// were written.
+func (k Key) GetItems(c *Config) []map[string][]string {
+	field := reflect.ValueOf(c).Elem().FieldByIndex(k.index)
+	items := make([]map[string][]string, field.Len())
+	for i := range items {
+		items[i] = map[string][]string{}
+		for _, inner := range k.Items {
+			if words, written := inner.get(field.Index(i)); written {
+				items[i][inner.Path] = words
+			}
+		}
+	}
+	return items
+}
+
+// Get is what the field holds, and whether anything was written there.
+// Of maps it is the words of their first keys.
+func (k Key) Get(c *Config) (words []string, set bool) { return k.get(reflect.ValueOf(c).Elem()) }
+
+func (k Key) get(of reflect.Value) (words []string, set bool) {
+	field := of.FieldByIndex(k.index)
+	switch {
+	case len(k.Items) > 0:
+		for i := range field.Len() {
+			first, _ := k.Items[0].get(field.Index(i))
+			words = append(words, first...)
+		}
+		return words, !field.IsNil()
+	case k.List:
 		return field.Interface().([]string), !field.IsNil()
 	}
 	return []string{field.String()}, field.String() != ""

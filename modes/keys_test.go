@@ -74,6 +74,31 @@ func TestEveryKeyIsSetAndGot(t *testing.T) {
 	}
 }
 
+func TestListsOfMaps(t *testing.T) {
+	for _, k := range Keys() {
+		if len(k.Items) == 0 {
+			continue
+		}
+		var c Config
+		k.Set(&c, "a")
+		for _, item := range k.Items[1:] {
+			k.AddItem(&c, map[string][]string{k.Items[0].Path: {"b"}, item.Path: {"x"}})
+		}
+		got := k.GetItems(&c)
+		if len(got) != len(k.Items) || len(got[0]) != 1 || got[0][k.Items[0].Path][0] != "a" {
+			t.Fatalf("%s: %v", k.Path, got)
+		}
+		for i, item := range k.Items[1:] {
+			if item.Doc == "" || len(got[i+1]) != 2 || got[i+1][item.Path][0] != "x" {
+				t.Errorf("%s.%s: %v", k.Path, item.Path, got)
+			}
+		}
+		if words, _ := k.Get(&c); len(words) != len(k.Items) || words[0] != "a" || words[1] != "b" {
+			t.Errorf("%s: %q", k.Path, words)
+		}
+	}
+}
+
 func TestDefaultsDoNotTouchWhatWasWritten(t *testing.T) {
 	c := Config{Mode: ModeSidecar, Table: "mine", Outbound: Outbound{IncludeCIDRs: []string{}, Port: "1"}}
 	d := c.withDefaults()

@@ -28,7 +28,7 @@ type sidecar struct {
 	excludeUIDs    []rules.Range
 	dns            dns
 	exclude        []rules.IfName
-	reroute        []rules.IfName
+	reroute        rerouted
 	loopback       []netip.Prefix
 	passthrough    []netip.Prefix
 	lo             []netip.Prefix // to add to the loopback interface
@@ -88,7 +88,7 @@ func (r *reader) sidecar(c Config) *sidecar {
 	if s.excludesInterface("lo") {
 		r.note("interfaces.exclude", "lo is left alone too: no call to the own pod or to a resolver in it is captured")
 	}
-	s.reroute = r.interfaces("interfaces.reroute", c.Interfaces.Reroute)
+	s.reroute = r.rerouted(c.Interfaces.Reroute)
 	r.readLoopback(s, c.Loopback)
 	s.dropInvalid = r.choice("dropInvalid", c.DropInvalid, "disabled", "enabled") == "enabled"
 	r.readRouting(s, c.Routing, mask)
@@ -172,7 +172,7 @@ func (s *sidecar) marks() bool { return s.inbound.via == viaTProxy || s.inbound.
 
 func portText(p rules.Range) string { return rules.InetService.FormatRange(p) }
 
-func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []string) {
+func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []Rerouted) {
 	s.outbound = capture{
 		via:     r.choice("outbound.via", out.Via, viaRedirect, viaNone),
 		port:    r.listener("outbound.port", out.Port),
@@ -195,7 +195,7 @@ func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []string) {
 		r.note("outbound.includeCIDRs", "holds no IPv4 prefix, and IPv6 is left alone: they capture nothing")
 	}
 	r.noteUnreachable(s.outbound.via, s.families)
-	if s.outbound.via != viaNone && empty(out.IncludeGIDs) && empty(reroute) { // what is rerouted has no owner
+	if s.outbound.via != viaNone && empty(out.IncludeGIDs) && empty(namesOf(reroute)) { // what is rerouted has no owner
 		r.problem("outbound.includeGIDs", "", "captures nothing (want groups, all, or outbound.via: none)")
 	}
 	s.everyGID = everything(out.IncludeGIDs)

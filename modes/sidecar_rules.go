@@ -13,7 +13,7 @@ func (s *sidecar) state() rules.State {
 	if s.marks() || s.dropInvalid {
 		s.manglePrerouting(w)
 	}
-	if s.inbound.via == viaRedirect || len(s.reroute) > 0 {
+	if s.inbound.via == viaRedirect || s.reroute.any() {
 		s.natPrerouting(w)
 	}
 	if s.dns.capture != dnsNone {
@@ -33,7 +33,7 @@ func (s *sidecar) state() rules.State {
 // natPrerouting takes what arrives to the inbound listener.
 func (s *sidecar) natPrerouting(w *writer) {
 	in := w.base("prerouting", rules.NATType, rules.Prerouting, rules.PriorityDstNAT)
-	if len(s.reroute) > 0 {
+	if s.reroute.any() {
 		s.rerouted(in)
 	}
 	if s.inbound.via != viaRedirect {
@@ -54,17 +54,31 @@ func (s *sidecar) natPrerouting(w *writer) {
 // rerouted treats what comes from a virtual machine behind an interface as
 // outbound, and leaves alone what of it is not captured.
 func (s *sidecar) rerouted(in *chainWriter) {
-	match := in.interfaceSet("reroute_interfaces", rules.IIfName, s.reroute)
-	const why = "TCP of a rerouted interface counts as outbound"
-	for _, from := range match {
+	const rest = "what is not captured of a rerouted interface is left alone"
+	if s.outbound.via == viaNone {
+		alone := func(from []rules.Node) { in.add(rest, append(from, rules.Return())...) }
+		s.reroute.rules(in, alone, alone)
+		return
+	}
+	ignoring := func(from []rules.Node) {
+		const why = "TCP of a rerouted interface counts as outbound"
+		tcp := append(slices.Clone(from), rules.L4Proto.Is(rules.TCP))
 		switch {
-		case s.outbound.via == viaNone:
 		case s.cidrs.all:
-			in.add(why, append(slices.Clone(from), rules.L4Proto.Is(rules.TCP), s.outbound.redirect())...)
+			in.add(why, append(tcp, s.outbound.redirect())...)
 		case len(s.cidrs.include) > 0:
-			in.add(why, append(slices.Clone(from), rules.L4Proto.Is(rules.TCP), rules.Daddr.InSet(in.prefixes("outbound_include", s.cidrs.include)), s.outbound.redirect())...)
+			in.add(why, append(tcp, rules.Daddr.InSet(in.prefixes("outbound_include", s.cidrs.include)), s.outbound.redirect())...)
 		}
-		in.add("what is not captured of a rerouted interface is left alone", append(from, rules.Return())...)
+		in.add(rest, append(from, rules.Return())...)
+	}
+	const counted = "rerouted"
+	s.reroute.rules(in, ignoring, func(from []rules.Node) {
+		in.add("a rerouted interface's traffic counts as outbound", append(from, rules.Goto(counted))...)
+	})
+	if len(s.reroute.honouring) > 0 {
+		machine := in.chain(counted)
+		machine.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone", rules.Return())
+		s.chosen(machine)
 	}
 }
 
@@ -170,6 +184,11 @@ func (s *sidecar) ownerGroups(w *writer, out *chainWriter) {
 func (s *sidecar) destinations(out *chainWriter) {
 	s.queries(out)
 	out.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
+	s.chosen(out)
+}
+
+// chosen takes what is included and not excluded to the outbound listener.
+func (s *sidecar) chosen(out *chainWriter) {
 	if len(s.cidrs.exclude) > 0 {
 		out.add("an excluded destination is left alone",
 			rules.Daddr.InSet(out.prefixes("outbound_exclude", s.cidrs.exclude)), rules.Return())

@@ -198,7 +198,7 @@ func TestProblems(t *testing.T) {
 		{"no group is captured", with(func(c *Config) { c.Outbound.IncludeGIDs = []string{} }),
 			[]string{`outbound.includeGIDs: captures nothing (want groups, all, or outbound.via: none)`}},
 		{"no group, but what is rerouted has none", with(func(c *Config) {
-			c.Outbound.IncludeGIDs, c.Interfaces.Reroute = []string{}, []string{"tap0"}
+			c.Outbound.IncludeGIDs, c.Interfaces.Reroute = []string{}, []Rerouted{{Name: "tap0"}}
 		}), nil},
 		{"what is off may include nothing", with(func(c *Config) {
 			c.Inbound.Via, c.Inbound.IncludePorts = "none", []string{}
@@ -236,6 +236,17 @@ func TestProblems(t *testing.T) {
 		}),
 			[]string{`interfaces.exclude: "abcdefghijklmno*" is too long for a wildcard (want the name itself, or at most 14 bytes before the asterisk)`,
 				`interfaces.exclude: "abcdefghijklmnop*" is 16 bytes long (an interface name has at most 15)`}},
+		{"an interface's exclusions count, or do not", with(func(c *Config) { c.Interfaces.Reroute = []Rerouted{{Name: "tap0", Exclusions: "some"}, {Name: "a/b"}} }), []string{
+			`interfaces.reroute: "a/b" is no interface name`,
+			`interfaces.reroute.exclusions: "some" is none of: honoured, ignored`}},
+		{"not both", with(func(c *Config) {
+			c.Interfaces.Reroute = []Rerouted{{Name: "tap0"}, {Name: "tap0", Exclusions: "ignored"}, {Name: "tap*", Exclusions: "ignored"}}
+		}),
+			[]string{`interfaces.reroute: "tap0" is listed twice, with other exclusions`}},
+		{"twice alike is once", with(func(c *Config) {
+			c.Interfaces.Reroute = []Rerouted{{Name: "tap0"}, {Name: "tap0", Exclusions: "honoured"}}
+		}), nil},
+		{"none is rerouted", with(func(c *Config) { c.Interfaces.Reroute = []Rerouted{{Name: "none"}} }), nil},
 		{"every interface may be meant", with(func(c *Config) { c.Interfaces.Exclude = []string{"+"} }), nil},
 		{"a star stands at the end", with(func(c *Config) { c.Interfaces.Exclude = []string{"e*h0"} }),
 			[]string{`interfaces.exclude: "e*h0" is no interface name (a wildcard is a name that ends in *, such as eth*)`}},
@@ -634,7 +645,7 @@ func FuzzState(f *testing.F) {
 			Inbound:    Inbound{Via: word, Port: ports, IncludePorts: []string{ports, mark}, ExcludePorts: []string{ports}},
 			Outbound:   Outbound{Port: ports, IncludeCIDRs: []string{prefix}, ExcludeCIDRs: []string{prefix, name}, IncludePorts: []string{ports}, ExcludePorts: []string{id}, IncludeGIDs: []string{word}, ExcludeUIDs: []string{mark}},
 			DNS:        DNS{Capture: word, Servers: []string{prefix}},
-			Interfaces: Interfaces{Exclude: []string{name}, Reroute: []string{name, word}},
+			Interfaces: Interfaces{Exclude: []string{name}, Reroute: []Rerouted{{Name: name, Exclusions: word}, {Name: word}}},
 			Loopback:   Loopback{CIDR: prefix, Passthrough: []string{prefix}},
 			Routing:    Routing{Mark: mark, LoopMark: id, Table: id, Priority: mark},
 		}

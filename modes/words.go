@@ -322,6 +322,12 @@ const invalidID = 1<<32 - 1 // (uid_t)-1 of the kernel
 // everyInterface reports whether a name stands for all of them, as iptables' + does.
 func everyInterface(name rules.IfName) bool { return name == "*" }
 
+func isWildcard(name rules.IfName) bool {
+	return !everyInterface(name) && strings.HasSuffix(string(name), "*")
+}
+
+func isWholeName(name rules.IfName) bool { return !strings.HasSuffix(string(name), "*") }
+
 const maxIfName = 15 // IFNAMSIZ less the terminating zero
 
 // interfaces reads interface names and wildcards.

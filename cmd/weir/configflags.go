@@ -148,6 +148,9 @@ func (c *configuration) setFlag(ctx context.Context, k modes.Key, values []strin
 
 // setBy is setFlag for a flag of another name.
 func (c *configuration) setBy(ctx context.Context, flag string, k modes.Key, values []string) error {
+	if len(k.Items) > 0 {
+		return c.setItems(ctx, flag, k, values)
+	}
 	at := &keyPlaces{key: place{source: flag}, flag: true}
 	if !k.List {
 		if values[0] == "" {

@@ -97,6 +97,40 @@ func TestFlagsSetKeys(t *testing.T) {
 	}
 }
 
+// TestListsOfMaps: a list whose entries may be maps is written in a file and by a
+// flag, which takes what a file has, and replaces the file's list.
+func TestListsOfMaps(t *testing.T) {
+	pod := file(t, "pod.yaml", "mode: sidecar\nproxy: {uids: [1337]}\ninterfaces: {reroute: [tap0, {name: tap1, exclusions: ignored}]}\n")
+	least := []string{"--mode", "sidecar", "--proxy-uids", "1337"}
+	tap0, tap1 := modes.Rerouted{Name: "tap0"}, modes.Rerouted{Name: "tap1", Exclusions: "ignored"}
+	for _, tt := range []struct {
+		why  string
+		args []string
+		want []modes.Rerouted
+	}{
+		{"a file", []string{"-f", pod}, []modes.Rerouted{tap0, tap1}},
+		{"words", append(least, "--interfaces-reroute", "tap0,tap2"), []modes.Rerouted{tap0, {Name: "tap2"}}},
+		{"a map", append(least, "--interfaces-reroute", "{name: tap1, exclusions: ignored}"), []modes.Rerouted{tap1}},
+		{"a list", append(least, "--interfaces-reroute", "[tap0, {name: tap1, exclusions: ignored}]"), []modes.Rerouted{tap0, tap1}},
+		{"one after the other", append(least, "--interfaces-reroute", "tap0", "--interfaces-reroute={name: tap1, exclusions: ignored}"), []modes.Rerouted{tap0, tap1}},
+		{"a flag over a file", []string{"-f", pod, "--interfaces-reroute", "tap0"}, []modes.Rerouted{tap0}},
+		{"none", []string{"-f", pod, "--interfaces-reroute", ""}, []modes.Rerouted{}},
+	} {
+		c, err := load(t, "", tt.args...)
+		if err != nil || c.Interfaces.Reroute == nil || !slices.Equal(c.Interfaces.Reroute, tt.want) {
+			t.Errorf("%s: %+v, %v", tt.why, c.Interfaces.Reroute, err)
+		}
+		var printed strings.Builder
+		if err := printConfig(&printed, c.Config, nil); err != nil {
+			t.Fatal(err)
+		}
+		again, err := load(t, printed.String(), "-f", "-")
+		if err != nil || !slices.Equal(again.Interfaces.Reroute, tt.want) {
+			t.Errorf("%s: printed as\n%s%v", tt.why, &printed, err)
+		}
+	}
+}
+
 func TestConfigurationOfStandardInput(t *testing.T) {
 	c, err := load(t, "mode: sidecar\nproxy: {uids: [1337]}\n", "--config", "-", "--table", "mine")
 	if err != nil || c.Table != "mine" || c.Mode != modes.ModeSidecar {
@@ -127,6 +161,13 @@ func TestFlagProblems(t *testing.T) {
 		{"flags alone may be too few", []string{"--mode", "sidecar"}, []string{
 			"proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle"}},
 		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod, ambient-host or none)"}},
+		{"a map in a flag has places", append(least, "--interfaces-reroute", "a/b", "--interfaces-reroute", "{name: tap0, exclusions: some}"), []string{
+			`--interfaces-reroute: "a/b" is no interface name`,
+			`--interfaces-reroute:1:26: interfaces.reroute.exclusions: "some" is none of: honoured, ignored`}},
+		{"a map in a flag has a name", append(least, "--interfaces-reroute", "[tap0, {exclusions: ignored}]"), []string{
+			"--interfaces-reroute:1:9: interfaces.reroute: has an entry without name"}},
+		{"a map in a flag has an end", append(least, "--interfaces-reroute", "{name: tap0"), []string{
+			"--interfaces-reroute:1:1: is not YAML: could not find flow mapping end token '}'"}},
 		{"a bad word has its flag", append(least, "--outbound-exclude-ports", "22,70000", "--inbound-via=iptables"), []string{
 			`--inbound-via: "iptables" is none of: redirect, tproxy, marks, none`,
 			`--outbound-exclude-ports: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,

@@ -150,6 +150,10 @@ func (c *configuration) key(d *document, k modes.Key, p pair) {
 		}
 		return
 	}
+	if len(k.Items) > 0 {
+		c.items(d, k, p.value)
+		return
+	}
 	words, ok := d.words(p.value, k.Path)
 	if !ok {
 		c.doubt(k.Path)

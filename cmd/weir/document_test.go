@@ -166,6 +166,21 @@ func TestDocumentProblems(t *testing.T) {
 			`pod.yaml:5:35: outbound.excludePorts: "99999" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers)",
 		}},
+		{"an entry of a list may be a map, and each of its words has its place", proxy + "interfaces:\n  reroute:\n    - tap0\n    - {name: a/b, exclusions: some}\n    - name: a/b\n      exclusion: ignored\n    - {exclusions: ignored}\n    - [tap1]\n", []string{
+			`pod.yaml:6:14: interfaces.reroute: "a/b" is no interface name`,
+			`pod.yaml:6:31: interfaces.reroute.exclusions: "some" is none of: honoured, ignored`,
+			`pod.yaml:7:13: interfaces.reroute: "a/b" is no interface name`,
+			"pod.yaml:8:7: interfaces.reroute.exclusion: is no key (want exclusions)",
+			"pod.yaml:9:8: interfaces.reroute: has an entry without name",
+			"pod.yaml:10:7: interfaces.reroute: holds a list (want words)",
+		}},
+		{"a map in a list has its keys once", proxy + "interfaces: {reroute: {name: tap0, name: tap1, dns: on, exclusions: [ignored]}}\n", []string{
+			"pod.yaml:3:36: interfaces.reroute.name: is written twice (first in line 3)",
+			"pod.yaml:3:48: interfaces.reroute.dns: is no key (want one of: name, exclusions)",
+			"pod.yaml:3:69: interfaces.reroute.exclusions: is a list (want one word)",
+		}},
+		{"a list of words alone takes no map", proxy + "interfaces: {exclude: [{name: eth1}]}\n", []string{
+			"pod.yaml:3:25: interfaces.exclude: holds a map (want words, in quotes where one ends in a colon)"}},
 		{"a long key is not repeated whole", "mode: none\n" + strings.Repeat("x", 200) + ": 1\n", []string{
 			"pod.yaml:2:1: " + strings.Repeat("x", 80) + "...: is no key (want one of: " + wantKeys + ")"}},
 	} {

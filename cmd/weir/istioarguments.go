@@ -292,7 +292,10 @@ func (a *istioArguments) config(env modes.Environment) (modes.Config, error) {
 	outbound, err := a.outbound()
 	c.Outbound = outbound
 	c.DNS.Capture = a.dnsCapture()
-	c.Interfaces = modes.Interfaces{Exclude: interfaceNames(a.excludeInterfaces), Reroute: interfaceNames(a.kubeVirtInterfaces)}
+	c.Interfaces = modes.Interfaces{Exclude: interfaceNames(a.excludeInterfaces)}
+	for _, name := range interfaceNames(a.kubeVirtInterfaces) {
+		c.Interfaces.Reroute = append(c.Interfaces.Reroute, modes.Rerouted{Name: name, Exclusions: "ignored"}) // as in the reference
+	}
 	c.Loopback.CIDR = os.Getenv("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR")
 	if a.dropInvalid {
 		c.DropInvalid = "enabled"

@@ -25,7 +25,10 @@ func printConfig(w io.Writer, c modes.Config, remarks []string) error {
 			continue
 		}
 		var value any = words
-		if !k.List {
+		switch {
+		case len(k.Items) > 0:
+			value = printedItems(k, &c)
+		case !k.List:
 			value = words[0]
 		}
 		document = insert(document, strings.Split(k.Path, "."), value)
@@ -36,6 +39,26 @@ func printConfig(w io.Writer, c modes.Config, remarks []string) error {
 	}
 	_, err = w.Write(text)
 	return err
+}
+
+// printedItems are the entries of a list that may hold maps: a word where it says
+// all.
+func printedItems(k modes.Key, c *modes.Config) []any {
+	out := []any{}
+	for _, words := range k.GetItems(c) {
+		var item yaml.MapSlice
+		for _, inner := range k.Items {
+			if w, written := words[inner.Path]; written {
+				item = append(item, yaml.MapItem{Key: inner.Path, Value: w[0]})
+			}
+		}
+		if len(item) == 1 {
+			out = append(out, item[0].Value)
+		} else {
+			out = append(out, item)
+		}
+	}
+	return out
 }
 
 // insert puts a value at a path of maps, which keep the order of insertion.

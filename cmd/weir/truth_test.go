@@ -90,7 +90,7 @@ func ambientConfig(args []string) modes.Config {
 		case "--ingress":
 			c.Inbound.Via = "none"
 		case "--virt":
-			c.Interfaces.Reroute = append(c.Interfaces.Reroute, args[i+1])
+			c.Interfaces.Reroute = append(c.Interfaces.Reroute, modes.Rerouted{Name: args[i+1]})
 		}
 	}
 	return c
