@@ -66,3 +66,43 @@ func TestChangeLive(t *testing.T) {
 		t.Errorf("elements of live sets are drift: %v, %v", result.Differences, err)
 	}
 }
+
+// TestLiveElementsOutliveADeclaration: a version that declares a live set otherwise
+// keeps what the set holds, if it can hold it.
+func TestLiveElementsOutliveADeclaration(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		why    string
+		change func(*rules.Set)
+		kept   int
+	}{
+		{"a larger set takes them all", func(s *rules.Set) { s.Size *= 2 }, 2},
+		{"a smaller set takes them while they fit", func(s *rules.Set) { s.Size = 2 }, 2},
+		{"a set that is too small starts empty", func(s *rules.Set) { s.Size = 1 }, 0},
+		{"a set of elements that may time out takes those that do not", func(s *rules.Set) { s.Expires = true }, 2},
+		{"a set with another key starts empty", func(s *rules.Set) { s.Key = []rules.DataType{rules.InetService} }, 0},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			t.Parallel()
+			n := newNamespace(t)
+			set := &rules.Set{Name: "pods", Key: []rules.DataType{rules.IPv4Addr}, Live: true, Size: 100}
+			s := n.session()
+			if _, err := s.Apply(t.Context(), rules.State{Table: &rules.Table{Name: tableName, Sets: []*rules.Set{set}}}); err != nil {
+				t.Fatal(err)
+			}
+			n.nft(`add element inet weir pods { 10.0.0.1 comment "one", 10.0.0.2 }`)
+			declared := *set
+			tt.change(&declared)
+			if _, err := s.Apply(t.Context(), rules.State{Table: &rules.Table{Name: tableName, Sets: []*rules.Set{&declared}}}); err != nil {
+				t.Fatal(err)
+			}
+			live, err := n.conn().Read(t.Context(), tableName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := live.State.Table.Set("pods").Elements; len(got) != tt.kept {
+				t.Errorf("the set holds %v, want %d of its two elements", got, tt.kept)
+			}
+		})
+	}
+}

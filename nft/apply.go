@@ -708,7 +708,7 @@ func withLiveElements(want, have *rules.Table) *rules.Table {
 	t := *want
 	t.Sets = nil
 	for _, s := range want.Sets {
-		if now := have.Set(s.Name); s.Live && now != nil && now.Declaration() == s.Declaration() {
+		if now := have.Set(s.Name); s.Live && now != nil && takesElements(s, now) {
 			c := *s
 			c.Elements = now.Elements
 			s = &c
@@ -716,4 +716,11 @@ func withLiveElements(want, have *rules.Table) *rules.Table {
 		t.Sets = append(t.Sets, s)
 	}
 	return &t
+}
+
+// takesElements reports whether a set can hold the elements of another as they are:
+// a new size or a comment is no reason to lose them.
+func takesElements(s, of *rules.Set) bool {
+	return slices.Equal(s.Key, of.Key) && s.Interval == of.Interval && s.Verdicts == of.Verdicts && (s.Expires || !of.Expires) &&
+		(s.Size == 0 || len(of.Elements) <= int(s.Size))
 }
