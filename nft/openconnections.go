@@ -23,9 +23,10 @@ const (
 	maxOpenConnections = 200_000
 	// elementsAtOnce keeps a batch within a send buffer that any user may have.
 	elementsAtOnce = 2048
-	// resendAtLeast is how long an opening connection is remembered at least.
-	resendAtLeast = 50 * time.Millisecond
-	resendAtMost  = 2 * time.Minute
+	// resendSlack is how much later than it says the kernel may send a SYN again: its
+	// timers are coarse (kernel/time/timer.c: 64 ms for one of a second at 1000 Hz).
+	resendSlack  = 100 * time.Millisecond
+	resendAtMost = 2 * time.Minute
 )
 
 // openConnections are those that an apply found, and keeps as they are.
@@ -181,11 +182,12 @@ func (w *work) openElements(ctx context.Context) (map[rules.Family][]rules.Eleme
 	return elements, nil
 }
 
-// remembered is how long a connection is kept. One that still opens is captured as
-// soon as it sends its SYN again, and must not be taken for an open one any more.
+// remembered is how long a connection is kept. One that waits for the answer to its SYN
+// is captured as soon as it sends the SYN again, and must not be taken for an open one
+// any more.
 func remembered(s tcpSocket) time.Duration {
-	if s.opening() {
-		return min(max(s.resend, resendAtLeast), resendAtMost)
+	if s.state == tcpSynSent {
+		return min(s.resend, resendAtMost) + resendSlack
 	}
 	return rules.OpenTimeout
 }

@@ -48,9 +48,6 @@ func (s tcpSocket) open() bool {
 	return true
 }
 
-// opening reports whether the handshake goes on.
-func (s tcpSocket) opening() bool { return s.state == tcpSynSent || s.state == tcpSynRecv }
-
 // Request of linux/inet_diag.h that lists TCP of both families in one go; the one by
 // family takes two walks through all sockets of the machine.
 const (

@@ -1,0 +1,193 @@
+package nft
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+func socketOf(state byte, local, remote string) tcpSocket {
+	s := tcpSocket{state: state, options: true}
+	s.local = netip.MustParseAddrPort(local)
+	if remote != "" {
+		s.remote = netip.MustParseAddrPort(remote)
+	}
+	return s
+}
+
+const tcpEstablished, tcpCloseWait = 1, 8
+
+func TestWhichClientsAreTaken(t *testing.T) {
+	pod := []tcpSocket{
+		socketOf(tcpListen, "0.0.0.0:15001", ""), socketOf(tcpListen, "0.0.0.0:8080", ""),
+		socketOf(tcpEstablished, "10.0.0.5:40000", "192.0.2.1:80"), socketOf(tcpEstablished, "127.0.0.1:15001", "10.0.0.5:40000"),
+		socketOf(tcpEstablished, "10.0.0.5:40001", "192.0.2.1:80"),
+		socketOf(tcpEstablished, "10.0.0.5:40002", "10.0.0.5:8080"), socketOf(tcpEstablished, "10.0.0.5:8080", "10.0.0.5:40002"),
+		socketOf(tcpEstablished, "10.0.0.5:8080", "203.0.113.7:5000"),
+		socketOf(tcpCloseWait, "10.0.0.5:40003", "10.0.0.5:8080"), // whose other end is gone
+		socketOf(tcpEstablished, "[fd00::5]:40004", "[2001:db8::1]:80"), socketOf(tcpEstablished, "[::1]:15001", "[fd00::5]:40004"),
+	}
+	here := takenHere(pod)
+	for _, row := range []struct {
+		why   string
+		local string
+		want  bool
+	}{
+		{"the proxy has the other end", "10.0.0.5:40000", true},
+		{"the proxy has the other end, IPv6", "[fd00::5]:40004", true},
+		{"the other end is elsewhere", "10.0.0.5:40001", false},
+		{"both ends are here, and see each other", "10.0.0.5:40002", false},
+		{"a server is nobody's client, whoever else is connected to it", "10.0.0.5:8080", false},
+		{"the other end closed", "10.0.0.5:40003", false},
+	} {
+		for _, s := range pod {
+			if s.local == netip.MustParseAddrPort(row.local) && here.client(s) != row.want {
+				t.Errorf("%s: %s is taken: %t, want %t", row.why, row.local, !row.want, row.want)
+			}
+		}
+	}
+}
+
+func TestWhatIsRemembered(t *testing.T) {
+	syn := socketOf(tcpSynSent, "10.0.0.5:40000", "192.0.2.1:80")
+	syn.resend = 700 * time.Millisecond
+	late := syn
+	late.resend = time.Hour
+	for _, row := range []struct {
+		why    string
+		socket tcpSocket
+		open   bool
+		want   time.Duration
+	}{
+		{"until its SYN goes out again, which is captured", syn, true, 800 * time.Millisecond},
+		{"no SYN waits for longer than two minutes", late, true, resendAtMost + resendSlack},
+		{"an open one, longer than conntrack remembers it", socketOf(tcpEstablished, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
+		{"a half-closed one", socketOf(tcpCloseWait, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
+		{"one that still comes in", socketOf(tcpSynRecv, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
+		{"both ends closed", socketOf(tcpTimeWait, "10.0.0.5:8080", "192.0.2.1:80"), false, 0},
+		{"a listener", socketOf(tcpListen, "10.0.0.5:8080", ""), false, 0},
+	} {
+		if row.socket.open() != row.open {
+			t.Errorf("%s: open is %t", row.why, row.socket.open())
+		}
+		if row.open && remembered(row.socket) != row.want {
+			t.Errorf("%s: %s, want %s", row.why, remembered(row.socket), row.want)
+		}
+	}
+}
+
+func TestWhatARemoveResets(t *testing.T) {
+	port := rules.Span(rules.Port(15001))
+	to := targets{ports: []rules.Range{port}, tproxy: true}
+	own := map[netip.Addr]bool{netip.MustParseAddr("10.0.0.5"): true, netip.MustParseAddr("127.0.0.1"): true}
+	transparent := func(s tcpSocket) tcpSocket { s.transparent = true; return s }
+	mute := socketOf(tcpEstablished, "10.0.0.5:8080", "203.0.113.9:5000")
+	mute.options = false
+	for _, row := range []struct {
+		why                 string
+		sockets             []tcpSocket
+		redirected, proxied int
+		unknown             bool
+	}{
+		{"the proxy's end of what nat redirected", []tcpSocket{socketOf(tcpEstablished, "127.0.0.1:15001", "10.0.0.5:40000")}, 1, 0, false},
+		{"who calls the listener itself", []tcpSocket{socketOf(tcpEstablished, "127.0.0.1:15001", "127.0.0.1:40000"), socketOf(tcpEstablished, "127.0.0.1:40000", "127.0.0.1:15001")}, 0, 0, false},
+		{"what TPROXY gave to a socket", []tcpSocket{transparent(socketOf(tcpEstablished, "10.0.0.5:8080", "203.0.113.7:5000"))}, 0, 1, false},
+		{"the proxy's call in the client's name is the same one", []tcpSocket{transparent(socketOf(tcpEstablished, "203.0.113.7:6000", "10.0.0.5:8080")), socketOf(tcpEstablished, "10.0.0.5:8080", "203.0.113.7:6000")}, 0, 0, false},
+		{"a listener is no connection", []tcpSocket{transparent(socketOf(tcpListen, "10.0.0.5:15006", "")), socketOf(tcpListen, "127.0.0.1:15001", "")}, 0, 0, false},
+		{"what has closed is reset no more", []tcpSocket{socketOf(tcpTimeWait, "127.0.0.1:15001", "10.0.0.5:40000")}, 0, 0, false},
+		{"a kernel before 5.11 tells no options", []tcpSocket{mute}, 0, 0, true},
+	} {
+		c := to.count(row.sockets, own)
+		if c.Redirected != row.redirected || c.Proxied != row.proxied || (c.Uncounted != nil) != row.unknown {
+			t.Errorf("%s: %d redirected, %d proxied, %v", row.why, c.Redirected, c.Proxied, c.Uncounted)
+		}
+	}
+}
+
+// keeping is a state whose nat keeps away from connections that are open.
+func keeping() rules.State {
+	t := &rules.Table{Name: "weir"}
+	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}}
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		t.Sets = append(t.Sets, rules.OpenSet(f))
+		out.Rules = append(out.Rules, rules.OpenRule(f))
+	}
+	out.Add("everything else goes to the proxy", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
+	t.Chains = append(t.Chains, out)
+	return rules.State{Table: t}
+}
+
+// TestCommitsOfAFirstApply counts them: one where no socket is, two where one is, one
+// more for every so many connections. What is there twice keeps its elements, and takes
+// no guard again.
+func TestCommitsOfAFirstApply(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	c := dialKernel(t)
+	s := c.Session("weir", "test")
+	commits := func(do func()) uint32 {
+		before, err := c.generation(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		do()
+		after, err := c.generation(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return after - before
+	}
+	apply := func(want rules.State, kept int) func() {
+		return func() {
+			t.Helper()
+			r, err := s.Apply(t.Context(), want)
+			if err != nil || r.Kept != kept || r.Unlisted != nil {
+				t.Errorf("%+v, %v, want %d kept", r, err, kept)
+			}
+		}
+	}
+	if n := commits(apply(keeping(), 0)); n != 1 {
+		t.Errorf("without a socket it took %d commits", n)
+	}
+	commits(apply(rules.State{}, 0))
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if n := commits(apply(keeping(), 0)); n != 2 {
+		t.Errorf("with a listener it took %d commits", n)
+	}
+	commits(apply(rules.State{}, 0))
+	const connections = elementsAtOnce/2 + 1 // an element for each direction
+	for range connections {
+		client, err := net.Dial("tcp4", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		server, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+	}
+	if n := commits(apply(keeping(), connections)); n != 4 {
+		t.Errorf("with %d connections it took %d commits", connections, n)
+	}
+	changed := keeping()
+	changed.Table.Chains[0].Add("one more", rules.Return())
+	commits(apply(changed, 0))
+	live, err := c.Read(t.Context(), "weir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(live.State.Table.Set(rules.OpenSet(rules.IPv4).Name).Elements); n != 2*connections {
+		t.Errorf("a replace kept %d elements of %d", n, 2*connections)
+	}
+}
