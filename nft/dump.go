@@ -597,10 +597,17 @@ func joinListed(s *rules.Set, raw []*element) {
 			hi = e.key
 		}
 		e.Key, ranges = ranges[:len(s.Key):len(s.Key)], ranges[len(s.Key):]
-		if splitKey(s, e.Key, e.key, hi) {
+		fits := splitKey(s, e.Key, e.key, hi)
+		if fits {
 			s.Elements = append(s.Elements, e.Element)
 		} else if e.other == "" {
 			e.other = "a value that does not fit the key"
+		}
+		if fits && unnamed(s.Key, e.Key) {
+			e.other = cmp.Or(e.other, "a range of interface names")
+		}
+		if e.counts && !s.Counters && e.other == "" {
+			e.other = "counters of their own"
 		}
 		if e.other != "" && !slices.Contains(others, e.other) && !strings.Contains(s.Others, e.other) {
 			others = append(others, e.other)
@@ -610,6 +617,20 @@ func joinListed(s *rules.Set, raw []*element) {
 		slices.Sort(others)
 		s.Others += " elements with " + strings.Join(others, ", ")
 	}
+}
+
+// unnamed reports whether a part of the key is a range of interface names that no
+// wildcards make up, as nft 1.0.6 leaves it of a name beside a wildcard.
+func unnamed(types []rules.DataType, key []rules.Range) bool {
+	for i, d := range types {
+		if d != rules.IfNameType || key[i].Single() {
+			continue
+		}
+		if _, ok := key[i].Names(); !ok {
+			return true
+		}
+	}
+	return false
 }
 
 // joinIntervals gives each start the last value before what follows it.
