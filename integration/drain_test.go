@@ -213,6 +213,48 @@ func TestDrainCutShort(t *testing.T) {
 	}
 }
 
+// TestDrainOvertaken has somebody else settle the table while a drain waits: the drain
+// ends, and what was applied meanwhile stays.
+func TestDrainOvertaken(t *testing.T) {
+	for _, row := range []struct {
+		why  string
+		way  int // of drainWays
+		next func(p *drainedPod)
+		code int
+		says string
+	}{
+		{"an apply captures again", 0, func(p *drainedPod) { p.capture(0).want(t, 0) }, 1, "captures again"},
+		{"an apply captures again by TPROXY, whose routing the drain kept", 1, func(p *drainedPod) { p.capture(1).want(t, 0) }, 1, "captures again"},
+		{"an apply of other rules captures again", 0, func(p *drainedPod) { p.capture(2).want(t, 0) }, 1, "captures again"},
+		{"a remove takes the table away", 0, func(p *drainedPod) { p.run("remove").want(t, 0) }, 0, "absent"},
+		{"another drain takes the table away", 1, func(p *drainedPod) { p.run("remove", "--drain", "1ms").want(t, 0) }, 0, "absent"},
+	} {
+		t.Run(row.why, func(t *testing.T) {
+			p := newDrainedPod(t, row.way)
+			held := p.open("before")
+			wantCaptured(t, held, true)
+			start := time.Now()
+			_, end := p.drain(time.Minute)
+			row.next(p)
+			o := end().want(t, row.code)
+			if text := o.out + o.errs; !strings.Contains(text, row.says) || strings.Contains(text, "reset") {
+				t.Errorf("the drain says %s", o)
+			}
+			if time.Since(start) >= time.Minute {
+				t.Error("the drain waited for its whole time")
+			}
+			if row.code == 0 {
+				return
+			}
+			if tables := p.tables(); len(tables) != 1 {
+				t.Errorf("there are tables %v", tables)
+			}
+			wantCaptured(t, p.open("after the drain"), true)
+			lives(t, held, "after the drain")
+		})
+	}
+}
+
 // TestDrainWants refuses times that are none.
 func TestDrainWants(t *testing.T) {
 	c := newCLI(t)

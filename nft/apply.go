@@ -58,6 +58,7 @@ type Session struct {
 	conn    *Conn
 	live    *Live
 	lockOK  bool // false: it goes on without the lock
+	drains  bool // it removes what drains, and nothing else
 }
 
 // Session starts work on a table.
@@ -141,7 +142,7 @@ func (s *Session) attempt(ctx context.Context, want rules.State, before int, res
 	}
 	result.Read += time.Since(start)
 	live := s.live
-	if err := live.refusal(want); err != nil {
+	if err := errors.Join(live.refusal(want), s.notDraining()); err != nil {
 		return err
 	}
 	contrasts := live.contrast(want)

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,9 +27,12 @@ func (e *DrainedError) Error() string {
 // Unwrap is why the drain ended.
 func (e *DrainedError) Unwrap() error { return e.Err }
 
+// errCapturesAgain is why a drain removes nothing.
+var errCapturesAgain = errors.New("it captures again: another apply has ended the drain, and nothing was removed")
+
 // Drain captures nothing more from now on, waits until no connection is left of
 // those that are captured, at most for that time, and removes. What is left then is
-// reset, and told in the result.
+// reset, and told in the result. A table that another apply has made capture again stays.
 func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Captured)) (Result, error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
@@ -65,21 +69,31 @@ func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Cap
 		return Result{}, &DrainedError{s.Table, before.Redirected + before.Proxied, err}
 	}
 	begun(all)
+	s.drains = true
+	defer func() { s.drains = false }()
 	left, err := s.awaitEnd(ctx, all, end)
-	if err != nil {
+	switch {
+	case errors.Is(err, errCapturesAgain):
+		return Result{}, err
+	case err != nil:
 		return Result{}, &DrainedError{s.Table, left, err}
 	}
 	result, err := s.settle(ctx, rules.State{})
-	result.Reset, result.Uncounted = left, all.Uncounted
+	if result.Outcome == Removed {
+		result.Reset, result.Uncounted = left, all.Uncounted
+	}
 	return result, err
 }
 
-// awaitEnd waits for the connections' end, and tells how many are left when the time
-// is over.
+// awaitEnd waits for the connections' end, or the table's, and tells how many are left
+// when the time is over.
 func (s *Session) awaitEnd(ctx context.Context, all Captured, end time.Time) (left int, err error) {
 	left = len(all.cookies)
 	for (left > 0 || all.Uncounted != nil) && time.Now().Before(end) {
 		if err := pause(ctx, min(drainPause, time.Until(end))); err != nil {
+			return left, err
+		}
+		if gone, err := s.overtaken(ctx); gone || err != nil {
 			return left, err
 		}
 		sockets, err := s.conn.tcpSockets(ctx)
@@ -94,4 +108,22 @@ func (s *Session) awaitEnd(ctx context.Context, all Captured, end time.Time) (le
 		}
 	}
 	return left, nil
+}
+
+// overtaken reports whether another remove has taken the draining table away. The
+// error is errCapturesAgain where another apply did.
+func (s *Session) overtaken(ctx context.Context) (gone bool, err error) {
+	defer s.conn.endWatch()
+	if err := s.refresh(ctx, rules.State{}); err != nil {
+		return false, err
+	}
+	return s.live.State.Table == nil, s.notDraining()
+}
+
+// notDraining is why what is live is not a drain's to remove.
+func (s *Session) notDraining() error {
+	if t := s.live.State.Table; s.drains && t != nil && !t.IsDraining() {
+		return errCapturesAgain
+	}
+	return nil
 }
