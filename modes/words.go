@@ -133,10 +133,15 @@ func (r *reader) portRange(key, word string) (rules.Range, bool) {
 	return rules.Range{}, false
 }
 
+const maxPortWord = 64 // bytes: more than a range of the longest services takes
+
 // parsePorts reads a port, a service's name, or a range of such: 8000-8100,
 // 8000:8100, and open at one end 8000: or :8100. A range may hold port 0, which by
 // itself is a mistake.
 func parsePorts(word string) (lo, hi rules.Port, ok bool) {
+	if len(word) > maxPortWord {
+		return 0, 0, false
+	}
 	if p, ok := portOrService(word); ok {
 		return p, p, true
 	}
