@@ -9,7 +9,7 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// Captured are the connections that a table takes to a proxy and that end with the
+// Captured counts the connections that a table takes to a proxy. They end with the
 // table.
 type Captured struct {
 	Redirected int   // by nat
@@ -27,25 +27,27 @@ var errUncounted = errors.New("connections by TPROXY cannot be told from others 
 func (s *Session) Captured(ctx context.Context) (Captured, error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	return s.capturedNow(ctx)
-}
-
-func (s *Session) capturedNow(ctx context.Context) (Captured, error) {
 	if err := s.refresh(ctx, rules.State{}); err != nil {
 		return Captured{}, err
 	}
-	t := targetsOf(s.live.State.Table)
+	return s.conn.captured(ctx, s.live.State.Table)
+}
+
+// captured counts the connections that a table captured. Its sets may be without
+// their elements.
+func (c *Conn) captured(ctx context.Context, table *rules.Table) (Captured, error) {
+	t := targetsOf(table)
 	if !t.any() {
 		return Captured{}, nil
 	}
-	sockets, err := s.conn.tcpSockets(ctx)
+	sockets, err := c.tcpSockets(ctx)
 	if err != nil && ctx.Err() == nil {
 		return Captured{Uncounted: err}, nil
 	}
 	if err != nil {
 		return Captured{}, err
 	}
-	addresses, err := s.conn.addresses(ctx, 0)
+	addresses, err := c.addresses(ctx, 0)
 	if err != nil {
 		return Captured{}, err
 	}
@@ -90,8 +92,8 @@ func (t targets) takes(port uint16) bool {
 	return slices.ContainsFunc(t.ports, func(r rules.Range) bool { return r.Lo <= p && p <= r.Hi })
 }
 
-// count looks at the proxy's ends. Who is connected to its listener directly is seen
-// by both ends alike, where the other is here too.
+// count looks at the proxy's ends. Both ends of a connection that was made directly
+// to its listener name the same addresses, where the other end is here too.
 func (t targets) count(sockets []tcpSocket, own map[netip.Addr]bool) Captured {
 	c := Captured{cookies: map[uint64]bool{}}
 	here := takenHere(sockets)
@@ -103,7 +105,7 @@ func (t targets) count(sockets []tcpSocket, own map[netip.Addr]bool) Captured {
 		switch {
 		case t.takes(s.local.Port()) && !mirrored:
 			c.Redirected++
-		case t.tproxy && s.state != tcpSynRecv && !s.options: // a half-open one tells no options
+		case t.tproxy && s.state != tcpSynRecv && !s.options: // a half-open connection has no options to report
 			c.Uncounted = errUncounted
 			continue
 		case t.tproxy && s.transparent && own[s.local.Addr()] && (!mirrored || here.listening[s.local.Port()]):

@@ -9,11 +9,11 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// drainPause is between two looks at the connections that are left.
+// drainPause is the time between two listings of the connections that are left.
 const drainPause = 100 * time.Millisecond
 
-// DrainedError means that a drain ended before its time: nothing is captured any
-// more, and the table stands that carries the rest on.
+// DrainedError means that a drain ended early: nothing is captured any more, and the
+// table that keeps translating for the captured connections is still there.
 type DrainedError struct {
 	Table string
 	Left  int // connections that were captured, and go on
@@ -43,17 +43,17 @@ func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Cap
 		return Result{}, err
 	}
 	s.live = live
-	before, err := s.capturedNow(ctx)
+	before, err := s.conn.captured(ctx, live.State.Table)
 	if err != nil {
 		return Result{}, err
 	}
 	if !before.Any() {
 		return s.settle(ctx, rules.State{})
 	}
-	draining := s.live.State
-	if err := s.live.refusal(rules.State{}); err != nil {
+	if err := live.refusal(rules.State{}); err != nil {
 		return Result{}, err
 	}
+	draining := live.State
 	if !draining.Table.IsDraining() {
 		draining.Table = draining.Table.Draining()
 		draining = draining.Normal()
@@ -64,7 +64,7 @@ func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Cap
 			return result, fmt.Errorf("drain: %w", err)
 		}
 	}
-	all, err := s.capturedNow(ctx)
+	all, err := s.conn.captured(ctx, draining.Table)
 	if err != nil {
 		return Result{}, &DrainedError{s.Table, before.Redirected + before.Proxied, err}
 	}
@@ -85,8 +85,8 @@ func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Cap
 	return result, err
 }
 
-// awaitEnd waits for the connections' end, or the table's, and tells how many are left
-// when the time is over.
+// awaitEnd waits until the connections or the table have ended or the time is over, and
+// reports how many connections are left.
 func (s *Session) awaitEnd(ctx context.Context, all Captured, end time.Time) (left int, err error) {
 	left = len(all.cookies)
 	for (left > 0 || all.Uncounted != nil) && time.Now().Before(end) {
