@@ -159,7 +159,7 @@ func (s *Session) attempt(ctx context.Context, want rules.State, before int, res
 	case live.busy() && s.lockOK:
 		return errLocked
 	case live.lock != nil && !live.lock.owned:
-		result.LockHeld = &Holder{}
+		result.LockHeld = &Holder{None: true}
 	}
 	w := &work{Session: s, want: want, former: live, generation: live.generation, start: start, next: live.Leftover, attempts: before, alone: before == 0 && !live.any() && live.lock == nil,
 		contrasts: live.changeTo(want, contrasts)}

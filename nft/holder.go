@@ -18,19 +18,22 @@ import (
 // Holder is who a table belongs to: a netlink socket, with which the table goes,
 // and its process where /proc tells.
 type Holder struct {
-	Port uint32 // of the socket, 0 where the kernel names none
+	Port uint32 // of the socket, 0 where it was not read
 	PID  int    // 0 where it was not found
 	Name string // of the process
+	None bool   // the table belongs to no socket, and stays when its maker ends
 }
 
 func (h Holder) String() string {
 	switch {
+	case h.None:
+		return fmt.Sprintf("no socket, so it is not a lock (delete it with: nft delete table inet %s)", lockTable)
 	case h.PID != 0:
 		return fmt.Sprintf("process %d (%s)", h.PID, escape.Text(h.Name))
 	case h.Port != 0:
 		return fmt.Sprintf("the netlink socket with port id %d, whose process is not seen from here", h.Port)
 	}
-	return fmt.Sprintf("no socket, and so is no lock (delete it with: nft delete table inet %s)", lockTable)
+	return "the netlink socket of another process, whose port id was not read"
 }
 
 // remedy is how its table is to be had.

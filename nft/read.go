@@ -77,8 +77,8 @@ func (c *Conn) readSettled(ctx context.Context, table string, wanted rules.State
 			return live, err
 		}
 		if time.Since(start) > wait {
-			live.Applying = new(Holder)
-			*live.Applying = c.holder(ctx, live.lock.port)
+			holder := c.holder(ctx, live.lock.port)
+			live.Applying = &holder
 			return live, nil
 		}
 		if err := pause(ctx, rand.N(maxRetryPause)); err != nil {
