@@ -238,12 +238,12 @@ func (s *Socket) Receive(flags int) ([]byte, error) {
 	if s.part == nil {
 		s.part = make([]byte, partSize)
 	}
-	for start := time.Now(); ; {
+	for start := time.Now(); time.Since(start) < PartTimeout; {
 		n, from, err := unix.Recvfrom(s.fd, s.part, flags|unix.MSG_TRUNC)
 		switch {
-		case err == unix.EINTR && time.Since(start) < PartTimeout:
+		case err == unix.EINTR:
 			continue
-		case err == unix.EAGAIN, err == unix.EINTR:
+		case err == unix.EAGAIN:
 			return nil, opError("receive", os.ErrDeadlineExceeded)
 		case err != nil:
 			return nil, opError("receive", err)
@@ -257,7 +257,7 @@ func (s *Socket) Receive(flags int) ([]byte, error) {
 			return nil, ErrLimit
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
-			continue // not the kernel
+			continue // another program's, which may send them without end
 		}
 		if n > len(s.part) {
 			if n > maxPartSize {
@@ -268,6 +268,7 @@ func (s *Socket) Receive(flags int) ([]byte, error) {
 		}
 		return s.part[:n], nil
 	}
+	return nil, opError("receive", os.ErrDeadlineExceeded)
 }
 
 func opError(op string, err error) error {
