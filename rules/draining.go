@@ -99,19 +99,8 @@ func (t *Table) reachable(from func(*Chain) bool) map[string]bool {
 		}
 		reached[c.Name] = true
 		for _, r := range c.Rules {
-			for _, n := range r.Nodes {
-				switch n := n.(type) {
-				case Verdict:
-					visit(t.Chain(n.Chain))
-				case VMap:
-					elements := n.Elements
-					if s := t.Set(n.Map); s != nil {
-						elements = s.Elements
-					}
-					for _, e := range elements {
-						visit(t.Chain(e.Verdict.Chain))
-					}
-				}
+			for _, target := range t.Targets(r) {
+				visit(t.Chain(target))
 			}
 		}
 	}
