@@ -44,9 +44,10 @@ func listensFor(s rules.Socket, f rules.Family, port rules.Port) bool {
 		rules.Port(s.Local.Port()) == port && rules.AddressFamily(s.Local.Addr()) == f
 }
 
-// tproxyPorts are those to which the table's rules hand packets.
+// tproxyPorts are those to which the table's rules hand packets. One that drains hands
+// none of new connections.
 func tproxyPorts(t *rules.Table) (ports []rules.Port) {
-	if t == nil {
+	if t == nil || t.IsDraining() {
 		return nil
 	}
 	for _, c := range t.Chains {
