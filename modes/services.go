@@ -20,8 +20,13 @@ sip 5060 sip-tls 5061 xmpp-client 5222 xmpp-server 5269 stuns 5349 mdns 5353 pos
 x11 6000 redis 6379 ircs-u 6697 http-alt 8080 secure-mqtt 8883 git 9418 zabbix-agent 10050 zabbix-trapper 10051 amanda 10080
 mongodb 27017`
 
+const maxServiceName = 15 // bytes, by RFC 6335
+
 // servicePort is the port that a service is known by.
 func servicePort(name string) (rules.Port, bool) {
+	if len(name) > maxServiceName {
+		return 0, false
+	}
 	words := strings.Fields(services)
 	for i := 0; i+1 < len(words); i += 2 {
 		if words[i] == name {
