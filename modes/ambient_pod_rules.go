@@ -11,6 +11,9 @@ import (
 // mode: the same packets are to meet the same fate.
 func (p *ambientPod) state() rules.State {
 	w := newWriter(p.table, p.families)
+	if p.dns.capture != dnsNone {
+		p.rawPrerouting(w)
+	}
 	p.manglePrerouting(w)
 	if p.inbound.via != viaNone || p.reroute.any() {
 		p.natPrerouting(w)
@@ -36,6 +39,32 @@ func not(m rules.Match) rules.Match {
 // ownAddresses are what the application calls to reach itself.
 var ownAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}
 
+// unaskedZone is that of what comes from port 53 and answers nothing.
+const unaskedZone rules.Zone = 3
+
+// rawPrerouting has a connection that opens from port 53 known by its zone. Answers
+// are found all the same, since that is the zone of what it sends alone.
+func (p *ambientPod) rawPrerouting(w *writer) {
+	in := w.base("raw_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityRaw)
+	in.add("a connection that somebody opens from port 53 has a conntrack zone of its own",
+		rules.UDPSport.Is(dnsPort), p.notOurs(), rules.SetOriginalZone(unaskedZone))
+}
+
+// takenForAnswers drops what would be captured but that it goes to where a packet came
+// from that nobody asked for: conntrack takes it for the answer, and nat leaves
+// answers alone, so that a query would pass the proxy (seen on 6.18). In a sidecar
+// queries have a zone of both directions, which keeps them apart from such packets;
+// here they have none, as with the reference.
+func (p *ambientPod) takenForAnswers(w *writer, out *chainWriter) {
+	dropped := w.chain("taken_for_answers")
+	out.add("a query may be taken for the answer to a packet that nobody asked for",
+		rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.CTZone.Is(unaskedZone), rules.Goto(dropped.Name))
+	p.excludedInterfaces(dropped, rules.OIfName)
+	p.excludedPorts(dropped, rules.UDPDport)
+	p.excludedOwners(dropped)
+	dropped.add("a query that is taken for an answer would pass the proxy: dropped", rules.Drop())
+}
+
 // rawOutput keeps the proxy's queries apart from the application's, which may have the
 // same addresses and ports. Only what they send has the zone: answers need no rule.
 func (p *ambientPod) rawOutput(w *writer) {
@@ -52,6 +81,9 @@ func (p *ambientPod) manglePrerouting(w *writer) {
 
 func (p *ambientPod) mangleOutput(w *writer) {
 	out := w.base("mangle_output", rules.RouteType, rules.Output, rules.PriorityMangle)
+	if p.dns.capture != dnsNone {
+		p.takenForAnswers(w, out)
+	}
 	out.add("the application's answer goes back through the proxy",
 		rules.CTMark.Masked(p.routing.mark, p.routing.mask), rules.SetMark(p.routing.mark, p.routing.mask))
 }
