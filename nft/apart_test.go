@@ -109,9 +109,25 @@ func (r row) lowered(t *testing.T) ([][]byte, map[string]*rules.Set) {
 		t.Fatal(err)
 	}
 	for i := range exprs {
-		exprs[i] = withoutSetID(exprs[i])
+		exprs[i] = withoutSetID(bothBounds(exprs[i]))
 	}
 	return exprs, sets
+}
+
+// bothBounds is a translation as the kernel gives it back, with both registers and
+// the flags that they imply.
+func bothBounds(raw []byte) []byte {
+	return rewritten(raw, func(name string, inner []netlink.Attribute) []netlink.Attribute {
+		a, _ := decode(marshalAttributes(inner))
+		switch {
+		case name == "redir" && a.has(unix.NFTA_REDIR_REG_PROTO_MIN) && !a.has(unix.NFTA_REDIR_REG_PROTO_MAX):
+			inner = append(inner, netlink.Attribute{Type: unix.NFTA_REDIR_REG_PROTO_MAX, Data: a.take(unix.NFTA_REDIR_REG_PROTO_MIN)})
+		case name == "nat" && !a.has(unix.NFTA_NAT_REG_ADDR_MAX):
+			inner = append(inner, netlink.Attribute{Type: unix.NFTA_NAT_REG_ADDR_MAX, Data: a.take(unix.NFTA_NAT_REG_ADDR_MIN)},
+				netlink.Attribute{Type: unix.NFTA_NAT_FLAGS, Data: []byte{0, 0, 0, unix.NF_NAT_RANGE_MAP_IPS}})
+		}
+		return inner
+	})
 }
 
 // withoutSetID leaves out what names a set within its batch alone.

@@ -468,20 +468,21 @@ func (l *lifter) assign(to rules.Selector, register uint32, known bool) bool {
 }
 
 func (l *lifter) redirect(a attrs) bool {
+	upper := a.has(unix.NFTA_REDIR_REG_PROTO_MAX)
 	min, max := uint32(a.number(unix.NFTA_REDIR_REG_PROTO_MIN)), uint32(a.number(unix.NFTA_REDIR_REG_PROTO_MAX))
 	flags := a.number(unix.NFTA_REDIR_FLAGS)
 	if !a.empty() {
 		return false
 	}
 	if min == 0 {
-		return flags == 0 && max == 0 && l.node(rules.Redirect{})
+		return flags == 0 && !upper && l.node(rules.Redirect{})
 	}
 	lo, ok := l.constantIn(min, 2)
 	if !ok || flags != unix.NF_NAT_RANGE_PROTO_SPECIFIED {
 		return false
 	}
 	hi := lo
-	if max != 0 {
+	if upper {
 		if hi, ok = l.constantIn(max, 2); !ok {
 			return false
 		}
@@ -493,9 +494,10 @@ func (l *lifter) redirect(a attrs) bool {
 // for the upper one too, and that addresses are mapped.
 func (l *lifter) snat(a attrs) bool {
 	typ, family := a.number(unix.NFTA_NAT_TYPE), a.number(unix.NFTA_NAT_FAMILY)
+	upper := a.has(unix.NFTA_NAT_REG_ADDR_MAX)
 	min, max := uint32(a.number(unix.NFTA_NAT_REG_ADDR_MIN)), uint32(a.number(unix.NFTA_NAT_REG_ADDR_MAX))
 	flagged, flags := a.has(unix.NFTA_NAT_FLAGS), a.number(unix.NFTA_NAT_FLAGS)
-	if !a.empty() || typ != unix.NFT_NAT_SNAT || max != 0 && max != min || flagged && flags != unix.NF_NAT_RANGE_MAP_IPS {
+	if !a.empty() || typ != unix.NFT_NAT_SNAT || upper && max != min || flagged && flags != unix.NF_NAT_RANGE_MAP_IPS {
 		return false
 	}
 	bits, ok := l.constantIn(min, addressLengths[family])
