@@ -21,14 +21,15 @@ import (
 // Conn is a way into the nftables and the routing of one network namespace. It
 // is safe for use by many goroutines; its verbs run one at a time.
 type Conn struct {
-	mu    sync.Mutex
-	nf    *nl.Socket
-	route *nl.Socket
-	diag  *nl.Socket     // of sock_diag(7); nil: this kernel has none
-	own   namespaceID    // the namespace, where it was the calling thread's
-	watch *watch         // nil: nobody was met
-	last  string         // who committed last, in the verb at work; "" where it was not heard
-	added []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
+	mu     sync.Mutex
+	nf     *nl.Socket
+	route  *nl.Socket
+	diag   *nl.Socket     // of sock_diag(7), or nil
+	noDiag error          // why there is none
+	own    namespaceID    // the namespace, where it was the calling thread's
+	watch  *watch         // nil: nobody was met
+	last   string         // who committed last, in the verb at work; "" where it was not heard
+	added  []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
 }
 
 // Open connects to the calling thread's network namespace or, where netns is
@@ -36,7 +37,11 @@ type Conn struct {
 // closed afterwards. Entering another namespace needs CAP_SYS_ADMIN.
 func Open(netns int) (*Conn, error) {
 	sockets, err := nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG)
-	if errors.Is(err, unix.EPROTONOSUPPORT) {
+	noDiag := errNoDiagnosis
+	if err != nil { // a kernel may lack sock_diag, and a seccomp filter or SELinux refuse it
+		if !errors.Is(err, unix.EPROTONOSUPPORT) {
+			noDiag = fmt.Errorf("TCP sockets cannot be listed: open a socket of sock_diag: %w", err)
+		}
 		sockets, err = nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
 	}
 	var call *os.SyscallError
@@ -49,6 +54,8 @@ func Open(netns int) (*Conn, error) {
 	c := &Conn{nf: sockets[0], route: sockets[1]}
 	if len(sockets) > 2 {
 		c.diag = sockets[2]
+	} else {
+		c.noDiag = noDiag
 	}
 	if netns == 0 {
 		c.own = threadNamespace()

@@ -69,7 +69,7 @@ const (
 // tcpSockets lists the TCP sockets of both families in every state.
 func (c *Conn) tcpSockets(ctx context.Context) (out []tcpSocket, err error) {
 	if c.diag == nil {
-		return nil, errNoDiagnosis
+		return nil, c.noDiag
 	}
 	if c.noTCP() {
 		return nil, nil
