@@ -121,7 +121,7 @@ func (w *work) replaceGuard(ctx context.Context, table *rules.Table) error {
 	})
 }
 
-// commitAnyway commits whoever else did meanwhile.
+// commitAnyway commits at any generation, whatever other programs committed meanwhile.
 func (w *work) commitAnyway(ctx context.Context, fill func(*batch)) error {
 	start := time.Now()
 	defer func() { w.commitTime += time.Since(start) }()
@@ -196,7 +196,7 @@ func remembered(s tcpSocket) time.Duration {
 type taken struct {
 	mirrored  map[ends]bool // by the ends of each socket
 	listening map[uint16]bool
-	served    map[ends]bool // who is connected to a listener, without a remote end
+	served    map[ends]bool // the clients of listeners, by their local ends alone
 }
 
 func takenHere(sockets []tcpSocket) taken {
