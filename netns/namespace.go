@@ -80,13 +80,14 @@ func checkNetns(fd int, path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// notThere is ErrNotExist, unless the reason is a missing permission.
+// notThere is ErrNotExist where the path leads nowhere, or the process is gone.
 func notThere(op, path string, err error) error {
-	err = &fs.PathError{Op: op, Path: escape.Text(path), Err: err}
-	if errors.Is(err, fs.ErrPermission) {
-		return err
+	reason := &fs.PathError{Op: op, Path: escape.Text(path), Err: err}
+	switch err {
+	case unix.ENOENT, unix.ENOTDIR, unix.ESRCH, unix.ELOOP, unix.ENAMETOOLONG, unix.EINVAL, unix.ENXIO, unix.ENODEV:
+		return fmt.Errorf("%w: %w", ErrNotExist, reason)
 	}
-	return fmt.Errorf("%w: %w", ErrNotExist, err)
+	return reason
 }
 
 // Close lets go of the namespace.

@@ -63,8 +63,9 @@ func TestDiagnosisRefused(t *testing.T) {
 		if err != nil || result.Outcome != Created || result.Unlisted == nil || !strings.Contains(result.Unlisted.Error(), row.says) {
 			t.Errorf("%s: %s, %v, %v", row.why, result.Outcome, err, result.Unlisted)
 		}
-		if _, err := session.Remove(t.Context()); err != nil {
-			t.Errorf("%s: %v", row.why, err)
+		drained, err := session.Drain(t.Context(), 2*drainPause, func(Captured) {})
+		if err != nil || drained.Outcome != Removed || drained.Uncounted == nil {
+			t.Errorf("%s: a drain: %s, %v, %v", row.why, drained.Outcome, err, drained.Uncounted)
 		}
 		c.Close()
 	}

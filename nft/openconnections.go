@@ -20,6 +20,7 @@ import (
 
 const (
 	// maxOpenConnections bounds the memory that the kernel keeps them in, twice each.
+	// No pod can keep itself from being captured by opening more.
 	maxOpenConnections = 200_000
 	// elementsAtOnce keeps a batch within a send buffer that any user may have.
 	elementsAtOnce = 2048
@@ -70,15 +71,8 @@ func (w *work) guarded(ctx context.Context, have, want *rules.Table) (*rules.Tab
 		return want, nil
 	}
 	w.open.before = make(map[uint64]bool, len(sockets))
-	open := 0
 	for _, s := range sockets {
 		w.open.before[s.cookie] = true
-		if s.open() {
-			open++
-		}
-	}
-	if open > maxOpenConnections {
-		return nil, fmt.Errorf("%d TCP connections are open, and %d at most are kept open by an apply", open, maxOpenConnections)
 	}
 	return want.Guarded(), nil
 }
@@ -167,6 +161,10 @@ func (w *work) openElements(ctx context.Context) (map[rules.Family][]rules.Eleme
 	for _, s := range sockets {
 		if !s.open() || taken.client(s) {
 			continue
+		}
+		if w.open.kept == maxOpenConnections {
+			w.open.unlisted = fmt.Errorf("more than %d TCP connections are open, and no more are kept", maxOpenConnections)
+			break
 		}
 		if !seen[s.turned()] { // else it is counted by its other end
 			w.open.kept++
