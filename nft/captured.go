@@ -47,6 +47,9 @@ func (c *Conn) captured(ctx context.Context, table *rules.Table) (Captured, erro
 	if err != nil {
 		return Captured{}, err
 	}
+	if !t.tproxy {
+		return t.count(sockets, nil), nil
+	}
 	addresses, err := c.addresses(ctx, 0)
 	if err != nil {
 		return Captured{}, err
