@@ -150,9 +150,9 @@ func TestSessionAfterRemove(t *testing.T) {
 	}
 }
 
-// TestTagIsReadByItsLines: the tag is what counts on from 1, whatever else a set of
-// its name holds.
-func TestTagIsReadByItsLines(t *testing.T) {
+// TestTagOfAnotherTable: of a table beside ours the tag is what counts on from 1,
+// whatever else a set of its name holds. Of ours all of it is read.
+func TestTagOfAnotherTable(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
@@ -167,23 +167,25 @@ func TestTagIsReadByItsLines(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		why, script string
-		whole       bool
+		whole, ours bool
 	}{
-		{"an element far behind is no line", "add element inet weir tag { 1000000 }", true},
-		{"a line that is gone ends it", "delete element inet weir tag { 3 }", false},
+		{"an element far behind is no line", "add element inet weir tag { 1000000 }", true, false},
+		{"without it the tag is what it was", "delete element inet weir tag { 1000000 }", true, true},
+		{"a line that is gone ends it", "delete element inet weir tag { 3 }", false, false},
 	} {
 		if err := nftLoad(tt.script); err != nil {
 			t.Fatal(err)
 		}
-		live, err := dialKernel(t).Read(t.Context(), "weir")
-		if err != nil || live.Tag == nil {
-			t.Fatalf("%s: tag %v, %v", tt.why, live, err)
+		beside, err := dialKernel(t).Read(t.Context(), "other")
+		if err != nil || len(beside.beside) != 1 {
+			t.Fatalf("%s: tags %v, %v", tt.why, beside, err)
 		}
-		if whole := live.Tag.says(*written); whole != tt.whole {
-			t.Errorf("%s: it says the same: %t", tt.why, whole)
+		if whole := beside.beside[0].says(*written); whole != tt.whole {
+			t.Errorf("%s: beside ours it says the same: %t", tt.why, whole)
 		}
-	}
-	if drift, err := dialKernel(t).Read(t.Context(), "weir"); err != nil || len(drift.Differences(captured(1))) == 0 {
-		t.Errorf("a tag that is cut short is no difference: %v", err)
+		ours, err := dialKernel(t).Read(t.Context(), "weir")
+		if err != nil || len(ours.Differences(captured(1))) == 0 != tt.ours {
+			t.Errorf("%s: ours differs by %v, %v", tt.why, ours.Differences(captured(1)), err)
+		}
 	}
 }

@@ -271,6 +271,10 @@ func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains [
 	}
 	t.Sets = sets
 	if with(tag) {
+		if tag != nil && signed(tag) {
+			tag.Elements = nil // what weir did not write there is drift
+			sets = append(slices.Clip(sets), tag)
+		}
 		for _, s := range sets {
 			if err := c.readElements(ctx, of, s); err != nil {
 				return nil, nil, err
