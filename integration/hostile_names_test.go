@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -156,7 +155,7 @@ func TestHostileNames(t *testing.T) {
 			n := c.elsewhere(t)
 			n.ok(with("apply")...)
 			n.hostileRuleset(t, char)
-			if strings.TrimSpace(char) == char && bytes.IndexAny([]byte(char), "/:") < 0 && bytes.IndexByte([]byte(char), 0x85) < 0 && bytes.IndexByte([]byte(char), 0xa0) < 0 { // what a kernel takes for a link's name
+			if strings.TrimSpace(char) == char && !strings.ContainsAny(char, "/:") && strings.IndexByte(char, 0x85) < 0 && strings.IndexByte(char, 0xa0) < 0 { // what a kernel takes for a link's name
 				n.must("", "ip", "link", "add", "if"+char[:min(len(char), 4)]+"x", "type", "veth", "peer", "name", "peer0")
 			}
 			pid := n.hostileResident(t, char)
