@@ -35,7 +35,7 @@ func TestInjectedArguments(t *testing.T) {
 		{"DNS and invalid packets by the environment", always("REDIRECT"), []string{"ISTIO_META_DNS_CAPTURE=true", "INVALID_DROP=true"}, 1,
 			[]string{"redirect to :15053", "ct state invalid", "drop"}},
 		{"annotations for ports and interfaces", always("REDIRECT", "-q", "443", "-o", "15020,3306", "-c", "net1", "-k", "tap0"), nil, 1,
-			[]string{"outbound_exclude_ports", "exclude_interfaces", "reroute_interfaces"}},
+			[]string{"outbound_exclude_ports", "exclude_interfaces", "reroute_ignoring"}},
 		{"native nftables, forced", always("REDIRECT", "--native-nftables", "--force-apply"), nil, 1, []string{"redirect to :15001"}},
 		{"reconciled", always("TPROXY", "--reconcile"), nil, 1, []string{"tproxy to :15006"}},
 		{"JSON logs", always("REDIRECT", "--log_as_json"), nil, 1, []string{"redirect to :15001"}},

@@ -137,7 +137,7 @@ func exitCode(err error) int {
 		return exitDiffers
 	case errors.As(err, &invalid):
 		return exitInvalid
-	case errors.As(err, &usage), errors.As(err, &config):
+	case errors.As(err, &usage), errors.As(err, &config) && !config.Missing:
 		return exitUsage
 	}
 	return exitFailed
