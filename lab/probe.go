@@ -53,7 +53,7 @@ func (p Probe) Send(ctx context.Context, ns *Namespace, timeout time.Duration) (
 	if failed == nil {
 		got, failed = p.ask(ctx, conn, timeout)
 	}
-	if err := ctx.Err(); err != nil && failed != nil {
+	if err := ended(ctx); err != nil && failed != nil {
 		return Fate{}, fmt.Errorf("probe %s: %w", p.ID, err)
 	}
 	if failed != nil {
@@ -64,6 +64,18 @@ func (p Probe) Send(ctx context.Context, ns *Namespace, timeout time.Duration) (
 		fate.Src = SourceKept
 	}
 	return fate, nil
+}
+
+// ended is ctx.Err, but also after ctx's deadline and before its timer: a socket with the same deadline
+// may give up in between.
+func ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
 }
 
 // Await sends the probe until a [Server] answers it. A link carries packets a moment after it is up,
