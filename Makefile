@@ -17,7 +17,7 @@ build: ## the binary, one static file: bin/weir
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
 
 demo: build ## show interception of real traffic in throw-away network namespaces
-	@CGO_ENABLED=0 $(GO) build -o bin/demo ./demo
+	@CGO_ENABLED=0 $(GO) build -o bin/demo ./internal/demo
 	@./bin/demo ./bin/weir
 
 # Runs in one goroutine, and ten times as long with the race detector.
@@ -45,8 +45,8 @@ fuzz: ## each decoder and parser, 100,000 times (FUZZTIME=)
 
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./nft ./cmd/weir ./integration
-	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./bench/bare
-	$(GO) run ./bench -bare ./bin/bare ./bin/weir
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./internal/bench/bare
+	$(GO) run ./internal/bench -bare ./bin/bare ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
 	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration

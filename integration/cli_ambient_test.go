@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 	"golang.org/x/sys/unix"
 )
 

@@ -17,7 +17,7 @@ func TestDemo(t *testing.T) {
 	isolated(t)
 	dir := sharedDir(t)
 	weir := install(t, dir)
-	program, err := build("./demo", "")
+	program, err := build("./internal/demo", "")
 	if err != nil {
 		t.Fatal(err)
 	}

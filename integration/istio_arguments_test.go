@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/rules"
 )
 

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 )
 
 // dnsWay is a way in which DNS is captured.

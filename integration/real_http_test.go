@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/proxy"
 )
 

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/proxy"
 )
 

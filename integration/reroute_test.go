@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 )
 
 // TestRerouteExclusions: what comes from a rerouted interface is outbound, and what is

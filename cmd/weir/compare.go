@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/survey"
+	"github.com/weir-mesh/weir/sim/survey"
 )
 
 func compareCommand() *cli.Command {

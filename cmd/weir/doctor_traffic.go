@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/survey"
+	"github.com/weir-mesh/weir/sim/survey"
 )
 
 // traffic applies a configuration in scratch namespaces with stand-in listeners,

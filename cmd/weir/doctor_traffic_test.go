@@ -5,7 +5,7 @@ import (
 
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/survey"
+	"github.com/weir-mesh/weir/sim/survey"
 )
 
 // TestTrafficTellsWhatLandsElsewhere: rules in force that are not those which

@@ -17,8 +17,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
-	"github.com/weir-mesh/weir/packet"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim/packet"
 )
 
 func explainCommand() *cli.Command {

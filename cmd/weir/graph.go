@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"github.com/urfave/cli/v2"
-	"github.com/weir-mesh/weir/graph"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/graph"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )

@@ -38,9 +38,9 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"escape writes text, whoever wrote it", "internal/escape", false, nil},
 		{"rules is pure data and knows nobody", "rules", false, []string{"internal/escape"}},
 		{"modes is pure and knows rules alone", "modes", false, []string{"internal/escape", "rules"}},
-		{"packet is the grammar of packets and knows rules alone", "packet", false, []string{"internal/escape", "rules"}},
-		{"graph draws rules, whoever made them", "graph", false, []string{"internal/escape", "rules"}},
-		{"survey cuts the space of packets, and knows rules alone", "survey", false, []string{"internal/escape", "rules"}},
+		{"packet is the grammar of packets and knows rules alone", "sim/packet", false, []string{"internal/escape", "rules"}},
+		{"graph draws rules, whoever made them", "internal/graph", false, []string{"internal/escape", "rules"}},
+		{"survey cuts the space of packets, and knows rules alone", "sim/survey", false, []string{"internal/escape", "rules"}},
 		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"internal/escape", "internal/nl", "rules"}},
 		{"nl is netlink, whatever it carries", "internal/nl", true, nil},
 		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"internal/escape", "rules", "nft", "internal/nl"}},
@@ -62,7 +62,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 
 func TestProductRunsNoPrograms(t *testing.T) {
 	out := goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"./rules", "./packet", "./survey", "./graph", "./modes", "./internal/escape", "./nft", "./internal/nl", "./netns", "./internal/pods", "./proxy", "./lab", "./cmd/weir")
+		"./rules", "./sim/packet", "./sim/survey", "./internal/graph", "./modes", "./internal/escape", "./nft", "./internal/nl", "./netns", "./internal/pods", "./proxy", "./internal/lab", "./cmd/weir")
 	for line := range strings.Lines(out) {
 		words := strings.Fields(line)
 		if slices.Contains(words[1:], "os/exec") {
@@ -72,6 +72,6 @@ func TestProductRunsNoPrograms(t *testing.T) {
 }
 
 func TestPureRoomsBuildElsewhere(t *testing.T) {
-	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./packet", "./survey", "./modes")
-	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./packet", "./survey", "./modes")
+	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./sim/packet", "./sim/survey", "./modes")
+	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./sim/packet", "./sim/survey", "./modes")
 }

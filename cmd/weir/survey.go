@@ -12,7 +12,7 @@ import (
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/survey"
+	"github.com/weir-mesh/weir/sim/survey"
 )
 
 // classFate is what becomes of a class of packets, and why.

@@ -12,10 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/survey"
+	"github.com/weir-mesh/weir/sim/survey"
 )
 
 var updateGoldens = flag.Bool("update", false, "write the tables of testdata/explain anew")

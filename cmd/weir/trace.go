@@ -11,8 +11,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/packet"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim/packet"
 )
 
 func traceCommand() *cli.Command {

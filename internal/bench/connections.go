@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 	"golang.org/x/sys/unix"
 )
 

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 )
 
 // A command is a process to start and wait for.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 	"golang.org/x/sys/unix"
 )
 

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 )
 
 // podCounts are how many pods come and go at once, and podRounds how often.

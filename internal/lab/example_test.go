@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/weir-mesh/weir/lab"
+	"github.com/weir-mesh/weir/internal/lab"
 )
 
 // Two namespaces and a link: one asks, the other plays the rest of the world.

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const tables = "../integration/testdata/conformance/"
+const tables = "../../integration/testdata/conformance/"
 
 func allProbes(t testing.TB) []Probe {
 	t.Helper()
