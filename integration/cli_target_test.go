@@ -181,6 +181,12 @@ func TestInitialNamespaceIsRefused(t *testing.T) {
 	elsewhere := here.with(func(c *cli) { c.namespace = newNamespace(t) })
 	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), machine.file.Fd())
 	elsewhere.run("apply", "-f", pod, "--netns", path).want(t, 2).says(t, says)
+	const tracing = "weir: this is the machine's own network namespace: tracing here would show the packets of everything on it"
+	here.run("trace", "--count", "1").want(t, 2).says(t, tracing, "--netns or --pid", "--host-network")
+	elsewhere.run("trace", "--count", "1", "--netns", path).want(t, 2).says(t, tracing)
+	if o := here.run("trace", "--count", "1", "--host-network"); o.signal != syscall.SIGSYS {
+		t.Errorf("a trace with --host-network is refused: %s", o)
+	}
 	if o := here.run("plan", "-f", pod); o.signal != syscall.SIGSYS {
 		t.Errorf("a plan is refused: %s", o)
 	}

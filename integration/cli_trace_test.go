@@ -229,14 +229,14 @@ func TestTraceOfNothing(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"ftp"}, []string{`"ftp" is no protocol (want tcp, udp, icmp or icmpv6)`}},
+		{[]string{"ftp"}, []string{`"ftp" is not a protocol (want tcp, udp, icmp or icmpv6)`}},
 		{[]string{"tcp", "udp"}, []string{"trace takes one protocol, not 2 words"}},
 		{[]string{"--to", "10.0.0.0/33", "--rate", "0", "--count", "0", "--for", "-1s", "--uid", "x"},
 			[]string{`--to: "10.0.0.0/33"`, "--rate: 0", "--count: 0", "--for: -1s", `--uid: "x"`}},
 		{[]string{"--to", "::1", "icmp"}, []string{`"icmp ::1" is of two families`}},
 		{[]string{"--from", "10.0.0.0/8", "icmpv6"}, []string{`"icmpv6 10.0.0.0/8" is of two families`}},
 		{[]string{"--to", "10.0.0.1:80", "icmp"}, []string{"icmp has no ports"}},
-		{[]string{"--to", "10.0.0.1", "--from", "fd00::1"}, []string{"--from and --to are of two families"}},
+		{[]string{"--to", "10.0.0.1", "--from", "fd00::1"}, []string{"source and destination are of two families: fd00::1"}},
 	} {
 		c.run(append([]string{"trace"}, tt.args...)...).want(t, 2).says(t, tt.want...)
 	}

@@ -34,7 +34,7 @@ func hostNetworkFlag() cli.Flag {
 
 func (j *job) apply(ctx context.Context, c configuration) error {
 	if c.Mode != modes.ModeAmbientHost && !j.cc.Bool("host-network") {
-		if err := refuseHost(j.target); err != nil {
+		if err := refuseHost(j.target, "applying here would capture the traffic of everything on it"); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"nl is netlink, whatever it carries", "internal/nl", true, nil},
 		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"internal/escape", "rules", "nft", "internal/nl"}},
 		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"internal/escape", "rules", "nft", "netns", "internal/nl"}},
+		{"trace follows packets across rules, and prints none", "internal/trace", true, []string{"internal/escape", "rules", "nft", "internal/nl", "sim/packet"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
 		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {
@@ -62,7 +63,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 
 func TestProductRunsNoPrograms(t *testing.T) {
 	out := goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`,
-		"./rules", "./sim/packet", "./sim/survey", "./internal/graph", "./modes", "./internal/escape", "./nft", "./internal/nl", "./netns", "./internal/pods", "./proxy", "./internal/lab", "./cmd/weir")
+		"./rules", "./sim/packet", "./sim/survey", "./internal/graph", "./modes", "./internal/escape", "./nft", "./internal/nl", "./netns", "./internal/pods", "./proxy", "./internal/lab", "./internal/trace", "./cmd/weir")
 	for line := range strings.Lines(out) {
 		words := strings.Fields(line)
 		if slices.Contains(words[1:], "os/exec") {

@@ -131,8 +131,9 @@ func openNft(t *netns.Namespace) (*nft.Conn, error) {
 	return c, nil
 }
 
-// refuseHost keeps an example from capturing a whole machine.
-func refuseHost(t *netns.Namespace) error {
+// refuseHost keeps an example from reaching a whole machine; the effect says what the
+// command would do to it.
+func refuseHost(t *netns.Namespace, effect string) error {
 	host, err := t.IsHost()
 	if err != nil {
 		return fmt.Errorf("%w%s", err, advice(err))
@@ -140,6 +141,6 @@ func refuseHost(t *netns.Namespace) error {
 	if !host {
 		return nil
 	}
-	return usageError{errors.New("this is the machine's own network namespace: applying here would capture the traffic of everything on it " +
+	return usageError{errors.New("this is the machine's own network namespace: " + effect + " " +
 		"(use --netns or --pid for a container's, try it with unshare -n, or say --host-network if the whole machine is meant)")}
 }

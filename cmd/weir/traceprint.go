@@ -2,40 +2,42 @@ package main
 
 import (
 	"fmt"
-	"github.com/weir-mesh/weir/internal/escape"
 	"io"
 	"strings"
+
+	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/trace"
 )
 
-// tracePrinter writes packets as they arrive.
-type tracePrinter interface {
-	packet(*tracedPacket) error
-	end(matched, traced uint64, lost uint32) error
-}
-
-func newTracePrinter(w io.Writer, asJSON bool) tracePrinter {
-	if asJSON {
-		return jsonTrace{w}
+// printTraced writes a packet as it arrives: as text, or as an object a line.
+func (j *job) printTraced(p *trace.Packet) error {
+	if j.cc.Bool("json") {
+		return writeJSONLine(j.out, p)
 	}
-	return textTrace{w}
+	_, err := io.WriteString(j.out, tracedText(p))
+	return err
 }
 
-// jsonTrace writes an object a line, and one with the counts at the end.
-type jsonTrace struct{ io.Writer }
-
-func (t jsonTrace) packet(p *tracedPacket) error {
-	return writeJSONLine(t.Writer, p)
+// printTraceCounts says what the trace left out.
+func (j *job) printTraceCounts(c trace.Counts, rate uint32) error {
+	if j.cc.Bool("json") {
+		if err := writeJSONLine(j.out, map[string]uint64{"matched": c.Matched, "traced": c.Traced, "lost": uint64(c.Lost)}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Matched == 0:
+		fmt.Fprintln(j.err, "note: no packet matched")
+	case c.Traced < c.Matched:
+		fmt.Fprintf(j.err, "note: %d packets matched, %d of them above --rate %d were not traced\n", c.Matched, c.Matched-c.Traced, rate)
+	}
+	if c.Lost > 0 {
+		fmt.Fprintf(j.err, "warning: %d notifications were lost, and with them steps of packets: want a smaller --rate\n", c.Lost)
+	}
+	return nil
 }
 
-func (t jsonTrace) end(matched, traced uint64, lost uint32) error {
-	return writeJSONLine(t.Writer, map[string]uint64{"matched": matched, "traced": traced, "lost": uint64(lost)})
-}
-
-type textTrace struct{ io.Writer }
-
-func (t textTrace) end(uint64, uint64, uint32) error { return nil }
-
-func (t textTrace) packet(p *tracedPacket) error {
+func tracedText(p *trace.Packet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s %s -> %s", p.Number, p.Protocol, p.Source, p.Destination)
 	for _, more := range []struct{ label, value string }{{" ", p.Flags}, {" in by ", p.In}, {" out by ", p.Out}} {
@@ -57,22 +59,21 @@ func (t textTrace) packet(p *tracedPacket) error {
 	for _, s := range p.Steps {
 		if chain := s.Family + " " + s.Table + " " + s.Chain; chain != at {
 			at = chain
-			fmt.Fprintf(&b, "  %s chain %s of table %s %s\n", s.owner(), escape.Text(s.Chain), s.Family, escape.Text(s.Table))
+			fmt.Fprintf(&b, "  %s chain %s of table %s %s\n", stepOwner(s), escape.Text(s.Chain), s.Family, escape.Text(s.Table))
 		}
-		b.WriteString("    " + escape.Text(s.String()) + "\n")
+		b.WriteString("    " + escape.Text(stepText(s)) + "\n")
 	}
-	_, err := io.WriteString(t.Writer, b.String())
-	return err
+	return b.String()
 }
 
-func (s tracedStep) owner() string {
+func stepOwner(s trace.Step) string {
 	if s.Foreign {
 		return "another's"
 	}
 	return "weir's"
 }
 
-func (s tracedStep) String() string {
+func stepText(s trace.Step) string {
 	switch {
 	case s.Rule == 0 && s.Text == "":
 		return s.Verdict
