@@ -236,9 +236,9 @@ func (n *node) proxy(ctx context.Context, running *sync.WaitGroup, p *nodePod, p
 			return conn, err
 		},
 	}
-	var ln *net.TCPListener
+	var ln *proxy.Listener
 	n.check(p.Do(func() (err error) {
-		ln, err = proxy.SocketOptions{Transparent: true, Mark: nodeMark}.Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+		ln, err = proxy.Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), port), proxy.SocketOptions{Transparent: true, Mark: nodeMark})
 		return err
 	}))
 	running.Go(func() { _ = server.Serve(ctx, ln) })

@@ -54,7 +54,7 @@ func (p *realPod) relay(uid, gid uint32, port uint16, options proxy.SocketOption
 		if err != nil {
 			p.Fatal(err)
 		}
-		running.Go(func() { _ = server.Serve(ctx, ln) })
+		running.Go(func() { _ = server.Serve(ctx, &proxy.Listener{TCPListener: ln}) })
 	}
 	p.Cleanup(func() {
 		cancel()

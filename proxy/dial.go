@@ -30,7 +30,7 @@ type Dialer struct {
 	Source []netip.Addr
 
 	// KeepClient connects from the client's own address, though not its port, by means of
-	// IP_TRANSPARENT. Routing has to bring the answers back. Where the kernel chooses the
+	// IP_TRANSPARENT, which allows any address. Routing has to bring the answers back. Where the kernel chooses the
 	// port of a client that is connected to the same service, the two connections are one
 	// to it and the new one fails: give the proxy's namespace a net.ipv4.ip_local_port_range
 	// that clients do not use. It excludes Source, and needs CAP_NET_ADMIN or CAP_NET_RAW.
@@ -44,10 +44,7 @@ type Dialer struct {
 
 // Dial connects to where c was going. It refuses with [ErrLoop] where the proxy itself listens.
 // Other errors are those of [net.Dialer.DialContext], among them an [*OptionError] where an option
-// was refused.
-//
-// To go elsewhere, change c.OriginalDst first. The socket is opened on the calling goroutine's
-// thread, and so in that thread's network namespace.
+// was refused. To go elsewhere, change c.OriginalDst first.
 func (d Dialer) Dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
 	conn, err := d.dial(ctx, c)
 	if err != nil {
@@ -63,7 +60,7 @@ func (d Dialer) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
 	}
 	// To connect(2) an unspecified address is this host, which would hide a loop.
 	if !dst.IsValid() || dst.Addr().IsUnspecified() {
-		return nil, fmt.Errorf("dial: %q is no destination", dst)
+		return nil, fmt.Errorf("dial: %q is not a destination", dst)
 	}
 	if self, err := listensAt(c.Listener, dst); err != nil {
 		return nil, fmt.Errorf("dial %s: %w", dst, err)
@@ -131,9 +128,9 @@ func listensAt(listener, dst netip.AddrPort) (bool, error) {
 	}
 }
 
-// isLocal asks the kernel, by a bind to the address: the interfaces' own addresses do not tell of
-// all of 127.0.0.0/8, nor of local routes. With net.ipv4.ip_nonlocal_bind every
-// address is taken for local.
+// isLocal asks the kernel, by a bind to the address: the interfaces' own addresses do not cover
+// all of 127.0.0.0/8, nor local routes. With net.ipv4.ip_nonlocal_bind every address counts as
+// local.
 func isLocal(addr netip.Addr) (bool, error) {
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 	switch {

@@ -80,11 +80,11 @@ func TestDialRefuses(t *testing.T) {
 		conn   proxy.ConnInfo
 		want   string
 	}{
-		{"no destination", proxy.Dialer{}, proxy.ConnInfo{}, "proxy: dial: \"invalid AddrPort\" is no destination"},
+		{"no destination", proxy.Dialer{}, proxy.ConnInfo{}, "proxy: dial: \"invalid AddrPort\" is not a destination"},
 		{
 			"an unspecified address, which would be this host", proxy.Dialer{},
 			proxy.ConnInfo{Listener: listener, OriginalDst: netip.MustParseAddrPort("0.0.0.0:15001")},
-			"proxy: dial: \"0.0.0.0:15001\" is no destination",
+			"proxy: dial: \"0.0.0.0:15001\" is not a destination",
 		},
 		{
 			"an IPv4-mapped address of the listener", proxy.Dialer{},

@@ -104,7 +104,7 @@ func TestMark(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	ln, err := proxy.SocketOptions{Mark: 0xfedcba98}.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	ln, err := proxy.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), proxy.SocketOptions{Mark: 0xfedcba98})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,19 +187,21 @@ func TestSourceIPv6(t *testing.T) {
 
 func markOf(t *testing.T, conn *net.TCPConn) uint32 {
 	t.Helper()
+	return uint32(intOption(t, conn, unix.SOL_SOCKET, unix.SO_MARK))
+}
+
+func intOption(t *testing.T, conn *net.TCPConn, level, option int) (value int) {
+	t.Helper()
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mark int
 	var sockErr error
-	if err := raw.Control(func(fd uintptr) {
-		mark, sockErr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK)
-	}); err != nil {
+	if err := raw.Control(func(fd uintptr) { value, sockErr = unix.GetsockoptInt(int(fd), level, option) }); err != nil {
 		t.Fatal(err)
 	}
 	if sockErr != nil {
 		t.Fatal(sockErr)
 	}
-	return uint32(mark)
+	return value
 }

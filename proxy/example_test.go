@@ -10,9 +10,38 @@ import (
 	"log"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/weir-mesh/weir/proxy"
 )
+
+// A whole proxy. It takes what is diverted to port 15001, by REDIRECT or TPROXY and in both families,
+// to where it was going. The rules let packets with its mark pass.
+func Example() {
+	ctx := context.Background()
+	ln, err := proxy.Listen(ctx, netip.MustParseAddrPort("[::]:15001"), proxy.SocketOptions{Transparent: true, Mark: 0x53d})
+	if err != nil {
+		log.Fatal(err)
+	}
+	dialer := proxy.Dialer{Mark: 0x53d}
+	for {
+		client, err := ln.AcceptConn()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() {
+			upstream, err := dialer.Dial(ctx, client.ConnInfo)
+			if err != nil {
+				log.Print(err)
+				client.Reset()
+				return
+			}
+			if err := proxy.Relay(ctx, client.TCPConn, upstream, time.Hour); err != nil {
+				log.Printf("%s -> %s: %v", client.Client, client.OriginalDst, err)
+			}
+		}()
+	}
+}
 
 // Nothing diverts connections here, so Dial says where they go.
 func ExampleServer() {
@@ -31,7 +60,7 @@ func ExampleServer() {
 	}()
 
 	ctx, cancel := context.WithCancel(context.Background())
-	ln, err := proxy.SocketOptions{}.Listen(ctx, netip.MustParseAddrPort("127.0.0.1:0"))
+	ln, err := proxy.Listen(ctx, netip.MustParseAddrPort("127.0.0.1:0"), proxy.SocketOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -69,7 +98,7 @@ func Example_sidecar() {
 	const mark = 1337
 	ctx := context.Background()
 	serve := func(port uint16, options proxy.SocketOptions, dialer proxy.Dialer) error {
-		ln, err := options.Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+		ln, err := proxy.Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), port), options)
 		if err != nil {
 			return err
 		}

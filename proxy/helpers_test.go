@@ -36,7 +36,7 @@ type running struct {
 // serve runs s on a new listener until the test ends. It takes both hooks for itself.
 func serve(t *testing.T, s *proxy.Server, options proxy.SocketOptions, addr string) *running {
 	t.Helper()
-	ln, err := options.Listen(t.Context(), netip.MustParseAddrPort(addr))
+	ln, err := proxy.Listen(t.Context(), netip.MustParseAddrPort(addr), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func to(addr netip.AddrPort, d proxy.Dialer) func(context.Context, proxy.ConnInf
 // origin is the server that clients want to reach: it hands each connection to handle, then closes it.
 func origin(t *testing.T, addr string, handle func(*net.TCPConn)) netip.AddrPort {
 	t.Helper()
-	ln, err := proxy.SocketOptions{}.Listen(t.Context(), netip.MustParseAddrPort(addr))
+	ln, err := proxy.Listen(t.Context(), netip.MustParseAddrPort(addr), proxy.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

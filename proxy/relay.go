@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,11 +18,16 @@ import (
 // ErrIdle means that a connection was ended because it carried no data for too long.
 var ErrIdle = errors.New("idle for too long")
 
-// relay carries data both ways until both streams have ended, and closes both connections. What
-// ends it early is its error, and resets both.
-func relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration) error {
+// Relay carries data both ways until both streams have ended, and closes both connections. The end of
+// one stream is passed on at once, and the other one stays open for as long as it likes. The data
+// stays in the kernel (splice(2)). An idle time of zero is [DefaultIdleTimeout].
+//
+// What ends it early is its error, and resets both connections: ctx, a reset by either peer, or
+// [ErrIdle] once neither has sent anything for the time of idle.
+func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration) error {
 	defer client.Close()
 	defer upstream.Close()
+	idle = cmp.Or(idle, DefaultIdleTimeout)
 	done := make(chan error, 2)
 	go func() { done <- pipe(upstream, client) }()
 	go func() { done <- pipe(client, upstream) }()

@@ -8,14 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// What a [Server] does where its fields are zero.
+// The limits of a [Server] whose fields are zero.
 const (
 	DefaultMaxConns    = 1024
 	DefaultDialTimeout = 10 * time.Second
@@ -27,13 +26,6 @@ const (
 	acceptPause    = 50 * time.Millisecond
 	acceptPatience = time.Minute
 )
-
-// ConnInfo says what an accepted connection is. IPv4-mapped addresses are given as IPv4.
-type ConnInfo struct {
-	Client      netip.AddrPort // where it comes from
-	Listener    netip.AddrPort // where the listener was opened, perhaps an unspecified address
-	OriginalDst netip.AddrPort // where it was going: see [OriginalDst]
-}
 
 // Server accepts connections and carries each to its original destination. The zero value is ready
 // to use. A Server is never changed by its methods, and may serve several listeners at once.
@@ -70,11 +62,11 @@ type Server struct {
 
 // Serve accepts connections from ln until ctx is done, and then returns nil; or until ln fails,
 // which is the error. Either way it first closes ln, ends every connection, and waits for all of
-// them. Want of file descriptors or memory is waited out for a minute.
+// them. A lack of file descriptors or memory is waited out for a minute.
 //
 // A connection that does not end in good order (a failed dial, a reset, idleness, the end of ctx)
 // is reset on both sides, so that neither peer takes half a stream for the whole.
-func (s *Server) Serve(ctx context.Context, ln *net.TCPListener) error {
+func (s *Server) Serve(ctx context.Context, ln *Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var conns sync.WaitGroup
 	defer conns.Wait()
@@ -83,11 +75,10 @@ func (s *Server) Serve(ctx context.Context, ln *net.TCPListener) error {
 	// Close is left to Serve alone: a second one would return before the first is through.
 	defer context.AfterFunc(ctx, func() { _ = ln.SetDeadline(time.Unix(1, 0)) })()
 	if s.MaxConns < 0 || s.DialTimeout < 0 || s.IdleTimeout < 0 {
-		return fmt.Errorf("proxy: serve: MaxConns %d, DialTimeout %s, IdleTimeout %s (want none below zero)",
+		return fmt.Errorf("proxy: serve: MaxConns %d, DialTimeout %s, IdleTimeout %s: none may be negative",
 			s.MaxConns, s.DialTimeout, s.IdleTimeout)
 	}
 
-	listener := addrPort(ln.Addr())
 	slots := make(chan struct{}, cmp.Or(s.MaxConns, DefaultMaxConns))
 	for {
 		select {
@@ -95,7 +86,7 @@ func (s *Server) Serve(ctx context.Context, ln *net.TCPListener) error {
 		case <-ctx.Done():
 			return nil
 		}
-		client, err := accept(ctx, ln)
+		client, err := accept(ctx, ln.TCPListener)
 		if ctx.Err() != nil {
 			if err == nil {
 				reset(client)
@@ -107,10 +98,10 @@ func (s *Server) Serve(ctx context.Context, ln *net.TCPListener) error {
 		}
 		conns.Go(func() {
 			defer func() { <-slots }()
-			c := ConnInfo{Client: addrPort(client.RemoteAddr()), Listener: listener}
-			err := s.carry(ctx, &c, client)
+			conn := ln.conn(client)
+			err := s.carry(ctx, conn)
 			if s.OnClose != nil {
-				s.OnClose(c, err)
+				s.OnClose(conn.ConnInfo, err)
 			}
 		})
 	}
@@ -135,23 +126,21 @@ func exhausted(err error) bool {
 		errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }
 
-// carry closes client. It fills in c's original destination.
-func (s *Server) carry(ctx context.Context, c *ConnInfo, client *net.TCPConn) error {
-	dst, err := OriginalDst(client)
-	if err != nil {
-		reset(client)
+// carry closes client. It fills in the original destination.
+func (s *Server) carry(ctx context.Context, client *Conn) (err error) {
+	if client.OriginalDst, err = OriginalDst(client.TCPConn); err != nil {
+		client.Reset()
 		return err
 	}
-	c.OriginalDst = dst
 	if s.OnAccept != nil {
-		s.OnAccept(*c)
+		s.OnAccept(client.ConnInfo)
 	}
-	upstream, err := s.dial(ctx, *c)
+	upstream, err := s.dial(ctx, client.ConnInfo)
 	if err != nil {
-		reset(client)
+		client.Reset()
 		return err
 	}
-	return relay(ctx, client, upstream, cmp.Or(s.IdleTimeout, DefaultIdleTimeout))
+	return Relay(ctx, client.TCPConn, upstream, s.IdleTimeout)
 }
 
 func (s *Server) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {

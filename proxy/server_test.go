@@ -276,8 +276,8 @@ func TestCancel(t *testing.T) {
 }
 
 func TestServeFails(t *testing.T) {
-	listen := func() *net.TCPListener {
-		ln, err := proxy.SocketOptions{}.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	listen := func() *proxy.Listener {
+		ln, err := proxy.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), proxy.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +299,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	ln, err := proxy.SocketOptions{}.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	ln, err := proxy.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), proxy.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,11 +3,8 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 	"syscall"
 
@@ -22,6 +19,12 @@ type SocketOptions struct {
 	// address that the host does not have.
 	Transparent bool
 
+	// FreeBind sets IP_FREEBIND (ip(7)), on IPv6 sockets IPV6_FREEBIND: the socket can be bound
+	// to an address that the host does not have yet, say one that is added to lo later. It needs
+	// no capability, and does not make the address the host's: nothing can be sent from it before
+	// it is added. Transparent includes it.
+	FreeBind bool
+
 	// Mark sets SO_MARK (socket(7)) on every packet of the socket, for rules and routing to
 	// know it by. The connections of a listener inherit it. Zero leaves the mark alone.
 	Mark uint32
@@ -30,7 +33,7 @@ type SocketOptions struct {
 // OptionError is a socket option that the kernel refused.
 type OptionError struct {
 	Option string // as in the manual pages: SO_MARK
-	Needs  string // the capabilities that allow it; any one is enough
+	Needs  string // the capabilities that allow it, any one of which is enough; "" where none is asked for
 	Err    error  // what setsockopt(2) answered
 }
 
@@ -56,46 +59,42 @@ func (o SocketOptions) Control(network, _ string, c syscall.RawConn) error {
 }
 
 func (o SocketOptions) set(fd int, network string) error {
+	// On a socket for both families the options of IPv6 cover its IPv4 traffic too.
+	v6 := strings.HasSuffix(network, "6")
 	if o.Transparent {
-		level, opt, name := unix.SOL_IP, unix.IP_TRANSPARENT, "IP_TRANSPARENT"
-		if strings.HasSuffix(network, "6") {
-			// Covers the IPv4 connections of a socket for both families too.
-			level, opt, name = unix.SOL_IPV6, unix.IPV6_TRANSPARENT, "IPV6_TRANSPARENT"
+		opt := socketOption{unix.SOL_IP, unix.IP_TRANSPARENT, "IP_TRANSPARENT", "CAP_NET_ADMIN or CAP_NET_RAW"}
+		if v6 {
+			opt.level, opt.number, opt.name = unix.SOL_IPV6, unix.IPV6_TRANSPARENT, "IPV6_TRANSPARENT"
 		}
-		if err := unix.SetsockoptInt(fd, level, opt, 1); err != nil {
-			return &OptionError{name, "CAP_NET_ADMIN or CAP_NET_RAW", err}
+		if err := opt.set(fd, 1); err != nil {
+			return err
+		}
+	}
+	if o.FreeBind {
+		opt := socketOption{level: unix.SOL_IP, number: unix.IP_FREEBIND, name: "IP_FREEBIND"}
+		if v6 {
+			opt.level, opt.number, opt.name = unix.SOL_IPV6, unix.IPV6_FREEBIND, "IPV6_FREEBIND"
+		}
+		if err := opt.set(fd, 1); err != nil {
+			return err
 		}
 	}
 	if o.Mark != 0 {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(o.Mark)); err != nil {
-			return &OptionError{"SO_MARK", "CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17", err}
-		}
+		opt := socketOption{unix.SOL_SOCKET, unix.SO_MARK, "SO_MARK", "CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17"}
+		return opt.set(fd, int(o.Mark))
 	}
 	return nil
 }
 
-// Listen opens a TCP listener with the options. The unspecified addresses stand for every address:
-// 0.0.0.0 of IPv4 alone, [::] of both families. Port 0 lets the kernel choose. ctx is for the
-// opening only. The error wraps an [*OptionError] where an option was refused, and otherwise says
-// why the address cannot be listened on.
-//
-// The socket is opened on the calling goroutine's thread, and so in that thread's network namespace.
-func (o SocketOptions) Listen(ctx context.Context, addr netip.AddrPort) (*net.TCPListener, error) {
-	lc := net.ListenConfig{Control: o.Control}
-	// An MPTCP socket cannot be asked for SO_ORIGINAL_DST.
-	lc.SetMultipathTCP(false)
+// socketOption is an option as setsockopt(2) knows it and as people do.
+type socketOption struct {
+	level, number int
+	name, needs   string
+}
 
-	// To net, 0.0.0.0 means both families too, unless the network says otherwise.
-	network, address := "tcp6", addr.String()
-	switch {
-	case addr.Addr().Unmap().Is4():
-		network = "tcp4"
-	case addr.Addr() == netip.IPv6Unspecified():
-		network, address = "tcp", fmt.Sprintf(":%d", addr.Port())
+func (o socketOption) set(fd, value int) error {
+	if err := unix.SetsockoptInt(fd, o.level, o.number, value); err != nil {
+		return &OptionError{o.name, o.needs, err}
 	}
-	ln, err := lc.Listen(ctx, network, address)
-	if err != nil {
-		return nil, fmt.Errorf("proxy: %w", err)
-	}
-	return ln.(*net.TCPListener), nil
+	return nil
 }

@@ -39,7 +39,7 @@ func TestOptionRefused(t *testing.T) {
 			"proxy: listen tcp4 127.0.0.1:0: set SO_MARK: operation not permitted (needs CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17)",
 		},
 	} {
-		_, err := tt.options.Listen(t.Context(), netip.MustParseAddrPort(tt.listen))
+		_, err := proxy.Listen(t.Context(), netip.MustParseAddrPort(tt.listen), tt.options)
 		var refused *proxy.OptionError
 		if !errors.As(err, &refused) || !errors.Is(err, unix.EPERM) || err.Error() != tt.want {
 			t.Errorf("%s: Listen = %v, want %s", tt.why, err, tt.want)
@@ -72,7 +72,7 @@ func TestListenFamilies(t *testing.T) {
 		{"[::] is both", "[::]:0", map[string]bool{"127.0.0.1": true, "::1": true}},
 		{"an address is itself alone", "127.0.0.2:0", map[string]bool{"127.0.0.2": true, "127.0.0.1": false}},
 	} {
-		ln, err := proxy.SocketOptions{}.Listen(t.Context(), netip.MustParseAddrPort(tt.listen))
+		ln, err := proxy.Listen(t.Context(), netip.MustParseAddrPort(tt.listen), proxy.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,20 +91,20 @@ func TestListenFamilies(t *testing.T) {
 }
 
 func TestListenRefuses(t *testing.T) {
-	ln, err := proxy.SocketOptions{}.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	ln, err := proxy.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), proxy.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	if _, err := (proxy.SocketOptions{}).Listen(t.Context(), ln.Addr().(*net.TCPAddr).AddrPort()); !errors.Is(err, unix.EADDRINUSE) {
+	if _, err := proxy.Listen(t.Context(), ln.Addr().(*net.TCPAddr).AddrPort(), proxy.SocketOptions{}); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("a taken address: %v, want EADDRINUSE", err)
 	}
-	if _, err := (proxy.SocketOptions{}).Listen(t.Context(), netip.AddrPort{}); err == nil {
+	if _, err := proxy.Listen(t.Context(), netip.AddrPort{}, proxy.SocketOptions{}); err == nil {
 		t.Error("the zero address is listened on")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := (proxy.SocketOptions{}).Listen(ctx, netip.MustParseAddrPort("127.0.0.1:0")); err != nil && !errors.Is(err, context.Canceled) {
+	if _, err := proxy.Listen(ctx, netip.MustParseAddrPort("127.0.0.1:0"), proxy.SocketOptions{}); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled context: %v", err)
 	}
 }

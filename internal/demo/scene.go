@@ -162,9 +162,9 @@ func (s *scene) greet(ns *lab.Namespace, as lab.Identity, at netip.AddrPort, nam
 	return nil
 }
 
-func listen(ns *lab.Namespace, as lab.Identity, at netip.AddrPort) (ln *net.TCPListener, err error) {
+func listen(ns *lab.Namespace, as lab.Identity, at netip.AddrPort) (ln *proxy.Listener, err error) {
 	err = ns.DoAs(as.UID, as.GID, func() error {
-		ln, err = proxy.SocketOptions{Mark: as.Mark}.Listen(context.Background(), at)
+		ln, err = proxy.Listen(context.Background(), at, proxy.SocketOptions{Mark: as.Mark})
 		return err
 	})
 	return ln, err
