@@ -2,7 +2,7 @@
 
 GO      ?= go
 RELEASE ?=
-LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
+LDFLAGS := -s -w $(if $(RELEASE),-X github.com/weir-mesh/weir/internal/version.release=$(RELEASE))
 # Without the library's writers of man pages, which cost every start half a millisecond.
 TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.

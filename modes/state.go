@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -72,7 +73,7 @@ func (r *reader) frame(c Config) bool {
 		return false
 	}
 	if !slices.Contains(allModes(), c.Mode) {
-		hint := Nearest(c.Mode, allModes())
+		hint := term.Nearest(c.Mode, allModes())
 		if hint == "" {
 			hint = oneOf(allModes())
 		}

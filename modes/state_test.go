@@ -325,7 +325,7 @@ func TestProblems(t *testing.T) {
 			`dropInvalid: "perhaps" is none of: disabled, enabled`,
 		}},
 		{"a very long word is not repeated whole", with(func(c *Config) { c.Inbound.Via = strings.Repeat("x", 1<<20) }),
-			[]string{`inbound.via: "` + strings.Repeat("x", maxQuoted) + `..." is none of: redirect, tproxy, marks, none`}},
+			[]string{`inbound.via: "` + strings.Repeat("x", 80) + `..." is none of: redirect, tproxy, marks, none`}},
 	} {
 		state, _, err := State(tt.config, testEnvironment)
 		if got := lines(err); !slices.Equal(got, tt.want) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -60,7 +61,7 @@ func onePod(cc *cli.Context) (pods, error) {
 	case !cc.IsSet("pod"):
 		problems = append(problems, errors.New("--pod: the pod's UID is missing"))
 	case !isPodUID(uid):
-		problems = append(problems, fmt.Errorf("--pod: %q %s", modes.Shorten(uid), noPodUID))
+		problems = append(problems, fmt.Errorf("--pod: %q %s", term.Shorten(uid), noPodUID))
 	}
 	if !cc.Args().Present() {
 		problems = append(problems, errors.New("no address is given (want IP...)"))
@@ -97,7 +98,7 @@ func parsePodAddress(word string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(word)
 	switch {
 	case err != nil || a.Zone() != "":
-		return a, fmt.Errorf("%q is no address (want 192.0.2.1 or 2001:db8::1)", modes.Shorten(word))
+		return a, fmt.Errorf("%q is no address (want 192.0.2.1 or 2001:db8::1)", term.Shorten(word))
 	case a.Is4In6():
 		return a, fmt.Errorf("%q is an IPv4-mapped address (write it as IPv4)", word)
 	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
@@ -122,7 +123,7 @@ func parsePods(name, text string) (pods, error) {
 		}
 		uid := words[0]
 		if !isPodUID(uid) {
-			problem(fmt.Errorf("%q %s", modes.Shorten(uid), noPodUID))
+			problem(fmt.Errorf("%q %s", term.Shorten(uid), noPodUID))
 		}
 		for _, word := range words[1:] {
 			a, err := parsePodAddress(word)

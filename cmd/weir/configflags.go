@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 	"golang.org/x/sys/unix"
 )
@@ -218,7 +219,7 @@ func splitWords(list string, at place) ([]wordPlace, error) {
 	for w := range strings.SplitSeq(list, ",") {
 		w = strings.TrimSpace(w)
 		if w == "" {
-			return nil, &placedError{at, fmt.Errorf("%q has an empty word (want words with commas between them)", modes.Shorten(list))}
+			return nil, &placedError{at, fmt.Errorf("%q has an empty word (want words with commas between them)", term.Shorten(list))}
 		}
 		out = append(out, wordPlace{w, at})
 	}
@@ -258,7 +259,7 @@ func openNamed(name string, flags int) (*os.File, error) {
 	if errors.As(err, &wrong) {
 		shown := escape.Text(name)
 		if wrong.Err == unix.ENAMETOOLONG {
-			shown = escape.Text(modes.Shorten(name))
+			shown = escape.Text(term.Shorten(name))
 		}
 		err = &fs.PathError{Op: wrong.Op, Path: shown, Err: wrong.Err}
 	}

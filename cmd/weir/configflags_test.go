@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -188,7 +189,7 @@ func TestFlagProblems(t *testing.T) {
 		{"two words where there is one", append(least, "--table", "a", "--table", "b"), []string{
 			`invalid value "b" for flag -table: is a second value (the first is "a")`}},
 		{"two files", []string{"--config", pod, "--config", noYAML}, []string{
-			`invalid value "` + noYAML + `" for flag -config: is a second value (the first is "` + modes.Shorten(pod) + `")`}},
+			`invalid value "` + noYAML + `" for flag -config: is a second value (the first is "` + term.Shorten(pod) + `")`}},
 		{"a file that is not there", []string{"--config", "/no/such"}, []string{"--config: open /no/such: no such file or directory"}},
 		{"a directory", []string{"--config", "/"}, []string{"--config: read /: is a directory"}},
 		{"problems of the file, of its words and of flags at once, in order", []string{"-f", pod, "--dns-port", "x", "--table", "?"}, []string{

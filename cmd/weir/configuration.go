@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -209,10 +210,10 @@ func (s *schema) meant(section, name string) []string {
 	if len(same) > 0 {
 		return same
 	}
-	if near := modes.Nearest(name, s.levels[section]); near != "" {
+	if near := term.Nearest(name, s.levels[section]); near != "" {
 		return []string{join(section, near)}
 	}
-	if near := modes.Nearest(name, s.paths); near != "" {
+	if near := term.Nearest(name, s.paths); near != "" {
 		return []string{near}
 	}
 	return nil

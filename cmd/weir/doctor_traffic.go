@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/version"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -181,7 +182,7 @@ func (s *scene) apply(ctx context.Context) error {
 	if s.state.Table == nil {
 		return nil
 	}
-	_, err := conn.Session(s.state.Table.Name, version()).Apply(ctx, s.state)
+	_, err := conn.Session(s.state.Table.Name, version.String()).Apply(ctx, s.state)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -61,7 +62,7 @@ func parseEnvironment(name string, data []byte) (modes.Environment, error) {
 		case "cgroups":
 			env.Cgroups = numbers[uint64](d, p, 64)
 		default:
-			want := modes.Nearest(p.key, environmentKeys)
+			want := term.Nearest(p.key, environmentKeys)
 			if want == "" {
 				want = "one of: " + strings.Join(environmentKeys, ", ")
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/graph"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -188,15 +189,8 @@ func basesOf(t *nft.LiveTable) (out []graph.Chain) {
 	for _, c := range t.Chains {
 		if c.Base != nil {
 			out = append(out, graph.Chain{Title: t.Title() + " " + escape.Text(c.Name), Base: *c.Base,
-				Note: fmt.Sprintf("%s (weir graph --foreign %q)", counted(len(c.Rules), "rule"), t.Title())})
+				Note: fmt.Sprintf("%s (weir graph --foreign %q)", term.Count(len(c.Rules), "rule"), t.Title())})
 		}
 	}
 	return out
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "one " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

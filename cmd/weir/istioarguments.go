@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -182,12 +183,12 @@ func (a *istioArguments) readVariable(f *pflag.Flag, name, value string) {
 	}
 	if kind == "bool" { // the library has zeroed it
 		if before == "true" || value != "" {
-			a.unread = append(a.unread, fmt.Sprintf("%s=%q is not a bool: %s is off, as in the reference", name, modes.Shorten(value), f.Name))
+			a.unread = append(a.unread, fmt.Sprintf("%s=%q is not a bool: %s is off, as in the reference", name, term.Shorten(value), f.Name))
 		}
 		return
 	}
 	_ = f.Value.Set(before)
-	a.unread = append(a.unread, fmt.Sprintf("%s=%q is ignored: it is no %s", name, modes.Shorten(value), kind))
+	a.unread = append(a.unread, fmt.Sprintf("%s=%q is ignored: it is no %s", name, term.Shorten(value), kind))
 }
 
 // names are the flags' long names.
@@ -504,7 +505,7 @@ func logLevel(list string) (slog.Level, error) {
 		}
 		l, known := levels[level]
 		if !known {
-			return slog.LevelInfo, fmt.Errorf("--log_output_level: %q is not a level (want debug, info, warn, error, fatal or none)", modes.Shorten(level))
+			return slog.LevelInfo, fmt.Errorf("--log_output_level: %q is not a level (want debug, info, warn, error, fatal or none)", term.Shorten(level))
 		}
 		if all := !scoped || scope == "default" || scope == "all"; all && !found {
 			wanted, found = l, true

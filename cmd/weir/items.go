@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -47,7 +48,7 @@ func (c *configuration) item(d *document, k modes.Key, n node) map[string][]stri
 	for _, p := range n.pairs {
 		full := join(k.Path, p.key)
 		if !slices.Contains(names, p.key) {
-			want := modes.Nearest(p.key, names)
+			want := term.Nearest(p.key, names)
 			if want == "" {
 				want = "one of: " + strings.Join(names, ", ")
 			}

@@ -1,4 +1,4 @@
-// Who uses one processor need not watch how many the container may.
+// GOMAXPROCS is 1, so the runtime need not poll the CPU limit of the cgroup.
 
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
@@ -22,6 +22,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/stderr"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -37,7 +39,7 @@ const (
 func main() {
 	runtime.GOMAXPROCS(1) // one thing after the other: more threads only wake and wait
 	ctx, stop := untilSignalled()
-	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, &messages{File: os.Stderr}})
+	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, stderr.New(os.Stderr)})
 	stop()
 	os.Exit(code)
 }
@@ -243,7 +245,7 @@ func noSubcommand(cc *cli.Context) error {
 		return usageError{fmt.Errorf("%s wants one of: %s", strings.TrimPrefix(commandPath(cc), "weir "), strings.Join(names, ", "))}
 	}
 	name := cc.Args().First()
-	return usageError{fmt.Errorf("%q is no command of %s (%s)", modes.Shorten(name), commandPath(cc), suggestion(name, names, helpOn(cc)))}
+	return usageError{fmt.Errorf("%q is no command of %s (%s)", term.Shorten(name), commandPath(cc), suggestion(name, names, helpOn(cc)))}
 }
 
 // commandPath is the command as written: weir ambient pod.
@@ -282,7 +284,7 @@ func helpCommand() *cli.Command {
 }
 
 func noCommand(app *cli.App, name string) error {
-	return usageError{fmt.Errorf("%q is no command (%s)", modes.Shorten(name), suggestion(name, commandNames(app), "weir help"))}
+	return usageError{fmt.Errorf("%q is no command (%s)", term.Shorten(name), suggestion(name, commandNames(app), "weir help"))}
 }
 
 func commandNames(app *cli.App) []string {

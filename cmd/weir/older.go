@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/version"
 	"github.com/weir-mesh/weir/nft"
 )
 
@@ -13,10 +14,10 @@ import (
 // "" where it did not or where that cannot be told.
 func oldOverNew(r nft.Result) string {
 	idle := r.Outcome == nft.Unchanged || r.Outcome == nft.Absent
-	if idle || r.Previous == nil || !olderThan(version(), r.Previous.Version) {
+	if idle || r.Previous == nil || !olderThan(version.String(), r.Previous.Version) {
 		return ""
 	}
-	return fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, version())
+	return fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, version.String())
 }
 
 // olderThan compares versions as semver.org orders them; false where one is none.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -110,22 +111,15 @@ func (j *job) noteReset(ctx context.Context, s *nft.Session, tell func(string)) 
 func capturedWords(c nft.Captured) string {
 	var words []string
 	if c.Redirected > 0 {
-		words = append(words, count(c.Redirected, "redirected connection"))
+		words = append(words, term.Count(c.Redirected, "redirected connection"))
 	}
 	if c.Proxied > 0 {
-		words = append(words, count(c.Proxied, "connection")+" by TPROXY")
+		words = append(words, term.Count(c.Proxied, "connection")+" by TPROXY")
 	}
 	if c.Uncounted != nil {
 		words = append(words, fmt.Sprintf("an unknown number of connections (%v)", c.Uncounted))
 	}
 	return strings.Join(words, " and ")
-}
-
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 func wereReset(n int) string {

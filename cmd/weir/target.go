@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	nodepods "github.com/weir-mesh/weir/internal/pods"
-	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"golang.org/x/sys/unix"
@@ -63,7 +63,7 @@ func openTarget(cc *cli.Context, ns string) (*netns.Namespace, error) {
 // podTarget opens the namespace of a pod's oldest process.
 func podTarget(uid string) (*netns.Namespace, error) {
 	if !nodepods.IsUID(uid) {
-		return nil, usageError{fmt.Errorf("--pod: %q is no pod's UID (want such as 0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f)", modes.Shorten(uid))}
+		return nil, usageError{fmt.Errorf("--pod: %q is no pod's UID (want such as 0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f)", term.Shorten(uid))}
 	}
 	p, err := nodepods.Find(uid)
 	var missing *nodepods.NotFoundError
@@ -84,7 +84,7 @@ func namedTarget(flag, name string) (*netns.Namespace, error) {
 	t, err := netns.Open(name)
 	var path *fs.PathError
 	if errors.Is(err, unix.ENAMETOOLONG) && errors.As(err, &path) {
-		path.Path = modes.Shorten(path.Path)
+		path.Path = term.Shorten(path.Path)
 	}
 	if errors.Is(err, netns.ErrNotExist) && strings.ContainsAny(name, "*?[") {
 		err = fmt.Errorf("%w (only weir ambient pod takes patterns; elsewhere name one namespace, and run weir once for each)", err)

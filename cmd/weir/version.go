@@ -6,25 +6,11 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/version"
 )
-
-// release is set at build time, by -ldflags "-X main.release=v1.2.3".
-var release = ""
-
-// version is the release, or what the Go toolchain knows of the build.
-func version() string {
-	if release != "" {
-		return release
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return "dev"
-}
 
 func versionCommand() *cli.Command {
 	return &cli.Command{
@@ -34,9 +20,9 @@ func versionCommand() *cli.Command {
 		Action: func(cc *cli.Context) error {
 			if cc.Bool("json") {
 				return writeJSON(cc.App.Writer, map[string]string{
-					"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+					"version": version.String(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
 			}
-			_, err := fmt.Fprintln(cc.App.Writer, "weir", version())
+			_, err := fmt.Fprintln(cc.App.Writer, "weir", version.String())
 			return err
 		},
 	}

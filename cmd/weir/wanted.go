@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/version"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -139,7 +140,7 @@ func (j *job) close() {
 }
 
 // session is the job's work on its table.
-func (j *job) session() *nft.Session { return j.conn.Session(j.table, version()) }
+func (j *job) session() *nft.Session { return j.conn.Session(j.table, version.String()) }
 
 // wanted is the state that a configuration asks for in that environment. Notes
 // go to standard error, once.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -53,7 +54,7 @@ type flagWords struct {
 func (f *flagWords) Set(value string) error {
 	if !f.list && len(f.words) > 0 {
 		if f.words[0] != value {
-			return fmt.Errorf("is a second value (the first is %q)", modes.Shorten(f.words[0]))
+			return fmt.Errorf("is a second value (the first is %q)", term.Shorten(f.words[0]))
 		}
 		return nil
 	}

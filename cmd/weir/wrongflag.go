@@ -11,14 +11,14 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
-	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/internal/term"
 )
 
 // wrongFlag says what is wrong with a command's flags, and what may be meant.
 func wrongFlag(cc *cli.Context, err error, _ bool) error {
 	help := helpOn(cc)
 	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
-		return usageError{fmt.Errorf("%s is no flag of %s (%s)", modes.Shorten(dashed(name)), commandPath(cc), meantFlag(cc, name))}
+		return usageError{fmt.Errorf("%s is no flag of %s (%s)", term.Shorten(dashed(name)), commandPath(cc), meantFlag(cc, name))}
 	}
 	if name, valueless := strings.CutPrefix(err.Error(), "flag needs an argument: -"); valueless {
 		return usageError{fmt.Errorf("%s needs a value (see %s)", dashed(name), help)}
@@ -43,9 +43,9 @@ const invalidValue = `(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^:
 func shortenQuoted(quoted string) string {
 	word, err := strconv.Unquote(quoted)
 	if err != nil {
-		return modes.Shorten(quoted)
+		return term.Shorten(quoted)
 	}
-	return strconv.Quote(modes.Shorten(word))
+	return strconv.Quote(term.Shorten(word))
 }
 
 // wantedValue is what is wrong with a value that a flag does not take, where the
@@ -89,7 +89,7 @@ func meantFlag(cc *cli.Context, written string) string {
 	if len(of) > 0 && len(of) <= maxNamed {
 		return "it is one of " + strings.Join(of, ", ")
 	}
-	if nearest := modes.Nearest(written, names); nearest != "" {
+	if nearest := term.Nearest(written, names); nearest != "" {
 		return "want --" + nearest + "?"
 	}
 	return "see " + helpOn(cc)
@@ -124,7 +124,7 @@ func hasFlag(c *cli.Command, name string) bool {
 }
 
 func suggestion(written string, known []string, help string) string {
-	if nearest := modes.Nearest(written, known); nearest != "" {
+	if nearest := term.Nearest(written, known); nearest != "" {
 		return "want " + nearest + "?"
 	}
 	return "see " + help
@@ -140,5 +140,5 @@ func noArguments(cc *cli.Context) error {
 	if _, err := os.Stat(word); err == nil && hasFlag(cc.Command, "config") {
 		meant = "want --config " + word + "?"
 	}
-	return usageError{fmt.Errorf("%s takes no argument such as %q (%s)", strings.TrimPrefix(commandPath(cc), "weir "), modes.Shorten(word), meant)}
+	return usageError{fmt.Errorf("%s takes no argument such as %q (%s)", strings.TrimPrefix(commandPath(cc), "weir "), term.Shorten(word), meant)}
 }
