@@ -3,6 +3,8 @@ package netns
 import (
 	"errors"
 	"fmt"
+
+	"github.com/weir-mesh/weir/internal/nl"
 )
 
 var (
@@ -10,8 +12,8 @@ var (
 	ErrNotExist = errors.New("there is no such namespace")
 	// ErrNotNetns is that a file is there and is not a network namespace.
 	ErrNotNetns = errors.New("is no network namespace")
-	// ErrNotEntered is that a namespace cannot be entered.
-	ErrNotEntered = errors.New("enter the network namespace")
+	// ErrNotEntered is that a namespace cannot be entered, which takes CAP_SYS_ADMIN.
+	ErrNotEntered = nl.ErrNotEntered
 )
 
 // A FileError is a file of another process that is not read, although it is there.

@@ -7,10 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/nft"
 	"golang.org/x/sys/unix"
 )
@@ -113,22 +113,18 @@ func (n *Namespace) FD() int {
 // Nft opens the namespace's netlink.
 func (n *Namespace) Nft() (*nft.Conn, error) { return nft.Open(n.FD()) }
 
-// Inside runs do on a thread in the namespace. The thread ends with the goroutine:
-// it is never unlocked.
+// Inside runs do on a thread in the namespace, which goes back to its own afterwards:
+// do must not change what else belongs to a thread. The error is that of do, or
+// ErrNotEntered.
 func (n *Namespace) Inside(do func() error) error {
 	if n.file == nil {
 		return do()
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Setns(n.FD(), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("%w: %w", ErrNotEntered, err)
-			return
-		}
-		done <- do()
-	}()
-	return <-done
+	var err error
+	if entered := nl.Inside(n.FD(), func() { err = do() }); entered != nil {
+		return entered
+	}
+	return err
 }
 
 // Inode is the number of the namespace's file, which no other namespace has while

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -57,13 +58,13 @@ var passedOver = map[int][]uint16{
 
 // leavesBut are the leaves of a message's attributes but some.
 func leavesBut(b []byte, but []uint16) (out []int) {
-	for at := 0; at+attributeHeader <= len(b); {
+	for at := 0; at+nl.AttributeHeader <= len(b); {
 		length := int(b[at]) | int(b[at+1])<<8
 		typ := (uint16(b[at+2]) | uint16(b[at+3])<<8) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
 		if !bytes.Contains(asBytes(but), asBytes([]uint16{typ})) {
 			out = append(out, shifted(leaves(b[at:at+length], 0), at)...)
 		}
-		at += align4(length)
+		at += nl.Align(length)
 	}
 	return out
 }
@@ -88,7 +89,7 @@ func shifted(places []int, by int) []int {
 func replayed(changes []change) (string, bool) {
 	k := &fakeKernel{sets: map[string]*rules.Set{}, elements: map[*rules.Set][]element{}}
 	for _, ch := range changes {
-		a, err := decode(ch.data)
+		a, err := nl.Decode(ch.data)
 		if err != nil || k.take(ch.typ, a) != nil {
 			return "", false
 		}

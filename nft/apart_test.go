@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -118,12 +119,12 @@ func (r row) lowered(t *testing.T) ([][]byte, map[string]*rules.Set) {
 // the flags that they imply.
 func bothBounds(raw []byte) []byte {
 	return rewritten(raw, func(name string, inner []netlink.Attribute) []netlink.Attribute {
-		a, _ := decode(marshalAttributes(inner))
+		a, _ := nl.Decode(marshalAttributes(inner))
 		switch {
-		case name == "redir" && a.has(unix.NFTA_REDIR_REG_PROTO_MIN) && !a.has(unix.NFTA_REDIR_REG_PROTO_MAX):
-			inner = append(inner, netlink.Attribute{Type: unix.NFTA_REDIR_REG_PROTO_MAX, Data: a.take(unix.NFTA_REDIR_REG_PROTO_MIN)})
-		case name == "nat" && !a.has(unix.NFTA_NAT_REG_ADDR_MAX):
-			inner = append(inner, netlink.Attribute{Type: unix.NFTA_NAT_REG_ADDR_MAX, Data: a.take(unix.NFTA_NAT_REG_ADDR_MIN)},
+		case name == "redir" && a.Has(unix.NFTA_REDIR_REG_PROTO_MIN) && !a.Has(unix.NFTA_REDIR_REG_PROTO_MAX):
+			inner = append(inner, netlink.Attribute{Type: unix.NFTA_REDIR_REG_PROTO_MAX, Data: a.Take(unix.NFTA_REDIR_REG_PROTO_MIN)})
+		case name == "nat" && !a.Has(unix.NFTA_NAT_REG_ADDR_MAX):
+			inner = append(inner, netlink.Attribute{Type: unix.NFTA_NAT_REG_ADDR_MAX, Data: a.Take(unix.NFTA_NAT_REG_ADDR_MIN)},
 				netlink.Attribute{Type: unix.NFTA_NAT_FLAGS, Data: []byte{0, 0, 0, unix.NF_NAT_RANGE_MAP_IPS}})
 		}
 		return inner
@@ -152,39 +153,39 @@ func lifted(exprs [][]byte, sets map[string]*rules.Set, family rules.Family) str
 
 // leaves are the places of bytes that are values, not headers or padding.
 func leaves(b []byte, from int) (out []int) {
-	for at := 0; at+attributeHeader <= len(b); {
+	for at := 0; at+nl.AttributeHeader <= len(b); {
 		length := int(b[at]) | int(b[at+1])<<8
-		if length < attributeHeader || at+length > len(b) {
+		if length < nl.AttributeHeader || at+length > len(b) {
 			return out
 		}
-		data := b[at+attributeHeader : at+length]
+		data := b[at+nl.AttributeHeader : at+length]
 		if nestedLeaf(data) {
-			out = append(out, leaves(data, from+at+attributeHeader)...)
+			out = append(out, leaves(data, from+at+nl.AttributeHeader)...)
 		} else {
 			for i := range data {
-				out = append(out, from+at+attributeHeader+i)
+				out = append(out, from+at+nl.AttributeHeader+i)
 			}
 		}
-		at += align4(length)
+		at += nl.Align(length)
 	}
 	return out
 }
 
 // nestedLeaf reports whether data can only be a list of attributes.
 func nestedLeaf(data []byte) bool {
-	if len(data) < 2*attributeHeader {
+	if len(data) < 2*nl.AttributeHeader {
 		return false
 	}
 	sound := true
-	err := walk(data, func(typ uint16, _ []byte) { sound = sound && typ < 64 })
+	err := nl.Walk(data, func(typ uint16, _ []byte) { sound = sound && typ < 64 })
 	return err == nil && sound
 }
 
-func dataOf(raw []byte, name string) (attrs, bool) {
-	a, err := decode(raw)
-	if err != nil || a.string(unix.NFTA_EXPR_NAME) != name {
+func dataOf(raw []byte, name string) (nl.Attributes, bool) {
+	a, err := nl.Decode(raw)
+	if err != nil || a.Text(unix.NFTA_EXPR_NAME) != name {
 		return nil, false
 	}
-	inner, err := decode(a.take(unix.NFTA_EXPR_DATA))
+	inner, err := nl.Decode(a.Take(unix.NFTA_EXPR_DATA))
 	return inner, err == nil
 }

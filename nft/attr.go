@@ -2,13 +2,12 @@ package nft
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,8 +41,6 @@ const (
 	verdictDataType    = 0xffffff00
 )
 
-const attributeHeader = 4 // struct nlattr
-
 // encode writes attributes in network byte order, as nf_tables has them.
 func encode(fill func(*netlink.AttributeEncoder)) []byte {
 	ae := netlink.NewAttributeEncoder()
@@ -66,71 +63,8 @@ func nested(ae *netlink.AttributeEncoder, typ uint16, fill func(*netlink.Attribu
 	})
 }
 
-// attrs are the attributes of one object. Reading one takes it out, so that
-// what was left unread can be told.
-type attrs []attr
-
-type attr struct {
-	typ   uint16
-	taken bool
-	data  []byte
-}
-
-func decode(b []byte) (attrs, error) {
-	a := make(attrs, 0, 8) // most have fewer
-	err := walk(b, func(typ uint16, data []byte) { a = append(a, attr{typ: typ, data: data}) })
-	return a, err
-}
-
-var errShort = errors.New("netlink: attributes are cut short")
-
-// walk visits each attribute. Elements come by the ten thousand: it copies
-// nothing.
-func walk(b []byte, visit func(typ uint16, data []byte)) error {
-	for len(b) > 0 {
-		if len(b) < attributeHeader {
-			return errShort
-		}
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < attributeHeader || length > len(b) {
-			return errShort
-		}
-		visit(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[attributeHeader:length])
-		b = b[min(align4(length), len(b)):]
-	}
-	return nil
-}
-
-func (a attrs) find(typ uint16) int {
-	return slices.IndexFunc(a, func(one attr) bool { return one.typ == typ && !one.taken })
-}
-
-func (a attrs) take(typ uint16) []byte {
-	i := a.find(typ)
-	if i < 0 {
-		return nil
-	}
-	a[i].taken = true
-	return a[i].data
-}
-
-// empty reports whether every attribute was taken.
-func (a attrs) empty() bool {
-	return !slices.ContainsFunc(a, func(one attr) bool { return !one.taken })
-}
-
-// number is a big-endian attribute of up to 8 bytes; 0 where there is none.
-func (a attrs) number(typ uint16) uint64 { return bigEndian(a.take(typ)) }
-
-func (a attrs) has(typ uint16) bool { return a.find(typ) >= 0 }
-
-func (a attrs) string(typ uint16) string { return cString(a.take(typ)) }
-
-// data is the value in a nested NFTA_DATA_VALUE.
-func (a attrs) data(typ uint16) []byte { return dataValue(a.take(typ)) }
-
 func dataValue(b []byte) (value []byte) {
-	err := walk(b, func(typ uint16, data []byte) {
+	err := nl.Walk(b, func(typ uint16, data []byte) {
 		if typ == unix.NFTA_DATA_VALUE {
 			value = data
 		}
@@ -139,24 +73,6 @@ func dataValue(b []byte) (value []byte) {
 		return nil
 	}
 	return value
-}
-
-// bigEndian is a number of up to 8 bytes, most significant first; 0 where there
-// is none.
-func bigEndian(b []byte) (v uint64) {
-	for _, c := range b {
-		v = v<<8 | uint64(c)
-	}
-	return v
-}
-
-func cString(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			return string(b[:i])
-		}
-	}
-	return string(b)
 }
 
 // userText is a text among the user data of an object, which are entries of a
@@ -178,7 +94,7 @@ func userText(data []byte, typ userdata.Type) string {
 
 // list splits a nested list of equal attributes.
 func list(b []byte) (out [][]byte, err error) {
-	err = walk(b, func(_ uint16, data []byte) { out = append(out, data) })
+	err = nl.Walk(b, func(_ uint16, data []byte) { out = append(out, data) })
 	return out, err
 }
 
@@ -190,10 +106,10 @@ type attribute struct {
 }
 
 func (a attribute) appendTo(b []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(attributeHeader+len(a.data)))
+	b = binary.NativeEndian.AppendUint16(b, uint16(nl.AttributeHeader+len(a.data)))
 	b = binary.NativeEndian.AppendUint16(b, a.typ)
 	b = append(b, a.data...)
-	return append(b, make([]byte, align4(len(a.data))-len(a.data))...)
+	return append(b, make([]byte, nl.Align(len(a.data))-len(a.data))...)
 }
 
 func (a *attribute) bytes(typ uint16, data []byte) {

@@ -140,20 +140,11 @@ func (ch change) rejected(errno syscall.Errno, answer netlink.Message) error {
 // badExpression is the expression that the kernel's extended acknowledgement
 // points at (NLMSGERR_ATTR_OFFS).
 func (ch change) badExpression(answer netlink.Message) (int, bool) {
-	const nlmsgerrAttrOffs = 2
-	if len(ch.exprs) == 0 || answer.Header.Flags&unix.NLM_F_ACK_TLVS == 0 || len(answer.Data) < 8 {
+	_, offset := nl.Extended(answer)
+	if len(ch.exprs) == 0 || offset == 0 {
 		return 0, false
 	}
-	refused := align4(int(binary.NativeEndian.Uint32(answer.Data[4:]))) // the message comes first
-	if len(answer.Data) < 4+refused {
-		return 0, false
-	}
-	a, err := decode(answer.Data[4+refused:])
-	offset := a.take(nlmsgerrAttrOffs)
-	if err != nil || len(offset) != 4 {
-		return 0, false
-	}
-	at := int(binary.NativeEndian.Uint32(offset)) - unix.NLMSG_HDRLEN - nfgenLen
+	at := offset - unix.NLMSG_HDRLEN - nfgenLen
 	return expressionAt(ch.data, at)
 }
 
@@ -171,30 +162,28 @@ func (ch change) suspect() string {
 // expressionAt is the index of the expression of a rule's attributes that
 // spans the byte offset.
 func expressionAt(data []byte, at int) (int, bool) {
-	for pos := 0; pos+attributeHeader <= len(data); {
+	for pos := 0; pos+nl.AttributeHeader <= len(data); {
 		length := int(binary.NativeEndian.Uint16(data[pos:]))
 		typ := binary.NativeEndian.Uint16(data[pos+2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
-		if length < attributeHeader {
+		if length < nl.AttributeHeader {
 			return 0, false
 		}
 		if typ != unix.NFTA_RULE_EXPRESSIONS {
-			pos += align4(length)
+			pos += nl.Align(length)
 			continue
 		}
-		inner, end := pos+attributeHeader, min(pos+length, len(data))
-		for i := 0; inner+attributeHeader <= end; i++ {
+		inner, end := pos+nl.AttributeHeader, min(pos+length, len(data))
+		for i := 0; inner+nl.AttributeHeader <= end; i++ {
 			length := int(binary.NativeEndian.Uint16(data[inner:]))
-			if length < attributeHeader {
+			if length < nl.AttributeHeader {
 				return 0, false
 			}
 			if at >= inner && at < inner+length {
 				return i, true
 			}
-			inner += align4(length)
+			inner += nl.Align(length)
 		}
 		return 0, false
 	}
 	return 0, false
 }
-
-func align4(n int) int { return (n + 3) &^ 3 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -71,7 +72,7 @@ func BenchmarkLift(b *testing.B) {
 		for b.Loop() {
 			k := &fakeKernel{sets: map[string]*rules.Set{}, elements: map[*rules.Set][]element{}}
 			for _, ch := range bt.changes {
-				a, err := decode(ch.data)
+				a, err := nl.Decode(ch.data)
 				if err == nil {
 					err = k.take(ch.typ, a)
 				}

@@ -218,11 +218,11 @@ func rawRules(t *testing.T, c *Conn) map[string][]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		exprs, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
+		exprs, err := list(a.Take(unix.NFTA_RULE_EXPRESSIONS))
 		if err != nil {
 			t.Fatal(err)
 		}
-		chain := a.string(unix.NFTA_RULE_CHAIN)
+		chain := a.Text(unix.NFTA_RULE_CHAIN)
 		for _, raw := range exprs {
 			out[chain] = append(out[chain], string(withoutSetName(raw)))
 		}
@@ -255,12 +255,12 @@ func rawSets(t *testing.T, c *Conn) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := a.string(unix.NFTA_SET_NAME)
-		order, _ := userdata.GetUint32(a.take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_KEYBYTEORDER)
+		name := a.Text(unix.NFTA_SET_NAME)
+		order, _ := userdata.GetUint32(a.Take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_KEYBYTEORDER)
 		text := fmt.Sprintf("byte order %d", order)
 		for _, typ := range []uint16{unix.NFTA_SET_FLAGS, unix.NFTA_SET_KEY_TYPE, unix.NFTA_SET_KEY_LEN, unix.NFTA_SET_DATA_TYPE,
 			unix.NFTA_SET_DESC, unix.NFTA_SET_TIMEOUT, nftaSetExpr} {
-			text += fmt.Sprintf(", %d: %x", typ, a.take(typ))
+			text += fmt.Sprintf(", %d: %x", typ, a.Take(typ))
 		}
 		if !strings.HasPrefix(name, "__") {
 			out[name] = text

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -44,9 +43,8 @@ func Open(netns int) (*Conn, error) {
 		}
 		sockets, err = nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
 	}
-	var call *os.SyscallError
-	if errors.As(err, &call) && call.Syscall == "setns" { // which CAP_NET_ADMIN does not give
-		return nil, fmt.Errorf("enter the network namespace: %w", err)
+	if errors.Is(err, nl.ErrNotEntered) { // which CAP_NET_ADMIN does not give
+		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
@@ -166,8 +164,8 @@ func (c *Conn) generation(ctx context.Context) (uint32, error) {
 		return 0, fmt.Errorf("nftables: read the generation: %w", err)
 	}
 	for _, m := range msgs {
-		if a, err := payload(m); err == nil && a.has(unix.NFTA_GEN_ID) {
-			return uint32(a.number(unix.NFTA_GEN_ID)), nil
+		if a, err := payload(m); err == nil && a.Has(unix.NFTA_GEN_ID) {
+			return uint32(a.Number(unix.NFTA_GEN_ID)), nil
 		}
 	}
 	return 0, errors.New("nftables: the kernel told no generation")
@@ -203,9 +201,9 @@ func nfgen(family uint8, resource uint16) []byte {
 }
 
 // payload are the attributes of an nfnetlink message.
-func payload(m netlink.Message) (attrs, error) {
+func payload(m netlink.Message) (nl.Attributes, error) {
 	if len(m.Data) < nfgenLen {
 		return nil, errors.New("nftables: a message is too short")
 	}
-	return decode(m.Data[nfgenLen:])
+	return nl.Decode(m.Data[nfgenLen:])
 }

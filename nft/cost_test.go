@@ -32,7 +32,7 @@ func (a *asked) message(m netlink.Message) {
 	if err != nil {
 		panic(err)
 	}
-	a.elements = append(a.elements, attrs.string(unix.NFTA_SET_ELEM_LIST_TABLE)+"/"+attrs.string(unix.NFTA_SET_ELEM_LIST_SET))
+	a.elements = append(a.elements, attrs.Text(unix.NFTA_SET_ELEM_LIST_TABLE)+"/"+attrs.Text(unix.NFTA_SET_ELEM_LIST_SET))
 }
 
 // listen counts what c asks for while do runs.

@@ -13,6 +13,7 @@ import (
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -151,9 +152,9 @@ func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, erro
 		if err != nil {
 			return nil, err
 		}
-		key := familyTable{m.Data[0], a.string(unix.NFTA_CHAIN_TABLE)}
-		chain := &rules.Chain{Name: a.string(unix.NFTA_CHAIN_NAME), Others: chainOthers(a.number(nftaChainFlags))}
-		if hook := a.take(unix.NFTA_CHAIN_HOOK); hook != nil {
+		key := familyTable{m.Data[0], a.Text(unix.NFTA_CHAIN_TABLE)}
+		chain := &rules.Chain{Name: a.Text(unix.NFTA_CHAIN_NAME), Others: chainOthers(a.Number(nftaChainFlags))}
+		if hook := a.Take(unix.NFTA_CHAIN_HOOK); hook != nil {
 			if chain.Base, err = liftBase(m.Data[0], a, hook); err != nil {
 				return nil, err
 			}
@@ -189,20 +190,20 @@ func once[T any](list []T, key func(T) string) []T {
 	})
 }
 
-func liftBase(family uint8, a attrs, hook []byte) (*rules.Base, error) {
-	h, err := decode(hook)
+func liftBase(family uint8, a nl.Attributes, hook []byte) (*rules.Base, error) {
+	h, err := nl.Decode(hook)
 	if err != nil {
 		return nil, err
 	}
 	b := &rules.Base{
-		Type:     rules.ChainType(a.string(unix.NFTA_CHAIN_TYPE)),
-		Hook:     liftHook(family, h.number(unix.NFTA_HOOK_HOOKNUM)),
-		Priority: int32(h.number(unix.NFTA_HOOK_PRIORITY)),
-		Drop:     a.number(unix.NFTA_CHAIN_POLICY) == 0,
+		Type:     rules.ChainType(a.Text(unix.NFTA_CHAIN_TYPE)),
+		Hook:     liftHook(family, h.Number(unix.NFTA_HOOK_HOOKNUM)),
+		Priority: int32(h.Number(unix.NFTA_HOOK_PRIORITY)),
+		Drop:     a.Number(unix.NFTA_CHAIN_POLICY) == 0,
 	}
-	devices, err := list(h.take(nftaHookDevs))
+	devices, err := list(h.Take(nftaHookDevs))
 	for _, d := range devices {
-		b.Devices = append(b.Devices, cString(d))
+		b.Devices = append(b.Devices, nl.Text(d))
 	}
 	return b, err
 }
@@ -238,10 +239,10 @@ func (c *Conn) tableFlagsAndOwners(ctx context.Context, family uint8) (flags, ow
 		if err != nil {
 			return err
 		}
-		key := familyTable{m.Data[0], a.string(unix.NFTA_TABLE_NAME)}
-		flags[key] = uint32(a.number(unix.NFTA_TABLE_FLAGS))
-		if a.has(nftaTableOwner) {
-			owners[key] = uint32(a.number(nftaTableOwner))
+		key := familyTable{m.Data[0], a.Text(unix.NFTA_TABLE_NAME)}
+		flags[key] = uint32(a.Number(unix.NFTA_TABLE_FLAGS))
+		if a.Has(nftaTableOwner) {
+			owners[key] = uint32(a.Number(nftaTableOwner))
 		}
 		return nil
 	})
@@ -305,15 +306,15 @@ func (c *Conn) rules(ctx context.Context, of familyTable, t *rules.Table, sets m
 		if err != nil {
 			return err
 		}
-		handle := a.number(unix.NFTA_RULE_HANDLE)
+		handle := a.Number(unix.NFTA_RULE_HANDLE)
 		if _, again := handles[handle]; again {
 			continue
 		}
-		exprs, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
+		exprs, err := list(a.Take(unix.NFTA_RULE_EXPRESSIONS))
 		if err != nil {
 			return err
 		}
-		c := chain(a.string(unix.NFTA_RULE_CHAIN))
+		c := chain(a.Text(unix.NFTA_RULE_CHAIN))
 		if c == nil {
 			return fmt.Errorf("list rules: %w", errGeneration) // came after the dump of chains
 		}
@@ -336,8 +337,8 @@ func chainFinder(t *rules.Table) func(name string) *rules.Chain {
 	return func(name string) *rules.Chain { return byName[name] }
 }
 
-func liftReason(a attrs) string {
-	return userText(a.take(unix.NFTA_RULE_USERDATA), userdata.TypeComment)
+func liftReason(a nl.Attributes) string {
+	return userText(a.Take(unix.NFTA_RULE_USERDATA), userdata.TypeComment)
 }
 
 // elementsFilter decides whether the elements of a table's named sets are read, from
@@ -363,7 +364,7 @@ func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, by
 		if err != nil {
 			return nil, nil, err
 		}
-		isAnonymous := slices.Clone(a).number(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS != 0
+		isAnonymous := slices.Clone(a).Number(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS != 0
 		s := liftSet(a)
 		byName[s.Name] = s
 		if !isAnonymous {
@@ -380,24 +381,24 @@ func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, by
 
 // liftSet is the declaration of a set. What the model does not know of it is
 // said in Others.
-func liftSet(a attrs) *rules.Set {
-	flags := uint32(a.number(unix.NFTA_SET_FLAGS))
+func liftSet(a nl.Attributes) *rules.Set {
+	flags := uint32(a.Number(unix.NFTA_SET_FLAGS))
 	s := &rules.Set{
-		Name:     a.string(unix.NFTA_SET_NAME),
+		Name:     a.Text(unix.NFTA_SET_NAME),
 		Interval: flags&unix.NFT_SET_INTERVAL != 0,
 		Dynamic:  flags&unix.NFT_SET_EVAL != 0,
 		Expires:  flags&unix.NFT_SET_TIMEOUT != 0,
-		Timeout:  milliseconds(a.number(unix.NFTA_SET_TIMEOUT)),
-		Sweep:    milliseconds(a.number(unix.NFTA_SET_GC_INTERVAL)),
+		Timeout:  milliseconds(a.Number(unix.NFTA_SET_TIMEOUT)),
+		Sweep:    milliseconds(a.Number(unix.NFTA_SET_GC_INTERVAL)),
 		Verdicts: flags&unix.NFT_SET_MAP != 0,
 	}
-	magic, length := uint32(a.number(unix.NFTA_SET_KEY_TYPE)), uint32(a.number(unix.NFTA_SET_KEY_LEN))
+	magic, length := uint32(a.Number(unix.NFTA_SET_KEY_TYPE)), uint32(a.Number(unix.NFTA_SET_KEY_LEN))
 	s.Key = keyTypes(magic)
 	if _, want := keyLayout(s.Key); len(s.Key) == 0 || want != length {
 		s.Others = fmt.Sprintf("key of type %d and %d bytes", magic, length)
 		s.Key = nil
 	}
-	if s.Verdicts && a.number(unix.NFTA_SET_DATA_TYPE) != verdictDataType {
+	if s.Verdicts && a.Number(unix.NFTA_SET_DATA_TYPE) != verdictDataType {
 		s.Others += " data that is no verdict"
 	}
 	const known = unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT | unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP |
@@ -408,11 +409,11 @@ func liftSet(a attrs) *rules.Set {
 	if flags&(unix.NFT_SET_ANONYMOUS|unix.NFT_SET_CONSTANT) == unix.NFT_SET_CONSTANT {
 		s.Others += " flags constant"
 	}
-	if desc, err := decode(a.take(unix.NFTA_SET_DESC)); err == nil && flags&unix.NFT_SET_ANONYMOUS == 0 {
-		s.Size = uint32(desc.number(unix.NFTA_SET_DESC_SIZE))
+	if desc, err := nl.Decode(a.Take(unix.NFTA_SET_DESC)); err == nil && flags&unix.NFT_SET_ANONYMOUS == 0 {
+		s.Size = uint32(desc.Number(unix.NFTA_SET_DESC_SIZE))
 	}
 	s.Counters, s.Others = liftSetExpressions(a, s.Others)
-	s.Live = userText(a.take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT) == rules.LiveComment
+	s.Live = userText(a.Take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT) == rules.LiveComment
 	return s
 }
 
@@ -422,16 +423,16 @@ func milliseconds(n uint64) time.Duration {
 	return time.Duration(min(n, math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond
 }
 
-func liftSetExpressions(a attrs, others string) (counters bool, othersToo string) {
-	if a.has(nftaSetExpressions) {
+func liftSetExpressions(a nl.Attributes, others string) (counters bool, othersToo string) {
+	if a.Has(nftaSetExpressions) {
 		return false, others + " several expressions an element"
 	}
-	raw := a.take(nftaSetExpr)
+	raw := a.Take(nftaSetExpr)
 	if raw == nil {
 		return false, others
 	}
-	e, err := decode(raw)
-	if name := e.string(unix.NFTA_EXPR_NAME); err != nil || name != "counter" {
+	e, err := nl.Decode(raw)
+	if name := e.Text(unix.NFTA_EXPR_NAME); err != nil || name != "counter" {
 		return false, others + " " + name + " an element"
 	}
 	return true, others
@@ -485,7 +486,7 @@ func liftSetElements(s *rules.Set, msgs []netlink.Message) error {
 		if err != nil {
 			return err
 		}
-		part, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		part, err := liftElements(a.Take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
 		if err != nil {
 			return err
 		}
@@ -532,12 +533,12 @@ type element struct {
 
 func liftElements(b []byte) (out []element, err error) {
 	n := 0
-	if err := walk(b, func(uint16, []byte) { n++ }); err != nil {
+	if err := nl.Walk(b, func(uint16, []byte) { n++ }); err != nil {
 		return nil, err
 	}
 	out = make([]element, 0, n)
 	var failed error
-	err = walk(b, func(_ uint16, data []byte) {
+	err = nl.Walk(b, func(_ uint16, data []byte) {
 		e, err := liftElement(data)
 		failed = cmp.Or(failed, err)
 		out = append(out, e)
@@ -546,14 +547,14 @@ func liftElements(b []byte) (out []element, err error) {
 }
 
 func liftElement(b []byte) (e element, err error) {
-	err = walk(b, func(typ uint16, data []byte) {
+	err = nl.Walk(b, func(typ uint16, data []byte) {
 		switch typ {
 		case unix.NFTA_SET_ELEM_KEY:
 			e.key = dataValue(data)
 		case nftaSetElemKeyEnd:
 			e.keyEnd = dataValue(data)
 		case unix.NFTA_SET_ELEM_FLAGS:
-			flags := bigEndian(data)
+			flags := nl.BigEndian(data)
 			e.end = flags&unix.NFT_SET_ELEM_INTERVAL_END != 0
 			switch {
 			case flags&^(unix.NFT_SET_ELEM_INTERVAL_END|elemCatchall) != 0:
@@ -567,9 +568,9 @@ func liftElement(b []byte) (e element, err error) {
 				e.other = "data that is no verdict"
 			}
 		case unix.NFTA_SET_ELEM_TIMEOUT:
-			e.Timeout = milliseconds(bigEndian(data))
+			e.Timeout = milliseconds(nl.BigEndian(data))
 		case unix.NFTA_SET_ELEM_EXPIRATION:
-			e.Expires = milliseconds(bigEndian(data))
+			e.Expires = milliseconds(nl.BigEndian(data))
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.Comment = userText(data, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 		case unix.NFTA_SET_ELEM_EXPR:
@@ -684,7 +685,7 @@ func splitKey(s *rules.Set, into []rules.Range, lo, hi []byte) bool {
 	for i, d := range s.Key {
 		step := d.Len()
 		if len(s.Key) > 1 {
-			step = align4(step)
+			step = nl.Align(step)
 		}
 		if len(lo) < step || len(hi) < step {
 			return false
@@ -723,8 +724,8 @@ func (c *Conn) others(ctx context.Context, of familyTable) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			if of == (familyTable{m.Data[0], a.string(k.table_)}) {
-				out = append(out, k.kind+" "+a.string(k.named))
+			if of == (familyTable{m.Data[0], a.Text(k.table_)}) {
+				out = append(out, k.kind+" "+a.Text(k.named))
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -128,12 +129,12 @@ func FuzzDecode(f *testing.F) {
 		addWhole(b, table, newTag(rules.State{Table: table}.Normal(), "v1", nil, nil))
 		for _, ch := range b.changes {
 			f.Add(ch.data)
-			a, err := decode(ch.data)
+			a, err := nl.Decode(ch.data)
 			if err != nil {
 				f.Fatal(err)
 			}
 			for _, inner := range a {
-				f.Add(inner.data)
+				f.Add(inner.Data)
 			}
 		}
 	}
@@ -184,7 +185,7 @@ func decodeRule(t *testing.T, data []byte, sets map[string]*rules.Set) {
 
 func decodeSet(data []byte) {
 	elements, _ := liftElements(data)
-	if a, err := decode(data); err == nil {
+	if a, err := nl.Decode(data); err == nil {
 		_, _ = liftBase(unix.NFPROTO_INET, a, data)
 		s := liftSet(a)
 		joinElements(s, elements)
@@ -206,7 +207,7 @@ func decodeSet(data []byte) {
 
 func decodeRouting(data []byte) {
 	if len(data) >= fibRuleHeader {
-		if a, err := decode(data[fibRuleHeader:]); err == nil {
+		if a, err := nl.Decode(data[fibRuleHeader:]); err == nil {
 			_, _ = liftPolicyRule(rules.IPv4, data[:fibRuleHeader], a)
 		}
 	}

@@ -76,22 +76,22 @@ func (c *Conn) hostLookups(ctx context.Context, h *rules.Host) error {
 
 // liftLookup lifts a policy rule (struct fib_rule_hdr of linux/fib_rules.h).
 func liftLookup(f rules.Family, data []byte) (rules.Lookup, error) {
-	a, err := decode(data[fibRuleHeader:])
+	a, err := nl.Decode(data[fibRuleHeader:])
 	if err != nil {
 		return rules.Lookup{}, err
 	}
 	const dstLen, srcLen, tos, action, flags, invert = 1, 2, 3, 7, 8, 2
 	l := rules.Lookup{
-		Family: f, Priority: native32(a.take(unix.FRA_PRIORITY)), Table: native32(a.take(unix.FRA_TABLE)),
-		Mark: rules.Mark(native32(a.take(unix.FRA_FWMARK))), Mask: rules.Mark(native32(a.take(unix.FRA_FWMASK))),
-		In: a.string(unix.FRA_IIFNAME),
-		To: livePrefix(a.take(unix.FRA_DST), data[dstLen]), From: livePrefix(a.take(unix.FRA_SRC), data[srcLen]),
+		Family: f, Priority: a.Native32(unix.FRA_PRIORITY), Table: a.Native32(unix.FRA_TABLE),
+		Mark: rules.Mark(a.Native32(unix.FRA_FWMARK)), Mask: rules.Mark(a.Native32(unix.FRA_FWMASK)),
+		In: a.Text(unix.FRA_IIFNAME),
+		To: livePrefix(a.Take(unix.FRA_DST), data[dstLen]), From: livePrefix(a.Take(unix.FRA_SRC), data[srcLen]),
 	}
-	a.take(unix.FRA_PROTOCOL)
-	suppress := a.take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
-	suppresses := suppress != nil && ^native32(suppress) != 0
-	l.Not = native32(data[flags:fibRuleHeader])&invert != 0
-	if !a.empty() || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL {
+	a.Take(unix.FRA_PROTOCOL)
+	suppress := a.Take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
+	suppresses := suppress != nil && ^nl.Native32(suppress) != 0
+	l.Not = nl.Native32(data[flags:fibRuleHeader])&invert != 0
+	if !a.AllTaken() || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL {
 		strange := fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
 		if l.Not {
 			return rules.Lookup{Family: f, Priority: l.Priority, Strange: strange}, nil // it may take any packet
@@ -128,27 +128,27 @@ func (c *Conn) hostPaths(ctx context.Context, h *rules.Host) error {
 }
 
 func liftPath(f rules.Family, data []byte, h *rules.Host) (rules.Path, error) {
-	a, err := decode(data[routeHeader:])
+	a, err := nl.Decode(data[routeHeader:])
 	if err != nil {
 		return rules.Path{}, err
 	}
 	const dstLen, srcLen, tos, table, typ = 1, 2, 3, 4, 7
-	p := rules.Path{Table: uint32(data[table]), Type: rules.AddrType(data[typ]), Metric: native32(a.take(unix.RTA_PRIORITY)),
-		Out: linkName(h, native32(a.take(unix.RTA_OIF))), Dst: livePrefix(a.take(unix.RTA_DST), data[dstLen])}
+	p := rules.Path{Table: uint32(data[table]), Type: rules.AddrType(data[typ]), Metric: a.Native32(unix.RTA_PRIORITY),
+		Out: linkName(h, a.Native32(unix.RTA_OIF)), Dst: livePrefix(a.Take(unix.RTA_DST), data[dstLen])}
 	if !p.Dst.IsValid() {
 		p.Dst = netip.PrefixFrom(map[rules.Family]netip.Addr{rules.IPv4: netip.IPv4Unspecified(), rules.IPv6: netip.IPv6Unspecified()}[f], 0)
 	}
-	if own := a.take(unix.RTA_TABLE); own != nil {
-		p.Table = native32(own)
+	if own := a.Take(unix.RTA_TABLE); own != nil {
+		p.Table = nl.Native32(own)
 	}
-	if src, ok := netip.AddrFromSlice(a.take(unix.RTA_PREFSRC)); ok {
+	if src, ok := netip.AddrFromSlice(a.Take(unix.RTA_PREFSRC)); ok {
 		p.Src = src
 	}
-	if via, ok := netip.AddrFromSlice(a.take(unix.RTA_GATEWAY)); ok {
+	if via, ok := netip.AddrFromSlice(a.Take(unix.RTA_GATEWAY)); ok {
 		p.Via = via
 	}
 	nowhere := p.Type == rules.Unicast && p.Out == "" // a nexthop object
-	if nowhere || a.has(unix.RTA_MULTIPATH) || a.has(unix.RTA_ENCAP) || data[srcLen] != 0 || data[tos] != 0 {
+	if nowhere || a.Has(unix.RTA_MULTIPATH) || a.Has(unix.RTA_ENCAP) || data[srcLen] != 0 || data[tos] != 0 {
 		p.Strange = fmt.Sprintf("the route to %s in table %d says more than weir knows of", p.Dst, p.Table)
 	}
 	return p, nil
@@ -163,10 +163,10 @@ func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		strict, forwards := map[uint32]uint32{}, map[uint32]bool{}
 		err := c.ofFamily(ctx, unix.RTM_GETNETCONF, f, netconfHeader, "network settings", func(data []byte) error {
-			a, err := decode(data[netconfHeader:])
-			index := native32(a.take(ifindex))
-			forwards[index] = native32(a.take(forwarding)) != 0
-			strict[index] = native32(a.take(rpFilter))
+			a, err := nl.Decode(data[netconfHeader:])
+			index := a.Native32(ifindex)
+			forwards[index] = a.Native32(forwarding) != 0
+			strict[index] = a.Native32(rpFilter)
 			return err
 		})
 		if err != nil {
@@ -249,9 +249,9 @@ func diagRequest(f rules.Family, proto rules.Proto) []byte {
 // liftSocket is the socket of a message; one of IPv6 that takes IPv4 too is two.
 func liftSocket(proto rules.Proto, data []byte) ([]rules.Socket, error) {
 	if len(data) < diagMessageSize {
-		return nil, errShort
+		return nil, nl.ErrShort
 	}
-	a, err := decode(data[diagMessageSize:])
+	a, err := nl.Decode(data[diagMessageSize:])
 	if err != nil {
 		return nil, err
 	}
@@ -265,14 +265,14 @@ func liftSocket(proto rules.Proto, data []byte) ([]rules.Socket, error) {
 		return netip.AddrPortFrom(ip.Unmap(), binary.BigEndian.Uint16(data[port:]))
 	}
 	const transparent = 1 << 5 // of struct inet_diag_sockopt
-	s := rules.Socket{Proto: proto, Local: end(src, sport), UID: rules.UID(native32(data[uid : uid+4])), Mark: rules.Mark(native32(a.take(diagMark))), NoGID: true}
-	if options := a.take(diagSockopt); len(options) > 0 {
+	s := rules.Socket{Proto: proto, Local: end(src, sport), UID: rules.UID(nl.Native32(data[uid : uid+4])), Mark: rules.Mark(a.Native32(diagMark)), NoGID: true}
+	if options := a.Take(diagSockopt); len(options) > 0 {
 		s.Transparent = options[0]&transparent != 0
 	}
 	if remote := end(dst, dport); remote.Port() != 0 {
 		s.Remote = remote
 	}
-	only := a.take(diagSKV6Only)
+	only := a.Take(diagSKV6Only)
 	if s.Remote.IsValid() || s.Local.Addr() != netip.IPv6Unspecified() || len(only) > 0 && only[0] != 0 {
 		return []rules.Socket{s}, nil
 	}

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/nl"
+	"golang.org/x/sys/unix"
 )
 
 // LegacyTable is a table of iptables-legacy, which nftables knows nothing of.
@@ -128,8 +128,8 @@ func (f legacyFamily) chains(t *LegacyTable, entries []byte) error {
 			entries = entries[next:]
 			continue
 		}
-		if cString(body[2:header]) == "ERROR" && len(body) >= header+nameLen {
-			t.Chains = append(t.Chains, cString(body[header:header+nameLen]))
+		if nl.Text(body[2:header]) == "ERROR" && len(body) >= header+nameLen {
+			t.Chains = append(t.Chains, nl.Text(body[header:header+nameLen]))
 		} else {
 			t.Rules++
 		}
@@ -151,7 +151,7 @@ func (f legacyFamily) plain(entry []byte) bool {
 // passes reports whether a target is the standard one, with ACCEPT or RETURN.
 func passes(target []byte) bool {
 	const header, accept, back = 32, -2, -5 // -NF_ACCEPT-1, XT_RETURN
-	if len(target) < header+4 || cString(target[2:header]) != "" {
+	if len(target) < header+4 || nl.Text(target[2:header]) != "" {
 		return false
 	}
 	verdict := int32(binary.NativeEndian.Uint32(target[header:]))

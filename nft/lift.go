@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/google/nftables/expr"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -49,14 +50,14 @@ type operand struct {
 func liftRule(exprs [][]byte, sets map[string]*rules.Set, family rules.Family) []rules.Node {
 	l := &lifter{sets: sets, known: known{family: family}}
 	for _, raw := range exprs {
-		a, err := decode(raw)
+		a, err := nl.Decode(raw)
 		if err != nil {
 			l.take(expression{"undecodable", raw})
 			l.unknown()
 			continue
 		}
-		e := expression{a.string(unix.NFTA_EXPR_NAME), raw}
-		inner, err := decode(a.take(unix.NFTA_EXPR_DATA))
+		e := expression{a.Text(unix.NFTA_EXPR_NAME), raw}
+		inner, err := nl.Decode(a.Take(unix.NFTA_EXPR_DATA))
 		if l.lower != nil && e.name != "cmp" {
 			l.unknown()
 		}
@@ -128,7 +129,7 @@ func word(register uint32) (int, bool) {
 
 func (l *lifter) set(register uint32, o *operand) bool {
 	w, ok := word(register)
-	words := align4(o.length()) / 4
+	words := nl.Align(o.length()) / 4
 	if !ok || words == 0 || w+words > registerWords {
 		return false
 	}
@@ -155,7 +156,7 @@ func (l *lifter) at(w int) (*operand, bool) {
 		return nil, false
 	}
 	o := l.registers[w]
-	for i := range align4(o.length()) / 4 {
+	for i := range nl.Align(o.length()) / 4 {
 		if l.registers[w+i] != o {
 			return nil, false
 		}
@@ -176,18 +177,18 @@ func (o *operand) length() int {
 
 // expression takes one expression in; false means that it, or the way it is
 // used, is not known.
-func (l *lifter) expression(e expression, a attrs) bool {
+func (l *lifter) expression(e expression, a nl.Attributes) bool {
 	switch e.name {
 	case "meta":
-		if a.has(unix.NFTA_META_SREG) {
-			key, found := keyOf(metas, expr.MetaKey(a.number(unix.NFTA_META_KEY)))
-			return l.assign(key, uint32(a.number(unix.NFTA_META_SREG)), found && a.empty())
+		if a.Has(unix.NFTA_META_SREG) {
+			key, found := keyOf(metas, expr.MetaKey(a.Number(unix.NFTA_META_KEY)))
+			return l.assign(key, uint32(a.Number(unix.NFTA_META_SREG)), found && a.AllTaken())
 		}
 		return l.load(e, a)
 	case "ct":
-		if a.has(unix.NFTA_CT_SREG) {
+		if a.Has(unix.NFTA_CT_SREG) {
 			key, found := ctSelector(a)
-			return l.assign(key, uint32(a.number(unix.NFTA_CT_SREG)), found && a.empty())
+			return l.assign(key, uint32(a.Number(unix.NFTA_CT_SREG)), found && a.AllTaken())
 		}
 		return l.load(e, a)
 	case "payload", "fib", "socket":
@@ -205,7 +206,7 @@ func (l *lifter) expression(e expression, a attrs) bool {
 	case "immediate":
 		return l.immediate(e, a)
 	case "counter":
-		return l.node(rules.Counter{Packets: a.number(unix.NFTA_COUNTER_PACKETS), Bytes: a.number(unix.NFTA_COUNTER_BYTES)})
+		return l.node(rules.Counter{Packets: a.Number(unix.NFTA_COUNTER_PACKETS), Bytes: a.Number(unix.NFTA_COUNTER_BYTES)})
 	case "redir":
 		return l.redirect(a)
 	case "nat":
@@ -213,12 +214,12 @@ func (l *lifter) expression(e expression, a attrs) bool {
 	case "tproxy":
 		return l.tproxy(a)
 	case "notrack":
-		return a.empty() && l.node(rules.NoTrack{})
+		return a.AllTaken() && l.node(rules.NoTrack{})
 	}
 	return false
 }
 
-func (l *lifter) load(e expression, a attrs) bool {
+func (l *lifter) load(e expression, a nl.Attributes) bool {
 	s, register, bytes, ok := loaded(e.name, a, l.known)
 	if !ok {
 		return false
@@ -227,12 +228,12 @@ func (l *lifter) load(e expression, a attrs) bool {
 	return l.set(register, o)
 }
 
-func (l *lifter) bitwise(a attrs) bool {
-	src, dst := a.number(unix.NFTA_BITWISE_SREG), a.number(unix.NFTA_BITWISE_DREG)
-	length, op := a.number(unix.NFTA_BITWISE_LEN), a.number(nftaBitwiseOp)
-	mask, xor := a.data(unix.NFTA_BITWISE_MASK), a.data(unix.NFTA_BITWISE_XOR)
+func (l *lifter) bitwise(a nl.Attributes) bool {
+	src, dst := a.Number(unix.NFTA_BITWISE_SREG), a.Number(unix.NFTA_BITWISE_DREG)
+	length, op := a.Number(unix.NFTA_BITWISE_LEN), a.Number(nftaBitwiseOp)
+	mask, xor := dataValue(a.Take(unix.NFTA_BITWISE_MASK)), dataValue(a.Take(unix.NFTA_BITWISE_XOR))
 	o, ok := l.get(uint32(src))
-	if !ok || src != dst || op != 0 || !a.empty() || o.mask != nil || o.turned || o.selector == 0 ||
+	if !ok || src != dst || op != 0 || !a.AllTaken() || o.mask != nil || o.turned || o.selector == 0 ||
 		int(length) != o.length() || len(mask) != o.length() || len(xor) != o.length() {
 		return false
 	}
@@ -241,11 +242,11 @@ func (l *lifter) bitwise(a attrs) bool {
 	return true
 }
 
-func (l *lifter) byteorder(a attrs) bool {
-	src, dst := a.number(unix.NFTA_BYTEORDER_SREG), a.number(unix.NFTA_BYTEORDER_DREG)
-	op, length, size := a.number(unix.NFTA_BYTEORDER_OP), a.number(unix.NFTA_BYTEORDER_LEN), a.number(unix.NFTA_BYTEORDER_SIZE)
+func (l *lifter) byteorder(a nl.Attributes) bool {
+	src, dst := a.Number(unix.NFTA_BYTEORDER_SREG), a.Number(unix.NFTA_BYTEORDER_DREG)
+	op, length, size := a.Number(unix.NFTA_BYTEORDER_OP), a.Number(unix.NFTA_BYTEORDER_LEN), a.Number(unix.NFTA_BYTEORDER_SIZE)
 	o, ok := l.get(uint32(src))
-	if !ok || src != dst || op != unix.NFT_BYTEORDER_HTON || !a.empty() || o.turned || o.selector == 0 || int(length) != o.length() {
+	if !ok || src != dst || op != unix.NFT_BYTEORDER_HTON || !a.AllTaken() || o.turned || o.selector == 0 || int(length) != o.length() {
 		return false
 	}
 	o.used = false
@@ -272,11 +273,11 @@ func (o *operand) maskBits() (rules.Bits, bool) {
 	return unwire(o.selector.Type(), o.mask), allZeros(o.xor)
 }
 
-func (l *lifter) cmp(a attrs) bool {
-	o, ok := l.get(uint32(a.number(unix.NFTA_CMP_SREG)))
-	op := expr.CmpOp(a.number(unix.NFTA_CMP_OP))
-	data := a.data(unix.NFTA_CMP_DATA)
-	if !ok || !a.empty() || o.selector == 0 || len(data) == 0 || len(data) > o.length() || l.lower != nil && op != expr.CmpOpLte {
+func (l *lifter) cmp(a nl.Attributes) bool {
+	o, ok := l.get(uint32(a.Number(unix.NFTA_CMP_SREG)))
+	op := expr.CmpOp(a.Number(unix.NFTA_CMP_OP))
+	data := dataValue(a.Take(unix.NFTA_CMP_DATA))
+	if !ok || !a.AllTaken() || o.selector == 0 || len(data) == 0 || len(data) > o.length() || l.lower != nil && op != expr.CmpOpLte {
 		return false
 	}
 	switch op {
@@ -340,25 +341,25 @@ func (l *lifter) matched(o *operand, m rules.Match) bool {
 	return l.node(m)
 }
 
-func (l *lifter) span(a attrs) bool {
-	o, ok := l.get(uint32(a.number(unix.NFTA_RANGE_SREG)))
-	op := a.number(unix.NFTA_RANGE_OP)
-	lo, hi := a.data(unix.NFTA_RANGE_FROM_DATA), a.data(unix.NFTA_RANGE_TO_DATA)
-	if !ok || !a.empty() || op > unix.NFT_RANGE_NEQ || o.selector == 0 || o.mask != nil || !o.ordered() || len(lo) != o.selector.Type().Len() || len(hi) != len(lo) {
+func (l *lifter) span(a nl.Attributes) bool {
+	o, ok := l.get(uint32(a.Number(unix.NFTA_RANGE_SREG)))
+	op := a.Number(unix.NFTA_RANGE_OP)
+	lo, hi := dataValue(a.Take(unix.NFTA_RANGE_FROM_DATA)), dataValue(a.Take(unix.NFTA_RANGE_TO_DATA))
+	if !ok || !a.AllTaken() || op > unix.NFT_RANGE_NEQ || o.selector == 0 || o.mask != nil || !o.ordered() || len(lo) != o.selector.Type().Len() || len(hi) != len(lo) {
 		return false
 	}
 	return l.matched(o, rules.Match{Negated: op == unix.NFT_RANGE_NEQ, Elements: oneRange(rules.Range{Lo: o.value(lo), Hi: o.value(hi)})})
 }
 
-func (l *lifter) lookup(a attrs) bool {
-	name := a.string(unix.NFTA_LOOKUP_SET)
-	register := uint32(a.number(unix.NFTA_LOOKUP_SREG))
-	isMap := a.has(unix.NFTA_LOOKUP_DREG)
-	dreg := a.number(unix.NFTA_LOOKUP_DREG)
-	flags := a.number(unix.NFTA_LOOKUP_FLAGS)
-	a.take(unix.NFTA_LOOKUP_SET_ID)
+func (l *lifter) lookup(a nl.Attributes) bool {
+	name := a.Text(unix.NFTA_LOOKUP_SET)
+	register := uint32(a.Number(unix.NFTA_LOOKUP_SREG))
+	isMap := a.Has(unix.NFTA_LOOKUP_DREG)
+	dreg := a.Number(unix.NFTA_LOOKUP_DREG)
+	flags := a.Number(unix.NFTA_LOOKUP_FLAGS)
+	a.Take(unix.NFTA_LOOKUP_SET_ID)
 	set := l.sets[name]
-	if !a.empty() || flags&^unix.NFT_LOOKUP_F_INV != 0 || isMap && dreg != unix.NFT_REG_VERDICT || set == nil || isMap != set.Verdicts {
+	if !a.AllTaken() || flags&^unix.NFT_LOOKUP_F_INV != 0 || isMap && dreg != unix.NFT_REG_VERDICT || set == nil || isMap != set.Verdicts {
 		return false
 	}
 	inline := set.Name == "" // an anonymous set: its elements are the rule's own
@@ -394,15 +395,15 @@ func (l *lifter) key(register uint32, set *rules.Set) (key []rules.Selector, mas
 			return nil, "", false
 		}
 		key = append(key, o.selector)
-		w += align4(d.Len()) / 4
+		w += nl.Align(d.Len()) / 4
 	}
 	return key, mask, ok && len(key) > 0
 }
 
-func (l *lifter) immediate(e expression, a attrs) bool {
-	register := uint32(a.number(unix.NFTA_IMMEDIATE_DREG))
-	data := a.take(unix.NFTA_IMMEDIATE_DATA)
-	if !a.empty() {
+func (l *lifter) immediate(e expression, a nl.Attributes) bool {
+	register := uint32(a.Number(unix.NFTA_IMMEDIATE_DREG))
+	data := a.Take(unix.NFTA_IMMEDIATE_DATA)
+	if !a.AllTaken() {
 		return false
 	}
 	if register == unix.NFT_REG_VERDICT {
@@ -413,17 +414,17 @@ func (l *lifter) immediate(e expression, a attrs) bool {
 }
 
 func liftVerdict(data []byte) (rules.Verdict, bool) {
-	outer, err := decode(data)
+	outer, err := nl.Decode(data)
 	if err != nil {
 		return rules.Verdict{}, false
 	}
-	a, err := decode(outer.take(unix.NFTA_DATA_VERDICT))
-	if err != nil || !a.has(unix.NFTA_VERDICT_CODE) {
+	a, err := nl.Decode(outer.Take(unix.NFTA_DATA_VERDICT))
+	if err != nil || !a.Has(unix.NFTA_VERDICT_CODE) {
 		return rules.Verdict{}, false
 	}
-	code, chain := int32(a.number(unix.NFTA_VERDICT_CODE)), a.string(unix.NFTA_VERDICT_CHAIN)
+	code, chain := int32(a.Number(unix.NFTA_VERDICT_CODE)), a.Text(unix.NFTA_VERDICT_CHAIN)
 	for kind, c := range verdictCodes {
-		if c == code && a.empty() {
+		if c == code && a.AllTaken() {
 			return rules.Verdict{Kind: kind, Chain: chain}, true
 		}
 	}
@@ -467,11 +468,11 @@ func (l *lifter) assign(to rules.Selector, register uint32, known bool) bool {
 	return l.node(n)
 }
 
-func (l *lifter) redirect(a attrs) bool {
-	upper := a.has(unix.NFTA_REDIR_REG_PROTO_MAX)
-	min, max := uint32(a.number(unix.NFTA_REDIR_REG_PROTO_MIN)), uint32(a.number(unix.NFTA_REDIR_REG_PROTO_MAX))
-	flags := a.number(unix.NFTA_REDIR_FLAGS)
-	if !a.empty() {
+func (l *lifter) redirect(a nl.Attributes) bool {
+	upper := a.Has(unix.NFTA_REDIR_REG_PROTO_MAX)
+	min, max := uint32(a.Number(unix.NFTA_REDIR_REG_PROTO_MIN)), uint32(a.Number(unix.NFTA_REDIR_REG_PROTO_MAX))
+	flags := a.Number(unix.NFTA_REDIR_FLAGS)
+	if !a.AllTaken() {
 		return false
 	}
 	if min == 0 {
@@ -492,12 +493,12 @@ func (l *lifter) redirect(a attrs) bool {
 
 // snat is a source NAT to one address; the kernel tells the lower end of a range
 // for the upper one too, and that addresses are mapped.
-func (l *lifter) snat(a attrs) bool {
-	typ, family := a.number(unix.NFTA_NAT_TYPE), a.number(unix.NFTA_NAT_FAMILY)
-	upper := a.has(unix.NFTA_NAT_REG_ADDR_MAX)
-	min, max := uint32(a.number(unix.NFTA_NAT_REG_ADDR_MIN)), uint32(a.number(unix.NFTA_NAT_REG_ADDR_MAX))
-	flagged, flags := a.has(unix.NFTA_NAT_FLAGS), a.number(unix.NFTA_NAT_FLAGS)
-	if !a.empty() || typ != unix.NFT_NAT_SNAT || upper && max != min || flagged && flags != unix.NF_NAT_RANGE_MAP_IPS {
+func (l *lifter) snat(a nl.Attributes) bool {
+	typ, family := a.Number(unix.NFTA_NAT_TYPE), a.Number(unix.NFTA_NAT_FAMILY)
+	upper := a.Has(unix.NFTA_NAT_REG_ADDR_MAX)
+	min, max := uint32(a.Number(unix.NFTA_NAT_REG_ADDR_MIN)), uint32(a.Number(unix.NFTA_NAT_REG_ADDR_MAX))
+	flagged, flags := a.Has(unix.NFTA_NAT_FLAGS), a.Number(unix.NFTA_NAT_FLAGS)
+	if !a.AllTaken() || typ != unix.NFT_NAT_SNAT || upper && max != min || flagged && flags != unix.NF_NAT_RANGE_MAP_IPS {
 		return false
 	}
 	bits, ok := l.constantIn(min, addressLengths[family])
@@ -508,11 +509,11 @@ func (l *lifter) snat(a attrs) bool {
 // addressLengths are those of the kernel's numbers for families.
 var addressLengths = map[uint64]int{unix.NFPROTO_IPV4: 4, unix.NFPROTO_IPV6: 16}
 
-func (l *lifter) tproxy(a attrs) bool {
-	family := a.number(nftaTProxyFamily)
+func (l *lifter) tproxy(a nl.Attributes) bool {
+	family := a.Number(nftaTProxyFamily)
 	n := rules.TProxy{Family: rules.Family(family)}
-	addr, port := uint32(a.number(nftaTProxyRegAddr)), uint32(a.number(nftaTProxyRegPort))
-	if _, known := addressLengths[family]; !a.empty() || !known && family != 0 {
+	addr, port := uint32(a.Number(nftaTProxyRegAddr)), uint32(a.Number(nftaTProxyRegPort))
+	if _, known := addressLengths[family]; !a.AllTaken() || !known && family != 0 {
 		return false
 	}
 	if addr != 0 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -57,11 +58,11 @@ func (c *Conn) addresses(ctx context.Context, index uint32) ([]Address, error) {
 			ip = a.Attributes.Address
 		}
 		if addr, ok := netip.AddrFromSlice(ip); ok {
-			more, err := decode(m.Data[unix.SizeofIfAddrmsg:])
+			more, err := nl.Decode(m.Data[unix.SizeofIfAddrmsg:])
 			if err != nil {
 				return nil, fmt.Errorf("list addresses: %w", err)
 			}
-			out = append(out, Address{netip.PrefixFrom(addr.Unmap(), int(a.PrefixLength)), int(a.Index), uint8(more.number(ifaProto))})
+			out = append(out, Address{netip.PrefixFrom(addr.Unmap(), int(a.PrefixLength)), int(a.Index), uint8(more.Number(ifaProto))})
 		}
 	}
 	return out, nil
@@ -84,14 +85,14 @@ func (c *Conn) Loopback(ctx context.Context) (Loopback, error) {
 		Data:   request,
 	})
 	if err == nil && (len(msgs) != 1 || len(msgs[0].Data) < unix.SizeofIfInfomsg) {
-		err = errShort
+		err = nl.ErrShort
 	}
 	if err != nil {
 		return Loopback{}, fmt.Errorf("look at lo: %w", err)
 	}
 	lo := msgs[0].Data
 	ipv6, err := takesIPv6(lo[unix.SizeofIfInfomsg:])
-	return Loopback{Up: native32(lo[8:12])&unix.IFF_UP != 0, IPv6: ipv6}, err
+	return Loopback{Up: nl.Native32(lo[8:12])&unix.IFF_UP != 0, IPv6: ipv6}, err
 }
 
 // LinkNames are the names of the namespace's interfaces by their indices.
@@ -122,13 +123,13 @@ func (c *Conn) links(ctx context.Context) ([]rules.Link, error) {
 	var out []rules.Link
 	for _, m := range msgs {
 		if len(m.Data) < unix.SizeofIfInfomsg {
-			return nil, fmt.Errorf("list links: %w", errShort)
+			return nil, fmt.Errorf("list links: %w", nl.ErrShort)
 		}
-		a, err := decode(m.Data[unix.SizeofIfInfomsg:])
+		a, err := nl.Decode(m.Data[unix.SizeofIfInfomsg:])
 		if err != nil {
 			return nil, fmt.Errorf("list links: %w", err)
 		}
-		out = append(out, rules.Link{Name: a.string(unix.IFLA_IFNAME), Index: rules.IfIndex(native32(m.Data[4:8]))})
+		out = append(out, rules.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8]))})
 	}
 	return out, nil
 }
@@ -137,11 +138,11 @@ func (c *Conn) links(ctx context.Context) ([]rules.Link, error) {
 func takesIPv6(link []byte) (bool, error) {
 	const inet6Conf, disableIPv6 = 2, 26 // IFLA_INET6_CONF, DEVCONF_DISABLE_IPV6
 	for _, typ := range []uint16{unix.IFLA_AF_SPEC, unix.AF_INET6, inet6Conf} {
-		a, err := decode(link)
+		a, err := nl.Decode(link)
 		if err != nil {
 			return false, fmt.Errorf("look at lo: %w", err)
 		}
-		link = a.take(typ)
+		link = a.Take(typ)
 	}
 	at := disableIPv6 * 4
 	return len(link) >= at+4 && binary.NativeEndian.Uint32(link[at:]) == 0, nil

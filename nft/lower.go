@@ -7,6 +7,7 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -205,7 +206,7 @@ func keyLayout(key []rules.DataType) (magic, length uint32) {
 	for _, d := range key {
 		m, _ := d.Magic()
 		magic = magic<<magicTypeBits | m
-		length += uint32(align4(d.Len()))
+		length += uint32(nl.Align(d.Len()))
 	}
 	return magic, length
 }
@@ -293,7 +294,7 @@ func concatenated(s *rules.Set, key []rules.Range) (lo, hi []byte) {
 	for i, d := range s.Key {
 		lo, hi = append(lo, inSet(s, d, key[i].Lo)...), append(hi, inSet(s, d, key[i].Hi)...)
 		if len(s.Key) > 1 {
-			pad := make([]byte, align4(d.Len())-d.Len())
+			pad := make([]byte, nl.Align(d.Len())-d.Len())
 			lo, hi = append(lo, pad...), append(hi, pad...)
 		}
 	}
@@ -399,8 +400,8 @@ func (w *ruleWriter) emit(exprs ...expr.Any) {
 
 func (w *ruleWriter) raw(data []byte) {
 	w.list = attribute{typ: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, data: data}.appendTo(w.list)
-	if a, err := decode(data); err == nil {
-		w.names = append(w.names, a.string(unix.NFTA_EXPR_NAME))
+	if a, err := nl.Decode(data); err == nil {
+		w.names = append(w.names, a.Text(unix.NFTA_EXPR_NAME))
 	}
 }
 
@@ -530,7 +531,7 @@ func (w *ruleWriter) load(key []rules.Selector, mask rules.Bits, interval bool) 
 		if interval {
 			w.turn(s.Type(), register)
 		}
-		offset += align4(s.Type().Len())
+		offset += nl.Align(s.Type().Len())
 	}
 }
 

@@ -237,8 +237,8 @@ func (c *Conn) guards(ctx context.Context, table string) (out []guard, err error
 		if err != nil {
 			return nil, err
 		}
-		g := guard{a.string(unix.NFTA_RULE_CHAIN), a.number(unix.NFTA_RULE_HANDLE)}
-		exprs, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
+		g := guard{a.Text(unix.NFTA_RULE_CHAIN), a.Number(unix.NFTA_RULE_HANDLE)}
+		exprs, err := list(a.Take(unix.NFTA_RULE_EXPRESSIONS))
 		if err != nil {
 			return nil, err
 		}

@@ -270,15 +270,15 @@ func (r *roundTrip) read() (out reading, err error) {
 		if err != nil {
 			return out, err
 		}
-		of := familyTable{m.Data[0], a.string(unix.NFTA_RULE_TABLE)}
+		of := familyTable{m.Data[0], a.Text(unix.NFTA_RULE_TABLE)}
 		if out.raw[of] == nil {
 			out.raw[of] = map[string][]rawRule{}
 		}
-		exprs, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
+		exprs, err := list(a.Take(unix.NFTA_RULE_EXPRESSIONS))
 		if err != nil {
 			return out, err
 		}
-		chain := a.string(unix.NFTA_RULE_CHAIN)
+		chain := a.Text(unix.NFTA_RULE_CHAIN)
 		out.raw[of][chain] = append(out.raw[of][chain], rawRule{exprs, liftReason(a)})
 	}
 	return out, nil

@@ -2,7 +2,6 @@ package nft
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -229,7 +229,7 @@ const fibRuleHeader = 12 // struct fib_rule_hdr of linux/fib_rules.h
 // others may have: they are decoded here.
 func (c *Conn) policyRules(ctx context.Context, f rules.Family, into *routing) error {
 	return c.ofFamily(ctx, unix.RTM_GETRULE, f, fibRuleHeader, "policy rules", func(data []byte) error {
-		a, err := decode(data[fibRuleHeader:])
+		a, err := nl.Decode(data[fibRuleHeader:])
 		r, plain := liftPolicyRule(f, data[:fibRuleHeader], a)
 		switch {
 		case err != nil:
@@ -265,27 +265,20 @@ func (c *Conn) ofFamily(ctx context.Context, typ uint16, f rules.Family, header 
 
 // liftPolicyRule lifts a rule; plain is false for one that does not say a mark
 // and a table alone.
-func liftPolicyRule(f rules.Family, header []byte, a attrs) (r liveRule, plain bool) {
+func liftPolicyRule(f rules.Family, header []byte, a nl.Attributes) (r liveRule, plain bool) {
 	r = liveRule{PolicyRule: rules.PolicyRule{
 		Family:   f,
-		Priority: native32(a.take(unix.FRA_PRIORITY)),
-		Mark:     rules.Mark(native32(a.take(unix.FRA_FWMARK))),
-		Mask:     rules.Mark(native32(a.take(unix.FRA_FWMASK))),
-		Table:    native32(a.take(unix.FRA_TABLE)),
+		Priority: a.Native32(unix.FRA_PRIORITY),
+		Mark:     rules.Mark(a.Native32(unix.FRA_FWMARK)),
+		Mask:     rules.Mark(a.Native32(unix.FRA_FWMASK)),
+		Table:    a.Native32(unix.FRA_TABLE),
 	}}
-	protocol := a.take(unix.FRA_PROTOCOL)
+	protocol := a.Take(unix.FRA_PROTOCOL)
 	r.ours = len(protocol) == 1 && protocol[0] == rules.RouteProtocol
-	suppress := a.take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
+	suppress := a.Take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	const action, flags = 7, 8
-	return r, a.empty() && (suppress == nil || ^native32(suppress) == 0) && r.Mask != 0 && native32(header[flags:]) == 0 &&
+	return r, a.AllTaken() && (suppress == nil || ^nl.Native32(suppress) == 0) && r.Mask != 0 && nl.Native32(header[flags:]) == 0 &&
 		header[1] == 0 && header[2] == 0 && header[3] == 0 && header[action] == unix.FR_ACT_TO_TBL
-}
-
-func native32(b []byte) uint32 {
-	if len(b) != 4 {
-		return 0
-	}
-	return binary.NativeEndian.Uint32(b)
 }
 
 type routeFilter struct {

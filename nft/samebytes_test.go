@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/google/nftables/expr"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -132,18 +133,18 @@ func instructions(exprs [][]byte) []string {
 }
 
 func instruction(raw []byte) string {
-	a, err := decode(raw)
+	a, err := nl.Decode(raw)
 	if err != nil {
 		return err.Error()
 	}
-	name := a.string(unix.NFTA_EXPR_NAME)
-	inner, _ := decode(a.take(unix.NFTA_EXPR_DATA))
+	name := a.Text(unix.NFTA_EXPR_NAME)
+	inner, _ := nl.Decode(a.Take(unix.NFTA_EXPR_DATA))
 	switch name {
 	case "counter":
 		return name
 	case "cmp":
 		c := slices.Clone(inner)
-		register, op, data := c.number(unix.NFTA_CMP_SREG), expr.CmpOp(c.number(unix.NFTA_CMP_OP)), c.data(unix.NFTA_CMP_DATA)
+		register, op, data := c.Number(unix.NFTA_CMP_SREG), expr.CmpOp(c.Number(unix.NFTA_CMP_OP)), dataValue(c.Take(unix.NFTA_CMP_DATA))
 		switch {
 		case register == firstRegister && op == expr.CmpOpGte:
 			return fmt.Sprintf("at least %x", data)
@@ -155,16 +156,16 @@ func instruction(raw []byte) string {
 			return fmt.Sprintf("at least %x, at most %x", data, data)
 		}
 	}
-	if c := slices.Clone(inner); name == "range" && c.number(unix.NFTA_RANGE_SREG) == firstRegister && c.number(unix.NFTA_RANGE_OP) == unix.NFT_RANGE_NEQ {
-		return fmt.Sprintf("not %x-%x", c.data(unix.NFTA_RANGE_FROM_DATA), c.data(unix.NFTA_RANGE_TO_DATA))
+	if c := slices.Clone(inner); name == "range" && c.Number(unix.NFTA_RANGE_SREG) == firstRegister && c.Number(unix.NFTA_RANGE_OP) == unix.NFT_RANGE_NEQ {
+		return fmt.Sprintf("not %x-%x", dataValue(c.Take(unix.NFTA_RANGE_FROM_DATA)), dataValue(c.Take(unix.NFTA_RANGE_TO_DATA)))
 	}
 	out := name
 	for _, at := range inner {
-		if name == "lookup" && at.typ == unix.NFTA_LOOKUP_SET && strings.HasPrefix(string(at.data), "__") {
+		if name == "lookup" && at.Type == unix.NFTA_LOOKUP_SET && strings.HasPrefix(string(at.Data), "__") {
 			out += " anonymous"
 			continue
 		}
-		out += fmt.Sprintf(" %d:%x", at.typ, at.data)
+		out += fmt.Sprintf(" %d:%x", at.Type, at.Data)
 	}
 	return out
 }
@@ -173,12 +174,12 @@ func instruction(raw []byte) string {
 // all ones between two ports, for nft not to make one comparison of them, and nft
 // turns the order of a single byte where a list may hold ranges.
 func sameValue(raw []byte) bool {
-	if o, ok := dataOf(raw, "byteorder"); ok && o.number(unix.NFTA_BYTEORDER_SREG) == o.number(unix.NFTA_BYTEORDER_DREG) {
-		return o.number(unix.NFTA_BYTEORDER_LEN) == 1
+	if o, ok := dataOf(raw, "byteorder"); ok && o.Number(unix.NFTA_BYTEORDER_SREG) == o.Number(unix.NFTA_BYTEORDER_DREG) {
+		return o.Number(unix.NFTA_BYTEORDER_LEN) == 1
 	}
 	b, ok := dataOf(raw, "bitwise")
-	return ok && b.number(unix.NFTA_BITWISE_SREG) == b.number(unix.NFTA_BITWISE_DREG) && b.number(nftaBitwiseOp) == 0 &&
-		allOnes(rules.Bits(b.data(unix.NFTA_BITWISE_MASK))) && allZeros(b.data(unix.NFTA_BITWISE_XOR))
+	return ok && b.Number(unix.NFTA_BITWISE_SREG) == b.Number(unix.NFTA_BITWISE_DREG) && b.Number(nftaBitwiseOp) == 0 &&
+		allOnes(rules.Bits(dataValue(b.Take(unix.NFTA_BITWISE_MASK)))) && allZeros(dataValue(b.Take(unix.NFTA_BITWISE_XOR)))
 }
 
 const noPrefix = ^expr.CmpOp(0)
@@ -188,11 +189,11 @@ const noPrefix = ^expr.CmpOp(0)
 func prefixBounds(mask, compare []byte) (lo, hi []byte, op expr.CmpOp) {
 	b, bitwise := dataOf(mask, "bitwise")
 	c, cmp := dataOf(compare, "cmp")
-	op = expr.CmpOp(c.number(unix.NFTA_CMP_OP))
-	if !bitwise || !cmp || op != expr.CmpOpEq && op != expr.CmpOpNeq || c.number(unix.NFTA_CMP_SREG) != firstRegister {
+	op = expr.CmpOp(c.Number(unix.NFTA_CMP_OP))
+	if !bitwise || !cmp || op != expr.CmpOpEq && op != expr.CmpOpNeq || c.Number(unix.NFTA_CMP_SREG) != firstRegister {
 		return nil, nil, noPrefix
 	}
-	m, x, v := b.data(unix.NFTA_BITWISE_MASK), b.data(unix.NFTA_BITWISE_XOR), c.data(unix.NFTA_CMP_DATA)
+	m, x, v := dataValue(b.Take(unix.NFTA_BITWISE_MASK)), dataValue(b.Take(unix.NFTA_BITWISE_XOR)), dataValue(c.Take(unix.NFTA_CMP_DATA))
 	if len(m) != len(v) || !allZeros(x) || len(m) < 4 {
 		return nil, nil, noPrefix
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -117,24 +118,24 @@ type known struct {
 // loaded is the selector that an expression of the kernel reads, and into which
 // register; of a payload also how many bytes. It consumes the attributes that
 // it understands.
-func loaded(name string, a attrs, k known) (s rules.Selector, register, bytes uint32, ok bool) {
+func loaded(name string, a nl.Attributes, k known) (s rules.Selector, register, bytes uint32, ok bool) {
 	switch name {
 	case "meta":
-		register = uint32(a.number(unix.NFTA_META_DREG))
-		s, ok = keyOf(metas, expr.MetaKey(a.number(unix.NFTA_META_KEY)))
+		register = uint32(a.Number(unix.NFTA_META_DREG))
+		s, ok = keyOf(metas, expr.MetaKey(a.Number(unix.NFTA_META_KEY)))
 	case "ct":
-		register = uint32(a.number(unix.NFTA_CT_DREG))
+		register = uint32(a.Number(unix.NFTA_CT_DREG))
 		s, ok = ctSelector(a)
 	case "fib":
-		register = uint32(a.number(unix.NFTA_FIB_DREG))
-		if a.number(unix.NFTA_FIB_RESULT) != unix.NFT_FIB_RESULT_ADDRTYPE {
+		register = uint32(a.Number(unix.NFTA_FIB_DREG))
+		if a.Number(unix.NFTA_FIB_RESULT) != unix.NFT_FIB_RESULT_ADDRTYPE {
 			return 0, 0, 0, false
 		}
-		s, ok = keyOf(fibs, uint32(a.number(unix.NFTA_FIB_FLAGS)))
+		s, ok = keyOf(fibs, uint32(a.Number(unix.NFTA_FIB_FLAGS)))
 	case "socket":
-		register = uint32(a.number(nftaSocketDreg))
-		s, ok = keyOf(sockets, expr.SocketKey(a.number(nftaSocketKey)))
-		switch level := a.number(nftaSocketLevel); {
+		register = uint32(a.Number(nftaSocketDreg))
+		s, ok = keyOf(sockets, expr.SocketKey(a.Number(nftaSocketKey)))
+		switch level := a.Number(nftaSocketLevel); {
 		case s == rules.SocketCgroupKind:
 			s = rules.SocketCgroup(uint8(level)).Selector()
 			ok = ok && level <= math.MaxUint8
@@ -142,20 +143,20 @@ func loaded(name string, a attrs, k known) (s rules.Selector, register, bytes ui
 			ok = false
 		}
 	case "payload":
-		register = uint32(a.number(unix.NFTA_PAYLOAD_DREG))
-		base := expr.PayloadBase(a.number(unix.NFTA_PAYLOAD_BASE))
-		offset := uint32(a.number(unix.NFTA_PAYLOAD_OFFSET))
-		bytes = uint32(a.number(unix.NFTA_PAYLOAD_LEN))
+		register = uint32(a.Number(unix.NFTA_PAYLOAD_DREG))
+		base := expr.PayloadBase(a.Number(unix.NFTA_PAYLOAD_BASE))
+		offset := uint32(a.Number(unix.NFTA_PAYLOAD_OFFSET))
+		bytes = uint32(a.Number(unix.NFTA_PAYLOAD_LEN))
 		s, ok = headerField(base, offset, bytes, k)
 		ok = ok && bytes > 0 // 0 would be all of them
 	}
-	return s, register, bytes, ok && register != 0 && a.empty()
+	return s, register, bytes, ok && register != 0 && a.AllTaken()
 }
 
 // ctSelector is the selector of a key of conntrack, and of its direction if it has one.
-func ctSelector(a attrs) (rules.Selector, bool) {
-	key := expr.CtKey(a.number(unix.NFTA_CT_KEY))
-	if !a.has(unix.NFTA_CT_DIRECTION) {
+func ctSelector(a nl.Attributes) (rules.Selector, bool) {
+	key := expr.CtKey(a.Number(unix.NFTA_CT_KEY))
+	if !a.Has(unix.NFTA_CT_DIRECTION) {
 		for s, k := range cts {
 			if k == key && s != rules.CTOriginalZone.Selector() {
 				return s, true
@@ -163,7 +164,7 @@ func ctSelector(a attrs) (rules.Selector, bool) {
 		}
 		return 0, false
 	}
-	direction := a.take(unix.NFTA_CT_DIRECTION)
+	direction := a.Take(unix.NFTA_CT_DIRECTION)
 	return rules.CTOriginalZone.Selector(), key == expr.CtKeyZONE && slices.Equal(direction, []byte{expr.CtDirOriginal})
 }
 

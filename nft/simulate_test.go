@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ func dumped(t testing.TB, table *rules.Table) *rules.Table {
 	k := &fakeKernel{sets: map[string]*rules.Set{}, elements: map[*rules.Set][]element{}}
 	k.table.Name = table.Name
 	for _, ch := range b.changes {
-		a, err := decode(ch.data)
+		a, err := nl.Decode(ch.data)
 		if err != nil {
 			t.Fatalf("%s: %v", ch.where, err)
 		}
@@ -42,20 +43,20 @@ type fakeKernel struct {
 
 type fakeRule struct {
 	chain *rules.Chain
-	attrs attrs
+	attrs nl.Attributes
 	exprs [][]byte
 }
 
-func (k *fakeKernel) take(typ int, a attrs) (err error) {
+func (k *fakeKernel) take(typ int, a nl.Attributes) (err error) {
 	switch typ {
 	case unix.NFT_MSG_NEWCHAIN:
-		c := &rules.Chain{Name: a.string(unix.NFTA_CHAIN_NAME)}
-		if hook := a.take(unix.NFTA_CHAIN_HOOK); hook != nil {
+		c := &rules.Chain{Name: a.Text(unix.NFTA_CHAIN_NAME)}
+		if hook := a.Take(unix.NFTA_CHAIN_HOOK); hook != nil {
 			c.Base, err = liftBase(unix.NFPROTO_INET, a, hook)
 		}
 		k.table.Chains = append(k.table.Chains, c)
 	case unix.NFT_MSG_NEWSET:
-		id := a.number(unix.NFTA_SET_ID)
+		id := a.Number(unix.NFTA_SET_ID)
 		s := liftSet(a)
 		if strings.HasSuffix(s.Name, "%d") {
 			k.sets[numbered(s.Name, id)], s.Name = s, ""
@@ -63,15 +64,15 @@ func (k *fakeKernel) take(typ int, a attrs) (err error) {
 			k.table.Sets, k.sets[s.Name] = append(k.table.Sets, s), s
 		}
 	case unix.NFT_MSG_NEWSETELEM:
-		s := k.sets[numbered(a.string(unix.NFTA_SET_ELEM_LIST_SET), a.number(unix.NFTA_SET_ELEM_LIST_SET_ID))]
-		more, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		s := k.sets[numbered(a.Text(unix.NFTA_SET_ELEM_LIST_SET), a.Number(unix.NFTA_SET_ELEM_LIST_SET_ID))]
+		more, err := liftElements(a.Take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
 		if err != nil || s == nil {
 			return fmt.Errorf("elements: %v, set %v", err, s)
 		}
 		k.elements[s] = append(k.elements[s], more...)
 	case unix.NFT_MSG_NEWRULE:
-		r := fakeRule{chain: k.table.Chain(a.string(unix.NFTA_RULE_CHAIN)), attrs: a}
-		items, err := list(a.take(unix.NFTA_RULE_EXPRESSIONS))
+		r := fakeRule{chain: k.table.Chain(a.Text(unix.NFTA_RULE_CHAIN)), attrs: a}
+		items, err := list(a.Take(unix.NFTA_RULE_EXPRESSIONS))
 		if err != nil || r.chain == nil {
 			return fmt.Errorf("expressions: %v, chain %v", err, r.chain)
 		}
@@ -101,16 +102,16 @@ func (k *fakeKernel) lifted() *rules.Table {
 // real name, a redirect with both registers.
 func asDumped(raw []byte) []byte {
 	return rewritten(raw, func(name string, inner []netlink.Attribute) []netlink.Attribute {
-		a, _ := decode(marshalAttributes(inner))
+		a, _ := nl.Decode(marshalAttributes(inner))
 		switch {
 		case name == "lookup":
 			for i, at := range inner {
 				if at.Type == unix.NFTA_LOOKUP_SET {
-					inner[i].Data = append([]byte(numbered(cString(at.Data), a.number(unix.NFTA_LOOKUP_SET_ID))), 0)
+					inner[i].Data = append([]byte(numbered(nl.Text(at.Data), a.Number(unix.NFTA_LOOKUP_SET_ID))), 0)
 				}
 			}
-		case name == "redir" && a.has(unix.NFTA_REDIR_REG_PROTO_MIN) && !a.has(unix.NFTA_REDIR_REG_PROTO_MAX):
-			inner = append(inner, netlink.Attribute{Type: unix.NFTA_REDIR_REG_PROTO_MAX, Data: a.take(unix.NFTA_REDIR_REG_PROTO_MIN)})
+		case name == "redir" && a.Has(unix.NFTA_REDIR_REG_PROTO_MIN) && !a.Has(unix.NFTA_REDIR_REG_PROTO_MAX):
+			inner = append(inner, netlink.Attribute{Type: unix.NFTA_REDIR_REG_PROTO_MAX, Data: a.Take(unix.NFTA_REDIR_REG_PROTO_MIN)})
 		}
 		return inner
 	})
@@ -126,7 +127,7 @@ func rewritten(raw []byte, change func(name string, inner []netlink.Attribute) [
 	for i, at := range outer {
 		switch at.Type &^ unix.NLA_F_NESTED {
 		case unix.NFTA_EXPR_NAME:
-			name = cString(at.Data)
+			name = nl.Text(at.Data)
 		case unix.NFTA_EXPR_DATA:
 			inner, err := netlink.UnmarshalAttributes(at.Data)
 			if err != nil {

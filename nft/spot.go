@@ -94,7 +94,7 @@ func (c *Conn) holdsEntry(ctx context.Context, table string, s *rules.Set, entry
 		if err != nil {
 			return false, err
 		}
-		got, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		got, err := liftElements(a.Take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
 		if err != nil {
 			return false, err
 		}

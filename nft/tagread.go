@@ -55,7 +55,7 @@ func (c *Conn) getElements(ctx context.Context, of familyTable, set string, entr
 		if err != nil {
 			return err
 		}
-		list, err := liftElements(a.take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		list, err := liftElements(a.Take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,9 +98,9 @@ var errNoDiagnosis = errors.New("TCP sockets cannot be listed: this kernel has n
 
 func liftTCPSocket(data []byte) (tcpSocket, error) {
 	if len(data) < diagMessageSize {
-		return tcpSocket{}, errShort
+		return tcpSocket{}, nl.ErrShort
 	}
-	a, err := decode(data[diagMessageSize:])
+	a, err := nl.Decode(data[diagMessageSize:])
 	if err != nil {
 		return tcpSocket{}, err
 	}
@@ -117,9 +118,9 @@ func liftTCPSocket(data []byte) (tcpSocket, error) {
 		cookie: binary.NativeEndian.Uint64(data[diagCookieAt:]),
 	}
 	if data[diagTimerAt] == diagTimerResend {
-		s.resend = time.Duration(native32(data[diagExpiresAt:diagExpiresAt+4])) * time.Millisecond
+		s.resend = time.Duration(nl.Native32(data[diagExpiresAt:diagExpiresAt+4])) * time.Millisecond
 	}
-	if options := a.take(diagSockopt); len(options) > 0 {
+	if options := a.Take(diagSockopt); len(options) > 0 {
 		s.options, s.transparent = true, options[0]&diagTransparent != 0
 	}
 	return s, nil

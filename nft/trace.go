@@ -15,6 +15,7 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -232,25 +233,25 @@ func (t *Trace) Receive(until time.Time) ([]TraceEvent, error) {
 	return out, nil
 }
 
-func (t *Trace) event(family uint8, a attrs) TraceEvent {
+func (t *Trace) event(family uint8, a nl.Attributes) TraceEvent {
 	e := TraceEvent{
-		ID:     uint32(a.number(unix.NFTA_TRACE_ID)),
-		Kind:   TraceKind(a.number(unix.NFTA_TRACE_TYPE)),
+		ID:     uint32(a.Number(unix.NFTA_TRACE_ID)),
+		Kind:   TraceKind(a.Number(unix.NFTA_TRACE_TYPE)),
 		Family: familyName(family),
-		Table:  a.string(unix.NFTA_TRACE_TABLE),
-		Chain:  a.string(unix.NFTA_TRACE_CHAIN),
-		Handle: a.number(unix.NFTA_TRACE_RULE_HANDLE),
-		Mark:   uint32(a.number(unix.NFTA_TRACE_MARK)),
-		IIf:    uint32(a.number(unix.NFTA_TRACE_IIF)),
-		OIf:    uint32(a.number(unix.NFTA_TRACE_OIF)),
-		Packet: packetHeader(a.number(unix.NFTA_TRACE_NFPROTO), a.take(unix.NFTA_TRACE_NETWORK_HEADER), a.take(unix.NFTA_TRACE_TRANSPORT_HEADER)),
+		Table:  a.Text(unix.NFTA_TRACE_TABLE),
+		Chain:  a.Text(unix.NFTA_TRACE_CHAIN),
+		Handle: a.Number(unix.NFTA_TRACE_RULE_HANDLE),
+		Mark:   uint32(a.Number(unix.NFTA_TRACE_MARK)),
+		IIf:    uint32(a.Number(unix.NFTA_TRACE_IIF)),
+		OIf:    uint32(a.Number(unix.NFTA_TRACE_OIF)),
+		Packet: packetHeader(a.Number(unix.NFTA_TRACE_NFPROTO), a.Take(unix.NFTA_TRACE_NETWORK_HEADER), a.Take(unix.NFTA_TRACE_TRANSPORT_HEADER)),
 	}
 	e.Own = e.Family == "inet" && e.Table == t.table
 	e.Other = e.Family == "inet" && !e.Own && strings.HasPrefix(e.Table, tracePrefix)
-	if v := a.take(unix.NFTA_TRACE_VERDICT); v != nil {
+	if v := a.Take(unix.NFTA_TRACE_VERDICT); v != nil {
 		e.Verdict = traceVerdict(v)
 	}
-	e.Drop = a.has(unix.NFTA_TRACE_POLICY) && a.number(unix.NFTA_TRACE_POLICY) == 0
+	e.Drop = a.Has(unix.NFTA_TRACE_POLICY) && a.Number(unix.NFTA_TRACE_POLICY) == 0
 	return e
 }
 

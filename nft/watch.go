@@ -127,29 +127,29 @@ func (w *watch) take(m netlink.Message) {
 		w.isSoon = w.isSoon || m.Header.PID != w.own && w.concerns(m, a)
 		return
 	}
-	w.heard = uint32(a.number(unix.NFTA_GEN_ID))
+	w.heard = uint32(a.Number(unix.NFTA_GEN_ID))
 	if w.isSoon {
 		w.touched, w.isSoon = w.heard, false
 	}
 	if m.Header.PID != w.own {
-		w.writer = fmt.Sprintf("%s, PID %d", escape.Text(a.string(unix.NFTA_GEN_PROC_NAME)), a.number(unix.NFTA_GEN_PROC_PID))
+		w.writer = fmt.Sprintf("%s, PID %d", escape.Text(a.Text(unix.NFTA_GEN_PROC_NAME)), a.Number(unix.NFTA_GEN_PROC_PID))
 	}
 }
 
 // concerns reports whether a change is of a table of the watch's, of the lock, or
 // of a tag: another table of weir's may share our routing. In every message of
 // nftables' the table is the first attribute, and a set the second.
-func (w *watch) concerns(m netlink.Message, a attrs) bool {
+func (w *watch) concerns(m netlink.Message, a nl.Attributes) bool {
 	if m.Data[0] != unix.NFPROTO_INET {
 		return false
 	}
-	switch table := a.string(unix.NFTA_SET_TABLE); table {
+	switch table := a.Text(unix.NFTA_SET_TABLE); table {
 	case w.names[0], w.names[1], lockTable:
 		return true
 	}
 	switch m.Header.Type {
 	case nfType(unix.NFT_MSG_NEWSET), nfType(unix.NFT_MSG_DELSET), nfType(unix.NFT_MSG_NEWSETELEM), nfType(unix.NFT_MSG_DELSETELEM):
-		return a.string(unix.NFTA_SET_NAME) == tagSet
+		return a.Text(unix.NFTA_SET_NAME) == tagSet
 	}
 	return false
 }
