@@ -92,8 +92,8 @@ func testDiverted(t *testing.T, options proxy.SocketOptions) {
 			if got := receive(t, r.accepted); got != want {
 				t.Errorf("accepted %v, want %v", got, want)
 			}
-			if got := receive(t, r.ended); got != (ended{want, nil}) {
-				t.Errorf("ended %v, want %v and no error", got, want)
+			if got := receive(t, r.ended); got != (ended{want, proxy.Bytes{FromClient: 13, FromUpstream: 13}, nil}) {
+				t.Errorf("ended %v, want %v, 13 bytes each way and no error", got, want)
 			}
 		})
 	}

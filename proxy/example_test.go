@@ -36,7 +36,7 @@ func Example() {
 				client.Reset()
 				return
 			}
-			if err := proxy.Relay(ctx, client.TCPConn, upstream, time.Hour); err != nil {
+			if _, err := proxy.Relay(ctx, client.TCPConn, upstream, time.Hour); err != nil {
 				log.Printf("%s -> %s: %v", client.Client, client.OriginalDst, err)
 			}
 		}()
@@ -105,10 +105,8 @@ func Example_sidecar() {
 		server := &proxy.Server{
 			Dial:     dialer.Dial,
 			OnAccept: func(c proxy.ConnInfo) { log.Printf("%s -> %s", c.Client, c.OriginalDst) },
-			OnClose: func(c proxy.ConnInfo, err error) {
-				if err != nil {
-					log.Printf("%s -> %s: %v", c.Client, c.OriginalDst, err)
-				}
+			OnClose: func(c proxy.ConnInfo, carried proxy.Bytes, err error) {
+				log.Printf("%s -> %s: %+v %v", c.Client, c.OriginalDst, carried, err)
 			},
 		}
 		return server.Serve(ctx, ln)

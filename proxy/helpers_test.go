@@ -21,8 +21,9 @@ const patience = 3 * time.Second
 
 // ended is what OnClose was told.
 type ended struct {
-	conn proxy.ConnInfo
-	err  error
+	conn    proxy.ConnInfo
+	carried proxy.Bytes
+	err     error
 }
 
 // running is a Server at work.
@@ -46,7 +47,7 @@ func serve(t *testing.T, s *proxy.Server, options proxy.SocketOptions, addr stri
 		ended:    make(chan ended, 16),
 	}
 	s.OnAccept = func(c proxy.ConnInfo) { r.accepted <- c }
-	s.OnClose = func(c proxy.ConnInfo, err error) { r.ended <- ended{c, err} }
+	s.OnClose = func(c proxy.ConnInfo, carried proxy.Bytes, err error) { r.ended <- ended{c, carried, err} }
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, ln) }()

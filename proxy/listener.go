@@ -14,6 +14,7 @@ type ConnInfo struct {
 	Client      netip.AddrPort // where it comes from
 	Listener    netip.AddrPort // where the listener was opened, perhaps an unspecified address
 	OriginalDst netip.AddrPort // where it was going: see [OriginalDst]
+	Peeked      any            // what [Server].Peek has found, nil without
 }
 
 // Conn is an accepted connection that knows where it was going. [io.Copy] between two of them, or

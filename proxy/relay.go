@@ -18,19 +18,32 @@ import (
 // ErrIdle means that a connection was ended because it carried no data for too long.
 var ErrIdle = errors.New("idle for too long")
 
+// Bytes counts what a connection carried: what was written to the other side. Of a connection that
+// was reset, some may not have arrived.
+type Bytes struct {
+	FromClient   int64
+	FromUpstream int64
+}
+
 // Relay carries data both ways until both streams have ended, and closes both connections. The end of
 // one stream is passed on at once, and the other one stays open for as long as it likes. The data
 // stays in the kernel (splice(2)). An idle time of zero is [DefaultIdleTimeout].
 //
 // What ends it early is its error, and resets both connections: ctx, a reset by either peer, or
 // [ErrIdle] once neither has sent anything for the time of idle.
-func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration) error {
+func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration) (Bytes, error) {
 	defer client.Close()
 	defer upstream.Close()
 	idle = cmp.Or(idle, DefaultIdleTimeout)
+	var carried Bytes
 	done := make(chan error, 2)
-	go func() { done <- pipe(upstream, client) }()
-	go func() { done <- pipe(client, upstream) }()
+	direction := func(dst, src *net.TCPConn, n *int64) {
+		var err error
+		*n, err = pipe(dst, src)
+		done <- err
+	}
+	go direction(upstream, client, &carried.FromClient)
+	go direction(client, upstream, &carried.FromUpstream)
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 
@@ -53,25 +66,26 @@ func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duratio
 			for ; running > 0; running-- {
 				<-done
 			}
-			return fmt.Errorf("proxy: %w", err)
+			return carried, fmt.Errorf("proxy: %w", err)
 		}
 	}
-	return nil
+	return carried, nil
 }
 
-// pipe copies one direction and hands on its end, and nothing but its end: the other direction may
+// pipe copies one direction and passes on its end, and nothing but its end: the other direction may
 // go on for as long as it likes.
-func pipe(dst, src *net.TCPConn) error {
+func pipe(dst, src *net.TCPConn) (int64, error) {
 	// Between two TCP connections io.Copy is splice(2): the data stays in the kernel.
-	if _, err := io.Copy(dst, src); err != nil {
-		return err
+	n, err := io.Copy(dst, src)
+	if err != nil {
+		return n, err
 	}
 	// A peer that has already gone cannot be told; if it left too early, the other direction
 	// knows.
 	if err := dst.CloseWrite(); !errors.Is(err, unix.ENOTCONN) {
-		return err
+		return n, err
 	}
-	return nil
+	return n, nil
 }
 
 // reset closes conn so that its peer sees a reset in place of an end of stream.

@@ -19,6 +19,8 @@ const (
 	DefaultMaxConns    = 1024
 	DefaultDialTimeout = 10 * time.Second
 	DefaultIdleTimeout = time.Hour
+	DefaultPeekBytes   = 16 << 10
+	DefaultPeekTimeout = 300 * time.Millisecond
 )
 
 // A listener that finds no file descriptor or no memory waits for connections to end.
@@ -42,6 +44,24 @@ type Server struct {
 	// its backlog. Zero is DefaultMaxConns.
 	MaxConns int
 
+	// Peek, if set, looks at the first bytes that the client sends, before Dial is called: for the
+	// name in a TLS ClientHello, say. They stay in the connection, and go upstream with the rest. It
+	// is first called with none, before any wait, and then with all of them each time that more have
+	// come, until it wants no more, there are PeekBytes of them, the client has ended its stream, or
+	// PeekTimeout is over. What it found last is in ConnInfo.Peeked for Dial and OnClose. The bytes
+	// are valid until it returns.
+	//
+	// Where the server speaks first, the client sends nothing, and the connection is held up for
+	// PeekTimeout: want no more at the first call where c tells that the protocol is such a one.
+	// Peek may be called by several goroutines at once, each for a connection of its own.
+	Peek func(c ConnInfo, first []byte) (found any, more bool)
+
+	// PeekBytes is how many bytes Peek is shown at most. Zero is DefaultPeekBytes.
+	PeekBytes int
+
+	// PeekTimeout is how long Peek is given more. Zero is DefaultPeekTimeout.
+	PeekTimeout time.Duration
+
 	// DialTimeout is how long Dial may take. Zero is DefaultDialTimeout.
 	DialTimeout time.Duration
 
@@ -57,7 +77,7 @@ type Server struct {
 	// OnClose, if set, is told of each connection that has ended, once its sockets are closed.
 	// err is nil where both sides ended their stream in good order. OriginalDst is zero where
 	// it could not be found out, and OnAccept was not called.
-	OnClose func(c ConnInfo, err error)
+	OnClose func(c ConnInfo, carried Bytes, err error)
 }
 
 // Serve accepts connections from ln until ctx is done, and then returns nil; or until ln fails,
@@ -74,9 +94,9 @@ func (s *Server) Serve(ctx context.Context, ln *Listener) error {
 	defer ln.Close()
 	// Close is left to Serve alone: a second one would return before the first is through.
 	defer context.AfterFunc(ctx, func() { _ = ln.SetDeadline(time.Unix(1, 0)) })()
-	if s.MaxConns < 0 || s.DialTimeout < 0 || s.IdleTimeout < 0 {
-		return fmt.Errorf("proxy: serve: MaxConns %d, DialTimeout %s, IdleTimeout %s: none may be negative",
-			s.MaxConns, s.DialTimeout, s.IdleTimeout)
+	if min(s.MaxConns, s.PeekBytes) < 0 || min(s.PeekTimeout, s.DialTimeout, s.IdleTimeout) < 0 {
+		return fmt.Errorf("proxy: serve: MaxConns %d, PeekBytes %d, PeekTimeout %s, DialTimeout %s, IdleTimeout %s: none may be negative",
+			s.MaxConns, s.PeekBytes, s.PeekTimeout, s.DialTimeout, s.IdleTimeout)
 	}
 
 	slots := make(chan struct{}, cmp.Or(s.MaxConns, DefaultMaxConns))
@@ -99,9 +119,9 @@ func (s *Server) Serve(ctx context.Context, ln *Listener) error {
 		conns.Go(func() {
 			defer func() { <-slots }()
 			conn := ln.conn(client)
-			err := s.carry(ctx, conn)
+			carried, err := s.carry(ctx, conn)
 			if s.OnClose != nil {
-				s.OnClose(conn.ConnInfo, err)
+				s.OnClose(conn.ConnInfo, carried, err)
 			}
 		})
 	}
@@ -126,21 +146,45 @@ func exhausted(err error) bool {
 		errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }
 
-// carry closes client. It fills in the original destination.
-func (s *Server) carry(ctx context.Context, client *Conn) (err error) {
+// carry closes client. It fills in the original destination and what was peeked.
+func (s *Server) carry(ctx context.Context, client *Conn) (carried Bytes, err error) {
+	defer func() {
+		if err != nil {
+			client.Reset() // closed already where it was relayed
+		}
+	}()
 	if client.OriginalDst, err = OriginalDst(client.TCPConn); err != nil {
-		client.Reset()
-		return err
+		return Bytes{}, err
 	}
 	if s.OnAccept != nil {
 		s.OnAccept(client.ConnInfo)
 	}
+	if err := s.peek(ctx, client); err != nil {
+		return Bytes{}, err
+	}
 	upstream, err := s.dial(ctx, client.ConnInfo)
 	if err != nil {
-		client.Reset()
-		return err
+		return Bytes{}, err
 	}
 	return Relay(ctx, client.TCPConn, upstream, s.IdleTimeout)
+}
+
+// peek lets the hook look until it wants no more or its time is over.
+func (s *Server) peek(ctx context.Context, client *Conn) error {
+	if s.Peek == nil {
+		return nil
+	}
+	inTime, cancel := context.WithTimeout(ctx, cmp.Or(s.PeekTimeout, DefaultPeekTimeout))
+	defer cancel()
+	err := client.Peek(inTime, cmp.Or(s.PeekBytes, DefaultPeekBytes), func(first []byte) (enough bool) {
+		found, more := s.Peek(client.ConnInfo, first)
+		client.Peeked = found
+		return !more
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 func (s *Server) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
