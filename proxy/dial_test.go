@@ -128,6 +128,52 @@ func TestSourcePortsAreShared(t *testing.T) {
 	}
 }
 
+// A search for a port that is cut short must not miss one: each of the range serves a connection to
+// one destination, with the last ones after several tries.
+func TestEveryPortIsFound(t *testing.T) {
+	if !inNamespace(t, "ip") {
+		return
+	}
+	writeSysctl(t, "net/ipv4/ip_local_port_range", "40000 40099")
+	dst := origin(t, "127.0.0.1:80", func(conn *net.TCPConn) { _, _ = conn.Read(make([]byte, 1)) })
+	for _, dialer := range []proxy.Dialer{{}, {Source: []netip.Addr{netip.MustParseAddr("127.0.0.6")}}} {
+		for n := range 101 {
+			conn, err := dialer.Dial(t.Context(), proxy.ConnInfo{OriginalDst: dst})
+			if err == nil {
+				defer conn.Close()
+			}
+			if n < 100 && err != nil {
+				t.Fatalf("with %d of 100 ports in use: %v", n, err)
+			}
+			if n == 100 && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				t.Errorf("with every port in use: %v, want EADDRNOTAVAIL", err)
+			}
+		}
+	}
+}
+
+// What keeps the search short (before Linux 6.3 nothing does).
+func TestSearchForAPortIsBounded(t *testing.T) {
+	dst := origin(t, "127.0.0.1:0", echo)
+	conn, err := proxy.Dialer{}.Dial(t.Context(), proxy.ConnInfo{OriginalDst: dst})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	value, err := readOption(conn, unix.SOL_IP, unix.IP_LOCAL_PORT_RANGE)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		t.Logf("this kernel knows no IP_LOCAL_PORT_RANGE")
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, last := value&0xffff, int(uint32(value)>>16)
+	if port := int(local(conn).Port()); port < first || port > last || last-first > 1024 {
+		t.Errorf("port %d, of %d to %d, want a range of at most 1,024", port, first, last)
+	}
+}
+
 func TestDialErrorNamesTheAddress(t *testing.T) {
 	closed := unusedAddr(t)
 	_, err := proxy.Dialer{}.Dial(t.Context(), proxy.ConnInfo{OriginalDst: closed})

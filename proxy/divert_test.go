@@ -3,6 +3,7 @@
 package proxy_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -190,18 +191,21 @@ func markOf(t *testing.T, conn *net.TCPConn) uint32 {
 	return uint32(intOption(t, conn, unix.SOL_SOCKET, unix.SO_MARK))
 }
 
-func intOption(t *testing.T, conn *net.TCPConn, level, option int) (value int) {
+func intOption(t *testing.T, conn *net.TCPConn, level, option int) int {
 	t.Helper()
-	raw, err := conn.SyscallConn()
+	value, err := readOption(conn, level, option)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sockErr error
-	if err := raw.Control(func(fd uintptr) { value, sockErr = unix.GetsockoptInt(int(fd), level, option) }); err != nil {
-		t.Fatal(err)
-	}
-	if sockErr != nil {
-		t.Fatal(sockErr)
-	}
 	return value
+}
+
+func readOption(conn *net.TCPConn, level, option int) (value int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var sockErr error
+	err = raw.Control(func(fd uintptr) { value, sockErr = unix.GetsockoptInt(int(fd), level, option) })
+	return value, errors.Join(err, sockErr)
 }
