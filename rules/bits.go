@@ -185,7 +185,8 @@ func (b Bits) Uint64() uint64 {
 	return binary.BigEndian.Uint64(full[:])
 }
 
-func (b Bits) and(mask Bits) Bits {
+// And is the bits that both have, of two values of one length.
+func (b Bits) And(mask Bits) Bits {
 	out := []byte(b)
 	for i := range min(len(out), len(mask)) {
 		out[i] &= mask[i]
@@ -193,7 +194,8 @@ func (b Bits) and(mask Bits) Bits {
 	return Bits(out)
 }
 
-func (b Bits) xor(with Bits) Bits {
+// Xor is the bits that one of both has, of two values of one length.
+func (b Bits) Xor(with Bits) Bits {
 	out := []byte(b)
 	for i := range min(len(out), len(with)) {
 		out[i] ^= with[i]

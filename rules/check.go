@@ -358,8 +358,8 @@ func (c *checker) chain(chain *Chain, path []string) {
 		c.circle(path[i:])
 		return
 	}
-	if path = append(path, chain.Name); len(path) > maxChainDepth {
-		c.problem("jumps deeper than %d chains", maxChainDepth)
+	if path = append(path, chain.Name); len(path) > MaxChainDepth {
+		c.problem("jumps deeper than %d chains", MaxChainDepth)
 		return
 	}
 	if c.walked[chain.Name] >= len(path) {

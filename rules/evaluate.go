@@ -1,9 +1,7 @@
 package rules
 
 import (
-	"cmp"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 
@@ -19,8 +17,10 @@ type Evaluator struct {
 	tracked []Family // whose connections conntrack knows
 }
 
-// names are a table's sets and chains, as rules refer to them.
+// names are a table's sets and chains, as rules refer to them, and the packets that
+// it sees.
 type names struct {
+	family Family // 0: both
 	sets   map[string]*index
 	chains map[string]*Chain
 }
@@ -35,28 +35,24 @@ type Ruleset struct {
 // station is what a packet meets at a hook: a base chain, all nat chains, or
 // conntrack.
 type station struct {
-	priority int32
-	order    int // among equals the one that was registered last comes first
-	chains   []baseChain
-	nat      bool
-	tracks   bool
+	chains []baseChain
+	nat    bool
+	tracks bool
 }
 
 type baseChain struct {
-	Ruleset
+	*Table
 	*Chain
+	family Family // that the table sees, 0: both
 }
 
 // NewEvaluator is for packets that meet all those tables, in the order in which
 // they were made, each table's chains in theirs.
 func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
 	e := &Evaluator{host: h, names: map[*Table]names{}, tracked: tracked(tables)}
-	awake := slices.DeleteFunc(slices.Clone(tables), func(t Ruleset) bool { return slices.Contains(t.Others, DormantTable) })
-	for h := range e.hooks {
-		e.hooks[h] = stations(Hook(h), awake)
-	}
+	var awake []*Table
 	for _, t := range tables {
-		n := names{map[string]*index{}, map[string]*Chain{}}
+		n := names{t.Family, map[string]*index{}, map[string]*Chain{}}
 		for _, s := range t.Sets {
 			n.sets[s.Name] = newIndex(s)
 		}
@@ -64,8 +60,24 @@ func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
 			n.chains[c.Name] = c
 		}
 		e.names[t.Table] = n
+		if !slices.Contains(t.Others, DormantTable) {
+			awake = append(awake, t.Table)
+		}
+	}
+	for h := range e.hooks {
+		for _, s := range Stations(Hook(h), awake...) {
+			e.hooks[h] = append(e.hooks[h], e.station(s))
+		}
 	}
 	return e
+}
+
+func (e *Evaluator) station(s Station) station {
+	out := station{nat: s.NAT, tracks: s.Tracks}
+	for _, c := range s.Chains {
+		out.chains = append(out.chains, baseChain{c.Table, c.Chain, e.names[c.Table].family})
+	}
+	return out
 }
 
 // EvaluatorOf is for packets in a namespace that holds that state alone.
@@ -77,89 +89,14 @@ func EvaluatorOf(s State, h Host) *Evaluator {
 	return NewEvaluator(h, Ruleset{Table: s.Table})
 }
 
-// natPriorities are where nat works, whatever its chains say for themselves:
-// their priorities only put them in order (nf_nat_inet_ops of
-// net/netfilter/nf_nat_proto.c).
-var natPriorities = map[Hook]int32{
-	Prerouting: PriorityDstNAT, Output: PriorityDstNAT, Input: PrioritySrcNAT, Postrouting: PrioritySrcNAT,
-}
-
-// Place is where in the hook the chain works, as a priority.
-func (b Base) Place() int32 {
-	if b.Type == NATType {
-		return natPriorities[b.Hook]
-	}
-	return b.Priority
-}
-
-// Ties reports whether only the order in which the chains were made says which of
-// them packets meet first.
-func (b *Base) Ties(with *Base) bool {
-	both := b.Type == NATType && with.Type == NATType
-	return b.Hook == with.Hook && b.Place() == with.Place() && (!both || b.Priority == with.Priority)
-}
-
-// stations are what stands at a hook, in the order in which packets meet it.
-func stations(hook Hook, tables []Ruleset) []station {
-	var all []station
-	nat := station{priority: natPriorities[hook], nat: true}
-	hasNAT, order := false, 0
-	for _, t := range tables {
-		for _, c := range t.Chains {
-			if c.Base == nil {
-				continue
-			}
-			order++
-			if c.Base.Type == NATType && !hasNAT {
-				hasNAT, nat.order = true, order // all of nat is registered with its first chain
-			}
-			switch {
-			case c.Base.Hook != hook:
-			case c.Base.Type == NATType:
-				nat.chains = append(nat.chains, baseChain{t, c})
-			default:
-				all = append(all, station{priority: c.Base.Priority, order: order, chains: []baseChain{{t, c}}})
-			}
-		}
-	}
-	if _, here := natPriorities[hook]; here && hasNAT {
-		slices.Reverse(nat.chains)
-		slices.SortStableFunc(nat.chains, func(a, b baseChain) int { return cmp.Compare(a.Base.Priority, b.Base.Priority) })
-		all = append(all, nat)
-	}
-	if hook == Prerouting || hook == Output {
-		// It is registered with the first rule that needs it, after the chains.
-		all = append(all, station{priority: conntrackPrio, order: math.MaxInt, tracks: true})
-	}
-	slices.SortStableFunc(all, func(a, b station) int {
-		return cmp.Or(cmp.Compare(a.priority, b.priority), -cmp.Compare(a.order, b.order))
-	})
-	return all
-}
-
-// tracked are the families of which some rule needs conntrack. The kernel switches
-// it on with such a rule, even in a dormant table (nf_ct_netns_get), but neither
-// with a nat chain nor with notrack: without it no nat chain is ever called.
+// tracked are the families of which some rule needs conntrack.
 func tracked(tables []Ruleset) (out []Family) {
-	for _, f := range bothFamilies {
-		if slices.ContainsFunc(tables, func(t Ruleset) bool { return (t.Family == 0 || t.Family == f) && t.tracks(f) }) {
+	for _, f := range []Family{IPv4, IPv6} {
+		if slices.ContainsFunc(tables, func(t Ruleset) bool { return (t.Family == 0 || t.Family == f) && t.Tracks(f) }) {
 			out = append(out, f)
 		}
 	}
 	return out
-}
-
-func (t *Table) tracks(f Family) bool {
-	for _, c := range t.Chains {
-		for _, r := range c.Rules {
-			for _, n := range r.Nodes {
-				if slices.Contains(n.needs().tracked, f) {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 // DormantTable is what [Table.Others] says of a table that no packet meets.
@@ -267,7 +204,7 @@ func (w *walk) leave() bool {
 		w.kernel("to %s, which is this host", p.Dst.Addr())
 	}
 	if t := w.host.addrType(p.Dst.Addr()); p.Proto == TCP && (t == Multicast || t == Broadcast) {
-		w.end(Lost, "network is unreachable: no connection is opened to a %s address", symbol(addrTypeNames, uint64(t)))
+		w.end(Lost, "network is unreachable: no connection is opened to a %s address", typeName(t))
 		return false
 	}
 	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
@@ -338,7 +275,7 @@ func (w *walk) route(f flow) (Path, bool) {
 	case p.Strange != "":
 		w.end(Unknown, "%s", p.Strange)
 	case p.Type == blackhole || p.Type == unreachable || p.Type == prohibit:
-		w.end(Lost, "the route to %s is %s", f.dst, symbol(addrTypeNames, uint64(p.Type)))
+		w.end(Lost, "the route to %s is %s", f.dst, typeName(p.Type))
 	case f.in == "" && f.src.Is4() && f.src.IsLoopback() && p.Out != loopback && !w.host.localnet(p.Out): // __mkroute_output
 		w.end(Lost, "a loopback address does not leave by %s", p.Out)
 	}
@@ -514,7 +451,7 @@ func (w *walk) filter(c baseChain) {
 	}
 }
 
-func (r Ruleset) sees(p *Packet) bool { return r.Family == 0 || r.Family == p.Family() }
+func (c baseChain) sees(p *Packet) bool { return c.family == 0 || c.family == p.Family() }
 
 // nat lets the first packet of a connection through the nat chains, until one
 // decides, and turns the addresses of every packet (nf_nat_inet_fn).
@@ -601,3 +538,5 @@ func (w *walk) finish() {
 	}
 	w.journey.Fate = f
 }
+
+func typeName(t AddrType) string { return FibAddrType.Format(Span(t).Lo) }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/weir-mesh/weir/internal/escape"
 )
@@ -19,7 +20,7 @@ type index struct {
 
 func newIndex(s *Set) *index {
 	plain := len(s.Key) == 1 && !slices.ContainsFunc(s.Elements, func(e Element) bool { return len(e.Key) != 1 })
-	return &index{normalElements(s.Elements, s.joining()), plain, s.Live, s.Others}
+	return &index{s.Normal().Elements, plain, s.Live, s.Others}
 }
 
 // find is the element that holds the key.
@@ -40,14 +41,15 @@ func sortedElement(elements []Element, v Bits) *Element {
 
 func anyElement(elements []Element, key []Bits) *Element {
 	for i := range elements {
-		if elements[i].holds(key) {
+		if holds(&elements[i], key) {
 			return &elements[i]
 		}
 	}
 	return nil
 }
 
-func (e *Element) holds(key []Bits) bool {
+// holds reports whether every part of the key lies in its range.
+func holds(e *Element, key []Bits) bool {
 	if len(e.Key) != len(key) {
 		return false
 	}
@@ -59,21 +61,24 @@ func (e *Element) holds(key []Bits) bool {
 	return true
 }
 
+// title names a chain in a message: another program may have named it.
+func title(c *Chain) string { return "chain " + escape.Text(c.Name) }
+
 // callBase runs a base chain; what comes to its end meets the policy.
 func (w *walk) callBase(c baseChain) {
-	w.table, w.family, w.base = c.Table, c.Family, c.Chain
+	w.table, w.family, w.base = c.Table, c.family, c.Chain
 	if w.call(c.Chain, 0) == noVerdict && !w.ended && c.Base.Drop {
 		w.effect, w.handsOn = w.effect[:0], false
 		w.step(c.Chain, 0, "", "policy drop", Drop())
-		w.end(Dropped, "by the policy of %s", c.title())
+		w.end(Dropped, "by the policy of %s", title(c.Chain))
 	}
 }
 
 // call runs a chain. Accept ends the base chain; noVerdict goes back to where
 // the chain was jumped to from.
 func (w *walk) call(c *Chain, depth int) VerdictKind {
-	if depth > maxChainDepth {
-		w.end(Unknown, "%s is jumped to from too deep", c.title())
+	if depth > MaxChainDepth {
+		w.end(Unknown, "%s is jumped to from too deep", title(c))
 		return AcceptKind
 	}
 	for i := range c.Rules {
@@ -87,7 +92,7 @@ func (w *walk) call(c *Chain, depth int) VerdictKind {
 		case AcceptKind:
 			return AcceptKind
 		case DropKind:
-			w.end(Dropped, "by rule %d of %s", i+1, c.title())
+			w.end(Dropped, "by rule %d of %s", i+1, title(c))
 			return AcceptKind
 		case ReturnKind:
 			return noVerdict
@@ -119,12 +124,12 @@ func (w *walk) rule(c *Chain, at int) Verdict {
 	var verdict Verdict
 	for _, n := range r.Nodes {
 		var holds bool
-		if verdict, holds = n.evaluate(w); !holds || verdict.Kind != noVerdict && verdict.Kind != ContinueKind {
+		if verdict, holds = w.evaluate(n); !holds || verdict.Kind != noVerdict && verdict.Kind != ContinueKind {
 			break
 		}
 	}
 	if w.ended && w.fate == Unknown {
-		w.why = fmt.Sprintf("%s rule %d: %s", c.title(), at+1, w.why)
+		w.why = fmt.Sprintf("%s rule %d: %s", title(c), at+1, w.why)
 	}
 	if len(w.effect) > 0 {
 		w.step(c, at+1, r.Reason, "", verdict)
@@ -148,14 +153,47 @@ func (w *walk) step(c *Chain, rule int, reason, does string, v Verdict) {
 }
 
 // did notes what a node did.
-func (w *walk) did(n Node) { w.effect = append(w.effect, n.text(nil)) }
+func (w *walk) did(n Node) { w.effect = append(w.effect, text(n)) }
 
-func (m Match) evaluate(w *walk) (Verdict, bool) {
+// text is the node as nft writes it.
+func text(n Node) string { return Rule{Nodes: []Node{n}}.String() }
+
+// evaluate walks one node: what it decides, and whether the rule goes on.
+func (w *walk) evaluate(n Node) (verdict Verdict, holds bool) {
+	switch n := n.(type) {
+	case Match:
+		return w.match(n)
+	case VMap:
+		return w.vmap(n)
+	case Verdict:
+		w.did(n)
+		return n, true
+	case Counter:
+		return Verdict{}, true
+	case Redirect:
+		return w.redirect(n)
+	case SNAT:
+		return w.snat(n)
+	case TProxy:
+		return w.tproxy(n)
+	case Assign:
+		return w.assign(n)
+	case NoTrack:
+		return w.noTrack(n)
+	case Opaque:
+		w.end(Unknown, "holds %s, which the model does not know", escape.Text(n.Name))
+		return Verdict{}, false
+	}
+	w.end(Unknown, "holds a node of type %T, which is not evaluated", n)
+	return Verdict{}, false
+}
+
+func (w *walk) match(m Match) (Verdict, bool) {
 	found, ok := w.find(m.Key, m.Mask, m.Set, m.Elements)
 	return Verdict{}, ok && (found != nil) != m.Negated
 }
 
-func (v VMap) evaluate(w *walk) (Verdict, bool) {
+func (w *walk) vmap(v VMap) (Verdict, bool) {
 	found, ok := w.find(v.Key, "", v.Map, v.Elements)
 	if !ok || found == nil {
 		return Verdict{}, false
@@ -167,7 +205,7 @@ func (v VMap) evaluate(w *walk) (Verdict, bool) {
 // find reads a key, under a mask if there is one, and finds it in a declared set, or
 // among elements where none is named.
 func (w *walk) find(selectors []Selector, mask Bits, set string, elements []Element) (found *Element, ok bool) {
-	var room [maxParts]Bits
+	var room [4]Bits
 	key, ok := w.key(selectors, room[:0])
 	if !ok {
 		return nil, false
@@ -180,7 +218,7 @@ func (w *walk) find(selectors []Selector, mask Bits, set string, elements []Elem
 
 func (w *walk) findKey(key []Bits, mask Bits, set string, elements []Element) (found *Element, ok bool) {
 	if mask != "" && len(key) == 1 {
-		key[0] = key[0].and(mask)
+		key[0] = key[0].And(mask)
 	}
 	if set != "" {
 		return w.lookup(set, key)
@@ -204,19 +242,7 @@ func (w *walk) lookup(set string, key []Bits) (*Element, bool) {
 	return nil, false
 }
 
-func (v Verdict) evaluate(w *walk) (Verdict, bool) {
-	w.did(v)
-	return v, true
-}
-
-func (Counter) evaluate(*walk) (Verdict, bool) { return Verdict{}, true }
-
-func (o Opaque) evaluate(w *walk) (Verdict, bool) {
-	w.end(Unknown, "holds %s, which the model does not know", escape.Text(o.Name))
-	return Verdict{}, false
-}
-
-func (r Redirect) evaluate(w *walk) (Verdict, bool) {
+func (w *walk) redirect(r Redirect) (Verdict, bool) {
 	c := w.track.Connection
 	if c == nil {
 		return Verdict{}, false // no nat chain, where conntrack has seen every packet
@@ -245,7 +271,7 @@ func (r Redirect) evaluate(w *walk) (Verdict, bool) {
 	return Accept(), true
 }
 
-func (n SNAT) evaluate(w *walk) (Verdict, bool) {
+func (w *walk) snat(n SNAT) (Verdict, bool) {
 	c := w.track.Connection
 	if c == nil {
 		return Verdict{}, false // no nat chain
@@ -255,9 +281,9 @@ func (n SNAT) evaluate(w *walk) (Verdict, bool) {
 	return Accept(), true
 }
 
-// evaluate follows nft_tproxy_eval: without a transparent socket to give the
+// tproxy follows nft_tproxy_eval: without a transparent socket to give the
 // packet to, the rule ends.
-func (t TProxy) evaluate(w *walk) (Verdict, bool) {
+func (w *walk) tproxy(t TProxy) (Verdict, bool) {
 	p := &w.packet
 	if p.Proto != TCP && p.Proto != UDP || t.Family != 0 && t.Family != p.Family() {
 		return Verdict{}, false
@@ -278,7 +304,7 @@ func (t TProxy) evaluate(w *walk) (Verdict, bool) {
 		s = w.host.socket(p.Proto, netip.AddrPort{}, netip.AddrPortFrom(addr, uint16(port)))
 	}
 	if s == nil && !w.host.Assumes || s != nil && !s.Transparent {
-		w.kernel("no listener: %s finds no transparent socket", t.text(nil))
+		w.kernel("no listener: %s finds no transparent socket", text(t))
 		return Verdict{}, false
 	}
 	w.did(t)
@@ -286,16 +312,16 @@ func (t TProxy) evaluate(w *walk) (Verdict, bool) {
 	return Verdict{}, true
 }
 
-// evaluate of an assignment to the connection does nothing before conntrack has
+// assign to the connection does nothing before conntrack has
 // seen the packet; a zone is set no more after (nft_ct_set_zone_eval).
-func (a Assign) evaluate(w *walk) (Verdict, bool) {
+func (w *walk) assign(a Assign) (Verdict, bool) {
 	value := a.Xor
 	if a.From != 0 {
 		from, ok := w.read(a.From)
 		if !ok {
 			return Verdict{}, false
 		}
-		value = from.and(a.Mask).xor(a.Xor)
+		value = from.And(a.Mask).Xor(a.Xor)
 	}
 	switch c := w.track.Connection; {
 	case a.To == Selector(MetaMark):
@@ -314,7 +340,7 @@ func (a Assign) evaluate(w *walk) (Verdict, bool) {
 	return Verdict{}, true
 }
 
-func (n NoTrack) evaluate(w *walk) (Verdict, bool) {
+func (w *walk) noTrack(n NoTrack) (Verdict, bool) {
 	if !w.track.seen() && !w.track.template {
 		w.track.state = Untracked
 		w.did(n)
@@ -326,7 +352,7 @@ func (n NoTrack) evaluate(w *walk) (Verdict, bool) {
 func (w *walk) key(selectors []Selector, into []Bits) (key []Bits, ok bool) {
 	for _, s := range selectors {
 		v, ok := w.read(s)
-		if !ok || len(into) == maxParts {
+		if !ok {
 			return nil, false
 		}
 		into = append(into, v)
@@ -346,7 +372,7 @@ func (w *walk) read(s Selector) (Bits, bool) {
 	}
 	kind, argument := s.Kind()
 	if through := kind == Selector(ThSport) || kind == Selector(ThDport); through && p.Proto != TCP && p.Proto != UDP {
-		w.end(Unknown, "%s reads what stands there in a packet of %s", s, symbol(protoNames, uint64(p.Proto)))
+		w.end(Unknown, "%s reads what stands there in a packet of %s", s, InetProto.Format(Span(p.Proto).Lo))
 		return "", false
 	}
 	switch kind {
@@ -389,8 +415,9 @@ func (w *walk) read(s Selector) (Bits, bool) {
 
 // exactName is the name of an interface as the kernel compares it, "" for none.
 func exactName(name string) Bits {
-	name = name[:min(len(name), ifNameSize)]
-	return Bits(name) + zeros(ifNameSize-len(name))
+	size := IfNameType.Len()
+	name = name[:min(len(name), size)]
+	return Bits(name + strings.Repeat("\x00", size-len(name)))
 }
 
 func (w *walk) readFib(a, other netip.Addr) (Bits, bool) {

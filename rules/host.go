@@ -83,7 +83,7 @@ func NewHost(links ...Link) Host {
 		links = append([]Link{{Name: loopback, Index: 1, Addresses: lo}}, links...)
 	}
 	var h Host
-	for _, f := range bothFamilies {
+	for _, f := range []Family{IPv4, IPv6} {
 		h.Lookups = append(h.Lookups,
 			Lookup{Family: f, Priority: 0, Table: localTable},
 			Lookup{Family: f, Priority: 32766, Table: mainTable})

@@ -15,7 +15,7 @@ func (s State) Normal() State {
 	n := s
 	if s.Table != nil {
 		t := *s.Table
-		t.Sets = mapped(t.Sets, func(s *Set) *Set { c := s.normal(); return &c })
+		t.Sets = mapped(t.Sets, func(s *Set) *Set { c := s.Normal(); return &c })
 		t.Chains = mapped(t.Chains, func(c *Chain) *Chain {
 			nc := *c
 			nc.Base = c.Base.normal()
@@ -61,7 +61,8 @@ func sortedUnique[T comparable](in []T, order func(a, b T) int) []T {
 	return slices.Compact(out)
 }
 
-func (s Set) normal() Set {
+// Normal is the set with its elements in normal form, see [State.Normal].
+func (s Set) Normal() Set {
 	s.Elements = normalElements(withoutNameRanges(s.Elements, s.Key), s.joining())
 	return s
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -14,11 +15,107 @@ func (b Base) Compare(o Base) int {
 	return cmp.Or(cmp.Compare(slices.Index(hookOrder[:], b.Hook), slices.Index(hookOrder[:], o.Hook)), cmp.Compare(b.Place(), o.Place()))
 }
 
+// natPriorities are where nat works, whatever its chains say for themselves:
+// their priorities only put them in order (nf_nat_inet_ops of
+// net/netfilter/nf_nat_proto.c).
+var natPriorities = map[Hook]int32{
+	Prerouting: PriorityDstNAT, Output: PriorityDstNAT, Input: PrioritySrcNAT, Postrouting: PrioritySrcNAT,
+}
+
+// Place is where in the hook the chain works, as a priority.
+func (b Base) Place() int32 {
+	if b.Type == NATType {
+		return natPriorities[b.Hook]
+	}
+	return b.Priority
+}
+
+// Ties reports whether only the order in which the chains were made says which of
+// them packets meet first.
+func (b *Base) Ties(with *Base) bool {
+	both := b.Type == NATType && with.Type == NATType
+	return b.Hook == with.Hook && b.Place() == with.Place() && (!both || b.Priority == with.Priority)
+}
+
+// Station is what packets meet at one place of a hook: a base chain, all nat chains
+// together, or connection tracking.
+type Station struct {
+	Chains []HookedChain // of nat as they are called
+	NAT    bool
+	Tracks bool // connection tracking sees the packet here
+
+	priority int32
+	order    int // among equals the one that was registered last comes first
+}
+
+// HookedChain is a base chain of a table.
+type HookedChain struct {
+	*Table
+	*Chain
+}
+
+// Stations are what packets meet at a hook, in order, where tables were made in the
+// order given, and the chains of each in theirs. Connection tracking is among them
+// whether some rule needs it or not, see [Table.Tracks].
+func Stations(hook Hook, tables ...*Table) []Station {
+	var all []Station
+	nat := Station{priority: natPriorities[hook], NAT: true}
+	hasNAT, order := false, 0
+	for _, t := range tables {
+		for _, c := range t.Chains {
+			if c.Base == nil {
+				continue
+			}
+			order++
+			if c.Base.Type == NATType && !hasNAT {
+				hasNAT, nat.order = true, order // all of nat is registered with its first chain
+			}
+			switch {
+			case c.Base.Hook != hook:
+			case c.Base.Type == NATType:
+				nat.Chains = append(nat.Chains, HookedChain{t, c})
+			default:
+				all = append(all, Station{priority: c.Base.Priority, order: order, Chains: []HookedChain{{t, c}}})
+			}
+		}
+	}
+	if _, here := natPriorities[hook]; here && hasNAT {
+		slices.Reverse(nat.Chains)
+		slices.SortStableFunc(nat.Chains, func(a, b HookedChain) int { return cmp.Compare(a.Base.Priority, b.Base.Priority) })
+		all = append(all, nat)
+	}
+	if hook == Prerouting || hook == Output {
+		// It is registered with the first rule that needs it, after the chains.
+		all = append(all, Station{priority: conntrackPrio, order: math.MaxInt, Tracks: true})
+	}
+	slices.SortStableFunc(all, func(a, b Station) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), -cmp.Compare(a.order, b.order))
+	})
+	return all
+}
+
+// Tracks reports whether a rule of the table needs connection tracking for a family.
+// The kernel switches it on with such a rule, even in a dormant table
+// (nf_ct_netns_get), but neither with a nat chain nor with notrack: without it no nat
+// chain is ever called.
+func (t *Table) Tracks(f Family) bool {
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			for _, n := range r.Nodes {
+				if slices.Contains(n.needs().tracked, f) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // bases are the base chains as packets meet them.
 func (t *Table) bases() (out []*Chain) {
 	for _, h := range hookOrder {
-		for _, s := range stations(h, []Ruleset{{Table: t}}) {
-			for _, c := range s.chains {
+		for _, s := range Stations(h, t) {
+			for _, c := range s.Chains {
 				out = append(out, c.Chain)
 			}
 		}

@@ -89,7 +89,7 @@ const (
 // Limits of the kernel and of nft.
 const (
 	maxReason      = 128         // bytes of a comment that nft takes
-	maxChainDepth  = 16          // NFT_JUMP_STACK_SIZE
+	MaxChainDepth  = 16          // NFT_JUMP_STACK_SIZE
 	maxName        = 255         // NFT_NAME_MAXLEN less the terminating zero,
 	maxTableName   = maxName - 5 // and the suffix of the table's helpers, such as -next
 	maxParts       = 5           // of a key: nft numbers its type in 32 bits, 6 for each part

@@ -8,7 +8,6 @@ type Node interface {
 	text(*printer) string
 	check(*checker)
 	needs() nodeNeeds
-	evaluate(*walk) (verdict Verdict, holds bool)
 }
 
 // nodeNeeds is what a node implies of the packets that pass it and demands of
