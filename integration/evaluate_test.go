@@ -18,6 +18,7 @@ import (
 	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,7 +80,7 @@ type trial struct {
 	*testing.T
 	pod   *lab.Pod
 	conn  *nft.Conn
-	host  rules.Host
+	host  sim.Host
 	sport uint16
 }
 
@@ -112,8 +113,8 @@ func newTrial(t *testing.T) *trial {
 }
 
 // podSockets are the listeners of package lab's pod.
-func podSockets() []rules.Socket {
-	var out []rules.Socket
+func podSockets() []sim.Socket {
+	var out []sim.Socket
 	for _, l := range []struct {
 		proto rules.Proto
 		owner rules.UID
@@ -126,7 +127,7 @@ func podSockets() []rules.Socket {
 	} {
 		for _, port := range l.ports {
 			for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-				out = append(out, rules.Socket{Proto: l.proto, Local: netip.AddrPortFrom(any, port), UID: l.owner, GID: rules.GID(l.owner),
+				out = append(out, sim.Socket{Proto: l.proto, Local: netip.AddrPortFrom(any, port), UID: l.owner, GID: rules.GID(l.owner),
 					Transparent: port == 15001 || port == 15006})
 			}
 		}
@@ -148,11 +149,11 @@ func TestEvaluatorAgrees(t *testing.T) {
 	}
 	tr := newTrial(t)
 	const packets = 20
-	states, kinds := 0, map[rules.FateKind]int{}
+	states, kinds := 0, map[sim.FateKind]int{}
 	for start := time.Now(); states < most && time.Since(start) < budget; seed++ {
 		d := dice{rand.New(rand.NewPCG(seed, 0))}
 		state := d.state()
-		var sent []rules.Packet
+		var sent []sim.Packet
 		for range packets {
 			sent = append(sent, d.packet(tr.nextPort()))
 		}
@@ -181,7 +182,7 @@ func (t *trial) nextPort() uint16 {
 }
 
 // disagreements are the packets that the kernel treats otherwise than evaluated.
-func (t *trial) disagreements(state rules.State, packets []rules.Packet, kinds map[rules.FateKind]int) []int {
+func (t *trial) disagreements(state rules.State, packets []sim.Packet, kinds map[sim.FateKind]int) []int {
 	e := t.evaluator(state)
 	want := make([]sighting, len(packets))
 	for i, p := range packets {
@@ -202,21 +203,21 @@ func (t *trial) disagreements(state rules.State, packets []rules.Packet, kinds m
 
 // evaluator is for packets that meet the state and the table that notes them, of
 // which it matters alone that it reads connections.
-func (t *trial) evaluator(state rules.State) *rules.Evaluator {
+func (t *trial) evaluator(state rules.State) *sim.Evaluator {
 	seen := &rules.Chain{Name: "seen"}
 	seen.Add("", rules.CTMark.Is(0))
-	return rules.NewEvaluator(t.host.With(state), rules.Ruleset{Table: state.Table}, rules.Ruleset{Table: &rules.Table{Chains: []*rules.Chain{seen}}})
+	return sim.NewEvaluator(t.host.With(state), sim.Table{Table: state.Table}, sim.Table{Table: &rules.Table{Chains: []*rules.Chain{seen}}})
 }
 
-func (t *trial) compare(state rules.State, p rules.Packet) (want, got sighting, j rules.Journey) {
+func (t *trial) compare(state rules.State, p sim.Packet) (want, got sighting, j sim.Journey) {
 	j = t.evaluator(state).Evaluate(p, nil)
 	want = expected(j.Fate)
-	return want, t.sightings(state, []rules.Packet{p}, []sighting{want})[0], j
+	return want, t.sightings(state, []sim.Packet{p}, []sighting{want})[0], j
 }
 
 // shrunk is the state with every chain and rule taken out that the disagreement
 // can do without.
-func (t *trial) shrunk(state rules.State, p rules.Packet) rules.State {
+func (t *trial) shrunk(state rules.State, p sim.Packet) rules.State {
 	differs := func(s rules.State) bool {
 		p.Src = netip.AddrPortFrom(p.Src.Addr(), t.nextPort())
 		want, got, _ := t.compare(s, p)
@@ -257,8 +258,8 @@ func without(s rules.State, chain, rule int) rules.State {
 }
 
 // expected is how a fate shows.
-func expected(f rules.Fate) sighting {
-	if f.Kind >= rules.Dropped {
+func expected(f sim.Fate) sighting {
+	if f.Kind >= sim.Dropped {
 		return sighting{}
 	}
 	s := sighting{where: "delivered", addr: f.Dst.Addr(), port: rules.Port(f.Dst.Port()), mark: f.Mark}
@@ -267,7 +268,7 @@ func expected(f rules.Fate) sighting {
 	}
 	if !f.Here {
 		s.where, s.addr = f.Out, f.Src.Addr()
-	} else if f.Kind == rules.Proxied && f.Socket != nil {
+	} else if f.Kind == sim.Proxied && f.Socket != nil {
 		s.owner = fmt.Sprint(f.Socket.UID)
 	}
 	return s
@@ -275,7 +276,7 @@ func expected(f rules.Fate) sighting {
 
 // sightings applies a state, sends packets and reads what became of them. What
 // is on its way is waited for a moment.
-func (t *trial) sightings(state rules.State, packets []rules.Packet, want []sighting) []sighting {
+func (t *trial) sightings(state rules.State, packets []sim.Packet, want []sighting) []sighting {
 	t.Helper()
 	if err := t.set(state); err != nil {
 		t.Fatalf("%s: %v", state, err)
@@ -323,7 +324,7 @@ func (t *trial) set(state rules.State) error {
 }
 
 // send sends a packet's first datagram or SYN, whatever becomes of it.
-func (t *trial) send(p rules.Packet) {
+func (t *trial) send(p sim.Packet) {
 	t.Helper()
 	ns, from := t.pod.Namespace, lab.Identity{}
 	if p.In != "" {
@@ -341,7 +342,7 @@ func (t *trial) send(p rules.Packet) {
 // stopped, or that nobody took.
 var refusals = []error{unix.EPERM, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ECONNREFUSED, unix.EINVAL, unix.EACCES}
 
-func sendFirst(p rules.Packet, mark uint32) error {
+func sendFirst(p sim.Packet, mark uint32) error {
 	family, typ := unix.AF_INET, unix.SOCK_DGRAM
 	from := unix.Sockaddr(&unix.SockaddrInet4{Port: int(p.Src.Port())})
 	to := unix.Sockaddr(&unix.SockaddrInet4{Port: int(p.Dst.Port()), Addr: as4(p.Dst.Addr())})

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // dice make states and packets at random, of values so few that they meet.
@@ -286,8 +287,8 @@ func (d dice) state() rules.State {
 }
 
 // packet is sent here, or comes from the peer of package lab's pod.
-func (d dice) packet(sport uint16) rules.Packet {
-	p := rules.Packet{Proto: one(d, rules.TCP, rules.UDP)}
+func (d dice) packet(sport uint16) sim.Packet {
+	p := sim.Packet{Proto: one(d, rules.TCP, rules.UDP)}
 	v4 := one(d, true, true, false)
 	to := func(v4s, v6s []string) netip.Addr {
 		if v4 {
@@ -305,7 +306,7 @@ func (d dice) packet(sport uint16) rules.Packet {
 		return p
 	}
 	p.Mark = d.mark()
-	p.Socket = &rules.Socket{Proto: p.Proto, UID: one[rules.UID](d, 0, 1000, 1337), GID: one[rules.GID](d, 0, 1000, 1337), Mark: p.Mark}
+	p.Socket = &sim.Socket{Proto: p.Proto, UID: one[rules.UID](d, 0, 1000, 1337), GID: one[rules.GID](d, 0, 1000, 1337), Mark: p.Mark}
 	p.Dst = netip.AddrPortFrom(to([]string{"127.0.0.1", "198.18.0.2", "198.18.0.1", "198.18.1.1", "203.0.113.7"}, []string{"::1", "2001:db8:18::2", "2001:db8:18::1", "2001:db8:99::9"}), uint16(d.port()))
 	p.Src = netip.AddrPortFrom(netip.Addr{}, sport)
 	if d.oneIn(4) {

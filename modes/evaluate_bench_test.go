@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // BenchmarkExplain evaluates one packet over the default sidecar, and over one
@@ -23,12 +24,12 @@ func BenchmarkExplain(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			host := rules.NewHost(rules.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.1.5/24")}})
-			host.Paths = append(host.Paths, rules.Path{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
+			host := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.1.5/24")}})
+			host.Routes = append(host.Routes, sim.Route{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
 			host.Assumes = true
-			e := rules.EvaluatorOf(state, host)
-			p := rules.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort("203.0.113.7:443"), Socket: &rules.Socket{UID: 1000}}
-			if f := e.Evaluate(p, nil).Fate; f.Kind != rules.Redirected {
+			e := sim.EvaluatorOf(state, host)
+			p := sim.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort("203.0.113.7:443"), Socket: &sim.Socket{UID: 1000}}
+			if f := e.Evaluate(p, nil).Fate; f.Kind != sim.Redirected {
 				b.Fatalf("%+v", f)
 			}
 			b.ReportAllocs()

@@ -60,8 +60,8 @@ func TestReadAgain(t *testing.T) {
 			t.Errorf("%d links, %v", len(names), err)
 		}
 		host, err := c.Host(t.Context())
-		if err != nil || len(host.Links) < 50 || len(host.Lookups) < 300 {
-			t.Errorf("%d links, %d policy rules, %v", len(host.Links), len(host.Lookups), err)
+		if err != nil || len(host.Links) < 50 || len(host.PolicyRules) < 300 {
+			t.Errorf("%d links, %d policy rules, %v", len(host.Links), len(host.PolicyRules), err)
 		}
 		if _, err := c.Loopback(t.Context()); err != nil {
 			t.Error(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,9 +103,9 @@ func TestComplete(t *testing.T) {
 // each is known, but where a rule asks for TCP flags that packets may have or not.
 func TestCompleteEvaluates(t *testing.T) {
 	home := netip.MustParsePrefix("192.0.2.2/24")
-	socket := rules.Socket{Proto: rules.TCP, Local: netip.MustParseAddrPort("0.0.0.0:15001"), Transparent: true, Cgroups: []rules.CgroupID{1, 2}}
-	host := rules.NewHost(rules.Link{Name: "eth0", Addresses: []netip.Prefix{home, netip.MustParsePrefix("2001:db8::2/64")}})
-	host.Sockets = []rules.Socket{socket}
+	socket := sim.Socket{Proto: rules.TCP, Local: netip.MustParseAddrPort("0.0.0.0:15001"), Transparent: true, Cgroups: []rules.CgroupID{1, 2}}
+	host := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{home, netip.MustParsePrefix("2001:db8::2/64")}})
+	host.Sockets = []sim.Socket{socket}
 	world := map[string]string{"192.0.2.1:80": "192.0.2.2:15001", "[2001:db8::1]:53": "[2001:db8::2]:80", "127.0.0.1:80": "127.0.0.1:15001"}
 	open := 0
 	for _, r := range allRows(t) {
@@ -114,11 +115,11 @@ func TestCompleteEvaluates(t *testing.T) {
 			reached.Add("", rules.Jump("row"))
 			state.Table.Chains = append(state.Table.Chains, reached)
 		}
-		e := rules.EvaluatorOf(state, host)
+		e := sim.EvaluatorOf(state, host)
 		for away, here := range world {
 			away, here := netip.MustParseAddrPort(away), netip.MustParseAddrPort(here)
 			for _, proto := range []rules.Proto{rules.TCP, rules.UDP} {
-				for _, p := range []rules.Packet{
+				for _, p := range []sim.Packet{
 					{Proto: proto, Dst: away, Socket: &socket},
 					{Proto: proto, Dst: away, State: rules.Established, CTMark: 1},
 					{Proto: proto, Src: away, Dst: here, In: "eth0"},
@@ -128,7 +129,7 @@ func TestCompleteEvaluates(t *testing.T) {
 						open++
 						continue
 					}
-					if fate.Kind == rules.Unknown {
+					if fate.Kind == sim.Unknown {
 						t.Errorf("%s: of %+v it is not known what becomes: %s", r.why, p, fate.Why)
 					}
 				}
@@ -142,8 +143,8 @@ func TestCompleteEvaluates(t *testing.T) {
 
 // asksForOpenFlags reports whether a rule asked for TCP flags of which it is not
 // known whether the packet has them.
-func asksForOpenFlags(f rules.Fate) bool {
-	return f.Kind == rules.Unknown && strings.Contains(f.Why, "which of the flags ")
+func asksForOpenFlags(f sim.Fate) bool {
+	return f.Kind == sim.Unknown && strings.Contains(f.Why, "which of the flags ")
 }
 
 // TestCompleteInKernel has a kernel hold every row twice, from our messages and

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 
@@ -257,7 +258,7 @@ func (c *Conn) tableFlagsAndOwners(ctx context.Context, family uint8) (flags, ow
 func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains []*rules.Chain, handles map[uint64]RulePlace, with elementsFilter) (t *rules.Table, tag *rules.Set, err error) {
 	t = &rules.Table{Name: of.name, Chains: chains}
 	if flags&unix.NFT_TABLE_F_DORMANT != 0 {
-		t.Others = append(t.Others, rules.DormantTable)
+		t.Others = append(t.Others, sim.DormantTable)
 	}
 	sets, byName, err := c.sets(ctx, of)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 
@@ -90,13 +91,13 @@ func FuzzEvaluate(f *testing.F) {
 	for seed := range uint64(200) {
 		f.Add(randomBytes(seed, 2000))
 	}
-	host := rules.NewHost(rules.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}})
-	host.Paths = append(host.Paths, rules.Path{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
+	host := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}})
+	host.Routes = append(host.Routes, sim.Route{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := &chooser{data: data}
-		p := rules.Packet{Proto: pick(c, rules.TCP, rules.UDP), Mark: rules.Mark(c.number(4)),
+		p := sim.Packet{Proto: pick(c, rules.TCP, rules.UDP), Mark: rules.Mark(c.number(4)),
 			Src: netip.AddrPortFrom(netip.Addr{}, uint16(c.number(2))), Dst: netip.AddrPortFrom(c.addr(rules.IPv4Addr), uint16(c.number(2))),
-			Socket: &rules.Socket{UID: rules.UID(c.number(4)), Cgroups: []rules.CgroupID{1}}}
+			Socket: &sim.Socket{UID: rules.UID(c.number(4)), Cgroups: []rules.CgroupID{1}}}
 		if c.one(2) {
 			p.In, p.Socket, p.Src = "eth0", nil, netip.AddrPortFrom(c.addr(rules.IPv4Addr), 7)
 		}
@@ -104,14 +105,14 @@ func FuzzEvaluate(f *testing.F) {
 		if err := state.Check(); err != nil {
 			t.Skip(err)
 		}
-		want := rules.EvaluatorOf(state, host).Evaluate(p, nil).Fate
-		if want.Kind == rules.Unknown && !asksForOpenFlags(want) {
+		want := sim.EvaluatorOf(state, host).Evaluate(p, nil).Fate
+		if want.Kind == sim.Unknown && !asksForOpenFlags(want) {
 			t.Fatalf("%s\nof %+v it is not known what becomes: %s", state, p, want.Why)
 		}
 		normal := state.Normal()
 		lifted := rules.State{Table: dumped(t, normal.Table)}
 		for _, s := range []rules.State{normal, lifted} {
-			if got := rules.EvaluatorOf(s, host).Evaluate(p, nil).Fate; got != want {
+			if got := sim.EvaluatorOf(s, host).Evaluate(p, nil).Fate; got != want {
 				t.Fatalf("%s\nof %+v becomes %+v, by\n%s\n%+v", state, p, want, s, got)
 			}
 		}

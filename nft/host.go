@@ -10,18 +10,19 @@ import (
 
 	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 
 // Host is what of the namespace decides about packets beside its tables: links
 // and addresses, and the whole of its routing. Its sockets are [Sockets].
-func (c *Conn) Host(ctx context.Context) (rules.Host, error) {
+func (c *Conn) Host(ctx context.Context) (sim.Host, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var h rules.Host
+	var h sim.Host
 	err := again(ctx, func() error {
-		h = rules.Host{}
-		for _, read := range []func(context.Context, *rules.Host) error{
+		h = sim.Host{}
+		for _, read := range []func(context.Context, *sim.Host) error{
 			c.hostLinks, c.hostLookups, c.hostPaths, c.hostForwards,
 		} {
 			if err := read(ctx, &h); err != nil {
@@ -34,7 +35,7 @@ func (c *Conn) Host(ctx context.Context) (rules.Host, error) {
 }
 
 // hostLinks reads the links and their addresses.
-func (c *Conn) hostLinks(ctx context.Context, h *rules.Host) (err error) {
+func (c *Conn) hostLinks(ctx context.Context, h *sim.Host) (err error) {
 	if h.Links, err = c.links(ctx); err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (c *Conn) hostLinks(ctx context.Context, h *rules.Host) (err error) {
 	return err
 }
 
-func linkName(h *rules.Host, index uint32) string {
+func linkName(h *sim.Host, index uint32) string {
 	for _, l := range h.Links {
 		if uint32(l.Index) == index {
 			return l.Name
@@ -59,29 +60,29 @@ func linkName(h *rules.Host, index uint32) string {
 }
 
 // hostLookups dumps all policy rules, in the order in which they are asked.
-func (c *Conn) hostLookups(ctx context.Context, h *rules.Host) error {
+func (c *Conn) hostLookups(ctx context.Context, h *sim.Host) error {
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		err := c.ofFamily(ctx, unix.RTM_GETRULE, f, fibRuleHeader, "policy rules", func(data []byte) error {
 			l, err := liftLookup(f, data)
-			h.Lookups = append(h.Lookups, l)
+			h.PolicyRules = append(h.PolicyRules, l)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	slices.SortStableFunc(h.Lookups, func(a, b rules.Lookup) int { return cmp.Compare(a.Priority, b.Priority) })
+	slices.SortStableFunc(h.PolicyRules, func(a, b sim.PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
 	return nil
 }
 
 // liftLookup lifts a policy rule (struct fib_rule_hdr of linux/fib_rules.h).
-func liftLookup(f rules.Family, data []byte) (rules.Lookup, error) {
+func liftLookup(f rules.Family, data []byte) (sim.PolicyRule, error) {
 	a, err := nl.Decode(data[fibRuleHeader:])
 	if err != nil {
-		return rules.Lookup{}, err
+		return sim.PolicyRule{}, err
 	}
 	const dstLen, srcLen, tos, action, flags, invert = 1, 2, 3, 7, 8, 2
-	l := rules.Lookup{
+	l := sim.PolicyRule{
 		Family: f, Priority: a.Native32(unix.FRA_PRIORITY), Table: a.Native32(unix.FRA_TABLE),
 		Mark: rules.Mark(a.Native32(unix.FRA_FWMARK)), Mask: rules.Mark(a.Native32(unix.FRA_FWMASK)),
 		In: a.Text(unix.FRA_IIFNAME),
@@ -94,9 +95,9 @@ func liftLookup(f rules.Family, data []byte) (rules.Lookup, error) {
 	if !a.AllTaken() || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL {
 		strange := fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
 		if l.Not {
-			return rules.Lookup{Family: f, Priority: l.Priority, Strange: strange}, nil // it may take any packet
+			return sim.PolicyRule{Family: f, Priority: l.Priority, Unsupported: strange}, nil // it may take any packet
 		}
-		l.Strange = strange
+		l.Unsupported = strange
 	}
 	return l, nil
 }
@@ -113,11 +114,11 @@ func livePrefix(addr []byte, bits byte) netip.Prefix {
 const routeHeader = 12 // struct rtmsg of linux/rtnetlink.h
 
 // hostPaths dumps the routes of every table.
-func (c *Conn) hostPaths(ctx context.Context, h *rules.Host) error {
+func (c *Conn) hostPaths(ctx context.Context, h *sim.Host) error {
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		err := c.ofFamily(ctx, unix.RTM_GETROUTE, f, routeHeader, "routes", func(data []byte) error {
 			p, err := liftPath(f, data, h)
-			h.Paths = append(h.Paths, p)
+			h.Routes = append(h.Routes, p)
 			return err
 		})
 		if err != nil {
@@ -127,13 +128,13 @@ func (c *Conn) hostPaths(ctx context.Context, h *rules.Host) error {
 	return nil
 }
 
-func liftPath(f rules.Family, data []byte, h *rules.Host) (rules.Path, error) {
+func liftPath(f rules.Family, data []byte, h *sim.Host) (sim.Route, error) {
 	a, err := nl.Decode(data[routeHeader:])
 	if err != nil {
-		return rules.Path{}, err
+		return sim.Route{}, err
 	}
 	const dstLen, srcLen, tos, table, typ = 1, 2, 3, 4, 7
-	p := rules.Path{Table: uint32(data[table]), Type: rules.AddrType(data[typ]), Metric: a.Native32(unix.RTA_PRIORITY),
+	p := sim.Route{Table: uint32(data[table]), Type: rules.AddrType(data[typ]), Metric: a.Native32(unix.RTA_PRIORITY),
 		Out: linkName(h, a.Native32(unix.RTA_OIF)), Dst: livePrefix(a.Take(unix.RTA_DST), data[dstLen])}
 	if !p.Dst.IsValid() {
 		p.Dst = netip.PrefixFrom(map[rules.Family]netip.Addr{rules.IPv4: netip.IPv4Unspecified(), rules.IPv6: netip.IPv6Unspecified()}[f], 0)
@@ -149,7 +150,7 @@ func liftPath(f rules.Family, data []byte, h *rules.Host) (rules.Path, error) {
 	}
 	nowhere := p.Type == rules.Unicast && p.Out == "" // a nexthop object
 	if nowhere || a.Has(unix.RTA_MULTIPATH) || a.Has(unix.RTA_ENCAP) || data[srcLen] != 0 || data[tos] != 0 {
-		p.Strange = fmt.Sprintf("the route to %s in table %d says more than weir knows of", p.Dst, p.Table)
+		p.Unsupported = fmt.Sprintf("the route to %s in table %d says more than weir knows of", p.Dst, p.Table)
 	}
 	return p, nil
 }
@@ -158,7 +159,7 @@ const netconfHeader = 4 // struct netconfmsg of linux/netconf.h, padded
 
 // hostForwards reads whether each link's packets are passed on, and how strict it
 // is about where a packet comes from, by netlink: there may be no /proc.
-func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
+func (c *Conn) hostForwards(ctx context.Context, h *sim.Host) error {
 	const ifindex, forwarding, rpFilter, all = 1, 2, 3, ^uint32(0) // NETCONFA_* of linux/netconf.h
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		strict, forwards := map[uint32]uint32{}, map[uint32]bool{}
@@ -177,7 +178,7 @@ func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
 			decides := all // of IPv6; of IPv4 each link's own
 			if f == rules.IPv4 {
 				decides = uint32(l.Index)
-				l.ReversePath = rules.ReversePath(max(strict[all], strict[decides]))
+				l.ReversePath = sim.ReversePath(max(strict[all], strict[decides]))
 			}
 			if forwards[decides] {
 				l.Forwards = append(l.Forwards, f)
@@ -190,13 +191,13 @@ func (c *Conn) hostForwards(ctx context.Context, h *rules.Host) error {
 // Sockets lists the sockets that are open in the calling thread's network
 // namespace or, where netns is not 0, in the one that the file descriptor names,
 // over sock_diag(7). Which group and which cgroups opened them it does not tell.
-func Sockets(ctx context.Context, netns int) ([]rules.Socket, error) {
+func Sockets(ctx context.Context, netns int) ([]sim.Socket, error) {
 	sockets, err := nl.Open(netns, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
 	}
 	defer nl.Close(sockets...)
-	var out []rules.Socket
+	var out []sim.Socket
 	err = again(ctx, func() error {
 		out = nil
 		for _, proto := range []rules.Proto{rules.TCP, rules.UDP} {
@@ -213,12 +214,12 @@ func Sockets(ctx context.Context, netns int) ([]rules.Socket, error) {
 	return out, err
 }
 
-func openSockets(ctx context.Context, conn *nl.Socket, f rules.Family, proto rules.Proto) ([]rules.Socket, error) {
+func openSockets(ctx context.Context, conn *nl.Socket, f rules.Family, proto rules.Proto) ([]sim.Socket, error) {
 	msgs, err := dump(ctx, conn, unix.SOCK_DIAG_BY_FAMILY, diagRequest(f, proto))
 	if absent(err) {
 		return nil, nil
 	}
-	var out []rules.Socket
+	var out []sim.Socket
 	for _, m := range msgs {
 		s, err := liftSocket(proto, m.Data)
 		if err != nil {
@@ -247,7 +248,7 @@ func diagRequest(f rules.Family, proto rules.Proto) []byte {
 }
 
 // liftSocket is the socket of a message; one of IPv6 that takes IPv4 too is two.
-func liftSocket(proto rules.Proto, data []byte) ([]rules.Socket, error) {
+func liftSocket(proto rules.Proto, data []byte) ([]sim.Socket, error) {
 	if len(data) < diagMessageSize {
 		return nil, nl.ErrShort
 	}
@@ -265,7 +266,7 @@ func liftSocket(proto rules.Proto, data []byte) ([]rules.Socket, error) {
 		return netip.AddrPortFrom(ip.Unmap(), binary.BigEndian.Uint16(data[port:]))
 	}
 	const transparent = 1 << 5 // of struct inet_diag_sockopt
-	s := rules.Socket{Proto: proto, Local: end(src, sport), UID: rules.UID(nl.Native32(data[uid : uid+4])), Mark: rules.Mark(a.Native32(diagMark)), NoGID: true}
+	s := sim.Socket{Proto: proto, Local: end(src, sport), UID: rules.UID(nl.Native32(data[uid : uid+4])), Mark: rules.Mark(a.Native32(diagMark)), NoGID: true}
 	if options := a.Take(diagSockopt); len(options) > 0 {
 		s.Transparent = options[0]&transparent != 0
 	}
@@ -274,9 +275,9 @@ func liftSocket(proto rules.Proto, data []byte) ([]rules.Socket, error) {
 	}
 	only := a.Take(diagSKV6Only)
 	if s.Remote.IsValid() || s.Local.Addr() != netip.IPv6Unspecified() || len(only) > 0 && only[0] != 0 {
-		return []rules.Socket{s}, nil
+		return []sim.Socket{s}, nil
 	}
 	both := s
 	both.Local = netip.AddrPortFrom(netip.IPv4Unspecified(), s.Local.Port())
-	return []rules.Socket{s, both}, nil
+	return []sim.Socket{s, both}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,36 +32,36 @@ func TestHostAndSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eth0 := h.Links[slices.IndexFunc(h.Links, func(l rules.Link) bool { return l.Name == "eth0" })]
+	eth0 := h.Links[slices.IndexFunc(h.Links, func(l sim.Link) bool { return l.Name == "eth0" })]
 	if !slices.Contains(eth0.Addresses, netip.MustParsePrefix("192.0.2.2/24")) {
 		t.Errorf("eth0 is read as %+v", eth0)
 	}
-	rule := func(priority uint32) rules.Lookup {
-		return h.Lookups[slices.IndexFunc(h.Lookups, func(l rules.Lookup) bool { return l.Family == rules.IPv4 && l.Priority == priority })]
+	rule := func(priority uint32) sim.PolicyRule {
+		return h.PolicyRules[slices.IndexFunc(h.PolicyRules, func(l sim.PolicyRule) bool { return l.Family == rules.IPv4 && l.Priority == priority })]
 	}
-	if got, want := rule(50), (rules.Lookup{Family: rules.IPv4, Priority: 50, Mark: 1, Mask: 0xf, Table: 77}); got != want {
+	if got, want := rule(50), (sim.PolicyRule{Family: rules.IPv4, Priority: 50, Mark: 1, Mask: 0xf, Table: 77}); got != want {
 		t.Errorf("a rule of a mark is read as %+v", got)
 	}
-	if got := rule(60); got.Strange == "" {
+	if got := rule(60); got.Unsupported == "" {
 		t.Errorf("a rule of users is read as %+v, which is not all", got)
 	}
-	if got, want := rule(70), (rules.Lookup{Family: rules.IPv4, Priority: 70, In: "eth0", From: netip.MustParsePrefix("203.0.113.0/24"), Table: 77}); got != want {
+	if got, want := rule(70), (sim.PolicyRule{Family: rules.IPv4, Priority: 70, In: "eth0", From: netip.MustParsePrefix("203.0.113.0/24"), Table: 77}); got != want {
 		t.Errorf("a rule of an interface is read as %+v", got)
 	}
-	if got, want := rule(80), (rules.Lookup{Family: rules.IPv4, Priority: 80, Mark: 1, Mask: ^rules.Mark(0), Not: true, Table: 77}); got != want {
+	if got, want := rule(80), (sim.PolicyRule{Family: rules.IPv4, Priority: 80, Mark: 1, Mask: ^rules.Mark(0), Not: true, Table: 77}); got != want {
 		t.Errorf("an inverted rule is read as %+v", got)
 	}
-	if got := rule(90); got.Strange == "" || got.Mask != 0 || got.Not {
+	if got := rule(90); got.Unsupported == "" || got.Mask != 0 || got.Not {
 		t.Errorf("an inverted rule of users may take any packet, and is read as %+v", got)
 	}
-	for _, want := range []rules.Path{
+	for _, want := range []sim.Route{
 		{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0", Via: netip.MustParseAddr("192.0.2.1")},
 		{Table: 254, Dst: netip.MustParsePrefix("198.51.100.0/24"), Type: 6},
 		{Table: 77, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Local, Out: "lo"},
 		{Table: 255, Dst: netip.MustParsePrefix("192.0.2.2/32"), Type: rules.Local, Out: "eth0", Src: netip.MustParseAddr("192.0.2.2")},
 	} {
-		if !slices.Contains(h.Paths, want) {
-			t.Errorf("no route is read as %+v, of\n%+v", want, h.Paths)
+		if !slices.Contains(h.Routes, want) {
+			t.Errorf("no route is read as %+v, of\n%+v", want, h.Routes)
 		}
 	}
 
@@ -85,13 +86,13 @@ func TestHostAndSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	uid := rules.UID(os.Getuid())
-	for _, want := range []rules.Socket{
+	for _, want := range []sim.Socket{
 		{Proto: rules.TCP, Local: netip.MustParseAddrPort("0.0.0.0:15006"), Transparent: true, Mark: 7, UID: uid, NoGID: true},
 		{Proto: rules.TCP, Local: netip.MustParseAddrPort("127.0.0.1:8080"), UID: uid, NoGID: true},
 		{Proto: rules.TCP, Local: netip.MustParseAddrPort("0.0.0.0:9090"), UID: uid, NoGID: true},
 		{Proto: rules.TCP, Local: netip.MustParseAddrPort("[::]:9090"), UID: uid, NoGID: true},
 	} {
-		same := func(s rules.Socket) bool {
+		same := func(s sim.Socket) bool {
 			return s.Proto == want.Proto && s.Local == want.Local && s.Remote == want.Remote && s.Transparent == want.Transparent && s.Mark == want.Mark && s.UID == want.UID && s.NoGID
 		}
 		if !slices.ContainsFunc(sockets, same) {

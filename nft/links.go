@@ -10,6 +10,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 
@@ -99,7 +100,7 @@ func (c *Conn) Loopback(ctx context.Context) (Loopback, error) {
 func (c *Conn) LinkNames(ctx context.Context) (map[int]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var links []rules.Link
+	var links []sim.Link
 	err := again(ctx, func() (err error) {
 		links, err = c.links(ctx)
 		return err
@@ -115,12 +116,12 @@ func (c *Conn) LinkNames(ctx context.Context) (map[int]string, error) {
 }
 
 // links are the namespace's interfaces, without their addresses.
-func (c *Conn) links(ctx context.Context) ([]rules.Link, error) {
+func (c *Conn) links(ctx context.Context) ([]sim.Link, error) {
 	msgs, err := dump(ctx, c.route, unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg))
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	var out []rules.Link
+	var out []sim.Link
 	for _, m := range msgs {
 		if len(m.Data) < unix.SizeofIfInfomsg {
 			return nil, fmt.Errorf("list links: %w", nl.ErrShort)
@@ -129,7 +130,7 @@ func (c *Conn) links(ctx context.Context) ([]rules.Link, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list links: %w", err)
 		}
-		out = append(out, rules.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8]))})
+		out = append(out, sim.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8]))})
 	}
 	return out, nil
 }

@@ -101,8 +101,11 @@ func TestDifferencesAreBounded(t *testing.T) {
 // chain packets meet first, it counts. Nat works at its hook's own priority,
 // whatever its chains say.
 func TestOrderOfBaseChains(t *testing.T) {
-	nat, filter := on(NATType, Output, -100, "nat"), on(FilterType, Output, -100, "filter")
-	elsewhere := on(NATType, Prerouting, -100, "elsewhere")
+	on := func(typ ChainType, hook Hook, name string) *Chain {
+		return &Chain{Name: name, Base: &Base{Type: typ, Hook: hook, Priority: -100}}
+	}
+	nat, filter := on(NATType, Output, "nat"), on(FilterType, Output, "filter")
+	elsewhere := on(NATType, Prerouting, "elsewhere")
 	for _, tt := range []struct {
 		why         string
 		priority    [2]int32 // of nat and of filter

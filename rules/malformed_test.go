@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 func ruleState(nodes ...rules.Node) rules.State {
@@ -13,7 +14,7 @@ func ruleState(nodes ...rules.Node) rules.State {
 
 // evaluated has packets meet the rules of every chain at every hook.
 func evaluated(s rules.State) {
-	host := rules.NewHost(rules.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}})
+	host := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}})
 	for h := rules.Prerouting; h <= rules.Ingress; h++ {
 		for _, typ := range []rules.ChainType{rules.FilterType, rules.NATType, rules.RouteType} {
 			at := s
@@ -27,12 +28,12 @@ func evaluated(s rules.State) {
 				}
 				at.Table = &t
 			}
-			e := rules.EvaluatorOf(at, host)
+			e := sim.EvaluatorOf(at, host)
 			for _, proto := range []rules.Proto{rules.TCP, rules.ICMP} {
-				e.Evaluate(rules.Packet{Proto: proto, Dst: netip.MustParseAddrPort("192.0.2.2:80"), Src: netip.MustParseAddrPort("192.0.2.7:80"), In: "eth0"}, nil)
-				e.Evaluate(rules.Packet{Proto: proto, Dst: netip.MustParseAddrPort("192.0.2.7:80"), Socket: &rules.Socket{}}, nil)
+				e.Evaluate(sim.Packet{Proto: proto, Dst: netip.MustParseAddrPort("192.0.2.2:80"), Src: netip.MustParseAddrPort("192.0.2.7:80"), In: "eth0"}, nil)
+				e.Evaluate(sim.Packet{Proto: proto, Dst: netip.MustParseAddrPort("192.0.2.7:80"), Socket: &sim.Socket{}}, nil)
 			}
-			e.Evaluate(rules.Packet{}, nil)
+			e.Evaluate(sim.Packet{}, nil)
 		}
 	}
 }

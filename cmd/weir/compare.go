@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
@@ -131,7 +132,7 @@ func (c change) texts(names listenerNames) (before, after string) {
 
 // wholeFate is all of a fate that a listener, or another rule, can tell.
 type wholeFate struct {
-	kind         rules.FateKind
+	kind         sim.FateKind
 	port         rules.Port
 	out          string
 	from         netip.Addr // as of a classFate
@@ -139,11 +140,11 @@ type wholeFate struct {
 	zone         rules.Zone
 }
 
-func wholeFateOf(e *rules.Evaluator, p rules.Packet) wholeFate {
+func wholeFateOf(e *sim.Evaluator, p sim.Packet) wholeFate {
 	j := e.Evaluate(p, nil)
 	f := j.Fate
 	w := wholeFate{kind: f.Kind, port: f.Port, out: f.Out, mark: f.Mark, ctMark: f.CTMark, zone: f.Zone}
-	if f.Kind == rules.Dropped || f.Kind == rules.Lost {
+	if f.Kind == sim.Dropped || f.Kind == sim.LostInRouting {
 		return wholeFate{kind: f.Kind}
 	}
 	if f.Src.Addr() != j.Packet.Src.Addr() {
@@ -164,16 +165,16 @@ func (w wholeFate) way() string {
 }
 
 // changes are the classes of packets whose fate is another.
-func changes(host rules.Host, before, after rules.State) ([]survey.Row[change], error) {
+func changes(host sim.Host, before, after rules.State) ([]survey.Row[change], error) {
 	space, err := survey.New(host, before, after)
 	if err != nil {
 		return nil, err
 	}
-	was, is, bare := rules.EvaluatorOf(space.States[0], space.Host), rules.EvaluatorOf(space.States[1], space.Host), rules.NewEvaluator(space.Host)
-	fates := func(p rules.Packet) (change, bool) {
+	was, is, bare := sim.EvaluatorOf(space.States[0], space.Host), sim.EvaluatorOf(space.States[1], space.Host), sim.NewEvaluator(space.Host)
+	fates := func(p sim.Packet) (change, bool) {
 		c := change{wholeFateOf(was, p), wholeFateOf(is, p)}
-		lost := c.before.kind == rules.Lost || c.after.kind == rules.Lost
-		return c, !lost || bare.Evaluate(p, nil).Fate.Kind != rules.Lost
+		lost := c.before.kind == sim.LostInRouting || c.after.kind == sim.LostInRouting
+		return c, !lost || bare.Evaluate(p, nil).Fate.Kind != sim.LostInRouting
 	}
 	order := func(a, b change) int {
 		rank := func(w wholeFate) int { return classFate{kind: w.kind}.rank() }
@@ -195,7 +196,7 @@ func printChanges(cc *cli.Context, rows []survey.Row[change], names listenerName
 	views := []changeView{}
 	for _, r := range rows {
 		before, after := r.Outcome.texts(names)
-		views = append(views, changeView{r.Who, r.Where, before, after, headline(rules.Journey{Packet: r.Example})})
+		views = append(views, changeView{r.Who, r.Where, before, after, headline(sim.Journey{Packet: r.Example})})
 	}
 	if len(views) == 0 && !cc.Bool("json") {
 		_, err := fmt.Fprintln(cc.App.Writer, "no traffic changes fate")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // examineListeners finds for which of the ports that rules in force hand packets to no
@@ -28,7 +29,7 @@ func (j *job) examineListeners(ctx context.Context, f *facts, t *rules.Table) er
 	}
 	for _, family := range families {
 		for _, port := range ports {
-			if !slices.ContainsFunc(sockets, func(s rules.Socket) bool { return listensFor(s, family, port) }) {
+			if !slices.ContainsFunc(sockets, func(s sim.Socket) bool { return listensFor(s, family, port) }) {
 				f.unheard = append(f.unheard, fmt.Sprintf("port %d of %s", port, familyNames[family]))
 			}
 		}
@@ -39,7 +40,7 @@ func (j *job) examineListeners(ctx context.Context, f *facts, t *rules.Table) er
 var familyNames = map[rules.Family]string{rules.IPv4: "IPv4", rules.IPv6: "IPv6"}
 
 // listensFor reports whether tproxy can hand packets of the family to the socket.
-func listensFor(s rules.Socket, f rules.Family, port rules.Port) bool {
+func listensFor(s sim.Socket, f rules.Family, port rules.Port) bool {
 	return s.Proto == rules.TCP && !s.Remote.IsValid() && s.Transparent &&
 		rules.Port(s.Local.Port()) == port && rules.AddressFamily(s.Local.Addr()) == f
 }

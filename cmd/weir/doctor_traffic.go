@@ -14,6 +14,7 @@ import (
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
@@ -37,9 +38,9 @@ func (j *job) traffic(ctx context.Context, c configuration) ([]check, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scene{state: state, host: space.Host, evaluator: rules.EvaluatorOf(state, space.Host), names: modes.PortNames(c.Config)}
-	bare := rules.NewEvaluator(space.Host)
-	fate := func(p rules.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }
+	s := &scene{state: state, host: space.Host, evaluator: sim.EvaluatorOf(state, space.Host), names: modes.PortNames(c.Config)}
+	bare := sim.NewEvaluator(space.Host)
+	fate := func(p sim.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }
 	s.rows = survey.Rows(space, fate, compareFates, func(classFate) bool { return true })
 	defer s.close()
 	if err := inOrder(ctx, s.settle, s.join); err != nil {
@@ -72,8 +73,8 @@ func inOrder(ctx context.Context, steps ...func(context.Context) error) error {
 // scene is a pod with the configuration in force, and the rest of the world.
 type scene struct {
 	state      rules.State
-	host       rules.Host
-	evaluator  *rules.Evaluator
+	host       sim.Host
+	evaluator  *sim.Evaluator
 	names      map[rules.Port]string // of the proxy's listeners
 	rows       []survey.Row[classFate]
 	pod, world *lab.Namespace
@@ -244,7 +245,7 @@ func (s *scene) compare(ctx context.Context) ([]check, error) {
 	var out []check
 	sent, unsent, unknown := 0, 0, 0
 	for _, r := range s.rows {
-		if s.evaluator.Evaluate(r.Example, nil).Fate.Kind == rules.Unknown {
+		if s.evaluator.Evaluate(r.Example, nil).Fate.Kind == sim.Unknown {
 			unknown++
 			continue
 		}
@@ -268,7 +269,7 @@ func (s *scene) compare(ctx context.Context) ([]check, error) {
 		sent++
 		if !lands(got.Land, want) {
 			out = append(out, check{"traffic", failed,
-				fmt.Sprintf("%s, %s: %s should end as %s, and ended as %s", r.Who, r.Where, headline(rules.Journey{Packet: r.Example}), want, got.Land),
+				fmt.Sprintf("%s, %s: %s should end as %s, and ended as %s", r.Who, r.Where, headline(sim.Journey{Packet: r.Example}), want, got.Land),
 				"weir explain says which rules decide; weir trace which did"})
 		}
 	}
@@ -292,7 +293,7 @@ const unanswered = "no answer"
 var notOpened = []string{"error:Address already in use", "error:Cannot assign requested address"}
 
 // anyPort leaves the source port to the kernel where it makes no difference.
-func (s *scene) anyPort(p rules.Packet) rules.Packet {
+func (s *scene) anyPort(p sim.Packet) sim.Packet {
 	free := p
 	free.Src = netip.AddrPortFrom(p.Src.Addr(), 0)
 	if s.landing(free) == s.landing(p) {
@@ -302,9 +303,9 @@ func (s *scene) anyPort(p rules.Packet) rules.Packet {
 }
 
 // landing is where a packet lands, as the listeners there call themselves.
-func (s *scene) landing(p rules.Packet) string {
+func (s *scene) landing(p sim.Packet) string {
 	switch f := s.evaluator.Evaluate(p, nil).Fate; {
-	case f.Kind == rules.Dropped || f.Kind == rules.Lost:
+	case f.Kind == sim.Dropped || f.Kind == sim.LostInRouting:
 		return unanswered
 	case f.Here:
 		return fmt.Sprintf("%s:%d", inPod, f.Port)
@@ -323,8 +324,8 @@ func lands(got, want string) bool {
 // can: a packet of another protocol, of the kernel's, of a connection that is open
 // already, one from an address that is not the pod's, or one that carries a mark or
 // an address that no link brings.
-func (s *scene) probe(p rules.Packet) (lab.Probe, *lab.Namespace, bool) {
-	probe := lab.Probe{ID: headline(rules.Journey{Packet: p}), Proto: protoName(p.Proto), Src: p.Src.Addr(), SPort: p.Src.Port(),
+func (s *scene) probe(p sim.Packet) (lab.Probe, *lab.Namespace, bool) {
+	probe := lab.Probe{ID: headline(sim.Journey{Packet: p}), Proto: protoName(p.Proto), Src: p.Src.Addr(), SPort: p.Src.Port(),
 		Dst: p.Dst.Addr(), DPort: p.Dst.Port(), Mark: uint32(p.Mark)}
 	if p.Proto != rules.TCP && p.Proto != rules.UDP || p.State != 0 || p.CTMark != 0 {
 		return probe, nil, false
@@ -343,12 +344,12 @@ func (s *scene) probe(p rules.Packet) (lab.Probe, *lab.Namespace, bool) {
 // isOwn reports whether the address is the pod's.
 func (s *scene) isOwn(a netip.Addr) bool {
 	return a.IsLoopback() || slices.ContainsFunc(s.state.Addresses, func(p netip.Prefix) bool { return p.Addr() == a }) ||
-		slices.ContainsFunc(s.host.Links, func(l rules.Link) bool { return s.onLink(l.Name, a) })
+		slices.ContainsFunc(s.host.Links, func(l sim.Link) bool { return s.onLink(l.Name, a) })
 }
 
 // onLink reports whether the address is the pod's on that link.
 func (s *scene) onLink(name string, a netip.Addr) bool {
-	return slices.ContainsFunc(s.host.Links, func(l rules.Link) bool {
+	return slices.ContainsFunc(s.host.Links, func(l sim.Link) bool {
 		return l.Name == name && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
 	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
@@ -23,16 +24,16 @@ func TestTrafficTellsWhatLandsElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scene{state: state, host: space.Host, evaluator: rules.EvaluatorOf(state, space.Host), names: map[rules.Port]string{15001: "outbound", 15006: "inbound", 15008: "tunnel"}}
-	bare := rules.NewEvaluator(space.Host)
-	s.rows = survey.Rows(space, func(p rules.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }, compareFates, func(classFate) bool { return true })
+	s := &scene{state: state, host: space.Host, evaluator: sim.EvaluatorOf(state, space.Host), names: map[rules.Port]string{15001: "outbound", 15006: "inbound", 15008: "tunnel"}}
+	bare := sim.NewEvaluator(space.Host)
+	s.rows = survey.Rows(space, func(p sim.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }, compareFates, func(classFate) bool { return true })
 	defer s.close()
 	if err := inOrder(t.Context(), s.settle, s.join, s.apply, s.listen, s.ready); err != nil {
 		t.Skipf("no scratch namespaces with other users: %v", err)
 	}
 	for _, tt := range []struct {
 		why       string
-		evaluator *rules.Evaluator
+		evaluator *sim.Evaluator
 		want      status
 	}{
 		{"the rules in force", s.evaluator, passed},

@@ -18,6 +18,7 @@ import (
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/packet"
 )
 
@@ -101,7 +102,7 @@ const (
 )
 
 // askedPackets are the packets of the command line or of standard input.
-func askedPackets(cc *cli.Context) ([]rules.Packet, error) {
+func askedPackets(cc *cli.Context) ([]sim.Packet, error) {
 	if cc.Args().Len() == 1 && cc.Args().First() == "-" {
 		if err := noPacketFlags(cc); err != nil {
 			return nil, err
@@ -129,7 +130,7 @@ func askedPackets(cc *cli.Context) ([]rules.Packet, error) {
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, usageError{err}
 	}
-	return []rules.Packet{p}, nil
+	return []sim.Packet{p}, nil
 }
 
 // noPacketFlags refuses flags that say of one packet what others do not have.
@@ -147,8 +148,8 @@ func noPacketFlags(cc *cli.Context) error {
 }
 
 // readPackets reads one JSON object a line.
-func readPackets(r io.Reader) ([]rules.Packet, error) {
-	var out []rules.Packet
+func readPackets(r io.Reader) ([]sim.Packet, error) {
+	var out []sim.Packet
 	var errs []error
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxAskedLine)
@@ -161,7 +162,7 @@ func readPackets(r io.Reader) ([]rules.Packet, error) {
 			return nil, usageError{fmt.Errorf("standard input: more than %d packets", maxAsked)}
 		}
 		a, err := readAsk(lines.Bytes())
-		var p rules.Packet
+		var p sim.Packet
 		if err == nil {
 			p, err = a.parse()
 		}
@@ -205,8 +206,8 @@ func readAsk(line []byte) (a ask, err error) {
 	return a, nil
 }
 
-func (a ask) parse() (rules.Packet, error) {
-	var p rules.Packet
+func (a ask) parse() (sim.Packet, error) {
+	var p sim.Packet
 	var errs []error
 	problem := func(err error) { errs = append(errs, err) }
 	pattern, err := packet.Parse(a.Packet)
@@ -219,7 +220,7 @@ func (a ask) parse() (rules.Packet, error) {
 		problem(fmt.Errorf("%q is no interface", a.In))
 	}
 	if p.In == "" {
-		p.Socket = &rules.Socket{Proto: p.Proto}
+		p.Socket = &sim.Socket{Proto: p.Proto}
 		if a.UID != nil {
 			p.Socket.UID = rules.UID(*a.UID)
 		}
@@ -290,7 +291,7 @@ func parseCTState(text string) (rules.CTState, error) {
 }
 
 // explain says what becomes of each packet.
-func (j *job) explain(ctx context.Context, c configuration, asked []rules.Packet) error {
+func (j *job) explain(ctx context.Context, c configuration, asked []sim.Packet) error {
 	x, state, err := j.explainer(ctx, c)
 	if err != nil {
 		return err
@@ -316,9 +317,9 @@ func (j *job) explainer(ctx context.Context, c configuration) (*explainer, rules
 	if err != nil {
 		return nil, state, usageError{err}
 	}
-	return &explainer{evaluate: func(h rules.Host) func(rules.Packet) rules.Journey {
-		e := rules.EvaluatorOf(state, h)
-		return func(p rules.Packet) rules.Journey { return e.Evaluate(p, nil) }
+	return &explainer{evaluate: func(h sim.Host) func(sim.Packet) sim.Journey {
+		e := sim.EvaluatorOf(state, h)
+		return func(p sim.Packet) sim.Journey { return e.Evaluate(p, nil) }
 	}, host: host, listeners: modes.PortNames(c.Config)}, state, nil
 }
 
@@ -335,7 +336,7 @@ func (j *job) assumedEnvironment(ctx context.Context, asked modes.Lookups) (mode
 
 // assumedHost is a pod with the addresses of --address, or with the assumed ones,
 // and a default route by its first interface.
-func assumedHost(cc *cli.Context) (rules.Host, error) {
+func assumedHost(cc *cli.Context) (sim.Host, error) {
 	words := cc.StringSlice("address")
 	if len(words) == 0 {
 		words = assumedAddresses
@@ -344,8 +345,8 @@ func assumedHost(cc *cli.Context) (rules.Host, error) {
 }
 
 // hostOf is a pod with addresses in the words of --address.
-func hostOf(words []string) (rules.Host, error) {
-	var links []rules.Link
+func hostOf(words []string) (sim.Host, error) {
+	var links []sim.Link
 	var errs []error
 	for _, w := range words {
 		name, text, _ := strings.Cut(w, "=")
@@ -354,21 +355,21 @@ func hostOf(words []string) (rules.Host, error) {
 			errs = append(errs, fmt.Errorf("--address: %q is no address of an interface (want such as eth0=10.244.1.5/24)", w))
 			continue
 		}
-		i := slices.IndexFunc(links, func(l rules.Link) bool { return l.Name == name })
+		i := slices.IndexFunc(links, func(l sim.Link) bool { return l.Name == name })
 		if i < 0 {
-			i, links = len(links), append(links, rules.Link{Name: name})
+			i, links = len(links), append(links, sim.Link{Name: name})
 		}
 		links[i].Addresses = append(links[i].Addresses, p)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return rules.Host{}, err
+		return sim.Host{}, err
 	}
-	return withDefaultRoutes(rules.NewHost(links...), links[0].Name), nil
+	return withDefaultRoutes(sim.NewHost(links...), links[0].Name), nil
 }
 
-func withDefaultRoutes(h rules.Host, out string) rules.Host {
+func withDefaultRoutes(h sim.Host, out string) sim.Host {
 	for _, everywhere := range []string{"0.0.0.0/0", "::/0"} {
-		h.Paths = append(h.Paths, rules.Path{Table: mainTable, Dst: netip.MustParsePrefix(everywhere), Type: rules.Unicast, Out: out})
+		h.Routes = append(h.Routes, sim.Route{Table: mainTable, Dst: netip.MustParsePrefix(everywhere), Type: rules.Unicast, Out: out})
 	}
 	h.Assumes = true
 	return h
@@ -378,18 +379,18 @@ const mainTable = 254 // RT_TABLE_MAIN of linux/rtnetlink.h
 
 // explainer says what becomes of packets.
 type explainer struct {
-	evaluate  func(rules.Host) func(rules.Packet) rules.Journey
-	host      rules.Host
+	evaluate  func(sim.Host) func(sim.Packet) sim.Journey
+	host      sim.Host
 	listeners map[rules.Port]string
 }
 
 // explain prints what becomes of each packet; an unknown fate is a failure.
-func (x *explainer) explain(cc *cli.Context, asked []rules.Packet) error {
+func (x *explainer) explain(cc *cli.Context, asked []sim.Packet) error {
 	evaluate := x.evaluate(x.host)
 	unknown := 0
 	for _, p := range asked {
 		journey := x.journey(p, evaluate)
-		if journey.Fate.Kind == rules.Unknown {
+		if journey.Fate.Kind == sim.Unknown {
 			unknown++
 		}
 		if err := x.print(cc, journey); err != nil {
@@ -404,7 +405,7 @@ func (x *explainer) explain(cc *cli.Context, asked []rules.Packet) error {
 
 // journey is the packet's way, by the explainer's own host unless it must be
 // another's.
-func (x *explainer) journey(p rules.Packet, evaluate func(rules.Packet) rules.Journey) rules.Journey {
+func (x *explainer) journey(p sim.Packet, evaluate func(sim.Packet) sim.Journey) sim.Journey {
 	if h, other := x.hostFor(p); other {
 		evaluate = x.evaluate(h)
 	}
@@ -416,7 +417,7 @@ func (x *explainer) journey(p rules.Packet, evaluate func(rules.Packet) rules.Jo
 
 // hostFor is the assumed host with the interface that a packet comes by, and
 // with the packet's destination as one of its addresses.
-func (x *explainer) hostFor(p rules.Packet) (rules.Host, bool) {
+func (x *explainer) hostFor(p sim.Packet) (sim.Host, bool) {
 	if p.In == "" || !x.host.Assumes || x.host.Has(p.In, p.Dst.Addr()) {
 		return x.host, false
 	}

@@ -12,11 +12,12 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // explainLive says what becomes of packets by what a namespace holds now: every
 // table on the hooks, its routing, addresses and sockets.
-func explainLive(cc *cli.Context, asked []rules.Packet) error {
+func explainLive(cc *cli.Context, asked []sim.Packet) error {
 	if configured(cc) {
 		return usageError{fmt.Errorf("--live asks of what the namespace holds, and takes no configuration")}
 	}
@@ -39,7 +40,7 @@ func explainLive(cc *cli.Context, asked []rules.Packet) error {
 }
 
 // comesByOurs refuses packets that come by interfaces which are not there.
-func (x *explainer) comesByOurs(asked []rules.Packet) error {
+func (x *explainer) comesByOurs(asked []sim.Packet) error {
 	known := map[string]bool{"": true}
 	for _, l := range x.host.Links {
 		known[l.Name] = true
@@ -80,13 +81,13 @@ func (j *job) liveExplainer(ctx context.Context) (*explainer, error) {
 	if obstacle == "" {
 		obstacle = outside
 	}
-	return &explainer{host: host, evaluate: func(h rules.Host) func(rules.Packet) rules.Journey { return evaluateLive(h, tables, obstacle) }}, nil
+	return &explainer{host: host, evaluate: func(h sim.Host) func(sim.Packet) sim.Journey { return evaluateLive(h, tables, obstacle) }}, nil
 }
 
 // readLinkSettings reads, of the calling thread's namespace, the settings of
 // interfaces that netlink does not tell. Where there is no /proc they are taken to
 // be as the kernel makes them.
-func readLinkSettings(h *rules.Host) error {
+func readLinkSettings(h *sim.Host) error {
 	isSet := func(link, key string) (bool, error) {
 		text, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + link + "/" + key)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -130,7 +131,7 @@ func (j *job) legacy() (obstacle string, err error) {
 
 // seen are the tables that packets of IPv4 and IPv6 meet, and what among the
 // others decides about such packets too.
-func seen(tables []*nft.LiveTable) (out []rules.Ruleset, obstacle string) {
+func seen(tables []*nft.LiveTable) (out []sim.Table, obstacle string) {
 	for _, t := range tables {
 		switch r, met := rulesetOf(t); {
 		case met:
@@ -143,14 +144,14 @@ func seen(tables []*nft.LiveTable) (out []rules.Ruleset, obstacle string) {
 }
 
 // rulesetOf is a table as packets meet it, and false where none of IPv4 and IPv6 do.
-func rulesetOf(t *nft.LiveTable) (r rules.Ruleset, met bool) {
+func rulesetOf(t *nft.LiveTable) (r sim.Table, met bool) {
 	f, met := map[string]rules.Family{"inet": 0, "ip": rules.IPv4, "ip6": rules.IPv6}[t.Family]
-	return rules.Ruleset{Table: t.Table, Family: f}, met
+	return sim.Table{Table: t.Table, Family: f}, met
 }
 
 // decides reports whether packets meet anything in the table: rules, or a policy.
 func decides(t *rules.Table) bool {
-	return !slices.Contains(t.Others, rules.DormantTable) &&
+	return !slices.Contains(t.Others, sim.DormantTable) &&
 		slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool { return c.Base != nil && (c.Base.Drop || len(c.Rules) > 0) })
 }
 
@@ -159,14 +160,14 @@ const someOrder = "two tables have chains of one priority, and which of them was
 // evaluateLive evaluates in every order that tables may have been made in: among
 // chains of one priority the one that was made last comes first, and the kernel
 // does not tell which of two tables' it was.
-func evaluateLive(h rules.Host, tables []rules.Ruleset, obstacle string) func(rules.Packet) rules.Journey {
-	evaluators := map[rules.Family][]*rules.Evaluator{}
+func evaluateLive(h sim.Host, tables []sim.Table, obstacle string) func(sim.Packet) sim.Journey {
+	evaluators := map[rules.Family][]*sim.Evaluator{}
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		for _, order := range orders(tables, f) {
-			evaluators[f] = append(evaluators[f], rules.NewEvaluator(h, order...))
+			evaluators[f] = append(evaluators[f], sim.NewEvaluator(h, order...))
 		}
 	}
-	return func(p rules.Packet) rules.Journey {
+	return func(p sim.Packet) sim.Journey {
 		all := evaluators[p.Family()]
 		j := all[0].Evaluate(p, nil)
 		why := obstacle
@@ -174,18 +175,18 @@ func evaluateLive(h rules.Host, tables []rules.Ruleset, obstacle string) func(ru
 			why = someOrder
 		}
 		for _, e := range all[1:] {
-			if why != "" || j.Fate.Kind == rules.Unknown {
+			if why != "" || j.Fate.Kind == sim.Unknown {
 				break
 			}
 			switch other := e.Evaluate(p, nil); {
-			case other.Fate.Kind == rules.Unknown:
+			case other.Fate.Kind == sim.Unknown:
 				return other
 			case other.Fate != j.Fate:
 				why = someOrder
 			}
 		}
 		if why != "" {
-			j.Fate = rules.Fate{Kind: rules.Unknown, Src: j.Fate.Src, Dst: j.Fate.Dst, Why: why}
+			j.Fate = sim.Fate{Kind: sim.Unknown, Src: j.Fate.Src, Dst: j.Fate.Dst, Why: why}
 		}
 		return j
 	}
@@ -197,12 +198,12 @@ const mostOrders = 5 * 4 * 3 * 2
 
 // orders are those in which the tables that see the family may have been made, as
 // far as their chains tell, at most mostOrders of them.
-func orders(tables []rules.Ruleset, f rules.Family) (out [][]rules.Ruleset) {
-	var alone, tied []rules.Ruleset
+func orders(tables []sim.Table, f rules.Family) (out [][]sim.Table) {
+	var alone, tied []sim.Table
 	for i, t := range tables {
 		switch others := slices.Delete(slices.Clone(tables), i, i+1); {
 		case t.Family != 0 && t.Family != f:
-		case slices.ContainsFunc(others, func(o rules.Ruleset) bool { return (o.Family == 0 || o.Family == f) && ties(t.Table, o.Table) }):
+		case slices.ContainsFunc(others, func(o sim.Table) bool { return (o.Family == 0 || o.Family == f) && ties(t.Table, o.Table) }):
 			tied = append(tied, t)
 		default:
 			alone = append(alone, t)

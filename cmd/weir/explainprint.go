@@ -11,10 +11,11 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // print writes a journey in the form that the flags ask for.
-func (x *explainer) print(cc *cli.Context, j rules.Journey) error {
+func (x *explainer) print(cc *cli.Context, j sim.Journey) error {
 	w := cc.App.Writer
 	switch {
 	case cc.Bool("json"):
@@ -62,7 +63,7 @@ type fateView struct {
 	Zone     uint16 `json:"zone,omitempty"`
 }
 
-func (x *explainer) view(j rules.Journey) explanation {
+func (x *explainer) view(j sim.Journey) explanation {
 	p, f := j.Packet, j.Fate
 	e := explanation{Packet: protoName(p.Proto) + " " + endpoint(p.Proto, p.Dst), In: p.In, Mark: hex(p.Mark), Path: []stepView{}}
 	if p.Src.Addr().IsValid() {
@@ -78,7 +79,7 @@ func (x *explainer) view(j rules.Journey) explanation {
 	}
 	e.Fate = fateView{Kind: f.Kind.String(), Says: x.says(p, f), To: endpoint(p.Proto, f.Dst), Here: f.Here, Out: f.Out,
 		Port: uint16(f.Port), Listener: x.listeners[f.Port], Mark: hex(f.Mark), CTMark: hex(f.CTMark), Zone: uint16(f.Zone)}
-	if f.Kind == rules.Redirected {
+	if f.Kind == sim.Redirected {
 		e.Fate.Original = endpoint(p.Proto, f.Asked)
 	}
 	return e
@@ -102,7 +103,7 @@ func endpoint(p rules.Proto, a netip.AddrPort) string {
 }
 
 // headline says which packet it is.
-func headline(j rules.Journey) string {
+func headline(j sim.Journey) string {
 	p := j.Packet
 	text := protoName(p.Proto) + " "
 	if p.Src.Addr().IsValid() {
@@ -128,14 +129,14 @@ func headline(j rules.Journey) string {
 }
 
 // says is the fate in a sentence.
-func (x *explainer) says(p rules.Packet, f rules.Fate) string {
+func (x *explainer) says(p sim.Packet, f sim.Fate) string {
 	var text string
 	switch f.Kind {
-	case rules.Redirected:
+	case sim.Redirected:
 		text = fmt.Sprintf("captured: lands on %s; original destination %s", x.listener(f.Port), endpoint(p.Proto, f.Asked))
-	case rules.Proxied:
+	case sim.Proxied:
 		text = fmt.Sprintf("captured: lands on %s, addresses unchanged%s", x.listener(f.Port), x.unlessOpen(p))
-	case rules.Untouched:
+	case sim.Untouched:
 		if f.Here {
 			text = "left alone: delivered to " + endpoint(p.Proto, f.Dst)
 		} else {
@@ -144,7 +145,7 @@ func (x *explainer) says(p rules.Packet, f rules.Fate) string {
 		if f.Src.Addr() != p.Src.Addr() && p.Src.Addr().IsValid() {
 			text += ", from " + f.Src.Addr().String()
 		}
-	case rules.Unknown:
+	case sim.Unknown:
 		text = "unknown from here: " + f.Why
 	default:
 		text = f.Kind.String() + ": " + f.Why
@@ -157,7 +158,7 @@ func (x *explainer) says(p rules.Packet, f rules.Fate) string {
 
 // unlessOpen says what becomes of a packet for a transparent listener where that
 // does not listen, of a host whose listeners are assumed.
-func (x *explainer) unlessOpen(p rules.Packet) string {
+func (x *explainer) unlessOpen(p sim.Packet) string {
 	if !x.host.Assumes {
 		return ""
 	}
@@ -187,7 +188,7 @@ func (x *explainer) listener(p rules.Port) string {
 }
 
 // columns are a step's: where, which rule, why, what.
-func columns(s rules.Step) (where, rule, reason, does string) {
+func columns(s sim.Step) (where, rule, reason, does string) {
 	where = s.Hook.String()
 	if s.Chain == "" {
 		return where, "", "", escape.Text(s.Does)
@@ -202,7 +203,7 @@ func columns(s rules.Step) (where, rule, reason, does string) {
 	return fmt.Sprintf("%s\t%s %d\t%s", where, escape.Text(string(s.Type)), s.Priority, escape.Text(s.Chain)), rule, reason, escape.Text(s.Does)
 }
 
-func (x *explainer) text(w io.Writer, j rules.Journey) error {
+func (x *explainer) text(w io.Writer, j sim.Journey) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", escape.Text(headline(j)))
 	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
@@ -226,22 +227,22 @@ func (x *explainer) text(w io.Writer, j rules.Journey) error {
 
 // colored paints a fate where a person at a terminal reads it (NO_COLOR, see
 // no-color.org).
-func colored(w io.Writer, k rules.FateKind, text string) string {
+func colored(w io.Writer, k sim.FateKind, text string) string {
 	if os.Getenv("NO_COLOR") != "" || !isTerminal(w) {
 		return text
 	}
 	const green, yellow, red = 32, 33, 31
 	color := red
 	switch k {
-	case rules.Redirected, rules.Proxied:
+	case sim.Redirected, sim.Proxied:
 		color = green
-	case rules.Untouched:
+	case sim.Untouched:
 		color = yellow
 	}
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", color, text)
 }
 
-func (x *explainer) markdown(w io.Writer, j rules.Journey) error {
+func (x *explainer) markdown(w io.Writer, j sim.Journey) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "**%s**\n\n", escape.Text(headline(j)))
 	if len(j.Steps) > 0 {

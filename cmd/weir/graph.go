@@ -11,7 +11,7 @@ import (
 	"github.com/weir-mesh/weir/internal/graph"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 func graphCommand() *cli.Command {
@@ -47,7 +47,7 @@ type drawn struct {
 	configuration
 	live         bool
 	family, name string // of another's table, "" for weir's
-	packet       *rules.Packet
+	packet       *sim.Packet
 	format       string
 }
 
@@ -110,14 +110,14 @@ func (j *job) configuredGraph(ctx context.Context, r drawn) (graph.Graph, error)
 	}
 	g := graph.Graph{Title: "table inet " + j.table, Notes: []string{"as a configuration says"}, Routing: state.Normal().Routing()}
 	if state.Table != nil {
-		g.Tables = []graph.Table{{Title: g.Title[len("table "):], Ruleset: rules.Ruleset{Table: state.Normal().Table}}}
+		g.Tables = []graph.Table{{Title: g.Title[len("table "):], Table: sim.Table{Table: state.Normal().Table}}}
 	}
 	x.follow(r.packet, &g)
 	return g, nil
 }
 
 // follow puts the packet's path into the graph.
-func (x *explainer) follow(p *rules.Packet, g *graph.Graph) {
+func (x *explainer) follow(p *sim.Packet, g *graph.Graph) {
 	if p == nil {
 		return
 	}
@@ -145,9 +145,9 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	met := false
 	for _, t := range ruleset.Tables {
 		if t.Family == family && t.Name == name {
-			var r rules.Ruleset
+			var r sim.Table
 			r, met = rulesetOf(t)
-			g.Tables = []graph.Table{{Title: t.Title(), Ruleset: r}}
+			g.Tables = []graph.Table{{Title: t.Title(), Table: r}}
 			g.Notes = append(g.Notes, "as the namespace holds it")
 			continue
 		}
@@ -169,7 +169,7 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 		if err != nil {
 			return g, err
 		}
-		if err := x.comesByOurs([]rules.Packet{*r.packet}); err != nil {
+		if err := x.comesByOurs([]sim.Packet{*r.packet}); err != nil {
 			return g, usageError{err}
 		}
 		x.follow(r.packet, &g)

@@ -41,14 +41,15 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"version is a fact of the build", "internal/version", false, nil},
 		{"rules is pure data and knows nobody", "rules", false, []string{"internal/escape"}},
 		{"modes is pure and knows rules alone", "modes", false, []string{"internal/escape", "internal/term", "rules"}},
-		{"packet is the grammar of packets and knows rules alone", "sim/packet", false, []string{"internal/escape", "rules"}},
-		{"graph draws rules, whoever made them", "internal/graph", false, []string{"internal/escape", "rules"}},
-		{"survey cuts the space of packets, and knows rules alone", "sim/survey", false, []string{"internal/escape", "rules"}},
-		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"internal/escape", "internal/nl", "rules"}},
+		{"sim is what a kernel does with a packet, and knows rules alone", "sim", false, []string{"internal/escape", "rules"}},
+		{"packet is the grammar of packets", "sim/packet", false, []string{"internal/escape", "rules", "sim"}},
+		{"graph draws rules and journeys, whoever made them", "internal/graph", false, []string{"internal/escape", "rules", "sim"}},
+		{"survey cuts the space of packets", "sim/survey", false, []string{"internal/escape", "rules", "sim"}},
+		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"internal/escape", "internal/nl", "rules", "sim"}},
 		{"nl is netlink, whatever it carries", "internal/nl", true, nil},
-		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"internal/escape", "rules", "nft", "internal/nl"}},
-		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"internal/escape", "rules", "nft", "netns", "internal/nl"}},
-		{"trace follows packets across rules, and prints none", "internal/trace", true, []string{"internal/escape", "rules", "nft", "internal/nl", "sim/packet"}},
+		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"internal/escape", "rules", "sim", "nft", "internal/nl"}},
+		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"internal/escape", "rules", "sim", "nft", "netns", "internal/nl"}},
+		{"trace follows packets across rules, and prints none", "internal/trace", true, []string{"internal/escape", "rules", "sim", "nft", "internal/nl", "sim/packet"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
 		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {
@@ -79,6 +80,6 @@ func TestProductRunsNoPrograms(t *testing.T) {
 }
 
 func TestPureRoomsBuildElsewhere(t *testing.T) {
-	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./sim/packet", "./sim/survey", "./modes")
-	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./sim/packet", "./sim/survey", "./modes")
+	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./sim", "./sim/packet", "./sim/survey", "./modes")
+	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./sim", "./sim/packet", "./sim/survey", "./modes")
 }

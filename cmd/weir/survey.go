@@ -12,12 +12,13 @@ import (
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
 // classFate is what becomes of a class of packets, and why.
 type classFate struct {
-	kind rules.FateKind
+	kind sim.FateKind
 	port rules.Port // of the listener that gets it
 	from netip.Addr // that the rules have it come from; not valid: its own
 	none string     // what becomes of it where its transparent listener does not listen
@@ -26,7 +27,7 @@ type classFate struct {
 
 // rank puts what escapes the proxy first, then what does not arrive.
 func (o classFate) rank() int {
-	return map[rules.FateKind]int{rules.Untouched: 0, rules.Unknown: 1, rules.Dropped: 2, rules.Lost: 3, rules.Redirected: 4, rules.Proxied: 5}[o.kind]
+	return map[sim.FateKind]int{sim.Untouched: 0, sim.Unknown: 1, sim.Dropped: 2, sim.LostInRouting: 3, sim.Redirected: 4, sim.Proxied: 5}[o.kind]
 }
 
 func compareFates(a, b classFate) int {
@@ -45,36 +46,36 @@ type surveyRow struct {
 
 // surveyed are the rows of a state: every class of packets, what becomes of it,
 // and why.
-func surveyed(c modes.Config, state rules.State, host rules.Host) ([]surveyRow, error) {
+func surveyed(c modes.Config, state rules.State, host sim.Host) ([]surveyRow, error) {
 	space, err := survey.New(host, state)
 	if err != nil {
 		return nil, err
 	}
 	names := modes.PortNames(c)
-	s := surveyor{capture: rules.EvaluatorOf(space.States[0], space.Host), bare: rules.NewEvaluator(space.Host),
-		closed: rules.EvaluatorOf(space.States[0], withoutListeners(space.Host))}
+	s := surveyor{capture: sim.EvaluatorOf(space.States[0], space.Host), bare: sim.NewEvaluator(space.Host),
+		closed: sim.EvaluatorOf(space.States[0], withoutListeners(space.Host))}
 	var out []surveyRow
 	every := func(classFate) bool { return true }
 	for _, r := range survey.Rows(space, s.classFate, compareFates, every) {
 		out = append(out, surveyRow{Who: r.Who, Where: r.Where, Fate: r.Outcome.text(names), Why: r.Outcome.why,
-			Example: headline(rules.Journey{Packet: r.Example}), Listener: names[r.Outcome.port]})
+			Example: headline(sim.Journey{Packet: r.Example}), Listener: names[r.Outcome.port]})
 	}
 	return out, nil
 }
 
 // surveyor evaluates packets by a ruleset whose listeners listen, by none, and by the
 // ruleset where nothing listens.
-type surveyor struct{ capture, bare, closed *rules.Evaluator }
+type surveyor struct{ capture, bare, closed *sim.Evaluator }
 
 // withoutListeners is the host where no socket is open.
-func withoutListeners(h rules.Host) rules.Host {
+func withoutListeners(h sim.Host) sim.Host {
 	h.Assumes, h.Sockets = false, nil
 	return h
 }
 
-func (s surveyor) classFate(p rules.Packet) (classFate, bool) {
+func (s surveyor) classFate(p sim.Packet) (classFate, bool) {
 	o, ok := classFateOf(s.capture, s.bare, p)
-	if o.kind == rules.Proxied {
+	if o.kind == sim.Proxied {
 		o.none = classFate{kind: s.closed.Evaluate(p, nil).Fate.Kind}.text(nil)
 	}
 	return o, ok
@@ -82,10 +83,10 @@ func (s surveyor) classFate(p rules.Packet) (classFate, bool) {
 
 // classFateOf evaluates a packet; false is for one that would not arrive anywhere
 // if there were no rules.
-func classFateOf(e, bare *rules.Evaluator, p rules.Packet) (classFate, bool) {
+func classFateOf(e, bare *sim.Evaluator, p sim.Packet) (classFate, bool) {
 	j := e.Evaluate(p, nil)
 	f := j.Fate
-	if f.Kind == rules.Lost && bare.Evaluate(p, nil).Fate.Kind == rules.Lost {
+	if f.Kind == sim.LostInRouting && bare.Evaluate(p, nil).Fate.Kind == sim.LostInRouting {
 		return classFate{}, false
 	}
 	o := classFate{kind: f.Kind, why: cmp.Or(j.Decision().Reason, "no rule decides about it")}
@@ -93,9 +94,9 @@ func classFateOf(e, bare *rules.Evaluator, p rules.Packet) (classFate, bool) {
 		o.from = f.Src.Addr()
 	}
 	switch f.Kind {
-	case rules.Redirected, rules.Proxied:
+	case sim.Redirected, sim.Proxied:
 		o.port = f.Port
-	case rules.Lost, rules.Unknown:
+	case sim.LostInRouting, sim.Unknown:
 		o.why = f.Why
 	}
 	return o, true
@@ -103,13 +104,13 @@ func classFateOf(e, bare *rules.Evaluator, p rules.Packet) (classFate, bool) {
 
 func (o classFate) text(names map[rules.Port]string) string {
 	switch o.kind {
-	case rules.Redirected, rules.Proxied:
+	case sim.Redirected, sim.Proxied:
 		text := strings.TrimSpace(fmt.Sprintf("%s :%d", names[o.port], o.port))
 		if o.none != "" {
 			text += " (no listener: " + o.none + ")"
 		}
 		return text
-	case rules.Untouched:
+	case sim.Untouched:
 		if o.from.IsValid() {
 			return "comes from " + o.from.String()
 		}
@@ -119,7 +120,7 @@ func (o classFate) text(names map[rules.Port]string) string {
 }
 
 // explainAll prints every class of packets, what escapes the proxy first.
-func (j *job) explainAll(c configuration, state rules.State, host rules.Host) error {
+func (j *job) explainAll(c configuration, state rules.State, host sim.Host) error {
 	rows, err := surveyed(c.Config, state, host)
 	if err != nil {
 		return err

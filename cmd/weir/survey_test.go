@@ -14,14 +14,14 @@ import (
 
 	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/modes"
-	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
 var updateGoldens = flag.Bool("update", false, "write the tables of testdata/explain anew")
 
 // assumedPod is the pod that explain assumes.
-func assumedPod(t testing.TB) rules.Host {
+func assumedPod(t testing.TB) sim.Host {
 	t.Helper()
 	links, err := hostOf(assumedAddresses)
 	if err != nil {
@@ -94,8 +94,8 @@ func TestSurveyIsTrueOfItsExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, bare := rules.EvaluatorOf(space.States[0], space.Host), rules.NewEvaluator(space.Host)
-		rows := survey.Rows(space, func(p rules.Packet) (classFate, bool) { return classFateOf(e, bare, p) }, compareFates, func(classFate) bool { return true })
+		e, bare := sim.EvaluatorOf(space.States[0], space.Host), sim.NewEvaluator(space.Host)
+		rows := survey.Rows(space, func(p sim.Packet) (classFate, bool) { return classFateOf(e, bare, p) }, compareFates, func(classFate) bool { return true })
 		for _, r := range rows {
 			if got, ok := classFateOf(e, bare, r.Example); !ok || got != r.Outcome {
 				t.Errorf("%s: of %s to %s it says %+v, and the example meets %+v", table.Config, r.Who, r.Where, r.Outcome, got)

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 const conformanceTables = "../../integration/testdata/conformance"
@@ -27,23 +28,23 @@ var (
 )
 
 // labHost is the pod of package lab, with its listeners.
-func labHost(proxy lab.Identity) rules.Host {
-	var links []rules.Link
+func labHost(proxy lab.Identity) sim.Host {
+	var links []sim.Link
 	for i, name := range podLinks {
-		links = append(links, rules.Link{Name: name, Addresses: []netip.Prefix{netip.MustParsePrefix(podIPv4[i]), netip.MustParsePrefix(podIPv6[i])}})
+		links = append(links, sim.Link{Name: name, Addresses: []netip.Prefix{netip.MustParsePrefix(podIPv4[i]), netip.MustParsePrefix(podIPv6[i])}})
 	}
-	h := rules.NewHost(links...)
+	h := sim.NewHost(links...)
 	for i := range h.Links {
 		h.Links[i].Forwards = []rules.Family{rules.IPv4, rules.IPv6}
 	}
 	const mainTable = 254
-	h.Paths = append(h.Paths,
-		rules.Path{Table: mainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"},
-		rules.Path{Table: mainTable, Dst: netip.MustParsePrefix("::/0"), Type: rules.Unicast, Out: "eth0"})
+	h.Routes = append(h.Routes,
+		sim.Route{Table: mainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"},
+		sim.Route{Table: mainTable, Dst: netip.MustParsePrefix("::/0"), Type: rules.Unicast, Out: "eth0"})
 	listen := func(proto rules.Proto, by lab.Identity, ports ...uint16) {
 		for _, port := range ports {
 			for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-				h.Sockets = append(h.Sockets, rules.Socket{Proto: proto, Local: netip.AddrPortFrom(any, port), Transparent: port == 15001 || port == 15006,
+				h.Sockets = append(h.Sockets, sim.Socket{Proto: proto, Local: netip.AddrPortFrom(any, port), Transparent: port == 15001 || port == 15006,
 					UID: rules.UID(by.UID), GID: rules.GID(by.GID), Mark: rules.Mark(by.Mark)})
 			}
 		}
@@ -122,14 +123,14 @@ func sidecarConfig(t *testing.T, table *lab.Table, env modes.Environment) modes.
 }
 
 // probePacket is a probe as it comes into the pod.
-func probePacket(p lab.Probe) rules.Packet {
-	out := rules.Packet{Proto: rules.UDP, Src: netip.AddrPortFrom(p.Src, p.SPort), Dst: netip.AddrPortFrom(p.Dst, p.DPort)}
+func probePacket(p lab.Probe) sim.Packet {
+	out := sim.Packet{Proto: rules.UDP, Src: netip.AddrPortFrom(p.Src, p.SPort), Dst: netip.AddrPortFrom(p.Dst, p.DPort)}
 	if p.Proto == "tcp" {
 		out.Proto = rules.TCP
 	}
 	if p.Namespace == "pod" {
 		out.Mark = rules.Mark(p.Mark)
-		out.Socket = &rules.Socket{Proto: out.Proto, UID: rules.UID(p.UID), GID: rules.GID(p.GID), Mark: out.Mark, Transparent: p.Spoof}
+		out.Socket = &sim.Socket{Proto: out.Proto, UID: rules.UID(p.UID), GID: rules.GID(p.GID), Mark: out.Mark, Transparent: p.Spoof}
 		return out
 	}
 	link := fromPeer(p.Dst)
@@ -152,17 +153,17 @@ func fromPeer(dst netip.Addr) int {
 }
 
 // fate is an exchange in the words of a table.
-func fate(p lab.Probe, x rules.Exchange, seen rules.Tracker) lab.Fate {
+func fate(p lab.Probe, x sim.Exchange, seen sim.Tracker) lab.Fate {
 	var f lab.Fate
 	first := x.First.Fate
 	switch {
-	case p.Namespace == "peer" && !first.Here && x.End == rules.Works:
+	case p.Namespace == "peer" && !first.Here && x.End == sim.Completed:
 		f.Land = passedOn(p)
-	case x.End == rules.NotSent:
+	case x.End == sim.NotSent:
 		f.Land = "error:Network is unreachable"
-	case x.End == rules.Refused:
+	case x.End == sim.Refused:
 		f.Land = "refused"
-	case x.End != rules.Works:
+	case x.End != sim.Completed:
 		f.Land = "timeout"
 	default:
 		f.Land, f.Src = "peer:7000", lab.SourceKept
@@ -231,11 +232,11 @@ func TestTruth(t *testing.T) {
 	evaluated := 0
 	for _, table := range tables {
 		t.Run(table.Config, func(t *testing.T) {
-			e := rules.EvaluatorOf(tableState(t, table), labHost(table.Proxy))
+			e := sim.EvaluatorOf(tableState(t, table), labHost(table.Proxy))
 			wrong := 0
 			for _, p := range probes {
 				evaluated++
-				var seen rules.Tracker
+				var seen sim.Tracker
 				x := e.Connect(probePacket(p), &seen)
 				got, want := fate(p, x, seen), table.Fates[p.ID]
 				if got != want {

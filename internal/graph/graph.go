@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // Graph is what to draw.
@@ -17,14 +18,14 @@ type Graph struct {
 	Routing []string
 	Beside  []Chain // base chains of others, without their rules
 	Counted bool    // counters are what a kernel counted: they are shown, with heat
-	Journey *rules.Journey
+	Journey *sim.Journey
 	Fate    string // of the journey, in words
 }
 
 // Table is a table with its family and name in nft's words.
 type Table struct {
 	Title string
-	rules.Ruleset
+	sim.Table
 }
 
 // Chain is a base chain of which only the place is drawn.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // example has jumps, a map, sets, what is unknown, words that pages must escape, and
@@ -26,9 +27,9 @@ func example() Graph {
 	deliver.Add("all goes to the listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
 	t.Chains = []*rules.Chain{{Name: "lost"}, output, deliver}
 	return Graph{
-		Title: "table inet t", Tables: []Table{{"inet t", rules.Ruleset{Table: t}}}, Counted: true, Routing: []string{"ip rule <x>"},
+		Title: "table inet t", Tables: []Table{{"inet t", sim.Table{Table: t}}}, Counted: true, Routing: []string{"ip rule <x>"},
 		Beside:  []Chain{{Title: "ip other c", Base: rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: 5}, Note: "another's"}},
-		Journey: &rules.Journey{Steps: []rules.Step{{Table: "t", Chain: "output", Rule: 1}, {}, {Table: "t", Chain: "deliver", Rule: 1}}},
+		Journey: &sim.Journey{Steps: []sim.Step{{Table: "t", Chain: "output", Rule: 1}, {}, {Table: "t", Chain: "deliver", Rule: 1}}},
 		Fate:    "captured",
 	}
 }
@@ -132,7 +133,7 @@ func TestMermaidReadsNoText(t *testing.T) {
 	const said, drawn = `%%{init: {'theme':'dark'}}%% #35; "a" $$x$$ <b>`, `#37;#37;{init: {'theme':'dark'}}#37;#37; #35;35; #quot;a#quot; #36;#36;x#36;#36; #lt;b#gt;`
 	c := &rules.Chain{Name: "c"}
 	c.Add(said+"\r\nend", rules.Accept())
-	g := Graph{Title: "t", Notes: []string{said + "\r\nend"}, Tables: []Table{{"inet t", rules.Ruleset{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c}}}}}}
+	g := Graph{Title: "t", Notes: []string{said + "\r\nend"}, Tables: []Table{{"inet t", sim.Table{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c}}}}}}
 	got := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
 	if !strings.Contains(got, "<br/>1. "+drawn+`\r\nend <i>accept</i>"]`+"\n") {
 		t.Errorf("the label is not %q:\n%s", drawn, got)
@@ -176,11 +177,11 @@ func TestWays(t *testing.T) {
 func TestPathOfOneFamily(t *testing.T) {
 	c := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: -100}}
 	c.Add("", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
-	nat := func(f rules.Family) rules.Ruleset {
-		return rules.Ruleset{Table: &rules.Table{Name: "nat", Chains: []*rules.Chain{c}}, Family: f}
+	nat := func(f rules.Family) sim.Table {
+		return sim.Table{Table: &rules.Table{Name: "nat", Chains: []*rules.Chain{c}}, Family: f}
 	}
-	journey := rules.NewEvaluator(rules.NewHost(), nat(rules.IPv6), nat(rules.IPv4)).
-		Evaluate(rules.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort("127.0.0.1:80")}, nil)
+	journey := sim.NewEvaluator(sim.NewHost(), nat(rules.IPv6), nat(rules.IPv4)).
+		Evaluate(sim.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort("127.0.0.1:80")}, nil)
 	for family, want := range map[rules.Family]bool{rules.IPv4: true, rules.IPv6: false, 0: false} {
 		g := Graph{Tables: []Table{{"nat", nat(family)}}, Journey: &journey}
 		page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
@@ -198,7 +199,7 @@ func TestChainsInPacketOrder(t *testing.T) {
 	}
 	table := &rules.Table{Name: "t", Chains: []*rules.Chain{
 		chain("third", rules.FilterType, -50), chain("second", rules.NATType, 7), chain("first", rules.FilterType, -100), chain("last", rules.FilterType, 0)}}
-	g := Graph{Tables: []Table{{"inet t", rules.Ruleset{Table: table}}}, Beside: []Chain{{Title: "fourth", Base: rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -50}}}}
+	g := Graph{Tables: []Table{{"inet t", sim.Table{Table: table}}}, Beside: []Chain{{Title: "fourth", Base: rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -50}}}}
 	for format, write := range map[string]func(*strings.Builder) error{
 		"html": func(b *strings.Builder) error { return g.HTML(b) }, "mermaid": func(b *strings.Builder) error { return g.Mermaid(b) }} {
 		text, at := written(t, write), 0
@@ -224,7 +225,7 @@ func TestGraphOfManyChains(t *testing.T) {
 		base.Add("", rules.Jump(c.Name))
 		table.Chains = append(table.Chains, c)
 	}
-	g := Graph{Title: "many", Tables: []Table{{"inet many", rules.Ruleset{Table: table}}}}
+	g := Graph{Title: "many", Tables: []Table{{"inet many", sim.Table{Table: table}}}}
 	page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
 	chart := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
 	if n := strings.Count(page, "<article"); n != chains+1 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // Pattern is which packets are meant, by protocol and destination. The zero
@@ -125,17 +126,17 @@ func (p Pattern) String() string {
 }
 
 // One is the packet that the pattern describes, if it describes one alone.
-func (p Pattern) One() (rules.Packet, error) {
+func (p Pattern) One() (sim.Packet, error) {
 	ported := p.Proto == rules.TCP || p.Proto == rules.UDP
 	switch {
 	case !p.To.IsValid() || !p.To.IsSingleIP():
-		return rules.Packet{}, fmt.Errorf("%q is more than one destination (want one address)", p)
+		return sim.Packet{}, fmt.Errorf("%q is more than one destination (want one address)", p)
 	case ported && (p.Ports == rules.Range{} || !p.Ports.Single()):
-		return rules.Packet{}, fmt.Errorf("%q is more than one port (want one)", p)
+		return sim.Packet{}, fmt.Errorf("%q is more than one port (want one)", p)
 	case p.TwoFamilies():
-		return rules.Packet{}, fmt.Errorf("%q is of two families", p)
+		return sim.Packet{}, fmt.Errorf("%q is of two families", p)
 	}
-	out := rules.Packet{Proto: p.Proto, Dst: netip.AddrPortFrom(p.To.Addr(), 0)}
+	out := sim.Packet{Proto: p.Proto, Dst: netip.AddrPortFrom(p.To.Addr(), 0)}
 	if ported {
 		out.Dst = netip.AddrPortFrom(p.To.Addr(), uint16(p.Ports.Lo.Uint64()))
 	}
@@ -148,7 +149,7 @@ func (p Pattern) TwoFamilies() bool {
 }
 
 // Matches reports whether the packet is one of those that are meant.
-func (p Pattern) Matches(packet rules.Packet) bool {
+func (p Pattern) Matches(packet sim.Packet) bool {
 	port := rules.Span(rules.Port(packet.Dst.Port())).Lo
 	return (p.Proto == 0 || p.Proto == packet.Proto) &&
 		(!p.To.IsValid() || p.To.Contains(packet.Dst.Addr())) &&

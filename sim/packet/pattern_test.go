@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 func TestParse(t *testing.T) {
@@ -67,7 +68,7 @@ func TestOneAndMatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	for to, want := range map[string]bool{"10.1.2.3:8000": true, "10.1.2.3:8101": false, "11.0.0.1:8000": false} {
-		if got := p.Matches(rules.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort(to)}); got != want {
+		if got := p.Matches(sim.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort(to)}); got != want {
 			t.Errorf("%s matches %s: %v", to, p, got)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // dimension is one property of packets, cut into classes that no test tells
@@ -233,10 +234,10 @@ func ids(name string, t []test) dimension {
 
 // markTests are the tests that a packet's mark may come to: by rules, of its socket
 // or its connection too, which marks are copied to, and by policy rules.
-func markTests(all map[rules.Selector][]test, host rules.Host, states []rules.State) []test {
+func markTests(all map[rules.Selector][]test, host sim.Host, states []rules.State) []test {
 	out := slices.Concat(all[rules.MetaMark.Selector()], all[rules.SocketMark.Selector()], all[rules.CTMark.Selector()])
 	for _, s := range states {
-		for _, l := range host.With(s).Lookups {
+		for _, l := range host.With(s).PolicyRules {
 			if l.Mask != 0 {
 				out = append(out, test{ranges: []rules.Range{rules.Span(l.Mark & l.Mask)}, mask: span(l.Mask)})
 			}

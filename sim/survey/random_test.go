@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // randomState has rules over every property that makes classes.
@@ -56,7 +57,7 @@ func randomState(r *rand.Rand) rules.State {
 
 // membership is which tests a packet's properties are in: classes are told apart by
 // nothing else.
-func membership(s *Space, all map[rules.Selector][]test, p rules.Packet) string {
+func membership(s *Space, all map[rules.Selector][]test, p sim.Packet) string {
 	var b strings.Builder
 	in := func(t []test, v rules.Bits) {
 		for _, x := range t {
@@ -92,22 +93,22 @@ func TestClassesAreTreatedAlike(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, all := rules.EvaluatorOf(state, s.Host), tests([]*rules.Table{state.Table})
-		fate := func(p rules.Packet) string {
+		e, all := sim.EvaluatorOf(state, s.Host), tests([]*rules.Table{state.Table})
+		fate := func(p sim.Packet) string {
 			j := e.Evaluate(p, nil)
 			return fmt.Sprint(j.Fate.Kind, j.Fate.Out, j.Decision().Reason)
 		}
-		classes := map[string]rules.Packet{}
+		classes := map[string]sim.Packet{}
 		for i := range s.cells {
 			if p, ok := s.packet(s.cell(i)); ok {
 				classes[membership(s, all, p)] = p
 			}
 		}
 		for range 300 {
-			p := rules.Packet{Proto: []rules.Proto{rules.TCP, rules.UDP}[r.IntN(2)], Mark: rules.Mark(r.IntN(4)),
+			p := sim.Packet{Proto: []rules.Proto{rules.TCP, rules.UDP}[r.IntN(2)], Mark: rules.Mark(r.IntN(4)),
 				Src: netip.AddrPortFrom(netip.Addr{}, uint16(1+r.IntN(20))),
 				Dst: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(5)), byte(r.IntN(5)), byte(r.IntN(4))}), uint16(1+r.IntN(25)))}
-			p.Socket = &rules.Socket{UID: rules.UID(r.IntN(5)), GID: rules.GID(r.IntN(5)), Mark: p.Mark}
+			p.Socket = &sim.Socket{UID: rules.UID(r.IntN(5)), GID: rules.GID(r.IntN(5)), Mark: p.Mark}
 			like, ok := classes[membership(s, all, p)]
 			if !ok {
 				t.Fatalf("seed %d: %+v %+v is of no class\n%s", seed, p, p.Socket, state)

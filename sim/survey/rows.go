@@ -5,20 +5,20 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // Row is a set of packets that are treated alike, and one of them.
 type Row[T comparable] struct {
 	Who, Where string
 	Outcome    T
-	Example    rules.Packet
+	Example    sim.Packet
 }
 
 // Rows evaluates a packet of every class, and joins classes of one outcome. Of
 // packets for which there is none, false says so: no row need name them, and any
 // may hold them. Rows are in the order of their outcomes, of those that are shown.
-func Rows[T comparable](s *Space, outcome func(rules.Packet) (T, bool), order func(a, b T) int, shown func(T) bool) []Row[T] {
+func Rows[T comparable](s *Space, outcome func(sim.Packet) (T, bool), order func(a, b T) int, shown func(T) bool) []Row[T] {
 	c := newCover(s, outcome)
 	cells := make([][]int, len(c.known)) // of each outcome
 	for i, o := range c.outcomes {
@@ -108,7 +108,7 @@ type cover[T comparable] struct {
 	known    []T
 }
 
-func newCover[T comparable](s *Space, outcome func(rules.Packet) (T, bool)) *cover[T] {
+func newCover[T comparable](s *Space, outcome func(sim.Packet) (T, bool)) *cover[T] {
 	c := &cover[T]{Space: s, outcomes: make([]int, s.cells)}
 	numbers := map[T]int{}
 	cell := make([]int, dimensions)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // capturing is a state whose classes differ in every dimension.
@@ -29,10 +30,10 @@ func capturing(excluded int) rules.State {
 	return rules.State{Table: t}
 }
 
-func podHost() rules.Host {
-	h := rules.NewHost(rules.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.1.5/24"), netip.MustParsePrefix("2001:db8:244::5/64")}})
+func podHost() sim.Host {
+	h := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.1.5/24"), netip.MustParsePrefix("2001:db8:244::5/64")}})
 	for _, everywhere := range []string{"0.0.0.0/0", "::/0"} {
-		h.Paths = append(h.Paths, rules.Path{Table: 254, Dst: netip.MustParsePrefix(everywhere), Type: rules.Unicast, Out: "eth0"})
+		h.Routes = append(h.Routes, sim.Route{Table: 254, Dst: netip.MustParsePrefix(everywhere), Type: rules.Unicast, Out: "eth0"})
 	}
 	h.Assumes = true
 	return h
@@ -73,10 +74,10 @@ func TestRowsCover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := rules.EvaluatorOf(state, s.Host)
-	c := newCover(s, func(p rules.Packet) (string, bool) {
+	e := sim.EvaluatorOf(state, s.Host)
+	c := newCover(s, func(p sim.Packet) (string, bool) {
 		j := e.Evaluate(p, nil)
-		return j.Decision().Reason, j.Fate.Kind != rules.Lost
+		return j.Decision().Reason, j.Fate.Kind != sim.LostInRouting
 	})
 	covered := make([]bool, s.cells)
 	boxes := 0
@@ -115,8 +116,8 @@ func TestRowsNameNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := rules.EvaluatorOf(state, s.Host)
-	rows := Rows(s, func(p rules.Packet) (string, bool) { return e.Evaluate(p, nil).Decision().Reason, true }, cmp.Compare[string],
+	e := sim.EvaluatorOf(state, s.Host)
+	rows := Rows(s, func(p sim.Packet) (string, bool) { return e.Evaluate(p, nil).Decision().Reason, true }, cmp.Compare[string],
 		func(reason string) bool { return reason == "a network card" })
 	for _, r := range rows {
 		if r.Outcome != "a network card" || !netip.MustParsePrefix("100.64.0.0/24").Contains(r.Example.Dst.Addr()) {

@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // Space is every packet, by classes.
 type Space struct {
-	Host   rules.Host    // with the interfaces that the rules name
+	Host   sim.Host      // with the interfaces that the rules name
 	States []rules.State // with an example in every set that changes at run time
 	dims   []dimension
 	cells  int
@@ -41,7 +42,7 @@ var ErrTooMany = errors.New("the rules tell too many classes of packets apart")
 
 // New cuts the space by what the states test packets for, and by where the host
 // has its addresses.
-func New(host rules.Host, states ...rules.State) (*Space, error) {
+func New(host sim.Host, states ...rules.State) (*Space, error) {
 	var tables []*rules.Table
 	states = mapped(states, withExamples)
 	for _, s := range states {
@@ -113,14 +114,14 @@ func mapped[T any](in []T, f func(T) T) []T {
 
 // withNamedLinks gives the host an interface of every name that rules test for,
 // so that what is said of it shows.
-func withNamedLinks(h rules.Host, all map[rules.Selector][]test) rules.Host {
+func withNamedLinks(h sim.Host, all map[rules.Selector][]test) sim.Host {
 	const subnets = 64 // of documentation and shared address space, one a link
 	n := 0
 	for _, s := range []rules.Selector{rules.IIfName.Selector(), rules.OIfName.Selector()} {
 		for _, t := range all[s] {
 			for _, r := range t.ranges {
 				name := nameOf(r)
-				if n == subnets || slices.ContainsFunc(h.Links, func(l rules.Link) bool { return l.Name == name }) {
+				if n == subnets || slices.ContainsFunc(h.Links, func(l sim.Link) bool { return l.Name == name }) {
 					continue
 				}
 				h = h.Plus(name, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(n), 1}), 24))
@@ -293,10 +294,10 @@ func (s *Space) sources(all map[rules.Selector][]test) dimension {
 }
 
 // packet is the one that stands for a cell; false where there is none such.
-func (s *Space) packet(cell []int) (rules.Packet, bool) {
+func (s *Space) packet(cell []int) (sim.Packet, bool) {
 	value := func(d int) any { return s.dims[d].classes[cell[d]].value }
 	bits := func(d int) rules.Bits { return value(d).(rules.Bits) }
-	p := rules.Packet{Proto: value(proto).(rules.Proto), In: value(way).(string), State: value(state).(rules.CTState)}
+	p := sim.Packet{Proto: value(proto).(rules.Proto), In: value(way).(string), State: value(state).(rules.CTState)}
 	to := addrOf(bits(dst))
 	from := addrOf(bits(src))
 	if from.IsValid() && from.Is4() != to.Is4() {
@@ -316,7 +317,7 @@ func (s *Space) packet(cell []int) (rules.Packet, bool) {
 	}
 	if p.In == "" {
 		p.Mark = rules.Mark(bits(mark).Uint64())
-		p.Socket = &rules.Socket{Proto: p.Proto, UID: rules.UID(bits(uid).Uint64()), GID: rules.GID(bits(gid).Uint64()), Mark: p.Mark, Transparent: from.IsValid()}
+		p.Socket = &sim.Socket{Proto: p.Proto, UID: rules.UID(bits(uid).Uint64()), GID: rules.GID(bits(gid).Uint64()), Mark: p.Mark, Transparent: from.IsValid()}
 		return p, true
 	}
 	if cell[uid] > 0 || cell[gid] > 0 || cell[mark] > 0 {

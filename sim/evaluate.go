@@ -1,4 +1,4 @@
-package rules
+package sim
 
 import (
 	"fmt"
@@ -6,30 +6,31 @@ import (
 	"slices"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/rules"
 )
 
 // Evaluator tells what becomes of packets in a namespace. It is prepared once
 // and may be used by many at a time.
 type Evaluator struct {
 	host    Host
-	hooks   [Ingress + 1][]station
-	names   map[*Table]names
-	tracked []Family // whose connections conntrack knows
+	hooks   [rules.Ingress + 1][]station
+	names   map[*rules.Table]names
+	tracked []rules.Family // whose connections conntrack knows
 }
 
 // names are a table's sets and chains, as rules refer to them, and the packets that
 // it sees.
 type names struct {
-	family Family // 0: both
+	family rules.Family // 0: both
 	sets   map[string]*index
-	chains map[string]*Chain
+	chains map[string]*rules.Chain
 }
 
 // Ruleset is a table and the packets that it sees: a table of family inet sees
 // both families.
-type Ruleset struct {
-	*Table
-	Family Family // 0: both
+type Table struct {
+	*rules.Table
+	Family rules.Family // 0: both
 }
 
 // station is what a packet meets at a hook: a base chain, all nat chains, or
@@ -41,18 +42,18 @@ type station struct {
 }
 
 type baseChain struct {
-	*Table
-	*Chain
-	family Family // that the table sees, 0: both
+	*rules.Table
+	*rules.Chain
+	family rules.Family // that the table sees, 0: both
 }
 
 // NewEvaluator is for packets that meet all those tables, in the order in which
 // they were made, each table's chains in theirs.
-func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
-	e := &Evaluator{host: h, names: map[*Table]names{}, tracked: tracked(tables)}
-	var awake []*Table
+func NewEvaluator(h Host, tables ...Table) *Evaluator {
+	e := &Evaluator{host: h, names: map[*rules.Table]names{}, tracked: tracked(tables)}
+	var awake []*rules.Table
 	for _, t := range tables {
-		n := names{t.Family, map[string]*index{}, map[string]*Chain{}}
+		n := names{t.Family, map[string]*index{}, map[string]*rules.Chain{}}
 		for _, s := range t.Sets {
 			n.sets[s.Name] = newIndex(s)
 		}
@@ -65,14 +66,14 @@ func NewEvaluator(h Host, tables ...Ruleset) *Evaluator {
 		}
 	}
 	for h := range e.hooks {
-		for _, s := range Stations(Hook(h), awake...) {
+		for _, s := range rules.Stations(rules.Hook(h), awake...) {
 			e.hooks[h] = append(e.hooks[h], e.station(s))
 		}
 	}
 	return e
 }
 
-func (e *Evaluator) station(s Station) station {
+func (e *Evaluator) station(s rules.Station) station {
 	out := station{nat: s.NAT, tracks: s.Tracks}
 	for _, c := range s.Chains {
 		out.chains = append(out.chains, baseChain{c.Table, c.Chain, e.names[c.Table].family})
@@ -81,18 +82,18 @@ func (e *Evaluator) station(s Station) station {
 }
 
 // EvaluatorOf is for packets in a namespace that holds that state alone.
-func EvaluatorOf(s State, h Host) *Evaluator {
+func EvaluatorOf(s rules.State, h Host) *Evaluator {
 	h = h.With(s)
 	if s.Table == nil {
 		return NewEvaluator(h)
 	}
-	return NewEvaluator(h, Ruleset{Table: s.Table})
+	return NewEvaluator(h, Table{Table: s.Table})
 }
 
 // tracked are the families of which some rule needs conntrack.
-func tracked(tables []Ruleset) (out []Family) {
-	for _, f := range []Family{IPv4, IPv6} {
-		if slices.ContainsFunc(tables, func(t Ruleset) bool { return (t.Family == 0 || t.Family == f) && t.Tracks(f) }) {
+func tracked(tables []Table) (out []rules.Family) {
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		if slices.ContainsFunc(tables, func(t Table) bool { return (t.Family == 0 || t.Family == f) && t.Tracks(f) }) {
 			out = append(out, f)
 		}
 	}
@@ -132,17 +133,17 @@ type walk struct {
 	sender  *Socket // whose packet it is, as long as it has not left
 	taken   *Socket // that tproxy gave it to
 	proxied bool
-	port    Port // of the socket that tproxy gave it to
+	port    rules.Port // of the socket that tproxy gave it to
 
-	hook    Hook
+	hook    rules.Hook
 	in, out string // as the rules of the hook read them
-	path    Path   // that was found for it
+	path    Route  // that was found for it
 	routed  bool
 	track   tracking
 
-	table    *Table // of the rule that is looked at
-	family   Family // that the table sees
-	base     *Chain
+	table    *rules.Table // of the rule that is looked at
+	family   rules.Family // that the table sees
+	base     *rules.Chain
 	rules    int // that were looked at
 	passages int // of interfaces, on the way in
 	ended    bool
@@ -157,14 +158,14 @@ type walk struct {
 func (w *walk) assumeState() {
 	p := &w.packet
 	switch {
-	case p.State&Untracked != 0:
-		w.track.state = Untracked
-	case p.State&Invalid != 0:
-		w.track.state = Invalid
+	case p.State&rules.Untracked != 0:
+		w.track.state = rules.Untracked
+	case p.State&rules.Invalid != 0:
+		w.track.state = rules.Invalid
 	default:
 		// Nat sees the first packet of an expected connection too, which is related. Of
 		// ICMP what is related is an error about another connection.
-		first := p.State == New || p.State == Related && p.Proto != ICMP && p.Proto != ICMPv6
+		first := p.State == rules.New || p.State == rules.Related && p.Proto != rules.ICMP && p.Proto != rules.ICMPv6
 		w.track.state = p.State
 		w.track.Connection = &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst, Mark: p.CTMark,
 			Answered: !first, dstDone: !first, srcDone: !first}
@@ -185,12 +186,12 @@ func (w *walk) kernel(does string, args ...any) {
 
 // send is the way of a packet that a process, or the kernel, sends.
 func (w *walk) send() {
-	w.hook = Output
+	w.hook = rules.Output
 	if !w.leave() {
 		return
 	}
 	w.out = w.path.Out
-	if w.run(Output) {
+	if w.run(rules.Output) {
 		w.postroute()
 	}
 }
@@ -203,8 +204,8 @@ func (w *walk) leave() bool {
 		p.Dst = netip.AddrPortFrom(w.thisHost(bound), p.Dst.Port())
 		w.kernel("to %s, which is this host", p.Dst.Addr())
 	}
-	if t := w.host.addrType(p.Dst.Addr()); p.Proto == TCP && (t == Multicast || t == Broadcast) {
-		w.end(Lost, "network is unreachable: no connection is opened to a %s address", typeName(t))
+	if t := w.host.addrType(p.Dst.Addr()); p.Proto == rules.TCP && (t == rules.Multicast || t == rules.Broadcast) {
+		w.end(LostInRouting, "network is unreachable: no connection is opened to a %s address", typeName(t))
 		return false
 	}
 	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
@@ -214,13 +215,13 @@ func (w *walk) leave() bool {
 	w.path = path
 	if bound {
 		if !w.mayUse(p.Src.Addr()) {
-			w.end(Lost, "%s is no address of this host", p.Src.Addr())
+			w.end(LostInRouting, "%s is no address of this host", p.Src.Addr())
 		}
 		return !w.ended
 	}
 	src, ok := w.host.source(path, p.Dst.Addr())
 	if !ok {
-		w.end(Lost, "network is unreachable: the route to %s leaves no address to send from", p.Dst.Addr())
+		w.end(LostInRouting, "network is unreachable: the route to %s leaves no address to send from", p.Dst.Addr())
 		return false
 	}
 	p.Src = netip.AddrPortFrom(src, p.Src.Port())
@@ -231,7 +232,7 @@ func (w *walk) leave() bool {
 // thisHost is where a packet goes that is sent to no address.
 func (w *walk) thisHost(bound bool) netip.Addr {
 	switch {
-	case w.packet.Family() == IPv6:
+	case w.packet.Family() == rules.IPv6:
 		return netip.IPv6Loopback()
 	case bound:
 		return w.packet.Src.Addr()
@@ -243,14 +244,14 @@ func (w *walk) thisHost(bound bool) netip.Addr {
 // (ip_route_connect). IPv6 does not, nor does what is sent by no connected socket.
 func (w *walk) connect() bool {
 	p := w.packet
-	if p.Src.Addr().Is6() || p.Proto != TCP && p.Proto != UDP {
+	if p.Src.Addr().Is6() || p.Proto != rules.TCP && p.Proto != rules.UDP {
 		return true
 	}
 	path, found := w.host.lookup(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
 	switch {
 	case found && path == w.path:
 		return true
-	case p.Proto == UDP:
+	case p.Proto == rules.UDP:
 		w.end(Unknown, "whether its socket is connected, by which policy rules give it one route or another")
 		return false
 	}
@@ -267,17 +268,17 @@ func (w *walk) mayUse(src netip.Addr) bool {
 }
 
 // route looks the packet's route up, and ends the packet where there is none.
-func (w *walk) route(f flow) (Path, bool) {
+func (w *walk) route(f flow) (Route, bool) {
 	p, found := w.host.lookup(f)
 	switch {
 	case !found:
-		w.end(Lost, "no route to %s", f.dst)
-	case p.Strange != "":
-		w.end(Unknown, "%s", p.Strange)
+		w.end(LostInRouting, "no route to %s", f.dst)
+	case p.Unsupported != "":
+		w.end(Unknown, "%s", p.Unsupported)
 	case p.Type == blackhole || p.Type == unreachable || p.Type == prohibit:
-		w.end(Lost, "the route to %s is %s", f.dst, typeName(p.Type))
+		w.end(LostInRouting, "the route to %s is %s", f.dst, typeName(p.Type))
 	case f.in == "" && f.src.Is4() && f.src.IsLoopback() && p.Out != loopback && !w.host.localnet(p.Out): // __mkroute_output
-		w.end(Lost, "a loopback address does not leave by %s", p.Out)
+		w.end(LostInRouting, "a loopback address does not leave by %s", p.Out)
 	}
 	return p, !w.ended
 }
@@ -299,11 +300,11 @@ func (w *walk) reroute() bool {
 // postroute is the last hook of a packet that leaves, or that comes back over lo.
 func (w *walk) postroute() {
 	w.out = w.path.Out
-	if !w.run(Postrouting) {
+	if !w.run(rules.Postrouting) {
 		return
 	}
 	w.confirm()
-	if w.out != loopback && w.path.Type != Local {
+	if w.out != loopback && w.path.Type != rules.Local {
 		return
 	}
 	w.sender, w.out = nil, ""
@@ -317,11 +318,11 @@ const maxPassages = 64 // the hops that a packet has (net.ipv4.ip_default_ttl)
 func (w *walk) arrive(in string) {
 	w.in, w.out = in, ""
 	if w.passages++; w.passages > maxPassages {
-		w.end(Lost, "it goes in a circle over %s", in)
+		w.end(LostInRouting, "it goes in a circle over %s", in)
 		return
 	}
 	dst := w.packet.Dst
-	if !w.run(Ingress) || !w.run(Prerouting) {
+	if !w.run(rules.Ingress) || !w.run(rules.Prerouting) {
 		return
 	}
 	if w.packet.Dst.Addr() != dst.Addr() {
@@ -331,7 +332,7 @@ func (w *walk) arrive(in string) {
 		return
 	}
 	switch w.path.Type {
-	case Local, Broadcast, anycast, Multicast:
+	case rules.Local, rules.Broadcast, anycast, rules.Multicast:
 		w.input()
 	default:
 		w.forward()
@@ -345,14 +346,14 @@ func (w *walk) routeIn() bool {
 	outside := w.in != loopback
 	switch {
 	case outside && (src.IsLoopback() || dst.IsLoopback()) && !(dst.Is4() && w.host.localnet(w.in)):
-		w.end(Lost, "a loopback address has no business on %s", w.in)
+		w.end(LostInRouting, "a loopback address has no business on %s", w.in)
 		return false
 	case outside && src.Is4() && w.host.owns(src) && !w.host.acceptsLocal(w.in):
-		w.end(Lost, "it comes by %s from an address of this host (a martian)", w.in)
+		w.end(LostInRouting, "it comes by %s from an address of this host (a martian)", w.in)
 		return false
 	}
 	if src.Is4() && outside && !w.wayBack(src) {
-		w.end(Lost, "the route back to %s is not by %s (rp_filter)", src, w.in)
+		w.end(LostInRouting, "the route back to %s is not by %s (rp_filter)", src, w.in)
 		return false
 	}
 	path, ok := w.route(flow{src: src, dst: dst, mark: p.Mark, in: w.in})
@@ -369,7 +370,7 @@ func (w *walk) wayBack(src netip.Addr) bool {
 		return true
 	}
 	back, found := w.host.lookup(flow{src: w.packet.Dst.Addr(), dst: src, in: loopback})
-	return found && (back.Type == Unicast || back.Type == Local && l.AcceptLocal) && (l.ReversePath == LoosePath || back.Out == w.in)
+	return found && (back.Type == rules.Unicast || back.Type == rules.Local && l.AcceptLocal) && (l.ReversePath == LoosePath || back.Out == w.in)
 }
 
 func (w *walk) input() {
@@ -379,7 +380,7 @@ func (w *walk) input() {
 			w.sender = s
 		}
 	}
-	if w.run(Input) {
+	if w.run(rules.Input) {
 		w.confirm()
 	}
 }
@@ -387,15 +388,15 @@ func (w *walk) input() {
 func (w *walk) forward() {
 	switch {
 	case w.proxied:
-		w.end(Lost, "it was given to a socket here, and its route leads on by %s", w.path.Out)
+		w.end(LostInRouting, "it was given to a socket here, and its route leads on by %s", w.path.Out)
 	case !w.host.forwards(w.in, w.packet.Family()):
-		w.end(Lost, "%s is no address of this host, and it passes nothing on", w.packet.Dst.Addr())
+		w.end(LostInRouting, "%s is no address of this host, and it passes nothing on", w.packet.Dst.Addr())
 	}
 	if w.ended {
 		return
 	}
 	w.out = w.path.Out
-	if w.run(Forward) {
+	if w.run(rules.Forward) {
 		w.postroute()
 	}
 }
@@ -407,7 +408,7 @@ func (w *walk) confirm() {
 }
 
 // run takes the packet through a hook, and reports whether it comes out.
-func (w *walk) run(hook Hook) bool {
+func (w *walk) run(hook rules.Hook) bool {
 	w.hook = hook
 	for i := range w.hooks[hook] {
 		s := &w.hooks[hook][i]
@@ -433,7 +434,7 @@ func (w *walk) conntrack() {
 		return
 	}
 	d, found := w.tracker.find(&w.packet, w.track.zones)
-	w.track = tracking{state: Invalid}
+	w.track = tracking{state: rules.Invalid}
 	if found {
 		w.track = tracking{direction: d, state: d.see()}
 	}
@@ -441,12 +442,12 @@ func (w *walk) conntrack() {
 
 // filter runs a chain of type filter or route.
 func (w *walk) filter(c baseChain) {
-	if c.Base.Hook == Ingress && !slices.Contains(c.Base.Devices, w.in) || !c.sees(&w.packet) {
+	if c.Base.Hook == rules.Ingress && !slices.Contains(c.Base.Devices, w.in) || !c.sees(&w.packet) {
 		return
 	}
 	mark := w.packet.Mark
 	w.callBase(c)
-	if !w.ended && c.Base.Type == RouteType && w.packet.Mark != mark {
+	if !w.ended && c.Base.Type == rules.RouteType && w.packet.Mark != mark {
 		w.reroute()
 	}
 }
@@ -461,10 +462,10 @@ func (w *walk) nat(chains []baseChain) {
 		return
 	}
 	done := &c.dstDone
-	if w.hook == Input || w.hook == Postrouting {
+	if w.hook == rules.Input || w.hook == rules.Postrouting {
 		done = &c.srcDone
 	}
-	if w.track.state == New || w.track.state == Related {
+	if w.track.state == rules.New || w.track.state == rules.Related {
 		for _, chain := range chains {
 			if *done {
 				break
@@ -485,7 +486,7 @@ func (w *walk) nat(chains []baseChain) {
 func (w *walk) translate(c *Connection) {
 	p := &w.packet
 	src, dst := p.Src, p.Dst
-	onDst := w.hook == Prerouting || w.hook == Output
+	onDst := w.hook == rules.Prerouting || w.hook == rules.Output
 	switch {
 	case onDst && !w.track.reply && c.To != c.Dst:
 		p.Dst = c.To
@@ -499,7 +500,7 @@ func (w *walk) translate(c *Connection) {
 	if p.Src != src {
 		w.kernel("nat: from %s, not from %s", p.Src, src)
 	}
-	if w.hook == Output && p.Dst.Addr() != dst.Addr() {
+	if w.hook == rules.Output && p.Dst.Addr() != dst.Addr() {
 		w.reroute()
 	}
 }
@@ -526,7 +527,7 @@ func (w *walk) finish() {
 		f.Kind = Redirected
 	}
 	if f.Here {
-		f.Port = Port(p.Dst.Port())
+		f.Port = rules.Port(p.Dst.Port())
 		f.Socket = w.taken
 		if w.proxied {
 			f.Port = w.port
@@ -539,4 +540,4 @@ func (w *walk) finish() {
 	w.journey.Fate = f
 }
 
-func typeName(t AddrType) string { return FibAddrType.Format(Span(t).Lo) }
+func typeName(t rules.AddrType) string { return rules.FibAddrType.Format(rules.Span(t).Lo) }

@@ -1,24 +1,28 @@
-package rules
+package sim
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/weir-mesh/weir/rules"
+)
 
 // TestZonesOfADirection: what is sent in a zone is told apart from what is sent in
 // another, and answers are found where the connection's reply zone has them.
 func TestZonesOfADirection(t *testing.T) {
-	const proxy, app UID = 1337, 1000
+	const proxy, app rules.UID = 1337, 1000
 	resolver, own := addrPort("203.0.113.7:53"), addrPort("192.0.2.2:40000")
-	query := func(by UID) Packet {
-		return Packet{Proto: UDP, Src: own, Dst: resolver, Socket: &Socket{Proto: UDP, UID: by}}
+	query := func(by rules.UID) Packet {
+		return Packet{Proto: rules.UDP, Src: own, Dst: resolver, Socket: &Socket{Proto: rules.UDP, UID: by}}
 	}
-	answer := Packet{Proto: UDP, Src: resolver, Dst: own, In: "eth0", Turn: Answers}
-	original, both := func(z Zone) Node { return SetOriginalZone(z) }, func(z Zone) Node { return SetZone(z) }
+	answer := Packet{Proto: rules.UDP, Src: resolver, Dst: own, In: "eth0", Turn: Answers}
+	original, both := func(z rules.Zone) rules.Node { return rules.SetOriginalZone(z) }, func(z rules.Zone) rules.Node { return rules.SetZone(z) }
 	for _, tt := range []struct {
 		why         string
-		proxy, app  func(Zone) Node
+		proxy, app  func(rules.Zone) rules.Node
 		before      []Packet
 		packet      Packet
 		kind        FateKind
-		zone, reply Zone
+		zone, reply rules.Zone
 	}{
 		{"a query in a zone of both directions", original, both, nil, query(app), Redirected, 2, 2},
 		{"a query in a zone of one direction", original, original, nil, query(app), Redirected, 2, 0},
@@ -29,9 +33,9 @@ func TestZonesOfADirection(t *testing.T) {
 		{"what nobody asked for is no query's connection in a zone of both directions", original, both, []Packet{answer}, query(app), Redirected, 2, 2},
 		{"what nobody asked for makes a query in a zone of one direction its answer", original, original, []Packet{answer}, query(app), Untouched, 0, 0},
 	} {
-		e := EvaluatorOf(State{Table: &Table{Name: "t", Chains: []*Chain{
-			on(FilterType, Output, PriorityRaw, "raw", nodes(UDPDport.Is(53), SkUID.Is(proxy), tt.proxy(1)), nodes(UDPDport.Is(53), tt.app(2))),
-			on(NATType, Output, PriorityNATOut, "nat", nodes(SkUID.Is(proxy), Return()), nodes(UDPDport.Is(53), RedirectTo(15053))),
+		e := EvaluatorOf(rules.State{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{
+			on(rules.FilterType, rules.Output, rules.PriorityRaw, "raw", nodes(rules.UDPDport.Is(53), rules.SkUID.Is(proxy), tt.proxy(1)), nodes(rules.UDPDport.Is(53), tt.app(2))),
+			on(rules.NATType, rules.Output, rules.PriorityNATOut, "nat", nodes(rules.SkUID.Is(proxy), rules.Return()), nodes(rules.UDPDport.Is(53), rules.RedirectTo(15053))),
 		}}}, podHost())
 		var known Tracker
 		for _, p := range tt.before {
@@ -49,11 +53,11 @@ func TestZonesOfADirection(t *testing.T) {
 func TestAnEntryOfTheOtherDirection(t *testing.T) {
 	var known Tracker
 	a, b := addrPort("192.0.2.2:40000"), addrPort("203.0.113.7:53")
-	sent := &Connection{Proto: UDP, Src: a, Dst: b, From: a, To: b, Zone: 2}
-	unsolicited := &Connection{Proto: UDP, Src: b, Dst: a, From: b, To: a}
+	sent := &Connection{Proto: rules.UDP, Src: a, Dst: b, From: a, To: b, Zone: 2}
+	unsolicited := &Connection{Proto: rules.UDP, Src: b, Dst: a, From: b, To: a}
 	known.confirm(sent)
 	known.confirm(unsolicited)
-	back := &Packet{Proto: UDP, Src: b, Dst: a}
+	back := &Packet{Proto: rules.UDP, Src: b, Dst: a}
 	if d, _ := known.find(back, zones{}); d.Connection != unsolicited {
 		t.Errorf("of two entries for a packet the newest is taken, and it was %+v", d)
 	}

@@ -1,4 +1,4 @@
-package rules
+package sim
 
 import (
 	"net/netip"
@@ -17,7 +17,7 @@ type Ending uint8
 
 // Endings.
 const (
-	Works     Ending = iota
+	Completed Ending = iota
 	NotSent          // the first packet does not reach anyone
 	Refused          // nobody listens where it lands
 	NoAnswer         // the answer does not come back to where the first packet came from
@@ -32,7 +32,7 @@ func (e *Evaluator) Connect(p Packet, t *Tracker) Exchange {
 	}
 	x := Exchange{First: e.Evaluate(p, t)}
 	first := x.First.Fate
-	if first.Kind == Dropped || first.Kind == Lost || first.Kind == Unknown {
+	if first.Kind == Dropped || first.Kind == LostInRouting || first.Kind == Unknown {
 		x.End = NotSent
 		return x
 	}

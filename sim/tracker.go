@@ -1,6 +1,10 @@
-package rules
+package sim
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/weir-mesh/weir/rules"
+)
 
 // Tracker is what conntrack knows: the connections of packets that went before.
 // The zero Tracker knows none.
@@ -11,12 +15,12 @@ type Tracker struct {
 
 // Connection is what conntrack keeps of one.
 type Connection struct {
-	Proto     Proto
+	Proto     rules.Proto
 	Src, Dst  netip.AddrPort // of the packet that opened it
 	From, To  netip.AddrPort // what nat made of them
-	Zone      Zone           // of what it sends
-	ReplyZone Zone           // of what answers it
-	Mark      Mark
+	Zone      rules.Zone     // of what it sends
+	ReplyZone rules.Zone     // of what answers it
+	Mark      rules.Mark
 	Answered  bool
 
 	dstDone, srcDone bool // nat has decided
@@ -28,11 +32,11 @@ func (t *Tracker) Connections() []*Connection { return t.all }
 
 // zones are those of a connection's two directions, as a template has them before
 // the connection is known (struct nf_conntrack_zone).
-type zones struct{ original, reply Zone }
+type zones struct{ original, reply rules.Zone }
 
 type tuple struct {
-	zone     Zone
-	proto    Proto
+	zone     rules.Zone
+	proto    rules.Proto
 	src, dst netip.AddrPort
 }
 
@@ -55,14 +59,14 @@ func (d direction) in(z zones) bool {
 // that answers to nothing has none. It is looked for in the zone of each direction
 // (resolve_normal_ct).
 func (t *Tracker) find(p *Packet, z zones) (direction, bool) {
-	for _, zone := range []Zone{z.original, z.reply} {
+	for _, zone := range []rules.Zone{z.original, z.reply} {
 		for _, d := range t.tuples[tuple{zone, p.Proto, p.Src, p.Dst}] {
 			if d.in(z) {
 				return d, true
 			}
 		}
 	}
-	if p.Turn == Answers && p.Proto == TCP {
+	if p.Turn == Answers && p.Proto == rules.TCP {
 		return direction{}, false
 	}
 	return direction{Connection: &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst,
@@ -89,32 +93,32 @@ func (t *Tracker) remember(at tuple, d direction) {
 
 // tracking is how conntrack sees a packet at a point of its way (nf_ct_get).
 type tracking struct {
-	direction         // of no connection: not seen yet, not tracked or invalid
-	state     CTState // 0: not seen yet
-	template  bool    // a zone was set before conntrack saw the packet
-	zones     zones   // of the template
+	direction               // of no connection: not seen yet, not tracked or invalid
+	state     rules.CTState // 0: not seen yet
+	template  bool          // a zone was set before conntrack saw the packet
+	zones     zones         // of the template
 }
 
-func (t tracking) seen() bool { return t.Connection != nil || t.state == Untracked }
+func (t tracking) seen() bool { return t.Connection != nil || t.state == rules.Untracked }
 
 // shown is the state that `ct state` reads.
-func (t tracking) shown() CTState {
+func (t tracking) shown() rules.CTState {
 	switch {
 	case t.template:
-		return New
+		return rules.New
 	case t.state == 0:
-		return Invalid
+		return rules.Invalid
 	}
 	return t.state
 }
 
 // see is the state of the connection's next packet.
-func (d direction) see() CTState {
+func (d direction) see() rules.CTState {
 	if d.reply {
 		d.Answered = true
 	}
 	if d.Answered {
-		return Established
+		return rules.Established
 	}
-	return New
+	return rules.New
 }

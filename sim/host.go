@@ -1,17 +1,19 @@
-package rules
+package sim
 
 import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"github.com/weir-mesh/weir/rules"
 )
 
 // Host is what of a namespace decides about packets beside its rulesets.
 type Host struct {
-	Links   []Link
-	Lookups []Lookup // of the routing policy database, the kernel's own three included
-	Paths   []Path
-	Sockets []Socket
+	Links       []Link
+	PolicyRules []PolicyRule // of the routing policy database, the kernel's own three included
+	Routes      []Route
+	Sockets     []Socket
 	// Assumes is true of a host that nobody looked at: something listens,
 	// transparently, wherever a rule hands packets to, and what live sets hold is
 	// not known.
@@ -21,12 +23,12 @@ type Host struct {
 // Link is a network interface.
 type Link struct {
 	Name      string
-	Index     IfIndex
+	Index     rules.IfIndex
 	Addresses []netip.Prefix // in the kernel's order
 	ReversePath
-	Forwards    []Family // whose packets that come by it are passed on
-	Localnet    bool     // 127.0.0.0/8 may come and leave by it (route_localnet)
-	AcceptLocal bool     // this host's own addresses may come by it (accept_local)
+	Forwards    []rules.Family // whose packets that come by it are passed on
+	Localnet    bool           // 127.0.0.0/8 may come and leave by it (route_localnet)
+	AcceptLocal bool           // this host's own addresses may come by it (accept_local)
 }
 
 // ReversePath is how a link looks at where IPv4 packets come from, as the sysctl
@@ -42,28 +44,28 @@ const (
 
 // Lookup is a rule of the routing policy database, as far as packets are told
 // apart by it here.
-type Lookup struct {
-	Family   Family
-	Priority uint32
-	Mark     Mark
-	Mask     Mark
-	From, To netip.Prefix // not valid: any
-	In       string       // "": any; lo is what is sent here
-	Not      bool         // it takes what the above does not say
-	Table    uint32
-	Strange  string // what it says that the model does not know
+type PolicyRule struct {
+	Family      rules.Family
+	Priority    uint32
+	Mark        rules.Mark
+	Mask        rules.Mark
+	From, To    netip.Prefix // not valid: any
+	In          string       // "": any; lo is what is sent here
+	Not         bool         // it takes what the above does not say
+	Table       uint32
+	Unsupported string // what it says that the model does not know
 }
 
 // Path is a route.
-type Path struct {
-	Table   uint32
-	Dst     netip.Prefix
-	Type    AddrType // Unicast, Local, ...
-	Out     string
-	Src     netip.Addr // preferred; not valid: of the link
-	Via     netip.Addr // the gateway, if it has one
-	Metric  uint32
-	Strange string
+type Route struct {
+	Table       uint32
+	Dst         netip.Prefix
+	Type        rules.AddrType // Unicast, Local, ...
+	Out         string
+	Src         netip.Addr // preferred; not valid: of the link
+	Via         netip.Addr // the gateway, if it has one
+	Metric      uint32
+	Unsupported string
 }
 
 // The tables of every namespace, RT_TABLE_* of linux/rtnetlink.h.
@@ -83,15 +85,15 @@ func NewHost(links ...Link) Host {
 		links = append([]Link{{Name: loopback, Index: 1, Addresses: lo}}, links...)
 	}
 	var h Host
-	for _, f := range []Family{IPv4, IPv6} {
-		h.Lookups = append(h.Lookups,
-			Lookup{Family: f, Priority: 0, Table: localTable},
-			Lookup{Family: f, Priority: 32766, Table: mainTable})
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		h.PolicyRules = append(h.PolicyRules,
+			PolicyRule{Family: f, Priority: 0, Table: localTable},
+			PolicyRule{Family: f, Priority: 32766, Table: mainTable})
 	}
-	h.Lookups = append(h.Lookups, Lookup{Family: IPv4, Priority: 32767, Table: defaultTable})
+	h.PolicyRules = append(h.PolicyRules, PolicyRule{Family: rules.IPv4, Priority: 32767, Table: defaultTable})
 	for _, l := range links {
 		if l.Index == 0 {
-			l.Index = IfIndex(len(h.Links) + 1)
+			l.Index = rules.IfIndex(len(h.Links) + 1)
 		}
 		h.Links = append(h.Links, Link{Name: l.Name, Index: l.Index})
 		for _, a := range l.Addresses {
@@ -110,31 +112,31 @@ func (h Host) address(link string, a netip.Prefix) Host {
 			h.Links[i].Addresses = append(slices.Clone(l.Addresses), a)
 		}
 	}
-	h.Paths = append(slices.Clone(h.Paths), Path{Table: localTable, Dst: own, Type: Local, Out: link, Src: a.Addr()})
+	h.Routes = append(slices.Clone(h.Routes), Route{Table: localTable, Dst: own, Type: rules.Local, Out: link, Src: a.Addr()})
 	if a == own {
 		return h
 	}
-	subnet := Path{Table: mainTable, Dst: a.Masked(), Type: Unicast, Out: link, Src: a.Addr()}
+	subnet := Route{Table: mainTable, Dst: a.Masked(), Type: rules.Unicast, Out: link, Src: a.Addr()}
 	if a.Addr().IsLoopback() {
-		subnet.Table, subnet.Type = localTable, Local
+		subnet.Table, subnet.Type = localTable, rules.Local
 	}
-	h.Paths = append(h.Paths, subnet)
+	h.Routes = append(h.Routes, subnet)
 	if a.Addr().Is4() && !a.Addr().IsLoopback() && a.Bits() < 31 {
-		last := netip.AddrFrom4([4]byte([]byte(Span(a).Hi)))
-		h.Paths = append(h.Paths, Path{Table: localTable, Dst: netip.PrefixFrom(last, 32), Type: Broadcast, Out: link, Src: a.Addr()})
+		last := netip.AddrFrom4([4]byte([]byte(rules.Span(a).Hi)))
+		h.Routes = append(h.Routes, Route{Table: localTable, Dst: netip.PrefixFrom(last, 32), Type: rules.Broadcast, Out: link, Src: a.Addr()})
 	}
 	return h
 }
 
 // With is the namespace with the routing and the addresses of a state.
-func (h Host) With(s State) Host {
-	h.Lookups, h.Paths = slices.Clone(h.Lookups), slices.Clone(h.Paths)
+func (h Host) With(s rules.State) Host {
+	h.PolicyRules, h.Routes = slices.Clone(h.PolicyRules), slices.Clone(h.Routes)
 	for _, r := range s.PolicyRules {
-		h.Lookups = append(h.Lookups, Lookup{Family: r.Family, Priority: r.Priority, Mark: r.Mark, Mask: r.Mask, Table: r.Table})
+		h.PolicyRules = append(h.PolicyRules, PolicyRule{Family: r.Family, Priority: r.Priority, Mark: r.Mark, Mask: r.Mask, Table: r.Table})
 	}
-	slices.SortStableFunc(h.Lookups, func(a, b Lookup) int { return cmp.Compare(a.Priority, b.Priority) })
+	slices.SortStableFunc(h.PolicyRules, func(a, b PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, r := range s.Routes {
-		h.Paths = append(h.Paths, Path{Table: r.Table, Dst: r.Dst, Type: Local, Out: loopback})
+		h.Routes = append(h.Routes, Route{Table: r.Table, Dst: r.Dst, Type: rules.Local, Out: loopback})
 	}
 	for _, a := range s.Addresses {
 		h = h.Plus(loopback, a)
@@ -148,7 +150,7 @@ func (h *Host) Has(link string, a netip.Addr) bool { return h.link(link) != nil 
 // Plus is the host with one more address on an interface, which may be a new one.
 func (h Host) Plus(link string, a netip.Prefix) Host {
 	if h.link(link) == nil {
-		h.Links = append(slices.Clone(h.Links), Link{Name: link, Index: IfIndex(len(h.Links) + 1)})
+		h.Links = append(slices.Clone(h.Links), Link{Name: link, Index: rules.IfIndex(len(h.Links) + 1)})
 	}
 	if h.owns(a.Addr()) {
 		return h
@@ -165,7 +167,7 @@ func (h *Host) link(name string) *Link {
 	return nil
 }
 
-func (h *Host) forwards(link string, f Family) bool {
+func (h *Host) forwards(link string, f rules.Family) bool {
 	l := h.link(link)
 	return l != nil && slices.Contains(l.Forwards, f)
 }
@@ -183,108 +185,108 @@ func (h *Host) acceptsLocal(link string) bool {
 // owns reports whether the address stands on an interface, as __ip_dev_find and
 // ipv6_chk_addr of the kernel tell it.
 func (h *Host) owns(a netip.Addr) bool {
-	return h.addrType(a) == Local
+	return h.addrType(a) == rules.Local
 }
 
 // addrType is the type of an address as fib tells it: by table local alone.
-func (h *Host) addrType(a netip.Addr) AddrType {
+func (h *Host) addrType(a netip.Addr) rules.AddrType {
 	switch {
 	case a.IsMulticast():
-		return Multicast
+		return rules.Multicast
 	case a.Is4() && (a.As4()[0] == 0 || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
-		return Broadcast
+		return rules.Broadcast
 	}
 	if p, found := h.longest(localTable, a); found {
 		return p.Type
 	}
-	return Unicast
+	return rules.Unicast
 }
 
 // fibType is what the expression fib makes of an address of a packet, whose other
 // address is what its rules take for the source (nft_fib4_eval_type,
 // nft_fib6_eval_type): of IPv6 it follows the whole route. Where it does not know,
 // it says why.
-func (h *Host) fibType(a, other netip.Addr) (t AddrType, strange string) {
-	if t := h.addrType(a); a.Is4() || t == Multicast {
+func (h *Host) fibType(a, other netip.Addr) (t rules.AddrType, strange string) {
+	if t := h.addrType(a); a.Is4() || t == rules.Multicast {
 		return t, ""
 	}
 	p, found := h.lookup(flow{src: other, dst: a})
 	if !found {
 		return unreachable, ""
 	}
-	return p.Type, p.Strange
+	return p.Type, p.Unsupported
 }
 
 const (
-	anycast     AddrType = 4
-	blackhole   AddrType = 6
-	unreachable AddrType = 7
-	prohibit    AddrType = 8
-	throw       AddrType = 9 // to the next policy rule
+	anycast     rules.AddrType = 4
+	blackhole   rules.AddrType = 6
+	unreachable rules.AddrType = 7
+	prohibit    rules.AddrType = 8
+	throw       rules.AddrType = 9 // to the next policy rule
 )
 
 // flow is what a route is looked up by.
 type flow struct {
 	src, dst netip.Addr
-	mark     Mark
+	mark     rules.Mark
 	in       string // "" is what is sent here
 }
 
-func (h *Host) lookup(f flow) (Path, bool) {
-	family := AddressFamily(f.dst)
-	for i := range h.Lookups {
-		l := &h.Lookups[i]
+func (h *Host) lookup(f flow) (Route, bool) {
+	family := rules.AddressFamily(f.dst)
+	for i := range h.PolicyRules {
+		l := &h.PolicyRules[i]
 		if l.Family != family || !l.takes(f) {
 			continue
 		}
-		if l.Strange != "" {
-			return Path{Strange: l.Strange}, true
+		if l.Unsupported != "" {
+			return Route{Unsupported: l.Unsupported}, true
 		}
 		if p, found := h.longest(l.Table, f.dst); found && p.Type != throw {
-			if p.Type == Local && f.in == "" {
+			if p.Type == rules.Local && f.in == "" {
 				p.Out = loopback // whatever interface has the address
 			}
 			return p, true
 		}
 	}
-	return Path{}, false
+	return Route{}, false
 }
 
 // takes compares marks under the mask on both sides (fib_rule_match): a rule's mark
 // may have bits outside of it.
-func (l *Lookup) takes(f flow) bool {
+func (l *PolicyRule) takes(f flow) bool {
 	said := (f.mark^l.Mark)&l.Mask == 0 && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
 		(l.In == "" || l.In == cmp.Or(f.in, loopback))
 	return said != l.Not
 }
 
 // longest is the route with the longest prefix, of those the least metric.
-func (h *Host) longest(table uint32, dst netip.Addr) (Path, bool) {
+func (h *Host) longest(table uint32, dst netip.Addr) (Route, bool) {
 	best := -1
-	for i := range h.Paths {
-		p := &h.Paths[i]
+	for i := range h.Routes {
+		p := &h.Routes[i]
 		if p.Table != table || !p.Dst.Contains(dst) {
 			continue
 		}
-		if best < 0 || p.Dst.Bits() > h.Paths[best].Dst.Bits() ||
-			p.Dst.Bits() == h.Paths[best].Dst.Bits() && p.Metric < h.Paths[best].Metric {
+		if best < 0 || p.Dst.Bits() > h.Routes[best].Dst.Bits() ||
+			p.Dst.Bits() == h.Routes[best].Dst.Bits() && p.Metric < h.Routes[best].Metric {
 			best = i
 		}
 	}
 	if best < 0 {
-		return Path{}, false
+		return Route{}, false
 	}
-	return h.Paths[best], true
+	return h.Routes[best], true
 }
 
 // source is the address that the kernel sends from by that route, if it has one.
-func (h *Host) source(p Path, dst netip.Addr) (netip.Addr, bool) {
+func (h *Host) source(p Route, dst netip.Addr) (netip.Addr, bool) {
 	switch {
 	case p.Src.IsValid():
 		return p.Src, true
 	case dst.Is6():
 		return h.source6(p.Out, dst)
-	case p.Type == Local:
+	case p.Type == rules.Local:
 		return dst, h.owns(dst) // of a route in a table other than local, an address that nobody has
 	}
 	return h.source4(p.Out, p.Via)
@@ -336,6 +338,13 @@ func (h *Host) source6(out string, dst netip.Addr) (best netip.Addr, found bool)
 	return best, found
 }
 
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // narrow reports whether the address is of a scope less than global.
 func narrow(a netip.Addr) bool { return a.IsLoopback() || a.IsLinkLocalUnicast() }
 
@@ -353,8 +362,8 @@ func common(a, b netip.Addr) int {
 }
 
 // first is the link's first address of the family, which tproxy takes for its own.
-func (l *Link) first(f Family) (netip.Addr, bool) {
-	return l.find(func(a netip.Addr) bool { return AddressFamily(a) == f })
+func (l *Link) first(f rules.Family) (netip.Addr, bool) {
+	return l.find(func(a netip.Addr) bool { return rules.AddressFamily(a) == f })
 }
 
 // redirects is the address of the link that redirect gives to what goes to dst: the
@@ -400,12 +409,12 @@ func scope6(a netip.Addr) int {
 
 // socket is the socket that a packet between the two is for: a connected one
 // before one that listens on the address, before one that listens on all.
-func (h *Host) socket(proto Proto, remote, local netip.AddrPort) *Socket {
+func (h *Host) socket(proto rules.Proto, remote, local netip.AddrPort) *Socket {
 	var best *Socket
 	rank := 0
 	for i := range h.Sockets {
 		s := &h.Sockets[i]
-		if s.Proto != proto || s.Local.Port() != local.Port() || AddressFamily(s.Local.Addr()) != AddressFamily(local.Addr()) {
+		if s.Proto != proto || s.Local.Port() != local.Port() || rules.AddressFamily(s.Local.Addr()) != rules.AddressFamily(local.Addr()) {
 			continue
 		}
 		here := s.Local.Addr() == local.Addr()
