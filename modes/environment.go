@@ -10,6 +10,7 @@ type Environment struct {
 	Resolvers    []netip.Addr // of resolv.conf
 	Users        map[string]uint32
 	Groups       map[string]uint32
+	Unread       map[string]error // why a file of /etc was not read: by its name, such as passwd or resolv.conf
 
 	PostroutingInput bool              // packets in postrouting tell by which interface they came in (Linux 5.7)
 	Cgroups          map[string]uint64 // ids of cgroups v2, by their paths below the root

@@ -1,6 +1,8 @@
 package modes
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -33,3 +35,37 @@ func named(lists ...[]string) bool {
 		return strings.Trim(word, "0123456789") != "" && !strings.EqualFold(word, "all") && !isNone(word)
 	})
 }
+
+// lookedUpIn is the file of /etc that a key's names or addresses come from.
+func lookedUpIn(key string) string {
+	switch key {
+	case "proxy.uids", "outbound.excludeUIDs", "probes.uids":
+		return "passwd"
+	case "proxy.gids", "outbound.includeGIDs", "outbound.excludeGIDs":
+		return "group"
+	case "dns.capture":
+		return "resolv.conf"
+	}
+	return ""
+}
+
+// withUnread adds to problems with names and resolvers why the file that would tell
+// of them was not read.
+func withUnread(problems []error, env Environment) []error {
+	out := slices.Clone(problems)
+	for i, err := range out {
+		var config *ConfigError
+		if !errors.As(err, &config) || !mayBeName(config.Word) && !config.Missing {
+			continue
+		}
+		if unread := env.Unread[lookedUpIn(config.Key)]; unread != nil {
+			because := *config
+			because.Problem += fmt.Sprintf(" (%v)", unread)
+			out[i] = &because
+		}
+	}
+	return out
+}
+
+// mayBeName reports whether a word may be the name of a user or a group.
+func mayBeName(word string) bool { return strings.IndexAny(word, "abcdefghijklmnopqrstuvwxyz_") == 0 }

@@ -10,12 +10,14 @@ import (
 )
 
 // State is what a configuration asks of a namespace in that environment. The
-// error joins a [ConfigError] for every problem; the notes are for the reader.
+// error joins a [ConfigError] for every problem; the notes are for the reader. A mode
+// that captures nothing makes the zero State, which is not a state to apply: it is
+// what a remove leaves.
 func State(c Config, env Environment) (rules.State, []Note, error) {
 	r := &reader{env: env}
 	state := r.read(c)
 	if len(r.problems) > 0 {
-		return rules.State{}, r.notes, errors.Join(r.problems...)
+		return rules.State{}, r.notes, errors.Join(withUnread(r.problems, env)...)
 	}
 	want := state()
 	return want, r.notes, want.Check()

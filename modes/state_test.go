@@ -670,3 +670,25 @@ func FuzzState(f *testing.F) {
 		_, _, _ = State(c, testEnvironment)
 	})
 }
+
+// TestUnreadFiles: a name that is not known, and a resolver that is not, may be so for
+// want of a file.
+func TestUnreadFiles(t *testing.T) {
+	env := Environment{Unread: map[string]error{"passwd": errors.New("permission denied"), "resolv.conf": errors.New("it is a FIFO")}}
+	for _, tt := range []struct {
+		why, want string
+		change    func(*Config)
+	}{
+		{"a user's name", "permission denied", func(c *Config) { c.Proxy.UIDs = []string{"envoy"} }},
+		{"the resolvers", "it is a FIFO", func(c *Config) { c.DNS.Capture = "servers" }},
+	} {
+		_, _, err := State(with(tt.change), env)
+		if err == nil || !strings.HasSuffix(err.Error(), " ("+tt.want+")") {
+			t.Errorf("%s: %v, want it to end with (%s)", tt.why, err, tt.want)
+		}
+	}
+	_, _, err := State(with(func(c *Config) { c.Proxy.UIDs = []string{"-7"} }), env)
+	if err == nil || strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("what is no name of a user: %v", err)
+	}
+}
