@@ -17,10 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// change applies a state, or removes what is there where the state is the empty one.
+func change(ctx context.Context, s *nft.Session, want rules.State) (nft.Result, error) {
+	if want.Table == nil && want.Routing() == nil {
+		return s.Remove(ctx)
+	}
+	return s.Apply(ctx, want)
+}
+
 // apply applies and wants that outcome.
 func apply(t testing.TB, s *nft.Session, want rules.State, outcome nft.Outcome) nft.Result {
 	t.Helper()
-	r, err := s.Apply(context.Background(), want)
+	r, err := change(context.Background(), s, want)
 	if err != nil {
 		t.Fatalf("apply: %v", err)
 	}

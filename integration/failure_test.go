@@ -52,7 +52,7 @@ func TestFailureLeavesTheFormerState(t *testing.T) {
 			t.Run(tt.why+" "+former.why, func(t *testing.T) {
 				n := newNamespace(t)
 				s := n.session()
-				if _, err := s.Apply(context.Background(), former.state); err != nil {
+				if _, err := change(context.Background(), s, former.state); err != nil {
 					t.Fatal(err)
 				}
 				tt.prepare(n)
@@ -120,12 +120,12 @@ func TestCancelledAtEveryStep(t *testing.T) {
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			n := newNamespace(t)
-			if _, err := n.session().Apply(context.Background(), tt.former); err != nil {
+			if _, err := change(context.Background(), n.session(), tt.former); err != nil {
 				t.Fatal(err)
 			}
 			before := withoutHandles(n.snapshot())
 			for steps := 0; ; steps++ {
-				_, err := n.session().Apply(&countdown{context.Background(), steps}, tt.want)
+				_, err := change(&countdown{context.Background(), steps}, n.session(), tt.want)
 				if err == nil {
 					wantClean(t, n.session(), tt.want)
 					if left := n.tables(); len(left) > 1 {

@@ -230,7 +230,7 @@ func TestNotOurs(t *testing.T) {
 			n.nft("add table inet " + tt.table + "; " + strings.ReplaceAll(strings.ReplaceAll(tt.script, "%[1]s", tt.table), "%s", tt.table))
 			ruleset, routing := n.nft("list ruleset"), n.routing()
 			for _, state := range []rules.State{want, capture{}.state(), {}} {
-				_, err := s.Apply(context.Background(), state)
+				_, err := change(context.Background(), s, state)
 				var refused *nft.NotOursError
 				if !errors.As(err, &refused) || refused.Table != tt.table || !strings.Contains(err.Error(), "nft delete table inet "+tt.table) {
 					t.Errorf("apply says %v", err)

@@ -67,7 +67,7 @@ type killing struct {
 // hold makes the namespace hold a state.
 func (k *killing) hold(state int) {
 	k.Helper()
-	if _, err := k.s.Apply(context.Background(), stateNumber(state)); err != nil {
+	if _, err := change(context.Background(), k.s, stateNumber(state)); err != nil {
 		k.Fatal(err)
 	}
 }

@@ -60,7 +60,7 @@ func playApply() error {
 		}
 		want := stateNumber(int(p.state))
 		p.began = now()
-		r, err := s.Apply(context.Background(), want)
+		r, err := change(context.Background(), s, want)
 		p.ended = now()
 		if err != nil {
 			return err

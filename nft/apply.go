@@ -70,9 +70,13 @@ func (c *Conn) Session(table, version string) *Session {
 // session's, and proves it by reading back. No packet meets a moment without
 // rules. On an error the former state is in force again, or what somebody else
 // wrote meanwhile. A context that ends once the wanted rules are in force is
-// too late.
+// too late. A state that holds nothing is ErrEmptyState: to take away what is there
+// is [Session.Remove].
 func (s *Session) Apply(ctx context.Context, want rules.State) (Result, error) {
 	want = want.Normal()
+	if nothing(want) {
+		return Result{}, ErrEmptyState
+	}
 	if err := want.CheckNormal(); err != nil {
 		return Result{}, err
 	}
@@ -84,8 +88,13 @@ func (s *Session) Apply(ctx context.Context, want rules.State) (Result, error) {
 	return s.settle(ctx, want)
 }
 
-// Remove takes out the table and the routing of ours, and nothing else.
-func (s *Session) Remove(ctx context.Context) (Result, error) { return s.Apply(ctx, rules.State{}) }
+// Remove removes the session's table and the routing that weir added for it, and
+// nothing else.
+func (s *Session) Remove(ctx context.Context) (Result, error) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.settle(ctx, rules.State{})
+}
 
 // Verify reads what is live and lists in what it is not as wanted.
 func (s *Session) Verify(ctx context.Context, want rules.State) (*Live, []rules.Difference, error) {

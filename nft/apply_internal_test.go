@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -106,7 +107,7 @@ func TestRejectedRule(t *testing.T) {
 	features["warp"] = "CONFIG_NFT_WARP"
 	for _, former := range []rules.State{{}, captured(1)} {
 		s := dialKernel(t).Session("weir", "test")
-		if _, err := s.Apply(t.Context(), former); err != nil {
+		if _, err := s.change(t.Context(), former); err != nil {
 			t.Fatal(err)
 		}
 		want := captured(2)
@@ -149,7 +150,7 @@ func TestTakenDifferently(t *testing.T) {
 	counter := opaqueOf("counter", marshal(&expr.Counter{}))
 	for _, former := range []rules.State{{}, captured(1)} {
 		s := dialKernel(t).Session("weir", "test")
-		if _, err := s.Apply(t.Context(), former); err != nil {
+		if _, err := s.change(t.Context(), former); err != nil {
 			t.Fatal(err)
 		}
 		want := captured(2)
@@ -190,7 +191,7 @@ func TestOdditiesComeBack(t *testing.T) {
 	}
 	s := dialKernel(t).Session("weir", "test")
 	for _, former := range []rules.State{{}, captured(1)} {
-		if _, err := s.Apply(t.Context(), former); err != nil {
+		if _, err := s.change(t.Context(), former); err != nil {
 			t.Fatal(err)
 		}
 		ipRoute(t, "rule add priority 7 fwmark 0x5 uidrange 5-6 lookup 77 protocol 119", "-6 rule add priority 8 iif lo lookup 77 protocol 119",
@@ -225,7 +226,7 @@ func TestRestore(t *testing.T) {
 	loUp(t)
 	s := dialKernel(t).Session("weir", "test")
 	former := captured(1)
-	if _, err := s.Apply(t.Context(), former); err != nil {
+	if _, err := s.change(t.Context(), former); err != nil {
 		t.Fatal(err)
 	}
 	w := &work{Session: s, want: captured(7).Normal(), former: s.live, generation: s.live.generation, start: time.Now()}
@@ -335,7 +336,7 @@ func TestTablesBesideEachOther(t *testing.T) {
 	mesh, weir := c.Session("mesh", "test"), c.Session("weir", "test")
 	apply := func(s *Session, want rules.State, outcome Outcome) {
 		t.Helper()
-		if r, err := s.Apply(t.Context(), want); err != nil || r.Outcome != outcome {
+		if r, err := s.change(t.Context(), want); err != nil || r.Outcome != outcome {
 			t.Fatalf("%s, %v; want %s", r.Outcome, err, outcome)
 		}
 	}
@@ -525,4 +526,29 @@ func TestPatienceEnds(t *testing.T) {
 	if result, err := s.Apply(t.Context(), captured(2)); err != nil || result.LockHeld != nil {
 		t.Errorf("the lock's holder is gone: %+v, %v", result, err)
 	}
+}
+
+// change applies a state, or removes what is there where the state is the empty one.
+func (s *Session) change(ctx context.Context, want rules.State) (Result, error) {
+	if nothing(want) {
+		return s.Remove(ctx)
+	}
+	return s.Apply(ctx, want)
+}
+
+// TestApplyRefusesTheEmptyState: a configuration with a mistake makes one, and must
+// remove nothing.
+func TestApplyRefusesTheEmptyState(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	loUp(t)
+	s := dialKernel(t).Session("weir", "test")
+	if _, err := s.Apply(t.Context(), captured(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(t.Context(), rules.State{}); !errors.Is(err, ErrEmptyState) {
+		t.Errorf("an empty state: %v", err)
+	}
+	wantLive(t, captured(1))
 }

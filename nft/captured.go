@@ -3,8 +3,10 @@ package nft
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weir-mesh/weir/rules"
 )
@@ -20,6 +22,29 @@ type Captured struct {
 
 // Any reports whether connections are captured, as far as can be told.
 func (c Captured) Any() bool { return c.Redirected+c.Proxied > 0 || c.Uncounted != nil }
+
+// String is such as "3 redirected connections and 1 connection by TPROXY", "" where
+// there are none.
+func (c Captured) String() string {
+	var words []string
+	if c.Redirected > 0 {
+		words = append(words, counted(c.Redirected, "redirected connection"))
+	}
+	if c.Proxied > 0 {
+		words = append(words, counted(c.Proxied, "connection")+" by TPROXY")
+	}
+	if c.Uncounted != nil {
+		words = append(words, fmt.Sprintf("an unknown number of connections (%v)", c.Uncounted))
+	}
+	return strings.Join(words, " and ")
+}
+
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
 
 var errUncounted = errors.New("connections by TPROXY cannot be told from others on this kernel (INET_DIAG_SOCKOPT, Linux 5.11)")
 

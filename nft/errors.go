@@ -45,6 +45,10 @@ func (e *ChangedError) Unwrap() error { return e.Err }
 // that owns the network namespace; reading nftables needs it too.
 var ErrNotPermitted = errors.New("not permitted: this needs CAP_NET_ADMIN in the network namespace")
 
+// ErrEmptyState means that a state to apply holds nothing at all. It is what a
+// configuration with a mistake makes, and would remove what is there.
+var ErrEmptyState = errors.New("the state holds nothing to apply (to remove what is there, call Remove)")
+
 // RejectedError is the kernel's refusal of one object.
 type RejectedError struct {
 	Where string // the object in words: chain output rule 3 "the reason"

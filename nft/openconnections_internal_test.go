@@ -145,7 +145,7 @@ func TestCommitsOfAFirstApply(t *testing.T) {
 	apply := func(want rules.State, kept int) func() {
 		return func() {
 			t.Helper()
-			r, err := s.Apply(t.Context(), want)
+			r, err := s.change(t.Context(), want)
 			if err != nil || r.Kept != kept || r.Unlisted != nil {
 				t.Errorf("%+v, %v, want %d kept", r, err, kept)
 			}

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"github.com/weir-mesh/weir/modes"
-	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -33,52 +31,22 @@ func hostNetworkFlag() cli.Flag {
 }
 
 func (j *job) apply(ctx context.Context, c configuration) error {
-	if c.Mode != modes.ModeAmbientHost && !j.cc.Bool("host-network") {
-		if err := refuseHost(j.target, "applying here would capture the traffic of everything on it"); err != nil {
-			return err
-		}
-	}
-	if err := j.connect(ctx); err != nil {
-		return err
-	}
-	env, err := j.environment(ctx, c.Lookups())
+	k, err := j.capture(c, capture.Options{HostNetwork: j.cc.Bool("host-network"), Removing: j.noteReset})
 	if err != nil {
 		return err
 	}
-	want, err := j.wanted(c, env)
+	defer k.Close()
+	r, err := k.Apply(ctx)
+	j.tell(c, r.Notes, r.Messages())
 	if err != nil {
-		return err
+		return j.failure(c, err)
 	}
-	if c.Mode == modes.ModeSidecar || c.Mode == modes.ModeAmbientPod {
-		lo, err := j.loopback(ctx)
-		switch {
-		case err != nil:
-			return err
-		case !lo.Up && c.Mode == modes.ModeAmbientPod:
-			return errors.New("lo is down: " + loopbackDown + " (set it up first)")
-		case !lo.Up: // an init container may come before whoever sets it up
-			fmt.Fprintln(j.err, "warning: lo is down: "+loopbackDown)
-		}
-	}
-	s, reset := j.session(), 0
-	if want.Table == nil {
-		if reset, err = j.noteReset(ctx, s, func(text string) { fmt.Fprintln(j.err, text) }); err != nil {
-			return fmt.Errorf("apply inet %s: %w", j.table, err)
-		}
-	}
-	result, err := s.Apply(ctx, want)
-	result.Reset = reset
-	if err != nil {
-		return fmt.Errorf("apply inet %s: %w", j.table, err)
-	}
-	return j.report(want, result)
+	return j.report(r)
 }
-
-const loopbackDown = "what is redirected would not reach the proxy"
 
 // outcome is a result as a program reads it.
 type outcome struct {
-	Outcome  nft.Outcome        `json:"outcome"`
+	Outcome  string             `json:"outcome"`
 	Table    string             `json:"table"`
 	State    string             `json:"state,omitempty"`
 	Previous string             `json:"previous,omitempty"`
@@ -104,30 +72,17 @@ func differences(list []rules.Difference) []difference {
 	return out
 }
 
-func (j *job) report(want rules.State, r nft.Result) error {
+func (j *job) report(r capture.Report) error {
 	j.result = string(r.Outcome)
 	o := outcome{
-		Outcome: r.Outcome, Table: j.table, Changes: differences(r.Differences), Kept: r.Kept, Reset: r.Reset,
+		Outcome: string(r.Outcome), Table: r.Table, State: r.State, Changes: differences(r.Differences), Kept: r.Kept, Reset: r.Reset,
 		Seconds: map[string]float64{"read": r.Read.Seconds(), "commit": r.Commit.Seconds(), "verify": r.Verify.Seconds()},
-	}
-	if want.Table != nil {
-		o.State = want.Hash()
 	}
 	if r.Previous != nil {
 		o.Previous = r.Previous.String()
 	}
-	if note := oldOverNew(r); note != "" {
-		fmt.Fprintln(j.err, "note:", note)
-	}
-	if held := withoutLock(r); held != "" {
-		fmt.Fprintln(j.err, "warning:", held)
-	}
-	for _, f := range rivals(want, r) {
-		o.Foreign = append(o.Foreign, f.String())
-		fmt.Fprintf(j.err, "warning: %s %s\n", f, f.when)
-	}
-	if r.Unlisted != nil {
-		fmt.Fprintf(j.err, "warning: connections that were open may be reset: %v\n", r.Unlisted)
+	for _, c := range r.Conflicts {
+		o.Foreign = append(o.Foreign, c.ForeignChain.String())
 	}
 	var err error
 	if j.cc.Bool("json") {
@@ -136,12 +91,12 @@ func (j *job) report(want rules.State, r nft.Result) error {
 		err = o.print(j.out, r)
 	}
 	if err != nil {
-		return fmt.Errorf("inet %s is %s, which could not be printed: %w", j.table, o.Outcome, err)
+		return fmt.Errorf("inet %s is %s, which could not be printed: %w", r.Table, o.Outcome, err)
 	}
 	return nil
 }
 
-func (o outcome) print(w io.Writer, r nft.Result) error {
+func (o outcome) print(w io.Writer, r capture.Report) error {
 	line := fmt.Sprintf("%s: inet %s", o.Outcome, o.Table)
 	if o.State != "" {
 		line += ", state " + o.State
@@ -155,20 +110,4 @@ func (o outcome) print(w io.Writer, r nft.Result) error {
 
 func short(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
-}
-
-// withoutLock says that an apply went on without the lock of applies, and why.
-func withoutLock(r nft.Result) string {
-	if r.LockHeld == nil {
-		return ""
-	}
-	return fmt.Sprintf("went on without the lock: table inet weir-lock belongs to %s", r.LockHeld)
-}
-
-// half says that what was read may be half of another apply's change.
-func half(live *nft.Live) string {
-	if live == nil || live.Applying == nil {
-		return ""
-	}
-	return fmt.Sprintf("another apply may be at work, and this may be half of its change: table inet weir-lock belongs to %s", live.Applying)
 }

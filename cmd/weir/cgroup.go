@@ -2,27 +2,10 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 
 	nodepods "github.com/weir-mesh/weir/internal/pods"
-	"github.com/weir-mesh/weir/modes"
-	"golang.org/x/sys/unix"
+	"github.com/weir-mesh/weir/nft"
 )
-
-// cgroupIDs are the ids of those of the cgroups v2 that there are, by their paths
-// below the root. A cgroup's id is its folder's inode number.
-func cgroupIDs(words []string) map[string]uint64 {
-	root := cgroup2Mount()
-	ids := map[string]uint64{}
-	for _, w := range words {
-		path := modes.CgroupPath(w)
-		var st unix.Stat_t
-		if root != "" && path != "" && unix.Stat(filepath.Join(root, path), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			ids[path] = st.Ino
-		}
-	}
-	return ids
-}
 
 const mountInfo = "/proc/self/mountinfo"
 
@@ -33,4 +16,13 @@ func cgroup2Mount() string {
 		return ""
 	}
 	return nodepods.CgroupMount(text)
+}
+
+func anyIPv6(addresses []nft.Address) bool {
+	for _, a := range addresses {
+		if !a.Loopback() && a.Addr().Is6() && !a.Addr().IsLinkLocalUnicast() {
+			return true
+		}
+	}
+	return false
 }

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 )
 
 func doctorCommand() *cli.Command {
@@ -112,13 +113,16 @@ func printChecks(w io.Writer, checks []check) error {
 
 // configuredUsers takes the proxy's users from a configuration.
 func (j *job) configuredUsers(ctx context.Context, c configuration, f *facts) error {
-	env, err := j.planEnvironment(ctx, c.Lookups())
+	k, err := j.capture(c, capture.Options{})
 	if err != nil {
 		return err
 	}
-	want, err := j.wanted(c, env)
-	if err == nil {
-		f.examineTable(want.Table)
+	defer k.Close()
+	want, notes, err := k.State(ctx)
+	if err != nil {
+		return j.failure(c, err)
 	}
-	return err
+	j.tell(c, notes, nil)
+	f.examineTable(want.Table)
+	return nil
 }

@@ -116,7 +116,7 @@ func loopbackCheck(f facts) check {
 	case !f.looked:
 		return check{"lo", skipped, "it was not looked at", ""}
 	case !f.lo.Up:
-		return check{"lo", failed, "it is down: " + loopbackDown, "ip link set lo up"}
+		return check{"lo", failed, "it is down: what is redirected would not reach the proxy", "ip link set lo up"}
 	}
 	return check{"lo", passed, "it is up", ""}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
@@ -329,7 +330,7 @@ func (j *job) assumedEnvironment(ctx context.Context, asked modes.Lookups) (mode
 	if j.said != nil {
 		return *j.said, nil
 	}
-	env, err := j.fileEnvironment(ctx, asked)
+	env, err := capture.FileEnvironment(ctx, j.target, asked)
 	env.IPv6, env.LoopbackIPv6 = true, true
 	return env, err
 }

@@ -50,6 +50,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"internal/escape", "rules", "sim", "nft", "internal/nl"}},
 		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"internal/escape", "rules", "sim", "nft", "netns", "internal/nl"}},
 		{"trace follows packets across rules, and prints none", "internal/trace", true, []string{"internal/escape", "rules", "sim", "nft", "internal/nl", "sim/packet"}},
+		{"capture is the engine: it knows namespaces, rules and modes, and no command", "capture", true,
+			[]string{"internal/escape", "internal/nl", "internal/pods", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
 		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {

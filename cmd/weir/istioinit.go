@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -80,7 +81,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 	if a.cleanupOnly && !a.dryRun && !a.skipRuleApply && !a.printConfig {
 		return j.istioCleanup(ctx, log)
 	}
-	env, err := j.fileEnvironment(ctx, modes.Lookups{Users: a.proxyUID == ""})
+	env, err := capture.FileEnvironment(ctx, j.target, modes.Lookups{Users: a.proxyUID == ""})
 	if err != nil {
 		return err
 	}
@@ -88,11 +89,11 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	if err := j.lookUp(ctx, &env, c.Lookups()); err != nil {
+	if err := capture.LookUp(ctx, j.target, &env, c.Lookups()); err != nil {
 		return err
 	}
 	connectErr := j.connect(ctx)
-	if err := j.istioNetwork(ctx, a, &c, &env, log); err != nil {
+	if err := j.istioNetwork(ctx, a, &c, &env); err != nil {
 		return err
 	}
 	if a.printConfig {
@@ -103,7 +104,7 @@ func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger
 		return err
 	}
 	j.logText(a, log, "resolved configuration", "yaml", resolved.String())
-	want, notes, err := j.state(c, env)
+	want, notes, err := modes.State(c, env)
 	if err != nil {
 		return wrongState(err, istioNames)
 	}
@@ -144,40 +145,44 @@ func (j *job) istioDryRun(a *istioArguments, want rules.State) error {
 }
 
 func (j *job) istioApply(ctx context.Context, a *istioArguments, want rules.State, log *slog.Logger) error {
-	if host, err := j.target.IsHost(); err == nil && host {
+	k, err := capture.OfState(j.target, want, capture.Options{HostNetwork: true})
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	r, err := k.Apply(ctx)
+	if r.HostNetwork {
 		log.Warn("this is the machine's own network namespace: everything on it is captured")
 	}
-	result, err := j.session().Apply(ctx, want)
 	if err != nil {
-		return fmt.Errorf("apply inet %s: %w", j.table, err)
+		return err
 	}
-	j.logApplied(a, log, want, result)
+	j.logApplied(a, log, want, r)
 	return nil
 }
 
 func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
-	if err := j.connect(ctx); err != nil {
+	k, err := capture.OfTable(j.target, j.table, capture.Options{Removing: func(captured capture.Captured) {
+		log.Warn(fmt.Sprintf("%s will be reset (weir remove --drain 30s lets them end)", captured))
+	}})
+	if err != nil {
 		return err
 	}
-	s := j.session()
-	reset, err := j.noteReset(ctx, s, func(text string) { log.Warn(text) })
+	defer k.Close()
+	r, err := k.Remove(ctx)
 	if err != nil {
-		return fmt.Errorf("remove inet %s: %w", j.table, err)
+		return err
 	}
-	result, err := s.Remove(ctx)
-	if err != nil {
-		return fmt.Errorf("remove inet %s: %w", j.table, err)
+	for _, m := range r.Messages() {
+		log.Warn(m.Text)
 	}
-	if held := withoutLock(result); held != "" {
-		log.Warn(held)
-	}
-	log.Info("cleaned up", "outcome", result.Outcome, "table", j.table, "reset", reset)
+	log.Info("cleaned up", "outcome", r.Outcome, "table", r.Table, "reset", r.Reset)
 	return nil
 }
 
 // istioNetwork fills in what the namespace's interfaces tell, where they can be
 // read: that takes no privilege.
-func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Config, env *modes.Environment, log *slog.Logger) error {
+func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Config, env *modes.Environment) error {
 	c.IPv6 = "disabled"
 	if j.conn == nil {
 		return nil
@@ -190,9 +195,6 @@ func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Conf
 		c.IPv6 = "enabled"
 	}
 	lo, err := j.conn.Loopback(ctx)
-	if err == nil && !lo.Up {
-		log.Warn("lo is down: " + loopbackDown)
-	}
 	env.LoopbackIPv6 = lo.IPv6
 	return err
 }
@@ -246,19 +248,10 @@ func inTheirWords(text string) string {
 
 const maxLogged = 200 // elements of a set
 
-func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, r nft.Result) {
+func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, r capture.Report) {
 	j.logText(a, log, "ruleset as applied", "nft", want.Abridged(maxLogged))
-	if note := oldOverNew(r); note != "" {
-		log.Warn(note)
-	}
-	if held := withoutLock(r); held != "" {
-		log.Warn(held)
-	}
-	for _, f := range rivals(want, r) {
-		log.Warn("another chain "+f.when, "chain", f.String())
-	}
-	if r.Unlisted != nil {
-		log.Warn("connections that were open may be reset", "because", r.Unlisted.Error())
+	for _, m := range r.Messages() {
+		log.Warn(m.Text)
 	}
 	log.Info("applied", "outcome", r.Outcome, "table", want.Table.Name, "state", want.Hash(), "kept", r.Kept,
 		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())

@@ -59,7 +59,7 @@ func list(ctx context.Context, cc *cli.Context) error {
 	}
 	visits, hidden, doubts := visitsTo(all)
 	if hidden > 0 {
-		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", hidden, advice(fs.ErrPermission))
+		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", hidden, netns.Advice(fs.ErrPermission))
 	}
 	if len(doubts) > 0 {
 		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(doubts), escape.Text(doubts[0]))

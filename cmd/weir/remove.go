@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/modes"
-	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/rules"
 )
 
 func tableFlag() cli.Flag {
@@ -62,64 +59,39 @@ func removeCommand() *cli.Command {
 }
 
 func (j *job) remove(ctx context.Context, table string) error {
-	j.table = table
 	drain, err := drainTime(j.cc)
 	if err != nil {
 		return err
 	}
-	if err := j.connect(ctx); err != nil {
+	options := capture.Options{Drain: drain, Removing: j.noteReset}
+	if drain > 0 {
+		options.Removing = func(captured capture.Captured) {
+			fmt.Fprintf(j.err, "note: nothing new is captured; waiting up to %s for %s to end\n", drain, captured)
+		}
+	}
+	k, err := j.captureOfTable(table, options)
+	if err != nil {
 		return err
 	}
-	s := j.session()
-	var result nft.Result
-	if drain > 0 {
-		result, err = s.Drain(ctx, drain, func(c nft.Captured) {
-			fmt.Fprintf(j.err, "note: nothing new is captured; waiting up to %s for %s to end\n", drain, capturedWords(c))
-		})
-	} else {
-		reset := 0
-		if reset, err = j.noteReset(ctx, s, func(text string) { fmt.Fprintln(j.err, text) }); err != nil {
-			return fmt.Errorf("remove inet %s: %w", j.table, err)
-		}
-		result, err = s.Remove(ctx)
-		result.Reset = reset
-	}
+	defer k.Close()
+	r, err := k.Remove(ctx)
+	j.tell(configuration{}, r.Notes, r.Messages())
 	if err != nil {
-		return fmt.Errorf("remove inet %s: %w", j.table, err)
+		return err
 	}
-	if drain > 0 && result.Reset > 0 {
-		fmt.Fprintf(j.err, "note: the time was over: %s\n", wereReset(result.Reset))
+	if drain > 0 && r.Reset > 0 {
+		fmt.Fprintf(j.err, "note: the time was over: %s\n", wereReset(r.Reset))
 	}
-	return j.report(rules.State{}, result)
+	return j.report(r)
 }
 
-// noteReset tells how many connections a remove is going to reset.
-func (j *job) noteReset(ctx context.Context, s *nft.Session, tell func(string)) (int, error) {
-	c, err := s.Captured(ctx)
-	if err != nil || !c.Any() {
-		return 0, err
-	}
+// noteReset tells which connections a remove is about to reset.
+func (j *job) noteReset(captured capture.Captured) {
 	where := ""
 	if j.oneOf != "" {
 		where = j.oneOf + ": "
 	}
-	tell(fmt.Sprintf("note: %s%s will be reset (weir remove --drain 30s lets them end)", where, capturedWords(c)))
-	return c.Redirected + c.Proxied, nil
-}
-
-// capturedWords are such as "3 redirected connections".
-func capturedWords(c nft.Captured) string {
-	var words []string
-	if c.Redirected > 0 {
-		words = append(words, term.Count(c.Redirected, "redirected connection"))
-	}
-	if c.Proxied > 0 {
-		words = append(words, term.Count(c.Proxied, "connection")+" by TPROXY")
-	}
-	if c.Uncounted != nil {
-		words = append(words, fmt.Sprintf("an unknown number of connections (%v)", c.Uncounted))
-	}
-	return strings.Join(words, " and ")
+	fmt.Fprintf(j.err, "note: %s%s will be reset (weir remove --drain 30s lets them end)\n", where, captured)
 }
 
 func wereReset(n int) string {

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -69,15 +70,22 @@ func (j *job) show(ctx context.Context, c configuration, given bool) error {
 	if err != nil {
 		return fmt.Errorf("show inet %s: %w", j.table, err)
 	}
-	j.noteHalf(live)
 	v := newView(j.table, live)
+	said := capture.Notices{Applying: live.Applying}
 	if given {
-		found, err := j.difference(ctx, c)
+		k, err := j.capture(c, capture.Options{})
 		if err != nil {
-			return fmt.Errorf("show inet %s: %w", j.table, err)
+			return err
 		}
-		v.Configuration = &agreement{Same: len(found) == 0, Differences: differences(found)}
+		defer k.Close()
+		verdict, err := k.Verify(ctx)
+		j.tell(c, verdict.Notes, nil)
+		if err != nil {
+			return j.failure(c, err)
+		}
+		v.Configuration = &agreement{Same: verdict.Clean(), Differences: differences(verdict.Differences)}
 	}
+	j.tell(c, nil, said.Messages())
 	return j.printView(v)
 }
 

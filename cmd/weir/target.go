@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/netns"
@@ -99,17 +100,9 @@ func targetError(flag string, err error) error {
 		return usageError{fmt.Errorf("%s: %w", flag, err)}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w%s", flag, err, advice(err))
+		return fmt.Errorf("%s: %w%s", flag, err, netns.Advice(err))
 	}
 	return nil
-}
-
-// advice says what a failure to reach a namespace may lack.
-func advice(err error) string {
-	if errors.Is(err, fs.ErrPermission) {
-		return " (another user's process takes CAP_SYS_PTRACE, entering a namespace CAP_SYS_ADMIN)"
-	}
-	return ""
 }
 
 // inside does something in the namespace, and says what it lacks where that cannot
@@ -117,7 +110,7 @@ func advice(err error) string {
 func inside(t *netns.Namespace, do func() error) error {
 	err := t.Inside(do)
 	if errors.Is(err, netns.ErrNotEntered) {
-		return fmt.Errorf("%w%s", err, advice(err))
+		return fmt.Errorf("%w%s", err, netns.Advice(err))
 	}
 	return err
 }
@@ -126,7 +119,7 @@ func inside(t *netns.Namespace, do func() error) error {
 func openNft(t *netns.Namespace) (*nft.Conn, error) {
 	c, err := t.Nft()
 	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, advice(err))
+		return nil, fmt.Errorf("%w%s", err, netns.Advice(err))
 	}
 	return c, nil
 }
@@ -134,13 +127,13 @@ func openNft(t *netns.Namespace) (*nft.Conn, error) {
 // refuseHost keeps an example from reaching a whole machine; the effect says what the
 // command would do to it.
 func refuseHost(t *netns.Namespace, effect string) error {
-	host, err := t.IsHost()
-	if err != nil {
-		return fmt.Errorf("%w%s", err, advice(err))
+	return wordsOfHost(capture.RefuseHost(t, effect))
+}
+
+// wordsOfHost adds to a refusal of the machine's own namespace which flags are meant.
+func wordsOfHost(err error) error {
+	if !errors.Is(err, capture.ErrHostNetwork) {
+		return err
 	}
-	if !host {
-		return nil
-	}
-	return usageError{errors.New("this is the machine's own network namespace: " + effect + " " +
-		"(use --netns or --pid for a container's, try it with unshare -n, or say --host-network if the whole machine is meant)")}
+	return usageError{fmt.Errorf("%w (use --netns or --pid for a container's, try it with unshare -n, or say --host-network if the whole machine is meant)", err)}
 }

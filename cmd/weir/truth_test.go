@@ -72,11 +72,19 @@ func tableState(t *testing.T, table *lab.Table) rules.State {
 func tableConfig(t *testing.T, table *lab.Table) (modes.Config, modes.Environment) {
 	t.Helper()
 	env := modes.Environment{LoopbackIPv6: true, Groups: map[string]uint32{"root": 0, "mail": 8}, Users: map[string]uint32{"root": 0},
-		Resolvers: parseResolvers([]byte(lab.ResolvConf))}
+		Resolvers: labResolvers()}
 	if table.Mode == "sidecar" {
 		return sidecarConfig(t, table, env), env
 	}
 	return ambientConfig(table.Args), env
+}
+
+// labResolvers are those of lab.ResolvConf.
+func labResolvers() (out []netip.Addr) {
+	for line := range strings.Lines(lab.ResolvConf) {
+		out = append(out, netip.MustParseAddr(strings.TrimSpace(strings.TrimPrefix(line, "nameserver "))))
+	}
+	return out
 }
 
 // ambientConfig is what the arguments of an ambient table mean.

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/urfave/cli/v2"
-	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/capture"
 )
 
 func verifyCommand() *cli.Command {
@@ -27,7 +25,7 @@ func verifyCommand() *cli.Command {
 				if given {
 					return j.verifyConfiguration(ctx, c)
 				}
-				return j.verifyTag(ctx, c.TableName())
+				return j.verifyTable(ctx, c)
 			})
 		},
 	}
@@ -37,110 +35,62 @@ func waitFlag() cli.Flag {
 	return &cli.DurationFlag{Name: "wait", Usage: "wait up to `TIME` for the namespace to be as it should"}
 }
 
-// verifyConfiguration compares with a configuration, verifyTag with what was
+// verifyConfiguration compares with a configuration, verifyTable with what was
 // written.
 func (j *job) verifyConfiguration(ctx context.Context, c configuration) error {
-	j.table = c.TableName()
-	return j.verify(ctx, func() ([]rules.Difference, error) { return j.difference(ctx, c) })
-}
-
-func (j *job) verifyTag(ctx context.Context, table string) error {
-	j.table = table
-	return j.verify(ctx, func() ([]rules.Difference, error) { return j.drift(ctx) })
-}
-
-const verifyPause = 200 * time.Millisecond
-
-// verify checks until there is no difference or the wait is over.
-func (j *job) verify(ctx context.Context, check func() ([]rules.Difference, error)) error {
-	if err := j.connect(ctx); err != nil {
+	k, err := j.capture(c, capture.Options{})
+	if err != nil {
 		return err
 	}
-	end := time.Now().Add(j.cc.Duration("wait"))
-	for {
-		found, err := check()
-		if err != nil {
-			return fmt.Errorf("verify inet %s: %w", j.table, err)
-		}
-		if len(found) == 0 || !time.Now().Before(end) {
-			return j.verdict(found)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(verifyPause):
-		}
-	}
+	return j.verify(ctx, c, k)
 }
 
-func (j *job) verdict(found []rules.Difference) error {
+func (j *job) verifyTable(ctx context.Context, c configuration) error {
+	k, err := j.captureOfTable(c.TableName(), capture.Options{})
+	if err != nil {
+		return err
+	}
+	return j.verify(ctx, c, k)
+}
+
+func (j *job) verify(ctx context.Context, c configuration, k *capture.Capture) error {
+	defer k.Close()
+	v, err := k.Await(ctx, j.cc.Duration("wait"))
+	j.tell(c, v.Notes, v.Messages())
+	if err != nil {
+		return j.failure(c, err)
+	}
+	return j.verdict(v)
+}
+
+func (j *job) verdict(v capture.Verdict) error {
 	j.result = clean
-	if len(found) > 0 {
+	if !v.Clean() {
 		j.result = differs
 	}
 	w := j.out
 	if j.cc.Bool("json") {
-		if err := writeJSON(w, map[string]any{"table": j.table, "clean": len(found) == 0, "differences": differences(found)}); err != nil {
+		if err := writeJSON(w, map[string]any{"table": v.Table, "clean": v.Clean(), "differences": differences(v.Differences)}); err != nil {
 			return err
 		}
-	} else if err := j.printVerdict(w, found); err != nil {
+	} else if err := printVerdict(w, v); err != nil {
 		return err
 	}
-	if len(found) > 0 {
+	if !v.Clean() {
 		return errDiffers
 	}
 	return nil
 }
 
-func (j *job) printVerdict(w io.Writer, found []rules.Difference) error {
-	if len(found) == 0 {
-		_, err := fmt.Fprintf(w, "clean: inet %s\n", j.table)
+func printVerdict(w io.Writer, v capture.Verdict) error {
+	if v.Clean() {
+		_, err := fmt.Fprintf(w, "clean: inet %s\n", v.Table)
 		return err
 	}
-	for _, d := range found {
-		if _, err := fmt.Fprintf(w, "verify inet %s: %s\n", j.table, d); err != nil {
+	for _, d := range v.Differences {
+		if _, err := fmt.Fprintf(w, "verify inet %s: %s\n", v.Table, d); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// difference compares with a configuration.
-func (j *job) difference(ctx context.Context, c configuration) ([]rules.Difference, error) {
-	env, err := j.environment(ctx, c.Lookups())
-	if err != nil {
-		return nil, err
-	}
-	want, err := j.wanted(c, env)
-	if err != nil {
-		return nil, err
-	}
-	live, found, err := j.session().Verify(ctx, want)
-	j.noteHalf(live)
-	return found, err
-}
-
-// drift compares with what was written.
-func (j *job) drift(ctx context.Context) ([]rules.Difference, error) {
-	live, err := j.conn.Read(ctx, j.table)
-	if err != nil {
-		return nil, err
-	}
-	j.noteHalf(live)
-	return driftOf(j.table, live)
-}
-
-// noteHalf notes that what was read may be half of another apply's change.
-func (j *job) noteHalf(live *nft.Live) {
-	if text := half(live); text != "" && !j.halfNoted {
-		fmt.Fprintln(j.err, "note:", text)
-		j.halfNoted = true
-	}
-}
-
-func driftOf(table string, live *nft.Live) ([]rules.Difference, error) {
-	if live.State.Table == nil {
-		return append([]rules.Difference{{Where: "table inet " + table, Want: "what an apply writes"}}, live.Leftovers()...), nil
-	}
-	return live.Drift()
 }

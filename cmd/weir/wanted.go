@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/version"
 	"github.com/weir-mesh/weir/modes"
@@ -21,16 +21,13 @@ import (
 type job struct {
 	cc *cli.Context
 	streams
-	target    *netns.Namespace
-	said      *modes.Environment // nil: it is to be read
-	lo        *nft.Loopback      // nil: it was not looked at
-	conn      *nft.Conn          // nil where the command can do without and it cannot be had
-	oneOf     string             // the name of the namespace, where many are worked in
-	table     string
-	unread    map[string]error // why files of /etc cannot be read, by name
-	halfNoted bool             // that another apply may be at work
-	noted     bool             // what there is to note of the configuration
-	result    string           // in a word, once there is one: an [nft.Outcome], or
+	target *netns.Namespace
+	said   *modes.Environment // nil: it is to be read
+	conn   *nft.Conn          // nil where the command can do without and it cannot be had
+	oneOf  string             // the name of the namespace, where many are worked in
+	table  string
+	noted  bool   // what there is to note of the configuration
+	result string // in a word, once there is one: an [nft.Outcome], or
 }
 
 // Results of commands that change nothing.
@@ -142,40 +139,54 @@ func (j *job) close() {
 // session is the job's work on its table.
 func (j *job) session() *nft.Session { return j.conn.Session(j.table, version.String()) }
 
+// capture is the engine for a configuration, in the environment that the flags say
+// if they do.
+func (j *job) capture(c configuration, options capture.Options) (*capture.Capture, error) {
+	j.table, options.Environment = c.TableName(), j.said
+	k, err := capture.New(j.target, c.Config, options)
+	if err != nil {
+		return nil, j.failure(c, err)
+	}
+	return k, nil
+}
+
+// captureOfTable is the engine for what weir wrote into a table.
+func (j *job) captureOfTable(table string, options capture.Options) (*capture.Capture, error) {
+	j.table = table
+	return capture.OfTable(j.target, table, options)
+}
+
+// tell prints what a verb met beside its work.
+func (j *job) tell(c configuration, notes []modes.Note, messages []capture.Message) {
+	for _, n := range notes {
+		fmt.Fprintln(j.err, "note:", c.explainNote(n))
+	}
+	for _, m := range messages {
+		fmt.Fprintln(j.err, m)
+	}
+}
+
+// failure is the error of a verb in the words of the command line.
+func (j *job) failure(c configuration, err error) error {
+	var config *modes.ConfigError
+	if errors.As(err, &config) {
+		return wrongState(err, c.explain)
+	}
+	return wordsOfHost(err)
+}
+
 // wanted is the state that a configuration asks for in that environment. Notes
 // go to standard error, once.
 func (j *job) wanted(c configuration, env modes.Environment) (rules.State, error) {
-	if j.said == nil && len(c.Probes.Cgroups) > 0 {
-		env.Cgroups = cgroupIDs(c.Probes.Cgroups)
-	}
-	state, notes, err := j.state(c.Config, env)
+	state, notes, err := modes.State(c.Config, env)
 	if err != nil {
 		return state, wrongState(err, c.explain)
 	}
-	for _, n := range notes {
-		if !j.noted {
-			fmt.Fprintln(j.err, "note:", c.explainNote(n))
-		}
+	if !j.noted {
+		j.tell(c, notes, nil)
 	}
 	j.table, j.noted = c.TableName(), true
 	return state, nil
-}
-
-// state is [modes.State], which says why names and resolvers are not known where
-// that is for want of a file.
-func (j *job) state(c modes.Config, env modes.Environment) (rules.State, []modes.Note, error) {
-	state, notes, err := modes.State(c, env)
-	var out []error
-	for _, e := range parts(err) {
-		var config *modes.ConfigError
-		if errors.As(e, &config) && (isName(config.Word) || config.Missing) {
-			because := *config
-			because.Problem += j.lacking(config.Key)
-			e = &because
-		}
-		out = append(out, e)
-	}
-	return state, notes, errors.Join(out...)
 }
 
 // wrongState is the error of a configuration that makes no state, said by explain:
@@ -188,33 +199,6 @@ func wrongState(err error, explain func(error) error) error {
 		}
 	}
 	return explain(err)
-}
-
-// isName reports whether a word may be the name of a user or a group.
-func isName(word string) bool { return strings.IndexAny(word, "abcdefghijklmnopqrstuvwxyz_") == 0 }
-
-// lookedUpIn is the file of /etc for a key's names or addresses.
-var lookedUpIn = map[string]string{
-	"proxy.uids":           "passwd",
-	"proxy.gids":           "group",
-	"outbound.includeGIDs": "group",
-	"outbound.excludeGIDs": "group",
-	"outbound.excludeUIDs": "passwd",
-	"probes.uids":          "passwd",
-	"dns.capture":          "resolv.conf",
-}
-
-// lacking says why a key's file cannot be read, "" where it can or was not
-// asked.
-func (j *job) lacking(key string) string {
-	name := lookedUpIn[key]
-	if name == "" || j.said != nil {
-		return ""
-	}
-	if err := j.unread[name]; err != nil {
-		return fmt.Sprintf(" (%v)", err)
-	}
-	return ""
 }
 
 // written is the configuration as written, checked as far as it can be without
@@ -263,31 +247,6 @@ func saidEnvironment(cc *cli.Context) (*modes.Environment, error) {
 		return nil, usageError{err}
 	}
 	return &env, nil
-}
-
-// environment is what --environment says, else what the namespace is like; its
-// files are read as far as they are asked.
-func (j *job) environment(ctx context.Context, asked modes.Lookups) (modes.Environment, error) {
-	if j.said != nil {
-		return *j.said, nil
-	}
-	lo, err := j.loopback(ctx)
-	if err != nil {
-		return modes.Environment{}, err
-	}
-	return j.readEnvironment(ctx, lo, asked)
-}
-
-// loopback is what lo was like when it was first asked for.
-func (j *job) loopback(ctx context.Context) (nft.Loopback, error) {
-	if j.lo == nil {
-		lo, err := j.conn.Loopback(ctx)
-		if err != nil {
-			return lo, err
-		}
-		j.lo = &lo
-	}
-	return *j.lo, nil
 }
 
 func withCommon(flags ...cli.Flag) []cli.Flag {

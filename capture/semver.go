@@ -1,26 +1,13 @@
-package main
+package capture
 
 import (
 	"cmp"
-	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/weir-mesh/weir/internal/version"
-	"github.com/weir-mesh/weir/nft"
 )
 
-// oldOverNew is what to say where this program changed what a newer one wrote,
-// "" where it did not or where that cannot be told.
-func oldOverNew(r nft.Result) string {
-	idle := r.Outcome == nft.Unchanged || r.Outcome == nft.Absent
-	if idle || r.Previous == nil || !olderThan(version.String(), r.Previous.Version) {
-		return ""
-	}
-	return fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, version.String())
-}
-
-// olderThan compares versions as semver.org orders them; false where one is none.
+// olderThan compares versions as semver.org orders them; false where one
+// is not a version.
 func olderThan(a, b string) bool {
 	x, okX := parseVersion(a)
 	y, okY := parseVersion(b)

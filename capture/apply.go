@@ -1,0 +1,138 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Report is what an apply or a remove found and did. Beside an error it holds what was
+// met up to there.
+type Report struct {
+	nft.Result
+	Notices
+	Table        string
+	State        string     // the hash of what was applied; "" of a remove
+	Conflicts    []Conflict // chains of other programs that may decide before the table's
+	HostNetwork  bool       // it captures the machine's own network namespace, as Options.HostNetwork allows
+	LoopbackDown bool       // lo is down: nothing that is redirected arrives until it is up
+	Downgrade    bool       // it changed what a newer version wrote, that of Previous
+
+	version string
+}
+
+// Messages are the report's notices in words, in the order in which they were met; see
+// [Notices.Messages].
+func (r Report) Messages() []Message {
+	out := r.Notices.Messages()
+	warn := func(format string, args ...any) {
+		out = append(out, Message{Warning: true, Text: fmt.Sprintf(format, args...)})
+	}
+	if r.LoopbackDown {
+		warn("lo is down: %s", loopbackDown)
+	}
+	if r.Downgrade {
+		out = append(out, Message{Text: fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, r.version)})
+	}
+	if r.LockHeld != nil {
+		warn("went on without the lock: table inet weir-lock belongs to %s", r.LockHeld)
+	}
+	for _, c := range r.Conflicts {
+		warn("%s", c)
+	}
+	if r.Unlisted != nil {
+		warn("connections that were open may be reset: %v", r.Unlisted)
+	}
+	return out
+}
+
+// Apply makes the namespace hold what is wanted, proves it by reading back, and tells
+// what it did. Of mode none it is Remove, but that the machine's own namespace is
+// refused. On an error the former state is in force.
+//
+// Errors are ErrHostNetwork, ErrLoopbackDown, ErrEmptyState, a [*modes.ConfigError]
+// for each problem that the configuration has in this environment, and those of
+// [nft.Session.Apply]: [*nft.RejectedError], [*nft.DriftError], [*nft.NotOursError],
+// nft.ErrChanged, nft.ErrNotPermitted.
+func (c *Capture) Apply(ctx context.Context) (Report, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.newReport()
+	if c.written {
+		return r, c.failed("apply", ErrEmptyState)
+	}
+	var err error
+	if r.HostNetwork, err = c.allowHost(); err != nil {
+		return r, err
+	}
+	if err := c.connect(ctx, &r.Notices); err != nil {
+		return r, err
+	}
+	w, err := c.wanted(ctx)
+	r.Notes = w.notes
+	if err != nil {
+		return r, err
+	}
+	if w.state.Table == nil {
+		return r, c.failed("apply", c.remove(ctx, &r))
+	}
+	if r.LoopbackDown, err = c.loopbackDown(ctx, w); err != nil {
+		return r, err
+	}
+	r.Result, err = c.session.Apply(ctx, w.state)
+	if err != nil {
+		return r, c.failed("apply", err)
+	}
+	r.State = w.state.Hash()
+	r.Conflicts = conflicts(w.state, r.Result)
+	r.Downgrade = downgrade(r.version, r.Result)
+	return r, nil
+}
+
+// Remove removes everything that weir created under the table's name, and nothing
+// else: the table with its probe set, its policy rules, routes and addresses. There
+// is no error where nothing is left to remove. Captured connections do not outlive
+// the rules: with Options.Drain they get time to end. A drain that is interrupted is
+// a [*nft.DrainedError]: nothing new is captured any more.
+func (c *Capture) Remove(ctx context.Context) (Report, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.newReport()
+	if err := c.connect(ctx, &r.Notices); err != nil {
+		return r, err
+	}
+	return r, c.failed("remove", c.remove(ctx, &r))
+}
+
+func (c *Capture) remove(ctx context.Context, r *Report) (err error) {
+	removing := c.options.Removing
+	if removing == nil {
+		removing = func(Captured) {}
+	}
+	if c.options.Drain > 0 {
+		r.Result, err = c.session.Drain(ctx, c.options.Drain, removing)
+	} else {
+		r.Result, err = c.reset(ctx, removing)
+	}
+	r.Conflicts = conflicts(rules.State{}, r.Result)
+	r.Downgrade = downgrade(r.version, r.Result)
+	return err
+}
+
+// reset removes at once, and counts the connections that end with that.
+func (c *Capture) reset(ctx context.Context, removing func(Captured)) (nft.Result, error) {
+	captured, err := c.session.Captured(ctx)
+	if err != nil {
+		return nft.Result{}, err
+	}
+	if captured.Any() {
+		removing(captured)
+	}
+	result, err := c.session.Remove(ctx)
+	result.Reset = captured.Redirected + captured.Proxied
+	return result, err
+}
+
+func (c *Capture) newReport() Report { return Report{Table: c.table, version: c.version()} }

@@ -1,0 +1,206 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/weir-mesh/weir/internal/version"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Options are what a caller decides beside the configuration. The zero Options are
+// right for a pod's network namespace.
+type Options struct {
+	// HostNetwork allows an apply in the machine's initial network namespace, which
+	// is ErrHostNetwork otherwise. Mode ambient-host is for that namespace, and needs
+	// no such word. Plan, Verify and Remove never do.
+	HostNetwork bool
+
+	// Version is the applying program's own, which the table's tag records and which
+	// Report.Downgrade compares: such as v1.2.3. "" is the version of weir's module.
+	Version string
+
+	// Environment stands for what would be read in the namespace, for each verb; nil:
+	// it is read there.
+	Environment *modes.Environment
+
+	// Drain makes Remove capture nothing new at once, and wait up to that time until
+	// the connections that are captured have ended. 0: they are reset.
+	Drain time.Duration
+
+	// Removing, if it is set, is called once by Remove where connections are captured:
+	// before it resets them, or as it begins to wait for their end.
+	Removing func(Captured)
+}
+
+// Captured counts the connections that a table takes to a proxy.
+type Captured = nft.Captured
+
+// Capture is what one table of one network namespace is to hold. Its verbs may be
+// called in any order and from several goroutines: they work one after the other.
+// Between them it remembers what it read: an apply of what holds already reads
+// little and sends nothing.
+type Capture struct {
+	ns      *netns.Namespace
+	config  modes.Config
+	state   *rules.State // a ruleset by hand; nil: that of the configuration
+	written bool         // there is neither: it is about what weir wrote there
+	table   string
+	options Options
+
+	mu      sync.Mutex
+	conn    *nft.Conn
+	session *nft.Session
+}
+
+// New is the capture that a configuration asks for. The namespace stays the caller's,
+// and open until the Capture is done with. The error joins a [*modes.ConfigError] for
+// each problem with the version, the mode and the table's name. The rest is checked in
+// the namespace's environment, by each verb; [modes.Check] tells before what can be
+// told without one.
+func New(ns *netns.Namespace, config modes.Config, options Options) (*Capture, error) {
+	frame := modes.Config{Version: config.Version, Mode: config.Mode, Table: config.Table}
+	switch config.Mode {
+	case modes.ModeSidecar, modes.ModeAmbientPod, modes.ModeAmbientHost:
+		frame.Mode = modes.ModeNone // which wants no other key
+	}
+	if err := modes.Check(frame); err != nil {
+		return nil, err
+	}
+	return &Capture{ns: ns, config: config, table: config.TableName(), options: options}, nil
+}
+
+// OfState is a capture by a ruleset of one's own, which is applied, compared and
+// removed like a configuration's. The error is ErrEmptyState where the state has no
+// table, or what is wrong with the state (see [rules.State.Check]).
+func OfState(ns *netns.Namespace, state rules.State, options Options) (*Capture, error) {
+	if state.Table == nil {
+		return nil, ErrEmptyState
+	}
+	if err := state.Check(); err != nil {
+		return nil, err
+	}
+	return &Capture{ns: ns, state: &state, table: state.Table.Name, options: options}, nil
+}
+
+// OfTable is about what weir wrote into a table, for a caller who has no
+// configuration: Verify compares the table with its tag, Remove removes it, and Plan
+// and Apply are ErrEmptyState. The error is a [*modes.ConfigError] where the name is
+// not one that a table of weir's can have.
+func OfTable(ns *netns.Namespace, table string, options Options) (*Capture, error) {
+	config := modes.Config{Mode: modes.ModeNone, Table: table}
+	c, err := New(ns, config, options)
+	if err != nil {
+		return nil, err
+	}
+	c.written = true
+	return c, nil
+}
+
+// Table is the name of the table, which is of nftables' family inet.
+func (c *Capture) Table() string { return c.table }
+
+// Close closes the connection to the kernel, if a verb opened one. What was applied
+// stays. The namespace is the caller's to close.
+func (c *Capture) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn, c.session = nil, nil
+	}
+}
+
+// connect opens the connection to the kernel, and takes away what a killed trace
+// left behind.
+func (c *Capture) connect(ctx context.Context, said *Notices) error {
+	if c.conn == nil {
+		conn, err := c.ns.Nft()
+		if err != nil {
+			return reaching(err)
+		}
+		c.conn, c.session = conn, conn.Session(c.table, c.version())
+	}
+	swept, err := c.conn.SweepTraces(ctx, c.ns.FD())
+	said.Swept = append(said.Swept, swept...)
+	if err != nil && !errors.Is(err, nft.ErrNotPermitted) { // which the verb itself will say
+		said.Unswept = err
+	}
+	return nil
+}
+
+func (c *Capture) version() string {
+	if c.options.Version != "" {
+		return c.options.Version
+	}
+	return version.String()
+}
+
+// State is what is wanted of the namespace in the environment that it has now, and
+// what there is to note of the configuration. The error is that the environment
+// cannot be read, or joins a [*modes.ConfigError] for each problem: those that are
+// Missing are what the namespace lacks.
+func (c *Capture) State(ctx context.Context) (rules.State, []modes.Note, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.options.Environment == nil && c.state == nil {
+		if err := c.connect(ctx, &Notices{}); err != nil {
+			return rules.State{}, nil, err
+		}
+	}
+	w, err := c.wanted(ctx)
+	return w.state, w.notes, err
+}
+
+// wanted is a state in an environment.
+type wanted struct {
+	state rules.State
+	notes []modes.Note
+	lo    *nft.Loopback // nil: it was not looked at
+}
+
+// wanted is what is wanted now. Where there is no connection, it is what can be told
+// without.
+func (c *Capture) wanted(ctx context.Context) (w wanted, err error) {
+	if c.state != nil {
+		w.state = *c.state
+		return w, nil
+	}
+	var env modes.Environment
+	switch {
+	case c.options.Environment != nil:
+		env = *c.options.Environment
+	case c.conn == nil:
+		env, err = FileEnvironment(ctx, c.ns, c.config.Lookups())
+	default:
+		var lo nft.Loopback
+		if lo, err = c.conn.Loopback(ctx); err == nil {
+			w.lo = &lo
+			env, err = readEnvironment(ctx, c.ns, c.conn, lo, c.config)
+		}
+	}
+	if err != nil {
+		return w, err
+	}
+	w.state, w.notes, err = modes.State(c.config, env)
+	return w, err
+}
+
+// failed says which verb failed, at which table.
+func (c *Capture) failed(verb string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s inet %s: %w", verb, c.table, err)
+}
+
+// reaching adds to an error of reaching the namespace which privilege it may lack.
+func reaching(err error) error {
+	return fmt.Errorf("%w%s", err, netns.Advice(err))
+}

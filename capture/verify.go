@@ -1,0 +1,78 @@
+package capture
+
+import (
+	"context"
+	"time"
+
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Verdict is in what a namespace is not as it should be.
+type Verdict struct {
+	Notices
+	Table       string
+	Differences []rules.Difference // none: it is as it should
+}
+
+// Clean reports whether the namespace is as it should.
+func (v Verdict) Clean() bool { return len(v.Differences) == 0 }
+
+// Verify reads what is live and compares it with what is wanted; [OfTable], with what
+// the table's tag says was written. It changes nothing. Errors are those of reading,
+// among them nft.ErrNotPermitted, and a [*modes.ConfigError] for each problem that
+// the configuration has in this environment.
+func (c *Capture) Verify(ctx context.Context) (Verdict, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := Verdict{Table: c.table}
+	if err := c.connect(ctx, &v.Notices); err != nil {
+		return v, err
+	}
+	if c.written {
+		live, err := c.conn.Read(ctx, c.table)
+		if err != nil {
+			return v, c.failed("verify", err)
+		}
+		v.Applying = live.Applying
+		v.Differences, err = drift(c.table, live)
+		return v, c.failed("verify", err)
+	}
+	w, err := c.wanted(ctx)
+	v.Notes = w.notes
+	if err != nil {
+		return v, err
+	}
+	live, found, err := c.session.Verify(ctx, w.state)
+	if err != nil {
+		return v, c.failed("verify", err)
+	}
+	v.Applying, v.Differences = live.Applying, found
+	return v, nil
+}
+
+// drift is in what a table is not as its tag says.
+func drift(table string, live *nft.Live) ([]rules.Difference, error) {
+	if live.State.Table == nil {
+		return append([]rules.Difference{{Where: "table inet " + table, Want: "what an apply writes"}}, live.Leftovers()...), nil
+	}
+	return live.Drift()
+}
+
+const verifyPause = 200 * time.Millisecond
+
+// Await verifies, again and again while the namespace is not as it should, for at
+// most that time. The verdict is the last one.
+func (c *Capture) Await(ctx context.Context, limit time.Duration) (Verdict, error) {
+	for end := time.Now().Add(limit); ; {
+		v, err := c.Verify(ctx)
+		if err != nil || v.Clean() || !time.Now().Before(end) {
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-time.After(verifyPause):
+		}
+	}
+}
