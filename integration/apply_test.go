@@ -2,12 +2,14 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,13 +72,25 @@ func (n *namespace) watch() func() []string {
 		n.Fatal(err)
 	}
 	n.Cleanup(func() { c.Close() })
+	raw, err := c.SyscallConn()
+	if err != nil {
+		n.Fatal(err)
+	}
 	return func() []string {
+		n.Helper()
 		var seen []string
-		_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)) // of notifications, which come with the commit
+		buf := make([]byte, 1<<16)
 		for {
-			msgs, err := c.Receive()
-			if err != nil {
+			var size int
+			var failed error
+			// The kernel queues its notifications before a commit returns.
+			err := raw.Control(func(fd uintptr) { size, _, failed = unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT) })
+			if err == nil && errors.Is(failed, unix.EAGAIN) {
 				return seen
+			}
+			msgs, malformed := syscall.ParseNetlinkMessage(buf[:max(size, 0)])
+			if err := errors.Join(err, failed, malformed); err != nil {
+				n.Fatal(err)
 			}
 			for _, m := range msgs {
 				typ := int(m.Header.Type) & 0xff

@@ -213,7 +213,7 @@ func TestVerifyWaits(t *testing.T) {
 	}
 	cmd, out, errs := c.command("", "verify", "-f", pod, "--wait", "30s")
 	c.do(cmd.Start)
-	time.Sleep(300 * time.Millisecond)
+	c.waits(cmd)
 	c.ok("apply", "-f", pod)
 	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "clean") {
 		t.Errorf("%v: %s%s", err, out, errs)
@@ -222,25 +222,20 @@ func TestVerifyWaits(t *testing.T) {
 	c.signalled(syscall.SIGTERM, nil, "verify", "-f", pod, "--dns-capture", "all", "--wait", "30s").want(t, 1).says(t, "terminated")
 }
 
-// signalled is how a command ends that a signal reaches while it waits, by which time
-// it listens to signals: on a slow machine, later.
+// signalled is how a command ends that a signal reaches once it handles signals.
 func (c *cli) signalled(signal syscall.Signal, stdin io.Reader, args ...string) outcome {
 	c.Helper()
-	for pause := 200 * time.Millisecond; ; pause *= 2 {
-		cmd, out, errs := c.command("", args...)
-		cmd.Stdin = stdin
-		c.do(cmd.Start)
-		time.Sleep(pause)
-		_ = cmd.Process.Signal(signal)
-		limit := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait() // the exit code tells
-		if !limit.Stop() {
-			c.Errorf("%s did not end it", signal)
-		}
-		if o := ended(cmd, args, out.String(), errs.String()); o.signal != signal || pause > 5*time.Second {
-			return o
-		}
+	cmd, out, errs := c.command("", args...)
+	cmd.Stdin = stdin
+	c.do(cmd.Start)
+	c.handlesSignals(cmd)
+	_ = cmd.Process.Signal(signal)
+	limit := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+	_ = cmd.Wait() // the exit code tells
+	if !limit.Stop() {
+		c.Errorf("%s did not end it", signal)
 	}
+	return ended(cmd, args, out.String(), errs.String())
 }
 
 func TestShow(t *testing.T) {

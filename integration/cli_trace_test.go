@@ -41,16 +41,6 @@ func (c *cli) traceTables() []string {
 	return slices.DeleteFunc(c.tables(), func(name string) bool { return !strings.HasPrefix(name, "inet weir-trace-") })
 }
 
-func (c *cli) eventually(what string, holds func() bool) {
-	c.Helper()
-	for end := time.Now().Add(10 * time.Second); !holds(); {
-		if time.Now().After(end) {
-			c.Fatalf("%s: not within ten seconds", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // ends waits for the trace to end by itself.
 func (r *traceRun) ends() outcome {
 	r.Helper()
@@ -58,10 +48,12 @@ func (r *traceRun) ends() outcome {
 	return ended(r.cmd, r.cmd.Args[1:], r.out.String(), r.errs.String())
 }
 
-// interrupted ends the trace once what was sent before has been told.
+// interrupted ends the trace once it has read what the kernel told of the packets sent
+// before.
 func (r *traceRun) interrupted() outcome {
 	r.Helper()
-	time.Sleep(500 * time.Millisecond)
+	r.handlesSignals(r.cmd)
+	r.waits(r.cmd)
 	_ = r.cmd.Process.Signal(syscall.SIGINT)
 	return r.ends().want(r, 0)
 }
@@ -212,9 +204,9 @@ func (n *namespace) flood(to string, d time.Duration) (sent int) {
 func TestTraceIsLimited(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t)
-	run := c.trace("--json", "--for", "2s", "--rate", "5", "--to", "127.0.0.1:9", "udp")
+	run := c.trace("--json", "--for", "30s", "--rate", "5", "--to", "127.0.0.1:9", "udp")
 	c.flood("127.0.0.1:9", 100*time.Millisecond)
-	o := run.ends().want(t, 0).says(t, "above --rate 5 were not traced")
+	o := run.interrupted().says(t, "above --rate 5 were not traced")
 	_, counts := packets(t, o.out)
 	if *counts.Traced < 1 || *counts.Traced > 15 || *counts.Matched < 100 { // 5 in advance, in each hook, and those of a second
 		t.Errorf("%d of %d were traced", *counts.Traced, *counts.Matched)
@@ -281,7 +273,7 @@ func TestTraceInterrupted(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t)
 	run := c.trace("--for", "30s")
-	time.Sleep(500 * time.Millisecond) // earlier a signal ends any command as kill -9 does
+	run.handlesSignals(run.cmd)
 	if err := run.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -364,6 +356,7 @@ func TestTraceCostsOthersLittle(t *testing.T) {
 		without = max(without, stream())
 		run := c.trace("--json", "--for", "30s", "--to", "203.0.113.10:80", "tcp")
 		with = max(with, stream())
+		run.handlesSignals(run.cmd)
 		_ = run.cmd.Process.Signal(syscall.SIGINT)
 		if _, counts := packets(t, run.ends().want(t, 0).out); *counts.Matched != 0 {
 			t.Errorf("%d packets of others were traced", *counts.Matched)

@@ -289,7 +289,7 @@ func (t *trial) sightings(state rules.State, packets []sim.Packet, want []sighti
 		}
 	}
 	var got []sighting
-	const tries, longest = 60, 20
+	const tries, longest = 1500, 20 // a packet that is late, on a busy machine, is waited for
 	for try := range tries {
 		time.Sleep(time.Duration(min(try, longest)) * time.Millisecond)
 		came, seen := t.read()
