@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 )
 
 // patience bounds every wait, so that a failure is a message and not a hung test.
-const patience = 3 * time.Second
+const patience = 20 * time.Second
 
 // ended is what OnClose was told.
 type ended struct {
@@ -156,6 +158,21 @@ func receive[T any](t *testing.T, c <-chan T) (v T) {
 		t.Fatal("nothing came")
 	}
 	return v
+}
+
+// selects waits until a goroutine waits in a select statement of that function.
+func selects(t *testing.T, function string) {
+	t.Helper()
+	stacks := make([]byte, 1<<20)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+			state, frames, _ := strings.Cut(stack, "\n")
+			if strings.Contains(state, "[select") && strings.HasPrefix(frames, "github.com/weir-mesh/weir/proxy."+function+"(") {
+				return
+			}
+		}
+	}
+	t.Fatalf("%s does not wait", function)
 }
 
 // local is the client's side of a connection, as the proxy sees it.

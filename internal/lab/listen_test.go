@@ -153,17 +153,25 @@ func TestServeReportsAPortThatIsTaken(t *testing.T) {
 
 func TestAServerEndsWithItsContext(t *testing.T) {
 	ns := newNamespace(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	s, err := Listeners{Name: "x", TCP: []uint16{80}, UDP: []uint16{53}}.Serve(ctx, ns)
-	must(t, err)
-	conn, err := dialIn(ns, "tcp", "127.0.0.1:80") // which we never close, and the server must not wait for
-	must(t, err)
-	defer conn.Close()
-	began := time.Now()
-	cancel()
-	must(t, s.Close())
-	if took := time.Since(began); took > answerTimeout/2 {
-		t.Errorf("it took %v", took)
+	end := func() (took time.Duration) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s, err := Listeners{Name: "x", TCP: []uint16{80}, UDP: []uint16{53}}.Serve(ctx, ns)
+		must(t, err)
+		conn, err := dialIn(ns, "tcp", "127.0.0.1:80") // the server must not wait until the client closes it
+		must(t, err)
+		defer conn.Close()
+		began := time.Now()
+		cancel()
+		must(t, s.Close())
+		return time.Since(began)
+	}
+	const tries = 5 // a busy machine may be slow once, a server that waits is slow each time
+	took := end()
+	for range tries - 1 {
+		took = min(took, end())
+	}
+	if took > answerTimeout/2 {
+		t.Errorf("it took at least %v", took)
 	}
 	probe := Probe{Proto: "tcp", Dst: netip.MustParseAddr("127.0.0.1"), DPort: 80}
 	if got := send(t, ns, probe); got != "refused" {
