@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -237,7 +238,7 @@ func TestExclusionsOfAPodChangeNoRule(t *testing.T) {
 func TestExclusionsOfAPod(t *testing.T) {
 	t.Parallel()
 	needUsers(t)
-	proxy := lab.Identity{Mark: 0x539}
+	proxy := scratch.Identity{Mark: 0x539}
 	pod, err := lab.NewPod(t.Context(), proxy)
 	if err != nil {
 		t.Fatal(err)
@@ -249,11 +250,11 @@ func TestExclusionsOfAPod(t *testing.T) {
 	if err := pod.Do(cmd.Run); err != nil {
 		t.Fatalf("%v\n%s", err, errs)
 	}
-	var probes []lab.Probe
+	var probes []scratch.Probe
 	want := map[string]string{}
 	add := func(why, namespace, proto, to string, uid, gid uint32, land string) {
 		dst := netip.MustParseAddrPort(to)
-		probes = append(probes, lab.Probe{ID: why, Namespace: namespace, Proto: proto, UID: uid, GID: gid, Dst: dst.Addr(), DPort: dst.Port(), SPort: uint16(21000 + len(probes))})
+		probes = append(probes, scratch.Probe{ID: why, Namespace: namespace, Proto: proto, UID: uid, GID: gid, Dst: dst.Addr(), DPort: dst.Port(), SPort: uint16(21000 + len(probes))})
 		want[why] = land
 	}
 	for family, far := range map[string]struct{ peer, excluded, pod, nic, behind string }{
@@ -462,7 +463,7 @@ func TestAPodOfAnotherUserNamespace(t *testing.T) {
 	needUsers(t)
 	c := newCLI(t)
 	path := mappedNamespace(t)
-	pod, err := lab.OpenNamespace(path)
+	pod, err := scratch.OpenNamespace(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -479,7 +480,7 @@ func TestAPodOfAnotherUserNamespace(t *testing.T) {
 			ns.ip(command)
 		}
 	}
-	s, err := lab.Listeners{Name: "proxy", TCP: []uint16{uint16(outboundPort)}}.Serve(t.Context(), pod)
+	s, err := scratch.Listeners{Name: "proxy", TCP: []uint16{uint16(outboundPort)}}.Serve(t.Context(), pod)
 	if err != nil {
 		t.Fatal(err)
 	}

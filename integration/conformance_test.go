@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 const conformance = "testdata/conformance"
@@ -104,7 +105,7 @@ func TestConformance(t *testing.T) {
 // conform wants every probe's fate. A probe that got no answer in time while
 // this process got no processor has a second chance, in a run of the whole list
 // in another pod: nothing was waiting there to answer it.
-func conform(t *testing.T, root string, table *lab.Table, probes []lab.Probe) {
+func conform(t *testing.T, root string, table *lab.Table, probes []scratch.Probe) {
 	got, stall := fates(t, root, table, probes)
 	wrong := differing(table.Fates, got)
 	if len(wrong) > 0 && stall >= patienceStep && !slices.ContainsFunc(wrong, func(id string) bool { return got[id].Land != "timeout" }) {
@@ -128,7 +129,7 @@ func conform(t *testing.T, root string, table *lab.Table, probes []lab.Probe) {
 
 // fates are those of the probes in a pod of their own, and for how long this
 // process got no processor meanwhile, at worst.
-func fates(t *testing.T, root string, table *lab.Table, probes []lab.Probe) (map[string]lab.Fate, time.Duration) {
+func fates(t *testing.T, root string, table *lab.Table, probes []scratch.Probe) (map[string]scratch.Fate, time.Duration) {
 	t.Helper()
 	pod, err := lab.NewPod(t.Context(), table.Proxy)
 	if err != nil {
@@ -187,7 +188,7 @@ func watchStalls() (latest func() time.Duration) {
 }
 
 // differing are the probes whose fate is another.
-func differing(want, got map[string]lab.Fate) []string {
+func differing(want, got map[string]scratch.Fate) []string {
 	var out []string
 	for _, id := range slices.Sorted(maps.Keys(want)) {
 		if got[id] != want[id] {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
@@ -87,7 +88,7 @@ type trial struct {
 const firstPort = 20000
 
 func newTrial(t *testing.T) *trial {
-	pod, err := lab.NewPod(t.Context(), lab.Identity{UID: 1337, GID: 1337})
+	pod, err := lab.NewPod(t.Context(), scratch.Identity{UID: 1337, GID: 1337})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,11 +327,11 @@ func (t *trial) set(state rules.State) error {
 // send sends a packet's first datagram or SYN, whatever becomes of it.
 func (t *trial) send(p sim.Packet) {
 	t.Helper()
-	ns, from := t.pod.Namespace, lab.Identity{}
+	ns, from := t.pod.Namespace, scratch.Identity{}
 	if p.In != "" {
 		ns = t.pod.Peer
 	} else {
-		from = lab.Identity{UID: uint32(p.Socket.UID), GID: uint32(p.Socket.GID), Mark: uint32(p.Mark)}
+		from = scratch.Identity{UID: uint32(p.Socket.UID), GID: uint32(p.Socket.GID), Mark: uint32(p.Mark)}
 	}
 	err := ns.DoAs(from.UID, from.GID, func() error { return sendFirst(p, from.Mark) })
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) && !slices.ContainsFunc(refusals, func(e error) bool { return errors.Is(err, e) }) {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -218,7 +218,7 @@ func TestFirstApplyOfManyPods(t *testing.T) {
 	needUsers(t)
 	const pods = 100
 	c := newCLI(t)
-	far, err := lab.NewNamespace()
+	far, err := scratch.NewNamespace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,13 +227,13 @@ func TestFirstApplyOfManyPods(t *testing.T) {
 	worlds := []*net.TCPListener{listenAs(t, far, 0, 0, "0.0.0.0:0"), listenAs(t, far, 0, 0, "[::]:0")}
 	var open []*opened
 	for i := range pods {
-		pod, err := lab.NewNamespace()
+		pod, err := scratch.NewNamespace()
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { pod.Close() })
 		link := fmt.Sprintf("far%d", i)
-		err = errors.Join(lab.Veth(pod, "eth0", far, link),
+		err = errors.Join(scratch.Veth(pod, "eth0", far, link),
 			pod.Sysctl("net/ipv6/conf/eth0/accept_dad", "0"), far.Sysctl("net/ipv6/conf/"+link+"/accept_dad", "0"),
 			os.Symlink(pod.Path(), filepath.Join(folder, fmt.Sprintf("pod%03d", i))))
 		ends := [][2]netip.Prefix{

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +48,7 @@ type opened struct {
 }
 
 // open connects and accepts.
-func (p *realPod) open(name string, from *lab.Namespace, uid uint32, ln *net.TCPListener, to netip.AddrPort) *opened {
+func (p *realPod) open(name string, from *scratch.Namespace, uid uint32, ln *net.TCPListener, to netip.AddrPort) *opened {
 	p.Helper()
 	client, err := dialAs(from, uid, uid, netip.Addr{}, to)
 	if err != nil {
@@ -206,7 +206,7 @@ type sniffer struct {
 	frames bytes.Buffer
 }
 
-func sniff(t testing.TB, ns *lab.Namespace, link string) *sniffer {
+func sniff(t testing.TB, ns *scratch.Namespace, link string) *sniffer {
 	t.Helper()
 	var f *os.File
 	err := ns.Do(func() error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -23,7 +24,7 @@ type captured struct {
 }
 
 // capturedPod applies a configuration in a new pod.
-func capturedPod(t *testing.T, proxy lab.Identity, env []string, stdin string, args ...string) captured {
+func capturedPod(t *testing.T, proxy scratch.Identity, env []string, stdin string, args ...string) captured {
 	t.Helper()
 	pod, err := lab.NewPod(t.Context(), proxy)
 	if err != nil {
@@ -60,7 +61,7 @@ func (c captured) nft(script string) {
 }
 
 // lands wants the listener that a probe must reach.
-func (c captured) lands(p lab.Probe, want string) {
+func (c captured) lands(p scratch.Probe, want string) {
 	c.Helper()
 	ns := c.Namespace
 	if p.Namespace == "peer" {
@@ -70,7 +71,7 @@ func (c captured) lands(p lab.Probe, want string) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	if got.Land != want || p.Spoof && got.Src != lab.SourceKept {
+	if got.Land != want || p.Spoof && got.Src != scratch.SourceKept {
 		c.Errorf("%s: it landed at %s, want %s", p.ID, got, want)
 	}
 }
@@ -104,55 +105,55 @@ func TestForeignMarks(t *testing.T) {
 	const ours, extra = 0x539, 0x40539
 	sidecar := "version: 1\nmode: sidecar\nproxy: {uids: [1337]}\ninbound: {via: tproxy}\n"
 	istio := []string{"istio-init", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "TPROXY", "-i", "*", "-b", "*", "--dual-stack"}
-	onward := func(mark uint32, a netip.Addr, client netip.Addr) lab.Probe {
-		return lab.Probe{Namespace: "pod", UID: 1000, GID: 1000, Mark: mark, Src: client, Spoof: true, Dst: a, DPort: 8080}
+	onward := func(mark uint32, a netip.Addr, client netip.Addr) scratch.Probe {
+		return scratch.Probe{Namespace: "pod", UID: 1000, GID: 1000, Mark: mark, Src: client, Spoof: true, Dst: a, DPort: 8080}
 	}
 	type expected struct {
 		why   string
-		probe func(pod, peer netip.Addr) lab.Probe
+		probe func(pod, peer netip.Addr) scratch.Probe
 		land  string
 	}
 	inbound := expected{"what comes in reaches the inbound listener",
-		func(pod, peer netip.Addr) lab.Probe {
-			return lab.Probe{Namespace: "peer", UID: 1000, GID: 1000, Dst: pod, DPort: 8080}
+		func(pod, peer netip.Addr) scratch.Probe {
+			return scratch.Probe{Namespace: "peer", UID: 1000, GID: 1000, Dst: pod, DPort: 8080}
 		}, "pod:15006"}
 	answered := expected{"the proxy's call with the client's address is answered",
-		func(pod, peer netip.Addr) lab.Probe { return onward(ours, pod, peer) }, "pod:8080"}
+		func(pod, peer netip.Addr) scratch.Probe { return onward(ours, pod, peer) }, "pod:8080"}
 	extraBits := expected{"a socket's mark with further bits is the proxy's too",
-		func(pod, peer netip.Addr) lab.Probe { return onward(extra, pod, peer) }, "pod:8080"}
+		func(pod, peer netip.Addr) scratch.Probe { return onward(extra, pod, peer) }, "pod:8080"}
 	ownCall := expected{"the proxy's call to its own pod is inbound",
-		func(pod, peer netip.Addr) lab.Probe {
-			return lab.Probe{Namespace: "pod", UID: 1337, GID: 1337, Dst: pod, DPort: 15008}
+		func(pod, peer netip.Addr) scratch.Probe {
+			return scratch.Probe{Namespace: "pod", UID: 1337, GID: 1337, Dst: pod, DPort: 15008}
 		}, "pod:15006"}
 	leaves := func(mark uint32) expected {
 		return expected{"what the proxy sends is not captured",
-			func(pod, peer netip.Addr) lab.Probe {
-				return lab.Probe{Namespace: "pod", UID: 1000, GID: 1000, Mark: mark, Dst: peer, DPort: 80}
+			func(pod, peer netip.Addr) scratch.Probe {
+				return scratch.Probe{Namespace: "pod", UID: 1000, GID: 1000, Mark: mark, Dst: peer, DPort: 80}
 			}, "peer:7000"}
 	}
 	for _, tt := range []struct {
 		why   string
-		proxy lab.Identity
+		proxy scratch.Identity
 		env   []string
 		stdin string
 		args  []string
 		want  []expected
 	}{
-		{"a sidecar by TPROXY", lab.Identity{UID: 1337, GID: 1337}, nil, sidecar, []string{"apply", "-f", "-"},
+		{"a sidecar by TPROXY", scratch.Identity{UID: 1337, GID: 1337}, nil, sidecar, []string{"apply", "-f", "-"},
 			[]expected{inbound, answered, extraBits, ownCall}},
-		{"a sidecar by TPROXY, for listed ports", lab.Identity{UID: 1337, GID: 1337}, nil, sidecar, []string{"apply", "-f", "-", "--inbound-include-ports", "8080,15008"},
+		{"a sidecar by TPROXY, for listed ports", scratch.Identity{UID: 1337, GID: 1337}, nil, sidecar, []string{"apply", "-f", "-", "--inbound-include-ports", "8080,15008"},
 			[]expected{inbound, answered, extraBits, ownCall}},
-		{"marks under a mask of their own", lab.Identity{UID: 1337, GID: 1337}, nil, sidecar + "routing: {mark: 0x539/0xffff, loopMark: 0x53a/0xffff}\n", []string{"apply", "-f", "-"},
+		{"marks under a mask of their own", scratch.Identity{UID: 1337, GID: 1337}, nil, sidecar + "routing: {mark: 0x539/0xffff, loopMark: 0x53a/0xffff}\n", []string{"apply", "-f", "-"},
 			[]expected{inbound, answered, extraBits, ownCall}},
-		{"istio-init with a mask", lab.Identity{UID: 1337, GID: 1337}, []string{"WEIR_MARK_MASK=0xfff"}, "", istio,
+		{"istio-init with a mask", scratch.Identity{UID: 1337, GID: 1337}, []string{"WEIR_MARK_MASK=0xfff"}, "", istio,
 			[]expected{inbound, answered, extraBits, ownCall}},
-		{"a proxy that its mark tells", lab.Identity{Mark: ours}, nil, "version: 1\nmode: sidecar\nproxy: {mark: 0x539}\n", []string{"apply", "-f", "-"},
+		{"a proxy that its mark tells", scratch.Identity{Mark: ours}, nil, "version: 1\nmode: sidecar\nproxy: {mark: 0x539}\n", []string{"apply", "-f", "-"},
 			[]expected{leaves(ours), leaves(extra), {"what comes in reaches the inbound listener", inbound.probe, "pod:15006"}}},
-		{"a proxy that its mark tells, under its own mask", lab.Identity{Mark: 0x20000}, nil, "version: 1\nmode: sidecar\nproxy: {mark: 0x20000/0x30000}\n", []string{"apply", "-f", "-"},
+		{"a proxy that its mark tells, under its own mask", scratch.Identity{Mark: 0x20000}, nil, "version: 1\nmode: sidecar\nproxy: {mark: 0x20000/0x30000}\n", []string{"apply", "-f", "-"},
 			[]expected{leaves(0x20000), leaves(0x60539)}},
-		{"an ambient pod", lab.Identity{Mark: ours}, nil, "", []string{"ambient", "--v6"},
+		{"an ambient pod", scratch.Identity{Mark: ours}, nil, "", []string{"ambient", "--v6"},
 			[]expected{inbound, answered, extraBits, leaves(ours), leaves(extra)}},
-		{"an ambient pod, whose marks have the common mask", lab.Identity{Mark: ours}, nil, "",
+		{"an ambient pod, whose marks have the common mask", scratch.Identity{Mark: ours}, nil, "",
 			[]string{"ambient", "--v6", "--proxy-mark", "0x539", "--routing-mark", "0x111"}, []expected{inbound, answered, extraBits, leaves(ours), leaves(extra)}},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
@@ -187,7 +188,7 @@ func TestForeignMarksAreKept(t *testing.T) {
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			t.Parallel()
-			pod := capturedPod(t, lab.Identity{UID: 1337, GID: 1337, Mark: 0x539}, nil, tt.stdin, tt.args...)
+			pod := capturedPod(t, scratch.Identity{UID: 1337, GID: 1337, Mark: 0x539}, nil, tt.stdin, tt.args...)
 			pod.nft(`table inet others {
 	counter lost { }
 	chain early {
@@ -204,7 +205,7 @@ func TestForeignMarksAreKept(t *testing.T) {
 	}
 }`)
 			for family, a := range labAddresses {
-				p := lab.Probe{ID: family.String(), Namespace: "pod", Proto: "tcp", UID: 1000, GID: 1000, Mark: 0x539, Src: a.peer, Spoof: true, Dst: a.pod, DPort: 8080}
+				p := scratch.Probe{ID: family.String(), Namespace: "pod", Proto: "tcp", UID: 1000, GID: 1000, Mark: 0x539, Src: a.peer, Spoof: true, Dst: a.pod, DPort: 8080}
 				pod.lands(p, "pod:8080")
 			}
 			flows, err := pod.Conntrack()

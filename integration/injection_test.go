@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // TestInjectedArguments runs what istio's injection template makes of a pod's
@@ -167,30 +167,30 @@ func TestIPv6IsOffOnLo(t *testing.T) {
 			p.validate(asInit, injected(mode)...).want(t, 0).says(t, compares)
 			p.validate(asProxy, injected(mode)...).want(t, 0).says(t, fmt.Sprintf(capturedIn, "ipv4"),
 				`msg="not validated: inbound ipv6" because="IPv6 is disabled on lo"`)
-			listeners := lab.Listeners{Name: "proxy", Identity: lab.Identity{GID: proxyID}, TCP: []uint16{15001, 15006}, Transparent: []uint16{15006}}
+			listeners := scratch.Listeners{Name: "proxy", Identity: scratch.Identity{GID: proxyID}, TCP: []uint16{15001, 15006}, Transparent: []uint16{15006}}
 			server, err := listeners.Serve(t.Context(), p.pod)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer server.Close()
 			for _, f := range families {
-				probe := lab.Probe{ID: "in " + f.name, Proto: "tcp", Dst: f.pod.Addr(), DPort: appPort}
+				probe := scratch.Probe{ID: "in " + f.name, Proto: "tcp", Dst: f.pod.Addr(), DPort: appPort}
 				fate, err := probe.Send(t.Context(), p.far, dialTimeout)
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := lab.Fate{Land: "proxy:15006", Orig: netip.AddrPortFrom(f.pod.Addr(), appPort), Src: lab.SourceKept}
+				want := scratch.Fate{Land: "proxy:15006", Orig: netip.AddrPortFrom(f.pod.Addr(), appPort), Src: scratch.SourceKept}
 				if fate != want {
 					t.Errorf("inbound %s: %s, want %s", f.name, fate, want)
 				}
-				probe = lab.Probe{ID: "out " + f.name, Proto: "tcp", UID: appID, GID: appID, Dst: f.somewhere(1, 80).Addr(), DPort: 80}
+				probe = scratch.Probe{ID: "out " + f.name, Proto: "tcp", UID: appID, GID: appID, Dst: f.somewhere(1, 80).Addr(), DPort: 80}
 				fate, err = probe.Send(t.Context(), p.pod, dialTimeout)
 				if err != nil {
 					t.Fatal(err)
 				}
-				want = lab.Fate{Land: "proxy:15001", Orig: f.somewhere(1, 80), Src: lab.SourceKept}
+				want = scratch.Fate{Land: "proxy:15001", Orig: f.somewhere(1, 80), Src: scratch.SourceKept}
 				if f.pass.Is6() {
-					want = lab.Fate{Land: "timeout"} // REDIRECT leads to ::1, which is not there
+					want = scratch.Fate{Land: "timeout"} // REDIRECT leads to ::1, which is not there
 				}
 				if fate != want {
 					t.Errorf("outbound %s: %s, want %s", f.name, fate, want)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -48,9 +48,9 @@ type sent struct {
 	land     string
 }
 
-func (s sent) probe(id string) lab.Probe {
+func (s sent) probe(id string) scratch.Probe {
 	dst := netip.MustParseAddrPort(s.to)
-	p := lab.Probe{ID: fmt.Sprintf("%s: %+v", id, s), Namespace: "pod", Proto: "tcp", UID: s.uid, GID: s.gid, Mark: s.mark, Dst: dst.Addr(), DPort: dst.Port()}
+	p := scratch.Probe{ID: fmt.Sprintf("%s: %+v", id, s), Namespace: "pod", Proto: "tcp", UID: s.uid, GID: s.gid, Mark: s.mark, Dst: dst.Addr(), DPort: dst.Port()}
 	if s.in {
 		p.Namespace = "peer"
 	}
@@ -135,7 +135,7 @@ func TestIstioArguments(t *testing.T) {
 	if len(ok) != len(meanings) || len(refused) == 0 {
 		t.Errorf("%d lists are taken and %d refused, and %d have a meaning here", len(ok), len(refused), len(meanings))
 	}
-	pod := capturedPod(t, lab.Identity{UID: 1337, GID: 1337}, nil, "", "version")
+	pod := capturedPod(t, scratch.Identity{UID: 1337, GID: 1337}, nil, "", "version")
 	for _, line := range ok {
 		t.Run(line, func(t *testing.T) {
 			if meanings[line] == nil {
@@ -178,7 +178,7 @@ func (c captured) mean(line string, want []sent) {
 }
 
 // loses wants a probe that gets no answer in a time in which others do.
-func (c captured) loses(p lab.Probe) {
+func (c captured) loses(p scratch.Probe) {
 	c.Helper()
 	ns := c.Namespace
 	if p.Namespace == "peer" {

@@ -6,14 +6,14 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // dnsWay is a way in which DNS is captured.
 type dnsWay struct {
 	name, config string
 	args         []string
-	proxy        lab.Identity
+	proxy        scratch.Identity
 }
 
 // resolverOf is the resolver that a pod of a family asks.
@@ -25,7 +25,7 @@ func dnsWays() []dnsWay {
 	var ways []dnsWay
 	for _, capture := range []string{"servers", "all"} {
 		for _, behind := range []string{"exclude", "reroute", ""} {
-			way := dnsWay{name: capture, proxy: lab.Identity{UID: proxyID, GID: proxyID}}
+			way := dnsWay{name: capture, proxy: scratch.Identity{UID: proxyID, GID: proxyID}}
 			servers := ""
 			if capture == "servers" {
 				servers = fmt.Sprintf(", servers: [127.0.0.11, %s, %q]", resolverOf(families[0]), resolverOf(families[1]))
@@ -38,7 +38,7 @@ func dnsWays() []dnsWay {
 			ways = append(ways, way)
 		}
 	}
-	ztunnel := lab.Identity{Mark: 0x539}
+	ztunnel := scratch.Identity{Mark: 0x539}
 	return append(ways,
 		dnsWay{name: "ambient", args: []string{"ambient", "pod", "apply", "--v6", "--dns"}, proxy: ztunnel},
 		dnsWay{name: "ambient, reroute", args: []string{"ambient", "pod", "apply", "--v6", "--dns", "--virt", "docker0"}, proxy: ztunnel})
@@ -48,7 +48,7 @@ func dnsWays() []dnsWay {
 // container stands behind nat.
 type dnsPod struct {
 	*realPod
-	container    *lab.Namespace
+	container    *scratch.Namespace
 	stopResolver func()
 }
 
@@ -62,7 +62,7 @@ func newDNSPod(t *testing.T, way dnsWay) dnsPod {
 	t.Helper()
 	p := dnsPod{realPod: newRealPod(t)}
 	var err error
-	if p.container, err = lab.NewNamespace(); err != nil {
+	if p.container, err = scratch.NewNamespace(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.container.Close() })
@@ -72,9 +72,9 @@ func newDNSPod(t *testing.T, way dnsWay) dnsPod {
 			t.Fatal(err)
 		}
 	}
-	must(lab.Veth(p.pod, "docker0", p.container, "eth0"))
+	must(scratch.Veth(p.pod, "docker0", p.container, "eth0"))
 	for _, end := range []struct {
-		ns   *lab.Namespace
+		ns   *scratch.Namespace
 		link string
 	}{{p.pod, "docker0"}, {p.container, "eth0"}} {
 		must(end.ns.Sysctl("net/ipv6/conf/"+end.link+"/accept_dad", "0"))
@@ -86,14 +86,14 @@ func newDNSPod(t *testing.T, way dnsWay) dnsPod {
 		n := nested[f.name]
 		must(p.pod.AddAddress("docker0", n.pod))
 		must(p.container.AddAddress("eth0", n.container))
-		must(p.container.AddRoute(lab.Route{Dst: netip.PrefixFrom(n.pod.Addr(), 0).Masked(), Via: n.pod.Addr()}))
+		must(p.container.AddRoute(scratch.Route{Dst: netip.PrefixFrom(n.pod.Addr(), 0).Masked(), Via: n.pod.Addr()}))
 	}
 	p.nft("table inet docker {\nchain post {\ntype nat hook postrouting priority 100\nip saddr 172.17.0.0/16 oifname != docker0 masquerade\nip6 saddr fd00:17::/64 oifname != docker0 masquerade\n}\n}\n")
 	p.resolve()
-	p.serves(p.pod, lab.Listeners{Name: "proxy", Identity: way.proxy, UDP: []uint16{15053}, TCP: []uint16{15001, 15053}})
+	p.serves(p.pod, scratch.Listeners{Name: "proxy", Identity: way.proxy, UDP: []uint16{15053}, TCP: []uint16{15001, 15053}})
 	for _, f := range families {
 		for _, proto := range []string{"udp", "tcp"} {
-			if land := p.asks(p.container, lab.Probe{ID: "before, " + f.name, Proto: proto, Dst: resolverOf(f), DPort: 53}); land != "resolver:53" {
+			if land := p.asks(p.container, scratch.Probe{ID: "before, " + f.name, Proto: proto, Dst: resolverOf(f), DPort: 53}); land != "resolver:53" {
 				t.Fatalf("before, the container over %s %s: %s", proto, f.name, land)
 			}
 		}
@@ -105,11 +105,11 @@ func newDNSPod(t *testing.T, way dnsWay) dnsPod {
 // addresses that only a route makes their own.
 func (p *dnsPod) resolve() {
 	p.Helper()
-	p.stopResolver = p.serves(p.far, lab.Listeners{Name: "resolver", UDP: []uint16{53}, TCP: []uint16{53}, Transparent: []uint16{53}})
+	p.stopResolver = p.serves(p.far, scratch.Listeners{Name: "resolver", UDP: []uint16{53}, TCP: []uint16{53}, Transparent: []uint16{53}})
 }
 
 // serves has listeners answer until the test ends, or the function is called.
-func (p dnsPod) serves(ns *lab.Namespace, l lab.Listeners) (stop func()) {
+func (p dnsPod) serves(ns *scratch.Namespace, l scratch.Listeners) (stop func()) {
 	p.Helper()
 	s, err := l.Serve(p.Context(), ns)
 	if err != nil {
@@ -135,7 +135,7 @@ func (p dnsPod) apply(way dnsWay) {
 }
 
 // asks is where a query lands that is answered.
-func (p dnsPod) asks(from *lab.Namespace, query lab.Probe) string {
+func (p dnsPod) asks(from *scratch.Namespace, query scratch.Probe) string {
 	p.Helper()
 	fate, err := query.Send(p.Context(), from, answerPatience)
 	if err != nil {
@@ -145,12 +145,12 @@ func (p dnsPod) asks(from *lab.Namespace, query lab.Probe) string {
 }
 
 // ofProxy is a query that the proxy sends, and ofApp one of an application's.
-func ofProxy(way dnsWay, q lab.Probe) lab.Probe {
+func ofProxy(way dnsWay, q scratch.Probe) scratch.Probe {
 	q.UID, q.GID, q.Mark = way.proxy.UID, way.proxy.GID, way.proxy.Mark
 	return q
 }
 
-func ofApp(q lab.Probe) lab.Probe {
+func ofApp(q scratch.Probe) scratch.Probe {
 	q.UID, q.GID = appID, appID
 	return q
 }
@@ -171,8 +171,8 @@ func TestDNSOfOthers(t *testing.T) {
 				}
 			}
 			for _, f := range families {
-				query := func(proto string, port uint16) lab.Probe {
-					return lab.Probe{ID: f.name, Proto: proto, Dst: resolverOf(f), DPort: 53, SPort: port}
+				query := func(proto string, port uint16) scratch.Probe {
+					return scratch.Probe{ID: f.name, Proto: proto, Dst: resolverOf(f), DPort: 53, SPort: port}
 				}
 				why := f.name + ", "
 				for range 2 { // a query that is sent again has a connection
@@ -206,14 +206,14 @@ func TestAnUnaskedAnswerOpensNoWay(t *testing.T) {
 			p.apply(way)
 			for _, f := range families {
 				const port = 4003
-				unasked := lab.Probe{ID: f.name + ", unasked", Proto: "udp", Src: resolverOf(f), Spoof: true, SPort: 53, Dst: f.pod.Addr(), DPort: port}
+				unasked := scratch.Probe{ID: f.name + ", unasked", Proto: "udp", Src: resolverOf(f), Spoof: true, SPort: 53, Dst: f.pod.Addr(), DPort: port}
 				p.stopResolver() // to have its port
 				if fate, err := unasked.Send(t.Context(), p.far, answerPatience); err != nil || fate.Land != "refused" {
 					t.Fatalf("%s: %s, %v, want refused: nobody is there", unasked.ID, fate, err)
 				}
 				p.resolve()
 				wire := sniff(t, p.far, "far0")
-				query := ofApp(lab.Probe{ID: f.name, Proto: "udp", Dst: resolverOf(f), DPort: 53, SPort: port})
+				query := ofApp(scratch.Probe{ID: f.name, Proto: "udp", Dst: resolverOf(f), DPort: 53, SPort: port})
 				fate, err := query.Send(t.Context(), p.pod, silence)
 				if err != nil {
 					t.Fatal(err)
@@ -222,7 +222,7 @@ func TestAnUnaskedAnswerOpensNoWay(t *testing.T) {
 					t.Errorf("%s: the query landed at %s", f.name, fate.Land)
 				}
 				// The proxy's own query shows that the wire was looked at.
-				other := ofProxy(way, lab.Probe{ID: f.name, Proto: "udp", Dst: resolverOf(f), DPort: 53})
+				other := ofProxy(way, scratch.Probe{ID: f.name, Proto: "udp", Dst: resolverOf(f), DPort: 53})
 				if land := p.asks(p.pod, other); land != "resolver:53" {
 					t.Errorf("%s: the proxy's query landed at %s", f.name, land)
 				}
@@ -261,7 +261,7 @@ func TestDockersResolver(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
 			p := newDNSPod(t, way)
-			p.serves(p.pod, lab.Listeners{Name: "docker", UDP: []uint16{45413}, TCP: []uint16{38181}})
+			p.serves(p.pod, scratch.Listeners{Name: "docker", UDP: []uint16{45413}, TCP: []uint16{38181}})
 			p.nft(dockerNAT)
 			p.apply(way)
 			docker := map[string]string{"udp": "docker:45413", "tcp": "docker:38181"}
@@ -270,7 +270,7 @@ func TestDockersResolver(t *testing.T) {
 					p.nft(dockerNAT) // of equal priorities the chain that was made last comes first
 				}
 				for _, proto := range []string{"udp", "tcp"} {
-					query := lab.Probe{ID: proto, Proto: proto, Dst: netip.MustParseAddr("127.0.0.11"), DPort: 53}
+					query := scratch.Probe{ID: proto, Proto: proto, Dst: netip.MustParseAddr("127.0.0.11"), DPort: 53}
 					want := docker[proto]
 					if land := p.asks(p.pod, ofProxy(way, query)); land != want {
 						t.Errorf("docker's rules were made %s: the proxy's query over %s landed at %s, want %s", order, proto, land, want)

@@ -6,23 +6,23 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // inboundListener is how the proxy listens for what comes in, of both families or of
 // one, transparently or not.
 type inboundListener struct {
-	why   string
-	lab   lab.Listeners
-	takes map[string]bool // the families whose connections it gets, by TPROXY
+	why       string
+	listeners scratch.Listeners
+	takes     map[string]bool // the families whose connections it gets, by TPROXY
 }
 
 var inboundListeners = []inboundListener{
-	{"nothing listens", lab.Listeners{}, nil},
-	{"it listens on IPv4 alone", lab.Listeners{TCP: []uint16{uint16(inboundPort)}, Only: "4", Transparent: []uint16{uint16(inboundPort)}}, map[string]bool{"IPv4": true}},
-	{"it listens on IPv6 alone", lab.Listeners{TCP: []uint16{uint16(inboundPort)}, Only: "6", Transparent: []uint16{uint16(inboundPort)}}, map[string]bool{"IPv6": true}},
-	{"it listens without IP_TRANSPARENT", lab.Listeners{TCP: []uint16{uint16(inboundPort)}}, nil},
-	{"it listens on both", lab.Listeners{TCP: []uint16{uint16(inboundPort)}, Transparent: []uint16{uint16(inboundPort)}}, map[string]bool{"IPv4": true, "IPv6": true}},
+	{"nothing listens", scratch.Listeners{}, nil},
+	{"it listens on IPv4 alone", scratch.Listeners{TCP: []uint16{uint16(inboundPort)}, Only: "4", Transparent: []uint16{uint16(inboundPort)}}, map[string]bool{"IPv4": true}},
+	{"it listens on IPv6 alone", scratch.Listeners{TCP: []uint16{uint16(inboundPort)}, Only: "6", Transparent: []uint16{uint16(inboundPort)}}, map[string]bool{"IPv6": true}},
+	{"it listens without IP_TRANSPARENT", scratch.Listeners{TCP: []uint16{uint16(inboundPort)}}, nil},
+	{"it listens on both", scratch.Listeners{TCP: []uint16{uint16(inboundPort)}, Transparent: []uint16{uint16(inboundPort)}}, map[string]bool{"IPv4": true, "IPv6": true}},
 }
 
 // tproxyWays are the ways in which what comes in is captured by TPROXY.
@@ -37,7 +37,7 @@ var tproxyWays = []struct {
 }
 
 // serveWhile has listeners answer until what it returns is called.
-func (p *realPod) serveWhile(l lab.Listeners) (stop func()) {
+func (p *realPod) serveWhile(l scratch.Listeners) (stop func()) {
 	p.Helper()
 	s, err := l.Serve(p.Context(), p.pod)
 	if err != nil {
@@ -53,7 +53,7 @@ func (p *realPod) serveWhile(l lab.Listeners) (stop func()) {
 // comesIn is where a connection of the far side to a port of the pod lands.
 func (p *realPod) comesIn(f family, port uint16, patience time.Duration) string {
 	p.Helper()
-	fate, err := lab.Probe{ID: f.name, Proto: "tcp", Dst: f.pod.Addr(), DPort: port}.Send(p.Context(), p.far, patience)
+	fate, err := scratch.Probe{ID: f.name, Proto: "tcp", Dst: f.pod.Addr(), DPort: port}.Send(p.Context(), p.far, patience)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestNoTransparentListener(t *testing.T) {
 			t.Run(way.name+", "+listener.why, func(t *testing.T) {
 				t.Parallel()
 				p := newRealPod(t)
-				app := lab.Listeners{Name: "app", Identity: lab.Identity{UID: appID, GID: appID}, TCP: []uint16{appPort, 9080}}
+				app := scratch.Listeners{Name: "app", Identity: scratch.Identity{UID: appID, GID: appID}, TCP: []uint16{appPort, 9080}}
 				defer p.serveWhile(app)()
 				var open []*opened
 				for _, f := range families {
@@ -88,8 +88,8 @@ func TestNoTransparentListener(t *testing.T) {
 				} else {
 					p.run(way.args...).want(t, 0)
 				}
-				listener.lab.Name, listener.lab.Identity = "proxy", lab.Identity{UID: proxyID, GID: proxyID}
-				stop := p.serveWhile(listener.lab)
+				listener.listeners.Name, listener.listeners.Identity = "proxy", scratch.Identity{UID: proxyID, GID: proxyID}
+				stop := p.serveWhile(listener.listeners)
 				for _, f := range families {
 					want, patience := "timeout", silence
 					if listener.takes[f.name] {
@@ -106,7 +106,7 @@ func TestNoTransparentListener(t *testing.T) {
 					o.lives(t, "after the apply")
 				}
 				stop()
-				defer p.serveWhile(lab.Listeners{Name: "late", Identity: lab.Identity{UID: proxyID, GID: proxyID}, TCP: []uint16{uint16(inboundPort)}, Transparent: []uint16{uint16(inboundPort)}})()
+				defer p.serveWhile(scratch.Listeners{Name: "late", Identity: scratch.Identity{UID: proxyID, GID: proxyID}, TCP: []uint16{uint16(inboundPort)}, Transparent: []uint16{uint16(inboundPort)}})()
 				for _, f := range families {
 					if land := p.comesIn(f, appPort, answerPatience); land != "late:15006" {
 						t.Errorf("%s, once the proxy listens: it landed at %s", f.name, land)
@@ -121,14 +121,14 @@ func TestNoTransparentListener(t *testing.T) {
 // is refused, inbound and outbound.
 func TestRedirectWithoutAListener(t *testing.T) {
 	p := newRealPod(t)
-	defer p.serveWhile(lab.Listeners{Name: "app", Identity: lab.Identity{UID: appID, GID: appID}, TCP: []uint16{appPort}})()
+	defer p.serveWhile(scratch.Listeners{Name: "app", Identity: scratch.Identity{UID: appID, GID: appID}, TCP: []uint16{appPort}})()
 	p.feed("version: 1\nmode: sidecar\nproxy: {uids: [1337]}\n", "apply", "--config", "-").want(t, 0)
 	for _, f := range families {
 		if land := p.comesIn(f, appPort, answerPatience); land != "refused" {
 			t.Errorf("%s inbound: it landed at %s, want refused", f.name, land)
 		}
 		world := f.somewhere(1, 80)
-		out, err := lab.Probe{ID: f.name, Proto: "tcp", UID: appID, GID: appID, Dst: world.Addr(), DPort: 80}.Send(t.Context(), p.pod, answerPatience)
+		out, err := scratch.Probe{ID: f.name, Proto: "tcp", UID: appID, GID: appID, Dst: world.Addr(), DPort: 80}.Send(t.Context(), p.pod, answerPatience)
 		if err != nil || out.Land != "refused" {
 			t.Errorf("%s outbound: it landed at %s (%v), want refused", f.name, out, err)
 		}
@@ -142,7 +142,7 @@ func TestExplainKnowsListeners(t *testing.T) {
 	p := newRealPod(t)
 	const config = "version: 1\nmode: sidecar\nproxy: {uids: [1337]}\ninbound: {via: tproxy}\n"
 	p.feed(config, "apply", "--config", "-").want(t, 0)
-	defer p.serveWhile(lab.Listeners{Name: "app", Identity: lab.Identity{UID: appID, GID: appID}, TCP: []uint16{appPort}})()
+	defer p.serveWhile(scratch.Listeners{Name: "app", Identity: scratch.Identity{UID: appID, GID: appID}, TCP: []uint16{appPort}})()
 	ask := func(f family) outcome {
 		return p.run("explain", "--live", "--in", "eth0", "--from", f.far.Addr().String(), "tcp", netip.AddrPortFrom(f.pod.Addr(), appPort).String()).want(t, 0)
 	}
@@ -150,7 +150,7 @@ func TestExplainKnowsListeners(t *testing.T) {
 		ask(f).prints(t, "no listener", "dropped: ")
 	}
 	p.run("doctor").prints(t, "port 15006 of IPv4 and port 15006 of IPv6: new connections that come in are dropped")
-	stop := p.serveWhile(lab.Listeners{Name: "proxy", Identity: lab.Identity{UID: proxyID, GID: proxyID}, TCP: []uint16{uint16(inboundPort)}, Only: "4", Transparent: []uint16{uint16(inboundPort)}})
+	stop := p.serveWhile(scratch.Listeners{Name: "proxy", Identity: scratch.Identity{UID: proxyID, GID: proxyID}, TCP: []uint16{uint16(inboundPort)}, Only: "4", Transparent: []uint16{uint16(inboundPort)}})
 	ask(families[0]).prints(t, "captured: lands on")
 	ask(families[1]).prints(t, "no listener", "dropped: ")
 	p.run("doctor").prints(t, "nothing listens with IP_TRANSPARENT on port 15006 of IPv6: ")

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/proxy"
 	"golang.org/x/sys/unix"
 )
@@ -33,13 +33,13 @@ const (
 // proxy for all comes into every pod's namespace.
 type node struct {
 	*cli        // in the host's namespace
-	host, world *lab.Namespace
+	host, world *scratch.Namespace
 	pods        []*nodePod
 	captures    *captures
 }
 
 type nodePod struct {
-	*lab.Namespace
+	*scratch.Namespace
 	name   string
 	uid    string
 	v4, v6 netip.Addr
@@ -77,7 +77,7 @@ func newNode(t *testing.T) *node {
 	needUsers(t)
 	n := &node{cli: newCLI(t), captures: &captures{}}
 	var err error
-	if n.host, err = lab.OpenNamespace(fmt.Sprintf("/proc/self/fd/%d", n.file.Fd())); err != nil {
+	if n.host, err = scratch.OpenNamespace(fmt.Sprintf("/proc/self/fd/%d", n.file.Fd())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { n.host.Close() })
@@ -93,9 +93,9 @@ func newNode(t *testing.T) *node {
 		n.link(p.Namespace, p.name, fmt.Sprintf("10.80.%d.1/24", i), p.v4.String()+"/24", fmt.Sprintf("fd80:0:0:%d::1/64", i), p.v6.String()+"/64")
 		n.pods = append(n.pods, p)
 	}
-	n.serve(n.world, lab.Listeners{Name: "world", TCP: []uint16{appPort}, UDP: []uint16{53}})
+	n.serve(n.world, scratch.Listeners{Name: "world", TCP: []uint16{appPort}, UDP: []uint16{53}})
 	for _, p := range n.pods {
-		n.serve(p.Namespace, lab.Listeners{Name: p.name, Identity: lab.Identity{UID: appID, GID: appID}, TCP: []uint16{appPort}})
+		n.serve(p.Namespace, scratch.Listeners{Name: p.name, Identity: scratch.Identity{UID: appID, GID: appID}, TCP: []uint16{appPort}})
 	}
 	n.meet()
 	return n
@@ -108,9 +108,9 @@ func (n *node) check(err error) {
 	}
 }
 
-func (n *node) space() *lab.Namespace {
+func (n *node) space() *scratch.Namespace {
 	n.Helper()
-	ns, err := lab.NewNamespace()
+	ns, err := scratch.NewNamespace()
 	n.check(err)
 	n.Cleanup(func() { ns.Close() })
 	return ns
@@ -125,11 +125,11 @@ func (n *node) forward() {
 }
 
 // link joins a namespace to the host, which is its way to everywhere.
-func (n *node) link(ns *lab.Namespace, name, here4, there4, here6, there6 string) {
+func (n *node) link(ns *scratch.Namespace, name, here4, there4, here6, there6 string) {
 	n.Helper()
-	n.check(lab.Veth(n.host, name, ns, "eth0"))
+	n.check(scratch.Veth(n.host, name, ns, "eth0"))
 	for _, end := range []struct {
-		ns             *lab.Namespace
+		ns             *scratch.Namespace
 		link           string
 		prefix4, other string
 	}{{n.host, name, here4, here6}, {ns, "eth0", there4, there6}} {
@@ -143,11 +143,11 @@ func (n *node) link(ns *lab.Namespace, name, here4, there4, here6, there6 string
 	}
 	for _, via := range []string{here4, here6} {
 		gateway := netip.MustParsePrefix(via).Addr()
-		n.check(ns.AddRoute(lab.Route{Dst: netip.PrefixFrom(gateway, 0).Masked(), Via: gateway}))
+		n.check(ns.AddRoute(scratch.Route{Dst: netip.PrefixFrom(gateway, 0).Masked(), Via: gateway}))
 	}
 }
 
-func (n *node) serve(ns *lab.Namespace, l lab.Listeners) {
+func (n *node) serve(ns *scratch.Namespace, l scratch.Listeners) {
 	n.Helper()
 	s, err := l.Serve(context.Background(), ns)
 	n.check(err)
@@ -165,7 +165,7 @@ func (n *node) meet() {
 	}
 }
 
-func (n *node) await(from *lab.Namespace, to netip.Addr) {
+func (n *node) await(from *scratch.Namespace, to netip.Addr) {
 	n.Helper()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		_, err := call(from, otherID, netip.AddrPortFrom(to, appPort))
@@ -193,7 +193,7 @@ type answer struct {
 }
 
 // call connects from a namespace as a user and reads the answer.
-func call(from *lab.Namespace, uid uint32, to netip.AddrPort) (a answer, err error) {
+func call(from *scratch.Namespace, uid uint32, to netip.AddrPort) (a answer, err error) {
 	conn, err := dialAs(from, uid, uid, netip.Addr{}, to)
 	if err != nil {
 		return a, err
@@ -215,7 +215,7 @@ func (n *node) proxies() {
 		for _, port := range []uint16{uint16(outboundPort), uint16(inboundPort)} {
 			n.proxy(ctx, &running, p, port)
 		}
-		n.serve(p.Namespace, lab.Listeners{Name: p.name + "-proxy", Identity: lab.Identity{Mark: nodeMark}, TCP: []uint16{tunnelPort, namesPort}, UDP: []uint16{namesPort}})
+		n.serve(p.Namespace, scratch.Listeners{Name: p.name + "-proxy", Identity: scratch.Identity{Mark: nodeMark}, TCP: []uint16{tunnelPort, namesPort}, UDP: []uint16{namesPort}})
 	}
 	n.Cleanup(func() {
 		cancel()
@@ -262,7 +262,7 @@ func (n *node) hostPods(verb string, p *nodePod) {
 // way is a connection, and what is to become of it.
 type way struct {
 	why      string
-	from     *lab.Namespace
+	from     *scratch.Namespace
 	uid      uint32
 	to       netip.AddrPort
 	land     string
@@ -338,7 +338,7 @@ func TestNode(t *testing.T) {
 	for name, v6 := range families {
 		t.Run("names, "+name, func(t *testing.T) {
 			for _, proto := range []string{"udp", "tcp"} {
-				probe := lab.Probe{ID: "names", Proto: proto, UID: appID, GID: appID, Dst: n.worldAddr(v6), DPort: 53}
+				probe := scratch.Probe{ID: "names", Proto: proto, UID: appID, GID: appID, Dst: n.worldAddr(v6), DPort: 53}
 				fate, err := probe.Send(t.Context(), n.pods[3].Namespace, dialTimeout)
 				if err != nil || fate.Land != "pod3-proxy:15053" {
 					t.Errorf("a query over %s landed at %s, %v", proto, fate, err)

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -100,7 +100,7 @@ type resolver struct {
 }
 
 // serveDNS answers on port 53 of those addresses until the test ends.
-func serveDNS(t testing.TB, ns *lab.Namespace, id uint32, at ...netip.Addr) *resolver {
+func serveDNS(t testing.TB, ns *scratch.Namespace, id uint32, at ...netip.Addr) *resolver {
 	t.Helper()
 	r := &resolver{}
 	var running sync.WaitGroup

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/proxy"
 )
 
@@ -45,7 +45,7 @@ type web struct {
 type askedKey struct{}
 
 // serveWeb serves until the test ends.
-func serveWeb(t testing.TB, ns *lab.Namespace, id uint32, ports ...uint16) *web {
+func serveWeb(t testing.TB, ns *scratch.Namespace, id uint32, ports ...uint16) *web {
 	t.Helper()
 	w := &web{}
 	server := &http.Server{
@@ -85,7 +85,7 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // load is many requests, each over a connection of its own.
 type load struct {
-	in       *lab.Namespace
+	in       *scratch.Namespace
 	uid, gid uint32
 	requests int
 	from     func(i int) netip.Addr // none leaves it to the kernel

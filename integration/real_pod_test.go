@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +27,7 @@ import (
 // one that is the rest of the world.
 type realPod struct {
 	*cli
-	pod, far   *lab.Namespace
+	pod, far   *scratch.Namespace
 	containers string // the program that starts containers
 }
 
@@ -80,11 +80,11 @@ func newRealPod(t testing.TB) *realPod {
 	p := &realPod{cli: newCLI(t)}
 	p.containers = p.runtime()
 	var err error
-	if p.pod, err = lab.OpenNamespace(fmt.Sprintf("/proc/self/fd/%d", p.file.Fd())); err != nil {
+	if p.pod, err = scratch.OpenNamespace(fmt.Sprintf("/proc/self/fd/%d", p.file.Fd())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.pod.Close() })
-	if p.far, err = lab.NewNamespace(); err != nil {
+	if p.far, err = scratch.NewNamespace(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.far.Close() })
@@ -96,11 +96,11 @@ func newRealPod(t testing.TB) *realPod {
 }
 
 func (p *realPod) join() error {
-	if err := lab.Veth(p.pod, "eth0", p.far, "far0"); err != nil {
+	if err := scratch.Veth(p.pod, "eth0", p.far, "far0"); err != nil {
 		return err
 	}
 	for _, end := range []struct {
-		ns   *lab.Namespace
+		ns   *scratch.Namespace
 		link string
 	}{{p.pod, "eth0"}, {p.far, "far0"}} {
 		err := errors.Join(
@@ -126,8 +126,8 @@ func (p *realPod) join() error {
 		for _, a := range f.clients {
 			err = errors.Join(err, p.far.AddAddress("far0", netip.PrefixFrom(a, a.BitLen())))
 		}
-		err = errors.Join(err, p.pod.AddRoute(lab.Route{Dst: anywhere, Via: f.far.Addr()}),
-			p.far.AddRoute(lab.Route{Dst: f.world, Local: true, Table: unix.RT_TABLE_LOCAL}))
+		err = errors.Join(err, p.pod.AddRoute(scratch.Route{Dst: anywhere, Via: f.far.Addr()}),
+			p.far.AddRoute(scratch.Route{Dst: f.world, Local: true, Table: unix.RT_TABLE_LOCAL}))
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (p *realPod) meet() {
 
 // dialAs connects from a namespace as some user, from that address if there is
 // one.
-func dialAs(ns *lab.Namespace, uid, gid uint32, from netip.Addr, to netip.AddrPort) (conn *net.TCPConn, err error) {
+func dialAs(ns *scratch.Namespace, uid, gid uint32, from netip.Addr, to netip.AddrPort) (conn *net.TCPConn, err error) {
 	inside := ns.DoAs(uid, gid, func() error {
 		conn, err = dialHere(from, to)
 		return nil
@@ -178,7 +178,7 @@ func dialHere(from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
 }
 
 // listenAs listens in a namespace as some user. The listener goes with the test.
-func listenAs(t testing.TB, ns *lab.Namespace, uid, gid uint32, at string) *net.TCPListener {
+func listenAs(t testing.TB, ns *scratch.Namespace, uid, gid uint32, at string) *net.TCPListener {
 	t.Helper()
 	var ln net.Listener
 	err := ns.DoAs(uid, gid, func() (err error) {

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/proxy"
 )
 
@@ -190,7 +190,7 @@ func TestAProxyWithoutCaptureIsPassedBy(t *testing.T) {
 	r := p.relay(proxyID, proxyID, 15006, proxy.SocketOptions{}, proxy.Dialer{})
 	for _, f := range families {
 		for _, way := range []struct {
-			in *lab.Namespace
+			in *scratch.Namespace
 			to netip.AddrPort
 		}{{p.far, netip.AddrPortFrom(f.pod.Addr(), appPort)}, {p.pod, f.somewhere(1, 80)}} {
 			err := way.in.DoAs(appID, appID, func() error {

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // TestRerouteExclusions: what comes from a rerouted interface is outbound, and what is
@@ -47,10 +47,10 @@ func TestRerouteExclusions(t *testing.T) {
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			t.Parallel()
-			pod := capturedPod(t, lab.Identity{UID: 1337, GID: 1337}, nil, tt.stdin, tt.args...)
+			pod := capturedPod(t, scratch.Identity{UID: 1337, GID: 1337}, nil, tt.stdin, tt.args...)
 			for to, land := range tt.want {
 				dst := netip.MustParseAddrPort(to)
-				p := lab.Probe{ID: to, Namespace: "peer", Proto: "tcp", UID: 1000, GID: 1000, Dst: dst.Addr(), DPort: dst.Port()}
+				p := scratch.Probe{ID: to, Namespace: "peer", Proto: "tcp", UID: 1000, GID: 1000, Dst: dst.Addr(), DPort: dst.Port()}
 				if land == alone {
 					pod.loses(p)
 				} else {

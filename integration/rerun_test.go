@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/proxy"
 )
 
@@ -118,7 +118,7 @@ func exchangeUntil(t testing.TB, stop *atomic.Bool, open []net.Conn) {
 const echoPort = 7007
 
 // serveEcho sends back what it is sent.
-func serveEcho(t testing.TB, ns *lab.Namespace, id uint32) {
+func serveEcho(t testing.TB, ns *scratch.Namespace, id uint32) {
 	t.Helper()
 	ln := listenAs(t, ns, id, id, fmt.Sprintf(":%d", echoPort))
 	go func() {

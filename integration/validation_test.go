@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -76,7 +76,7 @@ func each(format string) []string {
 func TestValidation(t *testing.T) {
 	iptables := tool(t, "iptables-nft", "iptables")
 	p := newRealPod(t)
-	if err := p.far.AddRoute(lab.Route{Dst: netip.MustParsePrefix("192.0.2.0/24"), Local: true, Table: unix.RT_TABLE_LOCAL}); err != nil {
+	if err := p.far.AddRoute(scratch.Route{Dst: netip.MustParsePrefix("192.0.2.0/24"), Local: true, Table: unix.RT_TABLE_LOCAL}); err != nil {
 		t.Fatal(err)
 	}
 	writers := []struct {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"golang.org/x/sys/unix"
@@ -86,7 +86,7 @@ func Example() {
 
 // podNamespace is a namespace that ends with the program.
 func podNamespace() string {
-	pod, err := lab.NewNamespace()
+	pod, err := scratch.NewNamespace()
 	if err != nil {
 		return err.Error()
 	}

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -144,13 +144,13 @@ func (j *job) try(ctx context.Context, f *facts) {
 	f.tried = "the namespace itself"
 	if !j.cc.Bool("here") {
 		f.tried = "a scratch namespace"
-		scratch, err := lab.NewNamespace()
+		ns, err := scratch.NewNamespace()
 		if err != nil {
 			f.tried, f.trialErr = "", err
 			return
 		}
-		defer scratch.Close()
-		err = scratch.Do(func() error {
+		defer ns.Close()
+		err = ns.Do(func() error {
 			conn, err = nft.Open(0)
 			return err
 		})

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/internal/version"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
@@ -77,8 +77,8 @@ type scene struct {
 	evaluator  *sim.Evaluator
 	names      map[rules.Port]string // of the proxy's listeners
 	rows       []survey.Row[classFate]
-	pod, world *lab.Namespace
-	servers    []*lab.Server
+	pod, world *scratch.Namespace
+	servers    []*scratch.Server
 }
 
 const (
@@ -95,7 +95,7 @@ func (s *scene) close() {
 	for _, server := range s.servers {
 		_ = server.Close()
 	}
-	for _, ns := range []*lab.Namespace{s.pod, s.world} {
+	for _, ns := range []*scratch.Namespace{s.pod, s.world} {
 		if ns != nil {
 			_ = ns.Close() // the kernel takes it away with the program at the latest
 		}
@@ -105,13 +105,13 @@ func (s *scene) close() {
 // settle makes both namespaces. They take packets wherever they come from, as the
 // model assumes, and the pod has what the state needs.
 func (s *scene) settle(context.Context) (err error) {
-	if s.pod, err = lab.NewNamespace(); err != nil {
+	if s.pod, err = scratch.NewNamespace(); err != nil {
 		return err
 	}
-	if s.world, err = lab.NewNamespace(); err != nil {
+	if s.world, err = scratch.NewNamespace(); err != nil {
 		return err
 	}
-	for _, ns := range []*lab.Namespace{s.pod, s.world} {
+	for _, ns := range []*scratch.Namespace{s.pod, s.world} {
 		for _, link := range []string{"all", "default"} {
 			if err := ns.Sysctl("net/ipv4/conf/"+link+"/rp_filter", "0"); err != nil {
 				return err
@@ -137,7 +137,7 @@ func (s *scene) join(context.Context) error {
 		}
 		far := fmt.Sprintf("far%d", i)
 		links = append(links, far)
-		if err := lab.Veth(s.pod, l.Name, s.world, far); err != nil {
+		if err := scratch.Veth(s.pod, l.Name, s.world, far); err != nil {
 			return err
 		}
 		for _, a := range l.Addresses {
@@ -155,8 +155,8 @@ func (s *scene) join(context.Context) error {
 				if is6 {
 					rest = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 				}
-				if err := errors.Join(s.pod.AddRoute(lab.Route{Dst: rest, Via: neighbour(a).Addr()}),
-					s.world.AddRoute(lab.Route{Dst: rest, Via: a.Addr()})); err != nil {
+				if err := errors.Join(s.pod.AddRoute(scratch.Route{Dst: rest, Via: neighbour(a).Addr()}),
+					s.world.AddRoute(scratch.Route{Dst: rest, Via: a.Addr()})); err != nil {
 					return err
 				}
 			}
@@ -200,17 +200,17 @@ func (s *scene) listen(ctx context.Context) error {
 			applications = append(applications, uint16(f.Port))
 		}
 	}
-	owner := lab.Identity{}
+	owner := scratch.Identity{}
 	if uids := proxyUIDs(s.state.Table); len(uids) > 0 {
 		owner.UID, owner.GID = uids[0].lo, uids[0].lo
 	}
 	for _, l := range []struct {
-		in *lab.Namespace
-		lab.Listeners
+		in *scratch.Namespace
+		scratch.Listeners
 	}{
-		{s.pod, lab.Listeners{Name: inPod, Identity: owner, TCP: proxy, UDP: proxy, Transparent: proxy}},
-		{s.pod, lab.Listeners{Name: inPod, Identity: lab.Identity{UID: standInUser, GID: standInUser}, TCP: applications, UDP: applications, Transparent: applications}},
-		{s.world, lab.Listeners{Name: inWorld, TCP: []uint16{worldPort}, UDP: []uint16{worldPort}}},
+		{s.pod, scratch.Listeners{Name: inPod, Identity: owner, TCP: proxy, UDP: proxy, Transparent: proxy}},
+		{s.pod, scratch.Listeners{Name: inPod, Identity: scratch.Identity{UID: standInUser, GID: standInUser}, TCP: applications, UDP: applications, Transparent: applications}},
+		{s.world, scratch.Listeners{Name: inWorld, TCP: []uint16{worldPort}, UDP: []uint16{worldPort}}},
 	} {
 		server, err := l.Serve(ctx, l.in)
 		if err != nil {
@@ -231,7 +231,7 @@ func (s *scene) ready(ctx context.Context) error {
 			if l.Name == "lo" {
 				continue
 			}
-			far := lab.Probe{ID: l.Name, Proto: "udp", Dst: neighbour(a).Addr(), DPort: worldPort}
+			far := scratch.Probe{ID: l.Name, Proto: "udp", Dst: neighbour(a).Addr(), DPort: worldPort}
 			if err := far.Await(ctx, s.pod); err != nil {
 				return err
 			}
@@ -324,8 +324,8 @@ func lands(got, want string) bool {
 // can: a packet of another protocol, of the kernel's, of a connection that is open
 // already, one from an address that is not the pod's, or one that carries a mark or
 // an address that no link brings.
-func (s *scene) probe(p sim.Packet) (lab.Probe, *lab.Namespace, bool) {
-	probe := lab.Probe{ID: headline(sim.Journey{Packet: p}), Proto: protoName(p.Proto), Src: p.Src.Addr(), SPort: p.Src.Port(),
+func (s *scene) probe(p sim.Packet) (scratch.Probe, *scratch.Namespace, bool) {
+	probe := scratch.Probe{ID: headline(sim.Journey{Packet: p}), Proto: protoName(p.Proto), Src: p.Src.Addr(), SPort: p.Src.Port(),
 		Dst: p.Dst.Addr(), DPort: p.Dst.Port(), Mark: uint32(p.Mark)}
 	if p.Proto != rules.TCP && p.Proto != rules.UDP || p.State != 0 || p.CTMark != 0 {
 		return probe, nil, false

@@ -52,6 +52,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"trace follows packets across rules, and prints none", "internal/trace", true, []string{"internal/escape", "rules", "sim", "nft", "internal/nl", "sim/packet"}},
 		{"capture is the engine: it knows namespaces, rules and modes, and no command", "capture", true,
 			[]string{"internal/escape", "internal/nl", "internal/pods", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
+		{"scratch makes networks and knows nothing of interception", "internal/scratch", true, nil},
+		{"lab judges fates and knows nothing of what it judges", "internal/lab", true, []string{"internal/scratch"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 	} {
 		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -28,7 +29,7 @@ var (
 )
 
 // labHost is the pod of package lab, with its listeners.
-func labHost(proxy lab.Identity) sim.Host {
+func labHost(proxy scratch.Identity) sim.Host {
 	var links []sim.Link
 	for i, name := range podLinks {
 		links = append(links, sim.Link{Name: name, Addresses: []netip.Prefix{netip.MustParsePrefix(podIPv4[i]), netip.MustParsePrefix(podIPv6[i])}})
@@ -41,7 +42,7 @@ func labHost(proxy lab.Identity) sim.Host {
 	h.Routes = append(h.Routes,
 		sim.Route{Table: mainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"},
 		sim.Route{Table: mainTable, Dst: netip.MustParsePrefix("::/0"), Type: rules.Unicast, Out: "eth0"})
-	listen := func(proto rules.Proto, by lab.Identity, ports ...uint16) {
+	listen := func(proto rules.Proto, by scratch.Identity, ports ...uint16) {
 		for _, port := range ports {
 			for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 				h.Sockets = append(h.Sockets, sim.Socket{Proto: proto, Local: netip.AddrPortFrom(any, port), Transparent: port == 15001 || port == 15006,
@@ -49,7 +50,7 @@ func labHost(proxy lab.Identity) sim.Host {
 			}
 		}
 	}
-	app := lab.Identity{UID: 1000, GID: 1000}
+	app := scratch.Identity{UID: 1000, GID: 1000}
 	listen(rules.TCP, proxy, 15001, 15006, 15008, 15020, 15021, 15053, 15090)
 	listen(rules.UDP, proxy, 15001, 15053)
 	listen(rules.TCP, app, 22, 53, 80, 443, 4000, 5000, 6000, 8080, 9080, 31000, 32000)
@@ -131,7 +132,7 @@ func sidecarConfig(t *testing.T, table *lab.Table, env modes.Environment) modes.
 }
 
 // probePacket is a probe as it comes into the pod.
-func probePacket(p lab.Probe) sim.Packet {
+func probePacket(p scratch.Probe) sim.Packet {
 	out := sim.Packet{Proto: rules.UDP, Src: netip.AddrPortFrom(p.Src, p.SPort), Dst: netip.AddrPortFrom(p.Dst, p.DPort)}
 	if p.Proto == "tcp" {
 		out.Proto = rules.TCP
@@ -161,8 +162,8 @@ func fromPeer(dst netip.Addr) int {
 }
 
 // fate is an exchange in the words of a table.
-func fate(p lab.Probe, x sim.Exchange, seen sim.Tracker) lab.Fate {
-	var f lab.Fate
+func fate(p scratch.Probe, x sim.Exchange, seen sim.Tracker) scratch.Fate {
+	var f scratch.Fate
 	first := x.First.Fate
 	switch {
 	case p.Namespace == "peer" && !first.Here && x.End == sim.Completed:
@@ -174,12 +175,12 @@ func fate(p lab.Probe, x sim.Exchange, seen sim.Tracker) lab.Fate {
 	case x.End != sim.Completed:
 		f.Land = "timeout"
 	default:
-		f.Land, f.Src = "peer:7000", lab.SourceKept
+		f.Land, f.Src = "peer:7000", scratch.SourceKept
 		if first.Here {
 			f.Land = "pod:" + rules.InetService.Format(rules.Span(first.Port).Lo)
 		}
 		if first.Src != x.First.Packet.Src {
-			f.Src = lab.SourceChanged
+			f.Src = scratch.SourceChanged
 		}
 		if p.Proto == "tcp" {
 			f.Orig = first.Recovered()
@@ -187,7 +188,7 @@ func fate(p lab.Probe, x sim.Exchange, seen sim.Tracker) lab.Fate {
 	}
 	var tracks []string
 	for _, c := range seen.Connections() {
-		track := lab.Flow{Mark: uint32(c.Mark), Zone: uint16(c.Zone)}.Track()
+		track := scratch.Flow{Mark: uint32(c.Mark), Zone: uint16(c.Zone)}.Track()
 		if c.Src.Port() == p.SPort && track != "" && !slices.Contains(tracks, track) {
 			tracks = append(tracks, track)
 		}
@@ -200,7 +201,7 @@ func fate(p lab.Probe, x sim.Exchange, seen sim.Tracker) lab.Fate {
 // passedOn is how the peer fares whose packets the pod passes on, back to the
 // peer by another link. No rule decides that: they come from an address of its
 // own, which its IPv4 takes for a martian, and its IPv6 answers to itself.
-func passedOn(p lab.Probe) string {
+func passedOn(p scratch.Probe) string {
 	if p.Dst.Is6() {
 		return "refused"
 	}

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // podCounts are how many pods come and go at once, and podRounds how often.
@@ -84,7 +84,7 @@ func (b *bench) podsOf(ctx context.Context, n int) (used map[string][]usage, err
 		return nil, err
 	}
 	for i := range n {
-		ns, err := lab.NewNamespace()
+		ns, err := scratch.NewNamespace()
 		if err != nil {
 			return nil, err
 		}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,7 +73,7 @@ func (b *bench) connections(ctx context.Context) (err error) {
 // A scene is a namespace with rules, for an application.
 type scene struct {
 	name string
-	ns   *lab.Namespace
+	ns   *scratch.Namespace
 }
 
 func (b *bench) scenes(ctx context.Context) ([]scene, error) {
@@ -83,7 +83,7 @@ func (b *bench) scenes(ctx context.Context) ([]scene, error) {
 		cidrs int
 		weir  bool
 	}{{noRules, -1, false}, {weirNone, 0, true}, {weirMany, manyCIDRs, true}, {iptNone, 0, false}, {iptMany, manyCIDRs, false}} {
-		ns, err := lab.NewNamespace()
+		ns, err := scratch.NewNamespace()
 		if err != nil {
 			return scenes, err
 		}
@@ -116,13 +116,13 @@ func (b *bench) scenes(ctx context.Context) ([]scene, error) {
 // outside gives a namespace an address and a route to the rest of the world,
 // where nobody answers: only what is redirected arrives. A local one answers
 // itself for those destinations.
-func outside(ns *lab.Namespace, local bool) error {
-	if err := lab.Veth(ns, farLink, ns, "far0"); err != nil {
+func outside(ns *scratch.Namespace, local bool) error {
+	if err := scratch.Veth(ns, farLink, ns, "far0"); err != nil {
 		return err
 	}
-	far := lab.Route{Dst: netip.MustParsePrefix(farPrefix), Link: farLink}
+	far := scratch.Route{Dst: netip.MustParsePrefix(farPrefix), Link: farLink}
 	if local {
-		far = lab.Route{Dst: far.Dst, Local: true, Table: unix.RT_TABLE_LOCAL}
+		far = scratch.Route{Dst: far.Dst, Local: true, Table: unix.RT_TABLE_LOCAL}
 	}
 	return errors.Join(ns.AddAddress(farLink, netip.MustParsePrefix("198.18.0.2/24")), ns.Up("far0"), ns.Up(farLink), ns.AddRoute(far))
 }

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // A command is a process to start and wait for.
@@ -47,7 +47,7 @@ func total(costs []cost) cost {
 const launcherName = "weir-bench-launcher"
 
 // runIn runs the commands in a namespace, one after the other.
-func runIn(ctx context.Context, ns *lab.Namespace, commands ...command) ([]cost, error) {
+func runIn(ctx context.Context, ns *scratch.Namespace, commands ...command) ([]cost, error) {
 	work, err := json.Marshal(commands)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // A step is processes that are counted together, under a name.
@@ -116,7 +116,7 @@ func (b *bench) contenders(ctx context.Context, n int) ([]contender, reference, 
 
 // plan is a file with the text that weir prints for a configuration.
 func (b *bench) plan(ctx context.Context, name, config string) (path string, err error) {
-	ns, err := lab.NewNamespace()
+	ns, err := scratch.NewNamespace()
 	if err != nil {
 		return "", err
 	}
@@ -144,7 +144,7 @@ func (b *bench) plan(ctx context.Context, name, config string) (path string, err
 // first round only warms up. Namespaces are kept to the end: the kernel's work
 // to take them down is nobody's.
 func alternate(ctx context.Context, contenders []contender, rounds int, costs map[string]series) (err error) {
-	var used []*lab.Namespace
+	var used []*scratch.Namespace
 	defer func() {
 		for _, ns := range used {
 			err = errors.Join(err, ns.Close())
@@ -153,7 +153,7 @@ func alternate(ctx context.Context, contenders []contender, rounds int, costs ma
 	for round := range rounds + 1 {
 		for i := range contenders {
 			c := contenders[(i+round)%len(contenders)]
-			ns, err := lab.NewNamespace()
+			ns, err := scratch.NewNamespace()
 			if err != nil {
 				return err
 			}

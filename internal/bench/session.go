@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -21,7 +21,7 @@ const elementRounds = 50
 // applied before.
 func (b *bench) session(ctx context.Context) (err error) {
 	progress("one change through a session")
-	ns, err := lab.NewNamespace()
+	ns, err := scratch.NewNamespace()
 	if err != nil {
 		return err
 	}

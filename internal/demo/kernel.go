@@ -6,12 +6,12 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
 // removeLastRule takes the last rule of a chain away, as any program could.
-func removeLastRule(ns *lab.Namespace, table, chain string) error {
+func removeLastRule(ns *scratch.Namespace, table, chain string) error {
 	return ns.Do(func() error {
 		c, err := nftables.New()
 		if err != nil {
@@ -34,7 +34,7 @@ func removeLastRule(ns *lab.Namespace, table, chain string) error {
 
 // snapshot is what a namespace holds of the kinds that weir writes, one line an
 // object, as the kernel tells it.
-func snapshot(ns *lab.Namespace) ([]string, error) {
+func snapshot(ns *scratch.Namespace) ([]string, error) {
 	var lines []string
 	err := ns.Do(func() error {
 		for _, d := range []struct {

@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/weir-mesh/weir/internal/lab"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/proxy"
 )
 
@@ -28,8 +28,8 @@ const (
 
 // scene is a pod with an application and a proxy, joined to the world.
 type scene struct {
-	pod, world *lab.Namespace
-	app, proxy lab.Identity
+	pod, world *scratch.Namespace
+	app, proxy scratch.Identity
 	config     string
 
 	stop      context.CancelFunc
@@ -67,12 +67,12 @@ func newScene(ctx context.Context) (_ *scene, err error) {
 // namespace, which has one user.
 func (s *scene) identities() {
 	if oneUser() {
-		s.proxy = lab.Identity{Mark: proxyMark}
+		s.proxy = scratch.Identity{Mark: proxyMark}
 		s.config = fmt.Sprintf("version: 1\nmode: sidecar\nproxy: {mark: %#x}\n", proxyMark)
 		return
 	}
-	s.app = lab.Identity{UID: 1000, GID: 1000}
-	s.proxy = lab.Identity{UID: 1337, GID: 1337}
+	s.app = scratch.Identity{UID: 1000, GID: 1000}
+	s.proxy = scratch.Identity{UID: 1337, GID: 1337}
 	s.config = "version: 1\nmode: sidecar\nproxy: {uids: [1337], gids: [1337]}\n"
 }
 
@@ -88,23 +88,23 @@ func oneUser() bool {
 }
 
 func (s *scene) network() (err error) {
-	if s.pod, err = lab.NewNamespace(); err != nil {
+	if s.pod, err = scratch.NewNamespace(); err != nil {
 		return err
 	}
-	if s.world, err = lab.NewNamespace(); err != nil {
+	if s.world, err = scratch.NewNamespace(); err != nil {
 		return err
 	}
-	for _, ns := range []*lab.Namespace{s.pod, s.world} {
+	for _, ns := range []*scratch.Namespace{s.pod, s.world} {
 		// No link-local addresses, which change by themselves for a while.
 		if err := ns.Sysctl("net/ipv6/conf/default/addr_gen_mode", "1"); err != nil {
 			return err
 		}
 	}
-	if err := lab.Veth(s.pod, "eth0", s.world, "eth0"); err != nil {
+	if err := scratch.Veth(s.pod, "eth0", s.world, "eth0"); err != nil {
 		return err
 	}
 	for _, l := range []struct {
-		ns        *lab.Namespace
+		ns        *scratch.Namespace
 		addresses []string
 	}{
 		{s.pod, []string{podV4 + "/24", podV6 + "/64"}},
@@ -119,7 +119,7 @@ func (s *scene) network() (err error) {
 			return err
 		}
 	}
-	for _, r := range []lab.Route{
+	for _, r := range []scratch.Route{
 		{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr(worldV4)},
 		{Dst: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr(worldV6)},
 	} {
@@ -135,7 +135,7 @@ func (s *scene) servers(ctx context.Context) error {
 	out := proxy.Dialer{Mark: s.proxy.Mark}
 	in := proxy.Dialer{Mark: s.proxy.Mark, Host: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}}
 	return errors.Join(
-		s.greet(s.world, lab.Identity{}, at(servicePort), "the remote service"),
+		s.greet(s.world, scratch.Identity{}, at(servicePort), "the remote service"),
 		s.greet(s.pod, s.app, at(appPort), "the application"),
 		s.proxyServer(ctx, at(outboundPort), out),
 		s.proxyServer(ctx, at(inboundPort), in),
@@ -143,7 +143,7 @@ func (s *scene) servers(ctx context.Context) error {
 }
 
 // greet serves who it is to everyone who connects.
-func (s *scene) greet(ns *lab.Namespace, as lab.Identity, at netip.AddrPort, name string) error {
+func (s *scene) greet(ns *scratch.Namespace, as scratch.Identity, at netip.AddrPort, name string) error {
 	ln, err := listen(ns, as, at)
 	if err != nil {
 		return err
@@ -162,7 +162,7 @@ func (s *scene) greet(ns *lab.Namespace, as lab.Identity, at netip.AddrPort, nam
 	return nil
 }
 
-func listen(ns *lab.Namespace, as lab.Identity, at netip.AddrPort) (ln *proxy.Listener, err error) {
+func listen(ns *scratch.Namespace, as scratch.Identity, at netip.AddrPort) (ln *proxy.Listener, err error) {
 	err = ns.DoAs(as.UID, as.GID, func() error {
 		ln, err = proxy.Listen(context.Background(), at, proxy.SocketOptions{Mark: as.Mark})
 		return err
@@ -197,7 +197,7 @@ func (s *scene) close() {
 		ln.Close()
 	}
 	s.serving.Wait()
-	for _, ns := range []*lab.Namespace{s.pod, s.world} {
+	for _, ns := range []*scratch.Namespace{s.pod, s.world} {
 		if ns != nil {
 			ns.Close()
 		}
@@ -207,8 +207,8 @@ func (s *scene) close() {
 // call is one connection of the show.
 type call struct {
 	who  string
-	from *lab.Namespace
-	as   lab.Identity
+	from *scratch.Namespace
+	as   scratch.Identity
 	to   netip.AddrPort
 }
 
@@ -216,8 +216,8 @@ func (s *scene) calls() []call {
 	return []call{
 		{"application", s.pod, s.app, netip.MustParseAddrPort(fmt.Sprintf("%s:%d", serviceV4, servicePort))},
 		{"application", s.pod, s.app, netip.MustParseAddrPort(fmt.Sprintf("[%s]:%d", serviceV6, servicePort))},
-		{"world", s.world, lab.Identity{}, netip.MustParseAddrPort(fmt.Sprintf("%s:%d", podV4, appPort))},
-		{"world", s.world, lab.Identity{}, netip.MustParseAddrPort(fmt.Sprintf("[%s]:%d", podV6, appPort))},
+		{"world", s.world, scratch.Identity{}, netip.MustParseAddrPort(fmt.Sprintf("%s:%d", podV4, appPort))},
+		{"world", s.world, scratch.Identity{}, netip.MustParseAddrPort(fmt.Sprintf("[%s]:%d", podV6, appPort))},
 	}
 }
 

@@ -4,51 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/weir-mesh/weir/internal/scratch"
 )
-
-// A Fate is what became of a probe. Two fates are the same if they are equal.
-type Fate struct {
-	// Land is the listener that answered, as NAME:PORT, or how the probe ended without an answer:
-	// refused, timeout, closed, or error:TEXT with the system's own words.
-	Land string
-	// Orig is the destination that the listener recovered; none for UDP and where nothing answered.
-	Orig netip.AddrPort
-	// Src says whether the listener saw the client's own address; none where nothing answered.
-	Src Source
-	// CT is the conntrack mark and zone that the flow was left with, where either is set, in the
-	// words of [Flow.Track]; several flows of one probe are sorted and joined by commas.
-	CT string
-}
-
-// Source is what a listener saw of the client's address.
-type Source string
-
-const (
-	SourceKept    Source = "kept"    // the address that the client's socket has
-	SourceChanged Source = "changed" // another one
-)
-
-// String is the fate in the words of a conformance table:
-//
-//	pod:15006 orig=10.4.5.6:80 src=kept ct=mark=0x111
-func (f Fate) String() string {
-	s := f.Land
-	if f.Orig.IsValid() {
-		s += " orig=" + f.Orig.String()
-	}
-	if f.Src != "" {
-		s += " src=" + string(f.Src)
-	}
-	if f.CT != "" {
-		s += " ct=" + f.CT
-	}
-	return s
-}
 
 // ParseFate reads a fate of a conformance table. The packet marks that a table may hold besides are
 // not part of what it asks for, and are left out.
-func ParseFate(text string) (Fate, error) {
-	var f Fate
+func ParseFate(text string) (scratch.Fate, error) {
+	var f scratch.Fate
 	var land []string
 	for word := range strings.FieldsSeq(text) {
 		key, value, _ := strings.Cut(word, "=")
@@ -56,13 +19,13 @@ func ParseFate(text string) (Fate, error) {
 		case "orig":
 			orig, err := netip.ParseAddrPort(value)
 			if err != nil {
-				return Fate{}, fmt.Errorf("fate %q: orig: %w", text, err)
+				return scratch.Fate{}, fmt.Errorf("fate %q: orig: %w", text, err)
 			}
 			f.Orig = orig
 		case "src":
-			f.Src = Source(value)
-			if f.Src != SourceKept && f.Src != SourceChanged {
-				return Fate{}, fmt.Errorf("fate %q: src: %q (want %s or %s)", text, value, SourceKept, SourceChanged)
+			f.Src = scratch.Source(value)
+			if f.Src != scratch.SourceKept && f.Src != scratch.SourceChanged {
+				return scratch.Fate{}, fmt.Errorf("fate %q: src: %q (want %s or %s)", text, value, scratch.SourceKept, scratch.SourceChanged)
 			}
 		case "ct":
 			f.CT = value
@@ -72,7 +35,7 @@ func ParseFate(text string) (Fate, error) {
 		}
 	}
 	if f.Land = strings.Join(land, " "); f.Land == "" {
-		return Fate{}, fmt.Errorf("fate %q: where did it land?", text)
+		return scratch.Fate{}, fmt.Errorf("fate %q: where did it land?", text)
 	}
 	return f, nil
 }

@@ -1,25 +1,21 @@
 package lab
 
 import (
-	"fmt"
-	"io"
 	"net/netip"
-	"os"
-	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 func TestParseFate(t *testing.T) {
 	for _, tt := range []struct {
 		why, text string
-		want      Fate
+		want      scratch.Fate
 	}{
 		{"all there is", "pod:15006 orig=10.4.5.6:80 src=kept ct=mark=0x111+zone=1,zone=2 marks=in_fwd=0x539",
-			Fate{"pod:15006", netip.MustParseAddrPort("10.4.5.6:80"), SourceKept, "mark=0x111+zone=1,zone=2"}},
-		{"a datagram", "peer:7000 src=changed", Fate{Land: "peer:7000", Src: SourceChanged}},
-		{"an error of several words", "error:Network is unreachable ct=zone=1", Fate{Land: "error:Network is unreachable", CT: "zone=1"}},
+			scratch.Fate{Land: "pod:15006", Orig: netip.MustParseAddrPort("10.4.5.6:80"), Src: scratch.SourceKept, CT: "mark=0x111+zone=1,zone=2"}},
+		{"a datagram", "peer:7000 src=changed", scratch.Fate{Land: "peer:7000", Src: scratch.SourceChanged}},
+		{"an error of several words", "error:Network is unreachable ct=zone=1", scratch.Fate{Land: "error:Network is unreachable", CT: "zone=1"}},
 	} {
 		if got, err := ParseFate(tt.text); err != nil || got != tt.want {
 			t.Errorf("%s: got %+v, %v, want %+v", tt.why, got, err, tt.want)
@@ -46,26 +42,4 @@ func FuzzParseFate(f *testing.F) {
 			t.Errorf("%q is %+v, and again %+v, %v", text, fate, again, err)
 		}
 	})
-}
-
-func TestEnding(t *testing.T) {
-	for _, tt := range []struct {
-		err  error
-		want string
-	}{
-		{fmt.Errorf("wrapped: %w", os.NewSyscallError("connect", unix.ECONNREFUSED)), "refused"},
-		{os.ErrDeadlineExceeded, "timeout"},
-		{os.NewSyscallError("connect", unix.ETIMEDOUT), "timeout"},
-		{io.EOF, "closed"},
-		{os.NewSyscallError("connect", unix.EHOSTUNREACH), "error:No route to host"},
-		{os.NewSyscallError("read", unix.ECONNRESET), "error:Connection reset by peer"},
-		{io.ErrUnexpectedEOF, "error:unexpected EOF"},
-	} {
-		if got := ending(tt.err); got != tt.want {
-			t.Errorf("%v: got %q, want %q", tt.err, got, tt.want)
-		}
-	}
-	if strings.Contains(ending(unix.ENOENT), "no such") {
-		t.Error("the system's words start with a capital letter")
-	}
 }

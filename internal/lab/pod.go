@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // ResolvConf is the resolver configuration of the pod, for the command under test: the lab itself
@@ -36,9 +38,9 @@ const readyTimeout = 5 * time.Second
 // The pod's default routes lead through eth0. The peer answers on port 7000 for every address that
 // arrives, and reaches some networks through eth1, as if they were virtual machines behind the pod.
 type Pod struct {
-	*Namespace
-	Peer    *Namespace
-	servers []*Server
+	*scratch.Namespace
+	Peer    *scratch.Namespace
+	servers []*scratch.Server
 }
 
 // A podLink is one pair of links and its addresses.
@@ -63,17 +65,17 @@ func podLinks() [3]podLink {
 // NewPod builds the lab with proxy as the identity of the proxy's own listeners, and returns when
 // packets pass on every link. It needs the right to become that user and user 1000. The listeners
 // answer until ctx is done or the pod is closed.
-func NewPod(ctx context.Context, proxy Identity) (_ *Pod, err error) {
+func NewPod(ctx context.Context, proxy scratch.Identity) (_ *Pod, err error) {
 	p := new(Pod)
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("build the lab's pod: %w", errors.Join(err, p.Close()))
 		}
 	}()
-	if p.Namespace, err = NewNamespace(); err != nil {
+	if p.Namespace, err = scratch.NewNamespace(); err != nil {
 		return nil, err
 	}
-	if p.Peer, err = NewNamespace(); err != nil {
+	if p.Peer, err = scratch.NewNamespace(); err != nil {
 		return nil, err
 	}
 	for _, step := range []func() error{
@@ -95,7 +97,7 @@ func (p *Pod) Close() error {
 	for _, s := range p.servers {
 		errs = append(errs, s.Close())
 	}
-	for _, ns := range []*Namespace{p.Namespace, p.Peer} {
+	for _, ns := range []*scratch.Namespace{p.Namespace, p.Peer} {
 		if ns != nil {
 			errs = append(errs, ns.Close())
 		}
@@ -105,7 +107,7 @@ func (p *Pod) Close() error {
 
 func (p *Pod) join() error {
 	for _, l := range podLinks() {
-		if err := Veth(p.Namespace, l.pod.name, p.Peer, l.peer.name); err != nil {
+		if err := scratch.Veth(p.Namespace, l.pod.name, p.Peer, l.peer.name); err != nil {
 			return err
 		}
 	}
@@ -155,14 +157,14 @@ func (p *Pod) addresses() error {
 	return nil
 }
 
-func (e podEnd) addTo(ns *Namespace) error {
+func (e podEnd) addTo(ns *scratch.Namespace) error {
 	return errors.Join(ns.AddAddress(e.name, e.v4), ns.AddAddress(e.name, e.v6), ns.Up(e.name))
 }
 
 func (p *Pod) routes() error {
 	eth0, eth1 := podLinks()[0], podLinks()[1]
 	for _, r := range []struct {
-		in  *Namespace
+		in  *scratch.Namespace
 		dst string
 		via netip.Prefix
 	}{
@@ -173,30 +175,30 @@ func (p *Pod) routes() error {
 		{p.Peer, "9.9.0.0/16", eth1.pod.v4},
 		{p.Peer, "2001:db8:99::/48", eth1.pod.v6},
 	} {
-		if err := r.in.AddRoute(Route{Dst: netip.MustParsePrefix(r.dst), Via: r.via.Addr()}); err != nil {
+		if err := r.in.AddRoute(scratch.Route{Dst: netip.MustParsePrefix(r.dst), Via: r.via.Addr()}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *Pod) listen(ctx context.Context, proxy Identity) error {
+func (p *Pod) listen(ctx context.Context, proxy scratch.Identity) error {
 	transparent := []uint16{15001, 15006}
 	for _, l := range []struct {
-		Listeners
-		in *Namespace
+		scratch.Listeners
+		in *scratch.Namespace
 	}{
-		{Listeners{
+		{scratch.Listeners{
 			Name: podName, Identity: proxy, Transparent: transparent,
 			TCP: []uint16{15001, 15006, 15008, 15020, 15021, 15053, 15090},
 			UDP: []uint16{15001, 15053},
 		}, p.Namespace},
-		{Listeners{
-			Name: podName, Identity: Identity{UID: appUser, GID: appUser},
+		{scratch.Listeners{
+			Name: podName, Identity: scratch.Identity{UID: appUser, GID: appUser},
 			TCP: []uint16{22, 53, 80, 443, 4000, 5000, 6000, 8080, 9080, 31000, 32000},
 			UDP: []uint16{53, 443, 8080},
 		}, p.Namespace},
-		{Listeners{
+		{scratch.Listeners{
 			Name: peerName,
 			TCP:  []uint16{peerPort},
 			UDP:  []uint16{peerPort},
@@ -217,7 +219,7 @@ func (p *Pod) ready(ctx context.Context) error {
 	defer cancel()
 	for _, l := range podLinks() {
 		for _, peer := range []netip.Prefix{l.peer.v4, l.peer.v6} {
-			probe := Probe{
+			probe := scratch.Probe{
 				ID: "to " + peer.Addr().String(), Proto: "udp", UID: appUser, GID: appUser,
 				Dst: peer.Addr(), DPort: peerPort,
 			}

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
@@ -11,11 +12,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 const tables = "../../integration/testdata/conformance/"
 
-func allProbes(t testing.TB) []Probe {
+func allProbes(t testing.TB) []scratch.Probe {
 	t.Helper()
 	probes, err := LoadProbes(tables + "probes.json")
 	must(t, err)
@@ -23,27 +26,27 @@ func allProbes(t testing.TB) []Probe {
 }
 
 // untouched is what becomes of a probe where nothing is intercepted.
-func untouched(p Probe) []Fate {
+func untouched(p scratch.Probe) []scratch.Fate {
 	own := p.Dst.IsLoopback()
 	for _, l := range podLinks() {
 		own = own || p.Dst == l.pod.v4.Addr() || p.Dst == l.pod.v6.Addr()
 	}
-	answered := Fate{Land: land(podName, p.DPort), Src: SourceKept}
+	answered := scratch.Fate{Land: fmt.Sprintf("%s:%d", podName, p.DPort), Src: scratch.SourceKept}
 	if p.Proto == "tcp" {
 		answered.Orig = netip.AddrPortFrom(p.Dst, p.DPort)
 	}
 	switch {
 	case p.Spoof: // the answer goes to whom the address belongs
-		return []Fate{{Land: "timeout"}}
+		return []scratch.Fate{{Land: "timeout"}}
 	case own && p.DPort == 9999: // where nobody listens
-		return []Fate{{Land: "refused"}}
+		return []scratch.Fate{{Land: "refused"}}
 	case own:
-		return []Fate{answered}
+		return []scratch.Fate{answered}
 	case p.Namespace == peerName: // through the pod and back to its sender, who does not take it
-		return []Fate{{Land: "timeout"}, {Land: "refused"}}
+		return []scratch.Fate{{Land: "timeout"}, {Land: "refused"}}
 	}
-	answered.Land = land(peerName, peerPort)
-	return []Fate{answered}
+	answered.Land = fmt.Sprintf("%s:%d", peerName, peerPort)
+	return []scratch.Fate{answered}
 }
 
 func TestAPodInWhichNothingIsIntercepted(t *testing.T) {
@@ -75,7 +78,7 @@ func TestAPodInWhichNothingIsIntercepted(t *testing.T) {
 
 func TestTwoPodsAtOnce(t *testing.T) {
 	probes := allProbes(t)
-	var runs [2]map[string]Fate
+	var runs [2]map[string]scratch.Fate
 	var both sync.WaitGroup
 	for i := range runs {
 		pod := newPod(t)
@@ -118,21 +121,21 @@ func TestARunEndsWithTheFirstProbeThatCannotBeTried(t *testing.T) {
 }
 
 func TestRunProbesRefusesAListThatItCannotTellApart(t *testing.T) {
-	p := Probe{ID: "a", Namespace: podName, Proto: "tcp", Dst: netip.MustParseAddr("192.0.2.1"), DPort: 1, SPort: 2}
+	p := scratch.Probe{ID: "a", Namespace: podName, Proto: "tcp", Dst: netip.MustParseAddr("192.0.2.1"), DPort: 1, SPort: 2}
 	for _, tt := range []struct {
 		why    string
-		change func(p *Probe)
+		change func(p *scratch.Probe)
 		want   string
 	}{
-		{"the same ID", func(p *Probe) { p.SPort = 3 }, "listed twice"},
-		{"the same source port", func(p *Probe) { p.ID = "b" }, "another one also sends from tcp port 2"},
-		{"no such place", func(p *Probe) { p.ID, p.SPort, p.Namespace = "b", 3, "nowhere" }, `namespace "nowhere" (want pod or peer)`},
-		{"no such protocol", func(p *Probe) { p.ID, p.SPort, p.Proto = "b", 3, "sctp" }, `protocol "sctp" (want tcp or udp)`},
-		{"no destination", func(p *Probe) { p.ID, p.SPort, p.Dst = "b", 3, netip.Addr{} }, "want all three"},
+		{"the same ID", func(p *scratch.Probe) { p.SPort = 3 }, "listed twice"},
+		{"the same source port", func(p *scratch.Probe) { p.ID = "b" }, "another one also sends from tcp port 2"},
+		{"no such place", func(p *scratch.Probe) { p.ID, p.SPort, p.Namespace = "b", 3, "nowhere" }, `namespace "nowhere" (want pod or peer)`},
+		{"no such protocol", func(p *scratch.Probe) { p.ID, p.SPort, p.Proto = "b", 3, "sctp" }, `protocol "sctp" (want tcp or udp)`},
+		{"no destination", func(p *scratch.Probe) { p.ID, p.SPort, p.Dst = "b", 3, netip.Addr{} }, "want all three"},
 	} {
 		other := p
 		tt.change(&other)
-		if _, err := RunProbes(t.Context(), nil, []Probe{p, other}); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := RunProbes(t.Context(), nil, []scratch.Probe{p, other}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.why, err, tt.want)
 		}
 	}
@@ -142,7 +145,7 @@ func TestNothingIsLeftOfAPod(t *testing.T) {
 	needUsers(t)
 	// The runtime makes some threads and descriptors once, for good.
 	build := func(ctx context.Context) error {
-		pod, err := NewPod(ctx, Identity{UID: 1337, GID: 1337})
+		pod, err := NewPod(ctx, scratch.Identity{UID: 1337, GID: 1337})
 		if err != nil {
 			return err
 		}
@@ -181,11 +184,11 @@ func left(t *testing.T) (goroutines, threads, files int) {
 func TestTheNamespacesOfAPodGo(t *testing.T) {
 	needUsers(t)
 	outer := newNamespace(t)
-	pod, err := NewPod(t.Context(), Identity{UID: 1337, GID: 1337})
+	pod, err := NewPod(t.Context(), scratch.Identity{UID: 1337, GID: 1337})
 	must(t, err)
 	// A link goes when the namespace of its other end does, which nothing else shows from outside.
-	for name, ns := range map[string]*Namespace{"to-pod": pod.Namespace, "to-peer": pod.Peer} {
-		must(t, Veth(outer, name, ns, "witness"))
+	for name, ns := range map[string]*scratch.Namespace{"to-pod": pod.Namespace, "to-peer": pod.Peer} {
+		must(t, scratch.Veth(outer, name, ns, "witness"))
 	}
 	must(t, pod.Close())
 	for _, name := range []string{"to-pod", "to-peer"} {
@@ -196,7 +199,7 @@ func TestTheNamespacesOfAPodGo(t *testing.T) {
 func BenchmarkPod(b *testing.B) {
 	needUsers(b)
 	for b.Loop() {
-		pod, err := NewPod(b.Context(), Identity{UID: 1337, GID: 1337})
+		pod, err := NewPod(b.Context(), scratch.Identity{UID: 1337, GID: 1337})
 		must(b, err)
 		must(b, pod.Close())
 	}

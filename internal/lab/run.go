@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,14 +27,14 @@ const (
 // pod's connection tracker holds for them. The result has a fate for each probe's ID. Source ports
 // tell the probes apart there, so a pod is good for one run of a list. It stops at the first probe
 // that could not be tried, and when ctx is done.
-func RunProbes(ctx context.Context, pod *Pod, probes []Probe) (map[string]Fate, error) {
+func RunProbes(ctx context.Context, pod *Pod, probes []scratch.Probe) (map[string]scratch.Fate, error) {
 	if err := checkProbes(probes); err != nil {
 		return nil, fmt.Errorf("run probes: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	fates := make([]Fate, len(probes))
+	fates := make([]scratch.Fate, len(probes))
 	atWork := make(chan struct{}, probesAtOnce)
 	var underWay sync.WaitGroup
 	for i, p := range probes {
@@ -65,7 +66,7 @@ func RunProbes(ctx context.Context, pod *Pod, probes []Probe) (map[string]Fate, 
 		return nil, fmt.Errorf("run probes: %w", err)
 	}
 	tracks := tracksBySender(flows)
-	byID := make(map[string]Fate, len(probes))
+	byID := make(map[string]scratch.Fate, len(probes))
 	for i, p := range probes {
 		fates[i].CT = strings.Join(tracks[sender{p.Proto, p.SPort}], ",")
 		byID[p.ID] = fates[i]
@@ -81,7 +82,7 @@ type sender struct {
 
 // tracksBySender lists what the flows of each sender are marked with: sorted, each once, and nothing
 // for those that are not.
-func tracksBySender(flows []Flow) map[sender][]string {
+func tracksBySender(flows []scratch.Flow) map[sender][]string {
 	tracks := make(map[sender][]string)
 	for _, f := range flows {
 		proto := map[uint8]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}[f.Proto]

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // A Table is what one configuration of a reference engine did with every probe.
@@ -15,8 +17,8 @@ type Table struct {
 	Mode   string            // the reference program: "sidecar" (istio-init) or "ambient"
 	Env    map[string]string // what it was given
 	Args   []string
-	Proxy  Identity // of the proxy's own listeners
-	Fates  map[string]Fate
+	Proxy  scratch.Identity // of the proxy's own listeners
+	Fates  map[string]scratch.Fate
 }
 
 // LoadTable reads the table in a file.
@@ -26,13 +28,13 @@ func LoadTable(path string) (*Table, error) {
 		Mode   string            `json:"mode"`
 		Env    map[string]string `json:"env"`
 		Args   []string          `json:"args"`
-		Proxy  Identity          `json:"proxy"`
+		Proxy  scratch.Identity  `json:"proxy"`
 		Fates  map[string]string `json:"fates"`
 	}
 	if err := loadJSON(path, &raw); err != nil {
 		return nil, fmt.Errorf("load table: %w", err)
 	}
-	t := &Table{raw.Config, raw.Mode, raw.Env, raw.Args, raw.Proxy, make(map[string]Fate, len(raw.Fates))}
+	t := &Table{raw.Config, raw.Mode, raw.Env, raw.Args, raw.Proxy, make(map[string]scratch.Fate, len(raw.Fates))}
 	var errs []error
 	if t.Mode != "sidecar" && t.Mode != "ambient" {
 		errs = append(errs, fmt.Errorf("mode %q (want sidecar or ambient)", t.Mode))
@@ -54,8 +56,8 @@ func LoadTable(path string) (*Table, error) {
 }
 
 // LoadProbes reads the list of probes in a file.
-func LoadProbes(path string) ([]Probe, error) {
-	var probes []Probe
+func LoadProbes(path string) ([]scratch.Probe, error) {
+	var probes []scratch.Probe
 	if err := loadJSON(path, &probes); err != nil {
 		return nil, fmt.Errorf("load probes: %w", err)
 	}
@@ -77,7 +79,7 @@ func loadJSON(path string, into any) error {
 }
 
 // checkProbes reports every probe that a run could not tell from another or could not send.
-func checkProbes(probes []Probe) error {
+func checkProbes(probes []scratch.Probe) error {
 	var errs []error
 	ids, ports := make(map[string]bool), make(map[sender]bool)
 	for _, p := range probes {

@@ -1,4 +1,4 @@
-package lab
+package scratch
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 // Sysctl sets a kernel setting of the namespace, by its path below /proc/sys: net/ipv4/ip_forward.
 func (n *Namespace) Sysctl(key, value string) error {
 	if path.Clean(key) != key || !strings.HasPrefix(key, "net/") { // clean: no .. leads elsewhere
-		return fmt.Errorf("sysctl: %q is no setting of a network namespace (want net/...)", key)
+		return fmt.Errorf("sysctl: %q is not a setting of a network namespace (want net/...)", key)
 	}
 	// /proc/sys/net shows the namespace of the thread that opens it.
 	err := n.Do(func() error { return os.WriteFile("/proc/sys/"+key, []byte(value), 0o644) })

@@ -1,4 +1,4 @@
-package lab
+package scratch
 
 import (
 	"errors"
@@ -55,7 +55,7 @@ func TestANewNamespaceHasOnlyItsLoopbackUp(t *testing.T) {
 }
 
 // enterVar makes the test program one that enters the namespace at a path and says which it is.
-const enterVar = "LAB_TEST_ENTER"
+const enterVar = "SCRATCH_TEST_ENTER"
 
 func TestMain(m *testing.M) {
 	path, other := os.LookupEnv(enterVar)

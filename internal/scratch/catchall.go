@@ -1,4 +1,4 @@
-package lab
+package scratch
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 const (
 	catchAllRoutes   = 100
 	catchAllPriority = 1
-	catchAllTable    = "lab"
+	catchAllTable    = "scratch"
 )
 
 // CatchAll makes the namespace play the rest of the world: TCP and UDP that arrives on one of the

@@ -7,6 +7,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +58,7 @@ func TestTheFateOfWhatIsRedirectedAndMarked(t *testing.T) {
 
 func TestTracksBySender(t *testing.T) {
 	from := netip.MustParseAddrPort("[2001:db8::1]:5")
-	got := tracksBySender([]Flow{
+	got := tracksBySender([]scratch.Flow{
 		{Proto: unix.IPPROTO_TCP, Src: from, Zone: 2},
 		{Proto: unix.IPPROTO_TCP, Src: from, Mark: 0x539, Zone: 1},
 		{Proto: unix.IPPROTO_TCP, Src: from, Zone: 2},
@@ -70,16 +71,4 @@ func TestTracksBySender(t *testing.T) {
 	if udp := got[sender{"udp", 5}]; len(udp) != 1 || udp[0] != "mark=0x1" {
 		t.Errorf("UDP: %q", udp)
 	}
-}
-
-// FuzzParseFlow: what the kernel sends is read or refused, whatever it is.
-func FuzzParseFlow(f *testing.F) {
-	f.Add([]byte{2, 0, 0, 0})
-	f.Add([]byte{2, 0, 0, 0, 8, 0, 0, 8, 0, 0, 1, 0x11})
-	f.Add([]byte{2, 0, 0, 0, 20, 0, 1, 0x80, 16, 0, 1, 0x80, 8, 0, 1, 0, 1, 2, 3, 4, 8, 0, 2, 0, 5, 6, 7, 8})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, err := parseFlow(data); err == nil && len(data) < nfgenSize {
-			t.Errorf("read %x", data)
-		}
-	})
 }

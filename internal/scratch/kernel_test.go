@@ -1,0 +1,121 @@
+package scratch
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// newNamespace makes a namespace for a test, or skips the test where that is not allowed.
+func newNamespace(t testing.TB) *Namespace {
+	t.Helper()
+	ns, err := NewNamespace()
+	if errors.Is(err, unix.EPERM) {
+		t.Skipf("needs CAP_SYS_ADMIN (root, or unshare -Urn): %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ns.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return ns
+}
+
+// needUsers skips a test that needs several users where there is but one.
+func needUsers(t testing.TB) {
+	t.Helper()
+	err := newNamespace(t).DoAs(appUser, appUser, func() error { return nil })
+	if errors.Is(err, unix.EPERM) {
+		t.Skipf("needs a second user (root, or subordinate UIDs): %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// appUser is a user and a group that are not the test's own.
+const appUser = 1000
+
+// sendTimeout is shorter than the first retransmission of a SYN.
+const sendTimeout = 400 * time.Millisecond
+
+func serve(t testing.TB, ns *Namespace, l Listeners) {
+	t.Helper()
+	s, err := l.Serve(t.Context(), ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func send(t testing.TB, ns *Namespace, p Probe) string {
+	t.Helper()
+	fate, err := p.Send(t.Context(), ns, sendTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fate.String()
+}
+
+// must is for steps whose errors name themselves.
+func must(t testing.TB, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// joined is two namespaces, a with 192.0.2.1 and 2001:db8::1, and b with .2 and ::2, joined by links
+// of their names.
+func joined(t testing.TB) (a, b *Namespace) {
+	t.Helper()
+	a, b = newNamespace(t), newNamespace(t)
+	must(t, Veth(a, "a", b, "b"))
+	prefix := netip.MustParsePrefix
+	must(t,
+		a.AddAddress("a", prefix("192.0.2.1/24")), a.AddAddress("a", prefix("2001:db8::1/64")), a.Up("a"),
+		b.AddAddress("b", prefix("192.0.2.2/24")), b.AddAddress("b", prefix("2001:db8::2/64")), b.Up("b"),
+	)
+	return a, b
+}
+
+// await waits for the link to a UDP listener to carry packets of both families.
+func await(t testing.TB, ns *Namespace, port uint16, to ...string) {
+	t.Helper()
+	for _, dst := range to {
+		must(t, Probe{Proto: "udp", Dst: netip.MustParseAddr(dst), DPort: port}.Await(t.Context(), ns))
+	}
+}
+
+// id is what the kernel calls the namespace that a file stands for.
+func id(t testing.TB, path string) uint64 {
+	t.Helper()
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		t.Fatal(path, err)
+	}
+	return stat.Ino
+}
+
+// eventually waits for something that the kernel or the scheduler does in its own time.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%s: not within 10 s\n%s", what, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
