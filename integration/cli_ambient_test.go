@@ -147,13 +147,13 @@ func TestWrongPods(t *testing.T) {
 	for _, tt := range []struct{ args, stdin, says string }{
 		{"add 10.0.0.2", "", "--pod: the pod's UID is missing"},
 		{"add --pod a", "", "no address is given"},
-		{"add --pod a 10.0.0.0/8 ::ffff:10.0.0.1 ::1", "", "weir: \"10.0.0.0/8\" is no address (want 192.0.2.1 or 2001:db8::1)\n" +
-			"\"::ffff:10.0.0.1\" is an IPv4-mapped address (write it as IPv4)\n\"::1\" is no pod's address\n"},
-		{"delete --pod= 10.0.0.1", "", `--pod: "" is no UID`},
-		{"add --pod a#1 10.0.0.2", "", `--pod: "a#1" is no UID (want 1-128 bytes without blanks, quotes and #)`},
+		{"add --pod a 10.0.0.0/8 ::ffff:10.0.0.1 ::1", "", "weir: \"10.0.0.0/8\" is not an address (want 192.0.2.1 or 2001:db8::1)\n" +
+			"\"::ffff:10.0.0.1\" is an IPv4-mapped address (write it as IPv4)\n\"::1\" is not a pod's address\n"},
+		{"delete --pod= 10.0.0.1", "", `--pod: "" is not a UID`},
+		{"add --pod a#1 10.0.0.2", "", `--pod: "a#1" is not a UID (want 1-128 bytes without blanks, quotes and #)`},
 		{"sync", "", "--file is missing"},
 		{"sync -f /no/such", "", "--file: open /no/such: no such file or directory"},
-		{"sync -f -", "a 10.0.0.1\nb 10.0.0.1 x\n\"c\" fd00::1\n", "weir: -:2: 10.0.0.1 is the address of pod a too\n-:2: \"x\" is no address (want 192.0.2.1 or 2001:db8::1)\n-:3: \"\\\"c\\\"\" is no UID"},
+		{"sync -f -", "a 10.0.0.1\nb 10.0.0.1 x\n\"c\" fd00::1\n", "weir: -:2: 10.0.0.1 is the address of pod a too\n-:2: \"x\" is not an address (want 192.0.2.1 or 2001:db8::1)\n-:3: \"\\\"c\\\"\" is not a UID"},
 		{"list now", "", `ambient host pods list takes no argument such as "now" (see weir help ambient host pods list)`},
 		{"ad --pod a 10.0.0.1", "", `"ad" is no command of weir ambient host pods (want add?)`},
 		{"", "", "ambient host pods wants one of: add, delete, sync, list"},

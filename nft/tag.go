@@ -25,12 +25,14 @@ type Tag struct {
 	Added     []netip.Prefix // and those of them that were not there before
 }
 
+// MaxComment is how many bytes the comment of a rule or an element may have: more
+// than that nft does not take.
+const MaxComment = 128
+
 const (
 	tagSet     = "tag"
 	tagSchema  = 1
-	maxVersion = 64  // bytes
-	maxComment = 128 // bytes that nft takes
-
+	maxVersion = 64 // bytes
 	// The first words of the comments.
 	tagState   = "weir"    // SCHEMA HASH VERSION
 	tagPart    = "part"    // DIGEST NAME
@@ -45,7 +47,7 @@ func newTag(s rules.State, version string, addresses, added []netip.Prefix) Tag 
 	t := Tag{Schema: tagSchema, Version: version, Addresses: addresses, Added: added}
 	t.Hash, t.Parts = s.Digest()
 	// What is too long for a comment is left out: the hash tells of it still.
-	t.Parts = slices.DeleteFunc(t.Parts, func(p rules.Part) bool { return len(partText(p)) > maxComment })
+	t.Parts = slices.DeleteFunc(t.Parts, func(p rules.Part) bool { return len(partText(p)) > MaxComment })
 	t.Routing = rules.State{PolicyRules: s.PolicyRules, Routes: s.Routes}.Routing()
 	return t
 }
