@@ -55,9 +55,9 @@ func (r *reader) ambientHost(c Config) *ambientHost {
 func (r *reader) onlyFrom(word, from, key string, list []string) {
 	switch {
 	case from == word && empty(list):
-		r.problem(key, "", "is empty, and probes.from: %s wants it", word)
+		r.problem(key, "", "is empty, and %s wants it", Ref{"probes.from", word})
 	case from != word && !empty(list):
-		r.problem(key, "", "is used only with probes.from: %s", word)
+		r.problem(key, "", "is used only with %s", Ref{"probes.from", word})
 	}
 }
 

@@ -96,6 +96,6 @@ func (r *reader) readConnectionMark(p *ambientPod, c Config, mask rules.Mark) {
 	p.routing = r.routing(c.Routing, r.routed(p.families, c.Routing.Table))
 	p.routing.mark, p.routing.mask = r.mark("routing.mark", c.Routing.Mark, mask)
 	if alike(p.routing.mark, p.routing.mask, p.mark, p.markMask) {
-		r.problem("routing.mark", c.Routing.Mark, "does not tell its packets from those of proxy.mark, %s", c.Proxy.Mark)
+		r.problem("routing.mark", c.Routing.Mark, "does not tell its packets from those of %s, %s", Ref{Key: "proxy.mark"}, c.Proxy.Mark)
 	}
 }

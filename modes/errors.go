@@ -15,6 +15,9 @@ type ConfigError struct {
 	Word    string // the offending word, "" where the problem is not one word's
 	Problem string // what it is, and what was expected
 	Missing bool   // the environment lacks what the configuration wants: its words are right
+	Cause   error  // why the environment does not hold what would be looked up; nil where it does
+
+	message *message // Problem, where it names keys
 }
 
 func (e *ConfigError) Error() string {
@@ -25,12 +28,19 @@ func (e *ConfigError) Error() string {
 	return key + ": " + e.Detail()
 }
 
+// Unwrap returns the cause.
+func (e *ConfigError) Unwrap() error { return e.Cause }
+
 // Detail is the message without the key.
 func (e *ConfigError) Detail() string {
-	if e.Word == "" {
-		return e.Problem
+	text := e.Problem
+	if e.Word != "" {
+		text = fmt.Sprintf("%q %s", term.Shorten(e.Word), text)
 	}
-	return fmt.Sprintf("%q %s", term.Shorten(e.Word), e.Problem)
+	if e.Cause != nil {
+		text += fmt.Sprintf(" (%v)", e.Cause)
+	}
+	return text
 }
 
 // Note is something that the reader of a configuration should know and that is
@@ -39,6 +49,8 @@ type Note struct {
 	Key  string
 	Text string
 	Word string // that it is about, "" where it is not one word's
+
+	message *message // Text, where it names keys
 }
 
 func (n Note) String() string { return n.Key + ": " + n.Text }

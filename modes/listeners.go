@@ -3,7 +3,7 @@ package modes
 // noteShared notes the ports that two of the proxy's listeners share.
 func (r *reader) noteShared(c Config) {
 	for _, s := range sharedPorts(c) {
-		r.note(s.key, "%s is %s too: one listener has to serve for both", s.word, s.other)
+		r.note(s.key, "%s is %s too: one listener has to serve for both", s.word, Ref{Key: s.other})
 	}
 }
 

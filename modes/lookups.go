@@ -2,7 +2,6 @@ package modes
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -60,7 +59,7 @@ func withUnread(problems []error, env Environment) []error {
 		}
 		if unread := env.Unread[lookedUpIn(config.Key)]; unread != nil {
 			because := *config
-			because.Problem += fmt.Sprintf(" (%v)", unread)
+			because.Cause = unread
 			out[i] = &because
 		}
 	}

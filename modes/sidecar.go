@@ -155,10 +155,10 @@ func (r *reader) readInbound(s *sidecar, in Inbound) {
 		r.overlapping("inbound.excludePorts", in.ExcludePorts, "inbound.includePorts", in.IncludePorts)
 	}
 	if !s.inbound.all && len(s.inbound.exclude) > 0 {
-		r.note("inbound.excludePorts", "inbound.includePorts does not hold them: they are left alone anyway")
+		r.note("inbound.excludePorts", "%s does not hold them: they are left alone anyway", Ref{Key: "inbound.includePorts"})
 	}
 	if s.capturesInbound() && empty(in.IncludePorts) {
-		r.problem("inbound.includePorts", "", "captures nothing (want ports, all, or inbound.via: none)")
+		r.problem("inbound.includePorts", "", "captures nothing (want ports, all, or %s)", Ref{"inbound.via", viaNone})
 	}
 }
 
@@ -189,14 +189,14 @@ func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []Rerouted) {
 		s.cidrs.loopback = slices.ContainsFunc(out.IncludeCIDRs, isLoopback)
 	}
 	if s.outbound.via != viaNone && empty(out.IncludeCIDRs) && empty(out.IncludePorts) {
-		r.problem("outbound.includeCIDRs", "", "captures nothing (want prefixes, all, or outbound.via: none)")
+		r.problem("outbound.includeCIDRs", "", "captures nothing (want prefixes, all, or %s)", Ref{"outbound.via", viaNone})
 	}
 	if s.outbound.via != viaNone && s.noneCaptured(s.cidrs.include) {
 		r.note("outbound.includeCIDRs", "holds no IPv4 prefix, and IPv6 is left alone: they capture nothing")
 	}
 	r.noteUnreachable(s.outbound.via, s.families)
 	if s.outbound.via != viaNone && empty(out.IncludeGIDs) && empty(namesOf(reroute)) { // what is rerouted has no owner
-		r.problem("outbound.includeGIDs", "", "captures nothing (want groups, all, or outbound.via: none)")
+		r.problem("outbound.includeGIDs", "", "captures nothing (want groups, all, or %s)", Ref{"outbound.via", viaNone})
 	}
 	s.everyGID = everything(out.IncludeGIDs)
 	if !s.everyGID {
@@ -213,7 +213,7 @@ func (r *reader) readDNS(s *sidecar, d DNS) {
 	}
 	servers := r.addresses("dns.servers", d.Servers)
 	if !empty(d.Servers) && s.dns.capture != dnsServers {
-		r.problem("dns.servers", "", "is used only with dns.capture: servers")
+		r.problem("dns.servers", "", "is used only with %s", Ref{"dns.capture", dnsServers})
 	}
 	if s.dns.capture != dnsServers {
 		return
@@ -230,7 +230,7 @@ func (r *reader) readDNS(s *sidecar, d DNS) {
 		s.dns.capture = dnsNone
 	case len(s.dns.servers) == 0:
 		// To go on would leave every query uncaptured that was asked to be.
-		r.problems = append(r.problems, &ConfigError{Key: "dns.capture", Problem: "no resolver is known (want dns.servers, dns.capture: all, or none)", Missing: true})
+		r.missing("dns.capture", "no resolver is known (want %s, %s, or none)", Ref{Key: "dns.servers"}, Ref{"dns.capture", dnsAll})
 		s.dns.capture = dnsNone
 	case s.noneCaptured(s.dns.servers):
 		r.note("dns.capture", "no resolver is IPv4, and IPv6 is left alone: no query is captured")
@@ -271,7 +271,7 @@ func (r *reader) noteUnused(written Config, s *sidecar) {
 			continue // it is proxy.mark's
 		}
 		if set && strings.HasPrefix(k.Path, "routing.") && !s.marks() {
-			r.note(k.Path, "is used only with inbound.via: tproxy")
+			r.note(k.Path, "is used only with %s", Ref{"inbound.via", viaTProxy})
 		}
 	}
 }
@@ -293,9 +293,9 @@ func (r *reader) compareMarks(written Config, s *sidecar) {
 	switch {
 	case !alike(s.routing.mark, s.routing.mask, s.loopMark, s.loopMask):
 	case written.Routing.LoopMark == written.Routing.Mark && written.Routing.Mark != "":
-		r.note("routing.loopMark", "is routing.mark too: the proxy's calls to its own pod are not captured as they come in")
+		r.note("routing.loopMark", "is %s too: the proxy's calls to its own pod are not captured as they come in", Ref{Key: "routing.mark"})
 	default:
 		read := written.withDefaults().Routing
-		r.problem("routing.loopMark", read.LoopMark, "does not tell its packets from those of routing.mark, %s (want another)", read.Mark)
+		r.problem("routing.loopMark", read.LoopMark, "does not tell its packets from those of %s, %s (want another)", Ref{Key: "routing.mark"}, read.Mark)
 	}
 }

@@ -20,11 +20,19 @@ type reader struct {
 }
 
 func (r *reader) problem(key, word, format string, args ...any) {
-	r.problems = append(r.problems, &ConfigError{Key: key, Word: word, Problem: fmt.Sprintf(format, args...)})
+	text, m := newMessage(format, args)
+	r.problems = append(r.problems, &ConfigError{Key: key, Word: word, Problem: text, message: m})
+}
+
+// missing is a problem that the environment has and no word.
+func (r *reader) missing(key, format string, args ...any) {
+	text, m := newMessage(format, args)
+	r.problems = append(r.problems, &ConfigError{Key: key, Problem: text, Missing: true, message: m})
 }
 
 func (r *reader) note(key, format string, args ...any) {
-	r.notes = append(r.notes, Note{Key: key, Text: fmt.Sprintf(format, args...)})
+	text, m := newMessage(format, args)
+	r.notes = append(r.notes, Note{Key: key, Text: text, message: m})
 }
 
 // synonyms are words that YAML tools and people write for ours.
@@ -86,7 +94,7 @@ func (r *reader) list(key string, words []string) []string {
 		case len(words) > 1 && (isAll(w) || strings.EqualFold(w, "none")):
 			r.problem(key, w, "stands beside other words (want it alone, or a list without it)")
 		case isAll(w) && (section == "inbound" || section == "outbound") && strings.HasPrefix(name, "exclude"):
-			r.problem(key, w, "would leave everything alone (want %s.via: none for that)", section)
+			r.problem(key, w, "would leave everything alone (want %s for that)", Ref{section + ".via", viaNone})
 		default:
 			out = append(out, w)
 		}
@@ -381,7 +389,7 @@ func (r *reader) mark(key, word string, mask rules.Mark) (rules.Mark, rules.Mark
 	case n&^k != 0 && masked:
 		r.problem(key, word, "has bits outside its mask: it never matches")
 	case n&^k != 0:
-		r.problem(key, word, "has bits outside its mask, %#x of routing.mask: it never matches (want a mask that holds them, such as %s/%#x)", k, v, k|n)
+		r.problem(key, word, "has bits outside its mask, %#x of %s: it never matches (want a mask that holds them, such as %s/%#x)", k, Ref{Key: "routing.mask"}, v, k|n)
 	case n == 0 && (!masked || key != "routing.mark"): // istio-init writes it: the reference takes it
 		r.problem(key, word, "is what packets without a mark have (want a number that is not 0)")
 	default:
@@ -404,7 +412,7 @@ func (r *reader) mask(key, word string) rules.Mark {
 // noteNoMark tells of a mark that every packet without one has.
 func (r *reader) noteNoMark(key string, mark, mask rules.Mark) {
 	if mask != 0 && mark == 0 {
-		r.note(key, "0 is what packets without a mark have: they are routed by routing.table, and none comes in by the proxy")
+		r.note(key, "0 is what packets without a mark have: they are routed by %s, and none comes in by the proxy", Ref{Key: "routing.table"})
 	}
 }
 
@@ -452,9 +460,9 @@ func (r *reader) overlapping(key string, words []string, otherKey string, others
 			continue
 		}
 		if o := other[after-1].word; o != w {
-			r.problem(key, w, "overlaps %q of %s", o, otherKey)
+			r.problem(key, w, "overlaps %q of %s", o, Ref{Key: otherKey})
 		} else {
-			r.problem(key, w, "is in %s too", otherKey)
+			r.problem(key, w, "is in %s too", Ref{Key: otherKey})
 		}
 	}
 }
