@@ -197,7 +197,7 @@ func (p *probeSet) changed() []rules.SetChange {
 }
 
 func probeElement(a netip.Addr, uid string) rules.Element {
-	return rules.Element{Key: []rules.Range{rules.Span(netip.PrefixFrom(a, a.BitLen()))}, Comment: uid}
+	return rules.Element{Key: []rules.Range{rules.RangeOf(netip.PrefixFrom(a, a.BitLen()))}, Comment: uid}
 }
 
 // countPods counts what changes do: what is deleted and added again has moved.

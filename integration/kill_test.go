@@ -134,7 +134,7 @@ func (k *killing) inForce(states ...int) int {
 	}
 	have := rules.State{Table: live.State.Table}
 	for _, i := range states {
-		if rules.Equal(rules.State{Table: stateNumber(i).Table}, have) {
+		if (rules.State{Table: stateNumber(i).Table}).Equal(have) {
 			return i
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func element(address, comment string) rules.Element {
-	return rules.Element{Key: []rules.Range{rules.Span(netip.MustParsePrefix(address + "/32"))}, Comment: comment}
+	return rules.Element{Key: []rules.Range{rules.RangeOf(netip.MustParsePrefix(address + "/32"))}, Comment: comment}
 }
 
 // TestChangeLive: what is decided holds of the sets as they are when it is
@@ -29,7 +29,7 @@ func TestChangeLive(t *testing.T) {
 	}
 	probes := func(table *rules.Table) *rules.Set { return table.Set(modes.ProbeSet(rules.IPv4)) }
 	change := func(s *rules.Set, add, remove []rules.Element) []rules.SetChange {
-		return []rules.SetChange{{Set: s, ElementChange: rules.ElementChange{Add: add, Delete: remove}}}
+		return []rules.SetChange{{Set: s, Add: add, Delete: remove}}
 	}
 
 	var seen []int // elements, each time that it was asked
@@ -50,7 +50,7 @@ func TestChangeLive(t *testing.T) {
 
 	before := n.nft("list ruleset")
 	if _, err := c.ChangeLive(t.Context(), tableName, func(table *rules.Table) ([]rules.SetChange, error) {
-		return change(table.Set("probe_uids"), []rules.Element{{Key: []rules.Range{rules.Span(rules.UID(1))}}}, nil), nil
+		return change(table.Set("probe_uids"), []rules.Element{{Key: []rules.Range{rules.RangeOf(rules.UID(1))}}}, nil), nil
 	}); err == nil || !strings.Contains(err.Error(), "set probe_uids is declared") {
 		t.Errorf("a declared set: %v", err)
 	}

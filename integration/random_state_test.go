@@ -38,8 +38,8 @@ func compared[T rules.Value](d dice, k rules.Key[T], value func() T) rules.Match
 	case 0:
 		m = k.In(value(), value())
 	case 1:
-		if a, b := value(), value(); rules.Span(a).Lo <= rules.Span(b).Hi {
-			m = k.Within(rules.Between(a, b))
+		if a, b := value(), value(); rules.RangeOf(a).Lo <= rules.RangeOf(b).Hi {
+			m = k.Within(rules.RangeBetween(a, b))
 		}
 	}
 	m.Negated = d.oneIn(3)
@@ -56,7 +56,7 @@ func (d dice) marked(k rules.Key[rules.Mark]) rules.Match {
 
 func (d dice) match(t *rules.Table) rules.Match {
 	if s := t.Sets[d.IntN(len(t.Sets))]; !s.Verdicts && d.oneIn(4) {
-		m := rules.On(s.Name, d.key(s)...)
+		m := rules.LookupIn(s.Name, d.key(s)...)
 		m.Negated = d.oneIn(3)
 		return m
 	}
@@ -97,7 +97,7 @@ func (d dice) match(t *rules.Table) rules.Match {
 	case 15:
 		return d.marked(rules.CTMark)
 	case 16:
-		return rules.CTStates.AnyOf(one(d, rules.New, rules.Established|rules.Invalid, rules.Untracked))
+		return rules.CTStates.AnyOf(one(d, rules.CTNew, rules.CTEstablished|rules.CTInvalid, rules.CTUntracked))
 	case 17:
 		return compared(d, one(d, rules.CTZone, rules.CTOriginalZone), func() rules.Zone { return rules.Zone(d.IntN(3)) })
 	case 18:
@@ -130,16 +130,16 @@ func (d dice) key(s *rules.Set) []rules.Selector {
 
 // sets are some of every shape: plain, of ranges, of several parts, of verdicts.
 func (d dice) sets(t *rules.Table, chains []string) {
-	rules.AddSet(t, "ports", rules.TCPDport, rules.Span(d.port()), rules.Between[rules.Port](8000, 9000))
-	rules.AddSet(t, "hosts", rules.IPDaddr, rules.Span(d.v4()))
-	rules.AddSet(t, "users", rules.SkUID, rules.Span(one[rules.UID](d, 0, 1000, 1337)))
-	port, mark, v4 := rules.Span(d.port()), rules.Span(d.mark()), rules.Span(d.v4())
+	rules.AddSet(t, "ports", rules.TCPDport, rules.RangeOf(d.port()), rules.RangeBetween[rules.Port](8000, 9000))
+	rules.AddSet(t, "hosts", rules.IPDaddr, rules.RangeOf(d.v4()))
+	rules.AddSet(t, "users", rules.SkUID, rules.RangeOf(one[rules.UID](d, 0, 1000, 1337)))
+	port, mark, v4 := rules.RangeOf(d.port()), rules.RangeOf(d.mark()), rules.RangeOf(d.v4())
 	t.Sets = append(t.Sets,
 		&rules.Set{Name: "pairs", Key: []rules.DataType{rules.InetService, rules.MarkType}, Elements: []rules.Element{{Key: []rules.Range{port, mark}}}},
 		&rules.Set{Name: "spans", Interval: true, Key: []rules.DataType{rules.IPv4Addr, rules.InetService},
-			Elements: []rules.Element{{Key: []rules.Range{v4, rules.Between[rules.Port](1, d.port())}}}},
+			Elements: []rules.Element{{Key: []rules.Range{v4, rules.RangeBetween[rules.Port](1, d.port())}}}},
 		&rules.Set{Name: "verdicts", Verdicts: true, Key: []rules.DataType{rules.InetService},
-			Elements: []rules.Element{{Key: []rules.Range{rules.Span(rules.Port(80))}, Verdict: d.verdict(chains)}, {Key: []rules.Range{rules.Span(rules.Port(443))}, Verdict: d.verdict(chains)}}})
+			Elements: []rules.Element{{Key: []rules.Range{rules.RangeOf(rules.Port(80))}, Verdict: d.verdict(chains)}, {Key: []rules.Range{rules.RangeOf(rules.Port(443))}, Verdict: d.verdict(chains)}}})
 }
 
 func (d dice) verdict(chains []string) rules.Verdict {
@@ -167,14 +167,14 @@ func (d dice) statement() rules.Node {
 	case 0:
 		return rules.NoTrack{}
 	case 1, 2:
-		return rules.SetMark(d.mark(), d.bits())
+		return rules.MetaMark.SetMasked(d.mark(), d.bits())
 	case 3:
-		return rules.SetCTMark(d.mark(), d.bits())
+		return rules.CTMark.SetMasked(d.mark(), d.bits())
 	case 4:
-		return one(d, rules.SetZone, rules.SetOriginalZone)(rules.Zone(d.IntN(3)))
+		return one(d, rules.CTZone, rules.CTOriginalZone).Set(rules.Zone(d.IntN(3)))
 	case 5:
 		from := one(d, rules.MetaMark, rules.CTMark, rules.SocketMark)
-		return rules.CopyMasked(one(d, rules.MetaMark, rules.CTMark), from, d.bits())
+		return one(d, rules.MetaMark, rules.CTMark).SetFromMasked(from, d.bits())
 	}
 	return rules.Counter{}
 }
@@ -188,7 +188,7 @@ func (d dice) ending(t *rules.Table, base *rules.Base, chains []string) rules.No
 		if d.oneIn(4) {
 			return rules.Redirect{}
 		}
-		span := rules.Between(to, to+rules.Port(d.IntN(100)))
+		span := rules.RangeBetween(to, to+rules.Port(d.IntN(100)))
 		return rules.Redirect{Ports: &span}
 	case d.oneIn(4):
 		return rules.VMap{Key: []rules.Selector{rules.ThDport.Selector()}, Map: "verdicts"}

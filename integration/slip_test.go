@@ -40,10 +40,10 @@ func byMark() rules.State {
 	s := capture{tproxy: true}.state()
 	t := &rules.Table{Name: tableName}
 	s.Table = t
-	included := rules.AddPrefixSets(t, "included", prefixes("10.200.0.0/16", "fd00::/8")...)
+	included := t.AddPrefixSets("included", prefixes("10.200.0.0/16", "fd00::/8")...)
 	out := &rules.Chain{Name: "by_mark", Base: &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle}}
 	for _, r := range t.Expand(rules.Rule{Reason: "included destinations go by lo",
-		Nodes: []rules.Node{rules.Daddr.InSet(included), rules.L4Proto.Is(rules.TCP), rules.SetMark(divertMark, markMask)}}, bothFamilies...) {
+		Nodes: []rules.Node{rules.Daddr.InSet(included), rules.L4Proto.Is(rules.TCP), rules.MetaMark.SetMasked(divertMark, markMask)}}, bothFamilies...) {
 		out.Add(r.Reason, r.Nodes...)
 	}
 	in := &rules.Chain{Name: "divert", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}}

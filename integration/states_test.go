@@ -85,19 +85,19 @@ func (c capture) state() rules.State {
 }
 
 func (c capture) output(t *rules.Table) {
-	uids := []rules.Range{rules.Span(proxyUID)}
+	uids := []rules.Range{rules.RangeOf(proxyUID)}
 	for _, u := range c.proxies {
-		uids = append(uids, rules.Span(u))
+		uids = append(uids, rules.RangeOf(u))
 	}
-	ports := []rules.Range{rules.Span(rules.Port(22))}
+	ports := []rules.Range{rules.RangeOf(rules.Port(22))}
 	for _, p := range c.ports {
-		ports = append(ports, rules.Span(p))
+		ports = append(ports, rules.RangeOf(p))
 	}
 	proxies := rules.AddSet(t, "proxies", rules.SkUID, uids...)
 	left := rules.AddSet(t, "left_ports", rules.TCPDport, ports...)
-	excluded := rules.AddPrefixSets(t, "excluded", slices.Concat(c.exclude, prefixes("192.0.2.0/24", "2001:db8:bad::/48"))...)
+	excluded := t.AddPrefixSets("excluded", slices.Concat(c.exclude, prefixes("192.0.2.0/24", "2001:db8:bad::/48"))...)
 
-	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}}
+	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}}
 	if c.priority != 0 {
 		out.Base.Priority = c.priority
 	}
@@ -120,12 +120,12 @@ func (c capture) output(t *rules.Table) {
 	case len(c.verdicts) > 0:
 		byPort := &rules.Set{Name: "by_port", Key: []rules.DataType{rules.InetService}, Verdicts: true}
 		for _, p := range c.verdicts {
-			byPort.Elements = append(byPort.Elements, rules.Element{Key: []rules.Range{rules.Span(p)}, Verdict: rules.Jump("to_proxy")})
+			byPort.Elements = append(byPort.Elements, rules.Element{Key: []rules.Range{rules.RangeOf(p)}, Verdict: rules.Jump("to_proxy")})
 		}
 		t.Sets = append(t.Sets, byPort)
 		add("the port decides", rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Map: byPort.Name})
 	case len(c.include) > 0:
-		included := rules.AddPrefixSets(t, "included", c.include...)
+		included := t.AddPrefixSets("included", c.include...)
 		add("included destinations go to the proxy", rules.Daddr.InSet(included), rules.L4Proto.Is(rules.TCP), rules.Jump("to_proxy"))
 	default:
 		add("everything else goes to the proxy", rules.L4Proto.Is(rules.TCP), rules.Jump("to_proxy"))
@@ -139,11 +139,11 @@ func (c capture) divert(t *rules.Table) {
 	in := &rules.Chain{Name: "divert", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}}
 	in.Add("ssh stays open", rules.TCPDport.Is(22), rules.Return())
 	in.Add("the proxy's replies to itself", rules.MetaMark.Masked(divertMark, markMask), rules.Return())
-	in.Add("a connection that the proxy has", rules.L4Proto.Is(rules.TCP), rules.SocketTransparent.Is(true), rules.SetMark(divertMark, markMask), rules.Accept())
-	in.Add("a new connection goes to the inbound listener", rules.IIfName.Not("lo"), rules.L4Proto.Is(rules.TCP), rules.SetMark(divertMark, markMask),
+	in.Add("a connection that the proxy has", rules.L4Proto.Is(rules.TCP), rules.SocketTransparent.Is(true), rules.MetaMark.SetMasked(divertMark, markMask), rules.Accept())
+	in.Add("a new connection goes to the inbound listener", rules.IIfName.Not("lo"), rules.L4Proto.Is(rules.TCP), rules.MetaMark.SetMasked(divertMark, markMask),
 		rules.TProxy{Port: inboundPort}, rules.Accept())
 	out := &rules.Chain{Name: "restore", Base: &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle}}
-	out.Add("a reply carries its connection's mark", rules.CTMark.Masked(divertMark, markMask), rules.Copy(rules.MetaMark, rules.CTMark))
+	out.Add("a reply carries its connection's mark", rules.CTMark.Masked(divertMark, markMask), rules.MetaMark.SetFrom(rules.CTMark))
 	t.Chains = append(t.Chains, in, out)
 }
 
@@ -158,15 +158,15 @@ func everything() rules.State {
 	}.state()
 	t := s.Table
 	byPort := &rules.Set{Name: "by_port", Key: []rules.DataType{rules.InetService}, Verdicts: true, Elements: []rules.Element{
-		{Key: []rules.Range{rules.Span(rules.Port(9090))}, Verdict: rules.Jump("counted")},
-		{Key: []rules.Range{rules.Span(rules.Port(9091))}, Verdict: rules.Return()},
+		{Key: []rules.Range{rules.RangeOf(rules.Port(9090))}, Verdict: rules.Jump("counted")},
+		{Key: []rules.Range{rules.RangeOf(rules.Port(9091))}, Verdict: rules.Return()},
 	}}
 	t.Sets = append(t.Sets, byPort)
 	local := &rules.Chain{Name: "local", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: rules.PriorityFilter}}
 	local.Add("ipv4 from the bridge is counted", rules.NFProto.Is(rules.IPv4), rules.OIfName.Is("br0"), rules.Counter{}, rules.Return())
 	local.Add("any tunnel", rules.OIfName.Is("tun*"), rules.Return())
 	local.Add("one host", rules.IPDaddr.Is(netip.MustParsePrefix("203.0.113.9/32")), rules.Return())
-	local.Add("a network", rules.IPDaddr.Not(netip.MustParsePrefix("172.16.0.0/12")), rules.TCPDport.Within(rules.Between[rules.Port](8000, 8100)), rules.Return())
+	local.Add("a network", rules.IPDaddr.Not(netip.MustParsePrefix("172.16.0.0/12")), rules.TCPDport.Within(rules.RangeBetween[rules.Port](8000, 8100)), rules.Return())
 	local.Add("a port decides", rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Map: "by_port"})
 	local.Add("some ports", rules.TCPDport.In(1, 2, 3), rules.Accept())
 	counted := &rules.Chain{Name: "counted"}

@@ -83,7 +83,7 @@ func (r *reader) cgroups(key string, words []string) map[uint8][]rules.Range {
 		case path == "" || level > maxCgroupLevel:
 			r.problem(key, w, "is no path of a cgroup (want such as kubelet.slice/kubelet.service)")
 		case ok:
-			out[uint8(level)] = append(out[uint8(level)], rules.Span(rules.CgroupID(known)))
+			out[uint8(level)] = append(out[uint8(level)], rules.RangeOf(rules.CgroupID(known)))
 		case !r.anyName:
 			r.problem(key, w, "is no cgroup v2 here")
 		}
@@ -137,7 +137,7 @@ func (h *ambientHost) mangleOutput(w *writer) {
 		for _, f := range h.families {
 			if h.addresses[f].IsValid() {
 				out.add("what a cgroup of the kubelet opens to a pod is marked",
-					rules.L4Proto.Is(rules.TCP), probed(f), key.InSet(set(w, name, key, h.cgroups[level])), rules.SetMark(h.mark, h.markMask))
+					rules.L4Proto.Is(rules.TCP), probed(f), key.InSet(set(w, name, key, h.cgroups[level])), rules.MetaMark.SetMasked(h.mark, h.markMask))
 			}
 		}
 	}

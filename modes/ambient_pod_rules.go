@@ -47,7 +47,7 @@ const unaskedZone rules.Zone = 3
 func (p *ambientPod) rawPrerouting(w *writer) {
 	in := w.base("raw_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityRaw)
 	in.add("a connection that somebody opens from port 53 has a conntrack zone of its own",
-		rules.UDPSport.Is(dnsPort), p.notOurs(), rules.SetOriginalZone(unaskedZone))
+		rules.UDPSport.Is(dnsPort), p.notOurs(), rules.CTOriginalZone.Set(unaskedZone))
 }
 
 // takenForAnswers drops what would be captured but that it goes to where a packet came
@@ -69,14 +69,14 @@ func (p *ambientPod) takenForAnswers(w *writer, out *chainWriter) {
 // same addresses and ports. Only what they send has the zone: answers need no rule.
 func (p *ambientPod) rawOutput(w *writer) {
 	out := w.base("raw_output", rules.FilterType, rules.Output, rules.PriorityRaw)
-	out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), p.ours(), rules.SetOriginalZone(proxyZone))
+	out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), p.ours(), rules.CTOriginalZone.Set(proxyZone))
 }
 
 // manglePrerouting and mangleOutput bring the application's answers back to a
 // proxy that speaks with the client's own address.
 func (p *ambientPod) manglePrerouting(w *writer) {
 	in := w.base("mangle_prerouting", rules.FilterType, rules.Prerouting, rules.PriorityMangle)
-	in.add("a connection that the proxy opened to the application is remembered", p.ours(), rules.SetCTMark(p.routing.mark, p.routing.mask))
+	in.add("a connection that the proxy opened to the application is remembered", p.ours(), rules.CTMark.SetMasked(p.routing.mark, p.routing.mask))
 }
 
 func (p *ambientPod) mangleOutput(w *writer) {
@@ -85,7 +85,7 @@ func (p *ambientPod) mangleOutput(w *writer) {
 		p.takenForAnswers(w, out)
 	}
 	out.add("the application's answer goes back through the proxy",
-		rules.CTMark.Masked(p.routing.mark, p.routing.mask), rules.SetMark(p.routing.mark, p.routing.mask))
+		rules.CTMark.Masked(p.routing.mark, p.routing.mask), rules.MetaMark.SetMasked(p.routing.mark, p.routing.mask))
 }
 
 // natPrerouting takes what arrives to the inbound listener.
@@ -134,7 +134,7 @@ func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
 
 // natOutput takes what the application opens to the outbound listener.
 func (p *ambientPod) natOutput(w *writer) {
-	out := w.base("output", rules.NATType, rules.Output, rules.PriorityNATOut)
+	out := w.base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	p.excludedInterfaces(out, rules.OIfName)
 	p.excludedPorts(out, rules.TCPDport)
 	if len(p.probes) > 0 {

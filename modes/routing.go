@@ -20,7 +20,7 @@ func (g routing) marked() rules.Match { return rules.MetaMark.Masked(g.mark, g.m
 // setMark gives a packet the mark, and leaves others' bits as they are. A mark is
 // set as a constant, never copied: an expression that reads the packet's mark and
 // the connection's takes Linux 6.13.
-func (g routing) setMark() rules.Assign { return rules.SetMark(g.mark, g.mask) }
+func (g routing) setMark() rules.Assign { return rules.MetaMark.SetMasked(g.mark, g.mask) }
 
 // mainPriority is that of the rule for the main table, whose default route would take
 // every packet first (FIB rules of net/ipv4/fib_rules.c).

@@ -146,7 +146,7 @@ func (r *reader) readInbound(s *sidecar, in Inbound) {
 		all:     everything(in.IncludePorts),
 		exclude: r.ports("inbound.excludePorts", in.ExcludePorts),
 	}
-	if s.inbound.via == viaTProxy && !(s.inbound.port.Single() && s.inbound.port.Lo > rules.Span(rules.Port(0)).Lo) {
+	if s.inbound.via == viaTProxy && !(s.inbound.port.Single() && s.inbound.port.Lo > rules.RangeOf(rules.Port(0)).Lo) {
 		r.problem("inbound.port", in.Port, "is not one port, and with tproxy a connection goes to one (want a number of 1-65535)")
 	}
 	s.tunnelPort = r.port("inbound.tunnelPort", in.TunnelPort)

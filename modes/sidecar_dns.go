@@ -20,11 +20,11 @@ const (
 func (s *sidecar) rawOutput(w *writer) {
 	out := w.base("raw_output", rules.FilterType, rules.Output, rules.PriorityRaw)
 	for _, owner := range s.owners(w) {
-		out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), owner, rules.SetOriginalZone(proxyZone))
+		out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), owner, rules.CTOriginalZone.Set(proxyZone))
 	}
 	for _, owner := range s.owners(w) {
 		out.add("the proxy's answers to this pod belong to the application's queries",
-			rules.OIfName.Is("lo"), rules.UDPSport.Is(s.dns.port), rules.Daddr.NotIn(loopbackNetworks...), owner, rules.SetZone(applicationZone))
+			rules.OIfName.Is("lo"), rules.UDPSport.Is(s.dns.port), rules.Daddr.NotIn(loopbackNetworks...), owner, rules.CTZone.Set(applicationZone))
 	}
 	s.queriesLeftAlone(out)
 	s.capturedQueries(out)
@@ -39,7 +39,7 @@ var loopbackNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), neti
 func (s *sidecar) queriesLeftAlone(out *chainWriter) {
 	query := append(s.resolvers(out.writer, rules.Daddr), rules.UDPDport.Is(dnsPort))
 	alone := func(reason string, nodes ...rules.Node) {
-		out.add(reason, append(append(nodes, query...), rules.SetOriginalZone(applicationZone))...)
+		out.add(reason, append(append(nodes, query...), rules.CTOriginalZone.Set(applicationZone))...)
 	}
 	alone("a query over loopback may be answered from another port", rules.Saddr.In(loopbackNetworks...))
 	for _, excluded := range out.interfaceSet("exclude_interfaces", rules.OIfName, s.exclude) {
@@ -62,15 +62,15 @@ func (s *sidecar) capturedQueries(out *chainWriter) {
 	excluded := s.excludesPort(dnsPort)
 	switch {
 	case excluded:
-		out.add(why, append(query, rules.SetOriginalZone(applicationZone))...)
+		out.add(why, append(query, rules.CTOriginalZone.Set(applicationZone))...)
 	case s.everyGID:
-		out.add(why, append(query, rules.SetZone(applicationZone))...)
+		out.add(why, append(query, rules.CTZone.Set(applicationZone))...)
 	default:
 		if len(s.includeGIDs) > 0 {
 			included := rules.SkGID.InSet(set(out.writer, "outbound_include_gids", rules.SkGID, s.includeGIDs))
-			out.add(why, append(append([]rules.Node{included}, query...), rules.SetZone(applicationZone))...)
+			out.add(why, append(append([]rules.Node{included}, query...), rules.CTZone.Set(applicationZone))...)
 		}
-		out.add("a query of a group that is not included is left alone", append(query, rules.SetOriginalZone(applicationZone))...)
+		out.add("a query of a group that is not included is left alone", append(query, rules.CTOriginalZone.Set(applicationZone))...)
 	}
 }
 

@@ -137,7 +137,7 @@ func (s *sidecar) within(included []netip.Prefix) (netip.Addr, bool) {
 
 // lastOf is the last address of a prefix.
 func lastOf(p netip.Prefix) netip.Addr {
-	last, _ := netip.AddrFromSlice([]byte(rules.Span(p).Hi))
+	last, _ := netip.AddrFromSlice([]byte(rules.RangeOf(p).Hi))
 	return last
 }
 
@@ -155,7 +155,7 @@ func nextPort(from rules.Port, good func(rules.Port) bool) (rules.Port, bool) {
 
 // holds reports whether one of the ranges holds a value.
 func holds[T rules.Value](list []rules.Range, v T) bool {
-	at := rules.Span(v).Lo
+	at := rules.RangeOf(v).Lo
 	return slices.ContainsFunc(list, func(r rules.Range) bool { return r.Lo <= at && at <= r.Hi })
 }
 

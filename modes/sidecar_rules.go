@@ -85,7 +85,7 @@ func (s *sidecar) rerouted(in *chainWriter) {
 // natOutput takes what the application opens to the outbound listener, and what
 // the proxy sends to its own pod to the inbound one.
 func (s *sidecar) natOutput(w *writer) {
-	out := w.base("output", rules.NATType, rules.Output, rules.PriorityNATOut)
+	out := w.base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	out.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone, the proxy's own too", rules.Return())
 	if s.dns.capture != dnsNone {

@@ -11,7 +11,7 @@ func (s *sidecar) manglePrerouting(w *writer) {
 		in.interfaces("exclude_interfaces", rules.IIfName, s.exclude, "traffic of an excluded interface is left alone")
 	}
 	if s.dropInvalid {
-		in.add("packets that conntrack calls invalid are dropped", rules.CTStates.AnyOf(rules.Invalid), rules.Drop())
+		in.add("packets that conntrack calls invalid are dropped", rules.CTStates.AnyOf(rules.CTInvalid), rules.Drop())
 	}
 	if !s.marks() {
 		return
@@ -23,7 +23,7 @@ func (s *sidecar) manglePrerouting(w *writer) {
 	// Over lo alone: while a replace has two tables in force, what the other one
 	// diverted has the mark too, and to remember that would turn answers back.
 	in.add("a connection that the proxy opened with the client's address is remembered",
-		rules.IIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), s.routing.marked(), rules.SetCTMark(s.routing.mark, s.routing.mask))
+		rules.IIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), s.routing.marked(), rules.CTMark.SetMasked(s.routing.mark, s.routing.mask))
 	if s.inbound.via == viaTProxy {
 		s.tproxyInbound(w, w.chain(inbound))
 	}
@@ -52,12 +52,12 @@ func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
 		rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop())
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
-		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Jump(divert.Name))
+		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.CTEstablished|rules.CTRelated), rules.Jump(divert.Name))
 		in.add("a new connection goes to the inbound listener", rules.Jump(deliver.Name))
 		return
 	}
 	included := rules.TCPDport.InSet(portSet(w, "inbound_include_ports", s.inbound.include))
-	in.add("an open connection to an included port stays with its socket", included, rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Jump(divert.Name))
+	in.add("an open connection to an included port stays with its socket", included, rules.CTStates.AnyOf(rules.CTEstablished|rules.CTRelated), rules.Jump(divert.Name))
 	in.add("an included inbound port goes to the inbound listener", included, rules.Jump(deliver.Name))
 }
 
@@ -70,7 +70,7 @@ func (s *sidecar) mangleOutput(w *writer) {
 		rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), s.routing.marked(), rules.Return())
 	for _, owner := range s.owners(w) {
 		out.add("the proxy's call to its own pod is marked, to be captured as it comes in",
-			rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), owner, rules.SetMark(s.loopMark, s.loopMask))
+			rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), owner, rules.MetaMark.SetMasked(s.loopMark, s.loopMask))
 	}
 	out.add("the application's answer goes back through the proxy",
 		rules.L4Proto.Is(rules.TCP), rules.CTMark.Masked(s.routing.mark, s.routing.mask), s.routing.setMark())

@@ -136,7 +136,7 @@ func (r *reader) portRange(key, word string) (rules.Range, bool) {
 	case lo > hi:
 		r.problem(key, word, "is a range upside down (want %d-%d)", hi, lo)
 	default:
-		return rules.Between(lo, hi), true
+		return rules.RangeBetween(lo, hi), true
 	}
 	return rules.Range{}, false
 }
@@ -213,7 +213,7 @@ func (r *reader) listener(key, word string) rules.Range {
 	case hi == 0:
 		r.note(key, "nothing can listen on port 0: what is captured is refused")
 	}
-	return rules.Between(lo, max(lo, hi))
+	return rules.RangeBetween(lo, max(lo, hi))
 }
 
 func (r *reader) port(key, word string) rules.Port {
@@ -307,9 +307,9 @@ func ids[T rules.UID | rules.GID](r *reader, key string, words []string, names m
 		case ok && lo > hi:
 			r.problem(key, w, "is a range upside down (want %d-%d)", hi, lo)
 		case ok && hi < invalidID:
-			out = append(out, rules.Between(T(lo), T(hi)))
+			out = append(out, rules.RangeBetween(T(lo), T(hi)))
 		case known:
-			out = append(out, rules.Span(T(named)))
+			out = append(out, rules.RangeOf(T(named)))
 		case strings.IndexAny(w, "+-0123456789") == 0 || w == "":
 			r.problem(key, w, "is no %s id (want 0-4294967294, or a range such as 1000-2000)", what)
 		case !r.anyName:
@@ -490,7 +490,7 @@ func WithoutPorts(list, minus []string) []string {
 
 // portWord is a range as portRange reads it.
 func portWord(p rules.Range) string {
-	if p == rules.Span(rules.Port(0)) {
+	if p == rules.RangeOf(rules.Port(0)) {
 		return "0-0"
 	}
 	return portText(p)

@@ -34,7 +34,7 @@ func FuzzOverlapping(f *testing.F) {
 	f.Add(uint16(80), uint16(90), uint16(85), uint16(85), uint16(1), uint16(100))
 	f.Fuzz(func(t *testing.T, a, b, c, d, e, g uint16) {
 		word := func(x, y uint16) string {
-			return portText(rules.Between(rules.Port(max(min(x, y), 1)), rules.Port(max(x, y, 1))))
+			return portText(rules.RangeBetween(rules.Port(max(min(x, y), 1)), rules.Port(max(x, y, 1))))
 		}
 		others := []string{word(a, b), word(c, d), "no port"}
 		r := &reader{}

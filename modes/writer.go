@@ -96,7 +96,7 @@ func (w *writer) prefixes(name string, list []netip.Prefix) rules.SetOf[netip.Pr
 	wanted := slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
 		return !slices.Contains(w.families, rules.AddressFamily(p.Addr()))
 	})
-	return rules.AddPrefixSets(w.table, name, wanted...)
+	return w.table.AddPrefixSets(name, wanted...)
 }
 
 var daddrKeys = map[rules.Family]rules.Key[netip.Prefix]{rules.IPv4: rules.IPDaddr, rules.IPv6: rules.IP6Daddr}
@@ -110,7 +110,7 @@ func (w *writer) everyPrefixSet(name string, list []netip.Prefix) rules.SetOf[ne
 		var ranges []rules.Range
 		for _, p := range list {
 			if rules.AddressFamily(p.Addr()) == f {
-				ranges = append(ranges, rules.Span(p))
+				ranges = append(ranges, rules.RangeOf(p))
 			}
 		}
 		rules.AddSet(w.table, rules.FamilySet(name, f), daddrKeys[f], ranges...)
@@ -154,7 +154,7 @@ func splitNames(list []rules.IfName) (parts [2][]rules.Range) {
 		if strings.HasSuffix(string(n), "*") {
 			part = wildcards
 		}
-		parts[part] = append(parts[part], rules.Span(n))
+		parts[part] = append(parts[part], rules.RangeOf(n))
 	}
 	return parts
 }

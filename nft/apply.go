@@ -219,7 +219,7 @@ type work struct {
 	*Session
 	want       rules.State
 	former     *Live
-	contrasts  rules.Contrasts // between the tables of the two
+	contrasts  rules.Changes // between the tables of the two
 	generation uint32
 	start      time.Time
 	tag        Tag  // what it writes
@@ -455,7 +455,7 @@ func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
 		case err != nil:
 			return w.blame(err)
 		}
-		if d := rules.Compare(rules.State{Table: next}, rules.State{Table: got}); len(d) > 0 {
+		if d := (rules.State{Table: next}).Compare(rules.State{Table: got}); len(d) > 0 {
 			return w.blame(&DriftError{next.Name, d})
 		}
 		return nil
@@ -531,7 +531,7 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 // nothing else differs: without the lock at any moment, beside who holds it by
 // adding, before it finds that it was not alone.
 func (w *work) otherRouting(live *Live, differences []rules.Difference) bool {
-	if len(rules.CompareNormal(rules.State{Table: w.want.Table}, rules.State{Table: live.State.Table})) > 0 {
+	if len((rules.State{Table: w.want.Table}).ChangesFrom(rules.State{Table: live.State.Table}).Differences) > 0 {
 		return false
 	}
 	missing := slices.ContainsFunc(differences, func(d rules.Difference) bool { return d.Want != "" })

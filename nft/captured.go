@@ -116,7 +116,7 @@ func targetsOf(t *rules.Table) (out targets) {
 func (t targets) any() bool { return len(t.ports) > 0 || t.tproxy }
 
 func (t targets) takes(port uint16) bool {
-	p := rules.Span(rules.Port(port)).Lo
+	p := rules.RangeOf(rules.Port(port)).Lo
 	return slices.ContainsFunc(t.ports, func(r rules.Range) bool { return r.Lo <= p && p <= r.Hi })
 }
 

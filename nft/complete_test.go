@@ -93,7 +93,7 @@ func TestComplete(t *testing.T) {
 			}
 		}
 		want := state.Normal()
-		if have := (rules.State{Table: dumped(t, want.Table)}).Normal(); !rules.Equal(want, have) || !reflect.DeepEqual(tidied(want), tidied(have)) {
+		if have := (rules.State{Table: dumped(t, want.Table)}).Normal(); !want.Equal(have) || !reflect.DeepEqual(tidied(want), tidied(have)) {
 			t.Errorf("%s: lowered and lifted it is\n%s\nwhere it was\n%s", r.why, have, want)
 		}
 	}
@@ -121,7 +121,7 @@ func TestCompleteEvaluates(t *testing.T) {
 			for _, proto := range []rules.Proto{rules.TCP, rules.UDP} {
 				for _, p := range []sim.Packet{
 					{Proto: proto, Dst: away, Socket: &socket},
-					{Proto: proto, Dst: away, State: rules.Established, CTMark: 1},
+					{Proto: proto, Dst: away, State: rules.CTEstablished, CTMark: 1},
 					{Proto: proto, Src: away, Dst: here, In: "eth0"},
 				} {
 					fate := e.Evaluate(p, nil).Fate
@@ -165,7 +165,7 @@ func TestCompleteInKernel(t *testing.T) {
 	t.Logf("%d rows that nft loads and %d that it cannot", len(loadable), len(others))
 	want := together(others)
 	replaceKernelTable(t, c, want.Table)
-	for _, d := range rules.Compare(want, kernelState(t, c)) {
+	for _, d := range want.Compare(kernelState(t, c)) {
 		t.Errorf("applied: %v", d)
 	}
 
@@ -178,14 +178,14 @@ func TestCompleteInKernel(t *testing.T) {
 func holdTwice(t *testing.T, c *Conn, rows []row) {
 	want := together(rows)
 	replaceKernelTable(t, c, want.Table)
-	for _, d := range rules.Compare(want, kernelState(t, c)) {
+	for _, d := range want.Compare(kernelState(t, c)) {
 		t.Errorf("applied: %v", d)
 	}
 	ours, ourSets := rawRules(t, c), rawSets(t, c)
 	if err := nftLoad(want.String()); err != nil {
 		t.Fatalf("nft does not load our text: %v", err)
 	}
-	for _, d := range rules.Compare(want, kernelState(t, c)) {
+	for _, d := range want.Compare(kernelState(t, c)) {
 		t.Errorf("loaded by nft: %v", d)
 	}
 	theirs, theirSets := rawRules(t, c), rawSets(t, c)

@@ -42,12 +42,12 @@ const (
 // use where it is there.
 func Features() []Feature {
 	port := rules.Port(15001)
-	mark := rules.CopyMasked(rules.CTMark, rules.MetaMark, 0xfff)
+	mark := rules.CTMark.SetFromMasked(rules.MetaMark, 0xfff)
 	return []Feature{
 		{Name: "tables of family inet", Option: "CONFIG_NF_TABLES_INET", For: "everything", table: trial(nil)},
 		{Name: "sets of ranges", Option: "CONFIG_NF_TABLES", For: "ports and prefixes", table: withSet(rules.InetService)},
 		{Name: "sets of ranges over several fields", Option: "Linux 5.6 or later", For: "concatenated keys", Spare: true, table: withSet(rules.IPv4Addr, rules.InetService)},
-		{Name: "chains of type nat", Option: "CONFIG_NFT_NAT", For: "capture by redirect", table: trial(&rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut})},
+		{Name: "chains of type nat", Option: "CONFIG_NFT_NAT", For: "capture by redirect", table: trial(&rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT})},
 		{Name: "chains of type route", Option: "CONFIG_NF_TABLES_INET", For: "tproxy and ambient pods", table: trial(&rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle})},
 		{Name: "redirect", Option: "CONFIG_NFT_REDIR", For: "capture by redirect", table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.RedirectTo(port))},
 		{Name: "tproxy", Option: "CONFIG_NFT_TPROXY", For: "inbound.via tproxy", Spare: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: port})},
@@ -55,7 +55,7 @@ func Features() []Feature {
 		{Name: "socket cgroupv2", Option: "CONFIG_NFT_SOCKET of Linux 5.13 or later", For: "owners by cgroup", Spare: true, table: trial(nil, opaqueExprs(&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: 1, Register: firstRegister}))},
 		{Name: "fib", Option: "CONFIG_NFT_FIB_INET", For: "host traffic of ambient nodes", Spare: true, table: trial(nil, rules.FibDaddrType.Is(2))},
 		{Name: "ct mark", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_MARK", For: "tproxy and ambient pods", table: trial(nil, mark)},
-		{Name: "ct zone", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_ZONES", For: "capture of DNS", table: trial(nil, rules.SetZone(1))},
+		{Name: "ct zone", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_ZONES", For: "capture of DNS", table: trial(nil, rules.CTZone.Set(1))},
 		{Name: "notrack", Option: "CONFIG_NFT_CT", For: "capture without conntrack", Spare: true, table: trial(nil, rules.NoTrack{})},
 		{Name: "meta skuid", Option: "CONFIG_NF_TABLES", For: "owners by user and group", table: trial(nil, rules.SkUID.Is(1337))},
 		{Name: "counter", Option: "CONFIG_NF_TABLES (CONFIG_NFT_COUNTER before Linux 5.18)", For: "everything", table: trial(nil, rules.Counter{})},

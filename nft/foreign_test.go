@@ -148,7 +148,7 @@ func TestForeignSets(t *testing.T) {
 	}
 	c := dialKernel(t)
 	want := rules.State{Table: &rules.Table{Name: "weir", Sets: []*rules.Set{
-		{Name: "s", Key: []rules.DataType{rules.IPv4Addr}, Interval: true, Elements: oneRange(rules.Span(prefix("10.0.0.0/8")))},
+		{Name: "s", Key: []rules.DataType{rules.IPv4Addr}, Interval: true, Elements: oneRange(rules.RangeOf(prefix("10.0.0.0/8")))},
 	}}}
 	for _, f := range []struct {
 		why, set string
@@ -184,7 +184,7 @@ func TestForeignSets(t *testing.T) {
 			continue
 		}
 		have := kernelState(t, c)
-		if d := rules.Compare(want, have); f.same != (len(d) == 0) {
+		if d := want.Compare(have); f.same != (len(d) == 0) {
 			t.Errorf("%s: differences %v in\n%s", f.why, d, have)
 		}
 		if f.same != (want.Hash() == have.Hash()) {

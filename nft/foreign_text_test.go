@@ -76,7 +76,7 @@ func TestForeignTextsHold(t *testing.T) {
 			continue
 		}
 		want, have := rules.State{Table: table.Table}, rules.State{Table: again.Table}
-		if d := rules.Compare(want, have); len(d) > 0 || want.String() != have.String() {
+		if d := want.Compare(have); len(d) > 0 || want.String() != have.String() {
 			t.Errorf("%s: %v\nwas %s\nis  %s", f.why, d, want, have)
 		}
 		for chain, list := range before.raw[theirs.of()] {

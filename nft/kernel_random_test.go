@@ -36,13 +36,13 @@ func TestRandomStatesHold(t *testing.T) {
 		}
 		want := state.Normal()
 		replaceKernelTable(t, c, want.Table)
-		if d := rules.Compare(want, kernelState(t, c)); len(d) > 0 {
+		if d := want.Compare(kernelState(t, c)); len(d) > 0 {
 			t.Fatalf("seed %d: applied\n%s\nand found different: %v", seed, want, d)
 		}
 		if err := nftLoad(want.String()); err != nil {
 			t.Fatalf("seed %d: nft takes\n%s\nfor wrong: %v", seed, want, err)
 		}
-		if d := rules.Compare(want, kernelState(t, c)); len(d) > 0 {
+		if d := want.Compare(kernelState(t, c)); len(d) > 0 {
 			t.Fatalf("seed %d: loaded\n%s\nby nft, and found different: %v", seed, want, d)
 		}
 		tables++

@@ -28,7 +28,7 @@ func TestKernelTakesWhatCheckTakes(t *testing.T) {
 		}
 		want := state.Normal()
 		replaceKernelTable(t, c, want.Table)
-		for _, d := range rules.Compare(want, kernelState(t, c)) {
+		for _, d := range want.Compare(kernelState(t, c)) {
 			t.Errorf("%s: %v", why, d)
 		}
 		if err := nftLoad(want.String()); err != nil {
@@ -115,7 +115,7 @@ func limits() *rules.Table {
 	long := strings.Repeat("n", 255)
 	t := &rules.Table{Name: "weir", Sets: []*rules.Set{
 		{Name: long, Key: []rules.DataType{rules.MarkType}},
-		{Name: "parts", Key: []rules.DataType{rules.MarkType, rules.UIDType, rules.GIDType, rules.InetService, rules.InetProto}},
+		{Name: "parts", Key: []rules.DataType{rules.MarkType, rules.UIDType, rules.SkGID.Type(), rules.InetService, rules.InetProto}},
 		{Name: "widest", Interval: true, Key: []rules.DataType{rules.IPv6Addr, rules.IPv6Addr, rules.IPv6Addr, rules.IPv6Addr}},
 		{Name: "full", Size: 2, Key: []rules.DataType{rules.UIDType}, Elements: elementsOf(spans[rules.UID](1, 2))},
 		{Name: "oldest", Live: true, Expires: true, Timeout: 365 * 24 * time.Hour, Key: []rules.DataType{rules.UIDType}},
@@ -131,12 +131,12 @@ func limits() *rules.Table {
 	}
 	// As many nodes as Check takes, of those that cost most.
 	for _, m := range []rules.Match{
-		rules.MetaMark.NotWithin(rules.Between(rules.Mark(1), rules.Mark(3))),
-		rules.MetaMark.Within(rules.Between(rules.Mark(1), rules.Mark(3))),
-		rules.IP6Daddr.NotWithin(rules.Between(prefix("::3/128"), prefix("::9/128"))),
+		rules.MetaMark.NotWithin(rules.RangeBetween(rules.Mark(1), rules.Mark(3))),
+		rules.MetaMark.Within(rules.RangeBetween(rules.Mark(1), rules.Mark(3))),
+		rules.IP6Daddr.NotWithin(rules.RangeBetween(prefix("::3/128"), prefix("::9/128"))),
 		rules.IP6Daddr.Masked(prefix("::1/128"), prefix("ffff::1/128")),
-		rules.On("widest", rules.IP6Saddr.Selector(), rules.IP6Daddr.Selector(), rules.IP6Saddr.Selector(), rules.IP6Daddr.Selector()),
-		rules.On("parts", rules.MetaMark.Selector(), rules.SkUID.Selector(), rules.SkGID.Selector(), rules.TCPDport.Selector(), rules.L4Proto.Selector()),
+		rules.LookupIn("widest", rules.IP6Saddr.Selector(), rules.IP6Daddr.Selector(), rules.IP6Saddr.Selector(), rules.IP6Daddr.Selector()),
+		rules.LookupIn("parts", rules.MetaMark.Selector(), rules.SkUID.Selector(), rules.SkGID.Selector(), rules.TCPDport.Selector(), rules.L4Proto.Selector()),
 	} {
 		r := rules.Rule{}
 		for {
@@ -178,7 +178,7 @@ func TestKernelRefusesWhatCheckRefuses(t *testing.T) {
 	deep.Chains = append(deep.Chains, &rules.Chain{Name: "too_deep"})
 	var many []rules.Node
 	for range 45 {
-		many = append(many, rules.MetaMark.NotWithin(rules.Between(rules.Mark(1), rules.Mark(3))))
+		many = append(many, rules.MetaMark.NotWithin(rules.RangeBetween(rules.Mark(1), rules.Mark(3))))
 	}
 	port := []rules.DataType{rules.InetService}
 	for _, f := range []struct {
@@ -210,7 +210,7 @@ func TestKernelRefusesWhatCheckRefuses(t *testing.T) {
 		{"two verdicts for some ports", set(rules.Set{Key: port, Verdicts: true, Interval: true, Elements: []rules.Element{
 			{Key: between[rules.Port](1, 10), Verdict: rules.Accept()}, {Key: between[rules.Port](5, 15), Verdict: rules.Drop()}}})},
 		{"two ranges of a concatenation overlap", set(rules.Set{Key: []rules.DataType{rules.InetService, rules.MarkType}, Interval: true, Elements: []rules.Element{
-			{Key: []rules.Range{*ports(1, 10), rules.Span(rules.Mark(1))}}, {Key: []rules.Range{*ports(5, 15), rules.Span(rules.Mark(1))}}}})},
+			{Key: []rules.Range{*ports(1, 10), rules.RangeOf(rules.Mark(1))}}, {Key: []rules.Range{*ports(5, 15), rules.RangeOf(rules.Mark(1))}}}})},
 		{"a map's chain is missing", set(rules.Set{Key: port, Verdicts: true, Elements: []rules.Element{{Key: spans[rules.Port](1), Verdict: rules.Jump("nowhere")}}})},
 		{"a map's element has no verdict", set(rules.Set{Key: port, Verdicts: true, Elements: elementsOf(spans[rules.Port](1))})},
 	} {

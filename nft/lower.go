@@ -181,7 +181,7 @@ func setUserdata(s *rules.Set) []byte {
 // makes of it in an interval set (enum byteorder of nftables' datatype.h).
 func byteOrder(key []rules.DataType) uint32 {
 	const none, host, bigEndian = 0, 1, 2
-	if len(key) != 1 || key[0].Len() == 1 && key[0] != rules.TCPFlagType { // of single bytes nft gives an order to this type alone
+	if len(key) != 1 || key[0].Len() == 1 && key[0] != rules.TCPFlags.Type() { // of single bytes nft gives an order to this type alone
 		return none
 	}
 	if _, isHost := key[0].Magic(); isHost {
@@ -646,7 +646,7 @@ func (w *ruleWriter) tproxy(t rules.TProxy) {
 		e.RegAddr, register = register, secondRegister
 	}
 	if t.Port != 0 {
-		w.emit(&expr.Immediate{Register: register, Data: []byte(rules.Span(t.Port).Lo)})
+		w.emit(&expr.Immediate{Register: register, Data: []byte(rules.RangeOf(t.Port).Lo)})
 		e.RegPort = register
 	}
 	w.raw(marshalTProxy(e))

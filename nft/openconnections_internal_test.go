@@ -80,7 +80,7 @@ func TestWhatIsRemembered(t *testing.T) {
 }
 
 func TestWhatARemoveResets(t *testing.T) {
-	port := rules.Span(rules.Port(15001))
+	port := rules.RangeOf(rules.Port(15001))
 	to := targets{ports: []rules.Range{port}, tproxy: true}
 	own := map[netip.Addr]bool{netip.MustParseAddr("10.0.0.5"): true, netip.MustParseAddr("127.0.0.1"): true}
 	transparent := func(s tcpSocket) tcpSocket { s.transparent = true; return s }
@@ -110,7 +110,7 @@ func TestWhatARemoveResets(t *testing.T) {
 // keeping is a state whose nat keeps away from connections that are open.
 func keeping() rules.State {
 	t := &rules.Table{Name: "weir"}
-	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}}
+	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}}
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		t.Sets = append(t.Sets, rules.OpenSet(f))
 		out.Rules = append(out.Rules, rules.OpenRule(f))

@@ -55,32 +55,32 @@ var randomNames = []string{"lo", "eth0", "eth1", "veth", "wg-0.1", "abcdefghijkl
 func (c *chooser) value(d rules.DataType) rules.Range {
 	switch d {
 	case rules.InetProto:
-		return rules.Span(rules.Proto(c.number(1)))
-	case rules.NFProtoType:
-		return rules.Span(pick(c, rules.IPv4, rules.IPv6))
-	case rules.Boolean:
-		return rules.Span(rules.Flag(c.one(2)))
-	case rules.TCPFlagType:
-		return rules.Span(rules.TCPFlag(c.number(1)))
+		return rules.RangeOf(rules.Proto(c.number(1)))
+	case rules.NFProto.Type():
+		return rules.RangeOf(pick(c, rules.IPv4, rules.IPv6))
+	case rules.SocketTransparent.Type():
+		return rules.RangeOf(rules.Flag(c.one(2)))
+	case rules.TCPFlags.Type():
+		return rules.RangeOf(rules.TCPFlag(c.number(1)))
 	case rules.InetService:
-		return rules.Span(rules.Port(c.number(2)))
-	case rules.ZoneType:
-		return rules.Span(rules.Zone(c.number(2)))
+		return rules.RangeOf(rules.Port(c.number(2)))
+	case rules.CTZone.Type():
+		return rules.RangeOf(rules.Zone(c.number(2)))
 	case rules.IfNameType:
-		return rules.Span(rules.IfName(pick(c, randomNames...)))
-	case rules.CTStateType:
-		return rules.Span(pick(c, rules.Established, rules.New, rules.Invalid|rules.Related, rules.Untracked))
-	case rules.FibAddrType:
-		return rules.Span(pick(c, rules.Local, rules.Unicast, rules.Broadcast, rules.Multicast))
-	case rules.IfIndexType:
-		return rules.Span(rules.IfIndex(c.number(4) & math.MaxInt32))
-	case rules.CgroupV2:
-		return rules.Span(rules.CgroupID(c.number(8)))
+		return rules.RangeOf(rules.IfName(pick(c, randomNames...)))
+	case rules.CTStates.Type():
+		return rules.RangeOf(pick(c, rules.CTEstablished, rules.CTNew, rules.CTInvalid|rules.CTRelated, rules.CTUntracked))
+	case rules.FibDaddrType.Type():
+		return rules.RangeOf(pick(c, rules.Local, rules.Unicast, rules.Broadcast, rules.Multicast))
+	case rules.IIf.Type():
+		return rules.RangeOf(rules.IfIndex(c.number(4) & math.MaxInt32))
+	case rules.SocketCgroup(1).Type():
+		return rules.RangeOf(rules.CgroupID(c.number(8)))
 	case rules.IPv4Addr, rules.IPv6Addr:
 		a := c.addr(d)
-		return rules.Span(netip.PrefixFrom(a, a.BitLen()))
+		return rules.RangeOf(netip.PrefixFrom(a, a.BitLen()))
 	}
-	return rules.Span(rules.Mark(c.number(4)))
+	return rules.RangeOf(rules.Mark(c.number(4)))
 }
 
 func (c *chooser) addr(d rules.DataType) netip.Addr {
@@ -98,11 +98,11 @@ func (c *chooser) span(d rules.DataType) rules.Range {
 	case rules.IPv4Addr, rules.IPv6Addr:
 		if c.one(2) {
 			addr := c.addr(d)
-			return rules.Span(netip.PrefixFrom(addr, c.n(addr.BitLen()+1)).Masked())
+			return rules.RangeOf(netip.PrefixFrom(addr, c.n(addr.BitLen()+1)).Masked())
 		}
 	case rules.IfNameType:
-		return rules.Span(rules.IfName(pick(c, "a*", "abcdefghijklmn*", "eth1*", "veth*")))
-	case rules.NFProtoType, rules.Boolean, rules.CTStateType, rules.TCPFlagType, rules.FibAddrType, rules.CgroupV2:
+		return rules.RangeOf(rules.IfName(pick(c, "a*", "abcdefghijklmn*", "eth1*", "veth*")))
+	case rules.NFProto.Type(), rules.SocketTransparent.Type(), rules.CTStates.Type(), rules.TCPFlags.Type(), rules.FibDaddrType.Type(), rules.SocketCgroup(1).Type():
 		return a
 	}
 	b := c.value(d)
@@ -154,7 +154,7 @@ func (c *chooser) set(i int, chains []string) *rules.Set {
 	s := &rules.Set{Name: fmt.Sprintf("s%d", i), Interval: c.one(2), Verdicts: c.one(3), Counters: c.one(4)}
 	types := rules.DataTypes()
 	if c.loading {
-		types = slices.DeleteFunc(types, func(d rules.DataType) bool { return d == rules.CgroupV2 })
+		types = slices.DeleteFunc(types, func(d rules.DataType) bool { return d == rules.SocketCgroup(1).Type() })
 	}
 	for range 1 + c.n(3)*c.n(2) {
 		s.Key = append(s.Key, pick(c, types...))
@@ -207,7 +207,7 @@ func (c *chooser) match(t *rules.Table) rules.Match {
 	s := c.selector()
 	d := s.Type()
 	m.Key = []rules.Selector{s}
-	if maskable := d == rules.MarkType || d == rules.CTStateType || d == rules.TCPFlagType || d == rules.IPv4Addr || d == rules.IPv6Addr; maskable && c.one(3) {
+	if maskable := d == rules.MarkType || d == rules.CTStates.Type() || d == rules.TCPFlags.Type() || d == rules.IPv4Addr || d == rules.IPv6Addr; maskable && c.one(3) {
 		m.Mask = c.value(d).Lo
 		v := []byte(c.value(d).Lo)
 		for i := range v {
@@ -257,16 +257,16 @@ func (c *chooser) statement() rules.Node {
 	case 0:
 		return rules.NoTrack{}
 	case 1:
-		return rules.SetMark(mark(), mark())
+		return rules.MetaMark.SetMasked(mark(), mark())
 	case 2:
-		return rules.SetCTMark(mark(), mark())
+		return rules.CTMark.SetMasked(mark(), mark())
 	case 3:
 		if c.one(3) {
-			return rules.SetOriginalZone(rules.Zone(c.number(2)))
+			return rules.CTOriginalZone.Set(rules.Zone(c.number(2)))
 		}
-		return rules.SetZone(rules.Zone(c.number(2)))
+		return rules.CTZone.Set(rules.Zone(c.number(2)))
 	case 4:
-		return rules.CopyMasked(pick(c, rules.MetaMark, rules.CTMark), pick(c, rules.MetaMark, rules.CTMark, rules.SocketMark), mark())
+		return pick(c, rules.MetaMark, rules.CTMark).SetFromMasked(pick(c, rules.MetaMark, rules.CTMark, rules.SocketMark), mark())
 	case 5:
 		p := rules.TProxy{Family: pick(c, 0, rules.IPv4, rules.IPv6), Port: rules.Port(c.n(9))}
 		if p.Family != 0 && c.one(2) {

@@ -157,10 +157,10 @@ func (l *Live) Differences(want rules.State) []rules.Difference {
 
 // contrast compares with a state in normal form. Its differences are those of
 // Differences.
-func (l *Live) contrast(want rules.State) rules.Contrasts {
+func (l *Live) contrast(want rules.State) rules.Changes {
 	have := l.routing.ours(want, l.Tag).Normal()
 	have.Table = l.State.Table
-	c := rules.Contrast(want, have)
+	c := want.ChangesFrom(have)
 	if len(c.Differences) == 0 && want.Table != nil {
 		c.Differences = l.tagDifferences(want) // else it is one more consequence
 	}
@@ -172,11 +172,11 @@ func (l *Live) contrast(want rules.State) rules.Contrasts {
 }
 
 // changeTo is how the tables differ, with elements as the kernel has them.
-func (l *Live) changeTo(want rules.State, known rules.Contrasts) rules.Contrasts {
+func (l *Live) changeTo(want rules.State, known rules.Changes) rules.Changes {
 	if l.listed == l.State.Table {
 		return known
 	}
-	return rules.Contrast(rules.State{Table: want.Table}, rules.State{Table: l.listed})
+	return (rules.State{Table: want.Table}).ChangesFrom(rules.State{Table: l.listed})
 }
 
 // draining says of a table that it captures nothing, which its tag takes for right.
@@ -220,7 +220,7 @@ func (l *Live) Refusal(want rules.State) error { return l.refusal(want.Normal())
 func (l *Live) refusal(want rules.State) error {
 	var out []error
 	for _, s := range l.strangers {
-		if s.Table != l.table || want.Table == nil || len(rules.CompareNormal(rules.State{Table: want.Table}, rules.State{Table: l.State.Table})) > 0 {
+		if s.Table != l.table || want.Table == nil || len((rules.State{Table: want.Table}).ChangesFrom(rules.State{Table: l.State.Table}).Differences) > 0 {
 			out = append(out, s)
 		}
 	}

@@ -209,7 +209,7 @@ func (r *roundTrip) compare(s script, want *rules.Table, before, after reading) 
 		return
 	}
 	w, h := rules.State{Table: withoutWhatNFTLoses(want)}.Normal(), rules.State{Table: table.Table}.Normal()
-	if d := rules.Compare(w, h); len(d) > 0 || w.Hash() != h.Hash() || w.String() != h.String() {
+	if d := w.Compare(h); len(d) > 0 || w.Hash() != h.Hash() || w.String() != h.String() {
 		s.fail(r, "is another after a round trip: %v\n--- printed\n%s\n--- found\n%s", d, w, h)
 	}
 	r.compareBytes(s, before.tables.Find(s.family, s.name).Table, before, after)

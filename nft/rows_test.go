@@ -30,7 +30,7 @@ func allRows(t *testing.T) []row {
 }
 
 var (
-	outputNAT       = &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}
+	outputNAT       = &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}
 	preroutingNAT   = &rules.Base{Type: rules.NATType, Hook: rules.Prerouting, Priority: rules.PriorityDstNAT}
 	inputNAT        = &rules.Base{Type: rules.NATType, Hook: rules.Input, Priority: rules.PrioritySrcNAT}
 	postroutingNAT  = &rules.Base{Type: rules.NATType, Hook: rules.Postrouting, Priority: rules.PrioritySrcNAT}
@@ -46,7 +46,7 @@ var longestReason = fmt.Sprintf("%-128s", `a reason may hold é, \, %, $x, #, ; 
 func nodes(list ...rules.Node) []rules.Node { return list }
 
 func ports(lo, hi rules.Port) *rules.Range {
-	r := rules.Between(lo, hi)
+	r := rules.RangeBetween(lo, hi)
 	return &r
 }
 
@@ -99,21 +99,21 @@ func statementRows() []row {
 			nodes:  nodes(rules.IP6Daddr.Is(prefix("2001:db8::/32")), tcp, rules.TProxy{Port: 15006}),
 			broken: nodes(rules.IP6Daddr.Is(prefix("2001:db8::/32")), tcp, rules.TProxy{Port: 15006}, rules.TProxy{Port: 15006})},
 
-		{why: "a packet's mark is set", nodes: nodes(rules.SetMark(0x539, everyBit)), broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), Xor: "\x01"})},
-		{why: "some bits of a packet's mark are set", nodes: nodes(rules.SetMark(0x111, 0xfff)),
+		{why: "a packet's mark is set", nodes: nodes(rules.MetaMark.SetMasked(0x539, everyBit)), broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), Xor: "\x01"})},
+		{why: "some bits of a packet's mark are set", nodes: nodes(rules.MetaMark.SetMasked(0x111, 0xfff)),
 			broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Mask: "\x00", Xor: addr("0.0.1.17")})},
-		{why: "bits of a packet's mark are cleared", nodes: nodes(rules.SetMark(0, 0xf0)), broken: nodes(rules.Assign{To: rules.SkUID.Selector(), Xor: addr("0.0.0.1")})},
-		{why: "a connection's mark is set", nodes: nodes(rules.SetCTMark(0x539, everyBit)), broken: nodes(rules.Assign{To: rules.CTMark.Selector(), Mask: addr("0.0.0.1"), Xor: addr("0.0.0.1")})},
-		{why: "some bits of a connection's mark are set", nodes: nodes(rules.SetCTMark(0x10, 0x1f)), broken: nodes(rules.Assign{To: rules.CTMark.Selector(), From: rules.CTZone.Selector(), Mask: "\xff\xff", Xor: addr("0.0.0.1")})},
-		{why: "a connection's mark is copied to the packet", base: route, nodes: nodes(rules.Copy(rules.MetaMark, rules.CTMark)),
+		{why: "bits of a packet's mark are cleared", nodes: nodes(rules.MetaMark.SetMasked(0, 0xf0)), broken: nodes(rules.Assign{To: rules.SkUID.Selector(), Xor: addr("0.0.0.1")})},
+		{why: "a connection's mark is set", nodes: nodes(rules.CTMark.SetMasked(0x539, everyBit)), broken: nodes(rules.Assign{To: rules.CTMark.Selector(), Mask: addr("0.0.0.1"), Xor: addr("0.0.0.1")})},
+		{why: "some bits of a connection's mark are set", nodes: nodes(rules.CTMark.SetMasked(0x10, 0x1f)), broken: nodes(rules.Assign{To: rules.CTMark.Selector(), From: rules.CTZone.Selector(), Mask: "\xff\xff", Xor: addr("0.0.0.1")})},
+		{why: "a connection's mark is copied to the packet", base: route, nodes: nodes(rules.MetaMark.SetFrom(rules.CTMark)),
 			broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.SkUID.Selector(), Mask: addr("255.255.255.255"), Xor: addr("0.0.0.0")})},
-		{why: "a packet's mark is copied to the connection", nodes: nodes(rules.Copy(rules.CTMark, rules.MetaMark)), broken: nodes(rules.Assign{})},
-		{why: "some bits of a socket's mark are copied", base: mangle, nodes: nodes(rules.CopyMasked(rules.MetaMark, rules.SocketMark, 0xff)),
-			broken: nodes(rules.CopyMasked(rules.SocketMark, rules.MetaMark, 0xff))},
+		{why: "a packet's mark is copied to the connection", nodes: nodes(rules.CTMark.SetFrom(rules.MetaMark)), broken: nodes(rules.Assign{})},
+		{why: "some bits of a socket's mark are copied", base: mangle, nodes: nodes(rules.MetaMark.SetFromMasked(rules.SocketMark, 0xff)),
+			broken: nodes(rules.SocketMark.SetFromMasked(rules.MetaMark, 0xff))},
 		{why: "bits are flipped", nodes: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Mask: addr("255.255.255.255"), Xor: addr("0.0.0.3")}),
 			broken: nodes(rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Xor: addr("0.0.0.3")})},
-		{why: "a connection is put into a zone", base: beforeConntrack, nodes: nodes(rules.SetZone(7)), broken: nodes(rules.Assign{To: rules.CTZone.Selector(), Xor: addr("0.0.0.7")})},
-		{why: "what a connection sends is put into a zone", base: beforeConntrack, nodes: nodes(rules.UDPDport.Is(53), rules.SetOriginalZone(1)),
+		{why: "a connection is put into a zone", base: beforeConntrack, nodes: nodes(rules.CTZone.Set(7)), broken: nodes(rules.Assign{To: rules.CTZone.Selector(), Xor: addr("0.0.0.7")})},
+		{why: "what a connection sends is put into a zone", base: beforeConntrack, nodes: nodes(rules.UDPDport.Is(53), rules.CTOriginalZone.Set(1)),
 			broken: nodes(rules.UDPDport.Is(53), rules.Assign{To: rules.CTOriginalZone.Selector(), Xor: "\x01"})},
 		{why: "conntrack is kept from a packet", base: beforeConntrack, nodes: nodes(rules.NoTrack{}), broken: nodes(rules.NoTrack{}, rules.Opaque{Name: "log"})},
 
@@ -126,8 +126,8 @@ func statementRows() []row {
 			broken: nodes(rules.TCPSport.Is(1024), rules.UDPDport.Is(80))},
 		{why: "neither port of a packet is that", nodes: nodes(rules.UDPSport.Not(53), rules.UDPDport.Not(53)), differ: portsApart,
 			broken: nodes(rules.UDPSport.NotIn())},
-		{why: "a list of ranges that meet is one range", nodes: nodes(rules.TCPDport.Within(rules.Between(rules.Port(1), rules.Port(9)), rules.Between(rules.Port(10), rules.Port(65535)))),
-			broken: nodes(rules.TCPDport.Within(rules.Between(rules.Port(9), rules.Port(1))))},
+		{why: "a list of ranges that meet is one range", nodes: nodes(rules.TCPDport.Within(rules.RangeBetween(rules.Port(1), rules.Port(9)), rules.RangeBetween(rules.Port(10), rules.Port(65535)))),
+			broken: nodes(rules.TCPDport.Within(rules.RangeBetween(rules.Port(9), rules.Port(1))))},
 		{why: "two halves of all addresses are all addresses", nodes: nodes(rules.IPDaddr.In(prefix("0.0.0.0/1"), prefix("128.0.0.0/1"))),
 			broken: nodes(rules.IPDaddr.Is(netip.Prefix{}))},
 		{why: "an address under a mask of its first bits is a prefix", nodes: nodes(rules.IPDaddr.Masked(prefix("10.1.0.0/32"), prefix("255.255.0.0/32"))),
@@ -138,13 +138,13 @@ func statementRows() []row {
 			broken: nodes(rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Elements: []rules.Element{
 				{Key: []rules.Range{*ports(80, 90)}, Verdict: rules.Accept()}, {Key: []rules.Range{*ports(90, 99)}, Verdict: rules.Drop()}}})},
 		{why: "a rule goes on after a map that says nothing of a packet", nodes: nodes(rules.VMap{Key: []rules.Selector{rules.L4Proto.Selector()}, Elements: []rules.Element{
-			{Key: []rules.Range{rules.Span(rules.TCP)}, Verdict: rules.Return()}}}, rules.Drop()),
+			{Key: []rules.Range{rules.RangeOf(rules.TCP)}, Verdict: rules.Return()}}}, rules.Drop()),
 			broken: nodes(rules.VMap{Key: []rules.Selector{rules.L4Proto.Selector()}})},
 		{why: "a SYN alone is dropped", nodes: nodes(rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop()),
 			broken: nodes(rules.L4Proto.Is(rules.UDP), rules.TCPFlags.Is(rules.SYN), rules.Drop())},
 		{why: "flags are not of a SYN alone, to a port", nodes: nodes(tcp, negated(rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK)), rules.TCPDport.Is(80)),
 			broken: nodes(rules.TCPFlags.Masked(rules.SYN|rules.PSH, rules.FIN|rules.SYN))},
-		{why: "flags have no ranges", nodes: nodes(rules.TCPFlags.In(rules.SYN, rules.ACK)), broken: nodes(rules.TCPFlags.Within(rules.Between(rules.FIN, rules.ACK)))},
+		{why: "flags have no ranges", nodes: nodes(rules.TCPFlags.In(rules.SYN, rules.ACK)), broken: nodes(rules.TCPFlags.Within(rules.RangeBetween(rules.FIN, rules.ACK)))},
 		{why: "both families are matched by a list", nodes: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6)),
 			broken: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6), rules.IP6Daddr.Is(prefix("::1/128")))},
 	}
@@ -165,7 +165,7 @@ func hookRows() []row {
 		{why: "a chain may come first of all", base: &rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -1 << 31}, nodes: nodes(rules.Counter{})},
 		{why: "a chain may come last of all", base: &rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: 1<<31 - 1}, nodes: nodes(rules.Counter{})},
 		{why: "a chain sees what a device receives", base: &rules.Base{Type: rules.FilterType, Hook: rules.Ingress, Devices: []string{"lo"}}, nodes: nodes(rules.Counter{})},
-		{why: "a route chain reroutes what it marks", base: route, nodes: nodes(rules.SetMark(1, 1))},
+		{why: "a route chain reroutes what it marks", base: route, nodes: nodes(rules.MetaMark.SetMasked(1, 1))},
 	}
 	for h := rules.Prerouting; h <= rules.Postrouting; h++ {
 		rows = append(rows, row{why: "a filter chain sees " + h.String(), base: &rules.Base{Type: rules.FilterType, Hook: h}, nodes: nodes(rules.Counter{})})
@@ -187,7 +187,7 @@ type values struct {
 func spans[T rules.Value](list ...T) []rules.Range {
 	out := make([]rules.Range, len(list))
 	for i, v := range list {
-		out[i] = rules.Span(v)
+		out[i] = rules.RangeOf(v)
 	}
 	return out
 }
@@ -195,7 +195,7 @@ func spans[T rules.Value](list ...T) []rules.Range {
 func between[T rules.Value](ends ...T) []rules.Range {
 	var out []rules.Range
 	for pair := range slices.Chunk(ends, 2) {
-		out = append(out, rules.Between(pair[0], pair[1]))
+		out = append(out, rules.RangeBetween(pair[0], pair[1]))
 	}
 	return out
 }
@@ -203,37 +203,37 @@ func between[T rules.Value](ends ...T) []rules.Range {
 func prefixes(list ...string) []rules.Range {
 	var out []rules.Range
 	for _, p := range list {
-		out = append(out, rules.Span(prefix(p)))
+		out = append(out, rules.RangeOf(prefix(p)))
 	}
 	return out
 }
 
 var valuesOf = map[rules.DataType]values{
-	rules.InetService: {singles: spans[rules.Port](0, 53, 65535), ranges: between[rules.Port](1000, 2000, 0, 1, 60000, 65535, 0, 65535)},
-	rules.InetProto:   {singles: spans(rules.TCP, rules.UDP, rules.ICMPv6, 255), ranges: between[rules.Proto](6, 17, 200, 255)},
-	rules.NFProtoType: {singles: spans(rules.IPv4, rules.IPv6)},
+	rules.InetService:    {singles: spans[rules.Port](0, 53, 65535), ranges: between[rules.Port](1000, 2000, 0, 1, 60000, 65535, 0, 65535)},
+	rules.InetProto:      {singles: spans(rules.TCP, rules.UDP, rules.ICMPv6, 255), ranges: between[rules.Proto](6, 17, 200, 255)},
+	rules.NFProto.Type(): {singles: spans(rules.IPv4, rules.IPv6)},
 	rules.IPv4Addr: {singles: prefixes("10.0.0.1/32", "127.0.0.1/32", "255.255.255.255/32"),
 		ranges: append(prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.1.128/25", "0.0.0.0/0", "255.255.255.0/24"), between(prefix("10.0.0.3/32"), prefix("10.0.0.9/32"))...),
 		masked: []rules.Match{rules.IPDaddr.Masked(prefix("10.0.3.0/32"), prefix("255.0.255.0/32")), rules.IPDaddr.Masked(prefix("0.0.0.0/32"), prefix("0.0.0.1/32"))}},
 	rules.IPv6Addr: {singles: prefixes("::/128", "::1/128", "2001:db8::1/128"),
 		ranges: append(prefixes("2001:db8::/32", "fe80::/10", "::/0", "ffff::/16"), between(prefix("::3/128"), prefix("::9/128"))...),
 		masked: []rules.Match{rules.IP6Daddr.Masked(prefix("::1/128"), prefix("ffff::1/128"))}},
-	rules.IfNameType:  {singles: spans[rules.IfName]("lo", "eth0", "abcdefghijklmno", "é-0.1"), ranges: spans[rules.IfName]("veth*", "a*", "bcdefghijklmno*")},
-	rules.IfIndexType: {singles: spans[rules.IfIndex](0, 1, 1<<31-1), ranges: between[rules.IfIndex](2, 9, 100, 1<<31-1)},
+	rules.IfNameType: {singles: spans[rules.IfName]("lo", "eth0", "abcdefghijklmno", "é-0.1"), ranges: spans[rules.IfName]("veth*", "a*", "bcdefghijklmno*")},
+	rules.IIf.Type(): {singles: spans[rules.IfIndex](0, 1, 1<<31-1), ranges: between[rules.IfIndex](2, 9, 100, 1<<31-1)},
 	rules.MarkType: {singles: spans[rules.Mark](0, 0x539, ^rules.Mark(0)), ranges: between[rules.Mark](0x10, 0x1f, 0xf0, ^rules.Mark(0), 0, ^rules.Mark(0)),
 		masked: []rules.Match{rules.MetaMark.Masked(0x530, 0xff0), rules.MetaMark.Masked(0, 0xf), rules.MetaMark.AnyOf(0x3), rules.MetaMark.Masked(1, ^rules.Mark(0))}},
-	rules.UIDType: {singles: spans[rules.UID](0, 1337, ^rules.UID(0)), ranges: between[rules.UID](1000, 2000, 0xfffffff0, ^rules.UID(0))},
-	rules.GIDType: {singles: spans[rules.GID](0, 1337, ^rules.GID(0)), ranges: between[rules.GID](1000, 2000, 0xfffffff0, ^rules.GID(0))},
-	rules.CTStateType: {singles: spans(rules.Established, rules.New, rules.Related|rules.Untracked, rules.Invalid),
-		masked: []rules.Match{rules.CTStates.AnyOf(rules.Established | rules.Related), rules.CTStates.Masked(rules.New, rules.New|rules.Related),
-			rules.CTStates.Masked(0, rules.Invalid), rules.CTStates.Masked(0, rules.New|rules.Untracked)}},
-	rules.FibAddrType: {singles: spans(rules.Unicast, rules.Local, rules.Broadcast, rules.Multicast)},
-	rules.ZoneType:    {singles: spans[rules.Zone](0, 7, 65535), ranges: between[rules.Zone](1, 9, 9, 65535)},
-	rules.TCPFlagType: {singles: spans(rules.SYN, rules.SYN|rules.ACK, 0, ^rules.TCPFlag(0)),
+	rules.UIDType:      {singles: spans[rules.UID](0, 1337, ^rules.UID(0)), ranges: between[rules.UID](1000, 2000, 0xfffffff0, ^rules.UID(0))},
+	rules.SkGID.Type(): {singles: spans[rules.GID](0, 1337, ^rules.GID(0)), ranges: between[rules.GID](1000, 2000, 0xfffffff0, ^rules.GID(0))},
+	rules.CTStates.Type(): {singles: spans(rules.CTEstablished, rules.CTNew, rules.CTRelated|rules.CTUntracked, rules.CTInvalid),
+		masked: []rules.Match{rules.CTStates.AnyOf(rules.CTEstablished | rules.CTRelated), rules.CTStates.Masked(rules.CTNew, rules.CTNew|rules.CTRelated),
+			rules.CTStates.Masked(0, rules.CTInvalid), rules.CTStates.Masked(0, rules.CTNew|rules.CTUntracked)}},
+	rules.FibDaddrType.Type(): {singles: spans(rules.Unicast, rules.Local, rules.Broadcast, rules.Multicast)},
+	rules.CTZone.Type():       {singles: spans[rules.Zone](0, 7, 65535), ranges: between[rules.Zone](1, 9, 9, 65535)},
+	rules.TCPFlags.Type(): {singles: spans(rules.SYN, rules.SYN|rules.ACK, 0, ^rules.TCPFlag(0)),
 		masked: []rules.Match{rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.TCPFlags.Masked(rules.SYN, rules.SYN),
 			rules.TCPFlags.Masked(0, rules.FIN|rules.RST), rules.TCPFlags.AnyOf(rules.FIN | rules.SYN), rules.TCPFlags.AnyOf(rules.SYN)}},
-	rules.Boolean:  {singles: spans[rules.Flag](false, true)},
-	rules.CgroupV2: {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
+	rules.SocketTransparent.Type(): {singles: spans[rules.Flag](false, true)},
+	rules.SocketCgroup(1).Type():   {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
 }
 
 const portsApart = "nft keeps the mask of all ones without which it would join the two comparisons"
@@ -265,7 +265,7 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 				broken.Elements[last] = rules.Element{Key: []rules.Range{{Lo: broken.Elements[last].Key[0].Lo, Hi: broken.Elements[last].Key[0].Hi + "\x00"}}}
 			}
 			r := row{why: s.String() + " " + why, sets: sets, nodes: nodes(m), broken: nodes(broken), differ: differ}
-			if d == rules.CgroupV2 {
+			if d == rules.SocketCgroup(1).Type() {
 				r.loads = cgroupsAreNumbers
 			}
 			rows = append(rows, r)
@@ -275,7 +275,7 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 		m.Key = key
 		broken := rules.VMap{Key: key, Map: "nowhere"}
 		r := row{why: s.String() + " " + why, sets: sets, nodes: nodes(m), broken: nodes(broken)}
-		if d == rules.CgroupV2 {
+		if d == rules.SocketCgroup(1).Type() {
 			r.loads = cgroupsAreNumbers
 		}
 		rows = append(rows, r)
@@ -286,7 +286,7 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 	for _, m := range v.masked {
 		add("under a mask", m)
 	}
-	if d == rules.ZoneType || d == rules.Boolean {
+	if d == rules.CTZone.Type() || d == rules.SocketTransparent.Type() {
 		return rows // no set can hold them
 	}
 	add("is in a list", rules.Match{Elements: elementsOf(v.singles)})
@@ -308,7 +308,7 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 			add("under a mask is in a list", rules.Match{Mask: m.Mask, Elements: elementsOf([]rules.Range{{Lo: zero, Hi: zero}, {Lo: m.Mask, Hi: m.Mask}})})
 		}
 	}
-	if d == rules.TCPFlagType {
+	if d == rules.TCPFlags.Type() {
 		return rows // nor can any hold it beside another
 	}
 	// A concatenation of the selector and a mark, either way round.
@@ -318,9 +318,9 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 			key = parts
 			set := &rules.Set{Name: "concat", Interval: interval, Key: []rules.DataType{parts[0].Type(), parts[1].Type()}}
 			for i, r := range v.singles {
-				e := rules.Element{Key: []rules.Range{r, rules.Span(rules.Mark(i))}}
+				e := rules.Element{Key: []rules.Range{r, rules.RangeOf(rules.Mark(i))}}
 				if interval && i < len(v.ranges) {
-					e.Key[0], e.Key[1] = v.ranges[i], rules.Between(rules.Mark(0x100*i), rules.Mark(0x100*i+5))
+					e.Key[0], e.Key[1] = v.ranges[i], rules.RangeBetween(rules.Mark(0x100*i), rules.Mark(0x100*i+5))
 				}
 				if parts[0] == mark {
 					slices.Reverse(e.Key)
@@ -372,7 +372,7 @@ func setRows() []row {
 		elements := elementsOf(v.singles)
 		elements[0].Comment = "why it is there"
 		loads := ""
-		if d == rules.CgroupV2 {
+		if d == rules.SocketCgroup(1).Type() {
 			loads = cgroupsAreNumbers
 		}
 		timed := slices.Clone(elements)

@@ -105,7 +105,7 @@ func (t Tag) set() *rules.Set {
 
 // tagLine is the nth line of a tag, from 1 on.
 func tagLine(n int, text string) rules.Element {
-	return rules.Element{Key: []rules.Range{rules.Span(rules.Mark(n))}, Comment: text}
+	return rules.Element{Key: []rules.Range{rules.RangeOf(rules.Mark(n))}, Comment: text}
 }
 
 func isTagSet(s *rules.Set) bool { return s.Name == tagSet }

@@ -16,7 +16,7 @@ func sized(excluded int) rules.State {
 	var list []rules.Range
 	for i := range excluded {
 		a := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 20<<24|uint32(i)<<1)))
-		list = append(list, rules.Span(netip.PrefixFrom(a, 32)))
+		list = append(list, rules.RangeOf(netip.PrefixFrom(a, 32)))
 	}
 	rules.AddSet(t, "long", rules.IPDaddr, list...)
 	return rules.State{Table: t}
@@ -69,7 +69,7 @@ func BenchmarkCompare(b *testing.B) {
 	sizes(b, func(b *testing.B, s rules.State) {
 		have := sized(len(s.Table.Set("long").Elements)).Normal()
 		for b.Loop() {
-			rules.Compare(s, have)
+			s.Compare(have)
 		}
 	})
 }
@@ -81,7 +81,7 @@ func BenchmarkElementChange(b *testing.B) {
 		have := sized(len(s.Table.Set("long").Elements) + 1).Normal()
 		for b.Loop() {
 			s.Hash()
-			if !rules.Contrast(s.Normal(), have).ElementsOnly {
+			if !s.Normal().ChangesFrom(have).ElementsOnly {
 				b.Fatal("more than elements differs")
 			}
 		}

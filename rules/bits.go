@@ -86,11 +86,11 @@ type CTState uint32
 
 // Connection states.
 const (
-	Invalid     CTState = 1
-	Established CTState = 2
-	Related     CTState = 4
-	New         CTState = 8
-	Untracked   CTState = 64
+	CTInvalid     CTState = 1
+	CTEstablished CTState = 2
+	CTRelated     CTState = 4
+	CTNew         CTState = 8
+	CTUntracked   CTState = 64
 )
 
 // TCPFlag is a set of control bits of a TCP header (RFC 9293, section 3.1).
@@ -127,7 +127,7 @@ type Value interface {
 
 // Span is the range of values that v stands for: more than one where v is a
 // prefix or a wildcard.
-func Span[T Value](v T) Range {
+func RangeOf[T Value](v T) Range {
 	switch v := any(v).(type) {
 	case Port:
 		return single(number(uint64(v), 2))
@@ -168,7 +168,7 @@ func Span[T Value](v T) Range {
 
 // Between is every value from the first that lo stands for to the last that hi
 // does.
-func Between[T Value](lo, hi T) Range { return Range{Span(lo).Lo, Span(hi).Hi} }
+func RangeBetween[T Value](lo, hi T) Range { return Range{RangeOf(lo).Lo, RangeOf(hi).Hi} }
 
 func single(b Bits) Range { return Range{b, b} }
 

@@ -174,7 +174,7 @@ func (c *checker) setKey(s *Set) {
 	if s.Interval && len(s.Key) == 1 && !s.Key[0].ranges() && s.Key[0] != IfNameType {
 		c.problem("cannot be an interval set: nft has no ranges of %s", s.Key[0])
 	}
-	if len(s.Key) > 1 && slices.Contains(s.Key, TCPFlagType) {
+	if len(s.Key) > 1 && slices.Contains(s.Key, tcpFlags) {
 		c.problem("has a key of several parts with tcp_flag, which nft cannot list") // 1.0.6 crashes
 	}
 }
@@ -272,7 +272,7 @@ func (c *checker) span(r Range, t DataType) {
 		c.problem("range %s-%s is upside down", t.Format(r.Lo), t.Format(r.Hi))
 	case t == IfNameType:
 		c.ifName(r)
-	case t == IfIndexType && r.Hi.Uint64() > math.MaxInt32:
+	case t == ifIndex && r.Hi.Uint64() > math.MaxInt32:
 		c.problem("%s is no interface index (at most %d)", t.FormatRange(r), math.MaxInt32)
 	case !r.Single() && !t.ranges():
 		c.problem("nft has no ranges of %s", t)
@@ -283,7 +283,7 @@ func (c *checker) span(r Range, t DataType) {
 // takes wildcards.
 func (d DataType) ranges() bool {
 	switch d {
-	case InetService, InetProto, IPv4Addr, IPv6Addr, IfIndexType, MarkType, UIDType, GIDType, ZoneType:
+	case InetService, InetProto, IPv4Addr, IPv6Addr, ifIndex, MarkType, UIDType, gid, zone:
 		return true
 	}
 	return false
@@ -291,7 +291,7 @@ func (d DataType) ranges() bool {
 
 // masks reports whether values of the type are bits to be masked.
 func (d DataType) masks() bool {
-	return slices.Contains([]DataType{IPv4Addr, IPv6Addr, MarkType, CTStateType, TCPFlagType}, d)
+	return slices.Contains([]DataType{IPv4Addr, IPv6Addr, MarkType, ctState, tcpFlags}, d)
 }
 
 const maxIfName = ifNameSize - 1

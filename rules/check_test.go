@@ -46,7 +46,7 @@ func TestCheckChains(t *testing.T) {
 		{"two chains jump to each other", []*Chain{filter(rule(Jump("b"))), regular("a", rule(Jump("b"))), regular("b", rule(Jump("a")))},
 			[]string{"chain a: jumps in a circle: a -> b -> a"}},
 		{"a chain jumps to itself through a verdict map", []*Chain{regular("a", rule(VMap{Key: []Selector{Selector(TCPDport)},
-			Elements: []Element{{Key: []Range{Span(Port(80))}, Verdict: Jump("a")}}}))}, []string{"chain a: jumps in a circle: a -> a"}},
+			Elements: []Element{{Key: []Range{RangeOf(Port(80))}, Verdict: Jump("a")}}}))}, []string{"chain a: jumps in a circle: a -> a"}},
 		{"as deep as the kernel goes is fine", chainOf(MaxChainDepth - 1), nil},
 		{"deeper than the kernel goes", chainOf(MaxChainDepth), []string{`chain c15 rule 1 "r": jumps deeper than 16 chains`}},
 		{"a chain is declared twice", []*Chain{regular("a"), regular("a")}, []string{"chain a: declared twice"}},
@@ -77,7 +77,7 @@ func TestCheckRules(t *testing.T) {
 	raw := base(FilterType, Prerouting, PriorityRaw)
 	mangle := base(FilterType, Prerouting, PriorityMangle)
 	input := base(FilterType, Input, PriorityFilter)
-	port80 := []Element{{Key: []Range{Span(Port(80))}}}
+	port80 := []Element{{Key: []Range{RangeOf(Port(80))}}}
 	isTCP := L4Proto.Is(TCP)
 	for _, tt := range []struct {
 		why   string
@@ -94,7 +94,7 @@ func TestCheckRules(t *testing.T) {
 		{"redirect in a filter chain", mangle, []Node{isTCP, RedirectTo(80)},
 			[]string{"redirect works in nat chains of prerouting and output, not in type filter hook prerouting priority -150; policy accept;"}},
 		{"redirect to port 0, where nothing listens, is what the kernel takes", nat, []Node{isTCP, RedirectTo(0)}, nil},
-		{"redirect to a range upside down", nat, []Node{isTCP, Redirect{Ports: &Range{Span(Port(9)).Lo, Span(Port(8)).Lo}}}, []string{"redirect wants a port or a range of them"}},
+		{"redirect to a range upside down", nat, []Node{isTCP, Redirect{Ports: &Range{RangeOf(Port(9)).Lo, RangeOf(Port(8)).Lo}}}, []string{"redirect wants a port or a range of them"}},
 		{"redirect to a port of no protocol", nat, []Node{RedirectTo(80)}, []string{"redirect to a port wants a match on TCP or UDP before it"}},
 		{"redirect after a list of TCP and UDP is fine", nat, []Node{L4Proto.In(TCP, UDP), RedirectTo(80)}, nil},
 		{"redirect after a list of more", nat, []Node{L4Proto.In(TCP, ICMP), RedirectTo(80)}, []string{"redirect to a port wants a match on TCP or UDP before it"}},
@@ -112,8 +112,8 @@ func TestCheckRules(t *testing.T) {
 		{"tproxy to nowhere", mangle, []Node{isTCP, TProxy{}}, []string{"tproxy wants a port or an address"}},
 		{"tproxy to an address of the other family", mangle, []Node{isTCP, TProxy{Family: IPv4, Addr: ones(16)}}, []string{"the address of a tproxy is not of its family"}},
 		{"tproxy of a family that was ruled out", mangle, []Node{NFProto.Is(IPv6), isTCP, TProxy{Family: IPv4, Port: 1}}, []string{"a tproxy for ipv4 never meets a packet of ipv6"}},
-		{"a zone before conntrack is fine", raw, []Node{SetZone(1)}, nil},
-		{"a zone after conntrack", mangle, []Node{SetZone(1)}, []string{"a zone is set before conntrack, in prerouting or output at a priority under -200"}},
+		{"a zone before conntrack is fine", raw, []Node{CTZone.Set(1)}, nil},
+		{"a zone after conntrack", mangle, []Node{CTZone.Set(1)}, []string{"a zone is set before conntrack, in prerouting or output at a priority under -200"}},
 		{"notrack before conntrack is fine", raw, []Node{NoTrack{}}, nil},
 		{"notrack after conntrack", mangle, []Node{NoTrack{}}, []string{"notrack works before conntrack, in prerouting or output at a priority under -200"}},
 		{"a user id cannot be set", input, []Node{Assign{To: Selector(SkUID), Xor: zeros(4)}}, []string{"meta skuid cannot be set"}},
@@ -123,7 +123,7 @@ func TestCheckRules(t *testing.T) {
 		{"a list is empty", input, []Node{TCPDport.In(), Accept()}, []string{"tcp dport is compared with nothing"}},
 		{"a verdict map is empty", input, []Node{VMap{Key: []Selector{Selector(TCPDport)}}}, []string{"a verdict map is empty"}},
 		{"a match reads nothing", input, []Node{Match{Elements: port80}}, []string{"a match reads nothing"}},
-		{"a range is upside down", input, []Node{TCPDport.Within(Between(Port(90), Port(80)))}, []string{"range 90-80 is upside down"}},
+		{"a range is upside down", input, []Node{TCPDport.Within(RangeBetween(Port(90), Port(80)))}, []string{"range 90-80 is upside down"}},
 		{"a value is of another type", input, []Node{Match{Key: []Selector{Selector(MetaMark)}, Elements: port80}}, []string{"holds a value that is no mark"}},
 		{"an address of either family wants expanding", input, []Node{Daddr.Is(prefix("10.0.0.0/8"))}, []string{`"daddr" is to be expanded by family first`}},
 		{"an unknown selector reads nothing", input, []Node{Match{Key: []Selector{999}, Elements: port80}}, []string{"selector 999 reads nothing"}},
@@ -139,20 +139,20 @@ func TestCheckRules(t *testing.T) {
 		{"a set and values at once", input, []Node{Match{Key: []Selector{Selector(TCPDport)}, Set: "ports", Elements: port80}},
 			[]string{"looks up ports and compares with values too"}},
 		{"a concatenation wants a declared set", input, []Node{Match{Key: []Selector{Selector(TCPDport), Selector(TCPSport)},
-			Elements: []Element{{Key: []Range{Span(Port(1)), Span(Port(2))}}}}}, []string{"tcp dport . tcp sport wants a declared set"}},
+			Elements: []Element{{Key: []Range{RangeOf(Port(1)), RangeOf(Port(2))}}}}}, []string{"tcp dport . tcp sport wants a declared set"}},
 		{"a mask of nothing", input, []Node{MetaMark.Masked(0, 0)}, []string{"the mask of meta mark does not fit it"}},
 		{"a port under a mask", input, []Node{TCPDport.Masked(1, 3)}, []string{"the mask of tcp dport does not fit it"}},
 		{"bits outside of the mask", input, []Node{MetaMark.Masked(2, 1)}, []string{"0x00000002 has bits outside of its mask 0x00000001"}},
 		{"keys of a map overlap", input, []Node{VMap{Key: []Selector{Selector(TCPDport)}, Elements: []Element{
-			{Key: []Range{Between(Port(80), Port(90))}, Verdict: Accept()}, {Key: []Range{Span(Port(85))}, Verdict: Drop()}}}},
+			{Key: []Range{RangeBetween(Port(80), Port(90))}, Verdict: Accept()}, {Key: []Range{RangeOf(Port(85))}, Verdict: Drop()}}}},
 			[]string{"has two elements for the same key"}},
-		{"ranges of a list may overlap: they are merged", input, []Node{TCPDport.Within(Between(Port(80), Port(90)), Between(Port(85), Port(95)))}, nil},
+		{"ranges of a list may overlap: they are merged", input, []Node{TCPDport.Within(RangeBetween(Port(80), Port(90)), RangeBetween(Port(85), Port(95)))}, nil},
 		{"a list holds names and wildcards", input, []Node{IIfName.In("lo", "eth*")}, []string{"holds interface names and wildcards (want a set of each)"}},
 		{"a name is too long for an interface", input, []Node{IIfName.Is("abcdefghijklmnop")},
 			[]string{`"abcdefghijklmnop" is no interface name (want 1 to 15 bytes, before an asterisk 1 to 14)`}},
 		{"an interface has no slash", input, []Node{IIfName.Is("a/b")}, []string{`"a/b" is no interface name`}},
 		{"elements of another length than the key are told, not tripped over", input, []Node{Match{Key: []Selector{Selector(IIfName)},
-			Elements: []Element{{}, {Key: []Range{Span(IfName("lo"))}}}}}, []string{"has an element of 0 parts, where the key has 1"}},
+			Elements: []Element{{}, {Key: []Range{RangeOf(IfName("lo"))}}}}}, []string{"has an element of 0 parts, where the key has 1"}},
 		{"a socket's cgroup needs a level", input, []Node{SocketCgroup(0).Is(1)}, []string{"socket cgroupv2 needs a level of 1 to 255"}},
 		{"a socket is not looked up in forward", base(FilterType, Forward, 0), []Node{SocketTransparent.Is(true)},
 			[]string{"socket transparent works in prerouting, input and output, not in forward"}},
@@ -194,7 +194,7 @@ func TestCheckReasons(t *testing.T) {
 }
 
 func TestCheckSets(t *testing.T) {
-	port := func(p Port) []Range { return []Range{Span(p)} }
+	port := func(p Port) []Range { return []Range{RangeOf(p)} }
 	key := []DataType{InetService}
 	for _, tt := range []struct {
 		why  string
@@ -204,12 +204,12 @@ func TestCheckSets(t *testing.T) {
 		{"a plain set is fine", Set{Key: key, Elements: []Element{{Key: port(80)}}}, nil},
 		{"a live set that times out is fine", Set{Key: key, Live: true, Dynamic: true, Expires: true, Timeout: time.Minute}, nil},
 		{"a set without a key", Set{}, []string{"has no key"}},
-		{"no set holds zones", Set{Key: []DataType{ZoneType}}, []string{"has a key of a type that no set can hold"}},
+		{"no set holds zones", Set{Key: []DataType{zone}}, []string{"has a key of a type that no set can hold"}},
 		{"a key of too many parts", Set{Key: slices.Repeat(key, 6)}, []string{"has a key of 6 parts and 24 bytes (at most 5 and 64)"}},
 		{"a key of too many bytes", Set{Key: slices.Repeat([]DataType{IPv6Addr}, 5)}, []string{"has a key of 5 parts and 80 bytes (at most 5 and 64)"}},
-		{"nft has no ranges of states", Set{Key: []DataType{CTStateType}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of ct_state"}},
-		{"nft has no ranges of TCP flags", Set{Key: []DataType{TCPFlagType}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of tcp_flag"}},
-		{"nft cannot list TCP flags beside another part", Set{Key: []DataType{TCPFlagType, MarkType}}, []string{"has a key of several parts with tcp_flag, which nft cannot list"}},
+		{"nft has no ranges of states", Set{Key: []DataType{ctState}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of ct_state"}},
+		{"nft has no ranges of TCP flags", Set{Key: []DataType{tcpFlags}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of tcp_flag"}},
+		{"nft cannot list TCP flags beside another part", Set{Key: []DataType{tcpFlags, MarkType}}, []string{"has a key of several parts with tcp_flag, which nft cannot list"}},
 		{"a verdict map cannot be live", Set{Key: key, Verdicts: true, Live: true}, []string{"a verdict map cannot be live: its chains are made anew with every change"}},
 		{"elements of a set that is not live stay", Set{Key: key, Dynamic: true}, []string{"elements that come and go by themselves want a live set"}},
 		{"a dynamic set has no ranges", Set{Key: key, Live: true, Dynamic: true, Interval: true}, []string{"cannot be both dynamic and interval"}},
@@ -223,7 +223,7 @@ func TestCheckSets(t *testing.T) {
 		{"a twin takes no room", Set{Key: key, Size: 1, Elements: []Element{{Key: port(80)}, {Key: port(80)}}}, nil},
 		{"a range wants an interval set", Set{Key: key, Elements: elementsOf(ports([2]Port{80, 90}))}, []string{"holds the range 80-90 but no interval flag"}},
 		{"a range is upside down", Set{Key: key, Interval: true, Elements: elementsOf(ports([2]Port{90, 80}))}, []string{"range 90-80 is upside down"}},
-		{"an element is of another type", Set{Key: key, Elements: []Element{{Key: []Range{Span(TCP)}}}}, []string{"holds a value that is no inet_service"}},
+		{"an element is of another type", Set{Key: key, Elements: []Element{{Key: []Range{RangeOf(TCP)}}}}, []string{"holds a value that is no inet_service"}},
 		{"an element lacks a part", Set{Key: []DataType{InetService, MarkType}, Elements: []Element{{Key: port(80)}}},
 			[]string{"has an element of 1 parts, where the key has 2"}},
 		{"an element of a map wants a verdict", Set{Key: key, Verdicts: true, Elements: []Element{{Key: port(80)}}}, []string{"has an element without a verdict"}},

@@ -26,31 +26,33 @@ func (d Difference) String() string {
 	return d.Where + " differs\n  want  " + d.Want + "\n  have  " + d.Have
 }
 
-// Compare lists what of have is not as want says, in the order in which a
+// Compare lists what have does not say as want says it, in the order in which a
 // reader of want would meet it. Both are compared in their normal forms.
 // Elements of live sets do not count, nor do counts, nor the order in which
-// chains and sets are declared.
-func Compare(want, have State) []Difference { return CompareNormal(want.Normal(), have.Normal()) }
+// chains and sets are declared. It is empty where the two are [State.Equal].
+func (want State) Compare(have State) []Difference {
+	return want.Normal().ChangesFrom(have.Normal()).Differences
+}
 
-// CompareNormal is [Compare] for states that are in normal form already.
-func CompareNormal(want, have State) []Difference { return Contrast(want, have).Differences }
+// Equal reports whether the two states say the same.
+func (want State) Equal(have State) bool { return len(want.Compare(have)) == 0 }
 
-// Contrasts are what it takes to make one state of another.
-type Contrasts struct {
+// Contrasts are the changes that make one state into another.
+type Changes struct {
 	Differences  []Difference
 	Elements     []SetChange // of declared sets that both tables have
 	ElementsOnly bool        // both have a table, and nothing else of the tables differs
 }
 
-// Contrast compares two states that are in normal form.
-func Contrast(want, have State) Contrasts {
+// ChangesFrom are the changes that make have into want. Both are in normal form.
+func (want State) ChangesFrom(have State) Changes {
 	var d differences
 	d.tables(want.Table, have.Table)
 	elementsOnly := want.Table != nil && have.Table != nil && !d.beside
 	d.lists("policy rule", texts(want.PolicyRules), texts(have.PolicyRules))
 	d.lists("route", texts(want.Routes), texts(have.Routes))
 	d.lists("address", mapped(want.Addresses, AddressText), mapped(have.Addresses, AddressText))
-	return Contrasts{d.list, d.elements, elementsOnly}
+	return Changes{d.list, d.elements, elementsOnly}
 }
 
 func texts[T fmt.Stringer](in []T) []string {
@@ -190,11 +192,11 @@ func (d *differences) sets(want, have *Set) {
 	if want.Live {
 		return
 	}
-	change := elementChange(want.Elements, have.Elements)
+	change := setChange(want, have)
 	if change.empty() {
 		return
 	}
-	d.elements = append(d.elements, SetChange{want, change})
+	d.elements = append(d.elements, change)
 	if len(change.Add) > 0 {
 		d.list = append(d.list, Difference{where + " element", listed(change.Add, want.Key), ""})
 	}
@@ -348,14 +350,18 @@ func (d *differences) lists(where string, want, have []string) {
 	}
 }
 
-// ElementChange turns one set's elements into another's.
-type ElementChange struct{ Delete, Add []Element }
+// SetChange turns the elements of one set into those of another.
+type SetChange struct {
+	Set         *Set // as wanted, in normal form
+	Delete, Add []Element
+}
 
-func (c ElementChange) empty() bool { return len(c.Delete)+len(c.Add) == 0 }
+func (c SetChange) empty() bool { return len(c.Delete)+len(c.Add) == 0 }
 
-// elementChange compares two sorted lists.
-func elementChange(want, have []Element) ElementChange {
-	var c ElementChange
+// setChange compares two sets in normal form.
+func setChange(wanted, had *Set) SetChange {
+	want, have := wanted.Elements, had.Elements
+	c := SetChange{Set: wanted}
 	i, j := 0, 0
 	for i < len(want) && j < len(have) {
 		order := compareKeys(want[i].Key, have[j].Key)
@@ -378,7 +384,7 @@ func elementChange(want, have []Element) ElementChange {
 // Same reports whether two sets are declared alike and, unless they are live,
 // hold the same elements. Both are in normal form.
 func (s *Set) Same(t *Set) bool {
-	return s.Declaration() == t.Declaration() && (s.Live || elementChange(s.Elements, t.Elements).empty())
+	return s.Declaration() == t.Declaration() && (s.Live || setChange(s, t).empty())
 }
 
 func b2i(b bool) int {
@@ -387,12 +393,3 @@ func b2i(b bool) int {
 	}
 	return 0
 }
-
-// SetChange is what changes in one set's elements.
-type SetChange struct {
-	Set *Set // as wanted, in normal form
-	ElementChange
-}
-
-// Equal reports whether the two say the same.
-func Equal(a, b State) bool { return len(Compare(a, b)) == 0 }

@@ -9,7 +9,7 @@ import (
 
 // ofRules is a table with one chain of rules that are told apart by a port.
 func ofRules(ports ...Port) State {
-	c := &Chain{Name: "output", Base: &Base{Type: NATType, Hook: Output, Priority: PriorityNATOut}}
+	c := &Chain{Name: "output", Base: &Base{Type: NATType, Hook: Output, Priority: PriorityDstNAT}}
 	for _, p := range ports {
 		c.Add(fmt.Sprintf("port %d", p), TCPDport.Is(p), Return())
 	}
@@ -20,7 +20,7 @@ func ofElements(ports ...Port) State {
 	s := ofRules(1)
 	ranges := make([]Range, len(ports))
 	for i, p := range ports {
-		ranges[i] = Span(p)
+		ranges[i] = RangeOf(p)
 	}
 	AddSet(s.Table, "ports", TCPDport, ranges...)
 	return s
@@ -73,7 +73,7 @@ func TestCompareNamesWhatDiffers(t *testing.T) {
 		}), ofRules(1), []string{"policy rule" + missing + "ip rule add priority 9", "route" + missing + "ip -6 route add local default", "address" + missing + "ip address add ::6/128 dev lo"}},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
-			got := Compare(tt.want, tt.have)
+			got := tt.want.Compare(tt.have)
 			if len(got) != len(tt.told) {
 				t.Fatalf("got %d differences, want %d: %v", len(got), len(tt.told), got)
 			}
@@ -91,7 +91,7 @@ func TestDifferencesAreBounded(t *testing.T) {
 	for i := range many {
 		many[i] = Port(2*i + 1)
 	}
-	got := Compare(ofElements(many...), ofElements(2000))
+	got := ofElements(many...).Compare(ofElements(2000))
 	if len(got) != 2 || len(got[0].Want) > maxText || !strings.HasSuffix(got[0].Want, "and 990 more") {
 		t.Errorf("got %v", got)
 	}
@@ -120,11 +120,11 @@ func TestOrderOfBaseChains(t *testing.T) {
 	} {
 		nat.Base.Priority, filter.Base.Priority = tt.priority[0], tt.priority[1]
 		want, have := State{Table: &Table{Name: "t", Chains: tt.first}}, State{Table: &Table{Name: "t", Chains: tt.last}}
-		differences := Compare(want, have)
+		differences := want.Compare(have)
 		if (len(differences) == 0) != tt.same || len(differences) > 1 {
 			t.Errorf("%s: %v", tt.why, differences)
 		}
-		if Equal(want, have) != (want.Hash() == have.Hash()) {
+		if want.Equal(have) != (want.Hash() == have.Hash()) {
 			t.Errorf("%s: the hashes are %s and %s", tt.why, want.Hash(), have.Hash())
 		}
 		if len(differences) == 1 && differences[0].Where+" "+differences[0].Want != "chain filter met before chain nat" {
@@ -158,7 +158,7 @@ func TestElementsOnly(t *testing.T) {
 		}), 0, true},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
-			c := Contrast(tt.want.Normal(), tt.have.Normal())
+			c := tt.want.Normal().ChangesFrom(tt.have.Normal())
 			if c.ElementsOnly != tt.only || tt.only && len(c.Elements) != tt.changes {
 				t.Errorf("got %d changes, %v; want %d, %v", len(c.Elements), c.ElementsOnly, tt.changes, tt.only)
 			}

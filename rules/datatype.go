@@ -17,20 +17,20 @@ const (
 	noType DataType = iota
 	InetService
 	InetProto
-	NFProtoType
+	nfProto
 	IPv4Addr
 	IPv6Addr
 	IfNameType
-	IfIndexType
+	ifIndex
 	MarkType
 	UIDType
-	GIDType
-	CTStateType
-	FibAddrType
-	ZoneType
-	Boolean
-	CgroupV2
-	TCPFlagType
+	gid
+	ctState
+	fibAddrType
+	zone
+	boolean
+	cgroupsV2
+	tcpFlags
 )
 
 // typeInfo is what is to know of a data type. Magic is nft's own number for it
@@ -53,20 +53,20 @@ func (d DataType) info() typeInfo {
 var dataTypes = [...]typeInfo{
 	InetService: {"inet_service", 13, 2, false, decimal},
 	InetProto:   {"inet_proto", 12, 1, false, named(protoNames)},
-	NFProtoType: {"nf_proto", 2, 1, false, named(familyNames)},
+	nfProto:     {"nf_proto", 2, 1, false, named(familyNames)},
 	IPv4Addr:    {"ipv4_addr", 7, 4, false, address},
 	IPv6Addr:    {"ipv6_addr", 8, 16, false, address},
 	IfNameType:  {"ifname", 41, ifNameSize, true, quotedName},
-	IfIndexType: {"iface_index", 20, 4, true, decimal},
+	ifIndex:     {"iface_index", 20, 4, true, decimal},
 	MarkType:    {"mark", 19, 4, true, hex32},
 	UIDType:     {"uid", 24, 4, true, decimal},
-	GIDType:     {"gid", 25, 4, true, decimal},
-	CTStateType: {"ct_state", 26, 4, true, bitNames(stateNames)},
-	FibAddrType: {"fib_addrtype", 38, 4, true, named(addrTypeNames)},
-	ZoneType:    {"", 0, 2, true, decimal},  // nft has no name for its type: no set can hold zones
-	Boolean:     {"", 0, 1, false, decimal}, // nft 1.0.6 declares sets of booleans, and lets nothing be looked up there
-	CgroupV2:    {"cgroupsv2", 46, 8, true, decimal},
-	TCPFlagType: {"tcp_flag", 15, 1, false, bitNames(tcpFlagNames)},
+	gid:         {"gid", 25, 4, true, decimal},
+	ctState:     {"ct_state", 26, 4, true, bitNames(stateNames)},
+	fibAddrType: {"fib_addrtype", 38, 4, true, named(addrTypeNames)},
+	zone:        {"", 0, 2, true, decimal},  // nft has no name for its type: no set can hold zones
+	boolean:     {"", 0, 1, false, decimal}, // nft 1.0.6 declares sets of booleans, and lets nothing be looked up there
+	cgroupsV2:   {"cgroupsv2", 46, 8, true, decimal},
+	tcpFlags:    {"tcp_flag", 15, 1, false, bitNames(tcpFlagNames)},
 }
 
 // DataTypes are all data types that a set may have as a key.
@@ -92,7 +92,7 @@ func (d DataType) HostOrder() bool { return d.info().host && d != IfNameType }
 
 // bitmask reports whether the bits of a value have names: nft takes a plain value
 // of such a type for any of its bits.
-func (d DataType) bitmask() bool { return d == CTStateType || d == TCPFlagType }
+func (d DataType) bitmask() bool { return d == ctState || d == tcpFlags }
 
 // Magic is the number by which nft knows the type, and whether it takes its
 // keys to be in host byte order: both travel with a set for nft's sake.

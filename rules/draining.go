@@ -42,7 +42,7 @@ func (t *Table) Draining() *Table {
 // packets were taken.
 func (t *Table) drainingChain() *Chain {
 	c := &Chain{Name: DrainingChain}
-	c.Add("connections stay known to their end", CTStates.AnyOf(Established), Counter{}, Return())
+	c.Add("connections stay known to their end", CTStates.AnyOf(CTEstablished), Counter{}, Return())
 	said := map[string]bool{}
 	for _, old := range t.Chains {
 		for _, r := range old.Rules {
@@ -82,7 +82,7 @@ func (r Rule) startsSomething() bool {
 		case Assign:
 			zone = zone || n.To == Selector(CTZone) || n.To == Selector(CTOriginalZone)
 		case Match:
-			datagrams = datagrams || n.isExactly(Selector(L4Proto), Span(UDP).Lo) ||
+			datagrams = datagrams || n.isExactly(Selector(L4Proto), RangeOf(UDP).Lo) ||
 				slices.ContainsFunc(n.Key, func(s Selector) bool { return s.Proto() == UDP })
 		}
 	}

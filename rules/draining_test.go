@@ -9,8 +9,8 @@ import (
 
 func TestDraining(t *testing.T) {
 	table := &rules.Table{Name: "weir"}
-	uids := rules.AddSet(table, "proxy_uids", rules.SkUID, rules.Span(rules.UID(1337)))
-	ports := rules.AddSet(table, "ports", rules.TCPDport, rules.Span(rules.Port(80)))
+	uids := rules.AddSet(table, "proxy_uids", rules.SkUID, rules.RangeOf(rules.UID(1337)))
+	ports := rules.AddSet(table, "ports", rules.TCPDport, rules.RangeOf(rules.Port(80)))
 	base := func(name string, typ rules.ChainType, hook rules.Hook, priority int32) *rules.Chain {
 		c := &rules.Chain{Name: name, Base: &rules.Base{Type: typ, Hook: hook, Priority: priority}}
 		table.Chains = append(table.Chains, c)
@@ -22,15 +22,15 @@ func TestDraining(t *testing.T) {
 		return c
 	}
 	raw := base("raw", rules.FilterType, rules.Output, rules.PriorityRaw)
-	raw.Add("datagrams", rules.UDPDport.Is(53), rules.SetZone(1))
-	raw.Add("a zone of TCP", rules.TCPDport.Is(53), rules.SetZone(1))
+	raw.Add("datagrams", rules.UDPDport.Is(53), rules.CTZone.Set(1))
+	raw.Add("a zone of TCP", rules.TCPDport.Is(53), rules.CTZone.Set(1))
 	mangle := base("mangle", rules.FilterType, rules.Prerouting, rules.PriorityMangle)
 	mangle.Add("to the proxy", rules.Jump("deliver"))
-	mangle.Add("remembered", rules.SkUID.InSet(uids), rules.SetCTMark(1, 1))
+	mangle.Add("remembered", rules.SkUID.InSet(uids), rules.CTMark.SetMasked(1, 1))
 	deliver := regular("deliver")
-	deliver.Add("new", rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006}, rules.SetMark(1, 1), rules.Accept())
+	deliver.Add("new", rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006}, rules.MetaMark.SetMasked(1, 1), rules.Accept())
 	deliver.Add("none listens", rules.L4Proto.Is(rules.TCP), rules.Drop())
-	nat := base("output", rules.NATType, rules.Output, rules.PriorityNATOut)
+	nat := base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	nat.Add("some", rules.TCPDport.InSet(ports), rules.Goto("outbound"))
 	out := regular("outbound")
 	out.Add("to the proxy", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))

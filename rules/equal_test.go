@@ -45,7 +45,7 @@ func TestOrderThatDoesNotMatter(t *testing.T) {
 		{"matches of a rule", func(t *rules.Table) { slices.Reverse(t.Chain("output").Rules[0].Nodes[:3]) }, false},
 	} {
 		want, have := table(func(*rules.Table) {}), table(tt.edit)
-		if d := rules.Compare(want, have); tt.same != (len(d) == 0) {
+		if d := want.Compare(have); tt.same != (len(d) == 0) {
 			t.Errorf("%s: differences %v", tt.why, d)
 		}
 		if tt.same != (want.Hash() == have.Hash()) {
@@ -64,7 +64,7 @@ func TestLongRulesAreCutToWhatDiffers(t *testing.T) {
 		}
 		return ruleState(rules.TCPDport.In(append(all, last)...), rules.Drop())
 	}
-	d := rules.Compare(list(30000), list(40000))
+	d := list(30000).Compare(list(40000))
 	if len(d) != 1 || len(d[0].String()) > 10000 || !strings.Contains(d[0].Want, "30000") || !strings.Contains(d[0].Have, "40000") {
 		t.Errorf("of two long rules it is told %v", d)
 	}
@@ -108,15 +108,15 @@ func TestSame(t *testing.T) {
 func TestRulesThatDiffer(t *testing.T) {
 	port := func(key rules.Key[rules.Port], v, mask rules.Port) rules.Match {
 		m := key.Is(v)
-		m.Mask = rules.Span(mask).Lo
+		m.Mask = rules.RangeOf(mask).Lo
 		return m
 	}
 	commented := rules.TCPDport.Is(80)
 	commented.Elements[0].Comment = "web"
 	one := rules.Match{Key: selectors(rules.MetaMark.Selector(), rules.SkUID.Selector()),
-		Elements: []rules.Element{{Key: []rules.Range{rules.Span(rules.Mark(1)), rules.Span(rules.UID(2))}}}}
+		Elements: []rules.Element{{Key: []rules.Range{rules.RangeOf(rules.Mark(1)), rules.RangeOf(rules.UID(2))}}}}
 	ranged := one
-	ranged.Elements = []rules.Element{{Key: []rules.Range{rules.Span(rules.Mark(1)), rules.Between(rules.UID(2), rules.UID(3))}}}
+	ranged.Elements = []rules.Element{{Key: []rules.Range{rules.RangeOf(rules.Mark(1)), rules.RangeBetween(rules.UID(2), rules.UID(3))}}}
 	for _, tt := range []struct {
 		why  string
 		a, b rules.Rule
@@ -137,7 +137,7 @@ func TestRulesThatDiffer(t *testing.T) {
 			return rules.State{Table: &rules.Table{Name: "weir", Chains: []*rules.Chain{{Name: "c", Rules: []rules.Rule{r}}}}}
 		}
 		a, b := state(tt.a), state(tt.b)
-		if len(rules.Compare(a, b)) == 0 || a.Hash() == b.Hash() {
+		if len(a.Compare(b)) == 0 || a.Hash() == b.Hash() {
 			t.Errorf("%s: equal are\n%s\n%s", tt.why, a, b)
 		}
 	}

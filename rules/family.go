@@ -7,16 +7,16 @@ import (
 
 // AddPrefixSets declares what is not empty of an IPv4 and an IPv6 set with the
 // prefixes, under name and the family's name, for [Saddr] and [Daddr].
-func AddPrefixSets(t *Table, name string, prefixes ...netip.Prefix) SetOf[netip.Prefix] {
+func (t *Table) AddPrefixSets(name string, prefixes ...netip.Prefix) SetOf[netip.Prefix] {
 	if !slices.IsSortedFunc(prefixes, netip.Prefix.Compare) { // sorted here, for later elements are larger
 		prefixes = slices.SortedFunc(slices.Values(prefixes), netip.Prefix.Compare)
 	}
 	var v4, v6 []Range
 	for _, p := range prefixes {
 		if p.Addr().Is4() {
-			v4 = append(v4, Span(p))
+			v4 = append(v4, RangeOf(p))
 		} else {
-			v6 = append(v6, Span(p))
+			v6 = append(v6, RangeOf(p))
 		}
 	}
 	if len(v4) > 0 {

@@ -7,8 +7,8 @@ import (
 
 func TestExpand(t *testing.T) {
 	table := &Table{Name: "t"}
-	both := AddPrefixSets(table, "both", prefix("10.0.0.0/8"), prefix("fd00::/8"))
-	six := AddPrefixSets(table, "six", prefix("fd00::/8"))
+	both := table.AddPrefixSets("both", prefix("10.0.0.0/8"), prefix("fd00::/8"))
+	six := table.AddPrefixSets("six", prefix("fd00::/8"))
 	four, v6, mapped := prefix("10.0.0.0/8"), prefix("fd00::/8"), prefix("::ffff:10.0.0.0/104")
 	families := []Family{IPv4, IPv6}
 	for _, tt := range []struct {
@@ -72,7 +72,7 @@ func TestAddPrefixSets(t *testing.T) {
 		{"two families need two", []string{"fd00::/8", "10.0.0.0/8"}, []string{"s_ipv4", "s_ipv6"}},
 	} {
 		table := &Table{Name: "t"}
-		set := AddPrefixSets(table, "s", mapped(tt.prefixes, prefix)...)
+		set := table.AddPrefixSets("s", mapped(tt.prefixes, prefix)...)
 		if set.Name != "s" {
 			t.Errorf("%s: the set is called %s", tt.why, set.Name)
 		}

@@ -14,7 +14,7 @@ import (
 const hashLength = 16 // hex digits: 64 bits tell states apart; nobody gains by forging one
 
 // Hash is a digest of what the kernel should hold: equal for states that are
-// [Equal]. Sysctls are no part of it.
+// [State.Equal]. Sysctls are no part of it.
 func (s State) Hash() string {
 	hash, _ := s.Normal().Digest()
 	return hash

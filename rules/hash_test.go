@@ -38,7 +38,7 @@ func TestHashIsEqualForWhatIsEqual(t *testing.T) {
 		{"elements in another order", true, "", set(func(s *Set) { slices.Reverse(s.Elements) })},
 		{"sets in another order", true, "", func(s *State) { slices.Reverse(s.Table.Sets) }},
 		{"another count", true, "", chain(func(c *Chain) { c.Rules[0].Nodes[1] = Counter{1, 60} })},
-		{"a live element", true, "", func(s *State) { s.Table.Sets[1].Elements = []Element{{Key: []Range{Span(Mark(1))}}} }},
+		{"a live element", true, "", func(s *State) { s.Table.Sets[1].Elements = []Element{{Key: []Range{RangeOf(Mark(1))}}} }},
 		{"a sysctl", true, "", func(s *State) { s.Sysctls = []Sysctl{{"a", "b", "c"}} }},
 		{"an element more", false, "set ports", set(func(s *Set) { s.Elements = s.Elements[:1] })},
 		{"an element's comment", false, "set ports", set(func(s *Set) { s.Elements[0].Comment = "web" })},
@@ -62,13 +62,13 @@ func TestHashIsEqualForWhatIsEqual(t *testing.T) {
 	_, parts := first.Normal().Digest()
 	for _, a := range variants {
 		sa := variant(a.edit)
-		if Equal(first, sa) != a.same {
-			t.Errorf("%s: equal is %v: %v", a.why, !a.same, Compare(first, sa))
+		if first.Equal(sa) != a.same {
+			t.Errorf("%s: equal is %v: %v", a.why, !a.same, first.Compare(sa))
 		}
 		for _, b := range variants {
 			sb := variant(b.edit)
-			if Equal(sa, sb) != (sa.Hash() == sb.Hash()) {
-				t.Errorf("%s, %s: equal is %v, but the hashes say otherwise", a.why, b.why, Equal(sa, sb))
+			if sa.Equal(sb) != (sa.Hash() == sb.Hash()) {
+				t.Errorf("%s, %s: equal is %v, but the hashes say otherwise", a.why, b.why, sa.Equal(sb))
 			}
 		}
 		if a.part == "" {

@@ -59,7 +59,7 @@ func TestMalformedStatesDoNotPanic(t *testing.T) {
 	} {
 		_ = s.String()
 		_ = s.Hash()
-		if len(rules.Compare(s, s)) > 0 {
+		if len(s.Compare(s)) > 0 {
 			t.Errorf("%s is not equal to itself", s)
 		}
 		if s.Check() == nil {

@@ -274,10 +274,10 @@ func leadingMatches(nodes []Node) []Node {
 func implied(m Match, by []Node) bool {
 	for _, n := range by {
 		for _, s := range n.needs().selectors {
-			if p := s.Proto(); p != 0 && m.isExactly(Selector(L4Proto), Span(p).Lo) {
+			if p := s.Proto(); p != 0 && m.isExactly(Selector(L4Proto), RangeOf(p).Lo) {
 				return true
 			}
-			if f := s.Family(); f != 0 && m.isExactly(Selector(NFProto), Span(f).Lo) {
+			if f := s.Family(); f != 0 && m.isExactly(Selector(NFProto), RangeOf(f).Lo) {
 				return true
 			}
 		}

@@ -8,13 +8,13 @@ import (
 )
 
 func ports(words ...[2]Port) []Range {
-	return mapped(words, func(w [2]Port) Range { return Between(w[0], w[1]) })
+	return mapped(words, func(w [2]Port) Range { return RangeBetween(w[0], w[1]) })
 }
 
 func addresses(words ...[2]string) []Range {
 	return mapped(words, func(w [2]string) Range {
 		one := func(s string) netip.Prefix { a := netip.MustParseAddr(s); return netip.PrefixFrom(a, a.BitLen()) }
-		return Between(one(w[0]), one(w[1]))
+		return RangeBetween(one(w[0]), one(w[1]))
 	})
 }
 
@@ -23,7 +23,7 @@ func elementsOf(ranges []Range) []Element {
 }
 
 func TestNormalElements(t *testing.T) {
-	names := func(ns ...IfName) []Range { return mapped(ns, Span[IfName]) }
+	names := func(ns ...IfName) []Range { return mapped(ns, RangeOf[IfName]) }
 	plain := Set{Key: []DataType{InetService}}
 	portSet := Set{Key: []DataType{InetService}, Interval: true}
 	v4 := Set{Key: []DataType{IPv4Addr}, Interval: true}
@@ -49,19 +49,19 @@ func TestNormalElements(t *testing.T) {
 		{"the last port is no neighbour of the first", portSet, ports([2]Port{65535, 65535}, [2]Port{0, 0}), ports([2]Port{0, 0}, [2]Port{65535, 65535})},
 		{"two halves are every port", portSet, ports([2]Port{32768, 65535}, [2]Port{0, 32767}), ports([2]Port{0, 65535})},
 		{"neighbours are found across a carry", portSet, ports([2]Port{0, 255}, [2]Port{256, 300}), ports([2]Port{0, 300})},
-		{"prefixes that follow each other are one range", v4, []Range{Span(prefix("10.0.1.0/24")), Span(prefix("10.0.0.0/24"))}, []Range{Span(prefix("10.0.0.0/23"))}},
-		{"the last IPv4 address joins what is before it", v4, addresses([2]string{"255.255.255.255", "255.255.255.255"}, [2]string{"255.0.0.0", "255.255.255.254"}), []Range{Span(prefix("255.0.0.0/8"))}},
+		{"prefixes that follow each other are one range", v4, []Range{RangeOf(prefix("10.0.1.0/24")), RangeOf(prefix("10.0.0.0/24"))}, []Range{RangeOf(prefix("10.0.0.0/23"))}},
+		{"the last IPv4 address joins what is before it", v4, addresses([2]string{"255.255.255.255", "255.255.255.255"}, [2]string{"255.0.0.0", "255.255.255.254"}), []Range{RangeOf(prefix("255.0.0.0/8"))}},
 		{"the last IPv6 address joins what is before it", v6,
 			addresses([2]string{"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}, [2]string{"ffff::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"}),
-			[]Range{Span(prefix("ffff::/16"))}},
+			[]Range{RangeOf(prefix("ffff::/16"))}},
 		{"the last IPv6 address is no neighbour of the first", v6, addresses([2]string{"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}, [2]string{"::", "::"}),
 			addresses([2]string{"::", "::"}, [2]string{"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"})},
 		{"a wildcard takes in a longer one", ifaces, names("eth0*", "eth*"), names("eth*")},
 		{"wildcards that follow each other stay two: no wildcard is both", ifaces, names("eth1*", "eth0*"), names("eth0*", "eth1*")},
-		{"a range of wildcards that were made one is all of them", ifaces, []Range{{Span(IfName("eth0*")).Lo, Span(IfName("eth2*")).Hi}}, names("eth0*", "eth1*", "eth2*")},
-		{"a range of wildcards may begin with a longer one", ifaces, []Range{{Span(IfName("eth\xff*")).Lo, Span(IfName("eti*")).Hi}}, names("eth\xff*", "eti*")},
-		{"a range of wildcards may end with a name", ifaces, []Range{{Span(IfName("a*")).Lo, Span(IfName("b")).Lo}}, names("a*", "b")},
-		{"a range that begins within a wildcard stays one", ifaces, []Range{{Span(IfName("eth0")).Lo, Span(IfName("eth1*")).Hi.Before()}}, []Range{{Span(IfName("eth0")).Lo, Span(IfName("eth1*")).Hi.Before()}}},
+		{"a range of wildcards that were made one is all of them", ifaces, []Range{{RangeOf(IfName("eth0*")).Lo, RangeOf(IfName("eth2*")).Hi}}, names("eth0*", "eth1*", "eth2*")},
+		{"a range of wildcards may begin with a longer one", ifaces, []Range{{RangeOf(IfName("eth\xff*")).Lo, RangeOf(IfName("eti*")).Hi}}, names("eth\xff*", "eti*")},
+		{"a range of wildcards may end with a name", ifaces, []Range{{RangeOf(IfName("a*")).Lo, RangeOf(IfName("b")).Lo}}, names("a*", "b")},
+		{"a range that begins within a wildcard stays one", ifaces, []Range{{RangeOf(IfName("eth0")).Lo, RangeOf(IfName("eth1*")).Hi.Before()}}, []Range{{RangeOf(IfName("eth0")).Lo, RangeOf(IfName("eth1*")).Hi.Before()}}},
 		{"ranges of a live set stay as the kernel has them", live, ports([2]Port{80, 80}, [2]Port{81, 81}), ports([2]Port{80, 80}, [2]Port{81, 81})},
 	} {
 		tt.set.Elements = elementsOf(tt.in)
@@ -77,7 +77,7 @@ func TestNormalElements(t *testing.T) {
 }
 
 func TestNormalKeepsWhatAnElementSays(t *testing.T) {
-	port := func(p Port) []Range { return []Range{Span(p)} }
+	port := func(p Port) []Range { return []Range{RangeOf(p)} }
 	for _, tt := range []struct {
 		why  string
 		set  Set
@@ -92,7 +92,7 @@ func TestNormalKeepsWhatAnElementSays(t *testing.T) {
 		{"verdicts of neighbours stay apart even when they are the same", Set{Key: []DataType{InetService}, Interval: true, Verdicts: true,
 			Elements: []Element{{Key: port(80), Verdict: Drop()}, {Key: port(81), Verdict: Drop()}}}, 2},
 		{"ranges of a concatenation stay apart", Set{Key: []DataType{InetService, InetService}, Interval: true,
-			Elements: []Element{{Key: []Range{Span(Port(1)), Between(Port(1), Port(5))}}, {Key: []Range{Span(Port(1)), Between(Port(6), Port(9))}}}}, 2},
+			Elements: []Element{{Key: []Range{RangeOf(Port(1)), RangeBetween(Port(1), Port(5))}}, {Key: []Range{RangeOf(Port(1)), RangeBetween(Port(6), Port(9))}}}}, 2},
 	} {
 		n := State{Table: &Table{Sets: []*Set{&tt.set}}}.Normal()
 		if got := n.Table.Sets[0].Elements; len(got) != tt.want {
@@ -125,9 +125,9 @@ func TestNormalRule(t *testing.T) {
 		{"a port before TCP was settled stays as it is", []Node{ThDport.Is(80), isTCP}, "th dport 80 meta l4proto tcp"},
 		{"a port after a list of protocols stays as it is", []Node{L4Proto.In(TCP, UDP), ThDport.Is(53)}, "meta l4proto { tcp, udp } th dport 53"},
 		{"a port after no TCP stays as it is", []Node{L4Proto.Not(TCP), ThDport.Is(53)}, "meta l4proto != tcp th dport 53"},
-		{"a port in a concatenation after TCP is one of TCP", []Node{isTCP, On("s", Selector(IPDaddr), Selector(ThDport))}, "ip daddr . tcp dport @s"},
+		{"a port in a concatenation after TCP is one of TCP", []Node{isTCP, LookupIn("s", Selector(IPDaddr), Selector(ThDport))}, "ip daddr . tcp dport @s"},
 		{"an address implies its family", []Node{isIPv4, IPDaddr.Is(ten)}, "ip daddr 10.0.0.0/8"},
-		{"an address in a concatenation implies its family", []Node{isIPv4, On("s", Selector(IPDaddr), Selector(MetaMark))}, "ip daddr . meta mark @s"},
+		{"an address in a concatenation implies its family", []Node{isIPv4, LookupIn("s", Selector(IPDaddr), Selector(MetaMark))}, "ip daddr . meta mark @s"},
 		{"an address of IPv6 does not imply IPv4", []Node{isIPv4, IP6Daddr.Is(prefix("::1/128"))}, "meta nfproto ipv4 ip6 daddr ::1"},
 		{"a negated address implies its family all the same", []Node{isIPv4, IPDaddr.Not(ten)}, "ip daddr != 10.0.0.0/8"},
 		{"a verdict map implies what its key does", []Node{isTCP, VMap{Key: []Selector{Selector(TCPDport)}, Map: "m"}}, "tcp dport vmap @m"},

@@ -34,7 +34,7 @@ func OpenSet(f Family) *Set {
 // OpenRule keeps nat from a family's open connections.
 func OpenRule(f Family) Rule {
 	return Rule{Reason: "a connection that was open before the first apply stays as it is",
-		Nodes: []Node{midStream(), On(OpenSet(f).Name, openKeys[f]...), Counter{}, Return()}}
+		Nodes: []Node{midStream(), LookupIn(OpenSet(f).Name, openKeys[f]...), Counter{}, Return()}}
 }
 
 // OpenGuard keeps nat from every connection that is open, as long as it is not
@@ -47,8 +47,8 @@ func OpenGuard() Rule {
 
 // OpenElement is an element of [OpenSet] for packets with those ends.
 func OpenElement(src, dst netip.AddrPort, timeout time.Duration) Element {
-	address := func(a netip.Addr) Range { return Span(netip.PrefixFrom(a, a.BitLen())) }
-	return Element{Timeout: timeout, Key: []Range{address(src.Addr()), Span(Port(src.Port())), address(dst.Addr()), Span(Port(dst.Port()))}}
+	address := func(a netip.Addr) Range { return RangeOf(netip.PrefixFrom(a, a.BitLen())) }
+	return Element{Timeout: timeout, Key: []Range{address(src.Addr()), RangeOf(Port(src.Port())), address(dst.Addr()), RangeOf(Port(dst.Port()))}}
 }
 
 // KeepsOpen are the families whose open connections the table keeps nat from.

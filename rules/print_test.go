@@ -26,7 +26,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-func ports(lo, hi rules.Port) rules.Range { return rules.Between(lo, hi) }
+func ports(lo, hi rules.Port) rules.Range { return rules.RangeBetween(lo, hi) }
 
 func types(list ...rules.DataType) []rules.DataType { return list }
 
@@ -81,23 +81,23 @@ func setsTable() *rules.Table {
 	t := &rules.Table{Name: "weir"}
 	rules.AddSet(t, "one_port", rules.TCPDport, ports(80, 80))
 	rules.AddSet(t, "no_port", rules.TCPDport)
-	rules.AddSet(t, "uids", rules.SkUID, rules.Span(rules.UID(1337)), rules.Span(rules.UID(0)))
-	rules.AddSet(t, "uid_ranges", rules.SkUID, rules.Between(rules.UID(1000), rules.UID(2000)))
-	rules.AddSet(t, "names", rules.OIfName, rules.Span(rules.IfName("eth0")))
-	rules.AddSet(t, "wildcards", rules.OIfName, rules.Span(rules.IfName("eth1*")), rules.Span(rules.IfName("eth0*")))
-	rules.AddPrefixSets(t, "excluded", prefixes("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32")...)
+	rules.AddSet(t, "uids", rules.SkUID, rules.RangeOf(rules.UID(1337)), rules.RangeOf(rules.UID(0)))
+	rules.AddSet(t, "uid_ranges", rules.SkUID, rules.RangeBetween(rules.UID(1000), rules.UID(2000)))
+	rules.AddSet(t, "names", rules.OIfName, rules.RangeOf(rules.IfName("eth0")))
+	rules.AddSet(t, "wildcards", rules.OIfName, rules.RangeOf(rules.IfName("eth1*")), rules.RangeOf(rules.IfName("eth0*")))
+	t.AddPrefixSets("excluded", prefixes("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32")...)
 	t.Sets = append(t.Sets,
 		&rules.Set{Name: "commented", Key: types(rules.MarkType), Elements: []rules.Element{
-			{Key: []rules.Range{rules.Span(rules.Mark(2))}, Comment: "100% é; #"}, {Key: []rules.Range{rules.Span(rules.Mark(1))}, Comment: "the first"}}},
+			{Key: []rules.Range{rules.RangeOf(rules.Mark(2))}, Comment: "100% é; #"}, {Key: []rules.Range{rules.RangeOf(rules.Mark(1))}, Comment: "the first"}}},
 		&rules.Set{Name: "seen", Key: types(rules.IPv4Addr, rules.InetService), Live: true, Dynamic: true, Expires: true, Counters: true, Timeout: 26*time.Hour + 90*time.Second, Size: 1000},
 		&rules.Set{Name: "timed", Key: types(rules.MarkType), Live: true, Expires: true, Sweep: time.Hour, Elements: []rules.Element{
-			{Key: []rules.Range{rules.Span(rules.Mark(1))}, Timeout: time.Minute, Expires: time.Second, Counter: rules.Counter{Packets: 7}}}},
+			{Key: []rules.Range{rules.RangeOf(rules.Mark(1))}, Timeout: time.Minute, Expires: time.Second, Counter: rules.Counter{Packets: 7}}}},
 		&rules.Set{Name: "by_port", Key: types(rules.InetService), Interval: true, Verdicts: true, Elements: []rules.Element{
 			{Key: []rules.Range{ports(1024, 65535)}, Verdict: rules.Goto("there"), Comment: "high"}, {Key: []rules.Range{ports(1, 1023)}, Verdict: rules.Drop()}}},
 		&rules.Set{Name: "ranges", Key: types(rules.IPv4Addr, rules.InetService, rules.MarkType), Interval: true, Elements: []rules.Element{
-			{Key: []rules.Range{rules.Span(prefix("10.0.0.0/8")), ports(80, 90), rules.Span(rules.Mark(7))}}}},
-		&rules.Set{Name: "kinds", Key: types(rules.InetProto, rules.NFProtoType, rules.FibAddrType, rules.CTStateType, rules.IfIndexType), Elements: []rules.Element{
-			{Key: []rules.Range{rules.Span(rules.TCP), rules.Span(rules.IPv6), rules.Span(rules.Local), rules.Span(rules.New | rules.Established), rules.Span(rules.IfIndex(7))}}}},
+			{Key: []rules.Range{rules.RangeOf(prefix("10.0.0.0/8")), ports(80, 90), rules.RangeOf(rules.Mark(7))}}}},
+		&rules.Set{Name: "kinds", Key: types(rules.InetProto, rules.NFProto.Type(), rules.FibDaddrType.Type(), rules.CTStates.Type(), rules.IIf.Type()), Elements: []rules.Element{
+			{Key: []rules.Range{rules.RangeOf(rules.TCP), rules.RangeOf(rules.IPv6), rules.RangeOf(rules.Local), rules.RangeOf(rules.CTNew | rules.CTEstablished), rules.RangeOf(rules.IfIndex(7))}}}},
 	)
 	t.Chains = append(t.Chains, &rules.Chain{Name: "there"})
 	return t
@@ -105,12 +105,12 @@ func setsTable() *rules.Table {
 
 func rulesTable() *rules.Table {
 	t := &rules.Table{Name: "weir"}
-	marks := rules.AddSet(t, "marks", rules.MetaMark, rules.Span(rules.Mark(0x539)))
-	excluded := rules.AddPrefixSets(t, "excluded", prefixes("10.0.0.0/8", "2001:db8::/32")...)
+	marks := rules.AddSet(t, "marks", rules.MetaMark, rules.RangeOf(rules.Mark(0x539)))
+	excluded := t.AddPrefixSets("excluded", prefixes("10.0.0.0/8", "2001:db8::/32")...)
 	t.Sets = append(t.Sets,
 		&rules.Set{Name: "sockets", Key: types(rules.IPv4Addr, rules.InetService)},
 		&rules.Set{Name: "by_port", Key: types(rules.InetService), Verdicts: true, Elements: []rules.Element{{Key: []rules.Range{ports(80, 80)}, Verdict: rules.Jump("there")}}})
-	out := &rules.Chain{Name: "output", Base: base(rules.NATType, rules.Output, rules.PriorityNATOut)}
+	out := &rules.Chain{Name: "output", Base: base(rules.NATType, rules.Output, rules.PriorityDstNAT)}
 	out.Add("an app that calls its own service goes through the inbound listener",
 		rules.OIfName.Is("lo"), rules.IPDaddr.Not(prefix("127.0.0.1/32")), rules.TCPDport.NotIn(53, 15008), rules.SkUID.Is(1337), rules.Jump("there"))
 	for _, r := range t.Expand(rules.Rule{Reason: "excluded destinations are left alone", Nodes: []rules.Node{rules.Daddr.InSet(excluded), rules.Counter{Packets: 7}, rules.Return()}}, rules.IPv4, rules.IPv6) {
@@ -119,38 +119,38 @@ func rulesTable() *rules.Table {
 	out.Add("marked packets pass", rules.MetaMark.InSet(marks), rules.CTMark.NotInSet(marks), rules.Accept())
 	out.Add("", rules.VMap{Key: selectors(rules.TCPDport.Selector()), Map: "by_port"})
 	out.Add("", rules.VMap{Key: selectors(rules.L4Proto.Selector()), Elements: []rules.Element{
-		{Key: []rules.Range{rules.Span(rules.UDP)}, Verdict: rules.Return()}, {Key: []rules.Range{rules.Span(rules.TCP)}, Verdict: rules.Verdict{Kind: rules.ContinueKind}}}})
+		{Key: []rules.Range{rules.RangeOf(rules.UDP)}, Verdict: rules.Return()}, {Key: []rules.Range{rules.RangeOf(rules.TCP)}, Verdict: rules.Verdict{Kind: rules.ContinueKind}}}})
 	out.Add("everything else goes to the proxy", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
 	r := ports(15053, 15060)
 	out.Add("names go to one of several", rules.UDPDport.Is(53), rules.Redirect{Ports: &r})
 	out.Add("", rules.Redirect{})
 	in := &rules.Chain{Name: "prerouting", Base: base(rules.FilterType, rules.Prerouting, rules.PriorityMangle)}
 	in.Base.Drop = true
-	in.Add("", rules.SocketTransparent.Is(true), rules.SetMark(0x539, 0xfff), rules.SetCTMark(7, everyBit), rules.Accept())
-	in.Add("", rules.SocketMark.Is(7), rules.Copy(rules.MetaMark, rules.CTMark), rules.CopyMasked(rules.CTMark, rules.MetaMark, 0xff))
+	in.Add("", rules.SocketTransparent.Is(true), rules.MetaMark.SetMasked(0x539, 0xfff), rules.CTMark.SetMasked(7, everyBit), rules.Accept())
+	in.Add("", rules.SocketMark.Is(7), rules.MetaMark.SetFrom(rules.CTMark), rules.CTMark.SetFromMasked(rules.MetaMark, 0xff))
 	in.Add("", rules.Assign{To: rules.MetaMark.Selector(), From: rules.MetaMark.Selector(), Mask: "\xff\xff\xff\xff", Xor: "\x00\x00\x00\x01"})
 	in.Add("", rules.L4Proto.In(rules.TCP, rules.UDP), rules.ThDport.Is(53), rules.TProxy{Port: 15053})
 	in.Add("", rules.L4Proto.Is(rules.TCP), rules.TProxy{Family: rules.IPv4, Addr: rules.Bits("\x7f\x00\x00\x01")})
 	in.Add("", rules.L4Proto.Is(rules.TCP), rules.TProxy{Family: rules.IPv6, Addr: rules.Bits(prefix("::1/128").Addr().AsSlice()), Port: 15006})
 	in.Add("", rules.IP6Daddr.Is(prefix("::1/128")), rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006})
-	in.Add("", rules.CTStates.Is(rules.New), rules.Drop())
-	in.Add("", rules.CTStates.Not(rules.Established|rules.Related), rules.Drop())
-	in.Add("", rules.CTStates.In(rules.New, rules.Established|rules.Related), rules.Drop())
-	in.Add("", rules.CTStates.AnyOf(rules.Established|rules.Related), rules.Drop())
-	in.Add("", rules.CTStates.Masked(0, rules.Invalid|rules.Untracked), rules.Drop())
+	in.Add("", rules.CTStates.Is(rules.CTNew), rules.Drop())
+	in.Add("", rules.CTStates.Not(rules.CTEstablished|rules.CTRelated), rules.Drop())
+	in.Add("", rules.CTStates.In(rules.CTNew, rules.CTEstablished|rules.CTRelated), rules.Drop())
+	in.Add("", rules.CTStates.AnyOf(rules.CTEstablished|rules.CTRelated), rules.Drop())
+	in.Add("", rules.CTStates.Masked(0, rules.CTInvalid|rules.CTUntracked), rules.Drop())
 	in.Add("", rules.MetaMark.AnyOf(0xf), rules.CTMark.Masked(0x10, 0xf0), rules.Drop())
 	in.Add("", rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop())
 	in.Add("", rules.TCPFlags.Not(rules.SYN|rules.ACK), rules.TCPFlags.AnyOf(rules.FIN|rules.RST), rules.TCPFlags.In(rules.SYN, rules.FIN|rules.ACK))
 	in.Add("", rules.FibSaddrType.Is(rules.Local), rules.FibDaddrType.In(rules.Broadcast, rules.Multicast), rules.Goto("there"))
-	in.Add("", rules.On("sockets", rules.IPDaddr.Selector(), rules.TCPDport.Selector()), rules.Return())
+	in.Add("", rules.LookupIn("sockets", rules.IPDaddr.Selector(), rules.TCPDport.Selector()), rules.Return())
 	in.Add("", rules.UDPSport.Not(53), rules.UDPDport.Not(53), rules.Return())
 	raw := &rules.Chain{Name: "raw", Base: base(rules.FilterType, rules.Prerouting, rules.PriorityRaw)}
-	raw.Add("", rules.UDPDport.Is(53), rules.SetZone(7))
+	raw.Add("", rules.UDPDport.Is(53), rules.CTZone.Set(7))
 	raw.Add("", rules.CTZone.Is(7), rules.NoTrack{})
 	device := &rules.Chain{Name: "of_devices", Base: base(rules.FilterType, rules.Ingress, 0)}
 	device.Base.Devices = []string{"lo"}
 	there := &rules.Chain{Name: "there"}
-	there.Add("", rules.IIf.Is(0), rules.IIfName.Is("veth*"), rules.SkGID.Within(rules.Between(rules.GID(1), rules.GID(9))), rules.L4Proto.Within(rules.Between(rules.TCP, rules.UDP)), rules.Counter{})
+	there.Add("", rules.IIf.Is(0), rules.IIfName.Is("veth*"), rules.SkGID.Within(rules.RangeBetween(rules.GID(1), rules.GID(9))), rules.L4Proto.Within(rules.RangeBetween(rules.TCP, rules.UDP)), rules.Counter{})
 	post := &rules.Chain{Name: "postrouting", Base: base(rules.NATType, rules.Postrouting, rules.PrioritySrcNAT)}
 	post.Add("", rules.IPDaddr.Is(prefix("10.0.0.1/32")), rules.SNAT{To: netip.MustParseAddr("169.254.7.127")})
 	post.Add("", rules.NFProto.Is(rules.IPv6), rules.SNAT{To: netip.MustParseAddr("fd00::1")})
@@ -162,10 +162,10 @@ func boundariesTable() *rules.Table {
 	t := &rules.Table{Name: "weir"}
 	rules.AddSet(t, "every_port", rules.TCPDport, ports(0, 65535))
 	rules.AddSet(t, "last_port", rules.TCPDport, ports(65535, 65535))
-	rules.AddSet(t, "halves", rules.IPDaddr, rules.Span(prefix("128.0.0.0/1")), rules.Span(prefix("0.0.0.0/1")))
-	rules.AddSet(t, "every_address", rules.IP6Daddr, rules.Span(prefix("::/0")))
-	rules.AddSet(t, "last_address", rules.IP6Daddr, rules.Span(prefix("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")))
-	rules.AddSet(t, "marks", rules.MetaMark, rules.Between(rules.Mark(1), everyBit))
+	rules.AddSet(t, "halves", rules.IPDaddr, rules.RangeOf(prefix("128.0.0.0/1")), rules.RangeOf(prefix("0.0.0.0/1")))
+	rules.AddSet(t, "every_address", rules.IP6Daddr, rules.RangeOf(prefix("::/0")))
+	rules.AddSet(t, "last_address", rules.IP6Daddr, rules.RangeOf(prefix("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")))
+	rules.AddSet(t, "marks", rules.MetaMark, rules.RangeBetween(rules.Mark(1), everyBit))
 	rules.AddSet(t, "neighbours", rules.TCPDport, ports(81, 90), ports(80, 80), ports(91, 100))
 	c := &rules.Chain{Name: "c"}
 	c.Add("", rules.IPDaddr.Is(prefix("0.0.0.0/0")))
@@ -175,7 +175,7 @@ func boundariesTable() *rules.Table {
 	c.Add("", rules.TCPDport.Within(ports(1, 9), ports(10, 65535)))
 	c.Add("", rules.TCPDport.In(80, 81))
 	c.Add("", rules.SkUID.Is(1<<32-1))
-	c.Add("", rules.IIf.Within(rules.Between(rules.IfIndex(1), rules.IfIndex(1<<31-1))))
+	c.Add("", rules.IIf.Within(rules.RangeBetween(rules.IfIndex(1), rules.IfIndex(1<<31-1))))
 	c.Add("", rules.IIfName.Is("abcdefghijklmno"))
 	c.Add("", rules.IIfName.Is("abcdefghijklmn*"))
 	c.Add("", rules.IPDaddr.In(prefix("255.255.255.255/32"), prefix("0.0.0.0/32")))

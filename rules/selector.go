@@ -77,13 +77,13 @@ type selectorInfo struct {
 
 var selectors = [...]selectorInfo{
 	L4Proto:           {"meta l4proto", InetProto, 0, 0},
-	NFProto:           {"meta nfproto", NFProtoType, 0, 0},
+	NFProto:           {"meta nfproto", nfProto, 0, 0},
 	MetaMark:          {"meta mark", MarkType, 0, 0},
-	IIf:               {"meta iif", IfIndexType, 0, 0},
+	IIf:               {"meta iif", ifIndex, 0, 0},
 	IIfName:           {"iifname", IfNameType, 0, 0},
 	OIfName:           {"oifname", IfNameType, 0, 0},
 	SkUID:             {"meta skuid", UIDType, 0, 0},
-	SkGID:             {"meta skgid", GIDType, 0, 0},
+	SkGID:             {"meta skgid", gid, 0, 0},
 	IPSaddr:           {"ip saddr", IPv4Addr, 0, IPv4},
 	IPDaddr:           {"ip daddr", IPv4Addr, 0, IPv4},
 	IP6Saddr:          {"ip6 saddr", IPv6Addr, 0, IPv6},
@@ -95,17 +95,17 @@ var selectors = [...]selectorInfo{
 	ThSport:           {"th sport", InetService, 0, 0},
 	ThDport:           {"th dport", InetService, 0, 0},
 	CTMark:            {"ct mark", MarkType, 0, 0},
-	CTStates:          {"ct state", CTStateType, 0, 0},
-	CTZone:            {"ct zone", ZoneType, 0, 0},
-	FibSaddrType:      {"fib saddr type", FibAddrType, 0, 0},
-	FibDaddrType:      {"fib daddr type", FibAddrType, 0, 0},
-	SocketTransparent: {"socket transparent", Boolean, 0, 0},
+	CTStates:          {"ct state", ctState, 0, 0},
+	CTZone:            {"ct zone", zone, 0, 0},
+	FibSaddrType:      {"fib saddr type", fibAddrType, 0, 0},
+	FibDaddrType:      {"fib daddr type", fibAddrType, 0, 0},
+	SocketTransparent: {"socket transparent", boolean, 0, 0},
 	SocketMark:        {"socket mark", MarkType, 0, 0},
-	socketCgroup:      {"socket cgroupv2", CgroupV2, 0, 0},
+	socketCgroup:      {"socket cgroupv2", cgroupsV2, 0, 0},
 	Saddr:             {"saddr", noType, 0, 0},
 	Daddr:             {"daddr", noType, 0, 0},
-	TCPFlags:          {"tcp flags", TCPFlagType, TCP, 0},
-	CTOriginalZone:    {"ct original zone", ZoneType, 0, 0},
+	TCPFlags:          {"tcp flags", tcpFlags, TCP, 0},
+	CTOriginalZone:    {"ct original zone", zone, 0, 0},
 }
 
 func (s Selector) info() selectorInfo {
@@ -146,6 +146,9 @@ func (s Selector) Family() Family { return s.info().family }
 // Selector is the key as an untyped selector.
 func (k Key[T]) Selector() Selector { return Selector(k) }
 
+// Type is the kind of value that the key reads, as in nft's `typeof`.
+func (k Key[T]) Type() DataType { return Selector(k).Type() }
+
 // Is matches one value, prefix or wildcard.
 func (k Key[T]) Is(v T) Match { return k.In(v) }
 
@@ -157,7 +160,7 @@ func (k Key[T]) Not(v T) Match { return k.NotIn(v) }
 func (k Key[T]) In(vs ...T) Match {
 	ranges := make([]Range, len(vs))
 	for i, v := range vs {
-		ranges[i] = Span(v)
+		ranges[i] = RangeOf(v)
 	}
 	return k.Within(ranges...)
 }
@@ -165,7 +168,7 @@ func (k Key[T]) In(vs ...T) Match {
 // NotIn matches values that are none of these.
 func (k Key[T]) NotIn(vs ...T) Match { return k.In(vs...).negated() }
 
-// Within matches any value of the ranges, see [Between].
+// Within matches any value of the ranges, see [RangeBetween].
 func (k Key[T]) Within(ranges ...Range) Match {
 	m := Match{Key: []Selector{Selector(k)}}
 	for _, r := range ranges {
@@ -180,13 +183,13 @@ func (k Key[T]) NotWithin(ranges ...Range) Match { return k.Within(ranges...).ne
 // Masked matches when the bits under mask equal those of v.
 func (k Key[T]) Masked(v, mask T) Match {
 	m := k.Is(v)
-	m.Mask = Span(mask).Lo
+	m.Mask = RangeOf(mask).Lo
 	return m
 }
 
 // AnyOf matches when any bit of v is set: `ct state established,related`.
 func (k Key[T]) AnyOf(v T) Match {
-	mask := Span(v).Lo
+	mask := RangeOf(v).Lo
 	return Match{Key: []Selector{Selector(k)}, Mask: mask, Negated: true,
 		Elements: []Element{{Key: []Range{single(zeros(len(mask)))}}}}
 }

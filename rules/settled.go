@@ -36,7 +36,7 @@ func (s *settled) pass(n Node) {
 	switch m.Key[0] {
 	case Selector(L4Proto):
 		s.transport = !slices.ContainsFunc(m.Elements, func(e Element) bool {
-			return !slices.Equal(e.Key, []Range{Span(TCP)}) && !slices.Equal(e.Key, []Range{Span(UDP)})
+			return !slices.Equal(e.Key, []Range{RangeOf(TCP)}) && !slices.Equal(e.Key, []Range{RangeOf(UDP)})
 		})
 		s.protoList = s.protoList || list
 		if one {

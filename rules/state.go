@@ -81,7 +81,6 @@ const (
 	PriorityDstNAT int32 = -100
 	PriorityFilter int32 = 0
 	PrioritySrcNAT int32 = 100
-	PriorityNATOut       = PriorityDstNAT // nft 1.0 refuses the name dstnat in output
 
 	conntrackPrio int32 = -200
 )

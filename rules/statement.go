@@ -87,7 +87,7 @@ type Redirect struct{ Ports *Range }
 
 // RedirectTo redirects to one port.
 func RedirectTo(p Port) Redirect {
-	r := Span(p)
+	r := RangeOf(p)
 	return Redirect{Ports: &r}
 }
 
@@ -111,37 +111,33 @@ type Assign struct {
 	Mask, Xor Bits
 }
 
-// SetMark sets the bits of the packet's mark that mask covers; the rest stay.
-func SetMark(v, mask Mark) Assign { return assign(Selector(MetaMark), v, mask) }
+// Set writes a value to what the key reads: [MetaMark], [CTMark], [CTZone] or
+// [CTOriginalZone]. A zone is set before conntrack sees the packet, at priority raw:
+// CTZone is that of both directions of its connection, CTOriginalZone (Linux 4.11) of
+// what the connection sends, whose answers are then looked for in zone 0.
+func (k Key[T]) Set(v T) Assign { return Assign{To: Selector(k), Xor: RangeOf(v).Lo} }
 
-// SetCTMark sets the bits of the connection's mark that mask covers.
-func SetCTMark(v, mask Mark) Assign { return assign(Selector(CTMark), v, mask) }
-
-// SetZone puts the packet's connection into a conntrack zone; before conntrack,
-// at priority raw.
-func SetZone(z Zone) Assign { return Assign{To: Selector(CTZone), Xor: Span(z).Lo} }
-
-// SetOriginalZone puts what the packet's connection sends into a conntrack zone (Linux
-// 4.11); what answers it is looked for in zone 0. Before conntrack, at priority raw.
-func SetOriginalZone(z Zone) Assign { return Assign{To: Selector(CTOriginalZone), Xor: Span(z).Lo} }
-
-// Copy writes what from reads to to, both marks.
-func Copy(to, from Key[Mark]) Assign {
-	return Assign{To: Selector(to), From: Selector(from), Mask: ones(4), Xor: zeros(4)}
-}
-
-// CopyMasked writes the bits of from under mask, and zero for the rest.
-func CopyMasked(to, from Key[Mark], mask Mark) Assign {
-	a := Copy(to, from)
-	a.Mask = Span(mask).Lo
-	return a
-}
-
-func assign(to Selector, v, mask Mark) Assign {
-	if mask == ^Mark(0) {
-		return Assign{To: to, Xor: Span(v).Lo}
+// SetMasked writes the bits of a mark that mask covers; the rest stay.
+func (k Key[T]) SetMasked(v, mask T) Assign {
+	value, m := RangeOf(v).Lo, RangeOf(mask).Lo
+	all := ones(len(m))
+	if m == all {
+		return k.Set(v)
 	}
-	return Assign{To: to, From: to, Mask: Span(^mask).Lo, Xor: Span(v & mask).Lo}
+	return Assign{To: Selector(k), From: Selector(k), Mask: m.Xor(all), Xor: value.And(m)}
+}
+
+// SetFrom writes what from reads, both of them marks.
+func (k Key[T]) SetFrom(from Key[T]) Assign {
+	size := Selector(from).Type().Len()
+	return Assign{To: Selector(k), From: Selector(from), Mask: ones(size), Xor: zeros(size)}
+}
+
+// SetFromMasked writes the bits of from under mask, and zero for the rest.
+func (k Key[T]) SetFromMasked(from Key[T], mask T) Assign {
+	a := k.SetFrom(from)
+	a.Mask = RangeOf(mask).Lo
+	return a
 }
 
 // NoTrack keeps conntrack from the packet; before conntrack, at priority raw.

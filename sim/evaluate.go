@@ -158,14 +158,14 @@ type walk struct {
 func (w *walk) assumeState() {
 	p := &w.packet
 	switch {
-	case p.State&rules.Untracked != 0:
-		w.track.state = rules.Untracked
-	case p.State&rules.Invalid != 0:
-		w.track.state = rules.Invalid
+	case p.State&rules.CTUntracked != 0:
+		w.track.state = rules.CTUntracked
+	case p.State&rules.CTInvalid != 0:
+		w.track.state = rules.CTInvalid
 	default:
 		// Nat sees the first packet of an expected connection too, which is related. Of
 		// ICMP what is related is an error about another connection.
-		first := p.State == rules.New || p.State == rules.Related && p.Proto != rules.ICMP && p.Proto != rules.ICMPv6
+		first := p.State == rules.CTNew || p.State == rules.CTRelated && p.Proto != rules.ICMP && p.Proto != rules.ICMPv6
 		w.track.state = p.State
 		w.track.Connection = &Connection{Proto: p.Proto, Src: p.Src, Dst: p.Dst, From: p.Src, To: p.Dst, Mark: p.CTMark,
 			Answered: !first, dstDone: !first, srcDone: !first}
@@ -434,7 +434,7 @@ func (w *walk) conntrack() {
 		return
 	}
 	d, found := w.tracker.find(&w.packet, w.track.zones)
-	w.track = tracking{state: rules.Invalid}
+	w.track = tracking{state: rules.CTInvalid}
 	if found {
 		w.track = tracking{direction: d, state: d.see()}
 	}
@@ -465,7 +465,7 @@ func (w *walk) nat(chains []baseChain) {
 	if w.hook == rules.Input || w.hook == rules.Postrouting {
 		done = &c.srcDone
 	}
-	if w.track.state == rules.New || w.track.state == rules.Related {
+	if w.track.state == rules.CTNew || w.track.state == rules.CTRelated {
 		for _, chain := range chains {
 			if *done {
 				break
@@ -540,4 +540,4 @@ func (w *walk) finish() {
 	w.journey.Fate = f
 }
 
-func typeName(t rules.AddrType) string { return rules.FibAddrType.Format(rules.Span(t).Lo) }
+func typeName(t rules.AddrType) string { return rules.FibDaddrType.Type().Format(rules.RangeOf(t).Lo) }

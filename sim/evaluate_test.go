@@ -39,11 +39,11 @@ func TestEvaluate(t *testing.T) {
 	out := Packet{Proto: rules.TCP, Dst: addrPort("203.0.113.7:443"), Socket: app}
 	in := Packet{Proto: rules.TCP, Src: addrPort("203.0.113.7:40000"), Dst: addrPort("192.0.2.2:8080"), In: "eth0"}
 	isTCP := rules.L4Proto.Is(rules.TCP)
-	between := rules.Between(rules.Port(8000), rules.Port(8100))
+	between := rules.RangeBetween(rules.Port(8000), rules.Port(8100))
 	marked := func(m rules.Mark, then ...rules.Node) []rules.Node {
 		return append(nodes(rules.MetaMark.Is(m)), then...)
 	}
-	set := func(m rules.Mark) rules.Node { return rules.SetMark(m, ^rules.Mark(0)) }
+	set := func(m rules.Mark) rules.Node { return rules.MetaMark.Set(m) }
 	regular := func(name string, list ...[]rules.Node) *rules.Chain {
 		c := on("", 0, 0, name, list...)
 		c.Base = nil
@@ -87,10 +87,10 @@ func TestEvaluate(t *testing.T) {
 			[]*rules.Chain{on(rules.NATType, rules.Output, 50, "nat", nodes(isTCP, rules.RedirectTo(15006))), on(rules.FilterType, rules.Output, -50, "filter", nodes(rules.TCPDport.Is(15006), set(1)))},
 			Fate{Kind: Redirected, Dst: addrPort("127.0.0.1:15006"), Here: true, Mark: 1}},
 		{"a verdict map without an element for it has no effect", out,
-			[]*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Elements: []rules.Element{{Key: []rules.Range{rules.Span(rules.Port(80))}, Verdict: rules.Drop()}}}), nodes(set(4)))},
+			[]*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Elements: []rules.Element{{Key: []rules.Range{rules.RangeOf(rules.Port(80))}, Verdict: rules.Drop()}}}), nodes(set(4)))},
 			Fate{Dst: out.Dst, Out: "eth0", Mark: 4}},
 		{"a verdict map that says continue lets the rule go on", out,
-			[]*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Elements: []rules.Element{{Key: []rules.Range{rules.Span(rules.Port(443))}, Verdict: rules.Verdict{Kind: rules.ContinueKind}}}}, rules.Drop()))},
+			[]*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Elements: []rules.Element{{Key: []rules.Range{rules.RangeOf(rules.Port(443))}, Verdict: rules.Verdict{Kind: rules.ContinueKind}}}}, rules.Drop()))},
 			Fate{Kind: Dropped, Dst: out.Dst}},
 		{"what cannot be read matches nothing, negated or not", Packet{Proto: rules.TCP, Dst: out.Dst},
 			[]*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.SkUID.Not(1000), rules.Drop()))},
@@ -105,10 +105,10 @@ func TestEvaluate(t *testing.T) {
 			[]*rules.Chain{on(rules.FilterType, rules.Prerouting, 0, "c", nodes(isTCP, rules.TProxy{Port: 15006}))},
 			Fate{Kind: Proxied, Dst: in.Dst, Here: true}},
 		{"before conntrack every packet is invalid", out,
-			[]*rules.Chain{on(rules.FilterType, rules.Output, rules.PriorityRaw, "c", nodes(rules.CTStates.Is(rules.Invalid), set(1)))},
+			[]*rules.Chain{on(rules.FilterType, rules.Output, rules.PriorityRaw, "c", nodes(rules.CTStates.Is(rules.CTInvalid), set(1)))},
 			Fate{Dst: out.Dst, Out: "eth0", Mark: 1}},
 		{"the first zone that is set stays, and notrack comes too late", out,
-			[]*rules.Chain{on(rules.FilterType, rules.Output, rules.PriorityRaw, "c", nodes(rules.SetZone(7)), nodes(rules.SetZone(8)), nodes(rules.NoTrack{})), on(rules.FilterType, rules.Output, 0, "d", nodes(rules.CTZone.Is(7), rules.SetCTMark(9, ^rules.Mark(0))))},
+			[]*rules.Chain{on(rules.FilterType, rules.Output, rules.PriorityRaw, "c", nodes(rules.CTZone.Set(7)), nodes(rules.CTZone.Set(8)), nodes(rules.NoTrack{})), on(rules.FilterType, rules.Output, 0, "d", nodes(rules.CTZone.Is(7), rules.CTMark.Set(9)))},
 			Fate{Dst: out.Dst, Out: "eth0", Tracked: true, Zone: 7, CTMark: 9}},
 		{"what is not tracked meets no nat", out,
 			[]*rules.Chain{on(rules.FilterType, rules.Output, rules.PriorityRaw, "c", nodes(rules.NoTrack{})), on(rules.NATType, rules.Output, -100, "nat", nodes(isTCP, rules.RedirectTo(15006)))},
@@ -145,8 +145,8 @@ func markedRoute(chains ...*rules.Chain) rules.State {
 
 func TestChangedMarksReroute(t *testing.T) {
 	p := Packet{Proto: rules.TCP, Dst: addrPort("203.0.113.7:443")}
-	mark := nodes(rules.MetaMark.Is(0), rules.SetMark(1, ^rules.Mark(0)))
-	stale := nodes(rules.OIfName.Is("eth0"), rules.SetCTMark(2, ^rules.Mark(0)))
+	mark := nodes(rules.MetaMark.Is(0), rules.MetaMark.Set(1))
+	stale := nodes(rules.OIfName.Is("eth0"), rules.CTMark.Set(2))
 	for _, tt := range []struct {
 		why  string
 		typ  rules.ChainType
@@ -310,8 +310,8 @@ func TestNatSeesFirstPackets(t *testing.T) {
 		state rules.CTState
 		want  FateKind
 	}{
-		{rules.TCP, rules.New, Redirected}, {rules.TCP, rules.Related, Redirected}, {rules.UDP, rules.Related, Redirected}, {rules.ICMP, rules.New, Redirected},
-		{rules.TCP, rules.Established, Untouched}, {rules.ICMP, rules.Related, Untouched}, {rules.TCP, rules.Untracked, Untouched}, {rules.TCP, rules.Invalid, Untouched},
+		{rules.TCP, rules.CTNew, Redirected}, {rules.TCP, rules.CTRelated, Redirected}, {rules.UDP, rules.CTRelated, Redirected}, {rules.ICMP, rules.CTNew, Redirected},
+		{rules.TCP, rules.CTEstablished, Untouched}, {rules.ICMP, rules.CTRelated, Untouched}, {rules.TCP, rules.CTUntracked, Untouched}, {rules.TCP, rules.CTInvalid, Untouched},
 	} {
 		f := e.Evaluate(Packet{Proto: tt.proto, Dst: addrPort("203.0.113.7:443"), State: tt.state}, nil).Fate
 		if f.Kind != tt.want {
@@ -362,7 +362,7 @@ func TestConntrackIsOnWhereARuleNeedsIt(t *testing.T) {
 	beside := func(f rules.Family, n ...rules.Node) Table {
 		return Table{&rules.Table{Name: "beside", Chains: []*rules.Chain{{Name: "unused", Rules: []rules.Rule{{Nodes: n}}}}}, f}
 	}
-	dormant := beside(0, rules.CTStates.Is(rules.New))
+	dormant := beside(0, rules.CTStates.Is(rules.CTNew))
 	dormant.Others = []string{DormantTable}
 	for _, tt := range []struct {
 		why    string
@@ -370,20 +370,20 @@ func TestConntrackIsOnWhereARuleNeedsIt(t *testing.T) {
 		on     bool
 	}{
 		{"nothing needs it", beside(0, rules.Accept()), false},
-		{"what knows no connection", beside(0, rules.SocketTransparent.Is(true), rules.FibDaddrType.Is(rules.Local), rules.SetMark(1, 1), rules.Jump("unused")), false},
+		{"what knows no connection", beside(0, rules.SocketTransparent.Is(true), rules.FibDaddrType.Is(rules.Local), rules.MetaMark.SetMasked(1, 1), rules.Jump("unused")), false},
 		{"notrack alone", beside(0, rules.NoTrack{}), false},
-		{"a state is read", beside(0, rules.CTStates.Is(rules.New)), true},
+		{"a state is read", beside(0, rules.CTStates.Is(rules.CTNew)), true},
 		{"a map is keyed by a mark", beside(0, rules.VMap{Key: []rules.Selector{rules.Selector(rules.CTMark)}}), true},
-		{"a zone is set", beside(0, rules.SetZone(1)), true},
-		{"a mark is set", beside(0, rules.SetCTMark(1, ^rules.Mark(0))), true},
-		{"a mark is copied", beside(0, rules.Copy(rules.MetaMark, rules.CTMark)), true},
+		{"a zone is set", beside(0, rules.CTZone.Set(1)), true},
+		{"a mark is set", beside(0, rules.CTMark.Set(1)), true},
+		{"a mark is copied", beside(0, rules.MetaMark.SetFrom(rules.CTMark)), true},
 		{"redirect", beside(0, rules.Redirect{}), true},
 		{"snat of the family", beside(0, rules.SNAT{To: netip.MustParseAddr("192.0.2.2")}), true},
 		{"snat of the other family", beside(0, rules.SNAT{To: netip.MustParseAddr("2001:db8::2")}), false},
 		{"something that is not known", beside(0, rules.Opaque{Name: "target"}), true},
 		{"a dormant table", dormant, true},
-		{"a table of the family", beside(rules.IPv4, rules.CTStates.Is(rules.New)), true},
-		{"a table of the other family", beside(rules.IPv6, rules.CTStates.Is(rules.New)), false},
+		{"a table of the family", beside(rules.IPv4, rules.CTStates.Is(rules.CTNew)), true},
+		{"a table of the other family", beside(rules.IPv6, rules.CTStates.Is(rules.CTNew)), false},
 	} {
 		e := NewEvaluator(podHost(), Table{Table: drops}, tt.beside)
 		f := e.Evaluate(Packet{Proto: rules.UDP, Dst: addrPort("203.0.113.7:80")}, nil).Fate
@@ -395,7 +395,7 @@ func TestConntrackIsOnWhereARuleNeedsIt(t *testing.T) {
 
 func TestOverlappingElementsAreFound(t *testing.T) {
 	table := &rules.Table{Name: "t"}
-	ports := rules.AddSet(table, "ports", rules.TCPDport, rules.Between[rules.Port](15020, 15030), rules.Span(rules.Port(15021)))
+	ports := rules.AddSet(table, "ports", rules.TCPDport, rules.RangeBetween[rules.Port](15020, 15030), rules.RangeOf(rules.Port(15021)))
 	table.Chains = []*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.TCPDport.InSet(ports), rules.Drop()))}
 	f := EvaluatorOf(rules.State{Table: table}, podHost()).Evaluate(Packet{Proto: rules.TCP, Dst: addrPort("203.0.113.7:15025")}, nil).Fate
 	if f.Kind != Dropped {
@@ -419,7 +419,7 @@ func TestSteps(t *testing.T) {
 // else the rule does and whatever rules follow.
 func TestStepThatHandsOn(t *testing.T) {
 	c := on(rules.FilterType, rules.Prerouting, -150, "c")
-	c.Add("to the proxy", rules.L4Proto.Is(rules.TCP), rules.SetMark(1, ^rules.Mark(0)), rules.TProxy{Port: 15006}, rules.Accept())
+	c.Add("to the proxy", rules.L4Proto.Is(rules.TCP), rules.MetaMark.Set(1), rules.TProxy{Port: 15006}, rules.Accept())
 	later := on(rules.FilterType, rules.Prerouting, 0, "later", nodes(rules.Accept()))
 	j := EvaluatorOf(rules.State{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c, later}}}, podHost()).
 		Evaluate(Packet{Proto: rules.TCP, Src: addrPort("192.0.2.7:40000"), Dst: addrPort("192.0.2.2:8080"), In: "eth0"}, nil)
@@ -430,7 +430,7 @@ func TestStepThatHandsOn(t *testing.T) {
 
 // TestStepOfAPolicy says what the policy does, and nothing of the rules before.
 func TestStepOfAPolicy(t *testing.T) {
-	c := on(rules.FilterType, rules.Output, 0, "c", nodes(rules.SetMark(1, ^rules.Mark(0))))
+	c := on(rules.FilterType, rules.Output, 0, "c", nodes(rules.MetaMark.Set(1)))
 	c.Base.Drop = true
 	j := EvaluatorOf(rules.State{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c}}}, podHost()).Evaluate(Packet{Proto: rules.TCP, Dst: addrPort("203.0.113.7:443")}, nil)
 	if got := j.Decision(); got.Does != "policy drop" {

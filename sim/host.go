@@ -122,7 +122,7 @@ func (h Host) address(link string, a netip.Prefix) Host {
 	}
 	h.Routes = append(h.Routes, subnet)
 	if a.Addr().Is4() && !a.Addr().IsLoopback() && a.Bits() < 31 {
-		last := netip.AddrFrom4([4]byte([]byte(rules.Span(a).Hi)))
+		last := netip.AddrFrom4([4]byte([]byte(rules.RangeOf(a).Hi)))
 		h.Routes = append(h.Routes, Route{Table: localTable, Dst: netip.PrefixFrom(last, 32), Type: rules.Broadcast, Out: link, Src: a.Addr()})
 	}
 	return h

@@ -266,7 +266,7 @@ func (w *walk) redirect(r rules.Redirect) (rules.Verdict, bool) {
 	}
 	port := rules.Port(w.packet.Dst.Port())
 	if r.Ports != nil {
-		if p := rules.Span(port).Lo; p < r.Ports.Lo || r.Ports.Hi < p {
+		if p := rules.RangeOf(port).Lo; p < r.Ports.Lo || r.Ports.Hi < p {
 			port = rules.Port(r.Ports.Lo.Uint64())
 		}
 	}
@@ -345,7 +345,7 @@ func (w *walk) assign(a rules.Assign) (rules.Verdict, bool) {
 
 func (w *walk) noTrack(n rules.NoTrack) (rules.Verdict, bool) {
 	if !w.track.seen() && !w.track.template {
-		w.track.state = rules.Untracked
+		w.track.state = rules.CTUntracked
 		w.did(n)
 	}
 	return rules.Verdict{}, true
@@ -375,18 +375,18 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 	}
 	kind, argument := s.Kind()
 	if through := kind == rules.Selector(rules.ThSport) || kind == rules.Selector(rules.ThDport); through && p.Proto != rules.TCP && p.Proto != rules.UDP {
-		w.end(Unknown, "%s reads what stands there in a packet of %s", s, rules.InetProto.Format(rules.Span(p.Proto).Lo))
+		w.end(Unknown, "%s reads what stands there in a packet of %s", s, rules.InetProto.Format(rules.RangeOf(p.Proto).Lo))
 		return "", false
 	}
 	switch kind {
 	case rules.Selector(rules.L4Proto):
-		return rules.Span(p.Proto).Lo, true
+		return rules.RangeOf(p.Proto).Lo, true
 	case rules.Selector(rules.NFProto):
-		return rules.Span(p.Family()).Lo, true
+		return rules.RangeOf(p.Family()).Lo, true
 	case rules.Selector(rules.MetaMark):
-		return rules.Span(p.Mark).Lo, true
+		return rules.RangeOf(p.Mark).Lo, true
 	case rules.Selector(rules.IIf):
-		return rules.Span(w.inIndex()).Lo, true
+		return rules.RangeOf(w.inIndex()).Lo, true
 	case rules.Selector(rules.IIfName):
 		return exactName(w.in), true
 	case rules.Selector(rules.OIfName):
@@ -396,12 +396,12 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 	case rules.Selector(rules.IPDaddr), rules.Selector(rules.IP6Daddr):
 		return rules.Bits(p.Dst.Addr().AsSlice()), true
 	case rules.Selector(rules.TCPSport), rules.Selector(rules.UDPSport), rules.Selector(rules.ThSport):
-		return rules.Span(rules.Port(p.Src.Port())).Lo, true
+		return rules.RangeOf(rules.Port(p.Src.Port())).Lo, true
 	case rules.Selector(rules.TCPDport), rules.Selector(rules.UDPDport), rules.Selector(rules.ThDport):
-		return rules.Span(rules.Port(p.Dst.Port())).Lo, true
+		return rules.RangeOf(rules.Port(p.Dst.Port())).Lo, true
 	case rules.Selector(rules.TCPFlags):
 		flags, _ := p.flags()
-		return rules.Span(flags).Lo, true
+		return rules.RangeOf(flags).Lo, true
 	case rules.Selector(rules.FibSaddrType):
 		return w.readFib(p.Src.Addr(), p.Dst.Addr())
 	case rules.Selector(rules.FibDaddrType):
@@ -429,7 +429,7 @@ func (w *walk) readFib(a, other netip.Addr) (rules.Bits, bool) {
 		w.end(Unknown, "%s", strange)
 		return "", false
 	}
-	return rules.Span(t).Lo, true
+	return rules.RangeOf(t).Lo, true
 }
 
 func (w *walk) inIndex() rules.IfIndex {
@@ -443,13 +443,13 @@ func (w *walk) readTracking(kind rules.Selector) (rules.Bits, bool) {
 	t := &w.track
 	switch {
 	case kind == rules.Selector(rules.CTStates):
-		return rules.Span(t.shown()).Lo, true
+		return rules.RangeOf(t.shown()).Lo, true
 	case t.Connection == nil:
 		return "", false // after `ct zone set` too, seen on 6.18: before it, zeros were read
 	case kind == rules.Selector(rules.CTZone) || kind == rules.Selector(rules.CTOriginalZone):
-		return rules.Span(t.Zone).Lo, true // the id, whichever directions have it
+		return rules.RangeOf(t.Zone).Lo, true // the id, whichever directions have it
 	}
-	return rules.Span(t.Mark).Lo, true
+	return rules.RangeOf(t.Mark).Lo, true
 }
 
 // readOwner reads who opened the packet's socket: the sender's on the way out,
@@ -462,12 +462,12 @@ func (w *walk) readOwner(kind rules.Selector) (rules.Bits, bool) {
 	case w.sender == nil:
 		return "", false
 	case kind == rules.Selector(rules.SkUID):
-		return rules.Span(w.sender.UID).Lo, true
+		return rules.RangeOf(w.sender.UID).Lo, true
 	case w.sender.NoGID:
 		w.end(Unknown, "which group owns the socket on port %d", w.sender.Local.Port())
 		return "", false
 	}
-	return rules.Span(w.sender.GID).Lo, true
+	return rules.RangeOf(w.sender.GID).Lo, true
 }
 
 // readSocket reads of the packet's socket or, on the way in, of the one that it
@@ -484,9 +484,9 @@ func (w *walk) readSocket(kind rules.Selector, level int) (rules.Bits, bool) {
 	case s == nil:
 		return "", false
 	case kind == rules.Selector(rules.SocketTransparent):
-		return rules.Span(rules.Flag(s.Transparent)).Lo, true
+		return rules.RangeOf(rules.Flag(s.Transparent)).Lo, true
 	case kind == rules.Selector(rules.SocketMark):
-		return rules.Span(s.Mark).Lo, true
+		return rules.RangeOf(s.Mark).Lo, true
 	case s.Cgroups == nil:
 		w.end(Unknown, "which cgroup the socket belongs to")
 		return "", false
@@ -496,7 +496,7 @@ func (w *walk) readSocket(kind rules.Selector, level int) (rules.Bits, bool) {
 	case level > len(s.Cgroups):
 		return "", false
 	}
-	return rules.Span(s.Cgroups[level-1]).Lo, true
+	return rules.RangeOf(s.Cgroups[level-1]).Lo, true
 }
 
 // destination is the socket that an arriving packet is for: of an answer, where

@@ -16,9 +16,9 @@ func (p *Packet) flags() (set, known rules.TCPFlag) {
 	const congestion = rules.ECN | rules.CWR
 	turn := p.Turn
 	switch {
-	case p.State == rules.Invalid:
+	case p.State == rules.CTInvalid:
 		return 0, 0 // any packet may be, a bare SYN too
-	case p.State == rules.Established && turn == Opens:
+	case p.State == rules.CTEstablished && turn == Opens:
 		turn = Continues
 	}
 	switch turn {
@@ -41,9 +41,9 @@ func (w *walk) findFlags(key []rules.Bits, at int, mask rules.Bits, set string, 
 	first, ok := w.findKey(slices.Clone(key), mask, set, elements)
 	for bits := open; ok && bits != 0; bits = (bits - 1) & open { // every subset of them but none
 		with := slices.Clone(key)
-		with[at] = rules.Span(flags | bits).Lo
+		with[at] = rules.RangeOf(flags | bits).Lo
 		if other, _ := w.findKey(with, mask, set, elements); !sameOutcome(first, other) {
-			w.end(Unknown, "which of the flags %s the packet has", rules.TCPFlagType.Format(rules.Span(open).Lo))
+			w.end(Unknown, "which of the flags %s the packet has", rules.TCPFlags.Type().Format(rules.RangeOf(open).Lo))
 			return nil, false
 		}
 	}

@@ -99,15 +99,15 @@ type tracking struct {
 	zones     zones         // of the template
 }
 
-func (t tracking) seen() bool { return t.Connection != nil || t.state == rules.Untracked }
+func (t tracking) seen() bool { return t.Connection != nil || t.state == rules.CTUntracked }
 
 // shown is the state that `ct state` reads.
 func (t tracking) shown() rules.CTState {
 	switch {
 	case t.template:
-		return rules.New
+		return rules.CTNew
 	case t.state == 0:
-		return rules.Invalid
+		return rules.CTInvalid
 	}
 	return t.state
 }
@@ -118,7 +118,7 @@ func (d direction) see() rules.CTState {
 		d.Answered = true
 	}
 	if d.Answered {
-		return rules.Established
+		return rules.CTEstablished
 	}
-	return rules.New
+	return rules.CTNew
 }

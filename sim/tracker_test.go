@@ -15,7 +15,7 @@ func TestZonesOfADirection(t *testing.T) {
 		return Packet{Proto: rules.UDP, Src: own, Dst: resolver, Socket: &Socket{Proto: rules.UDP, UID: by}}
 	}
 	answer := Packet{Proto: rules.UDP, Src: resolver, Dst: own, In: "eth0", Turn: Answers}
-	original, both := func(z rules.Zone) rules.Node { return rules.SetOriginalZone(z) }, func(z rules.Zone) rules.Node { return rules.SetZone(z) }
+	original, both := func(z rules.Zone) rules.Node { return rules.CTOriginalZone.Set(z) }, func(z rules.Zone) rules.Node { return rules.CTZone.Set(z) }
 	for _, tt := range []struct {
 		why         string
 		proxy, app  func(rules.Zone) rules.Node
@@ -35,7 +35,7 @@ func TestZonesOfADirection(t *testing.T) {
 	} {
 		e := EvaluatorOf(rules.State{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{
 			on(rules.FilterType, rules.Output, rules.PriorityRaw, "raw", nodes(rules.UDPDport.Is(53), rules.SkUID.Is(proxy), tt.proxy(1)), nodes(rules.UDPDport.Is(53), tt.app(2))),
-			on(rules.NATType, rules.Output, rules.PriorityNATOut, "nat", nodes(rules.SkUID.Is(proxy), rules.Return()), nodes(rules.UDPDport.Is(53), rules.RedirectTo(15053))),
+			on(rules.NATType, rules.Output, rules.PriorityDstNAT, "nat", nodes(rules.SkUID.Is(proxy), rules.Return()), nodes(rules.UDPDport.Is(53), rules.RedirectTo(15053))),
 		}}}, podHost())
 		var known Tracker
 		for _, p := range tt.before {

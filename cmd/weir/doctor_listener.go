@@ -72,7 +72,7 @@ func leavesIPv6Alone(t *rules.Table) bool {
 		}
 		m, is := c.Rules[0].Nodes[0].(rules.Match)
 		return is && !m.Negated && slices.Equal(m.Key, []rules.Selector{rules.NFProto.Selector()}) &&
-			len(m.Elements) == 1 && slices.Equal(m.Elements[0].Key, []rules.Range{rules.Span(rules.IPv6)})
+			len(m.Elements) == 1 && slices.Equal(m.Elements[0].Key, []rules.Range{rules.RangeOf(rules.IPv6)})
 	})
 }
 

@@ -246,7 +246,7 @@ func (a ask) parse() (sim.Packet, error) {
 	p.State, err = parseCTState(a.State)
 	problem(err)
 	if a.CTMark != "" && p.State == 0 {
-		p.State = rules.Established
+		p.State = rules.CTEstablished
 	}
 	return p, errors.Join(errs...)
 }
@@ -282,8 +282,8 @@ func parseMark(text string) (rules.Mark, error) {
 }
 
 func parseCTState(text string) (rules.CTState, error) {
-	states := map[string]rules.CTState{"": 0, "new": 0, "established": rules.Established, "related": rules.Related,
-		"invalid": rules.Invalid, "untracked": rules.Untracked}
+	states := map[string]rules.CTState{"": 0, "new": 0, "established": rules.CTEstablished, "related": rules.CTRelated,
+		"invalid": rules.CTInvalid, "untracked": rules.CTUntracked}
 	s, known := states[text]
 	if !known {
 		return 0, fmt.Errorf("%q is no state (want new, established, related, invalid or untracked)", text)

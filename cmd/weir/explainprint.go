@@ -92,7 +92,7 @@ func hex(m rules.Mark) string {
 	return fmt.Sprintf("0x%x", uint32(m))
 }
 
-func protoName(p rules.Proto) string { return rules.InetProto.Format(rules.Span(p).Lo) }
+func protoName(p rules.Proto) string { return rules.InetProto.Format(rules.RangeOf(p).Lo) }
 
 // endpoint is an address, with its port where the protocol has ports.
 func endpoint(p rules.Proto, a netip.AddrPort) string {

@@ -16,9 +16,9 @@ import (
 // a chain that no rule leads to.
 func example() Graph {
 	t := &rules.Table{Name: "t"}
-	ports := rules.AddSet[rules.Port](t, "ports", rules.TCPDport, rules.Between(rules.Port(1), rules.Port(9)), rules.Span(rules.Port(80)))
+	ports := rules.AddSet[rules.Port](t, "ports", rules.TCPDport, rules.RangeBetween(rules.Port(1), rules.Port(9)), rules.RangeOf(rules.Port(80)))
 	t.Sets = append(t.Sets, &rules.Set{Name: "ways", Key: []rules.DataType{rules.InetService}, Verdicts: true, Elements: []rules.Element{
-		{Key: []rules.Range{rules.Span(rules.Port(80))}, Verdict: rules.Jump("deliver")}}})
+		{Key: []rules.Range{rules.RangeOf(rules.Port(80))}, Verdict: rules.Jump("deliver")}}})
 	output := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: -100, Drop: true}}
 	output.Add("a <b> & \"c\" #1", rules.TCPDport.InSet(ports), rules.Counter{Packets: 9}, rules.Jump("deliver"))
 	output.Add("", rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Map: "ways"})
@@ -116,8 +116,8 @@ func TestCaptureIsWhatARuleDoes(t *testing.T) {
 		nodes      []rules.Node
 		does, kind string
 	}{
-		{[]rules.Node{rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006}, rules.SetMark(1, 1), rules.Accept()}, "tproxy to :15006", "capture"},
-		{[]rules.Node{rules.SetMark(1, ^rules.Mark(0)), rules.Accept()}, "accept", "pass"},
+		{[]rules.Node{rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006}, rules.MetaMark.SetMasked(1, 1), rules.Accept()}, "tproxy to :15006", "capture"},
+		{[]rules.Node{rules.MetaMark.Set(1), rules.Accept()}, "accept", "pass"},
 		{[]rules.Node{rules.L4Proto.Is(rules.TCP)}, "", "pass"},
 		{nil, "", ""},
 	} {

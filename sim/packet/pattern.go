@@ -95,7 +95,7 @@ func parsePorts(text string) (rules.Range, error) {
 	if err = cmp.Or(err, hiErr); err != nil || lo > hi || strings.HasSuffix(text, "-") {
 		return rules.Range{}, fmt.Errorf("%q is no port (want 1-65535 or a range such as 8000-8100)", text)
 	}
-	return rules.Between(lo, hi), nil
+	return rules.RangeBetween(lo, hi), nil
 }
 
 func parsePort(text string) (rules.Port, error) {
@@ -150,7 +150,7 @@ func (p Pattern) TwoFamilies() bool {
 
 // Matches reports whether the packet is one of those that are meant.
 func (p Pattern) Matches(packet sim.Packet) bool {
-	port := rules.Span(rules.Port(packet.Dst.Port())).Lo
+	port := rules.RangeOf(rules.Port(packet.Dst.Port())).Lo
 	return (p.Proto == 0 || p.Proto == packet.Proto) &&
 		(!p.To.IsValid() || p.To.Contains(packet.Dst.Addr())) &&
 		(p.Ports == rules.Range{} || p.Ports.Lo <= port && port <= p.Ports.Hi)

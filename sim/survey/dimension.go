@@ -205,7 +205,7 @@ func sweep(lo, hi rules.Bits, tests []test, visit func(rules.Range, []int)) {
 	visit(rules.Range{Lo: at, Hi: hi}, in)
 }
 
-func span[T rules.Value](v T) rules.Bits { return rules.Span(v).Lo }
+func span[T rules.Value](v T) rules.Bits { return rules.RangeOf(v).Lo }
 
 func firstOf(ranges []rules.Range) rules.Bits { return ranges[0].Lo }
 
@@ -224,12 +224,12 @@ func ports(name string, all map[rules.Selector][]test, common int, selectors ...
 		}
 		return ranges[0].Lo
 	}
-	return dimension{name, cut([]rules.Range{rules.Between[rules.Port](1, 65535)}, t, rules.InetService.FormatRange, best)}
+	return dimension{name, cut([]rules.Range{rules.RangeBetween[rules.Port](1, 65535)}, t, rules.InetService.FormatRange, best)}
 }
 
 // ids are the classes of users or groups.
 func ids(name string, t []test) dimension {
-	return dimension{name, cut([]rules.Range{rules.Between[rules.UID](0, 1<<32-2)}, t, rules.UIDType.FormatRange, firstOf)}
+	return dimension{name, cut([]rules.Range{rules.RangeBetween[rules.UID](0, 1<<32-2)}, t, rules.UIDType.FormatRange, firstOf)}
 }
 
 // markTests are the tests that a packet's mark may come to: by rules, of its socket
@@ -239,7 +239,7 @@ func markTests(all map[rules.Selector][]test, host sim.Host, states []rules.Stat
 	for _, s := range states {
 		for _, l := range host.With(s).PolicyRules {
 			if l.Mask != 0 {
-				out = append(out, test{ranges: []rules.Range{rules.Span(l.Mark & l.Mask)}, mask: span(l.Mask)})
+				out = append(out, test{ranges: []rules.Range{rules.RangeOf(l.Mark & l.Mask)}, mask: span(l.Mask)})
 			}
 		}
 	}
@@ -258,7 +258,7 @@ const (
 func marks(tests []test) (dimension, error) {
 	d := dimension{name: "mark"}
 	if !slices.ContainsFunc(tests, func(t test) bool { return t.masked() }) {
-		d.classes = cut([]rules.Range{rules.Between(0, anyMark)}, tests, hexRange, firstOf)
+		d.classes = cut([]rules.Range{rules.RangeBetween(0, anyMark)}, tests, hexRange, firstOf)
 		return d, nil
 	}
 	candidates := []rules.Bits{span(rules.Mark(0))}
@@ -328,8 +328,8 @@ func hexRange(r rules.Range) string {
 // those that conntrack calls invalid.
 func ctStates(tests []test) dimension {
 	d := dimension{name: "ct state", classes: []class{{value: rules.CTState(0), other: true}}}
-	if slices.ContainsFunc(tests, func(t test) bool { return t.holds(span(rules.Invalid)) != t.holds(span(rules.New)) }) {
-		d.classes = append(d.classes, class{text: "invalid", value: rules.Invalid})
+	if slices.ContainsFunc(tests, func(t test) bool { return t.holds(span(rules.CTInvalid)) != t.holds(span(rules.CTNew)) }) {
+		d.classes = append(d.classes, class{text: "invalid", value: rules.CTInvalid})
 	}
 	return d
 }

@@ -24,7 +24,7 @@ func randomState(r *rand.Rand) rules.State {
 		func() rules.Match { return rules.MetaMark.Is(rules.Mark(r.IntN(4))) },
 		func() rules.Match {
 			p := port()
-			return rules.TCPDport.Within(rules.Between(p, p+rules.Port(r.IntN(5))))
+			return rules.TCPDport.Within(rules.RangeBetween(p, p+rules.Port(r.IntN(5))))
 		},
 		func() rules.Match { return rules.UDPDport.NotIn(port(), port()) },
 		func() rules.Match { return rules.TCPSport.Is(port()) },
@@ -36,7 +36,7 @@ func randomState(r *rand.Rand) rules.State {
 	}
 	t := &rules.Table{Name: "weir"}
 	for _, c := range []*rules.Chain{
-		{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityNATOut}},
+		{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}},
 		{Name: "prerouting", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}},
 	} {
 		for i := range 1 + r.IntN(4) {

@@ -101,7 +101,7 @@ const atRunTime = "at run time"
 
 var liveExamples = map[rules.DataType]rules.Bits{
 	rules.IPv4Addr: address("192.0.2.77"), rules.IPv6Addr: address("2001:db8:77::77"),
-	rules.InetService: span(rules.Port(7777)), rules.MarkType: span(rules.Mark(0x7777)), rules.UIDType: span(rules.UID(7777)), rules.GIDType: span(rules.GID(7777)),
+	rules.InetService: span(rules.Port(7777)), rules.MarkType: span(rules.Mark(0x7777)), rules.UIDType: span(rules.UID(7777)), rules.SkGID.Type(): span(rules.GID(7777)),
 }
 
 func mapped[T any](in []T, f func(T) T) []T {
@@ -153,7 +153,7 @@ func (s *Space) ways(all map[rules.Selector][]test) dimension {
 		}
 		in := ""
 		for i, t := range slices.Concat(all[rules.IIfName.Selector()], all[rules.OIfName.Selector()]) {
-			if t.holds(rules.Span(rules.IfName(l.Name)).Lo) {
+			if t.holds(rules.RangeOf(rules.IfName(l.Name)).Lo) {
 				in += fmt.Sprint(i, " ")
 			}
 		}
@@ -195,16 +195,16 @@ func exampleOf(ranges []rules.Range) rules.Bits {
 // host's own, loopback, and what is reached by each of several interfaces.
 func (s *Space) destinations(all map[rules.Selector][]test) dimension {
 	own := test{name: "this pod"}
-	loopback := test{ranges: []rules.Range{rules.Span(netip.MustParsePrefix("127.0.0.0/8")), rules.Span(netip.MustParsePrefix("::1/128"))}}
+	loopback := test{ranges: []rules.Range{rules.RangeOf(netip.MustParsePrefix("127.0.0.0/8")), rules.RangeOf(netip.MustParsePrefix("::1/128"))}}
 	places := []test{own, loopback}
 	for i, l := range s.Host.Links {
 		near := test{name: l.Name}
 		for _, a := range l.Addresses {
 			if l.Name != "lo" {
-				places[0].ranges = append(places[0].ranges, rules.Span(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())))
-				near.ranges = append(near.ranges, rules.Span(a))
+				places[0].ranges = append(places[0].ranges, rules.RangeOf(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())))
+				near.ranges = append(near.ranges, rules.RangeOf(a))
 			} else if !a.Addr().IsLoopback() {
-				places[1].ranges = append(places[1].ranges, rules.Span(a))
+				places[1].ranges = append(places[1].ranges, rules.RangeOf(a))
 			}
 		}
 		if l.Name != "lo" && i > 1 { // the first is also where everything else is
@@ -255,7 +255,7 @@ var loopback4 = netip.MustParsePrefix("127.0.0.0/8")
 func otherLoopback(c class, tests []test) bool {
 	v := c.value.(rules.Bits)
 	return len(v) == 4 && loopback4.Contains(addrOf(v)) && !slices.ContainsFunc(tests, func(t test) bool {
-		return t.holds(v) && !slices.Contains(t.ranges, rules.Span(loopback4))
+		return t.holds(v) && !slices.Contains(t.ranges, rules.RangeOf(loopback4))
 	})
 }
 
