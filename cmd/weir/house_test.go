@@ -55,6 +55,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"scratch makes networks and knows nothing of interception", "internal/scratch", true, nil},
 		{"lab judges fates and knows nothing of what it judges", "internal/lab", true, []string{"internal/scratch"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
+		{"proxytest tests proxies by what the engine captures", "proxy/proxytest", true,
+			[]string{"capture", "internal/escape", "internal/nl", "internal/pods", "internal/scratch", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 	} {
 		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {
 			own, ours := strings.CutPrefix(dep, module)
