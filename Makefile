@@ -44,7 +44,7 @@ fuzz: ## each decoder and parser, 100,000 times (FUZZTIME=)
 	done
 
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore
-	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./nft ./cmd/weir ./integration
+	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./config ./nft ./cmd/weir ./integration
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./internal/bench/bare
 	$(GO) run ./internal/bench -bare ./bin/bare ./bin/weir
 

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -70,7 +70,7 @@ type shortList struct{ flag, key, from, usage string }
 
 // command has a command below it for each verb.
 func (a ambientSide) command(name, usage, example string) *cli.Command {
-	verb := func(name, usage string, do func(*job, context.Context, configuration) error, flags ...cli.Flag) *cli.Command {
+	verb := func(name, usage string, do func(*job, context.Context, *config.File) error, flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
 			Name:        name,
 			Usage:       usage,
@@ -93,7 +93,7 @@ func (a ambientSide) command(name, usage, example string) *cli.Command {
 			verb("apply", "make it so, and prove it", (*job).apply),
 			verb("plan", "print what apply would make, and what differs from now", (*job).plan, exitCodeFlag()),
 			verb("verify", "compare with the configuration; exit 3 where something differs", (*job).verifyConfiguration, waitFlag()),
-			verb("remove", "take out what apply made", func(j *job, ctx context.Context, c configuration) error { return j.remove(ctx, c.TableName()) }, drainFlag()),
+			verb("remove", "take out what apply made", func(j *job, ctx context.Context, c *config.File) error { return j.remove(ctx, c.TableName()) }, drainFlag()),
 		},
 	}
 }
@@ -111,23 +111,23 @@ func (a ambientSide) shortFlags() []cli.Flag {
 
 // written is the configuration of this side's mode: a file if there is one, and
 // flags, which win over it.
-func (a ambientSide) written(cc *cli.Context) (configuration, error) {
-	c, problem, err := readConfiguration(cc, cc.App.Reader)
+func (a ambientSide) written(cc *cli.Context) (*config.File, error) {
+	c, err := readConfiguration(cc, cc.App.Reader)
 	if err != nil {
-		return c, err
+		return nil, err
 	}
-	problems := append([]error{problem}, a.short(cc, &c)...)
+	problems := a.short(cc, c)
 	switch {
-	case c.Mode == "" && !c.doubtful["mode"]:
+	case c.Mode == "":
 		c.Mode = a.mode
 	case c.Mode != a.mode && c.Mode != "":
 		problems = append(problems, &modes.ConfigError{Key: "mode", Word: c.Mode, Problem: fmt.Sprintf("is not what %s is about (want %s)", commandPath(cc), a.mode)})
 	}
-	return c, c.checked(errors.Join(problems...))
+	return c, c.Check(problems...)
 }
 
 // short sets the keys that short flags stand for.
-func (a ambientSide) short(cc *cli.Context, c *configuration) (problems []error) {
+func (a ambientSide) short(cc *cli.Context, c *config.File) (problems []error) {
 	keys := modes.Keys()
 	set := func(flag, path string, words ...string) {
 		k := keys[slices.IndexFunc(keys, func(k modes.Key) bool { return k.Path == path })]
@@ -136,9 +136,7 @@ func (a ambientSide) short(cc *cli.Context, c *configuration) (problems []error)
 			problems = append(problems, fmt.Errorf("--%s and --%s are about one key (want one of them)", flag, k.Flag()))
 			return
 		}
-		if err := c.setBy(cc.Context, "--"+flag, k, words); err != nil {
-			problems = append(problems, err)
-		}
+		c.Set("--"+flag, k, listReader(cc.Context), words...)
 	}
 	for _, s := range a.words {
 		switch {

@@ -12,7 +12,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
 )
 
@@ -92,11 +94,11 @@ func parsePodAddress(word string) (netip.Addr, error) {
 // every problem with its line.
 func parsePods(name, text string) (capture.Pods, error) {
 	p := capture.Pods{}
-	var problems []error
-	at := place{source: name}
+	var found []error
+	at := config.Place{File: name}
 	for line := range strings.Lines(text) {
-		at.line++
-		problem := func(err error) { problems = append(problems, &placedError{at, err}) }
+		at.Line++
+		problem := func(err error) { found = append(found, &config.Problem{Place: at, Err: err}) }
 		line, _, _ = strings.Cut(line, "#")
 		words := strings.Fields(line)
 		if len(words) == 0 {
@@ -118,7 +120,7 @@ func parsePods(name, text string) (capture.Pods, error) {
 			p[a] = uid
 		}
 	}
-	return p, joinSome(problems)
+	return p, problems.Join(found...)
 }
 
 func (j *job) addPod(ctx context.Context, k *capture.Capture) error {

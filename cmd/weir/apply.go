@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -30,7 +31,7 @@ func hostNetworkFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "host-network", DisableDefaultText: true, Usage: "apply even to the machine's own network namespace"}
 }
 
-func (j *job) apply(ctx context.Context, c configuration) error {
+func (j *job) apply(ctx context.Context, c *config.File) error {
 	k, err := j.capture(c, capture.Options{HostNetwork: j.cc.Bool("host-network"), Removing: j.noteReset})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
@@ -37,7 +38,7 @@ func compareCommand() *cli.Command {
 			if cc.Args().Len() != want {
 				return usageError{fmt.Errorf("compare takes two configurations, or one with --live; %d were given", cc.Args().Len())}
 			}
-			var configs []configuration
+			var configs []*config.File
 			var errs []error
 			for _, name := range cc.Args().Slice() {
 				c, err := loadFile(cc, name)
@@ -52,16 +53,15 @@ func compareCommand() *cli.Command {
 }
 
 // loadFile is the configuration in a file, checked.
-func loadFile(cc *cli.Context, name string) (configuration, error) {
+func loadFile(cc *cli.Context, name string) (*config.File, error) {
 	data, err := readInput(cc.Context, name, cc.App.Reader)
 	if err != nil {
-		return configuration{}, err
+		return nil, err
 	}
-	c, problems := parseConfiguration(name, data)
-	return c, c.checked(problems)
+	return config.Parse(inputName(name), data)
 }
 
-func (j *job) compareFates(ctx context.Context, configs []configuration) error {
+func (j *job) compareFates(ctx context.Context, configs []*config.File) error {
 	var states []rules.State
 	if j.cc.Bool("live") {
 		live, err := j.liveState(ctx, configs[0].TableName())

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
@@ -88,148 +88,62 @@ var errNoConfiguration = errors.New("there is no configuration (want --config FI
 // loadConfiguration reads the file that --config names, and the flags, which win
 // over it. The error joins everything that is wrong and can be told without an
 // environment, with places.
-func loadConfiguration(cc *cli.Context, stdin io.Reader) (configuration, error) {
+func loadConfiguration(cc *cli.Context, stdin io.Reader) (*config.File, error) {
 	if !configured(cc) {
-		return configuration{}, errNoConfiguration
+		return nil, errNoConfiguration
 	}
-	c, problems, err := readConfiguration(cc, stdin)
+	c, err := readConfiguration(cc, stdin)
 	if err != nil {
-		return c, err
+		return nil, err
 	}
-	return c, c.checked(problems)
+	return c, c.Check()
 }
 
-// readConfiguration is the configuration as written, and the problems with how.
-func readConfiguration(cc *cli.Context, stdin io.Reader) (c configuration, problem, err error) {
-	c = newConfiguration("")
-	var problems []error
+// readConfiguration is the configuration as written, to be checked.
+func readConfiguration(cc *cli.Context, stdin io.Reader) (*config.File, error) {
+	c := &config.File{}
 	if names, ok := given(cc, "config"); ok {
 		if names[0] == "" {
-			return c, nil, errors.New("--config: names no file (want --config FILE, or - for standard input)")
+			return nil, errors.New("--config: names no file (want --config FILE, or - for standard input)")
 		}
 		data, err := readInput(cc.Context, names[0], stdin)
 		if err != nil {
-			return c, nil, fmt.Errorf("--config: %w", err)
+			return nil, fmt.Errorf("--config: %w", err)
 		}
-		if c, err = parseConfiguration(names[0], data); err != nil {
-			problems = append(problems, err)
-		}
+		c = config.Read(inputName(names[0]), data)
 	}
 	for _, f := range givenKeys(cc) {
-		if err := c.setFlag(cc.Context, *f.key, f.value.words); err != nil {
-			problems = append(problems, err)
-			c.doubt(f.key.Path)
-		}
+		c.Set("--"+f.key.Flag(), *f.key, listReader(cc.Context), f.value.words...)
 	}
-	return c, errors.Join(problems...), nil
+	return c, nil
 }
 
-// checked is all that is wrong with the configuration: the problems that are
-// known already, and what its words are. What only follows from one of the
-// former is left out.
-func (c configuration) checked(problems error) error {
-	if c.unread {
-		return problems
-	}
-	out := []error{problems}
-	for _, e := range parts(modes.Check(c.Config)) {
-		var config *modes.ConfigError
-		if errors.As(e, &config) && config.Word == "" && (c.doubtful[config.Key] || c.doubtful[""]) {
-			continue
-		}
-		out = append(out, e)
-	}
-	return c.explain(errors.Join(out...))
-}
-
-// setFlag replaces what the file says for a key.
-func (c *configuration) setFlag(ctx context.Context, k modes.Key, values []string) error {
-	return c.setBy(ctx, "--"+k.Flag(), k, values)
-}
-
-// setBy is setFlag for a flag of another name.
-func (c *configuration) setBy(ctx context.Context, flag string, k modes.Key, values []string) error {
-	if len(k.Items) > 0 {
-		return c.setItems(ctx, flag, k, values)
-	}
-	at := &keyPlaces{key: place{source: flag}, flag: true}
-	if !k.List {
-		if values[0] == "" {
-			return &placedError{at.key, unnamed{&modes.ConfigError{Key: k.Path, Problem: "is empty (without the flag its default holds)"}}}
-		}
-		at.words = []wordPlace{{values[0], at.key}}
-	}
-	for _, v := range values {
-		if !k.List {
-			break
-		}
-		words, err := listWords(ctx, flag, v)
-		if err != nil {
-			return err
-		}
-		at.words = append(at.words, words...)
-	}
-	texts := make([]string, len(at.words))
-	for i, w := range at.words {
-		texts[i] = w.word
-	}
-	k.Set(&c.Config, texts...)
-	c.places[k.Path] = at
-	return nil
-}
-
-// listWords are the words of a list flag's value: between commas, or in the
-// file that follows an @, in lines with commas and # comments.
-func listWords(ctx context.Context, flag, value string) ([]wordPlace, error) {
-	name, isFile := strings.CutPrefix(value, "@")
-	switch {
-	case !isFile:
-		return splitWords(value, place{source: flag})
-	case name == "":
-		return nil, fmt.Errorf("%s: @ names no file (want @FILE)", flag)
-	case name == "-":
-		return nil, fmt.Errorf("%s: @- is no file (want @/dev/stdin for standard input)", flag)
-	}
+// loadEnvironment reads the file that --environment names.
+func loadEnvironment(ctx context.Context, name string) (modes.Environment, error) {
 	data, err := readInput(ctx, name, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
+		return modes.Environment{}, fmt.Errorf("--environment: %w", err)
 	}
-	if len(data) > maxDocument {
-		return nil, fmt.Errorf("%s: %s is longer than %d MiB", flag, name, maxDocument>>20)
-	}
-	var out []wordPlace
-	number := 0
-	for line := range bytes.Lines(bytes.TrimPrefix(data, []byte("\ufeff"))) {
-		number++
-		text, _, _ := strings.Cut(string(line), "#")
-		words, err := splitWords(strings.TrimRight(strings.TrimSpace(text), ", \t"), place{source: flag + ": " + name, line: number})
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, words...)
-	}
-	return out, nil
+	return config.ParseEnvironment(name, data)
 }
 
-func splitWords(list string, at place) ([]wordPlace, error) {
-	if strings.TrimSpace(list) == "" {
-		return nil, nil // none
+// listReader reads the files of lists that flags name.
+func listReader(ctx context.Context) config.ReadFile {
+	return func(name string) ([]byte, error) { return readInput(ctx, name, nil) }
+}
+
+// inputName is a file's name for messages.
+func inputName(name string) string {
+	if name == "-" {
+		return "standard input"
 	}
-	var out []wordPlace
-	for w := range strings.SplitSeq(list, ",") {
-		w = strings.TrimSpace(w)
-		if w == "" {
-			return nil, &placedError{at, fmt.Errorf("%q has an empty word (want words with commas between them)", term.Shorten(list))}
-		}
-		out = append(out, wordPlace{w, at})
-	}
-	return out, nil
+	return name
 }
 
 // readInput reads a file, or stdin where the name is "-" and there is one, up to
 // one byte more than a document may have.
 func readInput(ctx context.Context, name string, stdin io.Reader) ([]byte, error) {
-	return readUpTo(ctx, name, stdin, maxDocument)
+	return readUpTo(ctx, name, stdin, config.MaxSize)
 }
 
 // readUpTo is readInput with a bound of its own.

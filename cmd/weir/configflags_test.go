@@ -12,14 +12,15 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
 // load runs a command that has the configuration's flags, and nothing else.
-func load(t *testing.T, stdin string, args ...string) (configuration, error) {
+func load(t *testing.T, stdin string, args ...string) (*config.File, error) {
 	t.Helper()
-	var c configuration
+	var c *config.File
 	var loadErr error
 	command := &cli.Command{Name: "do", Flags: configurationFlags(), Action: func(cc *cli.Context) error {
 		c, loadErr = loadConfiguration(cc, cc.App.Reader)
@@ -33,6 +34,22 @@ func load(t *testing.T, stdin string, args ...string) (configuration, error) {
 		return c, err
 	}
 	return c, loadErr
+}
+
+// problemLines are the parts of an error, each a line.
+func problemLines(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
+// cutKey splits a path before its last key.
+func cutKey(path string) (section, key string, nested bool) {
+	if dot := strings.LastIndexByte(path, '.'); dot >= 0 {
+		return path[:dot], path[dot+1:], true
+	}
+	return "", path, false
 }
 
 // file writes a file of a test and returns its name.
@@ -148,7 +165,7 @@ func TestFlagProblems(t *testing.T) {
 	noYAML := file(t, "no.yaml", "mode: [\n")
 	cidrs := file(t, "cidrs.txt", "10.0.0.0/8\n# more\n10.0.0.0/33\n1.1.1.1 2.2.2.2\n")
 	gap := file(t, "gap.txt", "10.0.0.0/8\n1.1.1.1,,2.2.2.2\n")
-	long := file(t, "long.txt", strings.Repeat("10.0.0.0/8\n", maxDocument/11+1))
+	long := file(t, "long.txt", strings.Repeat("10.0.0.0/8\n", config.MaxSize/11+1))
 	least := []string{"--mode", "sidecar", "--proxy-uids", "1337"}
 	for _, tt := range []struct {
 		why  string
@@ -240,7 +257,7 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 			mode = k.Modes[0]
 		}
 		text, flags := "", []string{"--" + k.Flag() + "=" + word}
-		if section, name, nested := cutLast(k.Path); nested {
+		if section, name, nested := cutKey(k.Path); nested {
 			text = fmt.Sprintf("%s: {%s: %s}\n", section, name, value)
 		} else {
 			text = fmt.Sprintf("%s: %s\n", name, value)
@@ -254,7 +271,7 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		if k.Path == "dns.servers" {
 			text, flags = strings.Replace(text, "{", "{capture: servers, ", 1), append(flags, "--dns-capture=servers")
 		}
-		if section, word, _ := cutLast(k.Path); section == "probes" && (word == "uids" || word == "cgroups") {
+		if section, word, _ := cutKey(k.Path); section == "probes" && (word == "uids" || word == "cgroups") {
 			text, flags = strings.Replace(text, "{", "{from: "+word+", ", 1), append(flags, "--probes-from", word)
 		}
 		byFile, fileErr := load(t, text, "-f", "-")
@@ -385,47 +402,6 @@ func TestLoadEnvironment(t *testing.T) {
 	if _, err := loadEnvironment(t.Context(), "/no/such"); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "--environment: ") {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestEnvironmentProblems(t *testing.T) {
-	for _, tt := range []struct {
-		why, text string
-		want      []string
-	}{
-		{"nothing is no, and none", "", nil},
-		{"null is no, and none", "ipv6:\nusers: ~\nresolvers:\n", nil},
-		{"an unknown key", "ipv5: true\nhosts: {}\n", []string{
-			"env:1:1: ipv5: is no key (want ipv6)",
-			"env:2:1: hosts: is no key (want one of: ipv6, loopbackIPv6, postroutingInput, resolvers, users, groups, cgroups)",
-		}},
-		{"words of another kind", "ipv6: perhaps\nresolvers: [10.0.0.0/8, fe80::1%eth0]\nusers: {a: -1, b: 4294967296, c: [1]}\n", []string{
-			`env:1:7: ipv6: "perhaps" is neither true nor false`,
-			`env:2:13: resolvers: "10.0.0.0/8" is no address (want 10.96.0.10 or fd00::10)`,
-			`env:2:25: resolvers: "fe80::1%eth0" is no address (want 10.96.0.10 or fd00::10)`,
-			`env:3:12: users.a: "-1" is no number of 0-4294967295`,
-			`env:3:19: users.b: "4294967296" is no number of 0-4294967295`,
-			`env:3:34: users.c: is a list (want one word)`,
-		}},
-		{"values of another shape", "users: [envoy]\nloopbackIPv6: []\nresolvers: {a: b}\n", []string{
-			"env:1:8: users: is a list (want names and numbers such as {envoy: 1337})",
-			"env:2:15: loopbackIPv6: is a list (want one word)",
-			"env:3:13: resolvers: holds a map (want words, in quotes where one ends in a colon)",
-		}},
-		{"no map at all", "[ipv6]\n", []string{"env:1:1: is a list (want keys: ipv6, loopbackIPv6, postroutingInput, resolvers, users, groups, cgroups)"}},
-		{"two documents", "ipv6: on\n---\nipv6: off\n", []string{"env:3:1: a second document begins (want one a file)"}},
-		{"a name twice", "users: {a: 1, a: 2}\n", []string{"env:1:15: users.a: is written twice (first in line 1)"}},
-	} {
-		_, err := parseEnvironment("env", []byte(tt.text))
-		if got := problemLines(err); !slices.Equal(got, tt.want) {
-			t.Errorf("%s:\ngot  %q\nwant %q", tt.why, got, tt.want)
-		}
-	}
-}
-
-func FuzzParseEnvironment(f *testing.F) {
-	f.Add([]byte("ipv6: yes\nusers: {envoy: 1337}\nresolvers: [::1]\n"))
-	f.Add([]byte("- x"))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseEnvironment("env", data) })
 }
 
 func TestArrange(t *testing.T) {

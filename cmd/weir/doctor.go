@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
 )
 
 func doctorCommand() *cli.Command {
@@ -112,7 +113,7 @@ func printChecks(w io.Writer, checks []check) error {
 }
 
 // configuredUsers takes the proxy's users from a configuration.
-func (j *job) configuredUsers(ctx context.Context, c configuration, f *facts) error {
+func (j *job) configuredUsers(ctx context.Context, c *config.File, f *facts) error {
 	k, err := j.capture(c, capture.Options{})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/internal/version"
 	"github.com/weir-mesh/weir/modes"
@@ -21,7 +22,7 @@ import (
 // traffic applies a configuration in scratch namespaces with stand-in listeners,
 // sends a real connection or datagram of each class that explain --all tells
 // apart, and compares where it lands.
-func (j *job) traffic(ctx context.Context, c configuration) ([]check, error) {
+func (j *job) traffic(ctx context.Context, c *config.File) ([]check, error) {
 	env, err := j.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
 		return nil, err

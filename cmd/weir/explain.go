@@ -16,7 +16,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
@@ -179,7 +181,7 @@ func readPackets(r io.Reader) ([]sim.Packet, error) {
 		errs = append(errs, fmt.Errorf("standard input:%d: %w", n, err))
 	}
 	if len(errs) > 0 {
-		return nil, usageError{joinSome(errs)}
+		return nil, usageError{problems.Join(errs...)}
 	}
 	return out, nil
 }
@@ -292,7 +294,7 @@ func parseCTState(text string) (rules.CTState, error) {
 }
 
 // explain says what becomes of each packet.
-func (j *job) explain(ctx context.Context, c configuration, asked []sim.Packet) error {
+func (j *job) explain(ctx context.Context, c *config.File, asked []sim.Packet) error {
 	x, state, err := j.explainer(ctx, c)
 	if err != nil {
 		return err
@@ -305,7 +307,7 @@ func (j *job) explain(ctx context.Context, c configuration, asked []sim.Packet) 
 
 // explainer is for packets of a namespace of which only the configuration is known,
 // with the state that this makes.
-func (j *job) explainer(ctx context.Context, c configuration) (*explainer, rules.State, error) {
+func (j *job) explainer(ctx context.Context, c *config.File) (*explainer, rules.State, error) {
 	env, err := j.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
 		return nil, rules.State{}, err

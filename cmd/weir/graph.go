@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/graph"
 	"github.com/weir-mesh/weir/internal/term"
@@ -44,7 +45,7 @@ const (
 
 // drawn is what to draw.
 type drawn struct {
-	configuration
+	config       *config.File
 	live         bool
 	family, name string // of another's table, "" for weir's
 	packet       *sim.Packet
@@ -60,7 +61,7 @@ func graphRequest(cc *cli.Context) (drawn, error) {
 	if err != nil {
 		return r, err
 	}
-	r.configuration, r.live = c, !given || cc.Bool("live")
+	r.config, r.live = c, !given || cc.Bool("live")
 	if r.family, r.name, err = foreignTable(cc); err != nil {
 		return r, err
 	}
@@ -104,7 +105,7 @@ func (j *job) graph(ctx context.Context, r drawn) error {
 
 // configuredGraph draws the state that a configuration makes.
 func (j *job) configuredGraph(ctx context.Context, r drawn) (graph.Graph, error) {
-	x, state, err := j.explainer(ctx, r.configuration)
+	x, state, err := j.explainer(ctx, r.config)
 	if err != nil {
 		return graph.Graph{}, err
 	}
@@ -133,7 +134,7 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	if err := j.connect(ctx); err != nil {
 		return graph.Graph{}, err
 	}
-	family, name := "inet", r.TableName()
+	family, name := "inet", r.config.TableName()
 	if r.name != "" {
 		family, name = r.family, r.name
 	}
@@ -159,7 +160,7 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	case len(g.Tables) == 0:
 		g.Notes = append(g.Notes, "there is no such table")
 	}
-	live, err := j.conn.Read(ctx, r.TableName())
+	live, err := j.conn.Read(ctx, r.config.TableName())
 	if err != nil {
 		return g, err
 	}

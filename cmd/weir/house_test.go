@@ -41,6 +41,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"version is a fact of the build", "internal/version", false, nil},
 		{"rules is pure data and knows nobody", "rules", false, []string{"internal/escape"}},
 		{"modes is pure and knows rules alone", "modes", false, []string{"internal/escape", "internal/term", "rules"}},
+		{"problems joins errors, whatever they are about", "internal/problems", false, nil},
+		{"config is words and places, and knows modes and a YAML reader", "config", true, []string{"internal/escape", "internal/problems", "internal/term", "rules", "modes"}},
 		{"sim is what a kernel does with a packet, and knows rules alone", "sim", false, []string{"internal/escape", "rules"}},
 		{"packet is the grammar of packets", "sim/packet", false, []string{"internal/escape", "rules", "sim"}},
 		{"graph draws rules and journeys, whoever made them", "internal/graph", false, []string{"internal/escape", "rules", "sim"}},
@@ -86,6 +88,6 @@ func TestProductRunsNoPrograms(t *testing.T) {
 }
 
 func TestPureRoomsBuildElsewhere(t *testing.T) {
-	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./sim", "./sim/packet", "./sim/survey", "./modes")
-	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./sim", "./sim/packet", "./sim/survey", "./modes")
+	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./sim", "./sim/packet", "./sim/survey", "./modes", "./config")
+	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./sim", "./sim/packet", "./sim/survey", "./modes", "./config")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -221,7 +222,7 @@ func istioIPv6(addresses []nft.Address, dualStack bool) bool {
 // istioNames says problems in the words of the reference's flags.
 func istioNames(err error) error {
 	var out []error
-	for _, e := range parts(err) {
+	for _, e := range problems.List(err) {
 		var config *modes.ConfigError
 		if errors.As(e, &config) && istioFlagOf[config.Key] != "" {
 			named := *config

@@ -8,6 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/internal/problems"
 )
 
 func planCommand() *cli.Command {
@@ -31,7 +33,7 @@ func exitCodeFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 where something differs from now"}
 }
 
-func (j *job) plan(ctx context.Context, c configuration) error {
+func (j *job) plan(ctx context.Context, c *config.File) error {
 	j.result = planned
 	k, err := j.capture(c, capture.Options{})
 	if err != nil {
@@ -68,7 +70,7 @@ func (j *job) printPlan(p capture.Plan) error {
 		return writeJSON(w, plan)
 	}
 	var text strings.Builder
-	for _, r := range parts(p.Refusal) {
+	for _, r := range problems.List(p.Refusal) {
 		fmt.Fprintf(&text, "# apply will refuse: %v\n", r)
 	}
 	text.WriteString(p.Script())

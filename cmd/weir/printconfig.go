@@ -3,10 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -18,59 +17,10 @@ func printConfig(w io.Writer, c modes.Config, remarks []string) error {
 			return err
 		}
 	}
-	var document yaml.MapSlice
-	for _, k := range modes.Keys() {
-		words, set := k.Get(&c)
-		if !set {
-			continue
-		}
-		var value any = words
-		switch {
-		case len(k.Items) > 0:
-			value = printedItems(k, &c)
-		case !k.List:
-			value = words[0]
-		}
-		document = insert(document, strings.Split(k.Path, "."), value)
-	}
-	text, err := yaml.MarshalWithOptions(document, yaml.Indent(2), yaml.IndentSequence(true))
+	text, err := config.Format(c)
 	if err != nil {
-		return fmt.Errorf("print the configuration: %w", err)
+		return err
 	}
 	_, err = w.Write(text)
 	return err
-}
-
-// printedItems are the entries of a list that may hold maps: a word where it says
-// all.
-func printedItems(k modes.Key, c *modes.Config) []any {
-	out := []any{}
-	for _, words := range k.GetItems(c) {
-		var item yaml.MapSlice
-		for _, inner := range k.Items {
-			if w, written := words[inner.Path]; written {
-				item = append(item, yaml.MapItem{Key: inner.Path, Value: w[0]})
-			}
-		}
-		if len(item) == 1 {
-			out = append(out, item[0].Value)
-		} else {
-			out = append(out, item)
-		}
-	}
-	return out
-}
-
-// insert puts a value at a path of maps, which keep the order of insertion.
-func insert(m yaml.MapSlice, path []string, value any) yaml.MapSlice {
-	if len(path) == 1 {
-		return append(m, yaml.MapItem{Key: path[0], Value: value})
-	}
-	at := slices.IndexFunc(m, func(i yaml.MapItem) bool { return i.Key == path[0] })
-	if at < 0 {
-		at, m = len(m), append(m, yaml.MapItem{Key: path[0], Value: yaml.MapSlice{}})
-	}
-	inner, _ := m[at].Value.(yaml.MapSlice)
-	m[at].Value = insert(inner, path[1:], value)
-	return m
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -101,20 +102,6 @@ func flagNames(commands []*cli.Command) []string {
 	return names
 }
 
-// TestREADMEEnvironment: the file for --environment is one, and has every key.
-func TestREADMEEnvironment(t *testing.T) {
-	_, rest, _ := strings.Cut(below(t, readText(t, "../../README.md"), "Configuration"), "```yaml\n")
-	example, _, _ := strings.Cut(rest, "```")
-	if _, err := parseEnvironment("README.md", []byte(example)); err != nil {
-		t.Error(err)
-	}
-	for _, key := range environmentKeys {
-		if !strings.Contains(example, key+": ") {
-			t.Errorf("the example has no %s:\n%s", key, example)
-		}
-	}
-}
-
 // TestREADMEFeatures: each example is a whole configuration.
 func TestREADMEFeatures(t *testing.T) {
 	env := modes.Environment{IPv6: true, LoopbackIPv6: true, Resolvers: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
@@ -125,7 +112,7 @@ func TestREADMEFeatures(t *testing.T) {
 		t.Errorf("%d features have %d examples", features, len(examples))
 	}
 	for _, m := range examples {
-		c, err := parseConfiguration("README.md", []byte(m[1]))
+		c, err := config.Parse("README.md", []byte(m[1]))
 		if err != nil {
 			t.Errorf("%v\n%s", err, m[1])
 			continue

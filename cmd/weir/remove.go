@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -75,7 +76,7 @@ func (j *job) remove(ctx context.Context, table string) error {
 	}
 	defer k.Close()
 	r, err := k.Remove(ctx)
-	j.tell(configuration{}, r.Notes, r.Messages())
+	j.tell(&config.File{}, r.Notes, r.Messages())
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -64,7 +65,7 @@ func foreignTable(cc *cli.Context) (family, name string, err error) {
 	return words[0], words[1], nil
 }
 
-func (j *job) show(ctx context.Context, c configuration, given bool) error {
+func (j *job) show(ctx context.Context, c *config.File, given bool) error {
 	j.table = c.TableName()
 	live, err := j.conn.Read(ctx, j.table)
 	if err != nil {

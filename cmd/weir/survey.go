@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
@@ -120,7 +121,7 @@ func (o classFate) text(names map[rules.Port]string) string {
 }
 
 // explainAll prints every class of packets, what escapes the proxy first.
-func (j *job) explainAll(c configuration, state rules.State, host sim.Host) error {
+func (j *job) explainAll(c *config.File, state rules.State, host sim.Host) error {
 	rows, err := surveyed(c.Config, state, host)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
 )
 
 func verifyCommand() *cli.Command {
@@ -37,7 +38,7 @@ func waitFlag() cli.Flag {
 
 // verifyConfiguration compares with a configuration, verifyTable with what was
 // written.
-func (j *job) verifyConfiguration(ctx context.Context, c configuration) error {
+func (j *job) verifyConfiguration(ctx context.Context, c *config.File) error {
 	k, err := j.capture(c, capture.Options{})
 	if err != nil {
 		return err
@@ -45,7 +46,7 @@ func (j *job) verifyConfiguration(ctx context.Context, c configuration) error {
 	return j.verify(ctx, c, k)
 }
 
-func (j *job) verifyTable(ctx context.Context, c configuration) error {
+func (j *job) verifyTable(ctx context.Context, c *config.File) error {
 	k, err := j.captureOfTable(c.TableName(), capture.Options{})
 	if err != nil {
 		return err
@@ -53,7 +54,7 @@ func (j *job) verifyTable(ctx context.Context, c configuration) error {
 	return j.verify(ctx, c, k)
 }
 
-func (j *job) verify(ctx context.Context, c configuration, k *capture.Capture) error {
+func (j *job) verify(ctx context.Context, c *config.File, k *capture.Capture) error {
 	defer k.Close()
 	v, err := k.Await(ctx, j.cc.Duration("wait"))
 	j.tell(c, v.Notes, v.Messages())

@@ -9,7 +9,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/version"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
@@ -141,7 +143,7 @@ func (j *job) session() *nft.Session { return j.conn.Session(j.table, version.St
 
 // capture is the engine for a configuration, in the environment that the flags say
 // if they do.
-func (j *job) capture(c configuration, options capture.Options) (*capture.Capture, error) {
+func (j *job) capture(c *config.File, options capture.Options) (*capture.Capture, error) {
 	j.table, options.Environment = c.TableName(), j.said
 	k, err := capture.New(j.target, c.Config, options)
 	if err != nil {
@@ -157,9 +159,9 @@ func (j *job) captureOfTable(table string, options capture.Options) (*capture.Ca
 }
 
 // tell prints what a verb met beside its work.
-func (j *job) tell(c configuration, notes []modes.Note, messages []capture.Message) {
+func (j *job) tell(c *config.File, notes []modes.Note, messages []capture.Message) {
 	for _, n := range notes {
-		fmt.Fprintln(j.err, "note:", c.explainNote(n))
+		fmt.Fprintln(j.err, "note:", c.ExplainNote(n))
 	}
 	for _, m := range messages {
 		fmt.Fprintln(j.err, m)
@@ -167,20 +169,20 @@ func (j *job) tell(c configuration, notes []modes.Note, messages []capture.Messa
 }
 
 // failure is the error of a verb in the words of the command line.
-func (j *job) failure(c configuration, err error) error {
+func (j *job) failure(c *config.File, err error) error {
 	var config *modes.ConfigError
 	if errors.As(err, &config) {
-		return wrongState(err, c.explain)
+		return wrongState(err, c.Explain)
 	}
 	return wordsOfHost(err)
 }
 
 // wanted is the state that a configuration asks for in that environment. Notes
 // go to standard error, once.
-func (j *job) wanted(c configuration, env modes.Environment) (rules.State, error) {
+func (j *job) wanted(c *config.File, env modes.Environment) (rules.State, error) {
 	state, notes, err := modes.State(c.Config, env)
 	if err != nil {
-		return state, wrongState(err, c.explain)
+		return state, wrongState(err, c.Explain)
 	}
 	if !j.noted {
 		j.tell(c, notes, nil)
@@ -192,7 +194,7 @@ func (j *job) wanted(c configuration, env modes.Environment) (rules.State, error
 // wrongState is the error of a configuration that makes no state, said by explain:
 // wrong usage, but where all that is wrong is what the namespace lacks.
 func wrongState(err error, explain func(error) error) error {
-	for _, e := range parts(err) {
+	for _, e := range problems.List(err) {
 		var config *modes.ConfigError
 		if !errors.As(e, &config) || !config.Missing {
 			return usageError{explain(err)}
@@ -203,7 +205,7 @@ func wrongState(err error, explain func(error) error) error {
 
 // written is the configuration as written, checked as far as it can be without
 // the namespace, so that bad input is told before anything is opened.
-func written(cc *cli.Context) (configuration, error) {
+func written(cc *cli.Context) (*config.File, error) {
 	c, err := loadConfiguration(cc, cc.App.Reader)
 	if err != nil {
 		return c, usageError{err}
@@ -213,7 +215,7 @@ func written(cc *cli.Context) (configuration, error) {
 
 // optionalConfiguration is the configuration where one was given; a table's name
 // alone is none.
-func optionalConfiguration(cc *cli.Context) (c configuration, ok bool, err error) {
+func optionalConfiguration(cc *cli.Context) (c *config.File, ok bool, err error) {
 	if configured(cc, "table") {
 		c, err = written(cc)
 		return c, true, err
@@ -221,7 +223,7 @@ func optionalConfiguration(cc *cli.Context) (c configuration, ok bool, err error
 	if err := refuseEnvironment(cc); err != nil {
 		return c, false, err
 	}
-	c = newConfiguration("")
+	c = &config.File{}
 	if name, named := given(cc, "table"); named {
 		c.Table, err = name[0], checkTable(name[0])
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"slices"
@@ -100,7 +100,7 @@ func (d *document) putBack(items []node) []node {
 	var whole []node
 	for i, item := range items {
 		whole = append(whole, item)
-		l := d.long[item.place.line]
+		l := d.long[item.place.Line]
 		if l == nil || i+1 == len(items) || item.place != d.at(l.first, l.column) || items[i+1].place != d.at(l.last, l.column) {
 			continue
 		}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -18,12 +18,6 @@ func problemLines(err error) []string {
 		return nil
 	}
 	return strings.Split(err.Error(), "\n")
-}
-
-// all is every problem that a document has, as loadConfiguration tells them.
-func all(name, text string) (configuration, error) {
-	c, err := parseConfiguration(name, []byte(text))
-	return c, c.checked(err)
 }
 
 const wantKeys = "version, mode, table, ipv6, proxy, inbound, outbound, dns, interfaces, loopback, probes, dropInvalid, routing"
@@ -184,7 +178,7 @@ func TestDocumentProblems(t *testing.T) {
 		{"a long key is not repeated whole", "mode: none\n" + strings.Repeat("x", 200) + ": 1\n", []string{
 			"pod.yaml:2:1: " + strings.Repeat("x", 80) + "...: is no key (want one of: " + wantKeys + ")"}},
 	} {
-		_, err := all("pod.yaml", tt.text)
+		_, err := Parse("pod.yaml", []byte(tt.text))
 		if got := problemLines(err); !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %q\nwant %q", tt.why, got, tt.want)
 		}
@@ -252,7 +246,7 @@ mode: none
 		"every key": everyKey, "tproxy": tproxy, "nothing": nothing,
 		"least": "mode: sidecar\nproxy: {uids: [1337], gids: [1337]}\n",
 	} {
-		c, err := all(name, text)
+		c, err := Parse(name, []byte(text))
 		if err != nil {
 			t.Errorf("%v", err)
 			continue
@@ -302,9 +296,9 @@ func TestDocumentWords(t *testing.T) {
 		{"null in quotes is a word", "table: 'null'", "table", []string{"null"}},
 		{"a word over two lines", "table: a\n  b\n", "table", []string{"a b"}},
 	} {
-		c, err := parseConfiguration("pod.yaml", []byte(tt.text))
-		if err != nil {
-			t.Errorf("%s: %v", tt.why, err)
+		c := Read("pod.yaml", []byte(tt.text))
+		if len(c.problems) > 0 {
+			t.Errorf("%s: %v", tt.why, c.problems)
 			continue
 		}
 		for _, k := range modes.Keys() {
@@ -319,38 +313,31 @@ func TestDocumentWords(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
-	_, err := all("-", "mode: x\n")
-	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "x" is not a mode (want sidecar, ambient-pod, ambient-host or none)`; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 func TestExplainKeepsTypes(t *testing.T) {
-	c, err := all("pod.yaml", "mode: sidecar\nproxy: {uid: 1}\noutbound: {port: x}\n")
+	c, err := Parse("pod.yaml", []byte("mode: sidecar\nproxy: {uid: 1}\noutbound: {port: x}\n"))
 	var config *modes.ConfigError
 	if !errors.As(err, &config) || config.Key != "proxy.uid" {
 		t.Errorf("got %+v of %v", config, err)
 	}
-	if c.explain(nil) != nil {
+	if c.Explain(nil) != nil {
 		t.Error("there is an error where there was none")
 	}
 	other := errors.New("the kernel has no redir")
-	if got := c.explain(other); !errors.Is(got, other) || got.Error() != other.Error() {
+	if got := c.Explain(other); !errors.Is(got, other) || got.Error() != other.Error() {
 		t.Errorf("another error became %v", got)
 	}
 	wrapped := fmt.Errorf("apply: %w and %w", other, &modes.ConfigError{Key: "mode", Problem: "is odd"})
-	if got := c.explain(wrapped); got.Error() != "apply: the kernel has no redir and mode: is odd" {
+	if got := c.Explain(wrapped); got.Error() != "apply: the kernel has no redir and mode: is odd" {
 		t.Errorf("an error that says more than its parts became %v", got)
 	}
-	again := c.explain(err)
+	again := c.Explain(err)
 	if again.Error() != err.Error() {
 		t.Errorf("explained twice:\n%v\nonce:\n%v", again, err)
 	}
 }
 
 func TestExplainNote(t *testing.T) {
-	c, err := all("pod.yaml", "mode: sidecar\nproxy: {uids: [1]}\noutbound:\n  excludeCIDRs:\n  - 10.0.0.0/8\n  - 10.0.0.1/8\n")
+	c, err := Parse("pod.yaml", []byte("mode: sidecar\nproxy: {uids: [1]}\noutbound:\n  excludeCIDRs:\n  - 10.0.0.0/8\n  - 10.0.0.1/8\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +347,7 @@ func TestExplainNote(t *testing.T) {
 	}
 	var got []string
 	for _, n := range notes {
-		got = append(got, c.explainNote(n))
+		got = append(got, c.ExplainNote(n))
 	}
 	want := []string{
 		"pod.yaml: ipv6: auto was taken as disabled: IPv6 is left alone",
@@ -369,15 +356,15 @@ func TestExplainNote(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if got := (configuration{}).explainNote(notes[0]); got != notes[0].String() {
+	if got := (&File{}).ExplainNote(notes[0]); got != notes[0].String() {
 		t.Errorf("a note without a file is %q", got)
 	}
 }
 
 func TestProblemsAreBounded(t *testing.T) {
-	_, err := all("pod.yaml", "mode: sidecar\nproxy: {uids: [1]}\noutbound:\n  excludePorts: ["+strings.Repeat("0, ", 1000)+"]\n")
+	_, err := Parse("pod.yaml", []byte("mode: sidecar\nproxy: {uids: [1]}\noutbound:\n  excludePorts: ["+strings.Repeat("0, ", 1000)+"]\n"))
 	got := problemLines(err)
-	if len(got) != maxProblems+1 || got[maxProblems] != "and 900 more problems" {
+	if len(got) != 101 || got[100] != "and 900 more problems" {
 		t.Errorf("%d lines, the last is %q", len(got), got[len(got)-1])
 	}
 }
@@ -386,7 +373,7 @@ func TestProblemsAreBounded(t *testing.T) {
 // or its stack.
 func TestDocumentsThatAreTooMuch(t *testing.T) {
 	for _, tt := range []struct{ why, text, want string }{
-		{"too long", "mode: none\n#" + strings.Repeat("x", maxDocument), "pod.yaml: is longer than 4 MiB"},
+		{"too long", "mode: none\n#" + strings.Repeat("x", MaxSize), "pod.yaml: is longer than 4 MiB"},
 		{"deep in brackets", strings.Repeat("[", 1<<19), "levels deep"},
 		{"deep in braces", strings.Repeat("{a: ", 1<<18), "levels deep"},
 		{"deep in dashes", strings.Repeat("- ", 1<<18), "levels deep"},
@@ -405,7 +392,7 @@ func TestDocumentsThatAreTooMuch(t *testing.T) {
 		{"entries of nothing", strings.Repeat("- \n", 1<<18), "entries of nothing"},
 		{"many documents", strings.Repeat("a: b\n---\n", 5000), "a second document begins"},
 	} {
-		_, err := all("pod.yaml", tt.text)
+		_, err := Parse("pod.yaml", []byte(tt.text))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %.200v", tt.why, err)
 		}
@@ -415,11 +402,11 @@ func TestDocumentsThatAreTooMuch(t *testing.T) {
 // TestBlockText is read where it cannot take long, and its signs may stand in
 // comments.
 func TestBlockText(t *testing.T) {
-	c, err := all("pod.yaml", "mode: none\ntable: |-\n  mine\n")
+	c, err := Parse("pod.yaml", []byte("mode: none\ntable: |-\n  mine\n"))
 	if err != nil || c.Table != "mine" {
 		t.Errorf("table %q, %v", c.Table, err)
 	}
-	if _, err := all("pod.yaml", "mode: none # > and\n"+strings.Repeat("# <<< | >>>\n", 1000)); err != nil {
+	if _, err := Parse("pod.yaml", []byte("mode: none # > and\n"+strings.Repeat("# <<< | >>>\n", 1000))); err != nil {
 		t.Error(err)
 	}
 }
@@ -439,7 +426,7 @@ func TestLargeDocument(t *testing.T) {
 	for i := range n {
 		fmt.Fprintf(&b, "  - 10.%d.%d.%d/32\n", i>>15&255, i>>7&255, i<<1&255)
 	}
-	c, err := all("pod.yaml", b.String())
+	c, err := Parse("pod.yaml", []byte(b.String()))
 	if err != nil || len(c.Outbound.ExcludeCIDRs) != n {
 		t.Fatalf("%d words, %v", len(c.Outbound.ExcludeCIDRs), err)
 	}
@@ -456,9 +443,9 @@ func TestEveryKeyInEveryForm(t *testing.T) {
 	for range 300 {
 		w := &yamlWriter{random: random, line: 1, column: 1}
 		want := w.configuration()
-		c, err := parseConfiguration("f", []byte(w.String()))
-		if err != nil {
-			t.Fatalf("%v\n%s", err, w)
+		c := Read("f", []byte(w.String()))
+		if len(c.problems) > 0 {
+			t.Fatalf("%v\n%s", c.problems, w)
 		}
 		for _, k := range modes.Keys() {
 			wantWords, wantSet := k.Get(&want)
@@ -585,9 +572,9 @@ func (w *yamlWriter) value(c *modes.Config, k modes.Key, indent string) {
 	k.Set(c, words...)
 }
 
-// FuzzParseConfiguration: no bytes make a panic; a configuration without a
+// FuzzParse: no bytes make a panic; a configuration without a
 // problem is all of the document, and each of its words has a place.
-func FuzzParseConfiguration(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", "version: 1\nmode: sidecar\nproxy: {uids: [1337]}\n", "a: &x [*x]\n<<: *x\n", "? a\n: b\n", "- - - -", "a: |\n  b\n",
 		"mode: \"x", "{\"mode\": [", "a:\tb", "---\n---\n", "%YAML 1.2\n---\na: !!str 1\n...", "outbound:\n  excludePorts: [80, 90-100, '*']\n",
@@ -596,10 +583,10 @@ func FuzzParseConfiguration(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parseConfiguration("f", data)
-		_ = c.checked(err)
-		if err != nil {
-			for _, l := range problemLines(err) {
+		c := Read("f", data)
+		_ = c.Check()
+		if len(c.problems) > 0 {
+			for _, l := range problemLines(errors.Join(c.problems...)) {
 				if !strings.HasPrefix(l, "f:") && !strings.HasPrefix(l, "f ") {
 					t.Errorf("%q: %q has no place", data, l)
 				}
@@ -612,11 +599,11 @@ func FuzzParseConfiguration(f *testing.F) {
 				continue
 			}
 			places := c.places[k.Path]
-			if places == nil || places.key.line == 0 || len(places.words) != len(words) {
+			if places == nil || places.key.Line == 0 || len(places.words) != len(words) {
 				t.Fatalf("%q: %s is %q and has the places %v", data, k.Path, words, places)
 			}
 			for _, w := range places.words {
-				if w.place.line == 0 || w.place.column == 0 {
+				if w.place.Line == 0 || w.place.Column == 0 {
 					t.Errorf("%q: %s: %q has the place %s", data, k.Path, w.word, w.place)
 				}
 			}
@@ -624,7 +611,7 @@ func FuzzParseConfiguration(f *testing.F) {
 	})
 }
 
-func BenchmarkParseConfiguration(b *testing.B) {
+func BenchmarkRead(b *testing.B) {
 	for _, n := range []int{0, 100, 10_000} {
 		var text strings.Builder
 		text.WriteString("mode: sidecar\nproxy: {uids: [1337]}\noutbound:\n  excludeCIDRs: [")
@@ -635,8 +622,8 @@ func BenchmarkParseConfiguration(b *testing.B) {
 		b.Run(fmt.Sprintf("%d excluded prefixes", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := parseConfiguration("f", []byte(text.String())); err != nil {
-					b.Fatal(err)
+				if c := Read("f", []byte(text.String())); len(c.problems) > 0 {
+					b.Fatal(c.problems)
 				}
 			}
 		})

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ func listed(indent, count int) string {
 
 // bothWays reads a document with its long lists cut out and without.
 func bothWays(data string) (cut, whole *document, cutRoot, wholeRoot node) {
-	cut, whole = &document{name: "f"}, &document{name: "f"}
+	cut, whole = &document{source: Place{File: "f"}}, &document{source: Place{File: "f"}}
 	cutRoot, _ = cut.read([]byte(data))
 	if text, ok := whole.text([]byte(data)); ok {
 		wholeRoot, _ = whole.parse(text)

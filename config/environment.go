@@ -1,8 +1,6 @@
-package main
+package config
 
 import (
-	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -12,11 +10,11 @@ import (
 	"github.com/weir-mesh/weir/modes"
 )
 
-// environmentKeys are those of a file for --environment.
+// environmentKeys are the keys of an environment's document.
 var environmentKeys = []string{"ipv6", "loopbackIPv6", "postroutingInput", "resolvers", "users", "groups", "cgroups"}
 
-// loadEnvironment reads a file that says what a namespace is like, for where
-// there is none:
+// ParseEnvironment reads a document that says what a network namespace is like, for
+// where there is none to look at:
 //
 //	ipv6: true               # an interface other than lo has a global IPv6 address
 //	loopbackIPv6: true       # lo takes IPv6 addresses
@@ -26,18 +24,12 @@ var environmentKeys = []string{"ipv6", "loopbackIPv6", "postroutingInput", "reso
 //	postroutingInput: true   # postrouting tells by which interface a packet came in
 //	cgroups: {kubelet.slice: 77}
 //
-// What it does not say is no, or none.
-func loadEnvironment(ctx context.Context, name string) (modes.Environment, error) {
-	data, err := readInput(ctx, name, nil)
-	if err != nil {
-		return modes.Environment{}, fmt.Errorf("--environment: %w", err)
-	}
-	return parseEnvironment(name, data)
-}
-
-func parseEnvironment(name string, data []byte) (modes.Environment, error) {
+// What it does not say is no, or none. name is the file's name for messages. The
+// error lists every problem of the document, in order: see [Problems]. What could
+// be read is returned all the same.
+func ParseEnvironment(name string, data []byte) (modes.Environment, error) {
 	var env modes.Environment
-	d := &document{name: name}
+	d := &document{source: Place{File: name}}
 	root, ok := d.read(data)
 	if ok && root.kind != aMap && root.kind != absent {
 		d.problemf(root.place, "is %s (want keys: %s)", root.kind, strings.Join(environmentKeys, ", "))
