@@ -162,7 +162,7 @@ func (c *Capture) State(ctx context.Context) (rules.State, []modes.Note, error) 
 type wanted struct {
 	state rules.State
 	notes []modes.Note
-	lo    *nft.Loopback // nil: it was not looked at
+	lo    *netns.Loopback // nil: it was not looked at
 }
 
 // wanted is what is wanted now. Where there is no connection, it is what can be told
@@ -179,10 +179,10 @@ func (c *Capture) wanted(ctx context.Context) (w wanted, err error) {
 	case c.conn == nil:
 		env, err = FileEnvironment(ctx, c.ns, c.config.Lookups())
 	default:
-		var lo nft.Loopback
-		if lo, err = c.conn.Loopback(ctx); err == nil {
+		var lo netns.Loopback
+		if lo, err = c.ns.Loopback(ctx); err == nil {
 			w.lo = &lo
-			env, err = readEnvironment(ctx, c.ns, c.conn, lo, c.config)
+			env, err = readEnvironment(ctx, c.ns, lo, c.config)
 		}
 	}
 	if err != nil {

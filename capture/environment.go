@@ -12,7 +12,6 @@ import (
 
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/nft"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,16 +21,11 @@ import (
 // no error: Environment.Unread says why, and [modes.State] where that matters. The
 // error is that interfaces could not be listed, or that the context ended.
 func Environment(ctx context.Context, ns *netns.Namespace, config modes.Config) (modes.Environment, error) {
-	conn, err := ns.Nft()
+	lo, err := ns.Loopback(ctx)
 	if err != nil {
 		return modes.Environment{}, reaching(err)
 	}
-	defer conn.Close()
-	lo, err := conn.Loopback(ctx)
-	if err != nil {
-		return modes.Environment{}, err
-	}
-	return readEnvironment(ctx, ns, conn, lo, config)
+	return readEnvironment(ctx, ns, lo, config)
 }
 
 // FileEnvironment reads what can be told without looking at the namespace's
@@ -66,27 +60,18 @@ func LookUp(ctx context.Context, ns *netns.Namespace, env *modes.Environment, as
 	return nil
 }
 
-func readEnvironment(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, lo nft.Loopback, config modes.Config) (modes.Environment, error) {
-	addresses, err := conn.Addresses(ctx)
+func readEnvironment(ctx context.Context, ns *netns.Namespace, lo netns.Loopback, config modes.Config) (modes.Environment, error) {
+	addresses, err := ns.Addresses(ctx)
 	if err != nil {
 		return modes.Environment{}, err
 	}
 	env, err := FileEnvironment(ctx, ns, config.Lookups())
-	env.IPv6 = hasIPv6(addresses)
+	env.IPv6 = netns.HasIPv6(addresses)
 	env.LoopbackIPv6 = lo.IPv6
 	if len(config.Probes.Cgroups) > 0 {
 		env.Cgroups = cgroupIDs(config.Probes.Cgroups)
 	}
 	return env, err
-}
-
-func hasIPv6(addresses []nft.Address) bool {
-	for _, a := range addresses {
-		if !a.Loopback() && a.Addr().Is6() && !a.Addr().IsLinkLocalUnicast() {
-			return true
-		}
-	}
-	return false
 }
 
 // readEtc reads a file of the namespace's /etc, and keeps why it was not read.

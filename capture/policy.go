@@ -45,7 +45,7 @@ func (c *Capture) loopbackDown(ctx context.Context, w wanted) (down bool, err er
 		return false, nil
 	}
 	if w.lo == nil {
-		lo, err := c.conn.Loopback(ctx)
+		lo, err := c.ns.Loopback(ctx)
 		if err != nil {
 			return false, err
 		}

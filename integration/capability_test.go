@@ -28,7 +28,7 @@ func TestMissingCapability(t *testing.T) {
 		says     string
 		saysNone string
 	}{
-		{"no capability", nil, nil, []string{"show"}, "needs CAP_NET_ADMIN in the network namespace (", "SYS_ADMIN"},
+		{"no capability", nil, nil, []string{"show"}, "needs CAP_NET_ADMIN in the network namespace: ", "SYS_ADMIN"},
 		{"no capability, in a pod", nil, []string{"KUBERNETES_SERVICE_HOST=10.96.0.1"}, []string{"show"}, inPod, "unshare"},
 		{"no capability, in a pod, to apply", nil, []string{"KUBERNETES_SERVICE_HOST=10.96.0.1"}, with("apply", plainSidecar...), inPod, "unshare"},
 		{"no capability, in istio's init container", nil, []string{"KUBERNETES_SERVICE_HOST=10.96.0.1"}, []string{"istio-init", "-i", "*"}, inPod, "unshare"},

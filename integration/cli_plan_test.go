@@ -124,7 +124,7 @@ func TestWithoutPrivileges(t *testing.T) {
 	pod := write(t, "pod.yaml", podYAML)
 	whole := c.ok("plan", "-f", pod)
 	anyone := c.with(func(c *cli) { c.uid = 65534 })
-	const why = "not permitted: this needs CAP_NET_ADMIN in the network namespace (" // and how to get it, which depends on where this runs
+	const why = "not permitted: this needs CAP_NET_ADMIN in the network namespace: " // and how to get it, which depends on where this runs
 	o := anyone.run("plan", "-f", pod).want(t, 0).prints(t, "\n# not compared with what is live: ", why)
 	if a, b := withoutVerdict(whole), withoutVerdict(o.out); a != b {
 		t.Errorf("the plan of root is\n%s\nand of anyone\n%s", a, b)

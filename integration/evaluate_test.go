@@ -17,6 +17,7 @@ import (
 
 	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/internal/scratch"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
@@ -102,7 +103,9 @@ func newTrial(t *testing.T) *trial {
 		if tr.conn, err = nft.Open(0); err != nil {
 			return err
 		}
-		tr.host, err = tr.conn.Host(t.Context())
+		here := netns.Current()
+		defer here.Close()
+		tr.host, err = here.Host(t.Context())
 		return err
 	})
 	if err != nil {

@@ -14,6 +14,9 @@ var (
 	ErrNotNetns = errors.New("is no network namespace")
 	// ErrNotEntered is that a namespace cannot be entered, which takes CAP_SYS_ADMIN.
 	ErrNotEntered = nl.ErrNotEntered
+	// ErrNotPermitted is that CAP_NET_ADMIN is missing in the user namespace that owns
+	// the network namespace.
+	ErrNotPermitted = nl.ErrNotPermitted
 )
 
 // A FileError is a file of another process that is not read, although it is there.

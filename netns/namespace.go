@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/nl"
@@ -24,6 +25,9 @@ type Namespace struct {
 	file *os.File // nil: the program's own
 	name string   // in Folder, "" for none
 	root *root    // nil: the program's own
+
+	mu    sync.Mutex
+	route *nl.Socket // rtnetlink in the namespace, nil until facts are asked for
 }
 
 // Current is the network namespace of the calling thread. It opens nothing: an
@@ -92,6 +96,9 @@ func notThere(op, path string, err error) error {
 
 // Close lets go of the namespace.
 func (n *Namespace) Close() {
+	if n.route != nil {
+		_ = nl.Close(n.route)
+	}
 	if n.file != nil {
 		n.file.Close()
 	}

@@ -43,13 +43,13 @@ func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
 		if errors.Is(err, unix.EMSGSIZE) {
 			return fmt.Errorf("the ruleset does not fit one message of this socket (raise net.core.wmem_max, or run outside a user namespace): %w", err)
 		}
-		return permission(err)
+		return nl.Permission(err)
 	}
 	return c.outcome(b, first)
 }
 
 var (
-	errGeneration = errors.New("it changed meanwhile")
+	errGeneration = nl.ErrChanged
 	errUnknown    = errors.New("the kernel's answer was lost")
 	errOwned      = fmt.Errorf("another socket owns the table: %w", errGeneration)
 )
@@ -98,7 +98,7 @@ func (c *Conn) outcome(b *batch, first uint32) error {
 		case errno == unix.ERESTART:
 			return errGeneration
 		case errno != 0 && (at == 0 || at > last-first):
-			return fmt.Errorf("commit: %w", permission(errno))
+			return fmt.Errorf("commit: %w", nl.Permission(errno))
 		case errno != 0:
 			return b.changes[at-1].rejected(errno, a)
 		case a.Header.Sequence == last:
@@ -110,7 +110,7 @@ func (c *Conn) outcome(b *batch, first uint32) error {
 
 // answers are the messages that wait on the socket, and what ended them.
 func (c *Conn) answers() (msgs []netlink.Message, end error) {
-	keep := collect(&msgs)
+	keep := nl.Collect(&msgs)
 	for end == nil || errors.Is(end, unix.ENOBUFS) || errors.Is(end, nl.ErrTruncated) {
 		var part []byte
 		part, end = c.nf.Receive(unix.MSG_DONTWAIT)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/rtnl"
+	"github.com/weir-mesh/weir/internal/sockdiag"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -75,7 +77,7 @@ func (c *Conn) captured(ctx context.Context, table *rules.Table) (Captured, erro
 	if !t.tproxy {
 		return t.count(sockets, nil), nil
 	}
-	addresses, err := c.addresses(ctx, 0)
+	addresses, err := rtnl.Addresses(ctx, c.route, 0)
 	if err != nil {
 		return Captured{}, err
 	}
@@ -122,26 +124,26 @@ func (t targets) takes(port uint16) bool {
 
 // count looks at the proxy's ends. Both ends of a connection that was made directly
 // to its listener name the same addresses, where the other end is here too.
-func (t targets) count(sockets []tcpSocket, own map[netip.Addr]bool) Captured {
+func (t targets) count(sockets []sockdiag.Socket, own map[netip.Addr]bool) Captured {
 	c := Captured{cookies: map[uint64]bool{}}
 	here := takenHere(sockets)
 	for _, s := range sockets {
-		if !s.open() {
+		if !s.Open() {
 			continue
 		}
-		mirrored := here.mirrored[s.turned()]
+		mirrored := here.mirrored[s.Turned()]
 		switch {
-		case t.takes(s.local.Port()) && !mirrored:
+		case t.takes(s.Local.Port()) && !mirrored:
 			c.Redirected++
-		case t.tproxy && s.state != tcpSynRecv && !s.options: // a half-open connection has no options to report
+		case t.tproxy && s.State != sockdiag.SynRecv && !s.Options: // a half-open connection has no options to report
 			c.Uncounted = errUncounted
 			continue
-		case t.tproxy && s.transparent && own[s.local.Addr()] && (!mirrored || here.listening[s.local.Port()]):
+		case t.tproxy && s.Transparent && own[s.Local.Addr()] && (!mirrored || here.listening[s.Local.Port()]):
 			c.Proxied++ // not what the proxy opened in the client's name
 		default:
 			continue
 		}
-		c.cookies[s.cookie] = true
+		c.cookies[s.Cookie] = true
 	}
 	return c
 }

@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/sockdiag"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,12 +23,12 @@ type Conn struct {
 	mu     sync.Mutex
 	nf     *nl.Socket
 	route  *nl.Socket
-	diag   *nl.Socket     // of sock_diag(7), or nil
-	noDiag error          // why there is none
-	own    namespaceID    // the namespace, where it was the calling thread's
-	watch  *watch         // nil: nobody was met
-	last   string         // who committed last, in the verb at work; "" where it was not heard
-	added  []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
+	diag   *nl.Socket         // of sock_diag(7), or nil
+	noDiag error              // why there is none
+	own    sockdiag.Namespace // the namespace, where it was the calling thread's
+	watch  *watch             // nil: nobody was met
+	last   string             // who committed last, in the verb at work; "" where it was not heard
+	added  []netip.Prefix     // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
 }
 
 // Open connects to the calling thread's network namespace or, where netns is
@@ -36,7 +36,7 @@ type Conn struct {
 // closed afterwards. Entering another namespace needs CAP_SYS_ADMIN.
 func Open(netns int) (*Conn, error) {
 	sockets, err := nl.Open(netns, unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG)
-	noDiag := errNoDiagnosis
+	noDiag := sockdiag.ErrNoTCP
 	if err != nil { // a kernel may lack sock_diag, and a seccomp filter or SELinux refuse it
 		if !errors.Is(err, unix.EPROTONOSUPPORT) {
 			noDiag = fmt.Errorf("TCP sockets cannot be listed: open a socket of sock_diag: %w", err)
@@ -47,7 +47,7 @@ func Open(netns int) (*Conn, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
+		return nil, fmt.Errorf("netlink: open a socket: %w", nl.Permission(err))
 	}
 	c := &Conn{nf: sockets[0], route: sockets[1]}
 	if len(sockets) > 2 {
@@ -56,7 +56,7 @@ func Open(netns int) (*Conn, error) {
 		c.noDiag = noDiag
 	}
 	if netns == 0 {
-		c.own = threadNamespace()
+		c.own = sockdiag.OfThread()
 	}
 	// Acknowledgements then say what the kernel refused.
 	if err := errors.Join(c.nf.SetOption(unix.NETLINK_EXT_ACK), c.route.SetOption(unix.NETLINK_EXT_ACK)); err != nil {
@@ -85,41 +85,19 @@ func (c *Conn) Close() error {
 	return nl.Close(c.nf, c.route, c.diag)
 }
 
-// dump sends a request and collects the replies.
+// dump sends a request and collects the replies. Its errors are those of [nl.Dump].
 func dump(ctx context.Context, conn *nl.Socket, typ uint16, payload []byte) (msgs []netlink.Message, err error) {
-	err = dumpEach(ctx, conn, typ, payload, collect(&msgs))
+	err = nl.Dump(ctx, conn, typ, payload, nl.Collect(&msgs))
 	if err != nil {
 		return nil, err
 	}
 	return msgs, nil
 }
 
-// dumpEach sends a request and visits the replies, whose data holds for that
-// long. A dump that somebody's change interrupted, or whose replies overflowed the
-// socket, is errGeneration: everything is to be read again.
-func dumpEach(ctx context.Context, conn *nl.Socket, typ uint16, payload []byte, visit func(netlink.Message) error) error {
-	err := conn.Execute(ctx, netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: netlink.Request | netlink.Dump},
-		Data:   payload,
-	}, visit)
-	if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, nl.ErrTruncated) {
-		return errGeneration
-	}
-	return permission(err)
-}
-
 // execute sends a request and collects the replies.
 func execute(ctx context.Context, conn *nl.Socket, m netlink.Message) (msgs []netlink.Message, err error) {
-	err = conn.Execute(ctx, m, collect(&msgs))
-	return msgs, permission(err)
-}
-
-func collect(into *[]netlink.Message) func(netlink.Message) error {
-	return func(m netlink.Message) error {
-		m.Data = bytes.Clone(m.Data)
-		*into = append(*into, m)
-		return nil
-	}
+	err = conn.Execute(ctx, m, nl.Collect(&msgs))
+	return msgs, nl.Permission(err)
 }
 
 // again reads until nobody changes meanwhile what is read, or somebody has done

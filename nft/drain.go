@@ -105,7 +105,7 @@ func (s *Session) awaitEnd(ctx context.Context, all Captured, end time.Time) (le
 		}
 		left = 0
 		for _, socket := range sockets {
-			if socket.open() && all.cookies[socket.cookie] {
+			if socket.Open() && all.cookies[socket.Cookie] {
 				left++
 			}
 		}

@@ -235,7 +235,7 @@ func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]ui
 // the sockets that tables with owners belong to.
 func (c *Conn) tableFlagsAndOwners(ctx context.Context, family uint8) (flags, owners map[familyTable]uint32, err error) {
 	flags, owners = map[familyTable]uint32{}, map[familyTable]uint32{}
-	err = dumpEach(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0), func(m netlink.Message) error {
+	err = nl.Dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0), func(m netlink.Message) error {
 		a, err := payload(m)
 		if err != nil {
 			return err

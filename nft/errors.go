@@ -3,12 +3,12 @@ package nft
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -43,7 +43,7 @@ func (e *ChangedError) Unwrap() error { return e.Err }
 
 // ErrNotPermitted means that CAP_NET_ADMIN is missing in the user namespace
 // that owns the network namespace; reading nftables needs it too.
-var ErrNotPermitted = errors.New("not permitted: this needs CAP_NET_ADMIN in the network namespace")
+var ErrNotPermitted = nl.ErrNotPermitted
 
 // ErrEmptyState means that a state to apply holds nothing at all. It is what a
 // configuration with a mistake makes, and would remove what is there.
@@ -130,26 +130,4 @@ func hint(errno syscall.Errno, what string) string {
 		return "the set is full"
 	}
 	return ""
-}
-
-// permission turns the errnos of a missing capability into ErrNotPermitted.
-func permission(err error) error {
-	if errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("%w (%s): %w", ErrNotPermitted, permit(), err)
-	}
-	return err
-}
-
-// permit is how to get the capability: where a container is told by what its engine
-// leaves there, the container's own settings decide.
-func permit() string {
-	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
-		return "securityContext.capabilities.add: [NET_ADMIN]"
-	}
-	for _, file := range []string{"/.dockerenv", "/run/.containerenv"} {
-		if _, err := os.Lstat(file); err == nil {
-			return "securityContext.capabilities.add: [NET_ADMIN], or --cap-add NET_ADMIN"
-		}
-	}
-	return "to try without: unshare -Urn"
 }

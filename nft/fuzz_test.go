@@ -12,6 +12,7 @@ import (
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/rtnl"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
@@ -207,12 +208,11 @@ func decodeSet(data []byte) {
 }
 
 func decodeRouting(data []byte) {
-	if len(data) >= fibRuleHeader {
-		if a, err := nl.Decode(data[fibRuleHeader:]); err == nil {
-			_, _ = liftPolicyRule(rules.IPv4, data[:fibRuleHeader], a)
+	if len(data) >= rtnl.RuleHeader {
+		if a, err := nl.Decode(data[rtnl.RuleHeader:]); err == nil {
+			_, _ = liftPolicyRule(rules.IPv4, data[:rtnl.RuleHeader], a)
 		}
 	}
-	_, _ = takesIPv6(data)
 	var r rtnetlink.RouteMessage
 	if r.UnmarshalBinary(data) == nil {
 		_, _, _ = routeTable(r), routeDst(r), deliversLocally(r)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/sockdiag"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -72,7 +73,7 @@ func (w *work) guarded(ctx context.Context, have, want *rules.Table) (*rules.Tab
 	}
 	w.open.before = make(map[uint64]bool, len(sockets))
 	for _, s := range sockets {
-		w.open.before[s.cookie] = true
+		w.open.before[s.Cookie] = true
 	}
 	return want.Guarded(), nil
 }
@@ -145,7 +146,7 @@ func (w *work) openElements(ctx context.Context) (map[rules.Family][]rules.Eleme
 		return nil, err
 	}
 	all := sockets
-	if slices.ContainsFunc(sockets, func(s tcpSocket) bool { return s.open() && !w.open.before[s.cookie] }) {
+	if slices.ContainsFunc(sockets, func(s sockdiag.Socket) bool { return s.Open() && !w.open.before[s.Cookie] }) {
 		// The proxy's end of a connection that was captured since may be listed before
 		// it exists, and the other end after.
 		later, err := w.conn.tcpSockets(ctx)
@@ -156,24 +157,24 @@ func (w *work) openElements(ctx context.Context) (map[rules.Family][]rules.Eleme
 	}
 	taken := takenHere(all)
 	elements := map[rules.Family][]rules.Element{}
-	seen := map[ends]bool{}
+	seen := map[sockdiag.Ends]bool{}
 	w.open.kept = 0
 	for _, s := range sockets {
-		if !s.open() || taken.client(s) {
+		if !s.Open() || taken.client(s) {
 			continue
 		}
 		if w.open.kept == maxOpenConnections {
 			w.open.unlisted = fmt.Errorf("more than %d TCP connections are open, and no more are kept", maxOpenConnections)
 			break
 		}
-		if !seen[s.turned()] { // else it is counted by its other end
+		if !seen[s.Turned()] { // else it is counted by its other end
 			w.open.kept++
 		}
-		f := rules.AddressFamily(s.local.Addr())
-		for _, e := range []ends{s.ends, s.turned()} {
+		f := rules.AddressFamily(s.Local.Addr())
+		for _, e := range []sockdiag.Ends{s.Ends, s.Turned()} {
 			if !seen[e] {
 				seen[e] = true
-				elements[f] = append(elements[f], rules.OpenElement(e.local, e.remote, remembered(s)))
+				elements[f] = append(elements[f], rules.OpenElement(e.Local, e.Remote, remembered(s)))
 			}
 		}
 	}
@@ -183,32 +184,32 @@ func (w *work) openElements(ctx context.Context) (map[rules.Family][]rules.Eleme
 // remembered is how long a connection is kept. One that waits for the answer to its SYN
 // is captured as soon as it sends the SYN again, and must not be taken for an open one
 // any more.
-func remembered(s tcpSocket) time.Duration {
-	if s.state == tcpSynSent {
-		return min(s.resend, resendAtMost) + resendSlack
+func remembered(s sockdiag.Socket) time.Duration {
+	if s.State == sockdiag.SynSent {
+		return min(s.Resend, resendAtMost) + resendSlack
 	}
 	return rules.OpenTimeout
 }
 
 // taken tells which connections nat redirects to a listener of the namespace.
 type taken struct {
-	mirrored  map[ends]bool // by the ends of each socket
+	mirrored  map[sockdiag.Ends]bool // by the ends of each socket
 	listening map[uint16]bool
-	served    map[ends]bool // the clients of listeners, by their local ends alone
+	served    map[sockdiag.Ends]bool // the clients of listeners, by their local ends alone
 }
 
-func takenHere(sockets []tcpSocket) taken {
-	c := taken{map[ends]bool{}, map[uint16]bool{}, map[ends]bool{}}
+func takenHere(sockets []sockdiag.Socket) taken {
+	c := taken{map[sockdiag.Ends]bool{}, map[uint16]bool{}, map[sockdiag.Ends]bool{}}
 	for _, s := range sockets {
-		if s.state == tcpListen {
-			c.listening[s.local.Port()] = true
+		if s.State == sockdiag.Listen {
+			c.listening[s.Local.Port()] = true
 		} else {
-			c.mirrored[s.ends] = true
+			c.mirrored[s.Ends] = true
 		}
 	}
 	for _, s := range sockets {
-		if s.state != tcpListen && c.listening[s.local.Port()] && !c.mirrored[s.turned()] {
-			c.served[ends{local: s.remote}] = true
+		if s.State != sockdiag.Listen && c.listening[s.Local.Port()] && !c.mirrored[s.Turned()] {
+			c.served[sockdiag.Ends{Local: s.Remote}] = true
 		}
 	}
 	return c
@@ -216,8 +217,8 @@ func takenHere(sockets []tcpSocket) taken {
 
 // client reports whether the socket opened a connection that a listener here took,
 // which is not where the socket wanted to go.
-func (c taken) client(s tcpSocket) bool {
-	return !c.mirrored[s.turned()] && !c.listening[s.local.Port()] && c.served[ends{local: s.local}]
+func (c taken) client(s sockdiag.Socket) bool {
+	return !c.mirrored[s.Turned()] && !c.listening[s.Local.Port()] && c.served[sockdiag.Ends{Local: s.Local}]
 }
 
 // guard is a rule that stands in until the open connections are known.

@@ -6,29 +6,30 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/sockdiag"
 	"github.com/weir-mesh/weir/rules"
 )
 
-func socketOf(state byte, local, remote string) tcpSocket {
-	s := tcpSocket{state: state, options: true}
-	s.local = netip.MustParseAddrPort(local)
+func socketOf(state byte, local, remote string) sockdiag.Socket {
+	s := sockdiag.Socket{State: state, Options: true}
+	s.Local = netip.MustParseAddrPort(local)
 	if remote != "" {
-		s.remote = netip.MustParseAddrPort(remote)
+		s.Remote = netip.MustParseAddrPort(remote)
 	}
 	return s
 }
 
-const tcpEstablished, tcpCloseWait = 1, 8
+const tcpCloseWait = 8 // of include/net/tcp_states.h
 
 func TestWhichClientsAreTaken(t *testing.T) {
-	pod := []tcpSocket{
-		socketOf(tcpListen, "0.0.0.0:15001", ""), socketOf(tcpListen, "0.0.0.0:8080", ""),
-		socketOf(tcpEstablished, "10.0.0.5:40000", "192.0.2.1:80"), socketOf(tcpEstablished, "127.0.0.1:15001", "10.0.0.5:40000"),
-		socketOf(tcpEstablished, "10.0.0.5:40001", "192.0.2.1:80"),
-		socketOf(tcpEstablished, "10.0.0.5:40002", "10.0.0.5:8080"), socketOf(tcpEstablished, "10.0.0.5:8080", "10.0.0.5:40002"),
-		socketOf(tcpEstablished, "10.0.0.5:8080", "203.0.113.7:5000"),
+	pod := []sockdiag.Socket{
+		socketOf(sockdiag.Listen, "0.0.0.0:15001", ""), socketOf(sockdiag.Listen, "0.0.0.0:8080", ""),
+		socketOf(sockdiag.Established, "10.0.0.5:40000", "192.0.2.1:80"), socketOf(sockdiag.Established, "127.0.0.1:15001", "10.0.0.5:40000"),
+		socketOf(sockdiag.Established, "10.0.0.5:40001", "192.0.2.1:80"),
+		socketOf(sockdiag.Established, "10.0.0.5:40002", "10.0.0.5:8080"), socketOf(sockdiag.Established, "10.0.0.5:8080", "10.0.0.5:40002"),
+		socketOf(sockdiag.Established, "10.0.0.5:8080", "203.0.113.7:5000"),
 		socketOf(tcpCloseWait, "10.0.0.5:40003", "10.0.0.5:8080"), // whose other end is gone
-		socketOf(tcpEstablished, "[fd00::5]:40004", "[2001:db8::1]:80"), socketOf(tcpEstablished, "[::1]:15001", "[fd00::5]:40004"),
+		socketOf(sockdiag.Established, "[fd00::5]:40004", "[2001:db8::1]:80"), socketOf(sockdiag.Established, "[::1]:15001", "[fd00::5]:40004"),
 	}
 	here := takenHere(pod)
 	for _, row := range []struct {
@@ -44,7 +45,7 @@ func TestWhichClientsAreTaken(t *testing.T) {
 		{"the other end closed", "10.0.0.5:40003", false},
 	} {
 		for _, s := range pod {
-			if s.local == netip.MustParseAddrPort(row.local) && here.client(s) != row.want {
+			if s.Local == netip.MustParseAddrPort(row.local) && here.client(s) != row.want {
 				t.Errorf("%s: %s is taken: %t, want %t", row.why, row.local, !row.want, row.want)
 			}
 		}
@@ -52,26 +53,26 @@ func TestWhichClientsAreTaken(t *testing.T) {
 }
 
 func TestWhatIsRemembered(t *testing.T) {
-	syn := socketOf(tcpSynSent, "10.0.0.5:40000", "192.0.2.1:80")
-	syn.resend = 700 * time.Millisecond
+	syn := socketOf(sockdiag.SynSent, "10.0.0.5:40000", "192.0.2.1:80")
+	syn.Resend = 700 * time.Millisecond
 	late := syn
-	late.resend = time.Hour
+	late.Resend = time.Hour
 	for _, row := range []struct {
 		why    string
-		socket tcpSocket
+		socket sockdiag.Socket
 		open   bool
 		want   time.Duration
 	}{
 		{"until its SYN goes out again, which is captured", syn, true, 800 * time.Millisecond},
 		{"no SYN waits for longer than two minutes", late, true, resendAtMost + resendSlack},
-		{"an open one, longer than conntrack remembers it", socketOf(tcpEstablished, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
+		{"an open one, longer than conntrack remembers it", socketOf(sockdiag.Established, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
 		{"a half-closed one", socketOf(tcpCloseWait, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
-		{"one that still comes in", socketOf(tcpSynRecv, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
-		{"both ends closed", socketOf(tcpTimeWait, "10.0.0.5:8080", "192.0.2.1:80"), false, 0},
-		{"a listener", socketOf(tcpListen, "10.0.0.5:8080", ""), false, 0},
+		{"one that still comes in", socketOf(sockdiag.SynRecv, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
+		{"both ends closed", socketOf(sockdiag.TimeWait, "10.0.0.5:8080", "192.0.2.1:80"), false, 0},
+		{"a listener", socketOf(sockdiag.Listen, "10.0.0.5:8080", ""), false, 0},
 	} {
-		if row.socket.open() != row.open {
-			t.Errorf("%s: open is %t", row.why, row.socket.open())
+		if row.socket.Open() != row.open {
+			t.Errorf("%s: open is %t", row.why, row.socket.Open())
 		}
 		if row.open && remembered(row.socket) != row.want {
 			t.Errorf("%s: %s, want %s", row.why, remembered(row.socket), row.want)
@@ -83,22 +84,22 @@ func TestWhatARemoveResets(t *testing.T) {
 	port := rules.RangeOf(rules.Port(15001))
 	to := targets{ports: []rules.Range{port}, tproxy: true}
 	own := map[netip.Addr]bool{netip.MustParseAddr("10.0.0.5"): true, netip.MustParseAddr("127.0.0.1"): true}
-	transparent := func(s tcpSocket) tcpSocket { s.transparent = true; return s }
-	mute := socketOf(tcpEstablished, "10.0.0.5:8080", "203.0.113.9:5000")
-	mute.options = false
+	transparent := func(s sockdiag.Socket) sockdiag.Socket { s.Transparent = true; return s }
+	mute := socketOf(sockdiag.Established, "10.0.0.5:8080", "203.0.113.9:5000")
+	mute.Options = false
 	for _, row := range []struct {
 		why                 string
-		sockets             []tcpSocket
+		sockets             []sockdiag.Socket
 		redirected, proxied int
 		unknown             bool
 	}{
-		{"the proxy's end of what nat redirected", []tcpSocket{socketOf(tcpEstablished, "127.0.0.1:15001", "10.0.0.5:40000")}, 1, 0, false},
-		{"who calls the listener itself", []tcpSocket{socketOf(tcpEstablished, "127.0.0.1:15001", "127.0.0.1:40000"), socketOf(tcpEstablished, "127.0.0.1:40000", "127.0.0.1:15001")}, 0, 0, false},
-		{"what TPROXY gave to a socket", []tcpSocket{transparent(socketOf(tcpEstablished, "10.0.0.5:8080", "203.0.113.7:5000"))}, 0, 1, false},
-		{"the proxy's call in the client's name is the same one", []tcpSocket{transparent(socketOf(tcpEstablished, "203.0.113.7:6000", "10.0.0.5:8080")), socketOf(tcpEstablished, "10.0.0.5:8080", "203.0.113.7:6000")}, 0, 0, false},
-		{"a listener is no connection", []tcpSocket{transparent(socketOf(tcpListen, "10.0.0.5:15006", "")), socketOf(tcpListen, "127.0.0.1:15001", "")}, 0, 0, false},
-		{"what has closed is reset no more", []tcpSocket{socketOf(tcpTimeWait, "127.0.0.1:15001", "10.0.0.5:40000")}, 0, 0, false},
-		{"a kernel before 5.11 tells no options", []tcpSocket{mute}, 0, 0, true},
+		{"the proxy's end of what nat redirected", []sockdiag.Socket{socketOf(sockdiag.Established, "127.0.0.1:15001", "10.0.0.5:40000")}, 1, 0, false},
+		{"who calls the listener itself", []sockdiag.Socket{socketOf(sockdiag.Established, "127.0.0.1:15001", "127.0.0.1:40000"), socketOf(sockdiag.Established, "127.0.0.1:40000", "127.0.0.1:15001")}, 0, 0, false},
+		{"what TPROXY gave to a socket", []sockdiag.Socket{transparent(socketOf(sockdiag.Established, "10.0.0.5:8080", "203.0.113.7:5000"))}, 0, 1, false},
+		{"the proxy's call in the client's name is the same one", []sockdiag.Socket{transparent(socketOf(sockdiag.Established, "203.0.113.7:6000", "10.0.0.5:8080")), socketOf(sockdiag.Established, "10.0.0.5:8080", "203.0.113.7:6000")}, 0, 0, false},
+		{"a listener is no connection", []sockdiag.Socket{transparent(socketOf(sockdiag.Listen, "10.0.0.5:15006", "")), socketOf(sockdiag.Listen, "127.0.0.1:15001", "")}, 0, 0, false},
+		{"what has closed is reset no more", []sockdiag.Socket{socketOf(sockdiag.TimeWait, "127.0.0.1:15001", "10.0.0.5:40000")}, 0, 0, false},
+		{"a kernel before 5.11 tells no options", []sockdiag.Socket{mute}, 0, 0, true},
 	} {
 		c := to.count(row.sockets, own)
 		if c.Redirected != row.redirected || c.Proxied != row.proxied || (c.Uncounted != nil) != row.unknown {

@@ -10,14 +10,9 @@ import (
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/rtnl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
-)
-
-const (
-	ifaProto = 11 // IFA_PROTO of linux/if_addr.h
-
-	loopbackIndex = 1 // LOOPBACK_IFINDEX of net/flow.h: the same in every namespace
 )
 
 // routing is what a namespace holds of the kinds that a State lists.
@@ -195,11 +190,6 @@ func (r *routing) leave(tag *Tag) {
 	}
 }
 
-// absent are the errnos of a dump where there is no such family or table.
-func absent(err error) bool {
-	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.ENOENT)
-}
-
 // ForeignPolicyRules are the policy rules of others that look up a table by mark
 // alone.
 func (c *Conn) ForeignPolicyRules(ctx context.Context) ([]rules.PolicyRule, error) {
@@ -222,15 +212,13 @@ func (c *Conn) ForeignPolicyRules(ctx context.Context) ([]rules.PolicyRule, erro
 	return out, nil
 }
 
-const fibRuleHeader = 12 // struct fib_rule_hdr of linux/fib_rules.h
-
 // policyRules dumps the rules of one family that look up a table by mark. The
 // rtnetlink library refuses rules with attributes that it does not know, which
 // others may have: they are decoded here.
 func (c *Conn) policyRules(ctx context.Context, f rules.Family, into *routing) error {
-	return c.ofFamily(ctx, unix.RTM_GETRULE, f, fibRuleHeader, "policy rules", func(data []byte) error {
-		a, err := nl.Decode(data[fibRuleHeader:])
-		r, plain := liftPolicyRule(f, data[:fibRuleHeader], a)
+	return rtnl.Each(ctx, c.route, unix.RTM_GETRULE, byte(f), rtnl.RuleHeader, "policy rules", func(data []byte) error {
+		a, err := nl.Decode(data[rtnl.RuleHeader:])
+		r, plain := liftPolicyRule(f, data[:rtnl.RuleHeader], a)
 		switch {
 		case err != nil:
 			return err
@@ -241,26 +229,6 @@ func (c *Conn) policyRules(ctx context.Context, f rules.Family, into *routing) e
 		}
 		return nil
 	})
-}
-
-// ofFamily dumps what rtnetlink lists of one family, under a header of so many
-// bytes that begins with the family; nothing where the kernel has none of it.
-func (c *Conn) ofFamily(ctx context.Context, typ uint16, f rules.Family, header int, what string, lift func([]byte) error) error {
-	request := make([]byte, header)
-	request[0] = byte(f)
-	msgs, err := dump(ctx, c.route, typ, request)
-	if absent(err) {
-		return nil
-	}
-	for _, m := range msgs {
-		if err == nil && len(m.Data) >= header && m.Data[0] == byte(f) {
-			err = lift(m.Data)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("list %s: %w", what, err)
-	}
-	return nil
 }
 
 // liftPolicyRule lifts a rule; plain is false for one that does not say a mark
@@ -295,7 +263,7 @@ func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter, i
 		return fmt.Errorf("list routes: %w", err)
 	}
 	msgs, err := dump(ctx, c.route, unix.RTM_GETROUTE, payload)
-	if absent(err) {
+	if rtnl.Absent(err) {
 		return nil
 	}
 	if err != nil {
@@ -329,7 +297,7 @@ func deliversLocally(r rtnetlink.RouteMessage) bool {
 		usual = 1024 // IP6_RT_PRIO_USER of linux/ipv6_route.h
 	}
 	a := r.Attributes
-	return r.Type == unix.RTN_LOCAL && a.OutIface == loopbackIndex && a.Priority == usual && r.Tos == 0 && r.SrcLength == 0 &&
+	return r.Type == unix.RTN_LOCAL && a.OutIface == rtnl.Loopback && a.Priority == usual && r.Tos == 0 && r.SrcLength == 0 &&
 		a.Gateway == nil && a.Src == nil && a.Multipath == nil
 }
 
@@ -352,14 +320,14 @@ func routeDst(r rtnetlink.RouteMessage) netip.Prefix {
 }
 
 func (c *Conn) loopbackAddresses(ctx context.Context) ([]liveAddress, error) {
-	all, err := c.addresses(ctx, loopbackIndex)
+	all, err := rtnl.Addresses(ctx, c.route, rtnl.Loopback)
 	if err != nil {
 		return nil, err
 	}
 	var out []liveAddress
 	for _, a := range all {
-		if a.Loopback() {
-			out = append(out, liveAddress{a.Prefix, a.protocol == rules.RouteProtocol || slices.Contains(c.added, a.Prefix)})
+		if a.Index == rtnl.Loopback {
+			out = append(out, liveAddress{a.Prefix, a.Protocol == rules.RouteProtocol || slices.Contains(c.added, a.Prefix)})
 		}
 	}
 	return out, nil
@@ -459,7 +427,7 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 		Family:       family(a),
 		PrefixLength: uint8(a.Bits()),
 		Scope:        hostScope,
-		Index:        loopbackIndex,
+		Index:        rtnl.Loopback,
 		Attributes:   &rtnetlink.AddressAttributes{Address: a.Addr().AsSlice(), Local: a.Addr().AsSlice(), Flags: noDAD},
 	}
 	payload, err := m.MarshalBinary()
@@ -467,7 +435,7 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 		return fmt.Errorf("%s: %w", rules.AddressText(a), err)
 	}
 	if add { // kernels before Linux 5.18 pass over it
-		payload = attribute{typ: ifaProto, data: []byte{rules.RouteProtocol}}.appendTo(payload)
+		payload = attribute{typ: rtnl.AddressProtocol, data: []byte{rules.RouteProtocol}}.appendTo(payload)
 	}
 	return c.change(ctx, add, unix.RTM_NEWADDR, payload, rules.AddressText(a), added)
 }
@@ -480,7 +448,7 @@ func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added fu
 		DstLength:  uint8(r.Dst.Bits()),
 		Protocol:   rules.RouteProtocol,
 		Type:       unix.RTN_LOCAL,
-		Attributes: rtnetlink.RouteAttributes{Table: r.Table, OutIface: loopbackIndex},
+		Attributes: rtnetlink.RouteAttributes{Table: r.Table, OutIface: rtnl.Loopback},
 	}
 	if r.Family == rules.IPv4 {
 		m.Scope = unix.RT_SCOPE_HOST

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +45,7 @@ func (c *Conn) readTag(ctx context.Context, of familyTable, s *rules.Set) error 
 // getElements asks for elements by their keys, and visits what the kernel has of
 // them, up to the first that is not there: then the error is ENOENT.
 func (c *Conn) getElements(ctx context.Context, of familyTable, set string, entries []byte, visit func([]element) error) error {
-	return permission(c.nf.Execute(ctx, netlink.Message{
+	return nl.Permission(c.nf.Execute(ctx, netlink.Message{
 		Header: netlink.Header{Type: nfType(unix.NFT_MSG_GETSETELEM), Flags: netlink.Request | netlink.Acknowledge},
 		Data: of.request(func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)

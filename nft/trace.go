@@ -80,7 +80,7 @@ func listenTrace(netns int) (*netlink.Conn, error) {
 			err = c.SetReadBuffer(traceBuffer)
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("listen to traces: %w", permission(err)), c.Close())
+			return nil, errors.Join(fmt.Errorf("listen to traces: %w", nl.Permission(err)), c.Close())
 		}
 		return c, nil
 	}
@@ -89,7 +89,7 @@ func listenTrace(netns int) (*netlink.Conn, error) {
 func dialPort(port uint32, netns int) (*netlink.Conn, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: netns, PID: port})
 	if err != nil {
-		return nil, fmt.Errorf("netlink: open a socket: %w", permission(err))
+		return nil, fmt.Errorf("netlink: open a socket: %w", nl.Permission(err))
 	}
 	return c, nil
 }
@@ -174,7 +174,7 @@ func (t *Trace) Lost() (uint32, error) {
 	var info [drops + 1]uint32
 	buffer := unsafe.Slice((*byte)(unsafe.Pointer(&info[0])), len(info)*4)
 	var failed error
-	err = raw.Control(func(fd uintptr) { failed = getsockopt(int(fd), unix.SOL_SOCKET, unix.SO_MEMINFO, buffer) })
+	err = raw.Control(func(fd uintptr) { failed = nl.Getsockopt(int(fd), unix.SOL_SOCKET, unix.SO_MEMINFO, buffer) })
 	return info[drops], errors.Join(err, failed)
 }
 

@@ -4,7 +4,6 @@ import (
 	"os"
 
 	nodepods "github.com/weir-mesh/weir/internal/pods"
-	"github.com/weir-mesh/weir/nft"
 )
 
 const mountInfo = "/proc/self/mountinfo"
@@ -16,13 +15,4 @@ func cgroup2Mount() string {
 		return ""
 	}
 	return nodepods.CgroupMount(text)
-}
-
-func anyIPv6(addresses []nft.Address) bool {
-	for _, a := range addresses {
-		if !a.Loopback() && a.Addr().Is6() && !a.Addr().IsLinkLocalUnicast() {
-			return true
-		}
-	}
-	return false
 }

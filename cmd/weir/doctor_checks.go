@@ -76,7 +76,7 @@ func joined[T fmt.Stringer](list []T) string {
 
 func featureChecks(f facts) []check {
 	if f.tried == "" {
-		return []check{{"nftables", skipped, fmt.Sprintf("what modes need was not tried: %v", f.trialErr),
+		return []check{{"nftables", skipped, fmt.Sprintf("what modes need was not tried: %v", withPermit(f.trialErr)),
 			"a scratch namespace takes CAP_SYS_ADMIN (root, or unshare -Urn); --here tries in the namespace itself"}}
 	}
 	var out []check
@@ -208,7 +208,7 @@ func leftoverChecks(f facts) []check {
 			"take them out by " + s.Engine + "'s own clean-up, or delete the pod: two engines capture each other's traffic"})
 	}
 	if f.legacyErr != nil {
-		out = append(out, check{"other engines", skipped, fmt.Sprintf("iptables-legacy's tables were not read: %v", f.legacyErr), ""})
+		out = append(out, check{"other engines", skipped, fmt.Sprintf("iptables-legacy's tables were not read: %v", withPermit(f.legacyErr)), ""})
 	}
 	if len(out) == 0 {
 		out = append(out, check{"other engines", passed, "no rules of theirs: nftables, iptables-nft, iptables-legacy, policy rules", ""})

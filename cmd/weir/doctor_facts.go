@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/scratch"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -29,7 +30,7 @@ type facts struct {
 
 	looked    bool // at addresses and lo
 	ipv6      bool // an address that is not link-local, on an interface other than lo
-	lo        nft.Loopback
+	lo        netns.Loopback
 	sysctls   map[string]string // by path below /proc/sys, those that can be read
 	mounts    bool              // what is mounted can be read
 	cgroup2   string            // where it is mounted
@@ -116,11 +117,8 @@ func (j *job) examineRules(ctx context.Context, f *facts) error {
 	if err != nil {
 		return err
 	}
-	var legacy []nft.LegacyTable
-	f.legacyErr = inside(j.target, func() (err error) {
-		legacy, err = nft.LegacyTables()
-		return err
-	})
+	legacy, err := j.target.LegacyTables()
+	f.legacyErr = withAdvice(err)
 	f.sightings = sightings(ruleset.Tables, legacy, policy)
 	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
 	f.examineTable(live.State.Table)
@@ -128,12 +126,12 @@ func (j *job) examineRules(ctx context.Context, f *facts) error {
 }
 
 func (j *job) examineIPv6(ctx context.Context, f *facts) error {
-	addresses, err := j.conn.Addresses(ctx)
+	addresses, err := j.target.Addresses(ctx)
 	if err != nil {
 		return err
 	}
-	f.ipv6 = anyIPv6(addresses)
-	f.lo, err = j.conn.Loopback(ctx)
+	f.ipv6 = netns.HasIPv6(addresses)
+	f.lo, err = j.target.Loopback(ctx)
 	f.looked = err == nil
 	return err
 }

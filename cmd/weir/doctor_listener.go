@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 )
@@ -18,7 +17,7 @@ func (j *job) examineListeners(ctx context.Context, f *facts, t *rules.Table) er
 	if len(ports) == 0 {
 		return nil
 	}
-	sockets, err := nft.Sockets(ctx, j.target.FD())
+	sockets, err := j.target.Sockets(ctx)
 	if err != nil {
 		return err
 	}

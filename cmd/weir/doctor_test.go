@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -14,7 +15,7 @@ import (
 // healthy is a namespace in which nothing is to be found.
 func healthy() facts {
 	f := facts{
-		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, looked: true, lo: nft.Loopback{Up: true, IPv6: true}, mounts: true, cgroup2: "/sys/fs/cgroup",
+		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, looked: true, lo: netns.Loopback{Up: true, IPv6: true}, mounts: true, cgroup2: "/sys/fs/cgroup",
 		sysctls:   map[string]string{},
 		proxyUIDs: []idRange{{1337, 1337}}, connections: connections{known: true, count: 5, max: 1000},
 	}
@@ -111,7 +112,7 @@ func TestDoctorFindings(t *testing.T) {
 		{"no cgroup2", func(f *facts) { f.cgroup2 = "" },
 			"note cgroup2: is not mounted: owners by cgroup cannot be told; mount -t cgroup2 none /sys/fs/cgroup, where those are wanted"},
 		{"another engine", func(f *facts) {
-			f.sightings = sightings(nil, []nft.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT", "MINE"}}},
+			f.sightings = sightings(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT", "MINE"}}},
 				[]rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}, {Mark: 5, Mask: 5, Table: 100}})
 		},
 			"failed other engines: istio has rules here: chains ISTIO_OUTPUT in iptables-legacy's table ip nat; " +

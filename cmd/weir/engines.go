@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -52,7 +53,7 @@ type sighting struct {
 }
 
 // sightings are the engines of which something is there, with their signs.
-func sightings(tables []*nft.LiveTable, legacy []nft.LegacyTable, policy []rules.PolicyRule) []sighting {
+func sightings(tables []*nft.LiveTable, legacy []netns.LegacyTable, policy []rules.PolicyRule) []sighting {
 	var out []sighting
 	for _, e := range engines() {
 		t := sighting{Engine: e.name}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -63,15 +61,9 @@ func (j *job) liveExplainer(ctx context.Context) (*explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, err := j.conn.Host(ctx)
+	host, err := j.target.Host(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := inside(j.target, func() error { return readLinkSettings(&host) }); err != nil {
-		return nil, err
-	}
-	if host.Sockets, err = nft.Sockets(ctx, j.target.FD()); err != nil {
-		return nil, err
+		return nil, withAdvice(err)
 	}
 	obstacle, err := j.legacy()
 	if err != nil {
@@ -84,39 +76,9 @@ func (j *job) liveExplainer(ctx context.Context) (*explainer, error) {
 	return &explainer{host: host, evaluate: func(h sim.Host) func(sim.Packet) sim.Journey { return evaluateLive(h, tables, obstacle) }}, nil
 }
 
-// readLinkSettings reads, of the calling thread's namespace, the settings of
-// interfaces that netlink does not tell. Where there is no /proc they are taken to
-// be as the kernel makes them.
-func readLinkSettings(h *sim.Host) error {
-	isSet := func(link, key string) (bool, error) {
-		text, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + link + "/" + key)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		return strings.TrimSpace(string(text)) == "1", err
-	}
-	for i := range h.Links {
-		l := &h.Links[i]
-		for key, into := range map[string]*bool{"route_localnet": &l.Localnet, "accept_local": &l.AcceptLocal} {
-			for _, of := range []string{"all", l.Name} { // either is enough
-				yes, err := isSet(of, key)
-				if err != nil {
-					return err
-				}
-				*into = *into || yes
-			}
-		}
-	}
-	return nil
-}
-
 // legacy is what of iptables-legacy stands in the way of an answer.
 func (j *job) legacy() (obstacle string, err error) {
-	var tables []nft.LegacyTable
-	err = inside(j.target, func() (err error) {
-		tables, err = nft.LegacyTables()
-		return err
-	})
+	tables, err := j.target.LegacyTables()
 	var names []string
 	for _, t := range tables {
 		if t.Rules > 0 {
@@ -126,7 +88,7 @@ func (j *job) legacy() (obstacle string, err error) {
 	if len(names) > 0 {
 		obstacle = "iptables-legacy has rules in table " + strings.Join(names, ", ") + ", which nftables cannot see"
 	}
-	return obstacle, err
+	return obstacle, withAdvice(err)
 }
 
 // seen are the tables that packets of IPv4 and IPv6 meet, and what among the

@@ -16,7 +16,6 @@ import (
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -38,7 +37,7 @@ func istioInitCommand() *cli.Command {
 			}
 			writeTerminationLog(err)
 			if err != nil {
-				log.Error(err.Error())
+				log.Error(withPermit(err).Error())
 				return toldError{err}
 			}
 			return nil
@@ -188,14 +187,14 @@ func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Conf
 	if j.conn == nil {
 		return nil
 	}
-	addresses, err := j.conn.Addresses(ctx)
+	addresses, err := j.target.Addresses(ctx)
 	if err != nil {
 		return err
 	}
 	if istioIPv6(addresses, a.dualStack) {
 		c.IPv6 = "enabled"
 	}
-	lo, err := j.conn.Loopback(ctx)
+	lo, err := j.target.Loopback(ctx)
 	env.LoopbackIPv6 = lo.IPv6
 	return err
 }
@@ -207,7 +206,7 @@ var passthroughIPv6 = netip.MustParseAddr("::6")
 // addresses as it does: the first one that is neither loopback nor link-local
 // decides, or with dual stack any of IPv6. What an earlier run added to lo is no
 // sign of IPv6.
-func istioIPv6(addresses []nft.Address, dualStack bool) bool {
+func istioIPv6(addresses []netns.Address, dualStack bool) bool {
 	for _, a := range addresses {
 		if a.Addr().IsLoopback() || a.Addr().IsLinkLocalUnicast() || a.Loopback() && a.Addr() == passthroughIPv6 {
 			continue
@@ -280,6 +279,6 @@ func writeTerminationLog(err error) {
 	}
 	defer f.Close()
 	if err != nil {
-		fmt.Fprintln(f, "weir:", err)
+		fmt.Fprintln(f, "weir:", withPermit(err))
 	}
 }

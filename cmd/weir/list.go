@@ -100,9 +100,9 @@ func (r *residence) look(ctx context.Context, listed uint64) error {
 	if err != nil {
 		return err
 	}
-	var legacy []nft.LegacyTable
-	if err := inside(t, func() (err error) { legacy, err = nft.LegacyTables(); return err }); err != nil {
-		return err
+	legacy, err := t.LegacyTables()
+	if err != nil {
+		return withAdvice(err)
 	}
 	if err := r.own(ctx, conn, ruleset); err != nil {
 		return err

@@ -120,7 +120,7 @@ func run(ctx context.Context, args []string, std streams) int {
 	err := app.RunContext(ctx, arrange(app, args))
 	var told toldError
 	if err != nil && !errors.Is(err, errDiffers) && !errors.As(err, &told) {
-		fmt.Fprintln(std.err, "weir:", err)
+		fmt.Fprintln(std.err, "weir:", withPermit(err))
 	}
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 		return exitFailed

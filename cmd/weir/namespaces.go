@@ -151,7 +151,7 @@ func (f *fleet) one(ctx context.Context, name string, work func(context.Context,
 	f.clearProgress()
 	f.tellNotes(errs.String())
 	if err != nil && !errors.Is(err, errDiffers) {
-		f.failed[name] = strings.ReplaceAll(whyEnded(ctx, err).Error(), "\n", "; ")
+		f.failed[name] = strings.ReplaceAll(withPermit(whyEnded(ctx, err)).Error(), "\n", "; ")
 		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", escape.Text(name), escape.Text(f.failed[name]))
 	} else {
 		f.results[j.result]++

@@ -62,7 +62,7 @@ func (j *job) printPlan(p capture.Plan) error {
 	if j.cc.Bool("json") {
 		plan := map[string]any{"table": p.Table, "ruleset": p.Script(), "routing": append([]string{}, p.State.Normal().Routing()...), "differences": differences(p.Differences)}
 		if p.Uncompared != nil {
-			plan["notCompared"] = p.Uncompared.Error()
+			plan["notCompared"] = withPermit(p.Uncompared).Error()
 		}
 		if p.Refusal != nil {
 			plan["refused"] = p.Refusal.Error()
@@ -76,7 +76,7 @@ func (j *job) printPlan(p capture.Plan) error {
 	text.WriteString(p.Script())
 	switch {
 	case p.Uncompared != nil:
-		fmt.Fprintf(&text, "# not compared with what is live: %v\n", p.Uncompared)
+		fmt.Fprintf(&text, "# not compared with what is live: %v\n", withPermit(p.Uncompared))
 	case len(p.Differences) == 0:
 		text.WriteString("# nothing differs from now\n")
 	default:

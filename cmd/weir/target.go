@@ -108,7 +108,11 @@ func targetError(flag string, err error) error {
 // inside does something in the namespace, and says what it lacks where that cannot
 // be entered.
 func inside(t *netns.Namespace, do func() error) error {
-	err := t.Inside(do)
+	return withAdvice(t.Inside(do))
+}
+
+// withAdvice says what it lacks where a namespace cannot be entered.
+func withAdvice(err error) error {
 	if errors.Is(err, netns.ErrNotEntered) {
 		return fmt.Errorf("%w%s", err, netns.Advice(err))
 	}

@@ -121,7 +121,7 @@ func (j *job) trace(ctx context.Context, o trace.Options) error {
 	if err := j.connect(ctx); err != nil {
 		return err
 	}
-	counts, err := trace.Run(ctx, j.conn, j.target.FD(), o, j.printTraced)
+	counts, err := trace.Run(ctx, j.conn, j.target, o, j.printTraced)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/modes"
-	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 )
@@ -120,9 +120,9 @@ func sidecarConfig(t *testing.T, table *lab.Table, env modes.Environment) modes.
 	if err != nil {
 		t.Fatal(err)
 	}
-	var addresses []nft.Address
+	var addresses []netns.Address
 	for i, text := range slices.Concat(podIPv4, podIPv6) {
-		addresses = append(addresses, nft.Address{Prefix: netip.MustParsePrefix(text), Index: 2 + i%len(podIPv4)})
+		addresses = append(addresses, netns.Address{Prefix: netip.MustParsePrefix(text), Index: 2 + i%len(podIPv4)})
 	}
 	c.IPv6 = "disabled"
 	if istioIPv6(addresses, a.dualStack) {

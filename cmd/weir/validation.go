@@ -86,7 +86,7 @@ func (j *job) localAddresses(ctx context.Context) (map[netip.Addr]string, error)
 	if j.conn == nil {
 		return local, nil
 	}
-	list, err := j.conn.Addresses(ctx)
+	list, err := j.target.Addresses(ctx)
 	if err != nil {
 		return nil, err
 	}

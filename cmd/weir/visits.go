@@ -150,7 +150,7 @@ func (v visit) look(ctx context.Context) (r residence, err error) {
 // gaveUp is the row of a namespace that was not read.
 func (v visit) gaveUp(err error) residence {
 	r := newResidence(v.processes[0])
-	r.Error = err.Error()
+	r.Error = withPermit(err).Error()
 	return r
 }
 

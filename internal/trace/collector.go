@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -14,6 +15,7 @@ import (
 type collector struct {
 	ctx     context.Context
 	conn    *nft.Conn
+	target  *netns.Namespace
 	show    func(*Packet) error
 	most    int // packets, 0 for any number
 	started int
@@ -39,7 +41,7 @@ func (c *collector) refresh() error {
 	if err != nil {
 		return err
 	}
-	links, err := c.conn.LinkNames(c.ctx)
+	links, err := c.target.LinkNames(c.ctx)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -29,15 +30,15 @@ type Counts struct {
 	Lost            uint32 // notifications that the kernel could not deliver
 }
 
-// Run traces packets in the namespace that the file descriptor netns names (0: the
-// calling thread's), and shows each once it has arrived. The end of the context is
+// Run traces packets in the target, over its netlink, and shows each once it has
+// arrived. The end of the context is
 // an ordinary end. The trace works with a table of its own, which goes with it.
-func Run(ctx context.Context, conn *nft.Conn, netns int, o Options, show func(*Packet) error) (counts Counts, err error) {
-	c := &collector{ctx: ctx, conn: conn, show: show, most: o.Count}
+func Run(ctx context.Context, conn *nft.Conn, target *netns.Namespace, o Options, show func(*Packet) error) (counts Counts, err error) {
+	c := &collector{ctx: ctx, conn: conn, target: target, show: show, most: o.Count}
 	if err := c.refresh(); err != nil {
 		return counts, err
 	}
-	t, err := nft.StartTrace(ctx, netns, o.kernel())
+	t, err := nft.StartTrace(ctx, target.FD(), o.kernel())
 	if err != nil {
 		return counts, err
 	}

@@ -1,14 +1,12 @@
 //go:build linux
 
-package nft
+package netns
 
 import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -20,15 +18,12 @@ import (
 // TestHostAndSockets reads of a namespace what decides about packets beside its
 // tables.
 func TestHostAndSockets(t *testing.T) {
-	if !inNamespace(t) {
-		return
-	}
-	c := dialKernel(t)
-	ipRoute(t, "link set lo up", "link add eth0 type veth peer name away", "address add 192.0.2.2/24 dev eth0", "link set eth0 up", "link set away up",
+	n := newScratch(t)
+	ipRoute(t, n, "link set lo up", "link add eth0 type veth peer name away", "address add 192.0.2.2/24 dev eth0", "link set eth0 up", "link set away up",
 		"route add default via 192.0.2.1", "route add blackhole 198.51.100.0/24", "route add local 0.0.0.0/0 dev lo table 77",
 		"rule add priority 50 fwmark 0x1/0xf lookup 77", "rule add priority 60 uidrange 5-6 lookup 77", "rule add priority 70 iif eth0 from 203.0.113.0/24 lookup 77",
 		"rule add priority 80 not fwmark 0x1 lookup 77", "rule add priority 90 not fwmark 0x1 uidrange 5-6 lookup 77")
-	h, err := c.Host(t.Context())
+	h, err := n.Host(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,13 +70,13 @@ func TestHostAndSockets(t *testing.T) {
 		config        net.ListenConfig
 		network, addr string
 	}{{transparent, "tcp4", "0.0.0.0:15006"}, {net.ListenConfig{}, "tcp4", "127.0.0.1:8080"}, {net.ListenConfig{}, "tcp", ":9090"}} {
-		listener, err := l.config.Listen(t.Context(), l.network, l.addr)
+		listener, err := listenIn(t, n, l.config, l.network, l.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer listener.Close()
 	}
-	sockets, err := Sockets(t.Context(), 0)
+	sockets, err := n.Sockets(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,12 +96,10 @@ func TestHostAndSockets(t *testing.T) {
 	}
 }
 
-// ipRoute runs ip(8) with each command.
-func ipRoute(t *testing.T, commands ...string) {
-	t.Helper()
-	for _, command := range commands {
-		if out, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", command, err, out)
-		}
-	}
+func listenIn(t *testing.T, n *Namespace, config net.ListenConfig, network, addr string) (l net.Listener, err error) {
+	err = n.Inside(func() error {
+		l, err = config.Listen(t.Context(), network, addr)
+		return err
+	})
+	return l, err
 }

@@ -1,12 +1,12 @@
-package nft
+package netns
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/nl"
@@ -38,10 +38,18 @@ var legacyFamilies = []legacyFamily{
 	{"ip6", unix.AF_INET6, unix.SOL_IPV6, "/proc/thread-self/net/ip6_tables_names", 140, 168},
 }
 
-// LegacyTables reads the tables of iptables-legacy and ip6tables-legacy that the
-// calling thread's network namespace has; none where it never had any. It loads
-// no module.
-func LegacyTables() ([]LegacyTable, error) {
+// LegacyTables reads the namespace's tables of iptables-legacy and ip6tables-legacy,
+// none where it never had any. It loads no module.
+func (n *Namespace) LegacyTables() (tables []LegacyTable, err error) {
+	err = n.Inside(func() error {
+		tables, err = legacyTables()
+		return err
+	})
+	return tables, err
+}
+
+// legacyTables reads those of the calling thread's network namespace.
+func legacyTables() ([]LegacyTable, error) {
 	var out []LegacyTable
 	for _, f := range legacyFamilies {
 		names, err := os.ReadFile(f.names)
@@ -54,7 +62,7 @@ func LegacyTables() ([]LegacyTable, error) {
 		for _, name := range strings.Fields(string(names)) {
 			t, err := f.read(name)
 			if err != nil {
-				return nil, fmt.Errorf("table %s %s of iptables-legacy: %w", f.name, escape.Text(name), permission(err))
+				return nil, fmt.Errorf("table %s %s of iptables-legacy: %w", f.name, escape.Text(name), nl.Permission(err))
 			}
 			out = append(out, t)
 		}
@@ -91,7 +99,7 @@ func (f legacyFamily) readOnce(name string) (LegacyTable, error) {
 	defer unix.Close(s)
 	info := make([]byte, infoSize)
 	copy(info[:legacyName-1], name)
-	if err := getsockopt(s, f.level, soGetInfo, info); err != nil {
+	if err := nl.Getsockopt(s, f.level, soGetInfo, info); err != nil {
 		return LegacyTable{}, err
 	}
 	size := binary.NativeEndian.Uint32(info[infoSize-4:])
@@ -101,7 +109,7 @@ func (f legacyFamily) readOnce(name string) (LegacyTable, error) {
 	entries := make([]byte, entriesAt+int(size))
 	copy(entries[:legacyName-1], name)
 	binary.NativeEndian.PutUint32(entries[legacyName:], size)
-	if err := getsockopt(s, f.level, soGetEntries, entries); err != nil {
+	if err := nl.Getsockopt(s, f.level, soGetEntries, entries); err != nil {
 		return LegacyTable{}, err
 	}
 	t := LegacyTable{Family: f.name, Name: name}
@@ -145,7 +153,7 @@ func (f legacyFamily) chains(t *LegacyTable, entries []byte) error {
 // every packet.
 func (f legacyFamily) plain(entry []byte) bool {
 	criteria := entry[:f.targetOffset-4] // struct ipt_ip, struct ip6t_ip6
-	return len(entry) == f.size && allZeros(criteria)
+	return len(entry) == f.size && !slices.ContainsFunc(criteria, func(b byte) bool { return b != 0 })
 }
 
 // passes reports whether a target is the standard one, with ACCEPT or RETURN.
@@ -156,15 +164,4 @@ func passes(target []byte) bool {
 	}
 	verdict := int32(binary.NativeEndian.Uint32(target[header:]))
 	return verdict == accept || verdict == back
-}
-
-// getsockopt fills the buffer, all of it.
-func getsockopt(s, level, name int, buffer []byte) error {
-	length := uint32(len(buffer))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s), uintptr(level), uintptr(name),
-		uintptr(unsafe.Pointer(&buffer[0])), uintptr(unsafe.Pointer(&length)), 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }

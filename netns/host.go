@@ -1,0 +1,189 @@
+package netns
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/rtnl"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
+	"golang.org/x/sys/unix"
+)
+
+// Host reads what decides about packets in the namespace beside its tables: links and
+// addresses, the whole of its routing, its settings and its sockets.
+func (n *Namespace) Host(ctx context.Context) (sim.Host, error) {
+	var h sim.Host
+	err := n.withRoute(ctx, func(s *nl.Socket) error {
+		h = sim.Host{}
+		for _, read := range []func(context.Context, *nl.Socket, *sim.Host) error{
+			hostLinks, hostPolicyRules, hostRoutes, hostForwards,
+		} {
+			if err := read(ctx, s, &h); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = n.Inside(func() error { return hostSettings(&h) })
+	}
+	if err == nil {
+		h.Sockets, err = n.Sockets(ctx)
+	}
+	return h, err
+}
+
+// hostLinks reads the links and their addresses.
+func hostLinks(ctx context.Context, s *nl.Socket, h *sim.Host) (err error) {
+	if h.Links, err = links(ctx, s); err != nil {
+		return err
+	}
+	addresses, err := rtnl.Addresses(ctx, s, 0)
+	for _, a := range addresses {
+		for i := range h.Links {
+			if int(h.Links[i].Index) == a.Index {
+				h.Links[i].Addresses = append(h.Links[i].Addresses, a.Prefix)
+			}
+		}
+	}
+	return err
+}
+
+func linkName(h *sim.Host, index uint32) string {
+	for _, l := range h.Links {
+		if uint32(l.Index) == index {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// hostPolicyRules dumps all policy rules, in the order in which they are asked.
+func hostPolicyRules(ctx context.Context, s *nl.Socket, h *sim.Host) error {
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		err := rtnl.Each(ctx, s, unix.RTM_GETRULE, byte(f), rtnl.RuleHeader, "policy rules", func(data []byte) error {
+			l, err := liftPolicyRule(f, data)
+			h.PolicyRules = append(h.PolicyRules, l)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(h.PolicyRules, func(a, b sim.PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
+	return nil
+}
+
+// liftPolicyRule lifts a policy rule (struct fib_rule_hdr of linux/fib_rules.h).
+func liftPolicyRule(f rules.Family, data []byte) (sim.PolicyRule, error) {
+	a, err := nl.Decode(data[rtnl.RuleHeader:])
+	if err != nil {
+		return sim.PolicyRule{}, err
+	}
+	const dstLen, srcLen, tos, action, flags, invert = 1, 2, 3, 7, 8, 2
+	l := sim.PolicyRule{
+		Family: f, Priority: a.Native32(unix.FRA_PRIORITY), Table: a.Native32(unix.FRA_TABLE),
+		Mark: rules.Mark(a.Native32(unix.FRA_FWMARK)), Mask: rules.Mark(a.Native32(unix.FRA_FWMASK)),
+		In: a.Text(unix.FRA_IIFNAME),
+		To: livePrefix(a.Take(unix.FRA_DST), data[dstLen]), From: livePrefix(a.Take(unix.FRA_SRC), data[srcLen]),
+	}
+	a.Take(unix.FRA_PROTOCOL)
+	suppress := a.Take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
+	suppresses := suppress != nil && ^nl.Native32(suppress) != 0
+	l.Not = nl.Native32(data[flags:rtnl.RuleHeader])&invert != 0
+	if !a.AllTaken() || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL {
+		unsupported := fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
+		if l.Not {
+			return sim.PolicyRule{Family: f, Priority: l.Priority, Unsupported: unsupported}, nil // it may take any packet
+		}
+		l.Unsupported = unsupported
+	}
+	return l, nil
+}
+
+// livePrefix is a prefix of rtnetlink's, not valid where there is no address.
+func livePrefix(addr []byte, bits byte) netip.Prefix {
+	a, ok := netip.AddrFromSlice(addr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(a, int(bits))
+}
+
+// hostRoutes dumps the routes of every table.
+func hostRoutes(ctx context.Context, s *nl.Socket, h *sim.Host) error {
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		err := rtnl.Each(ctx, s, unix.RTM_GETROUTE, byte(f), rtnl.RouteHeader, "routes", func(data []byte) error {
+			p, err := liftRoute(f, data, h)
+			h.Routes = append(h.Routes, p)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func liftRoute(f rules.Family, data []byte, h *sim.Host) (sim.Route, error) {
+	a, err := nl.Decode(data[rtnl.RouteHeader:])
+	if err != nil {
+		return sim.Route{}, err
+	}
+	const dstLen, srcLen, tos, table, typ = 1, 2, 3, 4, 7
+	p := sim.Route{Table: uint32(data[table]), Type: rules.AddrType(data[typ]), Metric: a.Native32(unix.RTA_PRIORITY),
+		Out: linkName(h, a.Native32(unix.RTA_OIF)), Dst: livePrefix(a.Take(unix.RTA_DST), data[dstLen])}
+	if !p.Dst.IsValid() {
+		p.Dst = netip.PrefixFrom(map[rules.Family]netip.Addr{rules.IPv4: netip.IPv4Unspecified(), rules.IPv6: netip.IPv6Unspecified()}[f], 0)
+	}
+	if own := a.Take(unix.RTA_TABLE); own != nil {
+		p.Table = nl.Native32(own)
+	}
+	if src, ok := netip.AddrFromSlice(a.Take(unix.RTA_PREFSRC)); ok {
+		p.Src = src
+	}
+	if via, ok := netip.AddrFromSlice(a.Take(unix.RTA_GATEWAY)); ok {
+		p.Via = via
+	}
+	nowhere := p.Type == rules.Unicast && p.Out == "" // a nexthop object
+	if nowhere || a.Has(unix.RTA_MULTIPATH) || a.Has(unix.RTA_ENCAP) || data[srcLen] != 0 || data[tos] != 0 {
+		p.Unsupported = fmt.Sprintf("the route to %s in table %d says more than weir knows of", p.Dst, p.Table)
+	}
+	return p, nil
+}
+
+// hostForwards reads whether each link's packets are passed on, and how strict it
+// is about where a packet comes from, by netlink: there may be no /proc.
+func hostForwards(ctx context.Context, s *nl.Socket, h *sim.Host) error {
+	const ifindex, forwarding, rpFilter, all = 1, 2, 3, ^uint32(0) // NETCONFA_* of linux/netconf.h
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		strict, forwards := map[uint32]uint32{}, map[uint32]bool{}
+		err := rtnl.Each(ctx, s, unix.RTM_GETNETCONF, byte(f), rtnl.NetconfHeader, "network settings", func(data []byte) error {
+			a, err := nl.Decode(data[rtnl.NetconfHeader:])
+			index := a.Native32(ifindex)
+			forwards[index] = a.Native32(forwarding) != 0
+			strict[index] = a.Native32(rpFilter)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for i := range h.Links {
+			l := &h.Links[i]
+			decides := all // of IPv6; of IPv4 each link's own
+			if f == rules.IPv4 {
+				decides = uint32(l.Index)
+				l.ReversePath = sim.ReversePath(max(strict[all], strict[decides]))
+			}
+			if forwards[decides] {
+				l.Forwards = append(l.Forwards, f)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package netns
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/rtnl"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
+	"golang.org/x/sys/unix"
+)
+
+// LinkNames are the names of the namespace's interfaces by their indices.
+func (n *Namespace) LinkNames(ctx context.Context) (map[int]string, error) {
+	var all []sim.Link
+	err := n.withRoute(ctx, func(s *nl.Socket) (err error) {
+		all, err = links(ctx, s)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	names := map[int]string{}
+	for _, l := range all {
+		names[int(l.Index)] = l.Name
+	}
+	return names, nil
+}
+
+// links are the namespace's interfaces, without their addresses.
+func links(ctx context.Context, s *nl.Socket) ([]sim.Link, error) {
+	var out []sim.Link
+	err := nl.Dump(ctx, s, unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), func(m netlink.Message) error {
+		a, err := linkAttributes(m)
+		if err != nil {
+			return err
+		}
+		out = append(out, sim.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8]))})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	return out, nil
+}
+
+// linkAttributes are those after struct ifinfomsg of linux/rtnetlink.h.
+func linkAttributes(m netlink.Message) (nl.Attributes, error) {
+	if len(m.Data) < unix.SizeofIfInfomsg {
+		return nil, nl.ErrShort
+	}
+	return nl.Decode(m.Data[unix.SizeofIfInfomsg:])
+}
+
+// Loopback is what lo is like.
+type Loopback struct {
+	Up   bool // while it is down nothing that is redirected arrives
+	IPv6 bool // it takes IPv6 addresses: there is IPv6, and net.ipv6.conf.lo.disable_ipv6 is 0
+}
+
+// Loopback reads what lo is like, by netlink: there may be no /proc.
+func (n *Namespace) Loopback(ctx context.Context) (Loopback, error) {
+	var lo Loopback
+	err := n.withRoute(ctx, func(s *nl.Socket) error {
+		request := make([]byte, unix.SizeofIfInfomsg)
+		binary.NativeEndian.PutUint32(request[4:], rtnl.Loopback)
+		m := netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request}, Data: request}
+		return s.Execute(ctx, m, func(m netlink.Message) error {
+			a, err := linkAttributes(m)
+			if err != nil {
+				return err
+			}
+			lo.Up = nl.Native32(m.Data[8:12])&unix.IFF_UP != 0
+			lo.IPv6, err = takesIPv6(a)
+			return err
+		})
+	})
+	if err != nil {
+		return Loopback{}, fmt.Errorf("look at lo: %w", nl.Permission(err))
+	}
+	return lo, nil
+}
+
+// takesIPv6 reads IFLA_AF_SPEC / AF_INET6 / IFLA_INET6_CONF of a link.
+func takesIPv6(link nl.Attributes) (bool, error) {
+	const inet6Conf, disableIPv6 = 2, 26 // IFLA_INET6_CONF, DEVCONF_DISABLE_IPV6
+	spec, err := nl.Decode(link.Take(unix.IFLA_AF_SPEC))
+	if err != nil {
+		return false, err
+	}
+	inet6, err := nl.Decode(spec.Take(unix.AF_INET6))
+	if err != nil {
+		return false, err
+	}
+	values, at := inet6.Take(inet6Conf), disableIPv6*4
+	return len(values) >= at+4 && nl.Native32(values[at:at+4]) == 0, nil
+}
