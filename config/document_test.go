@@ -49,26 +49,26 @@ func TestDocumentProblems(t *testing.T) {
 		}},
 
 		{"a misspelt key is told the nearest", proxy + "outbound:\n  exludePorts: [22]\n",
-			[]string{"pod.yaml:4:3: outbound.exludePorts: is no key (want outbound.excludePorts)"}},
+			[]string{"pod.yaml:4:3: outbound.exludePorts: unknown key (did you mean outbound.excludePorts?)"}},
 		{"a key in another case is told its own", proxy + "outbound: {includeCidrs: [10.0.0.0/8]}\n",
-			[]string{"pod.yaml:3:12: outbound.includeCidrs: is no key (want outbound.includeCIDRs)"}},
-		{"a misspelt section is told the nearest", "mode: sidecar\nprxy: {uids: [1337]}\n", []string{"pod.yaml:2:1: prxy: is no key (want proxy)"}},
+			[]string{"pod.yaml:3:12: outbound.includeCidrs: unknown key (did you mean outbound.includeCIDRs?)"}},
+		{"a misspelt section is told the nearest", "mode: sidecar\nprxy: {uids: [1337]}\n", []string{"pod.yaml:2:1: prxy: unknown key (did you mean proxy?)"}},
 		{"a key at the wrong level is told where it belongs", proxy + "excludePorts: [22]\ncidr: 127.0.0.1\n", []string{
-			"pod.yaml:3:1: excludePorts: is no key (want inbound.excludePorts or outbound.excludePorts)",
-			"pod.yaml:4:1: cidr: is no key (want loopback.cidr)",
+			"pod.yaml:3:1: excludePorts: unknown key (did you mean inbound.excludePorts or outbound.excludePorts?)",
+			"pod.yaml:4:1: cidr: unknown key (did you mean loopback.cidr?)",
 		}},
 		{"a key in another's section is told its own", proxy + "inbound: {includeCIDRs: []}\ndns: {dropInvalid: true, inbound: {}}\n", []string{
-			"pod.yaml:3:11: inbound.includeCIDRs: is no key (want outbound.includeCIDRs)",
-			"pod.yaml:4:7: dns.dropInvalid: is no key (want dropInvalid)",
-			"pod.yaml:4:26: dns.inbound: is no key (want inbound)",
+			"pod.yaml:3:11: inbound.includeCIDRs: unknown key (did you mean outbound.includeCIDRs?)",
+			"pod.yaml:4:7: dns.dropInvalid: unknown key (did you mean dropInvalid?)",
+			"pod.yaml:4:26: dns.inbound: unknown key (did you mean inbound?)",
 		}},
-		{"a path is no key", proxy + "inbound.port: 15006\n", []string{"pod.yaml:3:1: inbound.port: is no key (want inbound.port)"}},
-		{"a flag is no key", proxy + "outbound-exclude-cidrs: []\n", []string{"pod.yaml:3:1: outbound-exclude-cidrs: is no key (want outbound.excludeCIDRs)"}},
+		{"a path is no key", proxy + "inbound.port: 15006\n", []string{"pod.yaml:3:1: inbound.port: unknown key (want its section: inbound: {port: ...})"}},
+		{"a flag is no key", proxy + "outbound-exclude-cidrs: []\n", []string{"pod.yaml:3:1: outbound-exclude-cidrs: unknown key (did you mean outbound.excludeCIDRs?)"}},
 		{"a key like no other is told them all", proxy + "kubernetes: true\ndns: {nothing-like-it: 1}\n", []string{
-			"pod.yaml:3:1: kubernetes: is no key (want one of: " + wantKeys + ")",
-			"pod.yaml:4:7: dns.nothing-like-it: is no key (want one of: capture, port, servers)",
+			"pod.yaml:3:1: kubernetes: unknown key (want one of: " + wantKeys + ")",
+			"pod.yaml:4:7: dns.nothing-like-it: unknown key (want one of: capture, port, servers)",
 		}},
-		{"a key of no other mode", "mode: none\nuids: [1]\n", []string{"pod.yaml:2:1: uids: is no key (want proxy.uids, of mode sidecar or probes.uids, of mode ambient-host)"}},
+		{"a key of no other mode", "mode: none\nuids: [1]\n", []string{"pod.yaml:2:1: uids: unknown key (did you mean proxy.uids (mode sidecar) or probes.uids (mode ambient-host)?)"}},
 		{"a key that the mode does not use", "mode: none\nproxy: {uids: [1337]}\nipv6: off\n", []string{
 			"pod.yaml:2:9: proxy.uids: is not used by mode none (it is by sidecar)",
 			"pod.yaml:3:1: ipv6: is not used by mode none (it is by sidecar, ambient-pod, ambient-host)",
@@ -131,7 +131,7 @@ func TestDocumentProblems(t *testing.T) {
 
 		{"a word is told its own place, not its key's", proxy + "outbound:\n  excludePorts: [22, 70000]\n  excludeCIDRs:\n    - 10.0.0.0/8\n    - 10.0.0.0/33\n", []string{
 			`pod.yaml:4:22: outbound.excludePorts: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
-			`pod.yaml:7:7: outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
+			`pod.yaml:7:7: outbound.excludeCIDRs: "10.0.0.0/33" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
 		}},
 		{"the same word twice is told twice", proxy + "outbound:\n  excludePorts: [0, 1, 0]\n", []string{
 			`pod.yaml:4:18: outbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
@@ -143,40 +143,40 @@ func TestDocumentProblems(t *testing.T) {
 			`pod.yaml:3:60: inbound.includePorts: "0123" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`pod.yaml:3:66: inbound.includePorts: "1e3" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`pod.yaml:3:71: inbound.includePorts: ".inf" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
-			`pod.yaml:4:17: routing.mark: "0o17" is no mark (want a number such as 0x539 or 0x539/0xfff)`,
-			`pod.yaml:4:30: routing.table: "1.0" is no whole number of 1-4294967295`,
+			`pod.yaml:4:17: routing.mark: "0o17" is not a mark (want a number such as 0x539 or 0x539/0xfff)`,
+			`pod.yaml:4:30: routing.table: "1.0" is not a whole number from 1 to 4294967295`,
 		}},
 		{"a problem of a section points at it", "mode: sidecar\nproxy:\n  uids: []\n", []string{
-			"pod.yaml:2:1: proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle"}},
+			"pod.yaml:2:1: proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop"}},
 		{"a problem of an absent key has the file alone, and comes last", "proxy: {uids: [x/y, -1]}\ntable: 1\n", []string{
-			`pod.yaml:2:8: table: "1" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
+			`pod.yaml:2:8: table: "1" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
 			"pod.yaml: mode: is missing (want sidecar, ambient-pod, ambient-host or none)",
 		}},
 		{"shapes and words are told together, in order", "version: 2\nmode: sidecar\nproxy: {uid: 1337}\ninbound: {via: redirct}\noutbound: {excludePorts: [1, [2], 99999]}\ndns: on\n", []string{
 			`pod.yaml:1:10: version: "2" is not known (want 1)`,
-			"pod.yaml:3:9: proxy.uid: is no key (want proxy.uids)",
-			`pod.yaml:4:16: inbound.via: "redirct" is none of: redirect, tproxy, marks, none`,
+			"pod.yaml:3:9: proxy.uid: unknown key (did you mean proxy.uids?)",
+			`pod.yaml:4:16: inbound.via: "redirct" is not one of: redirect, tproxy, marks, none`,
 			"pod.yaml:5:30: outbound.excludePorts: holds a list (want words)",
 			`pod.yaml:5:35: outbound.excludePorts: "99999" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers)",
 		}},
 		{"an entry of a list may be a map, and each of its words has its place", proxy + "interfaces:\n  reroute:\n    - tap0\n    - {name: a/b, exclusions: some}\n    - name: a/b\n      exclusion: ignored\n    - {exclusions: ignored}\n    - [tap1]\n", []string{
-			`pod.yaml:6:14: interfaces.reroute: "a/b" is no interface name`,
-			`pod.yaml:6:31: interfaces.reroute.exclusions: "some" is none of: honoured, ignored`,
-			`pod.yaml:7:13: interfaces.reroute: "a/b" is no interface name`,
-			"pod.yaml:8:7: interfaces.reroute.exclusion: is no key (want exclusions)",
+			`pod.yaml:6:14: interfaces.reroute: "a/b" is not an interface name`,
+			`pod.yaml:6:31: interfaces.reroute.exclusions: "some" is not one of: honoured, ignored`,
+			`pod.yaml:7:13: interfaces.reroute: "a/b" is not an interface name`,
+			"pod.yaml:8:7: interfaces.reroute.exclusion: unknown key (did you mean exclusions?)",
 			"pod.yaml:9:8: interfaces.reroute: has an entry without name",
 			"pod.yaml:10:7: interfaces.reroute: holds a list (want words)",
 		}},
 		{"a map in a list has its keys once", proxy + "interfaces: {reroute: {name: tap0, name: tap1, dns: on, exclusions: [ignored]}}\n", []string{
 			"pod.yaml:3:36: interfaces.reroute.name: is written twice (first in line 3)",
-			"pod.yaml:3:48: interfaces.reroute.dns: is no key (want one of: name, exclusions)",
+			"pod.yaml:3:48: interfaces.reroute.dns: unknown key (want one of: name, exclusions)",
 			"pod.yaml:3:69: interfaces.reroute.exclusions: is a list (want one word)",
 		}},
 		{"a list of words alone takes no map", proxy + "interfaces: {exclude: [{name: eth1}]}\n", []string{
 			"pod.yaml:3:25: interfaces.exclude: holds a map (want words, in quotes where one ends in a colon)"}},
 		{"a long key is not repeated whole", "mode: none\n" + strings.Repeat("x", 200) + ": 1\n", []string{
-			"pod.yaml:2:1: " + strings.Repeat("x", 80) + "...: is no key (want one of: " + wantKeys + ")"}},
+			"pod.yaml:2:1: " + strings.Repeat("x", 80) + "...: unknown key (want one of: " + wantKeys + ")"}},
 	} {
 		_, err := Parse("pod.yaml", []byte(tt.text))
 		if got := problemLines(err); !slices.Equal(got, tt.want) {
@@ -385,7 +385,7 @@ func TestDocumentsThatAreTooMuch(t *testing.T) {
 		{"many question marks", strings.Repeat("? ", 1<<18), "many of them"},
 		{"many directives", strings.Repeat("%", 1<<16), "many of them"},
 		{"many quotes on lines", strings.Repeat("''\n", 1<<18), "values where none can stand"},
-		{"tabs in quotes, which the reader looks behind again and again", "table: \"" + strings.Repeat("\tx", 1<<18) + "\"", "is no table name"},
+		{"tabs in quotes, which the reader looks behind again and again", "table: \"" + strings.Repeat("\tx", 1<<18) + "\"", "is not a table name"},
 		{"a block text of blank lines", "table: |\n  x" + strings.Repeat("\n", 1<<20), "'|' is read only in a document of at most 8 KiB"},
 		{"a folded one in a list", "proxy:\n  uids:\n  - >-\n    x" + strings.Repeat(" \n", 1<<20), "pod.yaml:3:5: '>' is read only"},
 		{"many merges", "table: " + strings.Repeat("<", 1<<20), "'<' is read only"},

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -54,11 +53,7 @@ func ParseEnvironment(name string, data []byte) (modes.Environment, error) {
 		case "cgroups":
 			env.Cgroups = numbers[uint64](d, p, 64)
 		default:
-			want := term.Nearest(p.key, environmentKeys)
-			if want == "" {
-				want = "one of: " + strings.Join(environmentKeys, ", ")
-			}
-			d.keyProblem(p.place, p.key, "", "is no key (want %s)", want)
+			d.keyProblem(p.place, p.key, "", "%s", nearestKey(p.key, environmentKeys))
 		}
 	}
 	return env, d.err()
@@ -85,7 +80,7 @@ func (d *document) addresses(p pair) []netip.Addr {
 	for _, w := range words {
 		a, err := netip.ParseAddr(w.word)
 		if err != nil || a.Zone() != "" {
-			d.keyProblem(w.place, p.key, w.word, "is no address (want 10.96.0.10 or fd00::10)")
+			d.keyProblem(w.place, p.key, w.word, "is not an address (want 10.96.0.10 or fd00::10)")
 			continue
 		}
 		out = append(out, a.Unmap())
@@ -108,7 +103,7 @@ func numbers[T uint32 | uint64](d *document, p pair, bits int) map[string]T {
 		}
 		n, err := strconv.ParseUint(word, 10, bits)
 		if err != nil {
-			d.keyProblem(name.value.place, key, word, "is no number of 0-%d", ^uint64(0)>>(64-bits))
+			d.keyProblem(name.value.place, key, word, "is not a number from 0 to %d", ^uint64(0)>>(64-bits))
 			continue
 		}
 		out[name.key] = T(n)

@@ -13,15 +13,15 @@ func TestEnvironmentProblems(t *testing.T) {
 		{"nothing is no, and none", "", nil},
 		{"null is no, and none", "ipv6:\nusers: ~\nresolvers:\n", nil},
 		{"an unknown key", "ipv5: true\nhosts: {}\n", []string{
-			"env:1:1: ipv5: is no key (want ipv6)",
-			"env:2:1: hosts: is no key (want one of: ipv6, loopbackIPv6, postroutingInput, resolvers, users, groups, cgroups)",
+			"env:1:1: ipv5: unknown key (did you mean ipv6?)",
+			"env:2:1: hosts: unknown key (want one of: ipv6, loopbackIPv6, postroutingInput, resolvers, users, groups, cgroups)",
 		}},
 		{"words of another kind", "ipv6: perhaps\nresolvers: [10.0.0.0/8, fe80::1%eth0]\nusers: {a: -1, b: 4294967296, c: [1]}\n", []string{
 			`env:1:7: ipv6: "perhaps" is neither true nor false`,
-			`env:2:13: resolvers: "10.0.0.0/8" is no address (want 10.96.0.10 or fd00::10)`,
-			`env:2:25: resolvers: "fe80::1%eth0" is no address (want 10.96.0.10 or fd00::10)`,
-			`env:3:12: users.a: "-1" is no number of 0-4294967295`,
-			`env:3:19: users.b: "4294967296" is no number of 0-4294967295`,
+			`env:2:13: resolvers: "10.0.0.0/8" is not an address (want 10.96.0.10 or fd00::10)`,
+			`env:2:25: resolvers: "fe80::1%eth0" is not an address (want 10.96.0.10 or fd00::10)`,
+			`env:3:12: users.a: "-1" is not a number from 0 to 4294967295`,
+			`env:3:19: users.b: "4294967296" is not a number from 0 to 4294967295`,
 			`env:3:34: users.c: is a list (want one word)`,
 		}},
 		{"values of another shape", "users: [envoy]\nloopbackIPv6: []\nresolvers: {a: b}\n", []string{

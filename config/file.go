@@ -89,7 +89,7 @@ func (f *File) section(d *document, s *schema, path string, n node) {
 		full := join(path, p.key)
 		if !slices.Contains(s.levels[path], p.key) {
 			meant := s.meant(path, p.key)
-			d.keyProblem(p.place, full, "", "is no key (want %s)", s.list(path, meant))
+			d.keyProblem(p.place, full, "", "%s", s.unknown(path, p.key, meant))
 			f.doubt(full)
 			f.doubt(meant...)
 			continue

@@ -119,7 +119,7 @@ func fileWords(flag Place, read ReadFile, name string) ([]wordPlace, error) {
 	case name == "":
 		return nil, &Problem{flag, errors.New("@ names no file (want @FILE)")}
 	case name == "-":
-		return nil, &Problem{flag, errors.New("@- is no file (want @/dev/stdin for standard input)")}
+		return nil, &Problem{flag, errors.New("@- is not a file (want @/dev/stdin for standard input)")}
 	case read == nil:
 		return nil, &Problem{flag, fmt.Errorf("@%s: no file is read here (want the words themselves)", escape.Text(name))}
 	}

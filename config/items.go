@@ -2,9 +2,7 @@ package config
 
 import (
 	"slices"
-	"strings"
 
-	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -47,11 +45,7 @@ func (f *File) item(d *document, k modes.Key, n node) map[string][]string {
 	for _, p := range n.pairs {
 		full := join(k.Path, p.key)
 		if !slices.Contains(names, p.key) {
-			want := term.Nearest(p.key, names)
-			if want == "" {
-				want = "one of: " + strings.Join(names, ", ")
-			}
-			d.keyProblem(p.place, full, "", "is no key (want %s)", want)
+			d.keyProblem(p.place, full, "", "%s", nearestKey(p.key, names))
 			continue
 		}
 		if word, ok := d.oneWord(p.value, full); ok {

@@ -141,7 +141,7 @@ func (d *document) key(n ast.MapKeyNode) (pair, bool) {
 	}
 	key := d.node(n, "")
 	if key.kind != oneWord {
-		d.problemf(key.place, "%s is no key (want a word)", key.kind)
+		d.problemf(key.place, "%s is not a key (want a word)", key.kind)
 		return pair{}, false
 	}
 	return pair{place: key.place, key: key.word}, true

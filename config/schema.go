@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -60,18 +61,37 @@ func (s *schema) meant(section, name string) []string {
 	return nil
 }
 
-// list is what to write instead of an unknown key: what was meant, or every key
-// of the section.
-func (s *schema) list(section string, meant []string) string {
-	if len(meant) == 0 {
-		return "one of: " + strings.Join(s.levels[section], ", ")
+// unknown is the problem of an unknown key, with the keys that were probably meant,
+// or every key of the section.
+func (s *schema) unknown(section, name string, meant []string) string {
+	if full := join(section, name); len(meant) == 1 && meant[0] == full {
+		of, key, _ := cutLast(full)
+		return fmt.Sprintf("unknown key (want its section: %s: {%s: ...})", of, key)
 	}
 	words := make([]string, len(meant))
 	for i, p := range meant {
 		words[i] = p
 		if k, isKey := s.keys[p]; isKey && s.mode != "" && !k.UsedBy(s.mode) {
-			words[i] += ", of mode " + strings.Join(k.Modes, " and ")
+			words[i] += " (mode " + strings.Join(k.Modes, " or ") + ")"
 		}
 	}
-	return strings.Join(words, " or ")
+	return unknownKey(words, s.levels[section])
+}
+
+// unknownKey is the problem of a key that is not one of those, and was probably
+// meant to be one of the former.
+func unknownKey(meant, keys []string) string {
+	if len(meant) == 0 {
+		return "unknown key (want one of: " + strings.Join(keys, ", ") + ")"
+	}
+	return "unknown key (did you mean " + strings.Join(meant, " or ") + "?)"
+}
+
+// nearestKey is unknownKey where the nearest by its letters is what was meant.
+func nearestKey(key string, keys []string) string {
+	var meant []string
+	if near := term.Nearest(key, keys); near != "" {
+		meant = []string{near}
+	}
+	return unknownKey(meant, keys)
 }

@@ -187,7 +187,7 @@ func TestShortFlags(t *testing.T) {
 	for _, tt := range []struct{ args, says string }{
 		{"pod apply --v6 --ipv6 disabled", "--v6 and --ipv6 are about one key (want one of them)"},
 		{"pod plan --mode sidecar", `--mode: "sidecar" is not what weir ambient pod plan is about (want ambient-pod)`},
-		{"pod --virt eth/0", `--virt: "eth/0" is no interface name`},
+		{"pod --virt eth/0", `--virt: "eth/0" is not an interface name`},
 		{"host --dns", "--dns is no flag of weir ambient host apply"},
 		{"host --probe-uids 0 --probes-from local", "--probe-uids: is used only with probes.from: uids"},
 		{"hots", `"hots" is no command of weir ambient (want host?)`},

@@ -55,7 +55,7 @@ func TestGraph(t *testing.T) {
 	draw("--format", "html", "--uid", "1000", "tcp", "198.51.100.7:80").want(t, 0).prints(t,
 		"as the namespace holds it", "<span class=\"count\">1 packets</span>", "--heat:1.00", "ip theirs early", "captured: lands on")
 
-	draw("--format", "svg").want(t, 2).says(t, `--format: "svg" is none of: mermaid, html`)
+	draw("--format", "svg").want(t, 2).says(t, `--format: "svg" is not one of: mermaid, html`)
 	draw(append(config, "--live")...).want(t, 2).says(t, "--live draws what the namespace holds")
 	draw(append(config, "--foreign", "ip x")...).want(t, 2).says(t, "--foreign draws what is no table of weir's")
 	draw("--foreign", "ip x").want(t, 1).says(t, "graph ip x: there is no such table")

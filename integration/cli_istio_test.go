@@ -281,7 +281,7 @@ func TestIstioWrongValues(t *testing.T) {
 		"-x *":                                 {`--istio-service-exclude-cidr: \"*\" excludes everything`},
 		"-i 10.0.0.0/99,x":                     {`--istio-service-cidr: \"10.0.0.0/99\"`, `--istio-service-cidr: \"x\"`},
 		"-d * -b *":                            {`--istio-local-exclude-ports: \"*\" would leave everything alone (want an empty --istio-inbound-ports for that)`},
-		"-u 99999999999":                       {`--proxy-uid: \"99999999999\" is no user id`},
+		"-u 99999999999":                       {`--proxy-uid: \"99999999999\" is not a user id`},
 		"-k verylonginterface":                 {"--kube-virt-interfaces:", "at most 15"},
 		"-m TPROXY -b * -t red -r main":        {"--istio-inbound-tproxy-mark:", "--istio-inbound-tproxy-route-table:"},
 		"-p x -z y -e z -b a -q b -o c -x 10.0.0.0/8/9 -c a/b": {"--envoy-port:", "--inbound-capture-port:", "--inbound-tunnel-port:", "--istio-inbound-ports:",

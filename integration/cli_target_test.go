@@ -267,7 +267,7 @@ func (c *cli) worksAlone(t *testing.T) {
 	c.run("version").want(t, 0)
 
 	// What cannot be had is named.
-	c.run("apply", "--mode", "sidecar", "--proxy-uids", "istio-proxy").want(t, 2).says(t, `"istio-proxy" is no number and no user known here (open /etc/passwd: no such file or directory)`)
+	c.run("apply", "--mode", "sidecar", "--proxy-uids", "istio-proxy").want(t, 2).says(t, `"istio-proxy" is neither a number nor a user known here (open /etc/passwd: no such file or directory)`)
 	c.run("apply", "--mode", "sidecar", "--proxy-gids", "mail").want(t, 2).says(t, "(open /etc/group: no such file or directory)")
 	c.run("plan", "--mode", "sidecar", "--proxy-gids", "1", "--dns-capture", "servers").want(t, 1).says(t, "--dns-capture: no resolver is known (want dns.servers, dns.capture: all, or none) (open /etc/resolv.conf: no such file or directory)")
 	c.istio("-i *", "--redirect-dns").want(t, 1).says(t, "no resolver is known")

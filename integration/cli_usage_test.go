@@ -36,9 +36,9 @@ var wrongUsage = []wrong{
 	{why: "a short flag", args: "plan -n 3", says: "weir: -n is no flag of weir plan (see weir help plan)"},
 	{why: "a configuration from an empty variable", args: "apply --config=", says: "weir: --config: names no file (want --config FILE, or - for standard input)"},
 	{why: "a list of no file", args: "plan --mode sidecar --proxy-uids @", says: "weir: --proxy-uids: @ names no file (want @FILE)"},
-	{why: "a list on standard input", args: "plan --mode sidecar --proxy-uids @-", says: "weir: --proxy-uids: @- is no file (want @/dev/stdin for standard input)"},
-	{why: "a user below none", args: "plan --mode sidecar --proxy-uids=-1", says: `weir: --proxy-uids: "-1" is no user id (want 0-4294967294, or a range such as 1000-2000)`},
-	{why: "what is as long as none", args: "remove --table " + strings.Repeat("x", 5000), says: strings.Repeat("x", 80) + `..." is no table name`},
+	{why: "a list on standard input", args: "plan --mode sidecar --proxy-uids @-", says: "weir: --proxy-uids: @- is not a file (want @/dev/stdin for standard input)"},
+	{why: "a user below none", args: "plan --mode sidecar --proxy-uids=-1", says: `weir: --proxy-uids: "-1" is not a user id (want 0-4294967294, or a range such as 1000-2000)`},
+	{why: "what is as long as none", args: "remove --table " + strings.Repeat("x", 5000), says: strings.Repeat("x", 80) + `..." is not a table name`},
 	{why: "a name of no file", args: "plan --config " + strings.Repeat("x", 5000), says: "weir: --config: open " + strings.Repeat("x", 80) + "...: file name too long\n"},
 	{why: "an empty name, to show", args: "show --table=", says: "weir: --table: is empty"},
 	{why: "a flag without its value", args: "apply --config", says: "weir: --config needs a value (see weir help apply)"},
@@ -68,31 +68,31 @@ var wrongUsage = []wrong{
 	{why: "none on standard input", args: "apply -f -", says: "weir: standard input: holds no configuration"},
 	{why: "none in the file", args: "apply -f FILE", yaml: "# nothing\n", says: "holds no configuration"},
 	{why: "no such file", args: "plan -f FILE.txt", says: "no such file or directory"},
-	{why: "no table's name", args: "remove --table a/b", says: `weir: --table: "a/b" is no table name`},
+	{why: "no table's name", args: "remove --table a/b", says: `weir: --table: "a/b" is not a table name`},
 	{why: "a trace's table", args: "remove --table weir-trace-1", says: `weir: --table: "weir-trace-1" is taken`},
 	{why: "a pod from an empty variable", args: "remove --pod=", says: `weir: --pod: "" is no pod's UID`},
 	{why: "a helper table", args: "remove --table weir-lock", says: `weir: --table: "weir-lock" is taken`},
-	{why: "no table's name, to verify", args: "verify --table 4", says: `weir: --table: "4" is no table name`},
+	{why: "no table's name, to verify", args: "verify --table 4", says: `weir: --table: "4" is not a table name`},
 	{why: "an empty name", args: "remove --table=", says: "weir: --table: is empty"},
 	{why: "an environment that is none", args: "apply --mode sidecar --proxy-uids 1 --environment FILE", yaml: "ipv4: true\nresolvers: [x]\n",
-		says: "FILE:1:1: ipv4: is no key (want ipv6)\nFILE:2:13: resolvers: \"x\" is no address"},
+		says: "FILE:1:1: ipv4: unknown key (did you mean ipv6?)\nFILE:2:13: resolvers: \"x\" is not an address"},
 	{why: "no environment", args: "plan --mode sidecar --proxy-uids 1 --environment FILE.txt", says: "weir: --environment: open FILE.txt: no such file"},
 	{why: "flags alone", args: "apply --mode sidecar --proxy-uids root,4294967295 --outbound-exclude-ports 22,70000 --inbound-via tproxi", exact: true,
-		says: "weir: --proxy-uids: \"4294967295\" is no user id (want 0-4294967294, or a range such as 1000-2000)\n" +
-			"--inbound-via: \"tproxi\" is none of: redirect, tproxy, marks, none\n" +
+		says: "weir: --proxy-uids: \"4294967295\" is not a user id (want 0-4294967294, or a range such as 1000-2000)\n" +
+			"--inbound-via: \"tproxi\" is not one of: redirect, tproxy, marks, none\n" +
 			"--outbound-exclude-ports: \"70000\" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)\n"},
 	{why: "a list in a file", args: "apply --mode sidecar --proxy-uids 1 --outbound-exclude-cidrs @FILE", yaml: "10.0.0.0/8\n# none of ours\n10.0.0.0/33, fe80::/129\n", exact: true,
-		says: "weir: --outbound-exclude-cidrs: FILE:3: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
-			"--outbound-exclude-cidrs: FILE:3: \"fe80::/129\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n"},
+		says: "weir: --outbound-exclude-cidrs: FILE:3: \"10.0.0.0/33\" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
+			"--outbound-exclude-cidrs: FILE:3: \"fe80::/129\" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n"},
 	{why: "no list in a file", args: "apply --mode sidecar --proxy-uids 1 --outbound-exclude-cidrs @FILE.txt", says: "--outbound-exclude-cidrs: open FILE.txt: no such file"},
 }
 
 // What the configuration's reference calls an error.
 var wrongConfiguration = []wrong{
-	{why: "a key that is none", yaml: podYAML + "outbounds: {}\n", says: "FILE:4:1: outbounds: is no key (want outbound)"},
-	{why: "a key that is none, within", yaml: podYAML + "outbound: {excludePort: [1]}\n", says: "FILE:4:12: outbound.excludePort: is no key (want outbound.excludePorts)"},
-	{why: "a key in the wrong section", yaml: podYAML + "excludeCIDRs: [10.0.0.0/8]\n", says: "FILE:4:1: excludeCIDRs: is no key (want outbound.excludeCIDRs)"},
-	{why: "istio-init's flag for a key", yaml: "mode: sidecar\nproxyUID: 1\n", says: "FILE:2:1: proxyUID: is no key"},
+	{why: "a key that is none", yaml: podYAML + "outbounds: {}\n", says: "FILE:4:1: outbounds: unknown key (did you mean outbound?)"},
+	{why: "a key that is none, within", yaml: podYAML + "outbound: {excludePort: [1]}\n", says: "FILE:4:12: outbound.excludePort: unknown key (did you mean outbound.excludePorts?)"},
+	{why: "a key in the wrong section", yaml: podYAML + "excludeCIDRs: [10.0.0.0/8]\n", says: "FILE:4:1: excludeCIDRs: unknown key (did you mean outbound.excludeCIDRs?)"},
+	{why: "istio-init's flag for a key", yaml: "mode: sidecar\nproxyUID: 1\n", says: "FILE:2:1: proxyUID: unknown key"},
 	{why: "a key that the mode does not use", yaml: "mode: none\nproxy: {uids: [1]}\n", says: "FILE:2:9: proxy.uids: is not used by mode none (it is by sidecar)"},
 	{why: "no mode", yaml: "version: 1\n", says: "FILE: mode: is missing"},
 	{why: "no such mode", yaml: "mode: sidecart\n", says: `FILE:1:7: mode: "sidecart" is not a mode (want sidecar)`},
@@ -101,23 +101,23 @@ var wrongConfiguration = []wrong{
 	{why: "an inbound that captures nothing", yaml: podYAML + "inbound: {includePorts: []}\n", says: "FILE:4:11: inbound.includePorts: captures nothing (want ports, all, or inbound.via: none)"},
 	{why: "an outbound that captures nothing", yaml: podYAML + "outbound:\n  includeCIDRs: []\n", says: "FILE:5:3: outbound.includeCIDRs: captures nothing"},
 	{why: "groups that capture nothing", yaml: podYAML + "outbound: {includeGIDs: none}\n", says: "outbound.includeGIDs: captures nothing"},
-	{why: "a word that is none", yaml: podYAML + "dns: {capture: enabled}\n", says: `FILE:4:16: dns.capture: "enabled" is none of: none, servers, all`},
-	{why: "a boolean where it could mean two things", yaml: podYAML + "dns: {capture: on}\n", says: `dns.capture: "on" is none of: none, servers, all`},
-	{why: "an IPv6 word that is none", yaml: podYAML + "ipv6: both\n", says: `FILE:4:7: ipv6: "both" is none of: auto, enabled, disabled`},
+	{why: "a word that is none", yaml: podYAML + "dns: {capture: enabled}\n", says: `FILE:4:16: dns.capture: "enabled" is not one of: none, servers, all`},
+	{why: "a boolean where it could mean two things", yaml: podYAML + "dns: {capture: on}\n", says: `dns.capture: "on" is not one of: none, servers, all`},
+	{why: "an IPv6 word that is none", yaml: podYAML + "ipv6: both\n", says: `FILE:4:7: ipv6: "both" is not one of: auto, enabled, disabled`},
 	{why: "no port", yaml: podYAML + "inbound: {port: 0}\n", says: `FILE:4:17: inbound.port: "0" is not a port (want a number of 1-65535, or a range that the proxy listens on)`},
-	{why: "a range upside down", yaml: podYAML + "inbound: {excludePorts: [8100-8000]}\n", says: `"8100-8000" is a range upside down (want 8000-8100)`},
-	{why: "no prefix", yaml: podYAML + "outbound: {excludeCIDRs: [10.0.0.0/33]}\n", says: `FILE:4:27: outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix`},
+	{why: "a reversed range", yaml: podYAML + "inbound: {excludePorts: [8100-8000]}\n", says: `"8100-8000" is a reversed range (want 8000-8100)`},
+	{why: "no prefix", yaml: podYAML + "outbound: {excludeCIDRs: [10.0.0.0/33]}\n", says: `FILE:4:27: outbound.excludeCIDRs: "10.0.0.0/33" is not an address or prefix`},
 	{why: "everything excluded", yaml: podYAML + "outbound: {excludeCIDRs: all}\n", says: "would leave everything alone (want outbound.via: none for that)"},
-	{why: "no user", yaml: "mode: sidecar\nproxy: {uids: [4294967295]}\n", says: `FILE:2:16: proxy.uids: "4294967295" is no user id (want 0-4294967294, or a range such as 1000-2000)`},
-	{why: "no mark", yaml: "mode: sidecar\nproxy: {mark: red}\n", says: `proxy.mark: "red" is no mark`},
+	{why: "no user", yaml: "mode: sidecar\nproxy: {uids: [4294967295]}\n", says: `FILE:2:16: proxy.uids: "4294967295" is not a user id (want 0-4294967294, or a range such as 1000-2000)`},
+	{why: "no mark", yaml: "mode: sidecar\nproxy: {mark: red}\n", says: `proxy.mark: "red" is not a mark`},
 	{why: "a mark that its mask hides", yaml: "mode: sidecar\nproxy: {mark: 0x1000/0xfff}\n", says: "has bits outside its mask: it never matches"},
-	{why: "no interface", yaml: podYAML + "interfaces: {exclude: [eth0/1]}\n", says: `"eth0/1" is no interface name`},
+	{why: "no interface", yaml: podYAML + "interfaces: {exclude: [eth0/1]}\n", says: `"eth0/1" is not an interface name`},
 	{why: "an interface's name too long", yaml: podYAML + "interfaces: {reroute: [abcdefghijklmnop]}\n", says: "is 16 bytes long (an interface name has at most 15)"},
-	{why: "no loopback", yaml: podYAML + "loopback: {cidr: 10.0.0.0/8}\n", says: "is no IPv4 loopback prefix (want one of 127.0.0.0/8)"},
+	{why: "no loopback", yaml: podYAML + "loopback: {cidr: 10.0.0.0/8}\n", says: "is not an IPv4 loopback prefix (want one within 127.0.0.0/8)"},
 	{why: "resolvers for nothing", yaml: podYAML + "dns: {servers: [10.0.0.1]}\n", says: "dns.servers: is used only with dns.capture: servers"},
 	{why: "two marks that are one", yaml: podYAML + "inbound: {via: tproxy}\nrouting: {mark: 5, loopMark: 0x5}\n", says: `routing.loopMark: "0x5" does not tell its packets from those of routing.mark, 5 (want another)`},
 	{why: "the system's own routing table", yaml: podYAML + "inbound: {via: tproxy}\nrouting: {table: 254}\n", says: "is one of the system's own tables"},
-	{why: "no table's name", yaml: podYAML + "table: 'inet weir'\n", says: `FILE:4:8: table: "inet weir" is no table name`},
+	{why: "no table's name", yaml: podYAML + "table: 'inet weir'\n", says: `FILE:4:8: table: "inet weir" is not a table name`},
 	{why: "a key twice", yaml: podYAML + "mode: none\n", says: "FILE:4:1: mode: is written twice (first in line 2)"},
 	{why: "a list for one word", yaml: podYAML + "inbound: {port: [1, 2]}\n", says: "FILE:4:17: inbound.port: is a list (want one word)"},
 	{why: "a word for a section", yaml: podYAML + "inbound: off\n", says: "FILE:4:10: inbound: is one word (want keys: via, port"},
@@ -128,12 +128,12 @@ var wrongConfiguration = []wrong{
 	{why: "no YAML", yaml: "mode: [sidecar\n", says: "is not YAML"},
 	{why: "no text", yaml: "mode: sidecar\x00\n", says: "FILE:1:14: holds a control character"},
 	{why: "all of it in one message, with places", yaml: "version: 1\nmode: sidecar\nproxy: {uid: [1337]}\noutbound:\n  excludePorts: [22, 70000]\n  excludeCIDRs: [10.0.0.0/33]\ninbound: {via: tproxi}\n", exact: true,
-		says: "weir: FILE:3:9: proxy.uid: is no key (want proxy.uids)\n" +
+		says: "weir: FILE:3:9: proxy.uid: unknown key (did you mean proxy.uids?)\n" +
 			"FILE:5:22: outbound.excludePorts: \"70000\" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)\n" +
-			"FILE:6:18: outbound.excludeCIDRs: \"10.0.0.0/33\" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
-			"FILE:7:16: inbound.via: \"tproxi\" is none of: redirect, tproxy, marks, none\n"},
+			"FILE:6:18: outbound.excludeCIDRs: \"10.0.0.0/33\" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
+			"FILE:7:16: inbound.via: \"tproxi\" is not one of: redirect, tproxy, marks, none\n"},
 	{why: "the file's and the flags', the file's first", args: "verify -f FILE --dns-port x", yaml: "mode: sidecar\nproxy: {uids: [x y]}\ndns: {capture: some, port: y}\n", exact: true,
-		says: "weir: FILE:3:16: dns.capture: \"some\" is none of: none, servers, all\n--dns-port: \"x\" is not a port (want a number of 1-65535)\n"},
+		says: "weir: FILE:3:16: dns.capture: \"some\" is not one of: none, servers, all\n--dns-port: \"x\" is not a port (want a number of 1-65535)\n"},
 }
 
 // TestWrongUsage is told in one message and ends with 2, before a netlink socket

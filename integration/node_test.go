@@ -389,7 +389,7 @@ func (n *node) probeFromCgroup() {
 	if got := probe(true); !strings.Contains(got, known) {
 		n.Errorf("applied anew, a probe from the cgroup was seen as %s", got)
 	}
-	n.run("ambient", "host", "apply", "--probe-cgroups", "no/such").want(n, 2).says(n, `--probe-cgroups: "no/such" is no cgroup v2 here`)
+	n.run("ambient", "host", "apply", "--probe-cgroups", "no/such").want(n, 2).says(n, `--probe-cgroups: "no/such" is not a cgroup v2 here`)
 }
 
 // cgroupRoot is where cgroups can be made.

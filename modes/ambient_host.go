@@ -81,11 +81,11 @@ func (r *reader) cgroups(key string, words []string) map[uint8][]rules.Range {
 		known, ok := r.env.Cgroups[path]
 		switch {
 		case path == "" || level > maxCgroupLevel:
-			r.problem(key, w, "is no path of a cgroup (want such as kubelet.slice/kubelet.service)")
+			r.problem(key, w, "is not the path of a cgroup (want such as kubelet.slice/kubelet.service)")
 		case ok:
 			out[uint8(level)] = append(out[uint8(level)], rules.RangeOf(rules.CgroupID(known)))
 		case !r.anyName:
-			r.problem(key, w, "is no cgroup v2 here")
+			r.problem(key, w, "is not a cgroup v2 here")
 		}
 	}
 	return out

@@ -80,7 +80,7 @@ func (r *reader) probeAddresses(words []string) []netip.Addr {
 	for _, a := range list {
 		f := rules.AddressFamily(a)
 		if a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() {
-			r.problem(key, a.String(), "is no address that a packet comes from")
+			r.problem(key, a.String(), "is not an address that packets can come from")
 		}
 		if seen[f] {
 			r.problem(key, a.String(), "is a second address of %s (want one at most)", f)

@@ -135,7 +135,7 @@ func (r *reader) readProxy(s *sidecar, p Proxy, mask rules.Mark) {
 		s.mark, s.markMask = r.mark("proxy.mark", p.Mark, mask)
 	}
 	if empty(p.UIDs) && empty(p.GIDs) && !marked {
-		r.problem("proxy", "", "needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle")
+		r.problem("proxy", "", "needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop")
 	}
 }
 
@@ -242,7 +242,7 @@ func (r *reader) readDNS(s *sidecar, d DNS) {
 func (r *reader) readLoopback(s *sidecar, l Loopback) {
 	p, ok := r.prefix("loopback.cidr", l.CIDR)
 	if ok && (!p.Addr().Is4() || !p.Addr().IsLoopback() || p.Bits() < 8) {
-		r.problem("loopback.cidr", l.CIDR, "is no IPv4 loopback prefix (want one of 127.0.0.0/8)")
+		r.problem("loopback.cidr", l.CIDR, "is not an IPv4 loopback prefix (want one within 127.0.0.0/8)")
 	}
 	r.noteMasked("loopback.cidr", l.CIDR, p)
 	s.loopback = []netip.Prefix{p.Masked(), netip.MustParsePrefix("::1/128")}
@@ -250,7 +250,7 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 		own := netip.PrefixFrom(a, a.BitLen())
 		s.passthrough = append(s.passthrough, own)
 		if a.Is4() && !a.IsLoopback() {
-			r.note("loopback.passthrough", "%s is no loopback address, and IPv4 ones are not added to lo: the proxy can call from it only where an interface has it", a)
+			r.note("loopback.passthrough", "%s is not a loopback address, and IPv4 ones are not added to lo: the proxy can call from it only where an interface has it", a)
 		}
 		if a.Is4() || a.IsLoopback() || !s.ipv6() {
 			continue

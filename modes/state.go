@@ -104,7 +104,7 @@ func (r *reader) tableName(name string) {
 	switch {
 	case name == "":
 	case !isTableName(name):
-		r.problem("table", name, "is no table name (want a letter, then at most %d letters, digits, '_' or '-')", maxTableName-1)
+		r.problem("table", name, "is not a table name (want a letter, then at most %d letters, digits, '_' or '-')", maxTableName-1)
 	case strings.HasSuffix(name, "-next") || strings.HasSuffix(name, "-lock"):
 		r.problem("table", name, "is taken: weir uses names that end in -next and -lock while it applies")
 	case strings.HasPrefix(name, "weir-trace-"):

@@ -58,11 +58,11 @@ func TestProblems(t *testing.T) {
 		}},
 
 		{"a table name begins with a letter", with(func(c *Config) { c.Table = "1weir" }),
-			[]string{`table: "1weir" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
+			[]string{`table: "1weir" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
 		{"a table name holds no blank, which would need quotes in nft text", with(func(c *Config) { c.Table = "my weir" }),
-			[]string{`table: "my weir" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
+			[]string{`table: "my weir" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
 		{"a table name has at most 31 bytes", with(func(c *Config) { c.Table = strings.Repeat("w", 32) }),
-			[]string{`table: "` + strings.Repeat("w", 32) + `" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
+			[]string{`table: "` + strings.Repeat("w", 32) + `" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`}},
 		{"a table name of 31 bytes is long enough", with(func(c *Config) { c.Table = strings.Repeat("w", 31) }), nil},
 		{"make before break needs the name -next", with(func(c *Config) { c.Table = "weir-next" }),
 			[]string{`table: "weir-next" is taken: weir uses names that end in -next and -lock while it applies`}},
@@ -72,10 +72,10 @@ func TestProblems(t *testing.T) {
 		{"in ambient mode the proxy is known by a mark, and needs none written", Config{Mode: ModeAmbientPod}, nil},
 		{"an ambient proxy has a mark", Config{Mode: ModeAmbientPod, Proxy: Proxy{Mark: "none", UIDs: []string{"1337"}}}, []string{
 			`proxy.uids: is not used by mode ambient-pod (it is by sidecar)`,
-			`proxy.mark: "none" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
+			`proxy.mark: "none" is not a mark (want a number such as 0x539 or 0x539/0xfff)`}},
 		{"an ambient pod has no transparent listener, and no list of resolvers", Config{Mode: ModeAmbientPod, Inbound: Inbound{Via: "tproxy"}, DNS: DNS{Capture: "servers"}}, []string{
-			`inbound.via: "tproxy" is none of: redirect, none`,
-			`dns.capture: "servers" is none of: none, all`}},
+			`inbound.via: "tproxy" is not one of: redirect, none`,
+			`dns.capture: "servers" is not one of: none, all`}},
 		{"a connection's mark is none of the proxy's packets", Config{Mode: ModeAmbientPod, Routing: Routing{Mark: "0x39/0xff"}},
 			[]string{`routing.mark: "0x39/0xff" does not tell its packets from those of proxy.mark, 0x539/0xfff`}},
 		{"a connection's mark under a wider mask may hold the proxy's", Config{Mode: ModeAmbientPod, Routing: Routing{Mark: "0x1539/0xffff"}},
@@ -83,8 +83,8 @@ func TestProblems(t *testing.T) {
 		{"probes have one address of each family", Config{Mode: ModeAmbientPod, Probes: Probes{Addresses: []string{"192.0.2.1", "fd00::1", "192.0.2.2"}}},
 			[]string{`probes.addresses: "192.0.2.2" is a second address of ipv4 (want one at most)`}},
 		{"probes come from somewhere", host(func(c *Config) { c.Probes.Addresses = []string{"0.0.0.0", "ff02::1"} }), []string{
-			`probes.addresses: "0.0.0.0" is no address that a packet comes from`,
-			`probes.addresses: "ff02::1" is no address that a packet comes from`}},
+			`probes.addresses: "0.0.0.0" is not an address that packets can come from`,
+			`probes.addresses: "ff02::1" is not an address that packets can come from`}},
 
 		{"on the host nothing need be written", host(func(*Config) {}), nil},
 		{"probes need an address", host(func(c *Config) { c.Probes.Addresses = []string{} }),
@@ -96,28 +96,28 @@ func TestProblems(t *testing.T) {
 		{"cgroups are there, by a path", host(func(c *Config) {
 			c.Probes.From, c.Probes.Cgroups = "cgroups", []string{"kubelet.slice", "a/../b", "/"}
 		}), []string{
-			`probes.cgroups: "a/../b" is no path of a cgroup (want such as kubelet.slice/kubelet.service)`,
-			`probes.cgroups: "/" is no path of a cgroup (want such as kubelet.slice/kubelet.service)`}},
+			`probes.cgroups: "a/../b" is not the path of a cgroup (want such as kubelet.slice/kubelet.service)`,
+			`probes.cgroups: "/" is not the path of a cgroup (want such as kubelet.slice/kubelet.service)`}},
 		{"a mark is no cgroup's where there is none", host(func(c *Config) { c.Probes.From = "pods" }),
-			[]string{`probes.from: "pods" is none of: local, uids, cgroups`}},
+			[]string{`probes.from: "pods" is not one of: local, uids, cgroups`}},
 
 		{"a proxy that nothing tells apart would be captured itself", Config{Mode: ModeSidecar},
-			[]string{`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`}},
+			[]string{`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop`}},
 		{"uids: none tells nothing apart", Config{Mode: ModeSidecar, Proxy: Proxy{UIDs: []string{"none"}, GIDs: []string{}, Mark: "off"}},
-			[]string{`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`}},
+			[]string{`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop`}},
 		{"a group is enough", Config{Mode: ModeSidecar, Proxy: Proxy{GIDs: []string{"1337"}}}, nil},
 		{"a mark is enough", Config{Mode: ModeSidecar, Proxy: Proxy{Mark: "0x539/0xfff"}}, nil},
 		{"names are looked up in the environment", with(func(c *Config) { c.Proxy = Proxy{UIDs: []string{"envoy"}, GIDs: []string{"mesh"}} }), nil},
 		{"a user that nobody knows", with(func(c *Config) { c.Proxy.UIDs = []string{"proxyy"} }),
-			[]string{`proxy.uids: "proxyy" is no number and no user known here`}},
+			[]string{`proxy.uids: "proxyy" is neither a number nor a user known here`}},
 		{"a user's name is no group's", with(func(c *Config) { c.Proxy.GIDs = []string{"envoy"} }),
-			[]string{`proxy.gids: "envoy" is no number and no group known here`}},
+			[]string{`proxy.gids: "envoy" is neither a number nor a group known here`}},
 		{"4294967295 is -1 to the kernel: nobody", with(func(c *Config) { c.Proxy.UIDs = []string{"4294967295"} }),
-			[]string{`proxy.uids: "4294967295" is no user id (want 0-4294967294, or a range such as 1000-2000)`}},
+			[]string{`proxy.uids: "4294967295" is not a user id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"an id has 32 bits", with(func(c *Config) { c.Proxy.GIDs = []string{"4294967296"} }),
-			[]string{`proxy.gids: "4294967296" is no group id (want 0-4294967294, or a range such as 1000-2000)`}},
+			[]string{`proxy.gids: "4294967296" is not a group id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"a leading zero is octal to some and nothing to others", with(func(c *Config) { c.Proxy.UIDs = []string{"02471"} }),
-			[]string{`proxy.uids: "02471" is no user id (want 0-4294967294, or a range such as 1000-2000)`}},
+			[]string{`proxy.uids: "02471" is not a user id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"a mark without bits is every packet's", with(func(c *Config) { c.Proxy.Mark = "0" }),
 			[]string{`proxy.mark: "0" is what packets without a mark have (want a number that is not 0)`}},
 		{"a mark of no bits under its mask is every packet's", with(func(c *Config) { c.Proxy.Mark = "0x0/0xfff" }),
@@ -125,11 +125,11 @@ func TestProblems(t *testing.T) {
 		{"bits outside the mask can never match", with(func(c *Config) { c.Proxy.Mark = "0x1539/0xfff" }),
 			[]string{`proxy.mark: "0x1539/0xfff" has bits outside its mask: it never matches`}},
 		{"a mask of no bits tells nothing", with(func(c *Config) { c.Proxy.Mark = "0x539/0" }),
-			[]string{`proxy.mark: "0x539/0" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
+			[]string{`proxy.mark: "0x539/0" is not a mark (want a number such as 0x539 or 0x539/0xfff)`}},
 		{"a mark is a number", with(func(c *Config) { c.Proxy.Mark = "proxy" }),
-			[]string{`proxy.mark: "proxy" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
+			[]string{`proxy.mark: "proxy" is not a mark (want a number such as 0x539 or 0x539/0xfff)`}},
 		{"a mark has 32 bits", with(func(c *Config) { c.Proxy.Mark = "0x100000000" }),
-			[]string{`proxy.mark: "0x100000000" is no mark (want a number such as 0x539 or 0x539/0xfff)`}},
+			[]string{`proxy.mark: "0x100000000" is not a mark (want a number such as 0x539 or 0x539/0xfff)`}},
 
 		{"ports end at 65535", with(func(c *Config) { c.Outbound.ExcludePorts = []string{"22", "70000"} }),
 			[]string{`outbound.excludePorts: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
@@ -138,7 +138,7 @@ func TestProblems(t *testing.T) {
 			`inbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 		}},
 		{"a range goes up", with(func(c *Config) { c.Inbound.IncludePorts = []string{"8100-8000"} }),
-			[]string{`inbound.includePorts: "8100-8000" is a range upside down (want 8000-8100)`}},
+			[]string{`inbound.includePorts: "8100-8000" is a reversed range (want 8000-8100)`}},
 		{"a range may begin at 0, which is a port of packets", with(func(c *Config) { c.Inbound.IncludePorts = []string{"0-80", ":90"} }), nil},
 		{"a range with a colon may have one end, and no more", with(func(c *Config) { c.Inbound.IncludePorts = []string{"90:", ":"} }),
 			[]string{`inbound.includePorts: ":" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
@@ -158,10 +158,10 @@ func TestProblems(t *testing.T) {
 			c.Outbound.IncludeGIDs, c.Outbound.ExcludeGIDs, c.Outbound.ExcludeUIDs = []string{"1-2"}, []string{"3-4"}, []string{"5-6"}
 		}), nil},
 		{"of ids that there are", with(func(c *Config) { c.Proxy.UIDs = []string{"2000-1000", "1-4294967295", "1000-x", "-1"} }), []string{
-			`proxy.uids: "2000-1000" is a range upside down (want 1000-2000)`,
-			`proxy.uids: "1-4294967295" is no user id (want 0-4294967294, or a range such as 1000-2000)`,
-			`proxy.uids: "1000-x" is no user id (want 0-4294967294, or a range such as 1000-2000)`,
-			`proxy.uids: "-1" is no user id (want 0-4294967294, or a range such as 1000-2000)`}},
+			`proxy.uids: "2000-1000" is a reversed range (want 1000-2000)`,
+			`proxy.uids: "1-4294967295" is not a user id (want 0-4294967294, or a range such as 1000-2000)`,
+			`proxy.uids: "1000-x" is not a user id (want 0-4294967294, or a range such as 1000-2000)`,
+			`proxy.uids: "-1" is not a user id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"a port is decimal", with(func(c *Config) { c.DNS.Port = "0x35" }), []string{`dns.port: "0x35" is not a port (want a number of 1-65535)`}},
 		{"numbers have no underscores", with(func(c *Config) { c.Outbound.Port = "15_001" }), []string{`outbound.port: "15_001" is not a port (want a number of 1-65535, or a range that the proxy listens on)`}},
 		{"numbers have no leading zero", with(func(c *Config) { c.Outbound.Port = "0123" }), []string{`outbound.port: "0123" is not a port (want a number of 1-65535, or a range that the proxy listens on)`}},
@@ -206,9 +206,9 @@ func TestProblems(t *testing.T) {
 		}), nil},
 
 		{"a prefix has at most as many bits as its family", with(func(c *Config) { c.Outbound.ExcludeCIDRs = []string{"10.0.0.0/33"} }),
-			[]string{`outbound.excludeCIDRs: "10.0.0.0/33" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
+			[]string{`outbound.excludeCIDRs: "10.0.0.0/33" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
 		{"a name is no address", with(func(c *Config) { c.Outbound.IncludeCIDRs = []string{"example.com"} }),
-			[]string{`outbound.includeCIDRs: "example.com" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
+			[]string{`outbound.includeCIDRs: "example.com" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
 		{"no packet's IPv6 address is an IPv4-mapped one", with(func(c *Config) {
 			c.Outbound.ExcludeCIDRs, c.Loopback.Passthrough = []string{"::ffff:10.0.0.0/104", "::ffff:192.0.2.1"}, []string{"::ffff:127.0.0.6"}
 		}), []string{
@@ -220,11 +220,11 @@ func TestProblems(t *testing.T) {
 			c.Outbound.ExcludeCIDRs = []string{"fe80::1%eth0"}
 			c.DNS = DNS{Capture: "servers", Servers: []string{"fe80::1%eth0"}}
 		}), []string{
-			`outbound.excludeCIDRs: "fe80::1%eth0" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
-			`dns.servers: "fe80::1%eth0" is no address (want 192.0.2.1 or 2001:db8::1)`,
+			`outbound.excludeCIDRs: "fe80::1%eth0" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
+			`dns.servers: "fe80::1%eth0" is not an address (want 192.0.2.1 or 2001:db8::1)`,
 		}},
 		{"a server is no prefix", with(func(c *Config) { c.DNS = DNS{Capture: "servers", Servers: []string{"10.0.0.0/8"}} }),
-			[]string{`dns.servers: "10.0.0.0/8" is no address (want 192.0.2.1 or 2001:db8::1)`}},
+			[]string{`dns.servers: "10.0.0.0/8" is not an address (want 192.0.2.1 or 2001:db8::1)`}},
 		{"servers say nothing where all queries are captured", with(func(c *Config) { c.DNS = DNS{Capture: "all", Servers: []string{"10.0.0.1"}} }),
 			[]string{`dns.servers: is used only with dns.capture: servers`}},
 		{"no servers are none given", with(func(c *Config) { c.DNS.Servers = []string{} }), nil},
@@ -237,8 +237,8 @@ func TestProblems(t *testing.T) {
 			[]string{`interfaces.exclude: "abcdefghijklmno*" is too long for a wildcard (want the name itself, or at most 14 bytes before the asterisk)`,
 				`interfaces.exclude: "abcdefghijklmnop*" is 16 bytes long (an interface name has at most 15)`}},
 		{"an interface's exclusions count, or do not", with(func(c *Config) { c.Interfaces.Reroute = []Rerouted{{Name: "tap0", Exclusions: "some"}, {Name: "a/b"}} }), []string{
-			`interfaces.reroute: "a/b" is no interface name`,
-			`interfaces.reroute.exclusions: "some" is none of: honoured, ignored`}},
+			`interfaces.reroute: "a/b" is not an interface name`,
+			`interfaces.reroute.exclusions: "some" is not one of: honoured, ignored`}},
 		{"not both", with(func(c *Config) {
 			c.Interfaces.Reroute = []Rerouted{{Name: "tap0"}, {Name: "tap0", Exclusions: "ignored"}, {Name: "tap*", Exclusions: "ignored"}}
 		}),
@@ -249,22 +249,22 @@ func TestProblems(t *testing.T) {
 		{"none is rerouted", with(func(c *Config) { c.Interfaces.Reroute = []Rerouted{{Name: "none"}} }), nil},
 		{"every interface may be meant", with(func(c *Config) { c.Interfaces.Exclude = []string{"+"} }), nil},
 		{"a star stands at the end", with(func(c *Config) { c.Interfaces.Exclude = []string{"e*h0"} }),
-			[]string{`interfaces.exclude: "e*h0" is no interface name (a wildcard is a name that ends in *, such as eth*)`}},
+			[]string{`interfaces.exclude: "e*h0" is not an interface name (a wildcard is a name that ends in *, such as eth*)`}},
 		{"names that the kernel refuses", with(func(c *Config) { c.Interfaces.Exclude = []string{"..", "a/b", "eth0:1", "a b", `a"b`} }), []string{
-			`interfaces.exclude: ".." is no interface name`, `interfaces.exclude: "a/b" is no interface name`,
-			`interfaces.exclude: "eth0:1" is no interface name`, `interfaces.exclude: "a b" is no interface name`,
-			`interfaces.exclude: "a\"b" is no interface name`,
+			`interfaces.exclude: ".." is not an interface name`, `interfaces.exclude: "a/b" is not an interface name`,
+			`interfaces.exclude: "eth0:1" is not an interface name`, `interfaces.exclude: "a b" is not an interface name`,
+			`interfaces.exclude: "a\"b" is not an interface name`,
 		}},
 		{"iptables writes a wildcard with a plus", with(func(c *Config) { c.Interfaces.Exclude = []string{"veth+"} }), nil},
 
 		{"a loopback prefix is of 127.0.0.0/8", with(func(c *Config) { c.Loopback.CIDR = "10.0.0.0/8" }),
-			[]string{`loopback.cidr: "10.0.0.0/8" is no IPv4 loopback prefix (want one of 127.0.0.0/8)`}},
+			[]string{`loopback.cidr: "10.0.0.0/8" is not an IPv4 loopback prefix (want one within 127.0.0.0/8)`}},
 		{"and no wider", with(func(c *Config) { c.Loopback.CIDR = "127.0.0.0/7" }),
-			[]string{`loopback.cidr: "127.0.0.0/7" is no IPv4 loopback prefix (want one of 127.0.0.0/8)`}},
+			[]string{`loopback.cidr: "127.0.0.0/7" is not an IPv4 loopback prefix (want one within 127.0.0.0/8)`}},
 		{"and IPv4", with(func(c *Config) { c.Loopback.CIDR = "::1/128" }),
-			[]string{`loopback.cidr: "::1/128" is no IPv4 loopback prefix (want one of 127.0.0.0/8)`}},
+			[]string{`loopback.cidr: "::1/128" is not an IPv4 loopback prefix (want one within 127.0.0.0/8)`}},
 		{"and there is one", with(func(c *Config) { c.Loopback.CIDR = "none" }),
-			[]string{`loopback.cidr: "none" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
+			[]string{`loopback.cidr: "none" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
 		{"all of 127.0.0.0/8 may be loopback", with(func(c *Config) { c.Loopback.CIDR = "127.0.0.0/8" }), nil},
 
 		{"mark 0 would deliver every packet to lo", with(func(c *Config) { c.Routing.Mark = "0" }),
@@ -306,26 +306,26 @@ func TestProblems(t *testing.T) {
 		{"mark 0 is meant where its mask is written", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "0/0xffffffff" }), nil},
 		{"but for the proxy", with(func(c *Config) { c.Proxy.Mark = "0/0xffffffff" }),
 			[]string{`proxy.mark: "0/0xffffffff" is what packets without a mark have (want a number that is not 0)`}},
-		{"table 0 is no table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is no whole number of 1-4294967295`}},
-		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is no whole number of 1-32765`}},
+		{"table 0 is no table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is not a whole number from 1 to 4294967295`}},
+		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is not a whole number from 1 to 32765`}},
 
 		{"a word that is not allowed is told all that are", with(func(c *Config) { c.Inbound.Via, c.IPv6 = "iptables", "maybe" }), []string{
-			`ipv6: "maybe" is none of: auto, enabled, disabled`,
-			`inbound.via: "iptables" is none of: redirect, tproxy, marks, none`,
+			`ipv6: "maybe" is not one of: auto, enabled, disabled`,
+			`inbound.via: "iptables" is not one of: redirect, tproxy, marks, none`,
 		}},
 		{"a word that could mean two things means none", with(func(c *Config) { c.Inbound.Via, c.DNS.Capture = "true", "on" }), []string{
-			`inbound.via: "true" is none of: redirect, tproxy, marks, none`,
-			`dns.capture: "on" is none of: none, servers, all`,
+			`inbound.via: "true" is not one of: redirect, tproxy, marks, none`,
+			`dns.capture: "on" is not one of: none, servers, all`,
 		}},
 		{"every problem is told at once", Config{Version: "3", Mode: ModeSidecar, Table: "?", DropInvalid: "perhaps", Outbound: Outbound{Port: "x"}}, []string{
 			`version: "3" is not known (want 1)`,
-			`table: "?" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
-			`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle`,
+			`table: "?" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
+			`proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop`,
 			`outbound.port: "x" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
-			`dropInvalid: "perhaps" is none of: disabled, enabled`,
+			`dropInvalid: "perhaps" is not one of: disabled, enabled`,
 		}},
 		{"a very long word is not repeated whole", with(func(c *Config) { c.Inbound.Via = strings.Repeat("x", 1<<20) }),
-			[]string{`inbound.via: "` + strings.Repeat("x", 80) + `..." is none of: redirect, tproxy, marks, none`}},
+			[]string{`inbound.via: "` + strings.Repeat("x", 80) + `..." is not one of: redirect, tproxy, marks, none`}},
 	} {
 		state, _, err := State(tt.config, testEnvironment)
 		if got := lines(err); !slices.Equal(got, tt.want) {
@@ -391,7 +391,7 @@ func TestNotes(t *testing.T) {
 		{"that a wildcard excludes lo", with(func(c *Config) { c.Interfaces.Exclude = []string{"l*"} }), testEnvironment,
 			[]string{"interfaces.exclude: lo is left alone too: no call to the own pod or to a resolver in it is captured"}},
 		{"that lo gets no such address", with(func(c *Config) { c.Loopback.Passthrough = []string{"127.0.0.6", "192.0.2.6", "2001:db8::6"} }), testEnvironment,
-			[]string{"loopback.passthrough: 192.0.2.6 is no loopback address, and IPv4 ones are not added to lo: the proxy can call from it only where an interface has it"}},
+			[]string{"loopback.passthrough: 192.0.2.6 is not a loopback address, and IPv4 ones are not added to lo: the proxy can call from it only where an interface has it"}},
 		{"that nothing is routed", with(func(c *Config) { c.Routing = Routing{Mark: "7", Table: "70"} }), testEnvironment, []string{
 			"routing.mark: is used only with inbound.via: tproxy",
 			"routing.table: is used only with inbound.via: tproxy",

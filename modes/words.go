@@ -58,7 +58,7 @@ func (r *reader) choice(key, word string, allowed ...string) string {
 	if len(meant) == 1 {
 		return meant[0]
 	}
-	r.problem(key, word, "is none of: %s", strings.Join(allowed, ", "))
+	r.problem(key, word, "is not one of: %s", strings.Join(allowed, ", "))
 	return allowed[0]
 }
 
@@ -134,7 +134,7 @@ func (r *reader) portRange(key, word string) (rules.Range, bool) {
 	case !ok:
 		r.problem(key, word, "is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)")
 	case lo > hi:
-		r.problem(key, word, "is a range upside down (want %d-%d)", hi, lo)
+		r.problem(key, word, "is a reversed range (want %d-%d)", hi, lo)
 	default:
 		return rules.RangeBetween(lo, hi), true
 	}
@@ -209,7 +209,7 @@ func (r *reader) listener(key, word string) rules.Range {
 	case !ok:
 		r.problem(key, word, "is not a port (want a number of 1-65535, or a range that the proxy listens on)")
 	case lo > hi:
-		r.problem(key, word, "is a range upside down (want %d-%d)", hi, lo)
+		r.problem(key, word, "is a reversed range (want %d-%d)", hi, lo)
 	case hi == 0:
 		r.note(key, "nothing can listen on port 0: what is captured is refused")
 	}
@@ -261,7 +261,7 @@ func (r *reader) prefix(key, word string) (netip.Prefix, bool) {
 	if err != nil {
 		addr, addrErr := netip.ParseAddr(word)
 		if addrErr != nil || addr.Zone() != "" {
-			r.problem(key, word, "is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)")
+			r.problem(key, word, "is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)")
 			return p, false
 		}
 		p = netip.PrefixFrom(addr, addr.BitLen())
@@ -287,7 +287,7 @@ func (r *reader) addresses(key string, words []string) []netip.Addr {
 		a, err := netip.ParseAddr(w)
 		switch {
 		case err != nil || a.Zone() != "":
-			r.problem(key, w, "is no address (want 192.0.2.1 or 2001:db8::1)")
+			r.problem(key, w, "is not an address (want 192.0.2.1 or 2001:db8::1)")
 		case a.Is4In6():
 			r.problem(key, w, "is an IPv4-mapped address (write it as IPv4)")
 		default:
@@ -305,15 +305,15 @@ func ids[T rules.UID | rules.GID](r *reader, key string, words []string, names m
 		named, known := names[w]
 		switch {
 		case ok && lo > hi:
-			r.problem(key, w, "is a range upside down (want %d-%d)", hi, lo)
+			r.problem(key, w, "is a reversed range (want %d-%d)", hi, lo)
 		case ok && hi < invalidID:
 			out = append(out, rules.RangeBetween(T(lo), T(hi)))
 		case known:
 			out = append(out, rules.RangeOf(T(named)))
 		case strings.IndexAny(w, "+-0123456789") == 0 || w == "":
-			r.problem(key, w, "is no %s id (want 0-4294967294, or a range such as 1000-2000)", what)
+			r.problem(key, w, "is not a %s id (want 0-4294967294, or a range such as 1000-2000)", what)
 		case !r.anyName:
-			r.problem(key, w, "is no number and no %s known here", what)
+			r.problem(key, w, "is neither a number nor a %s known here", what)
 		}
 	}
 	return out
@@ -356,9 +356,9 @@ func (r *reader) interfaces(key string, words []string) []rules.IfName {
 		case everyInterface(rules.IfName(name)) || isAll(w):
 			out = append(out, "*")
 		case name == "" || name == "." || name == ".." || strings.ContainsFunc(name, notInName):
-			r.problem(key, w, "is no interface name")
+			r.problem(key, w, "is not an interface name")
 		case stem == "" || strings.Contains(stem, "*"):
-			r.problem(key, w, "is no interface name (a wildcard is a name that ends in *, such as eth*)")
+			r.problem(key, w, "is not an interface name (a wildcard is a name that ends in *, such as eth*)")
 		case len(stem) > maxIfName:
 			r.problem(key, w, "is %d bytes long (an interface name has at most %d)", len(stem), maxIfName)
 		case len(name) > maxIfName: // nft counts the asterisk
@@ -385,7 +385,7 @@ func (r *reader) mark(key, word string, mask rules.Mark) (rules.Mark, rules.Mark
 	}
 	switch {
 	case !ok || k == 0:
-		r.problem(key, word, "is no mark (want a number such as 0x539 or 0x539/0xfff)")
+		r.problem(key, word, "is not a mark (want a number such as 0x539 or 0x539/0xfff)")
 	case n&^k != 0 && masked:
 		r.problem(key, word, "has bits outside its mask: it never matches")
 	case n&^k != 0:
@@ -420,7 +420,7 @@ func (r *reader) noteNoMark(key string, mark, mask rules.Mark) {
 func (r *reader) number(key, word string, lo, hi uint32) uint32 {
 	n, ok := parseNumber(word, 32, true)
 	if !ok || uint32(n) < lo || uint32(n) > hi {
-		r.problem(key, word, "is no whole number of %d-%d", lo, hi)
+		r.problem(key, word, "is not a whole number from %d to %d", lo, hi)
 	}
 	return uint32(n)
 }

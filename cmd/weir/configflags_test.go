@@ -177,22 +177,22 @@ func TestFlagProblems(t *testing.T) {
 		{"an environment is no configuration", []string{"--environment", pod}, []string{
 			"there is no configuration (want --config FILE, --config - for standard input, or flags: at least --mode sidecar --proxy-uids 1337)"}},
 		{"flags alone may be too few", []string{"--mode", "sidecar"}, []string{
-			"proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured, in a circle"}},
+			"proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop"}},
 		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod, ambient-host or none)"}},
 		{"a map in a flag has places", append(least, "--interfaces-reroute", "a/b", "--interfaces-reroute", "{name: tap0, exclusions: some}"), []string{
-			`--interfaces-reroute: "a/b" is no interface name`,
-			`--interfaces-reroute:1:26: interfaces.reroute.exclusions: "some" is none of: honoured, ignored`}},
+			`--interfaces-reroute: "a/b" is not an interface name`,
+			`--interfaces-reroute:1:26: interfaces.reroute.exclusions: "some" is not one of: honoured, ignored`}},
 		{"a map in a flag has a name", append(least, "--interfaces-reroute", "[tap0, {exclusions: ignored}]"), []string{
 			"--interfaces-reroute:1:9: interfaces.reroute: has an entry without name"}},
 		{"a map in a flag has an end", append(least, "--interfaces-reroute", "{name: tap0"), []string{
 			"--interfaces-reroute:1:1: is not YAML: could not find flow mapping end token '}'"}},
 		{"a bad word has its flag", append(least, "--outbound-exclude-ports", "22,70000", "--inbound-via=iptables"), []string{
-			`--inbound-via: "iptables" is none of: redirect, tproxy, marks, none`,
+			`--inbound-via: "iptables" is not one of: redirect, tproxy, marks, none`,
 			`--outbound-exclude-ports: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 		}},
 		{"a bad word of a file has its line", append(least, "--outbound-exclude-cidrs", "@"+cidrs), []string{
-			`--outbound-exclude-cidrs: ` + cidrs + `:3: "10.0.0.0/33" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
-			`--outbound-exclude-cidrs: ` + cidrs + `:4: "1.1.1.1 2.2.2.2" is no address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
+			`--outbound-exclude-cidrs: ` + cidrs + `:3: "10.0.0.0/33" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
+			`--outbound-exclude-cidrs: ` + cidrs + `:4: "1.1.1.1 2.2.2.2" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
 		}},
 		{"two commas", append(least, "--outbound-exclude-ports", "22,,23"), []string{
 			`--outbound-exclude-ports: "22,,23" has an empty word (want words with commas between them)`}},
@@ -210,10 +210,10 @@ func TestFlagProblems(t *testing.T) {
 		{"a file that is not there", []string{"--config", "/no/such"}, []string{"--config: open /no/such: no such file or directory"}},
 		{"a directory", []string{"--config", "/"}, []string{"--config: read /: is a directory"}},
 		{"problems of the file, of its words and of flags at once, in order", []string{"-f", pod, "--dns-port", "x", "--table", "?"}, []string{
-			pod + `:3:12: outbound.exludePorts: is no key (want outbound.excludePorts)`,
+			pod + `:3:12: outbound.exludePorts: unknown key (did you mean outbound.excludePorts?)`,
 			pod + `:3:45: outbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
-			pod + `:4:1: prxy: is no key (want proxy)`,
-			`--table: "?" is no table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
+			pod + `:4:1: prxy: unknown key (did you mean proxy?)`,
+			`--table: "?" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
 			`--dns-port: "x" is not a port (want a number of 1-65535)`,
 		}},
 		{"a file that is no YAML hides what its keys would be, not what flags are", []string{"-f", noYAML, "--table", ""}, []string{

@@ -55,7 +55,7 @@ type drawn struct {
 func graphRequest(cc *cli.Context) (drawn, error) {
 	r := drawn{format: cc.String("format")}
 	if r.format != formatMermaid && r.format != formatHTML {
-		return r, usageError{fmt.Errorf("--format: %q is none of: %s, %s", r.format, formatMermaid, formatHTML)}
+		return r, usageError{fmt.Errorf("--format: %q is not one of: %s, %s", r.format, formatMermaid, formatHTML)}
 	}
 	c, given, err := optionalConfiguration(cc)
 	if err != nil {
