@@ -57,7 +57,7 @@ func TestGraph(t *testing.T) {
 
 	draw("--format", "svg").want(t, 2).says(t, `--format: "svg" is not one of: mermaid, html`)
 	draw(append(config, "--live")...).want(t, 2).says(t, "--live draws what the namespace holds")
-	draw(append(config, "--foreign", "ip x")...).want(t, 2).says(t, "--foreign draws what is no table of weir's")
+	draw(append(config, "--foreign", "ip x")...).want(t, 2).says(t, "--foreign draws a table that is not weir's")
 	draw("--foreign", "ip x").want(t, 1).says(t, "graph ip x: there is no such table")
 	draw(append(config, "tcp")...).want(t, 2)
 }

@@ -116,7 +116,7 @@ func TestShowOfOthers(t *testing.T) {
 	}
 	c.run("show", "--foreign", "ip none").want(t, 1).says(t, "show ip none: there is no such table")
 	c.run("show", "--foreign", "none").want(t, 2).says(t, `--foreign: "none" is no table (want a family and a name, such as "ip kube-proxy")`)
-	c.run("show", "--foreign", "ip none", "--mode", "none").want(t, 2).says(t, "--foreign shows what is no table of weir's")
+	c.run("show", "--foreign", "ip none", "--mode", "none").want(t, 2).says(t, "--foreign shows a table that is not weir's")
 }
 
 // TestShowBesideOthers: the order of chains, the configuration, and what others'

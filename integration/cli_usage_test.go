@@ -53,7 +53,7 @@ var wrongUsage = []wrong{
 	{why: "a wait into the past", args: "verify --wait=-1s", says: "weir: --wait: -1s has passed already"},
 	{why: "an environment of nothing", args: "show --environment FILE", says: "weir: --environment is about a configuration, and there is none"},
 	{why: "an environment of what is live", args: "explain --live --environment FILE tcp 192.0.2.1:80", says: "weir: --environment is about a configuration, and there is none"},
-	{why: "a graph of what is live, with addresses", args: "graph --live --address eth0=10.0.0.1/8", says: "takes none by --address"},
+	{why: "a graph of what is live, with addresses", args: "graph --live --address eth0=10.0.0.1/8", says: "takes no --address"},
 	{why: "flags of no packet, to a graph", args: "graph --uid x --mark zz", says: "weir: --uid is about one packet that the command line names"},
 	{why: "a wait that the limit would end", args: "verify --wait 1m --timeout 5s", says: "weir: --wait: 1m0s is not shorter than --timeout, 5s"},
 	{why: "a file in place of the flag", args: "apply FILE", says: "weir: apply takes no argument such as", yaml: podYAML},

@@ -4,18 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/internal/version"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
@@ -31,18 +32,15 @@ func (j *job) traffic(ctx context.Context, c *config.File) ([]check, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, err := hostOf(assumedAddresses)
+	want := explain.Rules{State: state, Listeners: modes.PortNames(c.Config)}
+	space, err := survey.New(explain.Pod(), state)
 	if err != nil {
 		return nil, err
 	}
-	space, err := survey.New(host, state)
-	if err != nil {
+	s := &scene{state: state, host: space.Host, evaluator: sim.EvaluatorOf(state, space.Host), names: want.Listeners}
+	if s.rows, err = want.Classes(explain.Pod()); err != nil {
 		return nil, err
 	}
-	s := &scene{state: state, host: space.Host, evaluator: sim.EvaluatorOf(state, space.Host), names: modes.PortNames(c.Config)}
-	bare := sim.NewEvaluator(space.Host)
-	fate := func(p sim.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }
-	s.rows = survey.Rows(space, fate, compareFates, func(classFate) bool { return true })
 	defer s.close()
 	if err := inOrder(ctx, s.settle, s.join); err != nil {
 		return cannotBeMade(err), ctx.Err()
@@ -77,7 +75,7 @@ type scene struct {
 	host       sim.Host
 	evaluator  *sim.Evaluator
 	names      map[rules.Port]string // of the proxy's listeners
-	rows       []survey.Row[classFate]
+	rows       []explain.Class
 	pod, world *scratch.Namespace
 	servers    []*scratch.Server
 }
@@ -270,7 +268,7 @@ func (s *scene) compare(ctx context.Context) ([]check, error) {
 		sent++
 		if !lands(got.Land, want) {
 			out = append(out, check{"traffic", failed,
-				fmt.Sprintf("%s, %s: %s should end as %s, and ended as %s", r.Who, r.Where, headline(sim.Journey{Packet: r.Example}), want, got.Land),
+				fmt.Sprintf("%s, %s: %s should end as %s, and ended as %s", r.From, r.To, explain.PacketText(r.Example), want, got.Land),
 				"weir explain says which rules decide; weir trace which did"})
 		}
 	}
@@ -326,7 +324,7 @@ func lands(got, want string) bool {
 // already, one from an address that is not the pod's, or one that carries a mark or
 // an address that no link brings.
 func (s *scene) probe(p sim.Packet) (scratch.Probe, *scratch.Namespace, bool) {
-	probe := scratch.Probe{ID: headline(sim.Journey{Packet: p}), Proto: protoName(p.Proto), Src: p.Src.Addr(), SPort: p.Src.Port(),
+	probe := scratch.Probe{ID: explain.PacketText(p), Proto: explain.ProtoName(p.Proto), Src: p.Src.Addr(), SPort: p.Src.Port(),
 		Dst: p.Dst.Addr(), DPort: p.Dst.Port(), Mark: uint32(p.Mark)}
 	if p.Proto != rules.TCP && p.Proto != rules.UDP || p.State != 0 || p.CTMark != 0 {
 		return probe, nil, false

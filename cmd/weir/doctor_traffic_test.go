@@ -1,11 +1,12 @@
 package main
 
 import (
+	"github.com/weir-mesh/weir/sim"
 	"testing"
 
+	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
@@ -16,17 +17,16 @@ func TestTrafficTellsWhatLandsElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, err := hostOf(assumedAddresses)
+	want := explain.Rules{State: state, Listeners: map[rules.Port]string{15001: "outbound", 15006: "inbound", 15008: "tunnel"}}
+	space, err := survey.New(explain.Pod(), state)
 	if err != nil {
 		t.Fatal(err)
 	}
-	space, err := survey.New(host, state)
-	if err != nil {
+	s := &scene{state: state, host: space.Host, evaluator: sim.EvaluatorOf(state, space.Host), names: want.Listeners}
+	if s.rows, err = want.Classes(explain.Pod()); err != nil {
 		t.Fatal(err)
 	}
-	s := &scene{state: state, host: space.Host, evaluator: sim.EvaluatorOf(state, space.Host), names: map[rules.Port]string{15001: "outbound", 15006: "inbound", 15008: "tunnel"}}
 	bare := sim.NewEvaluator(space.Host)
-	s.rows = survey.Rows(space, func(p sim.Packet) (classFate, bool) { return classFateOf(s.evaluator, bare, p) }, compareFates, func(classFate) bool { return true })
 	defer s.close()
 	if err := inOrder(t.Context(), s.settle, s.join, s.apply, s.listen, s.ready); err != nil {
 		t.Skipf("no scratch namespaces with other users: %v", err)

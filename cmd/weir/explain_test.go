@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weir-mesh/weir/explain"
 )
 
 // podConfig is a sidecar's configuration in a file.
@@ -38,7 +40,7 @@ func TestExplain(t *testing.T) {
 		{"flags may follow the packet", []string{"tcp", "10.0.0.1:443", "--uid", "1337"},
 			[]string{"opened by uid 1337, leaving by eth0", `"the proxy's own traffic is not captured"`, "left alone: leaves by eth0"}},
 		{"what comes in is captured", []string{"--in", "eth0", "--from", "203.0.113.7", "tcp", "10.0.0.9:8080"},
-			[]string{"coming by eth0", "captured: lands on the inbound listener, port 15006; original destination 10.0.0.9:8080"}},
+			[]string{"arriving on eth0", "captured: lands on the inbound listener, port 15006; original destination 10.0.0.9:8080"}},
 		{"one word may hold the packet", []string{"--uid", "1000", "tcp [2001:db8::1]:9411"},
 			[]string{"tcp 2001:db8:244:1::5 -> [2001:db8::1]:9411", "left alone: leaves by eth0"}},
 		{"a configuration's flags win", []string{"--outbound-via", "none", "tcp", "10.0.0.1:443"}, []string{"left alone: leaves by eth0"}},
@@ -68,11 +70,11 @@ func TestExplainRefuses(t *testing.T) {
 	}{
 		{[]string{}, []string{`"" is no packet`}},
 		{[]string{"tcp", "10.0.0.0/8:443"}, []string{"more than one destination"}},
-		{[]string{"--uid", "me", "--mark", "x", "tcp", "10.0.0.1:70000"}, []string{`--uid: "me" is no id`, `"x" is no mark`, `"70000" is no port`}},
-		{[]string{"--in", "eth0", "tcp", "10.0.0.1:443"}, []string{"comes from somewhere"}},
+		{[]string{"--uid", "me", "--mark", "x", "tcp", "10.0.0.1:70000"}, []string{`--uid: "me" is not a numeric ID`, `"x" is not a mark`, `"70000" is no port`}},
+		{[]string{"--in", "eth0", "tcp", "10.0.0.1:443"}, []string{"needs a source address"}},
 		{[]string{"--in", "eth0", "--uid", "5", "--from", "::1", "tcp", "10.0.0.1:443"}, []string{"has no owner here", "two families"}},
 		{[]string{"--address", "10.0.0.1", "tcp", "10.0.0.1:443"}, []string{"--address"}},
-		{[]string{"--state", "open", "tcp", "10.0.0.1:443"}, []string{`"open" is no state`}},
+		{[]string{"--state", "open", "tcp", "10.0.0.1:443"}, []string{`"open" is not a connection state`}},
 	} {
 		code, out, errs := weir(t, "", append([]string{"explain", "--config", config}, tt.args...)...)
 		if code != exitUsage || out != "" {
@@ -103,10 +105,10 @@ func TestExplainReadsLines(t *testing.T) {
 	}
 	code, out, errs = weir(t, strings.Join([]string{
 		`{"packet": "tcp 1.2.3.4:5"}`, `{}`, `{"packet": "tcp 1.2.3.4:5", "colour": 1}`, `{"packet": "tcp 1.2.3.4:5"} {}`, `{"packet": "tcp 1.2.3.4:5", "uid": -1}`,
-		`{"packet": 7}`, `[]`, strings.Repeat(" ", maxAskedLine+1)}, "\n"), "explain", "--config", config, "-")
+		`{"packet": 7}`, `[]`, strings.Repeat(" ", explain.MaxRequestLine+1)}, "\n"), "explain", "--config", config, "-")
 	for _, want := range []string{"input:2: \"\" is no packet", "input:3: json: unknown field", "input:4: something follows the packet",
-		"input:5: uid: number -1 cannot be meant (want a number of 0-4294967295)", "input:6: packet: number cannot be meant (want a text)",
-		"input:7: array is no packet", "input:8: the line has more than 65536 bytes"} {
+		"input:5: uid: unexpected number -1 (want a number of 0-4294967295)", "input:6: packet: unexpected number (want a text)",
+		"input:7: unexpected array (want an object", "input:8: the line has more than 65536 bytes"} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("no %q in\n%s", want, errs)
 		}

@@ -2,31 +2,49 @@ package main
 
 import (
 	"fmt"
+	"github.com/weir-mesh/weir/sim"
 	"io"
-	"net/netip"
 	"os"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/sim"
 )
 
-// print writes a journey in the form that the flags ask for.
-func (x *explainer) print(cc *cli.Context, j sim.Journey) error {
+// printAnswers prints what becomes of each packet; an unknown fate is a failure.
+func printAnswers(cc *cli.Context, x *explain.Explainer, packets []sim.Packet) error {
+	unknown := 0
+	for _, p := range packets {
+		a := x.Explain(p)
+		if a.Fate.Kind == sim.Unknown {
+			unknown++
+		}
+		if err := printAnswer(cc, a); err != nil {
+			return err
+		}
+	}
+	if unknown > 0 {
+		return toldError{fmt.Errorf("the fate of %d packets is unknown from here", unknown)}
+	}
+	return nil
+}
+
+// printAnswer writes an answer in the form that the flags ask for.
+func printAnswer(cc *cli.Context, a explain.Answer) error {
 	w := cc.App.Writer
 	switch {
 	case cc.Bool("json"):
-		return writeJSONLine(w, x.view(j))
+		return writeJSONLine(w, newExplanation(a))
 	case cc.Bool("markdown"):
-		return x.markdown(w, j)
+		return markdownAnswer(w, a)
 	}
-	return x.text(w, j)
+	return textAnswer(w, a)
 }
 
-// explanation is a journey as programs read it.
+// explanation is an answer as programs read it.
 type explanation struct {
 	Packet string     `json:"packet"`
 	From   string     `json:"from,omitempty"`
@@ -63,128 +81,34 @@ type fateView struct {
 	Zone     uint16 `json:"zone,omitempty"`
 }
 
-func (x *explainer) view(j sim.Journey) explanation {
-	p, f := j.Packet, j.Fate
-	e := explanation{Packet: protoName(p.Proto) + " " + endpoint(p.Proto, p.Dst), In: p.In, Mark: hex(p.Mark), Path: []stepView{}}
+func newExplanation(a explain.Answer) explanation {
+	p, f := a.Packet, a.Fate
+	e := explanation{Packet: explain.ProtoName(p.Proto) + " " + explain.Endpoint(p.Proto, p.Dst), In: p.In, Mark: hexMark(p.Mark), Path: []stepView{}}
 	if p.Src.Addr().IsValid() {
-		e.From = endpoint(p.Proto, p.Src)
+		e.From = explain.Endpoint(p.Proto, p.Src)
 	}
 	if p.Socket != nil {
 		uid, gid := uint32(p.Socket.UID), uint32(p.Socket.GID)
 		e.UID, e.GID = &uid, &gid
 	}
-	for _, s := range j.Steps {
+	for _, s := range a.Steps {
 		e.Path = append(e.Path, stepView{Hook: s.Hook.String(), Table: s.Table, Chain: s.Chain, Type: string(s.Type),
 			Priority: s.Priority, Rule: s.Rule, Reason: s.Reason, Does: s.Does})
 	}
-	e.Fate = fateView{Kind: f.Kind.String(), Says: x.says(p, f), To: endpoint(p.Proto, f.Dst), Here: f.Here, Out: f.Out,
-		Port: uint16(f.Port), Listener: x.listeners[f.Port], Mark: hex(f.Mark), CTMark: hex(f.CTMark), Zone: uint16(f.Zone)}
+	e.Fate = fateView{Kind: f.Kind.String(), Says: a.Says, To: explain.Endpoint(p.Proto, f.Dst), Here: f.Here, Out: f.Out,
+		Port: uint16(f.Port), Listener: a.Listener, Mark: hexMark(f.Mark), CTMark: hexMark(f.CTMark), Zone: uint16(f.Zone)}
 	if f.Kind == sim.Redirected {
-		e.Fate.Original = endpoint(p.Proto, f.Asked)
+		e.Fate.Original = explain.Endpoint(p.Proto, f.Asked)
 	}
 	return e
 }
 
-func hex(m rules.Mark) string {
+// hexMark is a mark as nft prints it, "" for none.
+func hexMark(m rules.Mark) string {
 	if m == 0 {
 		return ""
 	}
 	return fmt.Sprintf("0x%x", uint32(m))
-}
-
-func protoName(p rules.Proto) string { return rules.InetProto.Format(rules.RangeOf(p).Lo) }
-
-// endpoint is an address, with its port where the protocol has ports.
-func endpoint(p rules.Proto, a netip.AddrPort) string {
-	if p == rules.TCP || p == rules.UDP {
-		return a.String()
-	}
-	return a.Addr().String()
-}
-
-// headline says which packet it is.
-func headline(j sim.Journey) string {
-	p := j.Packet
-	text := protoName(p.Proto) + " "
-	if p.Src.Addr().IsValid() {
-		text += p.Src.Addr().String() + " -> "
-	}
-	text += endpoint(p.Proto, p.Dst)
-	if p.In != "" {
-		text += ", coming by " + p.In
-	}
-	if p.Socket != nil {
-		text += fmt.Sprintf(", opened by uid %d", p.Socket.UID)
-		if p.Socket.GID != 0 {
-			text += fmt.Sprintf(" gid %d", p.Socket.GID)
-		}
-	}
-	if p.Mark != 0 {
-		text += ", mark " + hex(p.Mark)
-	}
-	if j.Fate.Out != "" {
-		text += ", leaving by " + j.Fate.Out
-	}
-	return text
-}
-
-// says is the fate in a sentence.
-func (x *explainer) says(p sim.Packet, f sim.Fate) string {
-	var text string
-	switch f.Kind {
-	case sim.Redirected:
-		text = fmt.Sprintf("captured: lands on %s; original destination %s", x.listener(f.Port), endpoint(p.Proto, f.Asked))
-	case sim.Proxied:
-		text = fmt.Sprintf("captured: lands on %s, addresses unchanged%s", x.listener(f.Port), x.unlessOpen(p))
-	case sim.Untouched:
-		if f.Here {
-			text = "left alone: delivered to " + endpoint(p.Proto, f.Dst)
-		} else {
-			text = "left alone: leaves by " + f.Out
-		}
-		if f.Src.Addr() != p.Src.Addr() && p.Src.Addr().IsValid() {
-			text += ", from " + f.Src.Addr().String()
-		}
-	case sim.Unknown:
-		text = "unknown from here: " + f.Why
-	default:
-		text = f.Kind.String() + ": " + f.Why
-	}
-	if f.Here && f.Socket == nil && !x.host.Assumes && (p.Proto == rules.TCP || p.Proto == rules.UDP) {
-		text += ", where nobody listens"
-	}
-	return text + marksText(f.Mark, f.CTMark, f.Zone)
-}
-
-// unlessOpen says what becomes of a packet for a transparent listener where that
-// does not listen, of a host whose listeners are assumed.
-func (x *explainer) unlessOpen(p sim.Packet) string {
-	if !x.host.Assumes {
-		return ""
-	}
-	f := x.evaluate(withoutListeners(x.host))(p).Fate
-	return fmt.Sprintf(" (no listener: %s)", classFate{kind: f.Kind}.text(nil))
-}
-
-// marksText is what a packet is left with, "" for nothing.
-func marksText(mark, ctMark rules.Mark, zone rules.Zone) (text string) {
-	if mark != 0 {
-		text += ", mark " + hex(mark)
-	}
-	if ctMark != 0 {
-		text += ", connection mark " + hex(ctMark)
-	}
-	if zone != 0 {
-		text += fmt.Sprintf(", zone %d", zone)
-	}
-	return text
-}
-
-func (x *explainer) listener(p rules.Port) string {
-	if name := x.listeners[p]; name != "" {
-		return fmt.Sprintf("the %s, port %d", name, p)
-	}
-	return fmt.Sprintf("port %d", p)
 }
 
 // columns are a step's: where, which rule, why, what.
@@ -203,11 +127,11 @@ func columns(s sim.Step) (where, rule, reason, does string) {
 	return fmt.Sprintf("%s\t%s %d\t%s", where, escape.Text(string(s.Type)), s.Priority, escape.Text(s.Chain)), rule, reason, escape.Text(s.Does)
 }
 
-func (x *explainer) text(w io.Writer, j sim.Journey) error {
+func textAnswer(w io.Writer, a explain.Answer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", escape.Text(headline(j)))
+	fmt.Fprintf(&b, "%s\n\n", escape.Text(a.Headline()))
 	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	for _, s := range j.Steps {
+	for _, s := range a.Steps {
 		where, rule, reason, does := columns(s)
 		if s.Chain == "" {
 			where += "\t\t"
@@ -217,10 +141,10 @@ func (x *explainer) text(w io.Writer, j sim.Journey) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	if len(j.Steps) == 0 {
+	if len(a.Steps) == 0 {
 		b.WriteString("  no rule decides about it\n")
 	}
-	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, j.Fate.Kind, escape.Text(x.says(j.Packet, j.Fate))))
+	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, a.Fate.Kind, escape.Text(a.Says)))
 	_, err := io.WriteString(escape.Unwrap(w), b.String()) // which would escape the colors
 	return err
 }
@@ -242,23 +166,23 @@ func colored(w io.Writer, k sim.FateKind, text string) string {
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", color, text)
 }
 
-func (x *explainer) markdown(w io.Writer, j sim.Journey) error {
+func markdownAnswer(w io.Writer, a explain.Answer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s**\n\n", escape.Text(headline(j)))
-	if len(j.Steps) > 0 {
+	fmt.Fprintf(&b, "**%s**\n\n", escape.Text(a.Headline()))
+	if len(a.Steps) > 0 {
 		b.WriteString("| hook | chain | rule | reason | does |\n| --- | --- | --- | --- | --- |\n")
 	}
-	for _, s := range j.Steps {
+	for _, s := range a.Steps {
 		rule := ""
 		if s.Rule > 0 {
 			rule = fmt.Sprint(s.Rule)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | `%s` |\n", s.Hook, cell(s.Chain), rule, cell(s.Reason), cell(s.Does))
 	}
-	if len(j.Steps) > 0 {
+	if len(a.Steps) > 0 {
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "%s\n\n", escape.Text(x.says(j.Packet, j.Fate)))
+	fmt.Fprintf(&b, "%s\n\n", escape.Text(a.Says))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/weir-mesh/weir/sim"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/graph"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/sim"
 )
 
 func graphCommand() *cli.Command {
@@ -66,14 +67,14 @@ func graphRequest(cc *cli.Context) (drawn, error) {
 		return r, err
 	}
 	if cc.Args().Present() {
-		asked, err := askedPackets(cc)
+		packets, err := requestedPackets(cc)
 		if err != nil {
 			return r, err
 		}
-		if len(asked) != 1 {
+		if len(packets) != 1 {
 			return r, usageError{errors.New("a graph shows the path of one packet")}
 		}
-		r.packet = &asked[0]
+		r.packet = &packets[0]
 	} else if err := noPacketFlags(cc); err != nil {
 		return r, err
 	}
@@ -81,9 +82,9 @@ func graphRequest(cc *cli.Context) (drawn, error) {
 	case given && cc.Bool("live"):
 		return r, usageError{errors.New("--live draws what the namespace holds, and takes no configuration")}
 	case r.live && cc.IsSet("address"):
-		return r, usageError{errors.New("a live graph reads the namespace's addresses, and takes none by --address")}
+		return r, usageError{errors.New("a live graph reads the namespace's addresses, and takes no --address")}
 	case r.name != "" && !r.live:
-		return r, usageError{errors.New("--foreign draws what is no table of weir's, and takes no configuration")}
+		return r, usageError{errors.New("--foreign draws a table that is not weir's, and takes no configuration")}
 	}
 	return r, nil
 }
@@ -105,27 +106,25 @@ func (j *job) graph(ctx context.Context, r drawn) error {
 
 // configuredGraph draws the state that a configuration makes.
 func (j *job) configuredGraph(ctx context.Context, r drawn) (graph.Graph, error) {
-	x, state, err := j.explainer(ctx, r.config)
+	want, host, err := j.assumed(ctx, r.config)
 	if err != nil {
 		return graph.Graph{}, err
 	}
-	g := graph.Graph{Title: "table inet " + j.table, Notes: []string{"as a configuration says"}, Routing: state.Normal().Routing()}
-	if state.Table != nil {
-		g.Tables = []graph.Table{{Title: g.Title[len("table "):], Table: sim.Table{Table: state.Normal().Table}}}
+	g := graph.Graph{Title: "table inet " + j.table, Notes: []string{"as a configuration says"}, Routing: want.State.Normal().Routing()}
+	if want.State.Table != nil {
+		g.Tables = []graph.Table{{Title: g.Title[len("table "):], Table: sim.Table{Table: want.State.Normal().Table}}}
 	}
-	x.follow(r.packet, &g)
+	if r.packet != nil {
+		follow(want.In(host).Explain(*r.packet), &g)
+	}
 	return g, nil
 }
 
-// follow puts the packet's path into the graph.
-func (x *explainer) follow(p *sim.Packet, g *graph.Graph) {
-	if p == nil {
-		return
-	}
-	journey := x.journey(*p, x.evaluate(x.host))
-	g.Journey = &journey
-	g.Notes = append(g.Notes, headline(journey))
-	g.Fate = x.says(journey.Packet, journey.Fate)
+// follow puts a packet's path into the graph.
+func follow(a explain.Answer, g *graph.Graph) {
+	g.Journey = &a.Journey
+	g.Notes = append(g.Notes, a.Headline())
+	g.Fate = a.Says
 }
 
 // liveGraph draws what the namespace holds: the table, and where the base chains of
@@ -147,7 +146,7 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	for _, t := range ruleset.Tables {
 		if t.Family == family && t.Name == name {
 			var r sim.Table
-			r, met = rulesetOf(t)
+			r, met = explain.TableOf(t)
 			g.Tables = []graph.Table{{Title: t.Title(), Table: r}}
 			g.Notes = append(g.Notes, "as the namespace holds it")
 			continue
@@ -166,14 +165,14 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	}
 	g.Routing = live.State.Routing()
 	if r.packet != nil {
-		x, err := j.liveExplainer(ctx)
+		x, err := explain.Live(ctx, j.target)
 		if err != nil {
-			return g, err
+			return g, withAdvice(err)
 		}
-		if err := x.comesByOurs([]sim.Packet{*r.packet}); err != nil {
+		if err := x.CheckInterfaces([]sim.Packet{*r.packet}); err != nil {
 			return g, usageError{err}
 		}
-		x.follow(r.packet, &g)
+		follow(x.Explain(*r.packet), &g)
 		if !met {
 			g.Journey = nil
 		}

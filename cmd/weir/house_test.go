@@ -58,6 +58,8 @@ func TestArrowsPointOneWay(t *testing.T) {
 			[]string{"internal/escape", "internal/nl", "internal/pods", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 		{"scratch makes networks and knows nothing of interception", "internal/scratch", true, nil},
 		{"lab judges fates and knows nothing of what it judges", "internal/lab", true, []string{"internal/scratch"}},
+		{"explain answers about packets, from a configuration or a namespace", "explain", true,
+			[]string{"internal/escape", "internal/nl", "internal/problems", "internal/rtnl", "internal/sockdiag", "internal/term", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 		{"proxytest tests proxies by what the engine captures", "proxy/proxytest", true,
 			[]string{"capture", "internal/escape", "internal/nl", "internal/rtnl", "internal/sockdiag", "internal/pods", "internal/scratch", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},

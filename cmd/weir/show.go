@@ -34,7 +34,7 @@ func showCommand() *cli.Command {
 			case err != nil:
 				return err
 			case name != "" && (given || c.Table != ""):
-				return usageError{errors.New("--foreign shows what is no table of weir's, and takes no configuration")}
+				return usageError{errors.New("--foreign shows a table that is not weir's, and takes no configuration")}
 			}
 			return inNamespace(cc, func(ctx context.Context, j *job) error {
 				if err := j.connect(ctx); err != nil {

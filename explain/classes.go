@@ -1,0 +1,107 @@
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"github.com/weir-mesh/weir/sim"
+	"net/netip"
+	"strings"
+
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim/survey"
+)
+
+// Class is a class of packets that rules treat alike.
+type Class struct {
+	From, To string // which packets: who sends them, and where to
+	Fate     string // in words
+	Why      string // the reason of the rule that decides, or why it is not known
+	Listener string // the name of the listener that gets them, "" for none
+	Example  sim.Packet
+}
+
+// Classes are all classes of packets in a host where the rules are in force, what
+// escapes the proxy first. The error says why there are too many to tell apart.
+func (r Rules) Classes(host sim.Host) ([]Class, error) {
+	space, err := survey.New(host, r.State)
+	if err != nil {
+		return nil, err
+	}
+	s := surveyor{rules: sim.EvaluatorOf(space.States[0], space.Host), bare: sim.NewEvaluator(space.Host),
+		closed: sim.EvaluatorOf(space.States[0], withoutListeners(space.Host))}
+	var out []Class
+	for _, row := range survey.Rows(space, s.fate, compareFates, func(classFate) bool { return true }) {
+		out = append(out, Class{From: row.Who, To: row.Where, Fate: row.Outcome.text(r.Listeners), Why: row.Outcome.why,
+			Listener: r.Listeners[row.Outcome.port], Example: row.Example})
+	}
+	return out, nil
+}
+
+// classFate is what becomes of a class of packets, and why.
+type classFate struct {
+	kind sim.FateKind
+	port rules.Port // of the listener that gets it
+	from netip.Addr // the source that the rules give it; not valid: its own
+	// unheard is what becomes of it where its transparent listener does not listen.
+	unheard string
+	why     string
+}
+
+// rank puts what escapes the proxy first, then what does not arrive.
+func (o classFate) rank() int {
+	return map[sim.FateKind]int{sim.Untouched: 0, sim.Unknown: 1, sim.Dropped: 2, sim.LostInRouting: 3, sim.Redirected: 4, sim.Proxied: 5}[o.kind]
+}
+
+func compareFates(a, b classFate) int {
+	return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.port, b.port), a.from.Compare(b.from), cmp.Compare(a.unheard, b.unheard), cmp.Compare(a.why, b.why))
+}
+
+// surveyor evaluates packets by the rules, without any, and by the rules where
+// nothing listens.
+type surveyor struct{ rules, bare, closed *sim.Evaluator }
+
+func (s surveyor) fate(p sim.Packet) (classFate, bool) {
+	o, ok := classFateOf(s.rules, s.bare, p)
+	if o.kind == sim.Proxied {
+		o.unheard = classFate{kind: s.closed.Evaluate(p, nil).Fate.Kind}.text(nil)
+	}
+	return o, ok
+}
+
+// classFateOf evaluates a packet; false is for one that would arrive nowhere without
+// any rules.
+func classFateOf(e, bare *sim.Evaluator, p sim.Packet) (classFate, bool) {
+	j := e.Evaluate(p, nil)
+	f := j.Fate
+	if f.Kind == sim.LostInRouting && bare.Evaluate(p, nil).Fate.Kind == sim.LostInRouting {
+		return classFate{}, false
+	}
+	o := classFate{kind: f.Kind, why: cmp.Or(j.Decision().Reason, "no rule decides about it")}
+	if f.Src.Addr() != j.Packet.Src.Addr() {
+		o.from = f.Src.Addr()
+	}
+	switch f.Kind {
+	case sim.Redirected, sim.Proxied:
+		o.port = f.Port
+	case sim.LostInRouting, sim.Unknown:
+		o.why = f.Why
+	}
+	return o, true
+}
+
+func (o classFate) text(names map[rules.Port]string) string {
+	switch o.kind {
+	case sim.Redirected, sim.Proxied:
+		text := strings.TrimSpace(fmt.Sprintf("%s :%d", names[o.port], o.port))
+		if o.unheard != "" {
+			text += " (no listener: " + o.unheard + ")"
+		}
+		return text
+	case sim.Untouched:
+		if o.from.IsValid() {
+			return "comes from " + o.from.String()
+		}
+		return "left alone"
+	}
+	return o.kind.String()
+}

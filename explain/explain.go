@@ -1,0 +1,100 @@
+package explain
+
+import (
+	"errors"
+	"fmt"
+	"github.com/weir-mesh/weir/sim"
+	"net/netip"
+	"sync"
+
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Rules are a state, with what its listeners are called.
+type Rules struct {
+	State     rules.State
+	Listeners map[rules.Port]string // the names of the proxy's listeners, by port; a port without one has no name
+}
+
+// RulesOf are the rules that a configuration asks for in an environment. The error
+// is that of [modes.State].
+func RulesOf(c modes.Config, env modes.Environment) (Rules, error) {
+	state, _, err := modes.State(c, env)
+	return Rules{State: state, Listeners: modes.PortNames(c)}, err
+}
+
+// In explains packets of a host where the rules are in force.
+func (r Rules) In(host sim.Host) *Explainer {
+	return newExplainer(host, r.Listeners, func(h sim.Host) evaluator {
+		e := sim.EvaluatorOf(r.State, h)
+		return func(p sim.Packet) sim.Journey { return e.Evaluate(p, nil) }
+	})
+}
+
+// Explainer says what becomes of packets of one host.
+type Explainer struct {
+	host        sim.Host
+	listeners   map[rules.Port]string
+	evaluatorOf func(sim.Host) evaluator
+	own, closed func() evaluator // of the host, and of the host without listeners: made when first asked for
+}
+
+// evaluator follows a packet.
+type evaluator func(sim.Packet) sim.Journey
+
+func newExplainer(host sim.Host, listeners map[rules.Port]string, of func(sim.Host) evaluator) *Explainer {
+	return &Explainer{host: host, listeners: listeners, evaluatorOf: of,
+		own:    sync.OnceValue(func() evaluator { return of(host) }),
+		closed: sync.OnceValue(func() evaluator { return of(withoutListeners(host)) })}
+}
+
+// Answer is what becomes of a packet. The step that decides is that of
+// [sim.Journey.Decision].
+type Answer struct {
+	sim.Journey
+	Listener string // the name of the listener that gets it, "" where that has none
+	Says     string // the fate in a sentence
+}
+
+// Explain says what becomes of a packet. One that arrives by an interface which an
+// assumed host ([Pod]) lacks is explained as if the host had it, with the packet's
+// destination as an address of its own.
+func (x *Explainer) Explain(p sim.Packet) Answer {
+	if p.Socket != nil && p.Src.Addr().IsValid() {
+		socket := *p.Socket
+		socket.Transparent = true // it could not send from just any address otherwise
+		p.Socket = &socket
+	}
+	j := x.evaluatorFor(p)(p)
+	return Answer{Journey: j, Listener: x.listeners[j.Fate.Port], Says: x.says(j.Packet, j.Fate)}
+}
+
+// CheckInterfaces is an error that names every interface that packets arrive by and
+// the host does not have; nil for an assumed host, which has any.
+func (x *Explainer) CheckInterfaces(packets []sim.Packet) error {
+	if x.host.Assumes {
+		return nil
+	}
+	known := map[string]bool{"": true}
+	for _, l := range x.host.Links {
+		known[l.Name] = true
+	}
+	var errs []error
+	for _, p := range packets {
+		if !known[p.In] {
+			known[p.In] = true // one error each
+			errs = append(errs, fmt.Errorf("the namespace has no interface %q", p.In))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// evaluatorFor is the host's evaluator, or that of an assumed host with the interface
+// that a packet arrives by and with its destination among the addresses.
+func (x *Explainer) evaluatorFor(p sim.Packet) evaluator {
+	if p.In == "" || !x.host.Assumes || x.host.Has(p.In, p.Dst.Addr()) {
+		return x.own()
+	}
+	return x.evaluatorOf(x.host.Plus(p.In, netip.PrefixFrom(p.Dst.Addr(), p.Dst.Addr().BitLen())))
+}

@@ -1,0 +1,83 @@
+package explain
+
+import (
+	"context"
+	"github.com/weir-mesh/weir/sim"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Live explains packets by what a namespace holds now: every table on the hooks, its
+// routing, addresses and sockets. It reads the namespace once, and needs
+// CAP_NET_ADMIN there. Where something decides that nftables does not show
+// (iptables-legacy, a bridge's or a device's rules), fates are [sim.Unknown] and
+// say so.
+func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
+	conn, err := ns.Nft()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ruleset, err := conn.Ruleset(ctx)
+	if err != nil {
+		return nil, err
+	}
+	host, err := ns.Host(ctx)
+	if err != nil {
+		return nil, err
+	}
+	legacy, err := ns.LegacyTables()
+	if err != nil {
+		return nil, err
+	}
+	tables, obstacle := packetTables(ruleset.Tables)
+	if unseen := legacyRules(legacy); unseen != "" {
+		obstacle = unseen
+	}
+	return newExplainer(host, nil, func(h sim.Host) evaluator { return evaluateLive(h, tables, obstacle) }), nil
+}
+
+// legacyRules says in which tables iptables-legacy has rules, "" for none.
+func legacyRules(tables []netns.LegacyTable) string {
+	var names []string
+	for _, t := range tables {
+		if t.Rules > 0 {
+			names = append(names, t.Family+" "+t.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "iptables-legacy has rules in table " + strings.Join(names, ", ") + ", which nftables cannot see"
+}
+
+// packetTables are the tables that packets of IPv4 and IPv6 meet, and what among the
+// others decides about such packets too, "" for nothing.
+func packetTables(tables []*nft.LiveTable) (out []sim.Table, obstacle string) {
+	for _, t := range tables {
+		switch r, met := TableOf(t); {
+		case met:
+			out = append(out, r)
+		case (t.Family == "netdev" || t.Family == "bridge") && decides(t.Table):
+			obstacle = "table " + t.Title() + " decides at the devices themselves, where weir does not follow"
+		}
+	}
+	return out, obstacle
+}
+
+// TableOf is a table as packets meet it, and false where no packet of IPv4 or IPv6
+// does.
+func TableOf(t *nft.LiveTable) (r sim.Table, met bool) {
+	f, met := map[string]rules.Family{"inet": 0, "ip": rules.IPv4, "ip6": rules.IPv6}[t.Family]
+	return sim.Table{Table: t.Table, Family: f}, met
+}
+
+// decides reports whether packets meet anything in the table: rules, or a policy.
+func decides(t *rules.Table) bool {
+	return !slices.Contains(t.Others, sim.DormantTable) &&
+		slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool { return c.Base != nil && (c.Base.Drop || len(c.Rules) > 0) })
+}

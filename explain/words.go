@@ -1,0 +1,118 @@
+package explain
+
+import (
+	"fmt"
+	"github.com/weir-mesh/weir/sim"
+	"net/netip"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// hexMark is a mark as nft prints it, "" for none.
+func hexMark(m rules.Mark) string {
+	if m == 0 {
+		return ""
+	}
+	return fmt.Sprintf("0x%x", uint32(m))
+}
+
+// ProtoName is the protocol in words.
+func ProtoName(p rules.Proto) string { return rules.InetProto.Format(rules.RangeOf(p).Lo) }
+
+// Endpoint is an address, with its port where the protocol has ports.
+func Endpoint(p rules.Proto, a netip.AddrPort) string {
+	if p == rules.TCP || p == rules.UDP {
+		return a.String()
+	}
+	return a.Addr().String()
+}
+
+// Headline says which packet it is, and by which interface it leaves if it does.
+func (a Answer) Headline() string {
+	text := PacketText(a.Packet)
+	if a.Fate.Out != "" {
+		text += ", leaving by " + a.Fate.Out
+	}
+	return text
+}
+
+// PacketText says which packet it is.
+func PacketText(p sim.Packet) string {
+	text := ProtoName(p.Proto) + " "
+	if p.Src.Addr().IsValid() {
+		text += p.Src.Addr().String() + " -> "
+	}
+	text += Endpoint(p.Proto, p.Dst)
+	if p.In != "" {
+		text += ", arriving on " + p.In
+	}
+	if p.Socket != nil {
+		text += fmt.Sprintf(", opened by uid %d", p.Socket.UID)
+		if p.Socket.GID != 0 {
+			text += fmt.Sprintf(" gid %d", p.Socket.GID)
+		}
+	}
+	if p.Mark != 0 {
+		text += ", mark " + hexMark(p.Mark)
+	}
+	return text
+}
+
+// says is the fate in a sentence.
+func (x *Explainer) says(p sim.Packet, f sim.Fate) string {
+	var text string
+	switch f.Kind {
+	case sim.Redirected:
+		text = fmt.Sprintf("captured: lands on %s; original destination %s", x.listener(f.Port), Endpoint(p.Proto, f.Asked))
+	case sim.Proxied:
+		text = fmt.Sprintf("captured: lands on %s, addresses unchanged%s", x.listener(f.Port), x.unlessOpen(p))
+	case sim.Untouched:
+		if f.Here {
+			text = "left alone: delivered to " + Endpoint(p.Proto, f.Dst)
+		} else {
+			text = "left alone: leaves by " + f.Out
+		}
+		if f.Src.Addr() != p.Src.Addr() && p.Src.Addr().IsValid() {
+			text += ", from " + f.Src.Addr().String()
+		}
+	case sim.Unknown:
+		text = "unknown from here: " + f.Why
+	default:
+		text = f.Kind.String() + ": " + f.Why
+	}
+	if f.Here && f.Socket == nil && !x.host.Assumes && (p.Proto == rules.TCP || p.Proto == rules.UDP) {
+		text += ", where nobody listens"
+	}
+	return text + marksText(f.Mark, f.CTMark, f.Zone)
+}
+
+// unlessOpen says what becomes of a packet for a transparent listener where that
+// does not listen, of a host whose listeners are assumed.
+func (x *Explainer) unlessOpen(p sim.Packet) string {
+	if !x.host.Assumes {
+		return ""
+	}
+	f := x.closed()(p).Fate
+	return fmt.Sprintf(" (no listener: %s)", classFate{kind: f.Kind}.text(nil))
+}
+
+// marksText is what a packet is left with, "" for nothing.
+func marksText(mark, ctMark rules.Mark, zone rules.Zone) (text string) {
+	if mark != 0 {
+		text += ", mark " + hexMark(mark)
+	}
+	if ctMark != 0 {
+		text += ", connection mark " + hexMark(ctMark)
+	}
+	if zone != 0 {
+		text += fmt.Sprintf(", zone %d", zone)
+	}
+	return text
+}
+
+func (x *Explainer) listener(p rules.Port) string {
+	if name := x.listeners[p]; name != "" {
+		return fmt.Sprintf("the %s, port %d", name, p)
+	}
+	return fmt.Sprintf("port %d", p)
+}
