@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/weir-mesh/weir/capture/internal/policy"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -14,6 +15,7 @@ type Report struct {
 	nft.Result
 	Notices
 	Table        string
+	Version      string     // of the program that applies, as its tag says
 	State        string     // the hash of what was applied; "" of a remove
 	Conflicts    []Conflict // chains of other programs that may decide before the table's
 	HostNetwork  bool       // it captures the machine's own network namespace, as Options.HostNetwork allows
@@ -31,10 +33,10 @@ func (r Report) Messages() []Message {
 		out = append(out, Message{Warning: true, Text: fmt.Sprintf(format, args...)})
 	}
 	if r.LoopbackDown {
-		warn("lo is down: %s", loopbackDown)
+		warn("lo is down: %s", policy.LoopbackDown)
 	}
 	if r.Downgrade {
-		out = append(out, Message{Text: fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, r.version)})
+		out = append(out, Message{Text: fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, r.Version)})
 	}
 	if r.LockHeld != nil {
 		warn("went on without the lock: table inet weir-lock belongs to %s", r.LockHeld)
@@ -64,7 +66,7 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 		return r, c.failed("apply", ErrEmptyState)
 	}
 	var err error
-	if r.HostNetwork, err = c.allowHost(); err != nil {
+	if r.HostNetwork, err = policy.AllowHost(c.config.Mode, c.options.HostNetwork, isHost(c.ns)); err != nil {
 		return r, err
 	}
 	if err := c.connect(ctx, &r.Notices); err != nil {
@@ -78,7 +80,7 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 	if w.state.Table == nil {
 		return r, c.failed("apply", c.remove(ctx, &r))
 	}
-	if r.LoopbackDown, err = c.loopbackDown(ctx, w); err != nil {
+	if r.LoopbackDown, err = policy.Loopback(c.config.Mode, w.state, c.loopbackUp(ctx, w)); err != nil {
 		return r, err
 	}
 	r.Result, err = c.session.Apply(ctx, w.state)
@@ -87,7 +89,7 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 	}
 	r.State = w.state.Hash()
 	r.Conflicts = conflicts(w.state, r.Result)
-	r.Downgrade = downgrade(r.version, r.Result)
+	r.Downgrade = policy.Downgrade(r.Version, r.Result)
 	return r, nil
 }
 
@@ -117,7 +119,7 @@ func (c *Capture) remove(ctx context.Context, r *Report) (err error) {
 		r.Result, err = c.reset(ctx, removing)
 	}
 	r.Conflicts = conflicts(rules.State{}, r.Result)
-	r.Downgrade = downgrade(r.version, r.Result)
+	r.Downgrade = policy.Downgrade(r.Version, r.Result)
 	return err
 }
 
@@ -135,4 +137,4 @@ func (c *Capture) reset(ctx context.Context, removing func(Captured)) (nft.Resul
 	return result, err
 }
 
-func (c *Capture) newReport() Report { return Report{Table: c.table, version: c.version()} }
+func (c *Capture) newReport() Report { return Report{Table: c.table, Version: c.version()} }

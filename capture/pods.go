@@ -11,8 +11,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/weir-mesh/weir/capture/internal/policy"
 	"github.com/weir-mesh/weir/internal/term"
-	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -38,33 +38,23 @@ func (c *Capture) Pods(ctx context.Context) (Pods, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newProbeSet(live.State.Table)
+	p, err := policy.NewProbeSet(live.State.Table)
 	if err != nil {
 		return nil, c.tableError(err)
 	}
-	return p.now, nil
+	return p.Now, nil
 }
 
 // AddPods adds addresses to the probe set; one that another pod has is taken from it.
 // The error joins what is wrong with UIDs and addresses, or matches ErrNoProbeSet.
 func (c *Capture) AddPods(ctx context.Context, pods Pods) (PodChange, error) {
-	return c.changePods(ctx, pods, func(p *probeSet) {
-		for a, uid := range pods {
-			p.put(a, uid)
-		}
-	})
+	return c.changePods(ctx, pods, func(p *policy.ProbeSet) { p.Add(pods) })
 }
 
 // DeletePods deletes addresses from the probe set that are still those pods'. Without
 // a probe set there is nothing to delete, and no error.
 func (c *Capture) DeletePods(ctx context.Context, pods Pods) (PodChange, error) {
-	change, err := c.changePods(ctx, pods, func(p *probeSet) {
-		for a, uid := range pods {
-			if p.now[a] == uid {
-				p.delete(a)
-			}
-		}
-	})
+	change, err := c.changePods(ctx, pods, func(p *policy.ProbeSet) { p.Delete(pods) })
 	if errors.Is(err, ErrNoProbeSet) {
 		return PodChange{}, nil
 	}
@@ -74,16 +64,7 @@ func (c *Capture) DeletePods(ctx context.Context, pods Pods) (PodChange, error) 
 // SetPods makes the probe set hold exactly these, in one step; errors are those of
 // AddPods.
 func (c *Capture) SetPods(ctx context.Context, pods Pods) (PodChange, error) {
-	return c.changePods(ctx, pods, func(p *probeSet) {
-		for a := range p.now {
-			if _, stays := pods[a]; !stays {
-				p.delete(a)
-			}
-		}
-		for a, uid := range pods {
-			p.put(a, uid)
-		}
-	})
+	return c.changePods(ctx, pods, func(p *policy.ProbeSet) { p.Set(pods) })
 }
 
 // CheckPodUID is an error where a word cannot be the UID of a pod of the probe set: it
@@ -109,7 +90,8 @@ func CheckPodAddress(a netip.Addr) error {
 	return nil
 }
 
-func (p Pods) check() error {
+// Check joins what CheckPodUID and CheckPodAddress say of each.
+func (p Pods) Check() error {
 	var problems []error
 	for _, a := range slices.SortedFunc(maps.Keys(p), netip.Addr.Compare) {
 		problems = append(problems, CheckPodUID(p[a]), CheckPodAddress(a))
@@ -117,8 +99,8 @@ func (p Pods) check() error {
 	return errors.Join(problems...)
 }
 
-func (c *Capture) changePods(ctx context.Context, pods Pods, edit func(*probeSet)) (PodChange, error) {
-	if err := pods.check(); err != nil {
+func (c *Capture) changePods(ctx context.Context, pods Pods, edit func(*policy.ProbeSet)) (PodChange, error) {
+	if err := pods.Check(); err != nil {
 		return PodChange{}, err
 	}
 	c.mu.Lock()
@@ -127,81 +109,23 @@ func (c *Capture) changePods(ctx context.Context, pods Pods, edit func(*probeSet
 		return PodChange{}, err
 	}
 	changes, err := c.conn.ChangeLive(ctx, c.table, func(t *rules.Table) ([]rules.SetChange, error) {
-		p, err := newProbeSet(t)
+		p, err := policy.NewProbeSet(t)
 		if err != nil {
 			return nil, err
 		}
 		edit(p)
-		return p.changed(), nil
+		return p.Changes(), nil
 	})
 	if err != nil {
 		return PodChange{}, c.tableError(err)
 	}
-	return countPods(changes), nil
+	return podChange(changes), nil
 }
 
 func (c *Capture) tableError(err error) error { return fmt.Errorf("table inet %s: %w", c.table, err) }
 
-// probeSet is the pods that there are now, and what is to change of them.
-type probeSet struct {
-	now     Pods
-	changes map[rules.Family]*rules.SetChange
-}
-
-func newProbeSet(t *rules.Table) (*probeSet, error) {
-	p := &probeSet{now: Pods{}, changes: map[rules.Family]*rules.SetChange{}}
-	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		if t == nil {
-			return nil, ErrNoProbeSet
-		}
-		s := t.Set(modes.ProbeSet(f))
-		if s == nil || !s.Live {
-			return nil, ErrNoProbeSet
-		}
-		p.changes[f] = &rules.SetChange{Set: s}
-		for _, e := range s.Elements {
-			if a, ok := netip.AddrFromSlice([]byte(e.Key[0].Lo)); ok {
-				p.now[a] = e.Comment
-			}
-		}
-	}
-	return p, nil
-}
-
-// put gives an address to a pod, whichever has it now.
-func (p *probeSet) put(a netip.Addr, uid string) {
-	change := p.changes[rules.AddressFamily(a)]
-	now, there := p.now[a]
-	switch {
-	case there && now == uid:
-		return
-	case there:
-		change.Delete = append(change.Delete, probeElement(a, now))
-	}
-	change.Add = append(change.Add, probeElement(a, uid))
-}
-
-func (p *probeSet) delete(a netip.Addr) {
-	change := p.changes[rules.AddressFamily(a)]
-	change.Delete = append(change.Delete, probeElement(a, p.now[a]))
-}
-
-func (p *probeSet) changed() []rules.SetChange {
-	var out []rules.SetChange
-	for _, f := range slices.Sorted(maps.Keys(p.changes)) {
-		if change := p.changes[f]; len(change.Add)+len(change.Delete) > 0 {
-			out = append(out, *change)
-		}
-	}
-	return out
-}
-
-func probeElement(a netip.Addr, uid string) rules.Element {
-	return rules.Element{Key: []rules.Range{rules.RangeOf(netip.PrefixFrom(a, a.BitLen()))}, Comment: uid}
-}
-
-// countPods counts what changes do: what is deleted and added again has moved.
-func countPods(changes []rules.SetChange) (out PodChange) {
+// podChange counts what changes do: what is deleted and added again has moved.
+func podChange(changes []rules.SetChange) (out PodChange) {
 	for _, c := range changes {
 		had := map[rules.Range]bool{}
 		for _, e := range c.Delete {
