@@ -58,29 +58,59 @@ func (d Dialer) Dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
 }
 
 func (d Dialer) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
-	dst := c.OriginalDst
+	source, dst, err := d.ends(c)
+	if err != nil {
+		return nil, err
+	}
+	return dialFrom(ctx, source, dst, d.options())
+}
+
+// DialUDP is Dial for a flow of datagrams: it opens a UDP socket that is connected to where the flow
+// was going.
+func (d Dialer) DialUDP(ctx context.Context, c ConnInfo) (*net.UDPConn, error) {
+	source, dst, err := d.ends(c)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	dialer := net.Dialer{Control: d.options().Control}
+	if source.IsValid() {
+		dialer.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	conn, err := dialer.DialContext(ctx, "udp", dst.String())
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	return conn.(*net.UDPConn), nil
+}
+
+func (d Dialer) options() SocketOptions {
+	return SocketOptions{Transparent: d.KeepClient, Mark: d.Mark}
+}
+
+// ends are the two of the onward connection; the zero source is left to the kernel.
+func (d Dialer) ends(c ConnInfo) (source netip.Addr, dst netip.AddrPort, err error) {
+	dst = c.OriginalDst
 	if host := ofFamily(d.Host, dst.Addr()); host.IsValid() {
 		dst = netip.AddrPortFrom(host, dst.Port())
 	}
 	// To connect(2) an unspecified address is this host, which would hide a loop.
 	if !dst.IsValid() || dst.Addr().IsUnspecified() {
-		return nil, fmt.Errorf("dial: %q is not a destination", dst)
+		return netip.Addr{}, dst, fmt.Errorf("dial: %q is not a destination", dst)
 	}
 	if self, err := listensAt(c.Listener, dst); err != nil {
-		return nil, fmt.Errorf("dial %s: %w", dst, err)
+		return netip.Addr{}, dst, fmt.Errorf("dial %s: %w", dst, err)
 	} else if self {
-		return nil, fmt.Errorf("dial %s: %w", dst, ErrLoop)
+		return netip.Addr{}, dst, fmt.Errorf("dial %s: %w", dst, ErrLoop)
 	}
 
-	source := ofFamily(d.Source, dst.Addr())
+	source = ofFamily(d.Source, dst.Addr())
 	if d.KeepClient {
 		if len(d.Source) > 0 {
-			return nil, fmt.Errorf("dial %s: Source and KeepClient exclude one another", dst)
+			return netip.Addr{}, dst, fmt.Errorf("dial %s: Source and KeepClient exclude one another", dst)
 		}
 		source = c.Client.Addr()
 	}
-	options := SocketOptions{Transparent: d.KeepClient, Mark: d.Mark}
-	return dialFrom(ctx, source, dst, options)
+	return source, dst, nil
 }
 
 // ofFamily returns the first of addrs that is of the same family as other, or the zero Addr.

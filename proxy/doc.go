@@ -9,6 +9,7 @@
 //     own address where the server is to see it.
 //   - [Relay] carries data both ways, and the end of each stream by itself.
 //   - [Server] is the three together, with bounds and time limits: a proxy that needs no code.
+//   - [ListenUDP] and [UDPServer] are the same for UDP, QUIC and DNS among it, by TPROXY.
 //
 // For other ways of opening sockets, [SocketOptions.Control] sets the options and [OriginalDst]
 // tells where an accepted connection was going.
@@ -24,7 +25,8 @@
 // # Privileges
 //
 // IP_TRANSPARENT needs CAP_NET_ADMIN or CAP_NET_RAW; SO_MARK needs CAP_NET_ADMIN, or since Linux
-// 5.17 CAP_NET_RAW. A refusal is an [*OptionError] that says so.
+// 5.17 CAP_NET_RAW. To answer datagrams from an address of the host itself needs CAP_NET_RAW. A
+// refusal is an [*OptionError] that says so.
 //
 // # Network namespaces
 //

@@ -123,3 +123,68 @@ func Example_sidecar() {
 	}
 	log.Fatal(err)
 }
+
+// A proxy for UDP, of which QUIC is the most: what TPROXY diverts to port 15001 goes to where it was
+// going, and the answers come from there. The rules let packets with its mark pass.
+func ExampleListenUDP() {
+	ctx := context.Background()
+	ln, err := proxy.ListenUDP(ctx, netip.MustParseAddrPort("[::]:15001"), proxy.SocketOptions{Transparent: true, Mark: 0x53d})
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := &proxy.UDPServer{Dial: proxy.Dialer{Mark: 0x53d}.DialUDP}
+	log.Fatal(server.Serve(ctx, ln))
+}
+
+// Nothing diverts datagrams here, so Dial says where they go.
+func ExampleUDPServer() {
+	greeter, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer greeter.Close()
+	go func() {
+		name := make([]byte, 100)
+		n, client, err := greeter.ReadFrom(name)
+		if err == nil {
+			_, _ = greeter.WriteTo([]byte("hello, "+string(name[:n])), client)
+		}
+	}()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	ln, err := proxy.ListenUDP(ctx, netip.MustParseAddrPort("127.0.0.1:0"), proxy.SocketOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := &proxy.UDPServer{
+		Dial: func(ctx context.Context, c proxy.ConnInfo) (*net.UDPConn, error) {
+			c.OriginalDst = greeter.LocalAddr().(*net.UDPAddr).AddrPort()
+			return proxy.Dialer{}.DialUDP(ctx, c)
+		},
+		OnClose: func(c proxy.ConnInfo, carried proxy.Bytes, err error) {
+			fmt.Printf("%+v %v\n", carried, err)
+		},
+	}
+	served := make(chan error)
+	go func() { served <- server.Serve(ctx, ln) }()
+
+	conn, err := net.Dial("udp", ln.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "weir")
+	answer := make([]byte, 100)
+	n, err := conn.Read(answer)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", answer[:n])
+
+	cancel()
+	fmt.Println(<-served)
+	// Output:
+	// hello, weir
+	// {FromClient:4 FromUpstream:11} proxy: context canceled
+	// <nil>
+}

@@ -98,9 +98,24 @@ func zone(index int) string {
 	return strconv.Itoa(index)
 }
 
-// addrPort is the zero AddrPort for anything that is not a TCP address.
+// zoneIndex is the index of an address's interface, 0 without one.
+func zoneIndex(a netip.Addr) uint32 {
+	if a.Zone() == "" {
+		return 0
+	}
+	if ifi, err := net.InterfaceByName(a.Zone()); err == nil {
+		return uint32(ifi.Index)
+	}
+	index, _ := strconv.Atoi(a.Zone()) // as zone has it
+	return uint32(index)
+}
+
+// addrPort is the address of a TCP or UDP socket, of IPv4 as such.
 func addrPort(a net.Addr) netip.AddrPort {
-	tcp, _ := a.(*net.TCPAddr)
-	ap := tcp.AddrPort()
+	withPort, ok := a.(interface{ AddrPort() netip.AddrPort })
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := withPort.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
