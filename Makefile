@@ -8,7 +8,7 @@ TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
 FUZZTIME ?= 100000x
 
-.PHONY: help build demo test check lint fuzz bench soak roundtrip image tools clean
+.PHONY: help build demo quick test check lint fuzz bench soak roundtrip image tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -20,14 +20,29 @@ demo: build ## show interception of real traffic in throw-away network namespace
 	@CGO_ENABLED=0 $(GO) build -o bin/demo ./internal/demo
 	@./bin/demo ./bin/weir
 
-# Runs in one goroutine, and ten times as long with the race detector.
-COMPUTES := ^TestExplainAllGoldens$$
+# The kernel tests that a change most often breaks, and that end in a moment.
+QUICK := ^(TestApplyTwiceSendsNothing|TestRemoveLeavesNothing|TestShow|TestVerifyWaits|TestLockOfAnotherIsWaitedFor|TestTraceInWords)$$
+
+quick: build ## under a minute, before each commit: build, format, vet, the short tests
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run ./internal/tally -- -short -vet=off $$($(GO) list ./... | grep -v /integration$$) -- -short -vet=off -count=1 -run '$(QUICK)' ./integration
+
+# What only computes, in one goroutine, takes five to ten times as long with the race
+# detector, which can find nothing there.
+COMPUTES := ^(TestExplainAllGoldens|TestTruth)$$
+PURE     := /(rules|modes|config|explain|sim|sim/packet|sim/survey|internal/graph|internal/tally)$$
 
 test: tools ## every test, with the race detector; kernel tests in namespaces of their own
-	$(GO) test -race -count=1 -timeout 40m -skip '$(COMPUTES)' $(TESTFLAGS) ./...
-	$(GO) test -count=1 -run '$(COMPUTES)' $(TESTFLAGS) ./cmd/weir
+	@mkdir -p bin
+	$(GO) run ./internal/tally $(filter -v,$(TESTFLAGS)) -o bin/tested -- \
+		-race -count=1 -timeout 40m -skip '$(COMPUTES)' $(filter-out -v,$(TESTFLAGS)) $$($(GO) list ./... | grep -vE '$(PURE)') -- \
+		-count=1 -timeout 40m $(filter-out -v,$(TESTFLAGS)) $$($(GO) list ./... | grep -E '$(PURE)') -- \
+		-count=1 -timeout 40m -run '$(COMPUTES)' $(filter-out -v,$(TESTFLAGS)) ./cmd/weir
 
-check: tools lint test fuzz ## what CI runs: format, vet, staticcheck, tests, fuzz
+START := $(shell date +%s)
+check: tools lint test fuzz ## what CI runs: format, vet, staticcheck, tests, fuzz; ends in a line of counts
+	@echo "check: $$(cat bin/tested), in $$(($$(date +%s) - $(START))) s"
 
 lint: ## gofmt, vet, staticcheck, tidy
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }

@@ -22,6 +22,9 @@ func TestRandomStatesHold(t *testing.T) {
 		return
 	}
 	budget := 8 * time.Second
+	if testing.Short() {
+		budget = time.Second
+	}
 	c := dialKernel(t)
 	seed, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64)
 	if err == nil {

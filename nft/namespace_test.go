@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -64,7 +65,7 @@ func runInNamespace(t *testing.T, attr *syscall.SysProcAttr) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	attr.Pdeathsig = syscall.SIGKILL
-	cmd := exec.CommandContext(ctx, self, "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.count=1", "-test.v")
+	cmd := exec.CommandContext(ctx, self, "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.count=1", "-test.v", fmt.Sprintf("-test.short=%t", testing.Short()))
 	// The race detector would have each child sleep for a second at its end.
 	cmd.Env = append(os.Environ(), kernelTestEnv+"="+t.Name(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	cmd.SysProcAttr = attr

@@ -17,6 +17,7 @@ import (
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
@@ -26,20 +27,16 @@ var updateGoldens = flag.Bool("update", false, "write the tables of testdata/exp
 // configuration of the conformance tables, with the table that is checked in;
 // -update writes them.
 func TestExplainAllGoldens(t *testing.T) {
-	for _, table := range conformanceTablesOf(t) {
+	for _, table := range someTablesOf(t) {
 		t.Run(table.Config, func(t *testing.T) {
-			c, env := tableConfig(t, table)
-			state, _, err := modes.State(c, env)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := explain.Rules{State: state, Listeners: modes.PortNames(c)}
+			t.Parallel()
+			want := explain.Rules{State: table.state, Listeners: modes.PortNames(table.config)}
 			classes, err := want.Classes(explain.Pod())
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got bytes.Buffer
-			fmt.Fprintf(&got, "# %s\n\n`%s`\n\n", table.Config, arguments(table))
+			fmt.Fprintf(&got, "# %s\n\n`%s`\n\n", table.Config, arguments(table.Table))
 			if err := printMarkdown(&got, classTable(classes)); err != nil {
 				t.Fatal(err)
 			}
@@ -106,6 +103,35 @@ func TestDefaultSidecarIsShort(t *testing.T) {
 	if rows := strings.Count(out, "\n") - 1; code != exitDone || rows > 15 {
 		t.Errorf("exit %d, %d rows, want at most 15: %s\n%s", code, rows, errs, out)
 	}
+}
+
+// tableOfState is a conformance table with what its arguments mean.
+type tableOfState struct {
+	*lab.Table
+	config modes.Config
+	state  rules.State
+}
+
+// someTablesOf are the conformance tables, each tenth with -short: a survey of all takes
+// half a minute. They are read one after the other: some set the process's environment.
+func someTablesOf(t *testing.T) (out []tableOfState) {
+	t.Helper()
+	step := 1
+	if testing.Short() {
+		step = 10
+	}
+	tables := conformanceTablesOf(t)
+	for i := 0; i < len(tables); i += step {
+		t.Run("arguments of "+tables[i].Config, func(t *testing.T) {
+			c, env := tableConfig(t, tables[i])
+			state, _, err := modes.State(c, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, tableOfState{tables[i], c, state})
+		})
+	}
+	return out
 }
 
 func TestCompare(t *testing.T) {
