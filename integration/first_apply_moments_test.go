@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/internal/scratch"
-	"github.com/weir-mesh/weir/rules"
 )
 
 // TestFirstApplyAmidHandshake applies while a handshake is half done. Who opened the
@@ -181,9 +181,9 @@ func TestFirstApplyKilled(t *testing.T) {
 		case table == "":
 			seen["nothing"]++
 			verified.want(t, 3)
-		case strings.Contains(table, rules.OpenGuard().Reason):
+		case strings.Contains(table, continuity.OpenGuard().Reason):
 			seen["guard"]++
-			if !strings.Contains(verified.want(t, 3).out, rules.OpenGuard().Reason) {
+			if !strings.Contains(verified.want(t, 3).out, continuity.OpenGuard().Reason) {
 				t.Errorf("a guard is left, and verify says %s", verified)
 			}
 			if tag := p.run("verify").want(t, 3).out; !strings.Contains(tag, "chain output") {

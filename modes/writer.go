@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -48,10 +49,10 @@ func (w *writer) base(name string, typ rules.ChainType, hook rules.Hook, priorit
 // packets only: no other packet pays for it.
 func (c *chainWriter) keepOpenConnections() {
 	for _, f := range c.families {
-		if s := rules.OpenSet(f); c.table.Set(s.Name) == nil {
+		if s := continuity.OpenSet(f); c.table.Set(s.Name) == nil {
 			c.table.Sets = append(c.table.Sets, s)
 		}
-		c.Rules = append(c.Rules, rules.OpenRule(f))
+		c.Rules = append(c.Rules, continuity.OpenRule(f))
 	}
 }
 

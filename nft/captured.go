@@ -95,21 +95,14 @@ type targets struct {
 }
 
 func targetsOf(t *rules.Table) (out targets) {
-	if t == nil {
-		return out
-	}
-	for _, c := range t.Chains {
-		for _, r := range c.Rules {
-			for _, n := range r.Nodes {
-				switch n := n.(type) {
-				case rules.Redirect:
-					if n.Ports != nil && !slices.Contains(out.ports, *n.Ports) {
-						out.ports = append(out.ports, *n.Ports)
-					}
-				case rules.TProxy:
-					out.tproxy = true
-				}
+	for _, n := range t.Captures() {
+		switch n := n.(type) {
+		case rules.Redirect:
+			if n.Ports != nil {
+				out.ports = append(out.ports, *n.Ports)
 			}
+		case rules.TProxy:
+			out.tproxy = true
 		}
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -54,8 +55,8 @@ func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Cap
 		return Result{}, err
 	}
 	draining := live.State
-	if !draining.Table.IsDraining() {
-		draining.Table = draining.Table.Draining()
+	if !continuity.IsDraining(draining.Table) {
+		draining.Table = continuity.Draining(draining.Table)
 		draining = draining.Normal()
 		if err := draining.CheckNormal(); err != nil {
 			return Result{}, fmt.Errorf("drain: %w", err)
@@ -125,7 +126,7 @@ func (s *Session) overtaken(ctx context.Context) (gone bool, err error) {
 
 // notDraining is why what is live is not a drain's to remove.
 func (s *Session) notDraining() error {
-	if t := s.live.State.Table; s.drains && t != nil && !t.IsDraining() {
+	if t := s.live.State.Table; s.drains && t != nil && !continuity.IsDraining(t) {
 		return errCapturesAgain
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +34,7 @@ func TestDiagnosisRefused(t *testing.T) {
 	}
 	defer open.Close()
 	want := captured(1)
-	want.Table.Sets = append(want.Table.Sets, rules.OpenSet(rules.IPv4))
+	want.Table.Sets = append(want.Table.Sets, continuity.OpenSet(rules.IPv4))
 	for _, row := range []struct {
 		why    string
 		refuse unix.Errno

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/internal/sockdiag"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -75,15 +76,15 @@ func (w *work) guarded(ctx context.Context, have, want *rules.Table) (*rules.Tab
 	for _, s := range sockets {
 		w.open.before[s.Cookie] = true
 	}
-	return want.Guarded(), nil
+	return continuity.Guarded(want), nil
 }
 
 // keepsMore reports whether nat is to come before connections which the table that
 // is there does not keep it from, or still guards.
 func keepsMore(have, want *rules.Table) bool {
-	keeps := have.KeepsOpen()
-	return have.OpenGuarded() && len(want.KeepsOpen()) > 0 ||
-		slices.ContainsFunc(want.KeepsOpen(), func(f rules.Family) bool { return !slices.Contains(keeps, f) })
+	keeps := continuity.KeepsOpen(have)
+	return continuity.HasGuard(have) && len(continuity.KeepsOpen(want)) > 0 ||
+		slices.ContainsFunc(continuity.KeepsOpen(want), func(f rules.Family) bool { return !slices.Contains(keeps, f) })
 }
 
 // replaceGuard lets nat see all connections but those that are open. Nobody
@@ -100,8 +101,8 @@ func (w *work) replaceGuard(ctx context.Context, table *rules.Table) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range table.KeepsOpen() {
-		set := rules.OpenSet(f)
+	for _, f := range continuity.KeepsOpen(table) {
+		set := continuity.OpenSet(f)
 		for chunk := range slices.Chunk(elements[f], elementsAtOnce) {
 			if err := w.commitAnyway(ctx, func(b *batch) { lower(b, table).addElements(set, chunk) }); err != nil {
 				return err
@@ -174,7 +175,7 @@ func (w *work) openElements(ctx context.Context) (map[rules.Family][]rules.Eleme
 		for _, e := range []sockdiag.Ends{s.Ends, s.Turned()} {
 			if !seen[e] {
 				seen[e] = true
-				elements[f] = append(elements[f], rules.OpenElement(e.Local, e.Remote, remembered(s)))
+				elements[f] = append(elements[f], continuity.OpenElement(e.Local, e.Remote, remembered(s)))
 			}
 		}
 	}
@@ -188,7 +189,7 @@ func remembered(s sockdiag.Socket) time.Duration {
 	if s.State == sockdiag.SynSent {
 		return min(s.Resend, resendAtMost) + resendSlack
 	}
-	return rules.OpenTimeout
+	return continuity.OpenTimeout
 }
 
 // taken tells which connections nat redirects to a listener of the namespace.
@@ -244,11 +245,11 @@ func (c *Conn) guards(ctx context.Context, table string) (out []guard, err error
 			return nil, err
 		}
 		reason := liftReason(a)
-		if reason != rules.OpenGuard().Reason {
+		if reason != continuity.OpenGuard().Reason {
 			continue
 		}
 		r := rules.Rule{Reason: reason, Nodes: liftRule(exprs, nil, 0)}
-		if r.IsOpenGuard() && !slices.Contains(out, g) { // listed again as rules are
+		if continuity.IsGuard(r) && !slices.Contains(out, g) { // listed again as rules are
 			out = append(out, g)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/internal/sockdiag"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -65,9 +66,9 @@ func TestWhatIsRemembered(t *testing.T) {
 	}{
 		{"until its SYN goes out again, which is captured", syn, true, 800 * time.Millisecond},
 		{"no SYN waits for longer than two minutes", late, true, resendAtMost + resendSlack},
-		{"an open one, longer than conntrack remembers it", socketOf(sockdiag.Established, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
-		{"a half-closed one", socketOf(tcpCloseWait, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
-		{"one that still comes in", socketOf(sockdiag.SynRecv, "10.0.0.5:8080", "192.0.2.1:80"), true, rules.OpenTimeout},
+		{"an open one, longer than conntrack remembers it", socketOf(sockdiag.Established, "10.0.0.5:8080", "192.0.2.1:80"), true, continuity.OpenTimeout},
+		{"a half-closed one", socketOf(tcpCloseWait, "10.0.0.5:8080", "192.0.2.1:80"), true, continuity.OpenTimeout},
+		{"one that still comes in", socketOf(sockdiag.SynRecv, "10.0.0.5:8080", "192.0.2.1:80"), true, continuity.OpenTimeout},
 		{"both ends closed", socketOf(sockdiag.TimeWait, "10.0.0.5:8080", "192.0.2.1:80"), false, 0},
 		{"a listener", socketOf(sockdiag.Listen, "10.0.0.5:8080", ""), false, 0},
 	} {
@@ -113,8 +114,8 @@ func keeping() rules.State {
 	t := &rules.Table{Name: "weir"}
 	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}}
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		t.Sets = append(t.Sets, rules.OpenSet(f))
-		out.Rules = append(out.Rules, rules.OpenRule(f))
+		t.Sets = append(t.Sets, continuity.OpenSet(f))
+		out.Rules = append(out.Rules, continuity.OpenRule(f))
 	}
 	out.Add("everything else goes to the proxy", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
 	t.Chains = append(t.Chains, out)
@@ -188,7 +189,7 @@ func TestCommitsOfAFirstApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(live.State.Table.Set(rules.OpenSet(rules.IPv4).Name).Elements); n != 2*connections {
+	if n := len(live.State.Table.Set(continuity.OpenSet(rules.IPv4).Name).Elements); n != 2*connections {
 		t.Errorf("a replace kept %d elements of %d", n, 2*connections)
 	}
 }

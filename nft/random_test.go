@@ -181,7 +181,7 @@ func (c *chooser) set(i int, chains []string) *rules.Set {
 }
 
 func (c *chooser) selector() rules.Selector {
-	switch s := pick(c, rules.Selectors()...); {
+	switch s := pick(c, kernelSelectors()...); {
 	case s != rules.SocketCgroupKind:
 		return s
 	case c.loading: // nft wants a path, and reads the id that it has now
@@ -223,7 +223,7 @@ func (c *chooser) match(t *rules.Table) rules.Match {
 // reading is a selector of the type.
 func (c *chooser) reading(d rules.DataType) rules.Selector {
 	var all []rules.Selector
-	for _, s := range rules.Selectors() {
+	for _, s := range kernelSelectors() {
 		if s.Type() == d {
 			all = append(all, s)
 		}

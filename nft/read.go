@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -164,7 +165,7 @@ func (l *Live) contrast(want rules.State) rules.Changes {
 	if len(c.Differences) == 0 && want.Table != nil {
 		c.Differences = l.tagDifferences(want) // else it is one more consequence
 	}
-	if !want.Table.IsDraining() {
+	if !continuity.IsDraining(want.Table) {
 		c.Differences = append(c.Differences, l.draining()...)
 	}
 	c.Differences = append(c.Differences, l.extras()...)
@@ -181,7 +182,7 @@ func (l *Live) changeTo(want rules.State, known rules.Changes) rules.Changes {
 
 // draining says of a table that it captures nothing, which its tag takes for right.
 func (l *Live) draining() []rules.Difference {
-	if !l.State.Table.IsDraining() {
+	if !continuity.IsDraining(l.State.Table) {
 		return nil
 	}
 	return []rules.Difference{{Where: "table inet " + l.table,

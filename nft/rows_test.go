@@ -20,7 +20,7 @@ func allRows(t *testing.T) []row {
 		}
 	}
 	rows := slices.Concat(statementRows(), setRows(), hookRows())
-	for _, s := range rules.Selectors() {
+	for _, s := range kernelSelectors() {
 		if s == rules.SocketCgroupKind {
 			s = rules.SocketCgroup(2).Selector()
 		}

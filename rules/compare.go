@@ -269,6 +269,9 @@ func (r Rule) body(other Rule) string {
 	return r.String()
 }
 
+// Equal reports whether the two rules say the same, for the same reason.
+func (r Rule) Equal(o Rule) bool { return r.normal().key() == o.normal().key() }
+
 // key is what makes two rules the same. It holds the bytes of what the model
 // does not know and of a reason that the text escapes.
 func (r Rule) key() string {

@@ -37,29 +37,27 @@ func (b *Base) Ties(with *Base) bool {
 	return b.Hook == with.Hook && b.Place() == with.Place() && (!both || b.Priority == with.Priority)
 }
 
-// Station is what packets meet at one place of a hook: a base chain, all nat chains
-// together, or connection tracking.
+// Station is what packets meet at a hook: a base chain of a table, or one of the
+// kernel's own, which have no chain.
 type Station struct {
-	Chains []HookedChain // of nat as they are called
-	NAT    bool
-	Tracks bool // connection tracking sees the packet here
-
-	priority int32
-	order    int // among equals the one that was registered last comes first
-}
-
-// HookedChain is a base chain of a table.
-type HookedChain struct {
-	*Table
-	*Chain
+	Table  *Table
+	Chain  *Chain
+	NAT    bool // the kernel changes addresses, as the nat chains just before decided
+	Tracks bool // the kernel finds the packet's connection
 }
 
 // Stations are what packets meet at a hook, in order, where tables were made in the
-// order given, and the chains of each in theirs. Connection tracking is among them
-// whether some rule needs it or not, see [Table.Tracks].
+// order given, and the chains of each in theirs. With the first nat chain nat is at
+// every hook where it works. Connection tracking is among them whether some rule needs
+// it or not, see [Table.Tracks].
 func Stations(hook Hook, tables ...*Table) []Station {
-	var all []Station
-	nat := Station{priority: natPriorities[hook], NAT: true}
+	type place struct {
+		priority int32
+		order    int // among equals the one that was registered last comes first
+		stations []Station
+	}
+	var all []place
+	nat := place{priority: natPriorities[hook]}
 	hasNAT, order := false, 0
 	for _, t := range tables {
 		for _, c := range t.Chains {
@@ -73,25 +71,30 @@ func Stations(hook Hook, tables ...*Table) []Station {
 			switch {
 			case c.Base.Hook != hook:
 			case c.Base.Type == NATType:
-				nat.Chains = append(nat.Chains, HookedChain{t, c})
+				nat.stations = append(nat.stations, Station{Table: t, Chain: c})
 			default:
-				all = append(all, Station{priority: c.Base.Priority, order: order, Chains: []HookedChain{{t, c}}})
+				all = append(all, place{c.Base.Priority, order, []Station{{Table: t, Chain: c}}})
 			}
 		}
 	}
+	slices.Reverse(nat.stations)
+	slices.SortStableFunc(nat.stations, func(a, b Station) int { return cmp.Compare(a.Chain.Base.Priority, b.Chain.Base.Priority) })
 	if _, here := natPriorities[hook]; here && hasNAT {
-		slices.Reverse(nat.Chains)
-		slices.SortStableFunc(nat.Chains, func(a, b HookedChain) int { return cmp.Compare(a.Base.Priority, b.Base.Priority) })
+		nat.stations = append(nat.stations, Station{NAT: true})
 		all = append(all, nat)
 	}
 	if hook == Prerouting || hook == Output {
 		// It is registered with the first rule that needs it, after the chains.
-		all = append(all, Station{priority: conntrackPrio, order: math.MaxInt, Tracks: true})
+		all = append(all, place{conntrackPrio, math.MaxInt, []Station{{Tracks: true}}})
 	}
-	slices.SortStableFunc(all, func(a, b Station) int {
+	slices.SortStableFunc(all, func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), -cmp.Compare(a.order, b.order))
 	})
-	return all
+	var out []Station
+	for _, p := range all {
+		out = append(out, p.stations...)
+	}
+	return out
 }
 
 // Tracks reports whether a rule of the table needs connection tracking for a family.
@@ -115,8 +118,8 @@ func (t *Table) Tracks(f Family) bool {
 func (t *Table) bases() (out []*Chain) {
 	for _, h := range hookOrder {
 		for _, s := range Stations(h, t) {
-			for _, c := range s.Chains {
-				out = append(out, c.Chain)
+			if s.Chain != nil {
+				out = append(out, s.Chain)
 			}
 		}
 	}
@@ -183,4 +186,27 @@ func (t *Table) Targets(r Rule) []string {
 		}
 	}
 	return names
+}
+
+// Captures are the redirect and tproxy statements of the table's rules, in order, each
+// once: where packets are taken to. A nil table has none.
+func (t *Table) Captures() (out []Node) {
+	if t == nil {
+		return nil
+	}
+	met := map[string]bool{}
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			for _, n := range r.Nodes {
+				switch n.(type) {
+				case Redirect, TProxy:
+					if text := n.text(nil); !met[text] {
+						met[text] = true
+						out = append(out, n)
+					}
+				}
+			}
+		}
+	}
+	return out
 }

@@ -115,17 +115,6 @@ func (s Selector) info() selectorInfo {
 	return selectorInfo{}
 }
 
-// Selectors are all selectors that a kernel can be asked for.
-func Selectors() []Selector {
-	var all []Selector
-	for s, info := range selectors {
-		if info.typ != noType {
-			all = append(all, Selector(s))
-		}
-	}
-	return all
-}
-
 // String is the selector as nft writes it.
 func (s Selector) String() string {
 	if kind, level := s.Kind(); kind == SocketCgroupKind {

@@ -26,7 +26,7 @@ type names struct {
 	chains map[string]*rules.Chain
 }
 
-// Ruleset is a table and the packets that it sees: a table of family inet sees
+// Table is a table of nftables and the packets that it sees: a table of family inet sees
 // both families.
 type Table struct {
 	*rules.Table
@@ -66,17 +66,25 @@ func NewEvaluator(h Host, tables ...Table) *Evaluator {
 		}
 	}
 	for h := range e.hooks {
-		for _, s := range rules.Stations(rules.Hook(h), awake...) {
-			e.hooks[h] = append(e.hooks[h], e.station(s))
-		}
+		e.hooks[h] = e.stations(rules.Hook(h), awake)
 	}
 	return e
 }
 
-func (e *Evaluator) station(s rules.Station) station {
-	out := station{nat: s.NAT, tracks: s.Tracks}
-	for _, c := range s.Chains {
-		out.chains = append(out.chains, baseChain{c.Table, c.Chain, e.names[c.Table].family})
+// stations are what packets meet at a hook.
+func (e *Evaluator) stations(hook rules.Hook, tables []*rules.Table) (out []station) {
+	var nat []baseChain
+	for _, s := range rules.Stations(hook, tables...) {
+		switch {
+		case s.Tracks:
+			out = append(out, station{tracks: true})
+		case s.NAT:
+			out = append(out, station{chains: nat, nat: true})
+		case s.Chain.Base.Type == rules.NATType:
+			nat = append(nat, baseChain{s.Table, s.Chain, e.names[s.Table].family})
+		default:
+			out = append(out, station{chains: []baseChain{{s.Table, s.Chain, e.names[s.Table].family}}})
+		}
 	}
 	return out
 }

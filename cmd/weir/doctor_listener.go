@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 )
@@ -47,16 +48,12 @@ func listensFor(s sim.Socket, f rules.Family, port rules.Port) bool {
 // tproxyPorts are those to which the table's rules hand packets. One that drains hands
 // none of new connections.
 func tproxyPorts(t *rules.Table) (ports []rules.Port) {
-	if t == nil || t.IsDraining() {
+	if continuity.IsDraining(t) {
 		return nil
 	}
-	for _, c := range t.Chains {
-		for _, r := range c.Rules {
-			for _, n := range r.Nodes {
-				if p, is := n.(rules.TProxy); is && p.Port != 0 && !slices.Contains(ports, p.Port) {
-					ports = append(ports, p.Port)
-				}
-			}
+	for _, n := range t.Captures() {
+		if p, is := n.(rules.TProxy); is && p.Port != 0 && !slices.Contains(ports, p.Port) {
+			ports = append(ports, p.Port)
 		}
 	}
 	return ports

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -200,7 +201,7 @@ func newView(table string, live *nft.Live) view {
 	if drift, err := live.Drift(); err != nil || len(drift) > 0 {
 		v.Drifted = true
 	}
-	v.Drains = t.IsDraining()
+	v.Drains = continuity.IsDraining(t)
 	v.fill(t)
 	return v
 }

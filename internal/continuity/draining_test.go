@@ -1,9 +1,10 @@
-package rules_test
+package continuity_test
 
 import (
 	"strings"
 	"testing"
 
+	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -36,11 +37,11 @@ func TestDraining(t *testing.T) {
 	out.Add("to the proxy", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
 	out.Add("again", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
 
-	if table.IsDraining() {
+	if continuity.IsDraining(table) {
 		t.Error("a table that captures is said to drain")
 	}
-	d := table.Draining()
-	if !d.IsDraining() {
+	d := continuity.Draining(table)
+	if !continuity.IsDraining(d) {
 		t.Error("it does not drain")
 	}
 	text := rules.State{Table: d}.String()
