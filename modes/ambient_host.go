@@ -42,7 +42,7 @@ func (r *reader) ambientHost(c Config) *ambientHost {
 			r.note("probes.addresses", "has none of %s: probes of that family go to the proxy", f)
 		}
 	}
-	from := r.choice("probes.from", c.Probes.From, fromLocal, fromUIDs, fromCgroups)
+	from := r.choice("probes.from", c.Probes.From)
 	h.mark, h.markMask = r.mark("probes.mark", c.Probes.Mark, everyBit)
 	h.uids = ids[rules.UID](r, "probes.uids", c.Probes.UIDs, r.env.Users, "user")
 	h.cgroups = r.cgroups("probes.cgroups", c.Probes.Cgroups)

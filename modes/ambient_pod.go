@@ -39,10 +39,10 @@ func (r *reader) ambientPod(c Config) *ambientPod {
 	p := &ambientPod{table: c.Table, families: r.families(c.IPv6)}
 	mask := r.mask("routing.mask", c.Routing.Mask)
 	p.mark, p.markMask = r.mark("proxy.mark", c.Proxy.Mark, mask)
-	p.inbound = capture{via: r.choice("inbound.via", c.Inbound.Via, viaRedirect, viaNone), port: r.listener("inbound.port", c.Inbound.Port)}
+	p.inbound = capture{via: r.choice("inbound.via", c.Inbound.Via), port: r.listener("inbound.port", c.Inbound.Port)}
 	p.tunnelPort = r.port("inbound.tunnelPort", c.Inbound.TunnelPort)
-	p.outbound = capture{via: r.choice("outbound.via", c.Outbound.Via, viaRedirect, viaNone), port: r.listener("outbound.port", c.Outbound.Port)}
-	p.dns = dns{capture: r.choice("dns.capture", c.DNS.Capture, dnsNone, dnsAll), port: r.port("dns.port", c.DNS.Port)}
+	p.outbound = capture{via: r.choice("outbound.via", c.Outbound.Via), port: r.listener("outbound.port", c.Outbound.Port)}
+	p.dns = dns{capture: r.choice("dns.capture", c.DNS.Capture), port: r.port("dns.port", c.DNS.Port)}
 	p.exclude = r.exclusions(c)
 	p.reroute = r.rerouted(c.Interfaces.Reroute)
 	for _, a := range r.probeAddresses(c.Probes.Addresses) {

@@ -6,12 +6,14 @@ package modes
 //
 // The tags are the one place that knows a key: its name, the modes that use it,
 // what it means, its default, and under a mode's name the default that is that
-// mode's own.
+// mode's own. Where a key may have a few words only, they stand under words, each
+// with the modes that allow it, in brackets, and what it means; what the key means
+// then follows on them.
 type Config struct {
 	Version     string     `key:"version" default:"1" doc:"of this format: 1"`
-	Mode        string     `key:"mode" doc:"sidecar | ambient-pod | ambient-host | none (required)"`
+	Mode        string     `key:"mode" words:"sidecar | ambient-pod | ambient-host | none" doc:" (required)"`
 	Table       string     `key:"table" default:"weir" doc:"the nftables table, of family inet"`
-	IPv6        string     `key:"ipv6" modes:"sidecar,ambient-pod,ambient-host" default:"auto" doc:"auto | enabled | disabled; auto is enabled where an interface other than lo has an IPv6 address that is not link-local"`
+	IPv6        string     `key:"ipv6" modes:"sidecar,ambient-pod,ambient-host" default:"auto" words:"auto | enabled | disabled" doc:"; auto is enabled where an interface other than lo has an IPv6 address that is not link-local"`
 	Proxy       Proxy      `key:"proxy"`
 	Inbound     Inbound    `key:"inbound"`
 	Outbound    Outbound   `key:"outbound"`
@@ -19,7 +21,7 @@ type Config struct {
 	Interfaces  Interfaces `key:"interfaces"`
 	Loopback    Loopback   `key:"loopback"`
 	Probes      Probes     `key:"probes"`
-	DropInvalid string     `key:"dropInvalid" modes:"sidecar" default:"disabled" doc:"drop packets that conntrack calls invalid"`
+	DropInvalid string     `key:"dropInvalid" modes:"sidecar" default:"disabled" words:"disabled | enabled" doc:": drop packets that conntrack calls invalid"`
 	Routing     Routing    `key:"routing"`
 }
 
@@ -32,7 +34,7 @@ type Proxy struct {
 
 // Inbound is what comes in for the application.
 type Inbound struct {
-	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" doc:"redirect | tproxy (sidecar only) | marks (sidecar only; captures nothing, but marks connections as tproxy does) | none"`
+	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | tproxy [sidecar] | marks [sidecar] captures nothing, but marks connections as tproxy does | none"`
 	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener; of a range the kernel picks one, but with tproxy it is one"`
 	TunnelPort   string   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
 	IncludePorts []string `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports, ranges (8000-8100, 9000:) and services (https)"`
@@ -41,7 +43,7 @@ type Inbound struct {
 
 // Outbound is what the application opens.
 type Outbound struct {
-	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" doc:"redirect | none"`
+	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | none"`
 	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15001" doc:"the proxy's outbound listener; of a range the kernel picks one"`
 	IncludeCIDRs []string `key:"includeCIDRs" modes:"sidecar" default:"all" doc:"all, or destinations that are captured"`
 	ExcludeCIDRs []string `key:"excludeCIDRs" modes:"sidecar,ambient-pod" doc:"destinations left alone; they win over every include"`
@@ -54,7 +56,7 @@ type Outbound struct {
 
 // DNS is the capture of queries.
 type DNS struct {
-	Capture string   `key:"capture" modes:"sidecar,ambient-pod" default:"none" doc:"none | servers (of sidecar alone) | all: queries to the resolvers, or to anyone's port 53; with servers a resolver must be known"`
+	Capture string   `key:"capture" modes:"sidecar,ambient-pod" default:"none" words:"none | servers [sidecar] | all" doc:": queries to the resolvers, or to port 53 of any address; with servers a resolver must be known"`
 	Port    string   `key:"port" modes:"sidecar,ambient-pod" default:"15053" doc:"the proxy's DNS listener, UDP and TCP"`
 	Servers []string `key:"servers" modes:"sidecar" doc:"the resolvers; none: those of the namespace's resolv.conf"`
 }
@@ -69,7 +71,7 @@ type Interfaces struct {
 // a file its name may stand for it. The first key is the name.
 type Rerouted struct {
 	Name       string `key:"name" doc:"an interface, or a wildcard"`
-	Exclusions string `key:"exclusions" default:"honoured" doc:"honoured | ignored: whether outbound.excludeCIDRs, excludePorts and includePorts count for it"`
+	Exclusions string `key:"exclusions" default:"honoured" words:"honoured | ignored" doc:": whether outbound.excludeCIDRs, excludePorts and includePorts count for it"`
 }
 
 // Loopback is what on the loopback interface is not a call to a service.
@@ -81,7 +83,7 @@ type Loopback struct {
 // Probes are the kubelet's, of pods whose proxy is the node's.
 type Probes struct {
 	Addresses []string `key:"addresses" modes:"ambient-pod,ambient-host" default:"169.254.7.127,fd16:9254:7127:1337:ffff:ffff:ffff:ffff" doc:"from which pods see them, at most one of each family"`
-	From      string   `key:"from" modes:"ambient-host" default:"local" doc:"local | uids | cgroups: whose connections are probes; local is all that the host itself opens"`
+	From      string   `key:"from" modes:"ambient-host" default:"local" words:"local | uids | cgroups" doc:": whose connections are probes; local is all that the host itself opens"`
 	UIDs      []string `key:"uids" modes:"ambient-host" doc:"user ids or names, for from: uids"`
 	Cgroups   []string `key:"cgroups" modes:"ambient-host" doc:"paths below the root of cgroup v2, for from: cgroups"`
 	Mark      string   `key:"mark" modes:"ambient-host" default:"0x1000/0x1000" doc:"value[/mask] that packets from the cgroups get on their way out"`

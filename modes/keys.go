@@ -14,8 +14,9 @@ type Key struct {
 	Modes   []string // that use it; none means all
 	Default string   // as written, a list with commas
 	Own     []Own    // defaults of modes that have another
-	Doc     string
-	Items   []Key // of the maps that the list may hold beside words, which stand for their first key
+	Doc     string   // what it means, after its choices
+	Choices []Choice // the words that it may have, none where they are not few
+	Items   []Key    // of the maps that the list may hold beside words, which stand for their first key
 
 	index []int // of the field
 }
@@ -39,7 +40,8 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 			keys = append(keys, keysOf(f.Type, path+".", at)...)
 			continue
 		}
-		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: f.Tag.Get("default"), Doc: f.Tag.Get("doc"), index: at}
+		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: f.Tag.Get("default"), Choices: parseChoices(f.Tag.Get("words")), index: at}
+		k.Doc = choicesText(k.Choices) + f.Tag.Get("doc")
 		if k.List && f.Type.Elem().Kind() == reflect.Struct {
 			k.Items = keysOf(f.Type.Elem(), "", nil)
 		}

@@ -112,3 +112,36 @@ func TestDefaultsDoNotTouchWhatWasWritten(t *testing.T) {
 		t.Errorf("mode none has defaults of keys that it does not use, or lacks its own: %+v", n)
 	}
 }
+
+// TestChoices: what a key may be stands in its documentation, and every default is
+// among it.
+func TestChoices(t *testing.T) {
+	if got, want := keyOf("inbound.via").Doc, "redirect | tproxy (sidecar only) | marks (sidecar only; captures nothing, but marks connections as tproxy does) | none"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got := keyOf("mode").ChoicesIn(""); !slices.Equal(got, allModes()) {
+		t.Errorf("the modes are %q, and key mode may be %q", allModes(), got)
+	}
+	for _, tt := range []struct {
+		key, mode string
+		want      []string
+	}{
+		{"inbound.via", ModeSidecar, []string{"redirect", "tproxy", "marks", "none"}},
+		{"inbound.via", ModeAmbientPod, []string{"redirect", "none"}},
+		{"inbound.via", "", []string{"redirect", "tproxy", "marks", "none"}},
+		{"dns.capture", ModeAmbientPod, []string{"none", "all"}},
+		{"interfaces.reroute.exclusions", ModeSidecar, []string{"honoured", "ignored"}},
+		{"inbound.port", ModeSidecar, nil},
+	} {
+		if got := keyOf(tt.key).ChoicesIn(tt.mode); !slices.Equal(got, tt.want) {
+			t.Errorf("%s in mode %q may be %q, not %q", tt.key, tt.mode, got, tt.want)
+		}
+	}
+	for _, k := range Keys() {
+		for _, mode := range allModes() {
+			if words := k.ChoicesIn(mode); words != nil && k.UsedBy(mode) && k.DefaultOf(mode) != "" && !slices.Contains(words, k.DefaultOf(mode)) {
+				t.Errorf("%s: the default %q in mode %s is not one of %q", k.Path, k.DefaultOf(mode), mode, words)
+			}
+		}
+	}
+}

@@ -23,7 +23,7 @@ func (r *reader) rerouted(list []Rerouted) (out rerouted) {
 	found := r.interfaces(key, namesOf(list))
 	ignored := map[rules.IfName]bool{}
 	for i, l := range list {
-		ignores := r.choice(key+".exclusions", cmp.Or(l.Exclusions, exclusionsHonoured), exclusionsHonoured, exclusionsIgnored) == exclusionsIgnored
+		ignores := r.choice(key+".exclusions", cmp.Or(l.Exclusions, exclusionsHonoured)) == exclusionsIgnored
 		if len(found) != len(list) {
 			continue // none, or there was a problem
 		}

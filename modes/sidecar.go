@@ -90,7 +90,7 @@ func (r *reader) sidecar(c Config) *sidecar {
 	}
 	s.reroute = r.rerouted(c.Interfaces.Reroute)
 	r.readLoopback(s, c.Loopback)
-	s.dropInvalid = r.choice("dropInvalid", c.DropInvalid, "disabled", "enabled") == "enabled"
+	s.dropInvalid = r.choice("dropInvalid", c.DropInvalid) == "enabled"
 	r.readRouting(s, c.Routing, mask)
 	return s
 }
@@ -98,7 +98,7 @@ func (r *reader) sidecar(c Config) *sidecar {
 // families are those that are captured. IPv4 always is.
 func (r *reader) families(word string) []rules.Family {
 	both := []rules.Family{rules.IPv4, rules.IPv6}
-	switch r.choice("ipv6", word, "auto", "enabled", "disabled") {
+	switch r.choice("ipv6", word) {
 	case "enabled":
 		return both
 	case "auto":
@@ -141,7 +141,7 @@ func (r *reader) readProxy(s *sidecar, p Proxy, mask rules.Mark) {
 
 func (r *reader) readInbound(s *sidecar, in Inbound) {
 	s.inbound = capture{
-		via:     r.choice("inbound.via", in.Via, viaRedirect, viaTProxy, viaMarks, viaNone),
+		via:     r.choice("inbound.via", in.Via),
 		port:    r.listener("inbound.port", in.Port),
 		all:     everything(in.IncludePorts),
 		exclude: r.ports("inbound.excludePorts", in.ExcludePorts),
@@ -174,7 +174,7 @@ func portText(p rules.Range) string { return rules.InetService.FormatRange(p) }
 
 func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []Rerouted) {
 	s.outbound = capture{
-		via:     r.choice("outbound.via", out.Via, viaRedirect, viaNone),
+		via:     r.choice("outbound.via", out.Via),
 		port:    r.listener("outbound.port", out.Port),
 		exclude: r.ports("outbound.excludePorts", out.ExcludePorts),
 	}
@@ -208,7 +208,7 @@ func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []Rerouted) {
 
 func (r *reader) readDNS(s *sidecar, d DNS) {
 	s.dns = dns{
-		capture: r.choice("dns.capture", d.Capture, dnsNone, dnsServers, dnsAll),
+		capture: r.choice("dns.capture", d.Capture),
 		port:    r.port("dns.port", d.Port),
 	}
 	servers := r.addresses("dns.servers", d.Servers)

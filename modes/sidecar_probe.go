@@ -28,7 +28,7 @@ type Example struct {
 // captures: of the proxy a call to its own pod, of anyone else one that leaves it.
 // The port is the wanted one if that is captured, else the next that is.
 func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
-	s := (&reader{env: env}).sidecar(c.withDefaults()) // which State accepted
+	s := (&reader{mode: c.Mode, env: env}).sidecar(c.withDefaults()) // which State accepted
 	var out []Example
 	for _, f := range s.families {
 		if holds(s.uids, by.UID) || holds(s.gids, by.GID) {
@@ -42,7 +42,7 @@ func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
 
 // Excluded reports whether the traffic of an interface is left alone.
 func Excluded(c Config, env Environment, name string) bool {
-	return (&reader{env: env}).sidecar(c.withDefaults()).excludesInterface(name)
+	return (&reader{mode: c.Mode, env: env}).sidecar(c.withDefaults()).excludesInterface(name)
 }
 
 // excludesInterface reports whether a name or a wildcard excludes an interface.

@@ -34,6 +34,7 @@ func Check(c Config) error {
 // read checks the configuration. What it returns makes the state, if there was
 // no problem.
 func (r *reader) read(c Config) func() rules.State {
+	r.mode = c.Mode
 	if r.frame(c) {
 		r.noteShared(c)
 		switch c.Mode {

@@ -14,6 +14,7 @@ import (
 // reader turns words into values and notes every problem with its key.
 type reader struct {
 	env      Environment
+	mode     string
 	anyName  bool // users and groups are not looked up: every name is taken for one
 	problems []error
 	notes    []Note
@@ -43,9 +44,10 @@ var synonyms = map[string][]string{
 	"all":      {"*"},
 }
 
-// choice is one of the allowed words, by itself or by a synonym that can mean
-// only one of them.
-func (r *reader) choice(key, word string, allowed ...string) string {
+// choice is one of the words that the mode allows for a key, by itself or by a
+// synonym that can mean only one of them.
+func (r *reader) choice(key, word string) string {
+	allowed := keyOf(key).ChoicesIn(r.mode)
 	var meant []string
 	for _, a := range allowed {
 		if strings.EqualFold(word, a) {

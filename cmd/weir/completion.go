@@ -193,22 +193,9 @@ func values(flag string) (out []candidate) {
 	default:
 		for _, k := range modes.Keys() {
 			if k.Flag() == flag {
-				add(choices(k)...)
+				add(k.ChoicesIn("")...)
 			}
 		}
-	}
-	return out
-}
-
-// choices are the words that a key's documentation begins with, where it lists them:
-// redirect | tproxy (of sidecar alone) | none.
-func choices(k modes.Key) (out []string) {
-	for part := range strings.SplitSeq(k.Doc, " | ") {
-		word, _, _ := strings.Cut(part, " ")
-		out = append(out, strings.TrimRight(word, ";:,"))
-	}
-	if len(out) < 2 {
-		return nil
 	}
 	return out
 }
