@@ -149,6 +149,7 @@ func TestDocumentProblems(t *testing.T) {
 		{"a problem of a section points at it", "mode: sidecar\nproxy:\n  uids: []\n", []string{
 			"pod.yaml:2:1: proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop"}},
 		{"a problem of an absent key has the file alone, and comes last", "proxy: {uids: [x/y, -1]}\ntable: 1\n", []string{
+			`pod.yaml:1:21: proxy.uids: "-1" is not a user id (want 0-4294967294, or a range such as 1000-2000)`,
 			`pod.yaml:2:8: table: "1" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
 			"pod.yaml: mode: is missing (want sidecar, ambient-pod, ambient-host or none)",
 		}},

@@ -59,12 +59,21 @@ func Read(name string, data []byte) *File {
 // document, of the flags, of what the words mean, and those that the caller found.
 // It leaves out what only follows from one of the others. It is nil where there is
 // none, and otherwise as [File.Explain] has it.
-func (f *File) Check(found ...error) error {
+func (f *File) Check(found ...error) error { return f.check(modes.Check(f.Config), found) }
+
+// CheckNames is [File.Check] in an environment of which only the Users and Groups,
+// and why they are Unread, are known.
+func (f *File) CheckNames(env modes.Environment, found ...error) error {
+	return f.check(modes.CheckNames(f.Config, env), found)
+}
+
+// check adds what the words mean to the other problems.
+func (f *File) check(meaning error, found []error) error {
 	all := append(append([]error{}, f.problems...), found...)
 	if f.unread {
 		return problems.Join(all...)
 	}
-	for _, e := range problems.List(modes.Check(f.Config)) {
+	for _, e := range problems.List(meaning) {
 		var config *modes.ConfigError
 		if errors.As(e, &config) && config.Word == "" && (f.doubtful[config.Key] || f.doubtful[""]) {
 			continue

@@ -84,7 +84,7 @@ func (r *reader) cgroups(key string, words []string) map[uint8][]rules.Range {
 			r.problem(key, w, "is not the path of a cgroup (want such as kubelet.slice/kubelet.service)")
 		case ok:
 			out[uint8(level)] = append(out[uint8(level)], rules.RangeOf(rules.CgroupID(known)))
-		case !r.anyName:
+		case !r.anyHost:
 			r.problem(key, w, "is not a cgroup v2 here")
 		}
 	}

@@ -226,7 +226,7 @@ func (r *reader) readDNS(s *sidecar, d DNS) {
 		s.dns.servers = append(s.dns.servers, netip.PrefixFrom(a, a.BitLen()))
 	}
 	switch {
-	case len(s.dns.servers) == 0 && (r.anyName || !empty(d.Servers)): // not known yet, or a problem already
+	case len(s.dns.servers) == 0 && (r.anyHost || !empty(d.Servers)): // not known yet, or a problem already
 		s.dns.capture = dnsNone
 	case len(s.dns.servers) == 0:
 		// To go on would leave every query uncaptured that was asked to be.

@@ -5,51 +5,99 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/rules"
 )
 
 // State is what a configuration asks of a namespace in that environment. The
-// error joins a [ConfigError] for every problem; the notes are for the reader. A mode
-// that captures nothing makes the zero State, which is not a state to apply: it is
-// what a remove leaves.
+// error joins a [*ConfigError] for every problem, which [Problems] lists; the State is
+// then the zero one. The notes are for people to read, whether there is an error or
+// not. A mode that captures nothing makes the zero State too, which is not a state to
+// apply: it is what a remove leaves.
 func State(c Config, env Environment) (rules.State, []Note, error) {
 	r := &reader{env: env}
 	state := r.read(c)
 	if len(r.problems) > 0 {
-		return rules.State{}, r.notes, errors.Join(withUnread(r.problems, env)...)
+		return rules.State{}, r.notes, problems.Join(withUnread(r.problems, env)...)
 	}
 	want := state()
 	return want, r.notes, want.Check()
 }
 
-// Check is what of the problems that [State] reports can be told without an
-// environment: every name of a user or group is taken to be known.
+// Check is those problems of [State] that can be told without an environment: every
+// name of a user or group is taken to be known. It is nil where there is none.
 func Check(c Config) error {
-	r := &reader{anyName: true}
+	r := &reader{anyName: true, anyHost: true}
 	r.read(c)
-	return errors.Join(r.problems...)
+	return problems.Join(r.problems...)
+}
+
+// CheckNames is [Check] in an environment of which only the Users and Groups, and why
+// they are Unread, are known.
+func CheckNames(c Config, env Environment) error {
+	r := &reader{env: env, anyHost: true}
+	r.read(c)
+	return problems.Join(withUnread(r.problems, env)...)
 }
 
 // read checks the configuration. What it returns makes the state, if there was
 // no problem.
 func (r *reader) read(c Config) func() rules.State {
 	r.mode = c.Mode
-	if r.frame(c) {
-		r.noteShared(c)
-		switch c.Mode {
-		case ModeSidecar:
-			s := r.sidecar(c.withDefaults())
-			r.compareMarks(c, s)
-			r.noteUnused(c, s)
-			return s.state
-		case ModeAmbientPod:
-			return r.ambientPod(c.withDefaults()).state
-		case ModeAmbientHost:
-			return r.ambientHost(c.withDefaults()).state
-		}
+	if !r.frame(c) {
+		r.readWithoutMode(c)
+		return func() rules.State { return rules.State{} }
+	}
+	r.noteShared(c)
+	return r.readMode(c)
+}
+
+// readMode checks what depends on the mode.
+func (r *reader) readMode(c Config) func() rules.State {
+	switch c.Mode {
+	case ModeSidecar:
+		s := r.sidecar(c.withDefaults())
+		r.compareMarks(c, s)
+		r.noteUnused(c, s)
+		return s.state
+	case ModeAmbientPod:
+		return r.ambientPod(c.withDefaults()).state
+	case ModeAmbientHost:
+		return r.ambientHost(c.withDefaults()).state
 	}
 	return func() rules.State { return rules.State{} }
+}
+
+// readWithoutMode reports the words that are wrong whatever the mode is: those that
+// are in the likeliest one, with the choices of all.
+func (r *reader) readWithoutMode(c Config) {
+	c.Mode = likelyMode(c)
+	likely := &reader{env: r.env, anyName: r.anyName, anyHost: r.anyHost}
+	likely.readMode(c)
+	for _, err := range likely.problems {
+		var config *ConfigError
+		if errors.As(err, &config) && config.Word != "" && !config.Missing {
+			r.problems = append(r.problems, err)
+		}
+	}
+}
+
+// likelyMode is the mode that uses most of the keys that were written.
+func likelyMode(c Config) string {
+	best, most := ModeSidecar, 0
+	for _, mode := range allModes() {
+		used := 0
+		for _, k := range allKeys() {
+			if _, set := k.Get(&c); set && len(k.Modes) > 0 && k.UsedBy(mode) {
+				used++
+			}
+		}
+		if used > most {
+			best, most = mode, used
+		}
+	}
+	return best
 }
 
 // TableName is the configured table, or the default.

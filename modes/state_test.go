@@ -51,6 +51,16 @@ func TestProblems(t *testing.T) {
 		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar, ambient-pod, ambient-host or none)`}},
 		{"a misspelt mode is told the nearest", Config{Mode: "sidcar"}, []string{`mode: "sidcar" is not a mode (want sidecar)`}},
 		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar, ambient-pod, ambient-host or none)`}},
+		{"without a mode the words are read all the same", Config{Outbound: Outbound{Port: "x"}, Inbound: Inbound{Via: "tproxi", ExcludePorts: []string{"0"}}}, []string{
+			`mode: is missing (want sidecar, ambient-pod, ambient-host or none)`,
+			`inbound.via: "tproxi" is not one of: redirect, tproxy, marks, none`,
+			`inbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
+			`outbound.port: "x" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
+		}},
+		{"and so they are with a misspelt one", Config{Mode: "ambient-hots", Probes: Probes{Mark: "red"}}, []string{
+			`mode: "ambient-hots" is not a mode (want ambient-host)`,
+			`probes.mark: "red" is not a mark (want a number such as 0x539 or 0x539/0xfff)`,
+		}},
 		{"a later version may mean other things", with(func(c *Config) { c.Version = "2" }), []string{`version: "2" is not known (want 1)`}},
 		{"a mode says which keys it cannot use, and who can", Config{Mode: ModeNone, IPv6: "auto", Proxy: Proxy{UIDs: []string{}}}, []string{
 			`ipv6: is not used by mode none (it is by sidecar, ambient-pod, ambient-host)`,

@@ -16,6 +16,7 @@ type reader struct {
 	env      Environment
 	mode     string
 	anyName  bool // users and groups are not looked up: every name is taken for one
+	anyHost  bool // nor are cgroups and resolvers
 	problems []error
 	notes    []Note
 }

@@ -41,7 +41,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"version is a fact of the build", "internal/version", false, nil},
 		{"rules is pure data and knows nobody", "rules", false, []string{"internal/escape"}},
 		{"continuity writes what keeps connections alive, and knows rules alone", "internal/continuity", false, []string{"internal/escape", "rules"}},
-		{"modes is pure and knows rules alone", "modes", false, []string{"internal/continuity", "internal/escape", "internal/term", "rules"}},
+		{"modes is pure and knows rules alone", "modes", false, []string{"internal/continuity", "internal/escape", "internal/problems", "internal/term", "rules"}},
 		{"problems joins errors, whatever they are about", "internal/problems", false, nil},
 		{"config is words and places, and knows modes and a YAML reader", "config", true, []string{"internal/continuity", "internal/escape", "internal/problems", "internal/term", "rules", "modes"}},
 		{"sim is what a kernel does with a packet, and knows rules alone", "sim", false, []string{"internal/escape", "rules"}},
@@ -56,16 +56,16 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"internal/continuity", "internal/escape", "rules", "sim", "nft", "netns", "internal/nl", "internal/rtnl", "internal/sockdiag"}},
 		{"trace follows packets across rules, and prints none", "internal/trace", true, []string{"internal/continuity", "internal/escape", "rules", "sim", "nft", "netns", "internal/nl", "internal/rtnl", "internal/sockdiag", "sim/packet"}},
 		{"capture is the engine: it knows namespaces, rules and modes, and no command", "capture", true,
-			[]string{"internal/continuity", "internal/escape", "internal/nl", "internal/pods", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
+			[]string{"internal/problems", "internal/continuity", "internal/escape", "internal/nl", "internal/pods", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 		{"capturetest stands for a kernel, and asks the engine's own policy", "capture/capturetest", true,
-			[]string{"internal/continuity", "capture", "internal/escape", "internal/nl", "internal/pods", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
+			[]string{"internal/problems", "internal/continuity", "capture", "internal/escape", "internal/nl", "internal/pods", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 		{"scratch makes networks and knows nothing of interception", "internal/scratch", true, nil},
 		{"lab judges fates and knows nothing of what it judges", "internal/lab", true, []string{"internal/scratch"}},
 		{"explain answers about packets, from a configuration or a namespace", "explain", true,
 			[]string{"internal/continuity", "internal/escape", "internal/nl", "internal/problems", "internal/rtnl", "internal/sockdiag", "internal/term", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
 		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
 		{"proxytest tests proxies by what the engine captures", "proxy/proxytest", true,
-			[]string{"internal/continuity", "capture", "internal/escape", "internal/nl", "internal/rtnl", "internal/sockdiag", "internal/pods", "internal/scratch", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
+			[]string{"internal/problems", "internal/continuity", "capture", "internal/escape", "internal/nl", "internal/rtnl", "internal/sockdiag", "internal/pods", "internal/scratch", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 	} {
 		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {
 			own, ours := strings.CutPrefix(dep, module)

@@ -207,10 +207,34 @@ func wrongState(err error, explain func(error) error) error {
 // the namespace, so that bad input is told before anything is opened.
 func written(cc *cli.Context) (*config.File, error) {
 	c, err := loadConfiguration(cc, cc.App.Reader)
-	if err != nil {
-		return c, usageError{err}
+	switch {
+	case err == nil:
+		return c, nil
+	case c == nil:
+		return nil, usageError{err}
 	}
-	return c, nil
+	return c, usageError{withUnknownNames(cc, c, err)}
+}
+
+// withUnknownNames is the error of a configuration with the users and groups that the
+// target does not know either, where they can be looked up.
+func withUnknownNames(cc *cli.Context, c *config.File, err error) error {
+	asked := c.Lookups()
+	asked.Resolvers = false
+	_, said := given(cc, "environment")
+	if said || asked == (modes.Lookups{}) {
+		return err
+	}
+	t, openErr := openTarget(cc, cc.String("netns"))
+	if openErr != nil {
+		return err // what is told without it is told
+	}
+	defer t.Close()
+	env, readErr := capture.FileEnvironment(cc.Context, t, asked)
+	if readErr != nil {
+		return err
+	}
+	return c.CheckNames(env)
 }
 
 // optionalConfiguration is the configuration where one was given; a table's name
