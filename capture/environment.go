@@ -1,18 +1,11 @@
 package capture
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net/netip"
-	"strconv"
-	"strings"
 
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"golang.org/x/sys/unix"
 )
 
 // Environment reads what a configuration leaves to the network namespace: whether it
@@ -33,21 +26,25 @@ func Environment(ctx context.Context, ns *netns.Namespace, config modes.Config) 
 // has no IPv6. It needs no privilege, and is what to start from for answers about a
 // pod that does not run yet. The error is that the context ended.
 func FileEnvironment(ctx context.Context, ns *netns.Namespace, asked modes.Lookups) (modes.Environment, error) {
-	env := modes.Environment{PostroutingInput: kernelSince(kernelRelease(), 5, 7)}
+	env := modes.Environment{PostroutingInput: netns.KernelSince(netns.KernelRelease(), 5, 7)}
 	return env, LookUp(ctx, ns, &env, asked)
 }
 
 // LookUp reads into the environment what is asked of the files of the namespace's
 // /etc and is not there yet. The error is that the context ended.
 func LookUp(ctx context.Context, ns *netns.Namespace, env *modes.Environment, asked modes.Lookups) error {
+	var err error
 	if asked.Resolvers && env.Resolvers == nil {
-		env.Resolvers = parseResolvers(readEtc(ctx, ns, env, "resolv.conf"))
+		env.Resolvers, err = ns.Resolvers(ctx)
+		unread(env, "resolv.conf", err)
 	}
 	if asked.Users && env.Users == nil {
-		env.Users = parseNames(readEtc(ctx, ns, env, "passwd"))
+		env.Users, err = ns.Users(ctx)
+		unread(env, "passwd", err)
 	}
 	if asked.Groups && env.Groups == nil {
-		env.Groups = parseNames(readEtc(ctx, ns, env, "group"))
+		env.Groups, err = ns.Groups(ctx)
+		unread(env, "group", err)
 	}
 	if ctx.Err() == nil {
 		return nil
@@ -74,67 +71,13 @@ func readEnvironment(ctx context.Context, ns *netns.Namespace, lo netns.Loopback
 	return env, err
 }
 
-// readEtc reads a file of the namespace's /etc, and keeps why it was not read.
-func readEtc(ctx context.Context, ns *netns.Namespace, env *modes.Environment, name string) []byte {
-	text, err := ns.ReadEtc(ctx, name)
-	if err != nil {
-		if env.Unread == nil {
-			env.Unread = map[string]error{}
-		}
-		env.Unread[name] = err
+// unread keeps why a file was not read.
+func unread(env *modes.Environment, name string, err error) {
+	if err == nil {
+		return
 	}
-	return text
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
+	if env.Unread == nil {
+		env.Unread = map[string]error{}
 	}
-	return unix.ByteSliceToString(u.Release[:])
-}
-
-// kernelSince reports whether a release is of that version or a later one.
-func kernelSince(release string, major, minor int) bool {
-	var haveMajor, haveMinor int
-	_, err := fmt.Sscanf(release, "%d.%d", &haveMajor, &haveMinor)
-	return err == nil && (haveMajor > major || haveMajor == major && haveMinor >= minor)
-}
-
-// linesOf reads lines of any length: a group's may name thousands of members.
-func linesOf(text []byte) *bufio.Scanner {
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	lines.Buffer(nil, len(text)+1)
-	return lines
-}
-
-// parseResolvers reads resolv.conf(5). Zones of link-local servers are left
-// out.
-func parseResolvers(text []byte) []netip.Addr {
-	var out []netip.Addr
-	for lines := linesOf(text); lines.Scan(); {
-		words := strings.Fields(lines.Text())
-		if len(words) < 2 || words[0] != "nameserver" {
-			continue
-		}
-		if a, err := netip.ParseAddr(words[1]); err == nil {
-			out = append(out, a.WithZone("").Unmap())
-		}
-	}
-	return out
-}
-
-// parseNames reads passwd(5) and group(5), which have the id in the third
-// field.
-func parseNames(text []byte) map[string]uint32 {
-	out := map[string]uint32{}
-	for lines := linesOf(text); lines.Scan(); {
-		name, rest, _ := strings.Cut(lines.Text(), ":")
-		_, rest, _ = strings.Cut(rest, ":")
-		number, _, _ := strings.Cut(rest, ":")
-		if id, err := strconv.ParseUint(number, 10, 32); err == nil {
-			out[name] = uint32(id)
-		}
-	}
-	return out
+	env.Unread[name] = err
 }

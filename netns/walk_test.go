@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -167,7 +168,7 @@ func TestFileSystemsThatMayNotAnswer(t *testing.T) {
 		{"a folder whose name has a separator", "36 35 0:40 / /a\\040-\\040b rw - tmpfs tmpfs rw", withID, 36, true},
 		{"no list", "", withID, 36, true},
 	} {
-		s := &fileSystems{mounts: append(parseMounts([]byte(tt.line)), mounted{id: "1", device: "0:1", kind: "tmpfs"})}
+		s := &fileSystems{mounts: append(mountinfo.Parse([]byte(tt.line)), mountinfo.Mount{ID: 1, Minor: 1, Type: "tmpfs"})}
 		at := unix.Statx_t{Mask: tt.mask, Mnt_id: tt.id, Dev_minor: 40}
 		if why := s.unfit(int(disk.Fd()), &at); (why == "") != tt.fit {
 			t.Errorf("%s is fit: %v (%s)", tt.why, !tt.fit, why)

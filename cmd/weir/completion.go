@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/urfave/cli/v2"
+	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 )
@@ -202,13 +203,13 @@ func values(flag string) (out []candidate) {
 
 // podsHere are the UIDs of the pods on this node.
 func podsHere() (out []string) {
-	all, err := processes()
+	all, err := nodepods.Processes()
 	if err != nil {
 		return nil // there is no /proc
 	}
 	for _, p := range all {
-		if p.pod != "" && !slices.Contains(out, p.pod) {
-			out = append(out, p.pod)
+		if p.Pod != "" && !slices.Contains(out, p.Pod) {
+			out = append(out, p.Pod)
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/nft"
 )
 
@@ -237,13 +238,13 @@ func userCheck(f facts) check {
 		return check{name, skipped, fmt.Sprintf("the processes were not looked at: %v", f.processErr), ""}
 	}
 	for _, uids := range f.proxyUIDs {
-		var of []process
+		var of []nodepods.Process
 		for _, p := range f.processes {
-			if uids.has(p.uid) {
+			if uids.has(p.FSUID) {
 				of = append(of, p)
 			}
 		}
-		if top := families(of); len(top) > 1 {
+		if top := nodepods.Topmost(of); len(top) > 1 {
 			return check{name, failed, fmt.Sprintf("user %s is that of %d processes that have nothing to do with each other: %s; their traffic is taken for the proxy's and not captured",
 				uids, len(top), joined(top)), "a user of its own for the proxy (proxy.uids, securityContext.runAsUser)"}
 		}
@@ -256,19 +257,19 @@ const nearlyFull = 90 // per cent
 func connectionsCheck(f facts) check {
 	const name = "conntrack"
 	c := f.connections
-	if !c.known {
+	if !c.Known {
 		return check{name, skipped, "the connection tracker's numbers cannot be read here", ""}
 	}
-	fill := fmt.Sprintf("%d of %d connections", c.count, c.max)
+	fill := fmt.Sprintf("%d of %d connections", c.Count, c.Max)
 	const remedy = "more room (sysctl -w net.netfilter.nf_conntrack_max=%s on the machine), shorter net.netfilter.nf_conntrack_tcp_timeout_established, or inbound.via: tproxy"
-	double := strconv.FormatUint(2*c.max, 10)
+	double := strconv.FormatUint(2*c.Max, 10)
 	switch {
-	case c.max > 0 && c.count >= c.max:
+	case c.Max > 0 && c.Count >= c.Max:
 		return check{name, failed, fill + ": the table is full, new connections are dropped", fmt.Sprintf(remedy, double)}
-	case c.count*100 >= c.max*nearlyFull && c.max > 0:
+	case c.Count*100 >= c.Max*nearlyFull && c.Max > 0:
 		return check{name, failed, fill + ": the table is nearly full; once it is, new connections are dropped", fmt.Sprintf(remedy, double)}
-	case c.dropped > 0:
-		return check{name, noted, fmt.Sprintf("%s; %d were dropped for want of room", fill, c.dropped), fmt.Sprintf(remedy, double)}
+	case c.Dropped > 0:
+		return check{name, noted, fmt.Sprintf("%s; %d were dropped for want of room", fill, c.Dropped), fmt.Sprintf(remedy, double)}
 	}
 	return check{name, passed, fill, ""}
 }

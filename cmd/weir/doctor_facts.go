@@ -5,16 +5,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
+	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
-	"golang.org/x/sys/unix"
 )
 
 // facts are what the doctor knows of a namespace before it judges.
@@ -45,9 +45,9 @@ type facts struct {
 
 	table        string
 	proxyUIDs    []idRange
-	processes    []process // of the namespace
+	processes    []nodepods.Process // of the namespace
 	processErr   error
-	connections  connections
+	connections  netns.Tracked
 	cannotInside error
 }
 
@@ -63,18 +63,12 @@ func (r idRange) String() string {
 
 func (r idRange) has(id uint32) bool { return r.lo <= id && id <= r.hi }
 
-// connections is the connection tracker's table.
-type connections struct {
-	known      bool // the tracker is there, and told
-	count, max uint64
-	dropped    uint64 // connections that found no room since the namespace was made
-}
-
 // examine collects the facts. What cannot be had is told as such, but for the
 // addresses.
 func (j *job) examine(ctx context.Context) (facts, error) {
-	f := facts{kernel: kernelRelease(), table: j.table, userSpace: userMap(), cgroup2: cgroup2Mount()}
-	_, err := os.Stat(mountInfo)
+	f := facts{kernel: netns.KernelRelease(), table: j.table, userSpace: userMap()}
+	var err error
+	f.cgroup2, err = netns.Cgroup2Mount()
 	f.mounts = err == nil
 	f.host, _ = j.target.IsHost()
 	f.readErr = j.connect(ctx)
@@ -87,21 +81,11 @@ func (j *job) examine(ctx context.Context) (facts, error) {
 		}
 	}
 	j.try(ctx, &f)
-	f.cannotInside = inside(j.target, func() error {
-		f.sysctls = readSysctls(judgedSysctls())
-		f.connections = readConnections()
-		return nil
-	})
+	if f.sysctls, f.cannotInside = judgedSysctls(j.target); f.cannotInside == nil {
+		f.connections, f.cannotInside = j.target.Tracked()
+	}
 	j.examineProcesses(&f)
 	return f, ctx.Err()
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }
 
 func (j *job) examineRules(ctx context.Context, f *facts) error {
@@ -174,66 +158,16 @@ const (
 	validMark  = "src_valid_mark"
 	localnet   = "route_localnet"
 	confFolder = "net/ipv4/conf/"
-	tracked    = "net/netfilter/nf_conntrack_count"
-	trackedMax = "net/netfilter/nf_conntrack_max"
 )
 
-// judgedSysctls are the paths of the settings that are in force: not those of
-// interfaces to come, nor lo's, by which nothing arrives from elsewhere.
-func judgedSysctls() (out []string) {
-	interfaces, err := os.ReadDir("/proc/sys/" + confFolder)
-	if err != nil {
-		return nil // there is no /proc/sys
-	}
-	for _, i := range interfaces {
-		if i.Name() == "default" || i.Name() == "lo" {
-			continue
-		}
-		for _, name := range []string{rpFilter, validMark, localnet} {
-			out = append(out, confFolder+i.Name()+"/"+name)
-		}
-	}
-	return out
-}
-
-// readSysctls reads the calling thread's namespace's settings; what cannot be
-// read is left out.
-func readSysctls(names []string) map[string]string {
-	out := map[string]string{}
-	for _, name := range names {
-		if value, err := os.ReadFile("/proc/sys/" + name); err == nil {
-			out[name] = strings.TrimSpace(string(value))
-		}
-	}
-	return out
-}
-
-func readConnections() connections {
-	values := readSysctls([]string{tracked, trackedMax})
-	var c connections
-	var err1, err2 error
-	c.count, err1 = strconv.ParseUint(values[tracked], 10, 64)
-	c.max, err2 = strconv.ParseUint(values[trackedMax], 10, 64)
-	c.known = err1 == nil && err2 == nil
-	if text, err := os.ReadFile("/proc/thread-self/net/stat/nf_conntrack"); err == nil {
-		c.dropped = statistic(text, "drop")
-	}
-	return c
-}
-
-// statistic is the sum of a column over the processors' lines, which are
-// hexadecimal.
-func statistic(text []byte, column string) (sum uint64) {
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	lines.Scan()
-	at := slices.Index(strings.Fields(lines.Text()), column)
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); at >= 0 && at < len(fields) {
-			n, _ := strconv.ParseUint(fields[at], 16, 64)
-			sum += n
-		}
-	}
-	return sum
+// judgedSysctls are the settings that are in force: not those of interfaces to come,
+// nor lo's, by which nothing arrives from elsewhere.
+func judgedSysctls(t *netns.Namespace) (map[string]string, error) {
+	values, err := t.Sysctls(confFolder+"*/"+rpFilter, confFolder+"*/"+validMark, confFolder+"*/"+localnet)
+	maps.DeleteFunc(values, func(path, _ string) bool {
+		return strings.HasPrefix(path, confFolder+"default/") || strings.HasPrefix(path, confFolder+"lo/")
+	})
+	return values, err
 }
 
 // userMap are the users that exist here, none where all do, see
@@ -287,13 +221,13 @@ func (j *job) examineProcesses(f *facts) {
 		f.processErr = err
 		return
 	}
-	all, err := processes()
+	all, err := nodepods.Processes()
 	if err != nil {
 		f.processErr = err
 		return
 	}
 	for _, p := range all {
-		if p.netns == own && p.memory && p.PID != os.Getpid() {
+		if p.Netns == own && p.Memory && p.PID != os.Getpid() {
 			f.processes = append(f.processes, p)
 		}
 	}

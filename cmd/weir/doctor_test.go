@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -17,7 +18,7 @@ func healthy() facts {
 	f := facts{
 		kernel: "6.1.0-13-amd64", tried: "a scratch namespace", ipv6: true, looked: true, lo: netns.Loopback{Up: true, IPv6: true}, mounts: true, cgroup2: "/sys/fs/cgroup",
 		sysctls:   map[string]string{},
-		proxyUIDs: []idRange{{1337, 1337}}, connections: connections{known: true, count: 5, max: 1000},
+		proxyUIDs: []idRange{{1337, 1337}}, connections: netns.Tracked{Known: true, Count: 5, Max: 1000},
 	}
 	for _, link := range []string{"all", "eth0", "eth0.7"} {
 		for _, name := range []string{rpFilter, validMark, localnet} {
@@ -134,17 +135,17 @@ func TestDoctorFindings(t *testing.T) {
 		{"no processes to be seen", func(f *facts) { f.processErr = errors.New("no /proc") },
 			"skipped proxy's users: the processes were not looked at: no /proc"},
 		{"a shared user", func(f *facts) {
-			f.processes = []process{{PID: 10, Name: "pilot-agent", uid: 1337}, {PID: 11, Name: "envoy", uid: 1337, parent: 10}, {PID: 20, Name: "curl", uid: 1337}, {PID: 21, Name: "app", uid: 1000}}
+			f.processes = []nodepods.Process{{PID: 10, Status: netns.Status{Name: "pilot-agent", FSUID: 1337}}, {PID: 11, Status: netns.Status{Name: "envoy", FSUID: 1337, Parent: 10}}, {PID: 20, Status: netns.Status{Name: "curl", FSUID: 1337}}, {PID: 21, Status: netns.Status{Name: "app", FSUID: 1000}}}
 		},
 			"failed proxy's users: user 1337 is that of 2 processes that have nothing to do with each other: 10 (pilot-agent), 20 (curl); " +
 				"their traffic is taken for the proxy's and not captured; a user of its own for the proxy (proxy.uids, securityContext.runAsUser)"},
-		{"no tracker", func(f *facts) { f.connections = connections{} },
+		{"no tracker", func(f *facts) { f.connections = netns.Tracked{} },
 			"skipped conntrack: the connection tracker's numbers cannot be read here"},
-		{"a full table", func(f *facts) { f.connections.count = 1000 },
+		{"a full table", func(f *facts) { f.connections.Count = 1000 },
 			"failed conntrack: 1000 of 1000 connections: the table is full, new connections are dropped" + more},
-		{"a nearly full table", func(f *facts) { f.connections.count = 900 },
+		{"a nearly full table", func(f *facts) { f.connections.Count = 900 },
 			"failed conntrack: 900 of 1000 connections: the table is nearly full; once it is, new connections are dropped" + more},
-		{"a table that was full", func(f *facts) { f.connections.dropped = 7 },
+		{"a table that was full", func(f *facts) { f.connections.Dropped = 7 },
 			"note conntrack: 5 of 1000 connections; 7 were dropped for want of room" + more},
 	} {
 		f := healthy()
@@ -163,15 +164,5 @@ func TestDoctorFindings(t *testing.T) {
 		if got := strings.Join(found, "\n"); got != tt.want && !(strings.HasSuffix(tt.want, more) && strings.HasPrefix(got, tt.want)) {
 			t.Errorf("%s: found\n%s\nwant\n%s", tt.why, got, tt.want)
 		}
-	}
-}
-
-func TestStatisticSumsAColumn(t *testing.T) {
-	text := "entries  drop early_drop\n0000000a  00000002 00000001\n0000000a  0000000f 00000000\n"
-	if got := statistic([]byte(text), "drop"); got != 17 {
-		t.Errorf("dropped %d, want 17", got)
-	}
-	if got := statistic([]byte(text), "none"); got != 0 {
-		t.Errorf("an absent column sums to %d", got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
+	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -53,7 +54,7 @@ type holder struct {
 }
 
 func list(ctx context.Context, cc *cli.Context) error {
-	all, err := processes()
+	all, err := nodepods.Processes()
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func printResidences(ctx context.Context, w io.Writer, visits []visit) error {
 	name, pod := len("PROCESS"), len("POD")
 	for _, v := range visits {
 		name = max(name, utf8.RuneCountInString(escape.Text(v.processes[0].Name)))
-		pod = max(pod, utf8.RuneCountInString(escape.Text(v.processes[0].pod)))
+		pod = max(pod, utf8.RuneCountInString(escape.Text(v.processes[0].Pod)))
 	}
 	row := func(cells ...string) error {
 		c := escape.Texts(cells)

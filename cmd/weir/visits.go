@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 )
@@ -24,24 +25,24 @@ const (
 )
 
 // visit is a namespace to look at, by the processes in it, oldest first.
-type visit struct{ processes []process }
+type visit struct{ processes []nodepods.Process }
 
 // visitsTo are the namespaces that processes are in, how many processes may not be
 // looked at, and which are in cgroups that name a pod falsely.
-func visitsTo(all []process) (visits []visit, hidden int, doubts []string) {
+func visitsTo(all []nodepods.Process) (visits []visit, hidden int, doubts []string) {
 	at := map[uint64]int{} // by namespace
 	for _, p := range all {
-		if p.memory && p.doubt != nil {
-			doubts = append(doubts, fmt.Sprintf("process %v: %v", p, p.doubt))
+		if p.Memory && p.Doubt != nil {
+			doubts = append(doubts, fmt.Sprintf("process %v: %v", p, p.Doubt))
 		}
-		i, known := at[p.netns]
+		i, known := at[p.Netns]
 		switch {
-		case !p.memory:
-		case p.netns == 0:
+		case !p.Memory:
+		case p.Netns == 0:
 			hidden++
 		case !known:
-			at[p.netns] = len(visits)
-			visits = append(visits, visit{[]process{p}})
+			at[p.Netns] = len(visits)
+			visits = append(visits, visit{[]nodepods.Process{p}})
 		case len(visits[i].processes) < maxResidents:
 			visits[i].processes = append(visits[i].processes, p)
 		}
@@ -140,7 +141,7 @@ func (v visit) within(ctx context.Context, budget time.Duration) (residence, loo
 func (v visit) look(ctx context.Context) (r residence, err error) {
 	for _, p := range v.processes {
 		r = newResidence(p)
-		if err = r.look(ctx, p.netns); !errors.Is(err, netns.ErrNotExist) {
+		if err = r.look(ctx, p.Netns); !errors.Is(err, netns.ErrNotExist) {
 			return r, err
 		}
 	}
@@ -154,6 +155,6 @@ func (v visit) gaveUp(err error) residence {
 	return r
 }
 
-func newResidence(p process) residence {
-	return residence{PID: p.PID, Name: p.Name, Pod: p.pod, Engines: []string{}, Tables: []holder{}}
+func newResidence(p nodepods.Process) residence {
+	return residence{PID: p.PID, Name: p.Name, Pod: p.Pod, Engines: []string{}, Tables: []holder{}}
 }

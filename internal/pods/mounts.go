@@ -1,13 +1,11 @@
 package pods
 
 import (
-	"bufio"
-	"bytes"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,34 +19,14 @@ type mount struct {
 }
 
 // mountsOf are the cgroup mounts of a proc_pid_mountinfo(5).
-func mountsOf(mountinfo []byte) []mount {
+func mountsOf(text []byte) []mount {
 	var out []mount
-	for lines := bufio.NewScanner(bytes.NewReader(mountinfo)); lines.Scan(); {
-		before, after, _ := strings.Cut(lines.Text(), " - ")
-		fields, kind := strings.Fields(before), strings.Fields(after)
-		if len(fields) < 5 || len(kind) < 3 || kind[0] != "cgroup" && kind[0] != "cgroup2" {
-			continue
+	for _, m := range mountinfo.Parse(text) {
+		if m.Type == "cgroup" || m.Type == "cgroup2" {
+			out = append(out, mount{unix.Mkdev(m.Major, m.Minor), m.Root, m.Point, m.Type == "cgroup2", m.Options})
 		}
-		major, minor, _ := strings.Cut(fields[2], ":")
-		x, err1 := strconv.ParseUint(major, 10, 32)
-		y, err2 := strconv.ParseUint(minor, 10, 32)
-		if err1 != nil || err2 != nil {
-			continue
-		}
-		out = append(out, mount{unix.Mkdev(uint32(x), uint32(y)), unescape(fields[3]), unescape(fields[4]), kind[0] == "cgroup2", strings.Split(kind[2], ",")})
 	}
 	return out
-}
-
-// CgroupMount finds where cgroup v2 is mounted in a proc_pid_mountinfo(5), "" where
-// it is not.
-func CgroupMount(mountinfo []byte) string {
-	for _, m := range mountsOf(mountinfo) {
-		if m.v2 {
-			return m.point
-		}
-	}
-	return ""
 }
 
 // shows reports whether the mount is one of the hierarchy that a line of
@@ -79,18 +57,4 @@ func (m mount) folder(cgroup string) (string, bool) {
 		return "", false
 	}
 	return filepath.Join(m.point, cgroup), true
-}
-
-// unescape turns the octal escapes of mountinfo back: blanks, and backslashes.
-func unescape(path string) string {
-	parts := strings.Split(path, `\`)
-	for i, p := range slices.Backward(parts) {
-		if i == 0 || len(p) < 3 {
-			continue
-		}
-		if code, err := strconv.ParseUint(p[:3], 8, 8); err == nil {
-			parts[i] = string([]byte{byte(code)}) + p[3:]
-		}
-	}
-	return strings.Join(parts, "")
 }
