@@ -269,12 +269,12 @@ func TestIstioWrongValues(t *testing.T) {
 	c := newCLI(t).with(func(c *cli) { c.guard = true })
 	for flags, says := range map[string][]string{
 		"--frobnicate":                         {"unknown flag: --frobnicate"},
-		"--proxyuid 1":                         {"unknown flag: --proxyuid (want --proxy-uid?)"},
+		"--proxyuid 1":                         {"unknown flag: --proxyuid (did you mean --proxy-uid?)"},
 		"-p":                                   {"flag needs an argument"},
 		"-b all -c none,eth0":                  {"--istio-inbound-ports: ", "--istio-exclude-interfaces: ", "means nothing here"},
 		"--force-iptables-binary bogus":        {"--force-iptables-binary: ", "is neither legacy nor nft"},
 		"--dry-run=perhaps":                    {"invalid argument"},
-		"--run-validation --probe-timeout=-1s": {"--probe-timeout: -1s is no time to try in"},
+		"--run-validation --probe-timeout=-1s": {"--probe-timeout: -1s is not a time to try in"},
 		"-p 65536":                             {`--envoy-port: \"65536\" is not a port`},
 		"--log_output_level=loud":              {`--log_output_level: \"loud\" is not a level (want debug, info, warn, error, fatal or none)`},
 		"--log_output_level=default:info,ads:": {`--log_output_level: \"\" is not a level`},

@@ -175,10 +175,8 @@ func TestValidationBesideALiveProxy(t *testing.T) {
 			p := p.elsewhereCalled(t)
 			t.Run("that shares its port", func(t *testing.T) {
 				live := p.hold(t, tt.container, tt.port, nil)
-				p.validate(tt.container, injected("REDIRECT")...).inTime(t).want(t, 0).says(t, append(tt.says, "is left alone")...)
-				if got := live.Load(); got != 2 {
-					t.Errorf("the live proxy got %d connections, want both", got)
-				}
+				p.validate(tt.container, injected("REDIRECT")...).inTime(t).want(t, 0).says(t, append(tt.says, "another process listens where the connection must arrive")...)
+				eventually(t, "the live proxy has accepted both connections", func() bool { return live.Load() == 2 })
 				p.validate(asInit, injected("REDIRECT")...).want(t, 0).says(t, compares)
 				if got := live.Load(); got != 2 {
 					t.Errorf("the live proxy got a connection of a comparison's")
@@ -192,13 +190,11 @@ func TestValidationBesideALiveProxy(t *testing.T) {
 				refused()
 				close(listen)
 				(<-done).want(t, 0).says(t, tt.says...)
-				if got := live.Load(); got != 2 {
-					t.Errorf("the live proxy got %d connections, want both", got)
-				}
+				eventually(t, "the live proxy has accepted both connections", func() bool { return live.Load() == 2 })
 			})
 			t.Run("that never listens", func(t *testing.T) {
 				p.hold(t, tt.container, tt.port, make(chan struct{}))
-				p.validate(tt.container, injected("REDIRECT")...).inTime(t).want(t, 126).says(t, "was not accepted by who listens on", "connection refused")
+				p.validate(tt.container, injected("REDIRECT")...).inTime(t).want(t, 126).says(t, "was not accepted by the listener on", "connection refused")
 			})
 		})
 	}
@@ -206,7 +202,7 @@ func TestValidationBesideALiveProxy(t *testing.T) {
 		p := p.elsewhereCalled(t)
 		p.hold(t, asProxy, 15006, nil)
 		p.hold(t, asApp, 15002, nil)
-		p.validate(asProxy, injected("REDIRECT")...).want(t, 126).says(t, "proves nothing: somebody listens there", "nothing could be validated")
+		p.validate(asProxy, injected("REDIRECT")...).want(t, 126).says(t, "proves nothing: a process listens there", "nothing could be validated")
 	})
 }
 
@@ -320,10 +316,10 @@ func TestValidationSaysWhatItCannot(t *testing.T) {
 		{"some ports alone", append(with("-i", ""), "-q", "80,443"), asApp, nil, nil, 0, each(capturedOut)},
 		{"nothing outbound", with("-i", ""), asApp, nil, nil, 126, []string{"nothing is captured that way", "nothing could be validated"}},
 		{"no route of one family", more(), asApp, []func(){no6}, []func(){all6}, 0,
-			[]string{"outbound ipv4 connections are captured", "not validated: outbound ipv6", "there is no way to 2001:db8::1", "network is unreachable"}},
-		{"no route", more(), asApp, []func(){no4, no6}, []func(){all4, all6}, 126, []string{"there is no way to 192.0.2.1", "nothing could be validated"}},
+			[]string{"outbound ipv4 connections are captured", "not validated: outbound ipv6", "2001:db8::1 cannot be reached", "network is unreachable"}},
+		{"no route", more(), asApp, []func(){no4, no6}, []func(){all4, all6}, 126, []string{"192.0.2.1 cannot be reached", "nothing could be validated"}},
 		{"no route, and the proxy needs none", more(), asProxy, []func(){no4, no6}, []func(){all4, all6}, 0, each(capturedIn)},
-		{"an excluded interface", more("-c", "eth+"), asApp, nil, nil, 126, []string{"what goes to 192.0.2.1 leaves by an excluded interface", "nothing could be validated"}},
+		{"an excluded interface", more("-c", "eth+"), asApp, nil, nil, 126, []string{"packets to 192.0.2.1 leave by an excluded interface", "nothing could be validated"}},
 		{"an excluded group", more(), env(asApp, "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE=1000"), nil, nil, 126, []string{"this user's or group's traffic is left alone"}},
 		{"another group than the included", more(), env(asApp, "ISTIO_OUTBOUND_OWNER_GROUPS=2000"), nil, nil, 126, []string{"this user's or group's traffic is left alone"}},
 		{"the included group", more(), env(asApp, "ISTIO_OUTBOUND_OWNER_GROUPS=1000"), nil, nil, 0, each(capturedOut)},

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/istio"
 	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
@@ -142,9 +142,9 @@ func flagsOf(c *cli.Command) []cli.Flag {
 		return c.Flags
 	}
 	var out []cli.Flag
-	newIstioArguments().flags.VisitAll(func(f *pflag.Flag) {
-		out = append(out, &wordsFlag{names: []string{f.Name}, usage: f.Usage, value: flagWords{bare: f.NoOptDefVal != ""}})
-	})
+	for _, f := range istio.Flags() {
+		out = append(out, &wordsFlag{names: []string{f.Name}, usage: f.Usage, value: flagWords{bare: f.Bare}})
+	}
 	return out
 }
 

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/weir-mesh/weir/sim"
 
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"

@@ -1,8 +1,9 @@
 package main
 
 import (
-	"github.com/weir-mesh/weir/sim"
 	"testing"
+
+	"github.com/weir-mesh/weir/sim"
 
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/modes"

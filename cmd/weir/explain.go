@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/weir-mesh/weir/sim"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"

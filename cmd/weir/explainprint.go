@@ -2,11 +2,12 @@ package main
 
 import (
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/weir-mesh/weir/sim"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/explain"

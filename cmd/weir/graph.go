@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"slices"
+
+	"github.com/weir-mesh/weir/sim"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/config"

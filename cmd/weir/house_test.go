@@ -60,6 +60,9 @@ func TestArrowsPointOneWay(t *testing.T) {
 			[]string{"internal/problems", "internal/continuity", "internal/escape", "internal/nl", "internal/pods", "internal/mountinfo", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 		{"capturetest stands for a kernel, and asks the engine's own policy", "capture/capturetest", true,
 			[]string{"internal/problems", "internal/continuity", "capture", "internal/escape", "internal/nl", "internal/pods", "internal/mountinfo", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
+		{"istio is what istio-init does beyond the engine, and prints nothing", "internal/istio", true,
+			[]string{"capture", "internal/continuity", "internal/escape", "internal/nl", "internal/pods", "internal/problems", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version",
+				"modes", "netns", "nft", "proxy", "rules", "sim"}},
 		{"scratch makes networks and knows nothing of interception", "internal/scratch", true, nil},
 		{"lab judges fates and knows nothing of what it judges", "internal/lab", true, []string{"internal/scratch"}},
 		{"explain answers about packets, from a configuration or a namespace", "explain", true,
@@ -87,7 +90,7 @@ func TestProductRunsNoPrograms(t *testing.T) {
 	for line := range strings.Lines(out) {
 		words := strings.Fields(line)
 		switch strings.TrimPrefix(words[0], module) {
-		case "internal/bench", "internal/demo", "internal/tally": // which run the binary, or the go command
+		case "internal/bench", "internal/demo", "internal/tally", "proxy/proxytest": // which run what they measure, show or test, or the go command
 			continue
 		}
 		if slices.Contains(words[1:], "os/exec") {

@@ -1,19 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
-	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/rules"
@@ -24,20 +22,24 @@ func istioInitCommand() *cli.Command {
 		Usage: "take istio-init's own arguments and environment, and do what it does to every packet",
 		Description: "Example: weir istio-init -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020\n\n" +
 			"weir istio-init --help lists the flags.",
-		SkipFlagParsing: true, // istioArguments parses as the reference does
+		SkipFlagParsing: true, // package istio parses as the reference does
 		Action: func(cc *cli.Context) error {
-			a, err := parseIstio(cc.Args().Slice())
-			if a.help {
-				_, err := fmt.Fprint(cc.App.Writer, a.usage())
+			args := cc.Args().Slice()
+			a, err := istio.Parse(args, os.LookupEnv)
+			if a.Help {
+				_, err := fmt.Fprint(cc.App.Writer, a.Usage())
 				return err
 			}
-			log := a.logger(cc.App.ErrWriter)
+			json := a.LogJSON || err != nil && slices.Contains(args, "--log_as_json") // which may come after what is wrong
+			i := istioInit{Arguments: a, streams: streams{cc.App.Reader, cc.App.Writer, cc.App.ErrWriter}, json: json}
+			i.log = i.logger()
 			if err == nil {
-				err = istioInit(cc, a, log)
+				err = i.run(cc.Context)
 			}
-			writeTerminationLog(err)
+			err = withPermit(err)
+			istio.WriteTerminationLog(err)
 			if err != nil {
-				log.Error(withPermit(err).Error())
+				i.log.Error(err.Error())
 				return toldError{err}
 			}
 			return nil
@@ -45,27 +47,43 @@ func istioInitCommand() *cli.Command {
 	}
 }
 
-func istioInit(cc *cli.Context, a *istioArguments, log *slog.Logger) error {
-	t, err := a.target()
-	if err != nil {
+// istioInit is the command at work.
+type istioInit struct {
+	*istio.Arguments
+	streams
+	json bool
+	log  *slog.Logger
+	ns   *netns.Namespace
+}
+
+// logger logs as the reference's flags ask.
+func (i *istioInit) logger() *slog.Logger {
+	options := &slog.HandlerOptions{Level: i.Level()}
+	if i.json {
+		return slog.New(slog.NewJSONHandler(i.err, options))
+	}
+	return slog.New(slog.NewTextHandler(i.err, options))
+}
+
+func (i *istioInit) run(ctx context.Context) (err error) {
+	if i.ns, err = i.target(); err != nil {
 		return err
 	}
-	j := newJob(cc, t, nil)
-	defer j.close()
-	limit := defaultTimeout + a.probeTimeout
-	ctx, cancel := context.WithTimeoutCause(cc.Context, limit, fmt.Errorf("it took longer than %s", limit))
+	defer i.ns.Close()
+	limit := defaultTimeout + i.ProbeTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
 	defer cancel()
-	return whyEnded(ctx, j.istioInit(ctx, a, log))
+	return whyEnded(ctx, i.work(ctx))
 }
 
 // target is the namespace that --network-namespace names. The reference is told
 // one by a CNI plugin that has entered it already.
-func (a *istioArguments) target() (*netns.Namespace, error) {
+func (i *istioInit) target() (*netns.Namespace, error) {
 	here := netns.Current()
-	if a.networkNamespace == "" {
+	if i.NetworkNamespace == "" {
 		return here, nil
 	}
-	t, err := namedTarget("--network-namespace", a.networkNamespace)
+	t, err := namedTarget("--network-namespace", i.NetworkNamespace)
 	if err == nil && t.IsCurrent() {
 		t.Close()
 		return here, nil
@@ -73,212 +91,116 @@ func (a *istioArguments) target() (*netns.Namespace, error) {
 	return t, err
 }
 
-func (j *job) istioInit(ctx context.Context, a *istioArguments, log *slog.Logger) error {
-	log.Info("arguments", "flags", a.given(), "environment", a.environ())
-	for _, w := range a.remarks() {
-		log.Warn(w)
+func (i *istioInit) work(ctx context.Context) error {
+	i.log.Info("arguments", "flags", i.Given(), "environment", i.Variables())
+	for _, r := range i.Remarks() {
+		i.log.Warn(r)
 	}
-	if a.cleanupOnly && !a.dryRun && !a.skipRuleApply && !a.printConfig {
-		return j.istioCleanup(ctx, log)
+	if i.CleanupOnly && !i.DryRun && !i.SkipRuleApply && !i.PrintConfig {
+		return i.cleanUp(ctx)
 	}
-	env, err := capture.FileEnvironment(ctx, j.target, modes.Lookups{Users: a.proxyUID == ""})
+	c, env, err := i.Resolve(ctx, i.ns)
 	if err != nil {
 		return err
 	}
-	c, err := a.config(env)
-	if err != nil {
-		return err
-	}
-	if err := capture.LookUp(ctx, j.target, &env, c.Lookups()); err != nil {
-		return err
-	}
-	connectErr := j.connect(ctx)
-	if err := j.istioNetwork(ctx, a, &c, &env); err != nil {
-		return err
-	}
-	if a.printConfig {
-		return printConfig(j.out, c, a.remarks())
+	if i.PrintConfig {
+		return printConfig(i.out, c, i.Remarks())
 	}
 	var resolved strings.Builder
 	if err := printConfig(&resolved, c, nil); err != nil {
 		return err
 	}
-	j.logText(a, log, "resolved configuration", "yaml", resolved.String())
+	i.logText("resolved configuration", "yaml", resolved.String())
 	want, notes, err := modes.State(c, env)
 	if err != nil {
-		return wrongState(err, istioNames)
+		return wrongState(err, istio.Problem)
 	}
 	for _, n := range notes {
-		n.Key, n.Text = cmp.Or(istioFlagOf[n.Key], n.Key), inTheirWords(n.Text)
-		log.Info(n.String())
+		i.log.Info(istio.Note(n).String())
 	}
 	switch {
-	case a.dryRun:
-		return j.istioDryRun(a, want)
-	case a.skipRuleApply:
-		log.Info("the rules are left as they are", "because", "skip-rule-apply")
-	case connectErr != nil:
-		return connectErr
+	case i.DryRun:
+		return i.dryRun(want)
+	case i.SkipRuleApply:
+		i.log.Info("the rules are left as they are", "because", "skip-rule-apply")
 	default:
-		if err := j.istioApply(ctx, a, want, log); err != nil {
+		if err := i.apply(ctx, want); err != nil {
 			return err
 		}
 	}
-	if a.runValidation {
-		return j.validate(ctx, a, c, env, want, connectErr, log)
-	}
-	return nil
-}
-
-func (j *job) istioDryRun(a *istioArguments, want rules.State) error {
-	plan := want.String()
-	if a.cleanupOnly {
-		plan = fmt.Sprintf("# everything of table inet %s is removed, with its routing\n", j.table)
-	}
-	if file := os.Getenv(dryRunFile); file != "" {
-		if err := os.WriteFile(file, []byte(plan), 0o644); err != nil {
-			return fmt.Errorf("%s: %w", dryRunFile, err)
-		}
-	}
-	_, err := io.WriteString(j.out, plan)
-	return err
-}
-
-func (j *job) istioApply(ctx context.Context, a *istioArguments, want rules.State, log *slog.Logger) error {
-	k, err := capture.OfState(j.target, want, capture.Options{HostNetwork: true})
-	if err != nil {
-		return err
-	}
-	defer k.Close()
-	r, err := k.Apply(ctx)
-	if r.HostNetwork {
-		log.Warn("this is the machine's own network namespace: everything on it is captured")
-	}
-	if err != nil {
-		return err
-	}
-	j.logApplied(a, log, want, r)
-	return nil
-}
-
-func (j *job) istioCleanup(ctx context.Context, log *slog.Logger) error {
-	k, err := capture.OfTable(j.target, j.table, capture.Options{Removing: func(captured capture.Captured) {
-		log.Warn(fmt.Sprintf("%s will be reset (weir remove --drain 30s lets them end)", captured))
-	}})
-	if err != nil {
-		return err
-	}
-	defer k.Close()
-	r, err := k.Remove(ctx)
-	if err != nil {
-		return err
-	}
-	for _, m := range r.Messages() {
-		log.Warn(m.Text)
-	}
-	log.Info("cleaned up", "outcome", r.Outcome, "table", r.Table, "reset", r.Reset)
-	return nil
-}
-
-// istioNetwork fills in what the namespace's interfaces tell, where they can be
-// read: that takes no privilege.
-func (j *job) istioNetwork(ctx context.Context, a *istioArguments, c *modes.Config, env *modes.Environment) error {
-	c.IPv6 = "disabled"
-	if j.conn == nil {
+	if !i.RunValidation {
 		return nil
 	}
-	addresses, err := j.target.Addresses(ctx)
-	if err != nil {
-		return err
+	return istio.Validation{
+		Namespace: i.ns, Config: c, Environment: env, Want: want, Port: rules.Port(i.ProbePort), Timeout: i.ProbeTimeout,
+	}.Run(ctx, i.log)
+}
+
+func (i *istioInit) dryRun(want rules.State) error {
+	plan := want.String()
+	if i.CleanupOnly {
+		plan = fmt.Sprintf("# everything of table inet %s is removed, with its routing\n", modes.DefaultTable)
 	}
-	if istioIPv6(addresses, a.dualStack) {
-		c.IPv6 = "enabled"
+	if variable, file := i.DryRunFile(); file != "" {
+		if err := os.WriteFile(file, []byte(plan), 0o644); err != nil {
+			return fmt.Errorf("%s: %w", variable, err)
+		}
 	}
-	lo, err := j.target.Loopback(ctx)
-	env.LoopbackIPv6 = lo.IPv6
+	_, err := io.WriteString(i.out, plan)
 	return err
-}
-
-// passthroughIPv6 is the address that a run adds to lo.
-var passthroughIPv6 = netip.MustParseAddr("::6")
-
-// istioIPv6 decides as the reference does, and depends on the order of
-// addresses as it does: the first one that is neither loopback nor link-local
-// decides, or with dual stack any of IPv6. What an earlier run added to lo is no
-// sign of IPv6.
-func istioIPv6(addresses []netns.Address, dualStack bool) bool {
-	for _, a := range addresses {
-		if a.Addr().IsLoopback() || a.Addr().IsLinkLocalUnicast() || a.Loopback() && a.Addr() == passthroughIPv6 {
-			continue
-		}
-		if a.Addr().Is6() || !dualStack {
-			return a.Addr().Is6()
-		}
-	}
-	return false
-}
-
-// istioNames says problems in the words of the reference's flags.
-func istioNames(err error) error {
-	var out []error
-	for _, e := range problems.List(err) {
-		var config *modes.ConfigError
-		if errors.As(e, &config) && istioFlagOf[config.Key] != "" {
-			named := *config
-			named.Key = istioFlagOf[config.Key]
-			named.Problem = inTheirWords(config.Problem)
-			e = &named
-		}
-		out = append(out, e)
-	}
-	return errors.Join(out...)
-}
-
-// inTheirWords names in the reference's words what a text names in ours.
-func inTheirWords(text string) string {
-	pairs := []string{
-		"inbound.via: none", "an empty --istio-inbound-ports",
-		"outbound.via: none", "an empty --istio-service-cidr",
-	}
-	for key, flag := range istioFlagOf {
-		pairs = append(pairs, key, flag)
-	}
-	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 const maxLogged = 200 // elements of a set
 
-func (j *job) logApplied(a *istioArguments, log *slog.Logger, want rules.State, r capture.Report) {
-	j.logText(a, log, "ruleset as applied", "nft", want.Abridged(maxLogged))
-	for _, m := range r.Messages() {
-		log.Warn(m.Text)
+func (i *istioInit) apply(ctx context.Context, want rules.State) error {
+	c, err := capture.OfState(i.ns, want, capture.Options{HostNetwork: true})
+	if err != nil {
+		return err
 	}
-	log.Info("applied", "outcome", r.Outcome, "table", want.Table.Name, "state", want.Hash(), "kept", r.Kept,
+	defer c.Close()
+	r, err := c.Apply(ctx)
+	if r.HostNetwork {
+		i.log.Warn("this is the machine's own network namespace: everything on it is captured")
+	}
+	if err != nil {
+		return err
+	}
+	i.logText("ruleset as applied", "nft", want.Abridged(maxLogged))
+	i.logMessages(r)
+	i.log.Info("applied", "outcome", r.Outcome, "table", r.Table, "state", r.State, "kept", r.Kept,
 		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())
+	return nil
+}
+
+func (i *istioInit) cleanUp(ctx context.Context) error {
+	c, err := capture.OfTable(i.ns, modes.DefaultTable, capture.Options{Removing: func(captured capture.Captured) {
+		i.log.Warn(fmt.Sprintf("%s will be reset (weir remove --drain 30s lets them end)", captured))
+	}})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r, err := c.Remove(ctx)
+	if err != nil {
+		return err
+	}
+	i.logMessages(r)
+	i.log.Info("cleaned up", "outcome", r.Outcome, "table", r.Table, "reset", r.Reset)
+	return nil
+}
+
+func (i *istioInit) logMessages(r capture.Report) {
+	for _, m := range r.Messages() {
+		i.log.Warn(m.Text)
+	}
 }
 
 // logText logs a text of many lines, which stay lines where a person reads them.
-func (j *job) logText(a *istioArguments, log *slog.Logger, what, key, text string) {
-	if a.logJSON {
-		log.Info(what, key, text)
-	} else if log.Enabled(context.Background(), slog.LevelInfo) {
-		log.Info(what + ":")
-		fmt.Fprint(j.err, text)
-	}
-}
-
-const terminationLog = "/dev/termination-log"
-
-// writeTerminationLog tells the kubelet why, which `kubectl describe pod` then
-// shows; a success takes away what an earlier run of the container said. Outside of
-// a pod there is no such file, and none is made.
-func writeTerminationLog(err error) {
-	f, openErr := os.OpenFile(terminationLog, os.O_WRONLY|os.O_TRUNC, 0)
-	if openErr != nil {
-		return
-	}
-	defer f.Close()
-	if err != nil {
-		fmt.Fprintln(f, "weir:", withPermit(err))
+func (i *istioInit) logText(what, key, text string) {
+	if i.json {
+		i.log.Info(what, key, text)
+	} else if i.log.Enabled(context.Background(), slog.LevelInfo) {
+		i.log.Info(what + ":")
+		fmt.Fprint(i.err, text)
 	}
 }

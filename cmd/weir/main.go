@@ -22,6 +22,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/internal/stderr"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
@@ -131,7 +132,8 @@ func run(ctx context.Context, args []string, std streams) int {
 func exitCode(err error) int {
 	var usage usageError
 	var config *modes.ConfigError
-	var invalid validationError
+	var invalid *istio.ValidationError
+	var arguments istio.ArgumentError
 	switch {
 	case err == nil:
 		return exitDone
@@ -139,7 +141,7 @@ func exitCode(err error) int {
 		return exitDiffers
 	case errors.As(err, &invalid):
 		return exitInvalid
-	case errors.As(err, &usage), errors.As(err, &config) && !config.Missing:
+	case errors.As(err, &usage), errors.As(err, &arguments), errors.As(err, &config) && !config.Missing:
 		return exitUsage
 	}
 	return exitFailed

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -79,8 +80,10 @@ func TestREADMESaysWhatThereIs(t *testing.T) {
 
 	// Flags that it mentions are some command's.
 	app := newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}, nil)
-	known := newIstioArguments().names()
-	known = append(known, flagNames(app.Commands)...)
+	known := flagNames(app.Commands)
+	for _, f := range istio.Flags() {
+		known = append(known, "--"+f.Name)
+	}
 	known = append(known, "--image", "--profile") // kubectl's
 	for _, flag := range found("(--[a-z][a-z0-9_-]*[a-z0-9])", readme) {
 		if !slices.Contains(known, flag) {

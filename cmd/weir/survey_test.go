@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weir-mesh/weir/sim"
 
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/lab"

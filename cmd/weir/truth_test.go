@@ -2,12 +2,14 @@ package main
 
 import (
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/internal/lab"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/modes"
@@ -112,11 +114,11 @@ func sidecarConfig(t *testing.T, table *lab.Table, env modes.Environment) modes.
 	for name, value := range table.Env {
 		t.Setenv(name, value)
 	}
-	a, err := parseIstio(table.Args)
+	a, err := istio.Parse(table.Args, os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := a.config(env)
+	c, err := a.Config(env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +127,7 @@ func sidecarConfig(t *testing.T, table *lab.Table, env modes.Environment) modes.
 		addresses = append(addresses, netns.Address{Prefix: netip.MustParsePrefix(text), Index: 2 + i%len(podIPv4)})
 	}
 	c.IPv6 = "disabled"
-	if istioIPv6(addresses, a.dualStack) {
+	if a.HasIPv6(addresses) {
 		c.IPv6 = "enabled"
 	}
 	return c

@@ -1,0 +1,157 @@
+package istio
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/modes"
+)
+
+const (
+	defaultProxyUser  = "istio-proxy"
+	defaultProxyUID   = 1337
+	wholeMark         = "0xffffffff" // a mask
+	referenceLoopMark = 1338         // of the proxy's calls to its own pod, which no flag sets
+)
+
+// Config is the configuration that means the same, but for IPv6, which the namespace decides (see
+// [Arguments.Resolve]). The error joins everything that is wrong with the values.
+func (a *Arguments) Config(env modes.Environment) (modes.Config, error) {
+	outbound, err := a.outbound()
+	c := modes.Config{
+		Mode:       modes.ModeSidecar,
+		Proxy:      a.proxy(env),
+		Inbound:    a.inbound(),
+		Outbound:   outbound,
+		DNS:        modes.DNS{Capture: a.dnsCapture()},
+		Interfaces: modes.Interfaces{Exclude: interfaceNames(a.excludeInterfaces)},
+		Loopback:   modes.Loopback{CIDR: a.variable(loopbackCIDR)},
+		Routing:    a.routing(),
+	}
+	for _, name := range interfaceNames(a.kubeVirtInterfaces) {
+		c.Interfaces.Reroute = append(c.Interfaces.Reroute, modes.Rerouted{Name: name, Exclusions: "ignored"}) // as in the reference
+	}
+	if a.dropInvalid {
+		c.DropInvalid = "enabled"
+	}
+	return c, problems.Join(err, a.refused(), Problem(modes.Check(c)))
+}
+
+// refused reports what the reference refuses and a configuration does not.
+func (a *Arguments) refused() error {
+	var errs []error
+	for _, flag := range []string{"istio-inbound-ports", "istio-local-exclude-ports", "istio-exclude-interfaces", "istio-service-cidr",
+		"istio-service-exclude-cidr", "istio-outbound-ports", "istio-local-outbound-ports-exclude", "kube-virt-interfaces"} {
+		for _, w := range split(a.flags.Lookup(flag).Value.String()) {
+			if w != "*" && modes.IsForAll(w) {
+				errs = append(errs, fmt.Errorf("--%s: %q means nothing here (want '*' for all, or an empty list for none)", flag, w))
+			}
+		}
+	}
+	if _, err := parseLevel(a.logLevel); err != nil {
+		errs = append(errs, err)
+	}
+	if b := a.forceIptablesBinary; b != "" && b != "legacy" && b != "nft" {
+		errs = append(errs, fmt.Errorf("--force-iptables-binary: %q is neither legacy nor nft", term.Shorten(b)))
+	}
+	if a.RunValidation && a.ProbeTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("--probe-timeout: %s is not a time to try in (want such as 5s)", a.ProbeTimeout))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Arguments) proxy(env modes.Environment) modes.Proxy {
+	uid := a.proxyUID
+	if uid == "" {
+		id, known := env.Users[cmp.Or(a.variable(proxyUser), defaultProxyUser)]
+		if !known {
+			id = defaultProxyUID
+		}
+		uid = strconv.FormatUint(uint64(id), 10)
+	}
+	return modes.Proxy{UIDs: split(uid), GIDs: split(cmp.Or(a.proxyGID, uid))}
+}
+
+func (a *Arguments) inbound() modes.Inbound {
+	in := modes.Inbound{Via: "redirect", Port: portWord(a.inboundPort), TunnelPort: a.tunnelPort, IncludePorts: portWords(a.inboundPorts)}
+	switch {
+	case len(in.IncludePorts) == 0 && a.mode == "TPROXY":
+		in.Via, in.IncludePorts = "marks", nil
+	case len(in.IncludePorts) == 0:
+		in.Via, in.IncludePorts = "none", nil
+	case a.mode == "TPROXY":
+		in.Via = "tproxy"
+	}
+	if a.inboundPorts == "*" {
+		in.ExcludePorts = portWords(a.inboundExclude) // which count only then
+	}
+	return in
+}
+
+// outbound leaves out of the included ports what is excluded too: exclusion
+// wins in the reference.
+func (a *Arguments) outbound() (modes.Outbound, error) {
+	out := modes.Outbound{
+		Via: "redirect", Port: portWord(a.outboundPort),
+		IncludeCIDRs: prefixWords(a.outboundCIDRs), ExcludeCIDRs: prefixWords(a.outboundExcludeCIDRs),
+		ExcludePorts: portWords(a.outboundExclude),
+	}
+	var err error
+	if star := slices.Index(out.ExcludeCIDRs, "*"); star >= 0 {
+		out.ExcludeCIDRs = slices.Delete(out.ExcludeCIDRs, star, star+1)
+		err = fmt.Errorf("--istio-service-exclude-cidr: %q excludes everything (leave --istio-service-cidr empty for that)", "*")
+	}
+	noGroup := false
+	if groups, every := a.includedGroups(); every {
+		out.ExcludeGIDs = split(a.variable(ownerGroupsExclude))
+	} else {
+		out.IncludeGIDs = split(groups)
+		noGroup = len(out.IncludeGIDs) == 0
+	}
+	out.IncludePorts = modes.WithoutPorts(portWords(a.outboundPorts), out.ExcludePorts)
+	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 || noGroup && len(split(a.kubeVirtInterfaces)) == 0 {
+		out.Via = "none"
+	}
+	return out, err
+}
+
+// kernelTables are the kernel's routing tables, by what becomes of packets where the
+// reference is told to use one. The route that it adds to table 0 goes to main, where
+// the pod has its default route already, and its policy rule finds an empty table.
+var kernelTables = map[string]string{"0": "none", "254": "none", "255": "local"}
+
+// routing has the reference's marks. It matches and sets whole marks, so that a packet
+// with a bit of another program's in its mark is not the reference's; the variable
+// WEIR_MARK_MASK names the bits that count.
+func (a *Arguments) routing() modes.Routing {
+	mask := a.variable(markMask)
+	if a.mode != "TPROXY" {
+		return modes.Routing{Mask: mask}
+	}
+	r := modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable, Mask: cmp.Or(mask, wholeMark)}
+	if r.Mark == "0" {
+		r.Mark += "/" + wholeMark
+	}
+	if table := kernelTables[r.Table]; table != "" {
+		r.Table = table
+	}
+	if n, err := strconv.ParseUint(a.tproxyMark, 0, 32); err == nil && n == referenceLoopMark {
+		r.LoopMark = a.tproxyMark
+	}
+	return r
+}
+
+func (a *Arguments) dnsCapture() string {
+	switch {
+	case a.redirectDNS && a.captureAllDNS:
+		return "all"
+	case a.redirectDNS:
+		return "servers"
+	}
+	return "none"
+}

@@ -1,0 +1,67 @@
+package istio
+
+import (
+	"errors"
+
+	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/modes"
+)
+
+// names are istio-init's flags and variables for the keys of a configuration, and its words for a key
+// with a value.
+var names = map[modes.Ref]string{
+	{Key: "proxy.uids"}:            "--proxy-uid",
+	{Key: "proxy.gids"}:            "--proxy-gid",
+	{Key: "inbound.port"}:          "--inbound-capture-port",
+	{Key: "inbound.tunnelPort"}:    "--inbound-tunnel-port",
+	{Key: "inbound.includePorts"}:  "--istio-inbound-ports",
+	{Key: "inbound.excludePorts"}:  "--istio-local-exclude-ports",
+	{Key: "outbound.port"}:         "--envoy-port",
+	{Key: "outbound.includeCIDRs"}: "--istio-service-cidr",
+	{Key: "outbound.excludeCIDRs"}: "--istio-service-exclude-cidr",
+	{Key: "outbound.includePorts"}: "--istio-outbound-ports",
+	{Key: "outbound.excludePorts"}: "--istio-local-outbound-ports-exclude",
+	{Key: "outbound.includeGIDs"}:  ownerGroups,
+	{Key: "outbound.excludeGIDs"}:  ownerGroupsExclude,
+	{Key: "interfaces.exclude"}:    "--istio-exclude-interfaces",
+	{Key: "interfaces.reroute"}:    "--kube-virt-interfaces",
+	{Key: "loopback.cidr"}:         loopbackCIDR,
+	{Key: "routing.mark"}:          "--istio-inbound-tproxy-mark",
+	{Key: "routing.loopMark"}:      "--istio-inbound-tproxy-mark",
+	{Key: "routing.mask"}:          markMask,
+	{Key: "routing.table"}:         "--istio-inbound-tproxy-route-table",
+	{Key: "dns.capture"}:           "--redirect-dns",
+
+	{Key: "inbound.via", Value: "none"}:   "an empty --istio-inbound-ports",
+	{Key: "inbound.via", Value: "tproxy"}: "--istio-inbound-interception-mode TPROXY",
+	{Key: "outbound.via", Value: "none"}:  "an empty --istio-service-cidr",
+	{Key: "dns.capture", Value: "all"}:    "--capture-all-dns",
+}
+
+// name is istio-init's name for a key, or the key where it has none.
+func name(r modes.Ref) string {
+	if n, known := names[r]; known {
+		return n
+	}
+	if n, known := names[modes.Ref{Key: r.Key}]; known && r.Value != "" {
+		return n + " " + r.Value
+	}
+	return r.String()
+}
+
+// Note is a note that names istio-init's flags.
+func Note(n modes.Note) modes.Note { return n.Renamed(name) }
+
+// Problem is an error of modes, of which each [modes.ConfigError] names istio-init's flags. The
+// others stay.
+func Problem(err error) error {
+	var out []error
+	for _, e := range problems.List(err) {
+		var config *modes.ConfigError
+		if errors.As(e, &config) {
+			e = config.Renamed(name)
+		}
+		out = append(out, e)
+	}
+	return problems.Join(out...)
+}

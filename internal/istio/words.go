@@ -1,0 +1,53 @@
+package istio
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// split splits a list at its commas. It is empty, not nil, where there is no word: an
+// empty list means none.
+func split(list string) []string {
+	out := []string{}
+	for w := range strings.SplitSeq(list, ",") {
+		if w = strings.TrimSpace(w); w != "" {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// portWord is a port as a configuration has it, where 0 by itself is taken for a
+// mistake.
+func portWord(word string) string {
+	if word == "0" {
+		return "0-0"
+	}
+	return word
+}
+
+func portWords(list string) []string {
+	out := split(list)
+	for i, w := range out {
+		out[i] = portWord(w)
+	}
+	return out
+}
+
+// interfaceNames leaves out names with an asterisk, which no interface has:
+// iptables' wildcard is a plus, and an asterisk stands for itself.
+func interfaceNames(list string) []string {
+	return slices.DeleteFunc(split(list), hasAsterisk)
+}
+
+func hasAsterisk(name string) bool { return strings.Contains(name, "*") }
+
+// prefixWords leaves out IPv4-mapped prefixes: to the reference they are IPv6, and
+// no packet has such an address.
+func prefixWords(list string) []string { return slices.DeleteFunc(split(list), isMapped) }
+
+func isMapped(word string) bool {
+	p, err := netip.ParsePrefix(word)
+	return err == nil && p.Addr().Is4In6()
+}
