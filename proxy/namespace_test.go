@@ -64,8 +64,11 @@ func inNamespace(t *testing.T, programs ...string) bool {
 	return false
 }
 
+// isolatedPatience is far more than any test needs.
+const isolatedPatience = 3 * time.Minute
+
 func runIsolated(ctx context.Context, self, test string, attr *syscall.SysProcAttr) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, isolatedPatience)
 	defer cancel()
 	attr.Pdeathsig = syscall.SIGKILL
 	cmd := exec.CommandContext(ctx, self, "-test.run=^"+regexp.QuoteMeta(test)+"$", "-test.count=1", "-test.v")

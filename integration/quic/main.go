@@ -1,0 +1,256 @@
+// Command quic is the two ends of QUIC connections for a test of the UDP proxy: a server that echoes,
+// and a client that changes its port in the middle of each connection. It is a module of its own, so
+// that quic-go is no dependency of weir's.
+//
+//	quic server ADDRESS:PORT                 prints "ready", and serves until its input ends
+//	quic client ADDRESS:PORT CONNECTIONS     prints how many were right, or fails
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+const (
+	protocol = "weir-test"
+	atOnce   = 8 // connections of a client
+	patience = 20 * time.Second
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "quic:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) < 2 {
+		return errors.New("want server ADDRESS:PORT, or client ADDRESS:PORT CONNECTIONS")
+	}
+	addr, err := netip.ParseAddrPort(args[1])
+	switch {
+	case err != nil:
+		return err
+	case args[0] == "server":
+		return serve(addr)
+	case args[0] == "client" && len(args) == 3:
+		n, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return ask(addr, n)
+	}
+	return fmt.Errorf("unknown arguments %q", args)
+}
+
+func serve(addr netip.AddrPort) error {
+	certificate, err := selfSigned()
+	if err != nil {
+		return err
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	if err != nil {
+		return err
+	}
+	ln, err := quic.Listen(conn, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{protocol}}, nil)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	for {
+		c, err := ln.Accept(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		go func() {
+			stream, err := c.AcceptStream(ctx)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(stream, stream)
+			_ = stream.Close()
+		}()
+	}
+}
+
+func selfSigned() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+func ask(addr netip.AddrPort, n int) error {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	errs := make([]error, n)
+	for i := range n {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			if err := askOnce(addr); err != nil {
+				errs[i] = fmt.Errorf("connection %d: %w", i, err)
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	fmt.Println(n)
+	return nil
+}
+
+// askOnce has half of the stream sent from one port and half from another.
+func askOnce(addr netip.AddrPort) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn := &movingConn{server: addr}
+	if err := conn.move(); err != nil {
+		return err
+	}
+	defer conn.Close()
+	transport := &quic.Transport{Conn: conn}
+	defer transport.Close()
+	c, err := transport.Dial(ctx, net.UDPAddrFromAddrPort(addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}, nil)
+	if err != nil {
+		return fmt.Errorf("dial: %w", err)
+	}
+	defer func() { _ = c.CloseWithError(0, "") }()
+	stream, err := c.OpenStreamSync(ctx)
+	if err != nil {
+		return err
+	}
+	deadline, _ := ctx.Deadline()
+	_ = stream.SetDeadline(deadline)
+	text := bytes.Repeat([]byte("0123456789abcdef"), 1<<10)
+	for range 2 {
+		if _, err := stream.Write(text); err != nil {
+			return err
+		}
+		got := make([]byte, len(text))
+		if _, err := io.ReadFull(stream, got); err != nil {
+			return fmt.Errorf("after %d moves: %w", conn.moves(), err)
+		}
+		if !bytes.Equal(got, text) {
+			return errors.New("other bytes came back")
+		}
+		if err := conn.move(); err != nil {
+			return err
+		}
+	}
+	return conn.wrong()
+}
+
+// movingConn is a socket that can change its port, as one behind a NAT that forgot it. It wants all
+// answers to come from the server's address.
+type movingConn struct {
+	server netip.AddrPort
+	mu     sync.Mutex
+	conn   *net.UDPConn
+	moved  int
+	closed bool
+	stray  error
+}
+
+func (m *movingConn) move() error {
+	next, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.conn != nil {
+		_ = m.conn.Close()
+		m.moved++
+	}
+	m.conn = next
+	return nil
+}
+
+func (m *movingConn) moves() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.moved
+}
+
+func (m *movingConn) wrong() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stray
+}
+
+func (m *movingConn) now() *net.UDPConn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.conn
+}
+
+// ReadFrom goes on with the next socket where one was closed by a move.
+func (m *movingConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		conn := m.now()
+		n, from, err := conn.ReadFromUDPAddrPort(b)
+		if err == nil && netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) != m.server {
+			m.mu.Lock()
+			m.stray = fmt.Errorf("an answer came from %s, want %s", from, m.server)
+			m.mu.Unlock()
+		}
+		m.mu.Lock()
+		moved := !m.closed && conn != m.conn
+		m.mu.Unlock()
+		if errors.Is(err, net.ErrClosed) && moved {
+			continue
+		}
+		return n, net.UDPAddrFromAddrPort(m.server), err
+	}
+}
+
+func (m *movingConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	n, err := m.now().WriteTo(b, to)
+	if errors.Is(err, net.ErrClosed) {
+		return m.now().WriteTo(b, to) // moved meanwhile
+	}
+	return n, err
+}
+
+func (m *movingConn) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	return m.conn.Close()
+}
+
+func (m *movingConn) LocalAddr() net.Addr                { return m.now().LocalAddr() }
+func (m *movingConn) SetDeadline(t time.Time) error      { return m.now().SetDeadline(t) }
+func (m *movingConn) SetReadDeadline(t time.Time) error  { return m.now().SetReadDeadline(t) }
+func (m *movingConn) SetWriteDeadline(t time.Time) error { return m.now().SetWriteDeadline(t) }
