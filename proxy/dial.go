@@ -34,7 +34,8 @@ type Dialer struct {
 	Source []netip.Addr
 
 	// KeepClient connects from the client's own address, though not its port, by means of
-	// IP_TRANSPARENT, which allows any address. Routing has to bring the answers back. Where the kernel chooses the
+	// IP_TRANSPARENT, which allows any address. Routing has to bring the answers back: with
+	// Weir's TPROXY of a sidecar, Mark is then the routing mark. Where the kernel chooses the
 	// port of a client that is connected to the same service, the two connections are one
 	// to it and the new one fails: give the proxy's namespace a net.ipv4.ip_local_port_range
 	// that clients do not use. It excludes Source, and needs CAP_NET_ADMIN or CAP_NET_RAW.

@@ -48,8 +48,8 @@ func TestLoop(t *testing.T) {
 		why, listen, dial string
 		host              []netip.Addr
 	}{
-		{"nobody diverted the connection: IPv4", "127.0.0.1:0", "127.0.0.1", nil},
-		{"nobody diverted the connection: IPv6", "[::1]:0", "::1", nil},
+		{"the connection was not diverted: IPv4", "127.0.0.1:0", "127.0.0.1", nil},
+		{"the connection was not diverted: IPv6", "[::1]:0", "::1", nil},
 		{"every IPv4 address is the listener's", "0.0.0.0:0", "127.0.0.2", nil},
 		{"every address is the listener's: IPv4", "[::]:0", "127.0.0.2", nil},
 		{"every address is the listener's: IPv6", "[::]:0", "::1", nil},

@@ -31,7 +31,8 @@
 // # Network namespaces
 //
 // A socket belongs to the network namespace of the thread that opens it. Every function here opens
-// its sockets on the calling goroutine's thread.
+// its sockets on the calling goroutine's thread. [Server] and [UDPServer] call Dial on goroutines of
+// their own: where the process is not in the namespace as a whole, Dial has to enter it.
 //
 // The package knows sockets only. It installs no rules, routes or addresses, and needs none of the
 // packages that do.

@@ -28,7 +28,7 @@ import (
 // seems to have been going to the listener.
 //
 // The error is that of the closed connection or of getsockopt(2); EOPNOTSUPP means that the
-// connection is MPTCP, which [SocketOptions.Listen] never accepts.
+// connection is MPTCP, which a [Listener] of [Listen] never accepts.
 func OriginalDst(conn *net.TCPConn) (netip.AddrPort, error) {
 	dst, err := originalDst(conn)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrIdle means that a connection was ended because it carried no data for too long.
+// ErrIdle means that a connection or a flow was ended because it carried no data for too long.
 var ErrIdle = errors.New("idle for too long")
 
 // Bytes counts what a connection carried: what was written to the other side. Of a connection that

@@ -226,7 +226,7 @@ func TestCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	dst := ln.Addr().(*net.TCPAddr).AddrPort()
-	// The last two connections wait for a slot, and for a dial that nobody answers.
+	// The last two connections wait for a slot, and for a dial that is not answered.
 	answered := to(dst, proxy.Dialer{})
 	server := &proxy.Server{MaxConns: 3}
 	stuck := make(chan struct{})

@@ -26,7 +26,8 @@ type SocketOptions struct {
 	FreeBind bool
 
 	// Mark sets SO_MARK (socket(7)) on every packet of the socket, for rules and routing to
-	// know it by. The connections of a listener inherit it. Zero leaves the mark alone.
+	// know it by. The connections of a listener inherit it, so that a listener must not have a
+	// mark by which packets are routed back to the host. Zero leaves the mark alone.
 	Mark uint32
 }
 

@@ -256,7 +256,7 @@ func TestUDPDialFails(t *testing.T) {
 	}
 }
 
-// A server that is not there yet is no end of the flow.
+// A refusal does not end the flow: the server may come later.
 func TestUDPServerThatComesLater(t *testing.T) {
 	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -266,7 +266,7 @@ func TestUDPServerThatComesLater(t *testing.T) {
 	closed.Close()
 	r := serveUDP(t, &proxy.UDPServer{Dial: udpTo(dst, proxy.Dialer{})}, "127.0.0.1:0", proxy.SocketOptions{})
 	client := udpDial(t, r.ln.Addr())
-	write(t, client, "nobody hears this")
+	write(t, client, "before the server is there")
 	receive(t, r.opened)
 	udpOrigin(t, "udp", dst.String())
 	// The first may have met the closed port, or have waited for the dial and be heard now.

@@ -27,8 +27,9 @@ var ErrEvicted = errors.New("evicted by a new flow")
 // QUIC allows, is another flow. The zero value is ready to use. A UDPServer is never changed by its
 // methods, and may serve several listeners at once.
 //
-// Each flow has a descriptor, and each destination that is asked has one for the answers; addresses of
-// the host itself are answered from by a raw socket, which needs CAP_NET_RAW. The rules must let the
+// Each flow has a descriptor, and each destination that is asked has one for the answers. Addresses of
+// the host itself are answered from by a raw socket, which needs CAP_NET_RAW: the application holds the
+// port. The rules must let the
 // proxy's own datagrams pass, as with [Server].
 //
 // Payload is all that is carried: neither ECN and DSCP nor ICMP errors pass.

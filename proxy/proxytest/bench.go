@@ -38,8 +38,8 @@ func newBench(via Via, command func(Setup) *exec.Cmd) *bench {
 	return &bench{setup: setup(via), command: command, unserved: map[string]bool{}}
 }
 
-// clientPort is a port that no other client has had, and that the kernel gives to nobody: what else
-// goes to a destination is the proxy's.
+// clientPort is a port that no other client has had, outside of what the kernel chooses from: whatever
+// else goes to a destination is the proxy's.
 func (b *bench) clientPort(addr netip.Addr) netip.AddrPort {
 	b.clients++
 	return netip.AddrPortFrom(addr, firstClientPort+b.clients)
