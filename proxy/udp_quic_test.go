@@ -16,7 +16,7 @@ import (
 	"github.com/weir-mesh/weir/proxy"
 )
 
-// quicEnv is where the program of integration/quic is, which has been built before the test moves into
+// quicEnv is where the program of testdata/quic is, which has been built before the test moves into
 // a namespace that reaches nothing.
 const quicEnv = "WEIR_PROXY_TEST_QUIC"
 
@@ -30,7 +30,7 @@ func buildQUIC(t *testing.T) {
 	}
 	program := filepath.Join(t.TempDir(), "quic")
 	build := exec.Command("go", "build", "-o", program, ".")
-	build.Dir = filepath.Join("..", "integration", "quic")
+	build.Dir = filepath.Join("testdata", "quic")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v: %s", err, output)
 	}

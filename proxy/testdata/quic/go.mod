@@ -1,4 +1,4 @@
-module github.com/weir-mesh/weir/integration/quic
+module github.com/weir-mesh/weir/proxy/testdata/quic
 
 go 1.26.0
 
