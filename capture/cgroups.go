@@ -1,7 +1,7 @@
 package capture
 
 import (
-	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/netns"
 )
 
@@ -10,7 +10,7 @@ import (
 func cgroupIDs(words []string) map[string]uint64 {
 	paths := make([]string, len(words))
 	for i, w := range words {
-		paths[i] = modes.CgroupPath(w)
+		paths[i] = parse.CgroupPath(w)
 	}
 	return netns.CgroupIDs(paths)
 }

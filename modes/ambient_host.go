@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -76,7 +77,7 @@ const maxCgroupLevel = 255
 func (r *reader) cgroups(key string, words []string) map[uint8][]rules.Range {
 	out := map[uint8][]rules.Range{}
 	for _, w := range r.list(key, words) {
-		path := CgroupPath(w)
+		path := parse.CgroupPath(w)
 		level := strings.Count(path, "/") + 1
 		known, ok := r.env.Cgroups[path]
 		switch {
@@ -89,17 +90,6 @@ func (r *reader) cgroups(key string, words []string) map[uint8][]rules.Range {
 		}
 	}
 	return out
-}
-
-// CgroupPath is the path below the root as it is looked up, "" where there is none.
-func CgroupPath(word string) string {
-	path := strings.Trim(word, "/")
-	for part := range strings.SplitSeq(path, "/") {
-		if part == "" || part == "." || part == ".." {
-			return ""
-		}
-	}
-	return path
 }
 
 // state writes the ruleset.

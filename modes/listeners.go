@@ -1,5 +1,7 @@
 package modes
 
+import "github.com/weir-mesh/weir/internal/parse"
+
 // noteShared notes the ports that two of the proxy's listeners share.
 func (r *reader) noteShared(c Config) {
 	for _, s := range sharedPorts(c) {
@@ -15,14 +17,14 @@ type listener struct{ key, word string }
 // pod through the inbound one even where nothing else comes in that way.
 func listeners(c Config) []listener {
 	var list []listener
-	if c.Mode == ModeSidecar || !isNone(c.Inbound.Via) {
+	if c.Mode == ModeSidecar || !parse.IsNone(c.Inbound.Via) {
 		list = append(list, listener{"inbound.port", c.Inbound.Port})
 	}
 	list = append(list, listener{"inbound.tunnelPort", c.Inbound.TunnelPort})
-	if !isNone(c.Outbound.Via) {
+	if !parse.IsNone(c.Outbound.Via) {
 		list = append(list, listener{"outbound.port", c.Outbound.Port})
 	}
-	if !isNone(c.DNS.Capture) {
+	if !parse.IsNone(c.DNS.Capture) {
 		list = append(list, listener{"dns.port", c.DNS.Port})
 	}
 	return list
@@ -44,7 +46,7 @@ func sharedPorts(written Config) []shared {
 	list := listeners(written.withDefaults())
 	for i, l := range list {
 		for _, before := range list[:i] {
-			if _, ok := parsePort(l.word); !ok || l.word != before.word {
+			if _, ok := parse.Port(l.word); !ok || l.word != before.word {
 				continue
 			}
 			if isSet[before.key] && !isSet[l.key] {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/weir-mesh/weir/internal/parse"
 )
 
 // Lookups are what a configuration leaves to the files of a namespace's /etc. Most
@@ -31,7 +33,7 @@ func (c Config) Lookups() Lookups {
 // named reports whether a word of the lists may be a name.
 func named(lists ...[]string) bool {
 	return slices.ContainsFunc(slices.Concat(lists...), func(word string) bool {
-		return strings.Trim(word, "0123456789") != "" && !strings.EqualFold(word, "all") && !isNone(word)
+		return strings.Trim(word, "0123456789") != "" && !strings.EqualFold(word, "all") && !parse.IsNone(word)
 	})
 }
 

@@ -3,6 +3,7 @@ package modes
 import (
 	"net/netip"
 
+	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -51,7 +52,7 @@ const localTable = 255 // RT_TABLE_LOCAL
 func (r *reader) routingTable(word string) uint32 {
 	const key = "routing.table"
 	switch {
-	case isNone(word):
+	case parse.IsNone(word):
 		r.note(key, "none: marked packets are routed as others are")
 		return 0
 	case word == "local":

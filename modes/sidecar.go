@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -130,7 +131,7 @@ func (s *sidecar) leavesOut(list []netip.Prefix) bool {
 func (r *reader) readProxy(s *sidecar, p Proxy, mask rules.Mark) {
 	s.uids = ids[rules.UID](r, "proxy.uids", p.UIDs, r.env.Users, "user")
 	s.gids = ids[rules.GID](r, "proxy.gids", p.GIDs, r.env.Groups, "group")
-	marked := p.Mark != "" && !isNone(p.Mark)
+	marked := p.Mark != "" && !parse.IsNone(p.Mark)
 	if marked {
 		s.mark, s.markMask = r.mark("proxy.mark", p.Mark, mask)
 	}

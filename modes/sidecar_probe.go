@@ -3,8 +3,8 @@ package modes
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
+	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -40,17 +40,9 @@ func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
 	return out
 }
 
-// Excluded reports whether the traffic of an interface is left alone.
-func Excluded(c Config, env Environment, name string) bool {
-	return (&reader{mode: c.Mode, env: env}).sidecar(c.withDefaults()).excludesInterface(name)
-}
-
 // excludesInterface reports whether a name or a wildcard excludes an interface.
 func (s *sidecar) excludesInterface(name string) bool {
-	return slices.ContainsFunc(s.exclude, func(n rules.IfName) bool {
-		stem, wild := strings.CutSuffix(string(n), "*")
-		return name == string(n) || wild && strings.HasPrefix(name, stem)
-	})
+	return slices.ContainsFunc(s.exclude, func(n rules.IfName) bool { return parse.Matches(string(n), name) })
 }
 
 // call is the proxy's to its own pod: see proxyTraffic for which are captured.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
@@ -48,7 +49,7 @@ func (a *Arguments) refused() error {
 	for _, flag := range []string{"istio-inbound-ports", "istio-local-exclude-ports", "istio-exclude-interfaces", "istio-service-cidr",
 		"istio-service-exclude-cidr", "istio-outbound-ports", "istio-local-outbound-ports-exclude", "kube-virt-interfaces"} {
 		for _, w := range split(a.flags.Lookup(flag).Value.String()) {
-			if w != "*" && modes.IsForAll(w) {
+			if w != "*" && (parse.IsAll(w) || parse.IsNone(w)) {
 				errs = append(errs, fmt.Errorf("--%s: %q means nothing here (want '*' for all, or an empty list for none)", flag, w))
 			}
 		}
@@ -113,7 +114,7 @@ func (a *Arguments) outbound() (modes.Outbound, error) {
 		out.IncludeGIDs = split(groups)
 		noGroup = len(out.IncludeGIDs) == 0
 	}
-	out.IncludePorts = modes.WithoutPorts(portWords(a.outboundPorts), out.ExcludePorts)
+	out.IncludePorts = parse.WithoutPorts(portWords(a.outboundPorts), out.ExcludePorts)
 	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 || noGroup && len(split(a.kubeVirtInterfaces)) == 0 {
 		out.Via = "none"
 	}

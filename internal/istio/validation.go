@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/rules"
@@ -65,7 +67,7 @@ func (v Validation) Run(ctx context.Context, log *slog.Logger) error {
 			if from.IsLoopback() {
 				name = "lo"
 			}
-			return modes.Excluded(v.Config, v.Environment, name)
+			return slices.ContainsFunc(v.Config.Interfaces.Exclude, func(word string) bool { return parse.Matches(parse.IfName(word), name) })
 		}})
 	}
 	return v.try(ctx, probes, log)

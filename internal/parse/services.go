@@ -1,4 +1,4 @@
-package modes
+package parse
 
 import (
 	"strings"
@@ -30,7 +30,7 @@ func servicePort(name string) (rules.Port, bool) {
 	words := strings.Fields(services)
 	for i := 0; i+1 < len(words); i += 2 {
 		if words[i] == name {
-			return parsePort(words[i+1])
+			return Port(words[i+1])
 		}
 	}
 	return 0, false
