@@ -45,6 +45,10 @@ func TestDoctor(t *testing.T) {
 		{"one that is tried itself", func(*cli) {}, []string{"--here"}, 0, []string{"note IPv6", "skipped proxy's users"}},
 		{"one with rules of weir's", func(c *cli) { c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337") }, nil, 0,
 			[]string{"note IPv6"}},
+		{"one whose table the kernel passes over", func(c *cli) {
+			c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+			c.nft("table inet weir { flags dormant; }\n")
+		}, nil, 1, []string{"note IPv6", "failed dormant table"}},
 		{"one without IPv6", func(c *cli) {
 			c.must("1", "tee", "/proc/sys/net/ipv6/conf/all/disable_ipv6")
 		}, nil, 0, []string{"note IPv6", "skipped proxy's users"}},

@@ -90,7 +90,7 @@ func (s *sidecar) owners(w *writer) []rules.Match {
 		owners = append(owners, rules.MetaMark.Masked(s.mark, s.markMask))
 	}
 	if len(s.uids) > 0 {
-		owners = append(owners, rules.SkUID.InSet(set(w, "proxy_uids", rules.SkUID, s.uids)))
+		owners = append(owners, rules.SkUID.InSet(set(w, ProxyUIDs, rules.SkUID, s.uids)))
 	}
 	if len(s.gids) > 0 {
 		owners = append(owners, rules.SkGID.InSet(set(w, "proxy_gids", rules.SkGID, s.gids)))

@@ -124,7 +124,7 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 	}
 	localStays := !s.cidrs.loopback // else the application's own calls over lo are looked at
 	if len(s.uids) > 0 {
-		owner := rules.SkUID.InSet(set(out.writer, "proxy_uids", rules.SkUID, s.uids))
+		owner := rules.SkUID.InSet(set(out.writer, ProxyUIDs, rules.SkUID, s.uids))
 		if localStays && len(s.uids) > 1 {
 			call("a call to its own pod by the proxy's first user goes through the inbound listener", tunnelAndDNS, rules.SkUID.Within(s.uids[0]))
 		} else {

@@ -111,6 +111,10 @@ func (c Config) TableName() string {
 // DefaultTable is the table that is used where none is named.
 const DefaultTable = "weir"
 
+// ProxyUIDs is the set that holds the proxy's users, in the table of a mode that
+// knows its proxy by them.
+const ProxyUIDs = "proxy_uids"
+
 // frame checks what does not depend on the mode: the version, the table, the
 // mode itself, and that it uses every key that was written. It reports whether
 // there is such a mode.

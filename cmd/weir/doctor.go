@@ -11,14 +11,17 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/explain"
+	"github.com/weir-mesh/weir/internal/diagnose"
+	"github.com/weir-mesh/weir/modes"
 )
 
 func doctorCommand() *cli.Command {
 	return &cli.Command{
-		Usage: "can this kernel and this namespace do it? One line a check, with the remedy; exit 1 where one fails",
+		Usage: "check the kernel and the namespace: a line a check, with the remedy; exit 1 where one fails",
 		Description: "Example: weir doctor --pid 4711\n\n" +
 			"What modes need of nftables is tried for real, in a scratch namespace. With a\n" +
-			"configuration its proxy's users are looked at, else those of the rules in force.",
+			"configuration its proxy's users are looked at, without one those of the rules in force.",
 		Flags: withCommon(append(configurationFlags(),
 			&cli.BoolFlag{Name: "traffic", DisableDefaultText: true, Usage: "send real connections through the configuration, in scratch namespaces"},
 			&cli.BoolFlag{Name: "here", DisableDefaultText: true, Usage: "try in the namespace itself: that may switch conntrack on there and load modules"})...),
@@ -32,16 +35,10 @@ func doctorCommand() *cli.Command {
 			}
 			return inNamespace(cc, func(ctx context.Context, j *job) error {
 				j.table = c.TableName()
-				f, err := j.examine(ctx)
+				checks, err := j.examine(ctx, c, given)
 				if err != nil {
 					return err
 				}
-				if given {
-					if err := j.configuredUsers(ctx, c, &f); err != nil {
-						return err
-					}
-				}
-				checks := diagnose(f)
 				if cc.Bool("traffic") {
 					more, err := j.traffic(ctx, c)
 					if err != nil {
@@ -55,28 +52,47 @@ func doctorCommand() *cli.Command {
 	}
 }
 
-// status is how a check ended.
-type status string
-
-const (
-	passed  status = "ok"
-	noted   status = "note" // to know, and no failure
-	failed  status = "failed"
-	skipped status = "skipped"
-)
-
-// check is one line of the doctor's.
-type check struct {
-	Check   string `json:"check"`
-	Status  status `json:"status"`
-	Finding string `json:"finding"`
-	Remedy  string `json:"remedy,omitempty"`
+// examine checks the namespace. A configuration, where one is given, says who the proxy
+// is and how it captures.
+func (j *job) examine(ctx context.Context, c *config.File, given bool) ([]diagnose.Check, error) {
+	if j.connect(ctx) != nil {
+		j.conn = nil // which is a finding
+	}
+	facts, err := diagnose.Examine(ctx, j.target, diagnose.Options{Table: j.table, Here: j.cc.Bool("here")})
+	if err != nil || !given {
+		return facts.Checks(), err
+	}
+	k, err := j.capture(c, capture.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	want, notes, err := k.State(ctx)
+	if err != nil {
+		return nil, j.failure(c, err)
+	}
+	j.tell(c, notes, nil)
+	facts.Configured(want)
+	return facts.Checks(), nil
 }
 
-func (j *job) reportChecks(checks []check) error {
+// traffic sends real connections through the configuration.
+func (j *job) traffic(ctx context.Context, c *config.File) ([]diagnose.Check, error) {
+	env, err := j.assumedEnvironment(ctx, c.Lookups())
+	if err != nil {
+		return nil, err
+	}
+	state, err := j.wanted(c, env)
+	if err != nil {
+		return nil, err
+	}
+	return diagnose.Traffic(ctx, explain.Rules{State: state, Listeners: modes.PortNames(c.Config)})
+}
+
+func (j *job) reportChecks(checks []diagnose.Check) error {
 	failures := 0
 	for _, c := range checks {
-		if c.Status == failed {
+		if c.Status == diagnose.Failed {
 			failures++
 		}
 	}
@@ -97,11 +113,11 @@ func (j *job) reportChecks(checks []check) error {
 	return nil
 }
 
-func printChecks(w io.Writer, checks []check) error {
+func printChecks(w io.Writer, checks []diagnose.Check) error {
 	p := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, c := range checks {
 		lines := strings.Split(c.Finding, "\n")
-		fmt.Fprintf(p, "%s\t%s\t%s\n", c.Status, c.Check, lines[0])
+		fmt.Fprintf(p, "%s\t%s\t%s\n", c.Status, c.Name, lines[0])
 		for _, l := range lines[1:] {
 			fmt.Fprintf(p, "\t\t%s\n", l)
 		}
@@ -110,20 +126,4 @@ func printChecks(w io.Writer, checks []check) error {
 		}
 	}
 	return p.Flush()
-}
-
-// configuredUsers takes the proxy's users from a configuration.
-func (j *job) configuredUsers(ctx context.Context, c *config.File, f *facts) error {
-	k, err := j.capture(c, capture.Options{})
-	if err != nil {
-		return err
-	}
-	defer k.Close()
-	want, notes, err := k.State(ctx)
-	if err != nil {
-		return j.failure(c, err)
-	}
-	j.tell(c, notes, nil)
-	f.examineTable(want.Table)
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
@@ -36,7 +37,7 @@ func istioInitCommand() *cli.Command {
 			if err == nil {
 				err = i.run(cc.Context)
 			}
-			err = withPermit(err)
+			err = diagnose.WithPermit(err)
 			istio.WriteTerminationLog(err)
 			if err != nil {
 				i.log.Error(err.Error())

@@ -13,12 +13,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
-	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/rules"
 )
 
 func listCommand() *cli.Command {
@@ -35,141 +33,38 @@ func listCommand() *cli.Command {
 	}
 }
 
-// residence is a network namespace that processes are in.
-type residence struct {
-	PID     int      `json:"pid"` // of the oldest of them
-	Name    string   `json:"name"`
-	Pod     string   `json:"pod,omitempty"`
-	Engines []string `json:"engines"` // that have rules there
-	Tables  []holder `json:"tables"`  // weir's
-	Error   string   `json:"error,omitempty"`
-}
-
-// holder is a table of weir's in a namespace.
-type holder struct {
-	Table   string `json:"table"`
-	Version string `json:"version"`
-	State   string `json:"state"`
-	Clean   bool   `json:"clean"` // it is as weir wrote it
-}
-
 func list(ctx context.Context, cc *cli.Context) error {
-	all, err := nodepods.Processes()
+	l, err := diagnose.NewListing()
 	if err != nil {
 		return err
 	}
-	visits, hidden, doubts := visitsTo(all)
-	if hidden > 0 {
-		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", hidden, netns.Advice(fs.ErrPermission))
+	if l.Hidden > 0 {
+		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", l.Hidden, netns.Advice(fs.ErrPermission))
 	}
-	if len(doubts) > 0 {
-		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(doubts), escape.Text(doubts[0]))
+	if len(l.Doubts) > 0 {
+		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(l.Doubts), escape.Text(l.Doubts[0]))
 	}
 	if !cc.Bool("json") {
-		return printResidences(ctx, cc.App.Writer, visits)
+		return printResidences(ctx, cc.App.Writer, l)
 	}
-	rows := []residence{}
-	err = visitAll(ctx, visits, func(r residence) error {
+	rows := []diagnose.Residence{}
+	err = l.Each(ctx, func(r diagnose.Residence) error {
 		rows = append(rows, r)
 		return nil
 	})
-	slices.SortFunc(rows, func(a, b residence) int { return a.PID - b.PID })
+	slices.SortFunc(rows, func(a, b diagnose.Residence) int { return a.PID - b.PID })
 	return errors.Join(writeJSON(cc.App.Writer, rows), err)
 }
 
-// look reads what the namespace holds that the process was in when it was listed.
-func (r *residence) look(ctx context.Context, listed uint64) error {
-	t, err := netns.OfProcess(r.PID)
-	if err != nil {
-		return targetError("list", err)
-	}
-	defer t.Close()
-	if now, err := t.Inode(); err != nil || now != listed {
-		return fmt.Errorf("process %d is in another network namespace than when it was listed: %w", r.PID, cmp.Or(err, netns.ErrNotExist))
-	}
-	conn, err := openNft(t)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	conn.LimitReading(maxLookRead)
-	ruleset, err := conn.RulesetWith(ctx, noElements)
-	if err != nil {
-		return err
-	}
-	policy, err := conn.ForeignPolicyRules(ctx)
-	if err != nil {
-		return err
-	}
-	legacy, err := t.LegacyTables()
-	if err != nil {
-		return withAdvice(err)
-	}
-	if err := r.own(ctx, conn, ruleset); err != nil {
-		return err
-	}
-	for _, s := range sightings(ruleset.Tables, legacy, policy) {
-		r.Engines = append(r.Engines, s.Engine)
-	}
-	if len(r.Engines) == 0 {
-		r.Engines = append(r.Engines, unknownCapture(ruleset.Tables)...)
-	}
-	return nil
-}
-
-// own finds weir's tables, and whether they are as it wrote them.
-func (r *residence) own(ctx context.Context, conn *nft.Conn, ruleset *nft.Ruleset) error {
-	for _, t := range ruleset.Tables {
-		if t.Tag == nil || t.Family != "inet" {
-			continue
-		}
-		live, err := conn.Read(ctx, t.Name)
-		if err != nil {
-			return err
-		}
-		drift, err := live.Drift()
-		r.Tables = append(r.Tables, holder{t.Name, t.Tag.Version, t.Tag.Hash, err == nil && len(drift) == 0})
-	}
-	if len(r.Tables) > 0 {
-		r.Engines = append(r.Engines, "weir")
-	}
-	return nil
-}
-
-// unknownCapture are the tables of programs that are none of the known engines and
-// redirect all the same.
-func unknownCapture(tables []*nft.LiveTable) (out []string) {
-	for _, t := range tables {
-		if t.Tag == nil && holdsNode(t.Table, redirects) {
-			out = append(out, "table "+t.Title())
-		}
-	}
-	return out
-}
-
-func redirects(n rules.Node) bool {
-	switch n.(type) {
-	case rules.Redirect, rules.TProxy:
-		return true
-	}
-	return false
-}
-
-func holdsNode(t *rules.Table, is func(rules.Node) bool) bool {
-	return slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool {
-		return slices.ContainsFunc(c.Rules, func(r rules.Rule) bool { return slices.ContainsFunc(r.Nodes, is) })
-	})
-}
-
-// printResidences prints a row for each namespace as soon as it is known. What is
-// known of all beforehand decides the widths of the columns; those of what is read
-// are fixed, and a longer text moves what follows it.
-func printResidences(ctx context.Context, w io.Writer, visits []visit) error {
+// printResidences prints a row for each namespace as soon as it is known. The widths of
+// the columns are those of what is known of all beforehand; for what is read they are
+// fixed, and a longer text moves the rest of its row.
+func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing) error {
 	const engine, wrote = 16, 24
 	name, pod := len("PROCESS"), len("POD")
-	for _, v := range visits {
-		name = max(name, utf8.RuneCountInString(escape.Text(v.processes[0].Name)))
-		pod = max(pod, utf8.RuneCountInString(escape.Text(v.processes[0].Pod)))
+	for _, p := range l.Residents() {
+		name = max(name, utf8.RuneCountInString(escape.Text(p.Name)))
+		pod = max(pod, utf8.RuneCountInString(escape.Text(p.Pod)))
 	}
 	row := func(cells ...string) error {
 		c := escape.Texts(cells)
@@ -179,12 +74,12 @@ func printResidences(ctx context.Context, w io.Writer, visits []visit) error {
 	if err := row("PID", "PROCESS", "POD", "ENGINE", "WEIR", "STATE"); err != nil {
 		return err
 	}
-	return visitAll(ctx, visits, func(r residence) error {
-		return row(strconv.Itoa(r.PID), r.Name, cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(r.versions(), "-"), r.state())
+	return l.Each(ctx, func(r diagnose.Residence) error {
+		return row(strconv.Itoa(r.PID), r.Name, cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), stateOf(r))
 	})
 }
 
-func (r residence) versions() string {
+func versionsOf(r diagnose.Residence) string {
 	var words []string
 	for _, t := range r.Tables {
 		words = append(words, t.Version+" "+t.State)
@@ -192,7 +87,7 @@ func (r residence) versions() string {
 	return strings.Join(words, ", ")
 }
 
-func (r residence) state() string {
+func stateOf(r diagnose.Residence) string {
 	switch {
 	case r.Error != "":
 		return r.Error

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/internal/stderr"
@@ -121,7 +122,7 @@ func run(ctx context.Context, args []string, std streams) int {
 	err := app.RunContext(ctx, arrange(app, args))
 	var told toldError
 	if err != nil && !errors.Is(err, errDiffers) && !errors.As(err, &told) {
-		fmt.Fprintln(std.err, "weir:", withPermit(err))
+		fmt.Fprintln(std.err, "weir:", diagnose.WithPermit(err))
 	}
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 		return exitFailed

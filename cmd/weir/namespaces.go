@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
@@ -151,7 +152,7 @@ func (f *fleet) one(ctx context.Context, name string, work func(context.Context,
 	f.clearProgress()
 	f.tellNotes(errs.String())
 	if err != nil && !errors.Is(err, errDiffers) {
-		f.failed[name] = strings.ReplaceAll(withPermit(whyEnded(ctx, err)).Error(), "\n", "; ")
+		f.failed[name] = strings.ReplaceAll(diagnose.WithPermit(whyEnded(ctx, err)).Error(), "\n", "; ")
 		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", escape.Text(name), escape.Text(f.failed[name]))
 	} else {
 		f.results[j.result]++

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/problems"
 )
 
@@ -62,7 +63,7 @@ func (j *job) printPlan(p capture.Plan) error {
 	if j.cc.Bool("json") {
 		plan := map[string]any{"table": p.Table, "ruleset": p.Script(), "routing": append([]string{}, p.State.Normal().Routing()...), "differences": differences(p.Differences)}
 		if p.Uncompared != nil {
-			plan["notCompared"] = withPermit(p.Uncompared).Error()
+			plan["notCompared"] = diagnose.WithPermit(p.Uncompared).Error()
 		}
 		if p.Refusal != nil {
 			plan["refused"] = p.Refusal.Error()
@@ -76,7 +77,7 @@ func (j *job) printPlan(p capture.Plan) error {
 	text.WriteString(p.Script())
 	switch {
 	case p.Uncompared != nil:
-		fmt.Fprintf(&text, "# not compared with what is live: %v\n", withPermit(p.Uncompared))
+		fmt.Fprintf(&text, "# not compared with what is live: %v\n", diagnose.WithPermit(p.Uncompared))
 	case len(p.Differences) == 0:
 		text.WriteString("# nothing differs from now\n")
 	default:

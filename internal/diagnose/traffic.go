@@ -1,4 +1,4 @@
-package main
+package diagnose
 
 import (
 	"context"
@@ -6,34 +6,24 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weir-mesh/weir/sim"
 
-	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/internal/version"
-	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 
-// traffic applies a configuration in scratch namespaces with stand-in listeners,
-// sends a real connection or datagram of each class that explain --all tells
-// apart, and compares where it lands.
-func (j *job) traffic(ctx context.Context, c *config.File) ([]check, error) {
-	env, err := j.assumedEnvironment(ctx, c.Lookups())
-	if err != nil {
-		return nil, err
-	}
-	state, err := j.wanted(c, env)
-	if err != nil {
-		return nil, err
-	}
-	want := explain.Rules{State: state, Listeners: modes.PortNames(c.Config)}
+// Traffic applies rules in scratch namespaces with stand-in listeners, sends a real
+// connection or datagram of each class that [explain.Rules.Classes] tells apart, and
+// compares where it lands. It takes root, or a user namespace with the users that the
+// rules name.
+func Traffic(ctx context.Context, want explain.Rules) ([]Check, error) {
+	state := want.State
 	space, err := survey.New(explain.Pod(), state)
 	if err != nil {
 		return nil, err
@@ -47,7 +37,7 @@ func (j *job) traffic(ctx context.Context, c *config.File) ([]check, error) {
 		return cannotBeMade(err), ctx.Err()
 	}
 	if err := s.apply(ctx); err != nil {
-		return []check{{"traffic", failed, fmt.Sprintf("the configuration cannot be applied: %v", err),
+		return []Check{{"traffic", Failed, fmt.Sprintf("the configuration cannot be applied: %v", err),
 			"what the checks above say; weir plan shows the rules"}}, ctx.Err()
 	}
 	if err := inOrder(ctx, s.listen, s.ready); err != nil {
@@ -56,8 +46,8 @@ func (j *job) traffic(ctx context.Context, c *config.File) ([]check, error) {
 	return s.compare(ctx)
 }
 
-func cannotBeMade(err error) []check {
-	return []check{{"traffic", skipped, fmt.Sprintf("the scratch namespaces cannot be made: %v", err),
+func cannotBeMade(err error) []Check {
+	return []Check{{"traffic", Skipped, fmt.Sprintf("the scratch namespaces cannot be made: %v", err),
 		"root, or a user namespace with the users of the configuration"}}
 }
 
@@ -238,118 +228,4 @@ func (s *scene) ready(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// compare sends a packet of each class and lists those that land elsewhere.
-func (s *scene) compare(ctx context.Context) ([]check, error) {
-	var out []check
-	sent, unsent, unknown := 0, 0, 0
-	for _, r := range s.rows {
-		if s.evaluator.Evaluate(r.Example, nil).Fate.Kind == sim.Unknown {
-			unknown++
-			continue
-		}
-		probe, from, ok := s.probe(s.anyPort(r.Example))
-		if !ok {
-			unsent++
-			continue
-		}
-		want, pause := s.landing(r.Example), answerPause
-		if want == unanswered {
-			pause = silencePause
-		}
-		got, err := probe.Send(ctx, from, pause)
-		if err != nil {
-			return nil, err
-		}
-		if slices.Contains(notOpened, got.Land) {
-			unsent++
-			continue
-		}
-		sent++
-		if !lands(got.Land, want) {
-			out = append(out, check{"traffic", failed,
-				fmt.Sprintf("%s, %s: %s should end as %s, and ended as %s", r.From, r.To, explain.PacketText(r.Example), want, got.Land),
-				"weir explain says which rules decide; weir trace which did"})
-		}
-	}
-	if len(out) == 0 {
-		finding := fmt.Sprintf("%d classes of connections and datagrams land where explain --all says", sent)
-		if unsent > 0 {
-			finding += fmt.Sprintf(" (%d more cannot be sent by a program that hears the answer)", unsent)
-		}
-		if unknown > 0 {
-			finding += fmt.Sprintf(" (of %d more explain does not know where)", unknown)
-		}
-		out = append(out, check{"traffic", passed, finding, ""})
-	}
-	return out, nil
-}
-
-const unanswered = "no answer"
-
-// notOpened are the ends of packets whose sockets cannot be: who listens has their
-// port.
-var notOpened = []string{"error:Address already in use", "error:Cannot assign requested address"}
-
-// anyPort leaves the source port to the kernel where it makes no difference.
-func (s *scene) anyPort(p sim.Packet) sim.Packet {
-	free := p
-	free.Src = netip.AddrPortFrom(p.Src.Addr(), 0)
-	if s.landing(free) == s.landing(p) {
-		return free
-	}
-	return p
-}
-
-// landing is where a packet lands, as the listeners there call themselves.
-func (s *scene) landing(p sim.Packet) string {
-	switch f := s.evaluator.Evaluate(p, nil).Fate; {
-	case f.Kind == sim.Dropped || f.Kind == sim.LostInRouting:
-		return unanswered
-	case f.Here:
-		return fmt.Sprintf("%s:%d", inPod, f.Port)
-	}
-	return fmt.Sprintf("%s:%d", inWorld, worldPort)
-}
-
-func lands(got, want string) bool {
-	if want == unanswered {
-		return !strings.HasPrefix(got, inPod+":") && !strings.HasPrefix(got, inWorld+":")
-	}
-	return got == want
-}
-
-// probe is a packet as a program sends it that hears the answer; false where none
-// can: a packet of another protocol, of the kernel's, of a connection that is open
-// already, one from an address that is not the pod's, or one that carries a mark or
-// an address that no link brings.
-func (s *scene) probe(p sim.Packet) (scratch.Probe, *scratch.Namespace, bool) {
-	probe := scratch.Probe{ID: explain.PacketText(p), Proto: explain.ProtoName(p.Proto), Src: p.Src.Addr(), SPort: p.Src.Port(),
-		Dst: p.Dst.Addr(), DPort: p.Dst.Port(), Mark: uint32(p.Mark)}
-	if p.Proto != rules.TCP && p.Proto != rules.UDP || p.State != 0 || p.CTMark != 0 {
-		return probe, nil, false
-	}
-	probe.Spoof = p.In != ""
-	switch own := !probe.Src.IsValid() || s.isOwn(probe.Src); {
-	case p.In == "" && own && p.Socket != nil && p.Socket.Cgroups == nil:
-		probe.UID, probe.GID, probe.Mark = uint32(p.Socket.UID), uint32(p.Socket.GID), uint32(p.Socket.Mark|p.Mark)
-		return probe, s.pod, true
-	case p.In != "" && p.Mark == 0 && s.onLink(p.In, p.Dst.Addr()):
-		return probe, s.world, true
-	}
-	return probe, nil, false
-}
-
-// isOwn reports whether the address is the pod's.
-func (s *scene) isOwn(a netip.Addr) bool {
-	return a.IsLoopback() || slices.ContainsFunc(s.state.Addresses, func(p netip.Prefix) bool { return p.Addr() == a }) ||
-		slices.ContainsFunc(s.host.Links, func(l sim.Link) bool { return s.onLink(l.Name, a) })
-}
-
-// onLink reports whether the address is the pod's on that link.
-func (s *scene) onLink(name string, a netip.Addr) bool {
-	return slices.ContainsFunc(s.host.Links, func(l sim.Link) bool {
-		return l.Name == name && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
-	})
 }

@@ -1,4 +1,4 @@
-package main
+package diagnose
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	nodepods "github.com/weir-mesh/weir/internal/pods"
+	"github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 )
@@ -25,44 +25,68 @@ const (
 )
 
 // visit is a namespace to look at, by the processes in it, oldest first.
-type visit struct{ processes []nodepods.Process }
+type visit struct{ processes []pods.Process }
 
-// visitsTo are the namespaces that processes are in, how many processes may not be
-// looked at, and which are in cgroups that name a pod falsely.
-func visitsTo(all []nodepods.Process) (visits []visit, hidden int, doubts []string) {
+// Listing is the network namespaces that processes are in, before any is looked at.
+type Listing struct {
+	Hidden int      // processes that may not be looked at
+	Doubts []string // why processes in a cgroup that names a pod are not counted as its
+
+	visits []visit
+}
+
+// NewListing finds the namespaces that processes are in. Its error is that there is
+// no /proc.
+func NewListing() (*Listing, error) {
+	all, err := pods.Processes()
+	if err != nil {
+		return nil, err
+	}
+	l := &Listing{}
 	at := map[uint64]int{} // by namespace
 	for _, p := range all {
 		if p.Memory && p.Doubt != nil {
-			doubts = append(doubts, fmt.Sprintf("process %v: %v", p, p.Doubt))
+			l.Doubts = append(l.Doubts, fmt.Sprintf("process %v: %v", p, p.Doubt))
 		}
 		i, known := at[p.Netns]
 		switch {
 		case !p.Memory:
 		case p.Netns == 0:
-			hidden++
+			l.Hidden++
 		case !known:
-			at[p.Netns] = len(visits)
-			visits = append(visits, visit{[]nodepods.Process{p}})
-		case len(visits[i].processes) < maxResidents:
-			visits[i].processes = append(visits[i].processes, p)
+			at[p.Netns] = len(l.visits)
+			l.visits = append(l.visits, visit{[]pods.Process{p}})
+		case len(l.visits[i].processes) < maxResidents:
+			l.visits[i].processes = append(l.visits[i].processes, p)
 		}
 	}
-	return visits, hidden, doubts
+	return l, nil
 }
 
-// visitAll tells of each namespace as soon as it is known. Its error is that of
-// telling, or the end of the context, which what is left is told of too.
-func visitAll(ctx context.Context, visits []visit, tell func(residence) error) error {
+// Residents are the oldest process of each namespace.
+func (l *Listing) Residents() []pods.Process {
+	out := make([]pods.Process, len(l.visits))
+	for i, v := range l.visits {
+		out[i] = v.processes[0]
+	}
+	return out
+}
+
+// Each shows each namespace as soon as it is known. Its error is that of show, or the
+// end of the context; the namespaces that were left then are shown too, with that for
+// their reason.
+func (l *Listing) Each(ctx context.Context, show func(Residence) error) error {
 	runtime.GOMAXPROCS(runtime.NumCPU())
 	var mu sync.Mutex
 	var failed error
-	told := func(r residence) {
+	shown := func(r Residence) {
 		mu.Lock()
 		defer mu.Unlock()
 		if failed == nil {
-			failed = tell(r)
+			failed = show(r)
 		}
 	}
+	visits := l.visits
 	for _, budget := range []time.Duration{firstLook, secondLook} {
 		var late []visit
 		todo := make(chan visit)
@@ -78,7 +102,7 @@ func visitAll(ctx context.Context, visits []visit, tell func(residence) error) e
 						late = append(late, v)
 						mu.Unlock()
 					default:
-						told(r)
+						shown(r)
 					}
 				}
 			})
@@ -104,14 +128,14 @@ const (
 
 // within looks at a namespace for as long as that. What goes on beyond ends with the
 // program.
-func (v visit) within(ctx context.Context, budget time.Duration) (residence, lookResult) {
+func (v visit) within(ctx context.Context, budget time.Duration) (Residence, lookResult) {
 	if ctx.Err() != nil {
 		return v.gaveUp(fmt.Errorf("not looked at: %w", context.Cause(ctx))), known
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	type looked struct {
-		residence
+		Residence
 		err error
 	}
 	done := make(chan looked, 1)
@@ -123,7 +147,7 @@ func (v visit) within(ctx context.Context, budget time.Duration) (residence, loo
 	case l := <-done:
 		switch {
 		case errors.Is(l.err, netns.ErrNotExist):
-			return l.residence, ended
+			return l.Residence, ended
 		case errors.Is(l.err, nft.ErrTooMuch):
 			return v.gaveUp(fmt.Errorf("gave up: it holds more than %d MiB of rules", maxLookRead>>20)), known
 		case l.err != nil && ctx.Err() != nil:
@@ -131,14 +155,14 @@ func (v visit) within(ctx context.Context, budget time.Duration) (residence, loo
 		case l.err != nil:
 			return v.gaveUp(l.err), known
 		}
-		return l.residence, known
+		return l.Residence, known
 	case <-time.After(budget + lookGrace):
 		return v.gaveUp(fmt.Errorf("gave up after %s: the kernel does not answer", budget)), tooLate
 	}
 }
 
 // look looks at the namespace by the first of its processes that is there still.
-func (v visit) look(ctx context.Context) (r residence, err error) {
+func (v visit) look(ctx context.Context) (r Residence, err error) {
 	for _, p := range v.processes {
 		r = newResidence(p)
 		if err = r.look(ctx, p.Netns); !errors.Is(err, netns.ErrNotExist) {
@@ -149,12 +173,12 @@ func (v visit) look(ctx context.Context) (r residence, err error) {
 }
 
 // gaveUp is the row of a namespace that was not read.
-func (v visit) gaveUp(err error) residence {
+func (v visit) gaveUp(err error) Residence {
 	r := newResidence(v.processes[0])
-	r.Error = withPermit(err).Error()
+	r.Error = WithPermit(err).Error()
 	return r
 }
 
-func newResidence(p nodepods.Process) residence {
-	return residence{PID: p.PID, Name: p.Name, Pod: p.Pod, Engines: []string{}, Tables: []holder{}}
+func newResidence(p pods.Process) Residence {
+	return Residence{PID: p.PID, Name: p.Name, Pod: p.Pod, Engines: []string{}, Tables: []Holder{}}
 }

@@ -1,4 +1,4 @@
-package main
+package diagnose
 
 import (
 	"context"
@@ -7,18 +7,19 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/continuity"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 )
 
 // examineListeners finds for which of the ports that rules in force hand packets to no
 // transparent socket listens.
-func (j *job) examineListeners(ctx context.Context, f *facts, t *rules.Table) error {
+func (f *Facts) examineListeners(ctx context.Context, ns *netns.Namespace, t *rules.Table) error {
 	ports := tproxyPorts(t)
 	if len(ports) == 0 {
 		return nil
 	}
-	sockets, err := j.target.Sockets(ctx)
+	sockets, err := ns.Sockets(ctx)
 	if err != nil {
 		return err
 	}
@@ -74,14 +75,14 @@ func leavesIPv6Alone(t *rules.Table) bool {
 
 // listenerChecks look where rules in force hand packets to transparent listeners
 // (inbound.via: tproxy). That nothing listens is a note: the proxy may start later.
-func listenerChecks(f facts) []check {
+func listenerChecks(f Facts) []Check {
 	const name = "transparent listener"
 	switch {
 	case !f.listeners:
 		return nil
 	case len(f.unheard) > 0:
-		return []check{{name, noted, "nothing listens with IP_TRANSPARENT on " + strings.Join(f.unheard, " and ") + ": new connections that come in are dropped there",
+		return []Check{{name, Noted, "nothing listens with IP_TRANSPARENT on " + strings.Join(f.unheard, " and ") + ": new connections that come in are dropped there",
 			"start the proxy; have it listen on both families, with IP_TRANSPARENT"}}
 	}
-	return []check{{name, passed, "listens for every port that the rules in force hand packets to", ""}}
+	return []Check{{name, Passed, "listens for every port that the rules in force hand packets to", ""}}
 }

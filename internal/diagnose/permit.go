@@ -1,4 +1,4 @@
-package main
+package diagnose
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 	"github.com/weir-mesh/weir/netns"
 )
 
-// withPermit says how to get CAP_NET_ADMIN where that is what an error lacks.
-func withPermit(err error) error {
+// WithPermit says how to get CAP_NET_ADMIN where that is what an error lacks.
+func WithPermit(err error) error {
 	if errors.Is(err, netns.ErrNotPermitted) {
 		return fmt.Errorf("%w (%s)", err, permit())
 	}

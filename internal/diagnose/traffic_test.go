@@ -1,4 +1,4 @@
-package main
+package diagnose
 
 import (
 	"testing"
@@ -35,10 +35,10 @@ func TestTrafficTellsWhatLandsElsewhere(t *testing.T) {
 	for _, tt := range []struct {
 		why       string
 		evaluator *sim.Evaluator
-		want      status
+		want      Status
 	}{
-		{"the rules in force", s.evaluator, passed},
-		{"no rules at all", bare, failed},
+		{"the rules in force", s.evaluator, Passed},
+		{"no rules at all", bare, Failed},
 	} {
 		s.evaluator = tt.evaluator
 		checks, err := s.compare(t.Context())

@@ -1,0 +1,114 @@
+package diagnose
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Residence is a network namespace that processes are in.
+type Residence struct {
+	PID     int      `json:"pid"` // of the oldest of them
+	Name    string   `json:"name"`
+	Pod     string   `json:"pod,omitempty"`
+	Engines []string `json:"engines"` // that have rules there
+	Tables  []Holder `json:"tables"`  // weir's
+	Error   string   `json:"error,omitempty"`
+}
+
+// Holder is a table of weir's in a namespace.
+type Holder struct {
+	Table   string `json:"table"`
+	Version string `json:"version"`
+	State   string `json:"state"`
+	Clean   bool   `json:"clean"` // it is as weir wrote it
+}
+
+// look reads what the namespace holds that the process was in when it was listed.
+func (r *Residence) look(ctx context.Context, listed uint64) error {
+	t, err := netns.OfProcess(r.PID)
+	if err != nil {
+		return fmt.Errorf("list: %w%s", err, netns.Advice(err))
+	}
+	defer t.Close()
+	if now, err := t.Inode(); err != nil || now != listed {
+		return fmt.Errorf("process %d is in another network namespace than when it was listed: %w", r.PID, cmp.Or(err, netns.ErrNotExist))
+	}
+	conn, err := t.Nft()
+	if err != nil {
+		return fmt.Errorf("%w%s", err, netns.Advice(err))
+	}
+	defer conn.Close()
+	conn.LimitReading(maxLookRead)
+	ruleset, err := conn.RulesetWith(ctx, noElements)
+	if err != nil {
+		return err
+	}
+	policy, err := conn.ForeignPolicyRules(ctx)
+	if err != nil {
+		return err
+	}
+	legacy, err := t.LegacyTables()
+	if err != nil {
+		return withAdvice(err)
+	}
+	if err := r.own(ctx, conn, ruleset); err != nil {
+		return err
+	}
+	for _, s := range sightings(ruleset.Tables, legacy, policy) {
+		r.Engines = append(r.Engines, s.Engine)
+	}
+	if len(r.Engines) == 0 {
+		r.Engines = append(r.Engines, unknownCapture(ruleset.Tables)...)
+	}
+	return nil
+}
+
+// own finds weir's tables, and whether they are as it wrote them.
+func (r *Residence) own(ctx context.Context, conn *nft.Conn, ruleset *nft.Ruleset) error {
+	for _, t := range ruleset.Tables {
+		if t.Tag == nil || t.Family != "inet" {
+			continue
+		}
+		live, err := conn.Read(ctx, t.Name)
+		if err != nil {
+			return err
+		}
+		drift, err := live.Drift()
+		r.Tables = append(r.Tables, Holder{t.Name, t.Tag.Version, t.Tag.Hash, err == nil && len(drift) == 0})
+	}
+	if len(r.Tables) > 0 {
+		r.Engines = append(r.Engines, "weir")
+	}
+	return nil
+}
+
+// unknownCapture are the tables of programs that are none of the known engines and
+// redirect all the same.
+func unknownCapture(tables []*nft.LiveTable) (out []string) {
+	for _, t := range tables {
+		if t.Tag == nil && holdsNode(t.Table, redirects) {
+			out = append(out, "table "+t.Title())
+		}
+	}
+	return out
+}
+
+func redirects(n rules.Node) bool {
+	switch n.(type) {
+	case rules.Redirect, rules.TProxy:
+		return true
+	}
+	return false
+}
+
+func holdsNode(t *rules.Table, is func(rules.Node) bool) bool {
+	return slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool {
+		return slices.ContainsFunc(c.Rules, func(r rules.Rule) bool { return slices.ContainsFunc(r.Nodes, is) })
+	})
+}

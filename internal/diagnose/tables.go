@@ -1,0 +1,49 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/weir-mesh/weir/internal/escape"
+)
+
+// What is judged here: tables and rules of other engines, and what weir left.
+
+func leftoverChecks(f Facts) []Check {
+	if f.readErr != nil {
+		return []Check{{"other engines", Skipped, "the rules were not read", ""}}
+	}
+	var out []Check
+	for _, s := range f.sightings {
+		out = append(out, Check{"other engines", Failed, s.Engine + " has rules here: " + strings.Join(s.Signs, "; "),
+			"take them out by " + s.Engine + "'s own clean-up, or delete the pod: two engines capture each other's traffic"})
+	}
+	if f.legacyErr != nil {
+		out = append(out, Check{"other engines", Skipped, fmt.Sprintf("iptables-legacy's tables were not read: %v", WithPermit(f.legacyErr)), ""})
+	}
+	if len(out) == 0 {
+		out = append(out, Check{"other engines", Passed, "no rules of theirs: nftables, iptables-nft, iptables-legacy, policy rules", ""})
+	}
+	remedy := "weir apply or weir remove takes them away"
+	if f.inTheWay != nil {
+		out = append(out, Check{"tables in the way", Failed, f.inTheWay.Error(), "give them up, or have weir's table by another name (key table)"})
+		remedy = "what is in the way first; then " + remedy
+	}
+	if len(f.leftovers) == 0 {
+		return append(out, Check{"left-overs", Passed, "none of an apply that was cut short", ""})
+	}
+	var lines []string
+	for _, d := range f.leftovers {
+		lines = append(lines, d.String())
+	}
+	return append(out, Check{"left-overs", Failed, strings.Join(lines, "\n"), remedy})
+}
+
+// dormantChecks tell of a table that looks right and captures nothing.
+func dormantChecks(f Facts) []Check {
+	if !f.dormant {
+		return nil
+	}
+	return []Check{{"dormant table", Failed, fmt.Sprintf("table inet %s has the flag dormant: the kernel calls none of its chains, nothing is captured", escape.Text(f.table)),
+		"weir apply puts it in force again"}}
+}
