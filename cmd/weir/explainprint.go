@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/stderr"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -153,7 +154,7 @@ func textAnswer(w io.Writer, a explain.Answer) error {
 // colored paints a fate where a person at a terminal reads it (NO_COLOR, see
 // no-color.org).
 func colored(w io.Writer, k sim.FateKind, text string) string {
-	if os.Getenv("NO_COLOR") != "" || !isTerminal(w) {
+	if os.Getenv("NO_COLOR") != "" || !stderr.IsTerminal(w) {
 		return text
 	}
 	const green, yellow, red = 32, 33, 31

@@ -37,7 +37,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 	}{
 		{"escape writes text, whoever wrote it", "internal/escape", false, nil},
 		{"term words messages, whatever they are about", "internal/term", false, nil},
-		{"stderr writes messages, whatever they say", "internal/stderr", true, nil},
+		{"stderr writes messages, whatever they say", "internal/stderr", true, []string{"internal/escape"}},
 		{"version is a fact of the build", "internal/version", false, nil},
 		{"rules is pure data and knows nobody", "rules", false, []string{"internal/escape"}},
 		{"continuity writes what keeps connections alive, and knows rules alone", "internal/continuity", false, []string{"internal/escape", "rules"}},

@@ -9,18 +9,18 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/stderr"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"golang.org/x/sys/unix"
 )
 
 // namespacesFlags are targetFlags for commands that work in many namespaces.
@@ -31,8 +31,6 @@ func namespacesFlags() []cli.Flag {
 	return flags
 }
 
-const namespacesAtOnce = 16
-
 // inNamespaces does a command's work in each of the network namespaces that its
 // flags name, side by side. What goes wrong in one touches no other.
 func inNamespaces(cc *cli.Context, work func(context.Context, *job) error) error {
@@ -40,9 +38,9 @@ func inNamespaces(cc *cli.Context, work func(context.Context, *job) error) error
 	if len(patterns) == 0 || cc.IsSet("pid") || cc.IsSet("pod") || slices.Contains(patterns, "") {
 		return inOneNamespace(cc, "", work)
 	}
-	names, err := expand(patterns)
+	names, err := netns.Expand(patterns)
 	if err != nil {
-		return err
+		return usageError{fmt.Errorf("--netns: %w", err)}
 	}
 	if len(patterns) == 1 && names[0] == patterns[0] {
 		return inOneNamespace(cc, names[0], work)
@@ -51,51 +49,6 @@ func inNamespaces(cc *cli.Context, work func(context.Context, *job) error) error
 		f := &fleet{cc: cc, said: said, names: names, results: map[string]int{}, failed: map[string]string{}, notes: map[string]bool{}, documents: map[string]json.RawMessage{}}
 		return f.do(ctx, work)
 	})
-}
-
-// expand replaces patterns by the names of what they match, each namespace once.
-// A name is one in /run/netns.
-func expand(patterns []string) ([]string, error) {
-	type file struct{ dev, ino uint64 }
-	seen := map[file]bool{}
-	var names []string
-	for _, p := range patterns {
-		found := []string{p}
-		if strings.ContainsAny(p, "*?[") {
-			var err error
-			if found, err = matching(p); err != nil {
-				return nil, usageError{fmt.Errorf("--netns: %w", err)}
-			}
-		}
-		for _, name := range found {
-			var st unix.Stat_t
-			if unix.Stat(netns.Path(name), &st) == nil {
-				if seen[file{st.Dev, st.Ino}] {
-					continue
-				}
-				seen[file{st.Dev, st.Ino}] = true
-			} // else: to open it will tell
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
-func matching(pattern string) ([]string, error) {
-	path := netns.Path(pattern)
-	found, err := filepath.Glob(path)
-	if err != nil {
-		return nil, fmt.Errorf("%q is no pattern: %w", pattern, err)
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%q matches no namespace", pattern)
-	}
-	if path != pattern { // of names
-		for i, f := range found {
-			found[i] = filepath.Base(f)
-		}
-	}
-	return found, nil
 }
 
 // fleet is one command's work in many namespaces, and what came of it so far.
@@ -116,35 +69,20 @@ type fleet struct {
 
 func (f *fleet) do(ctx context.Context, work func(context.Context, *job) error) error {
 	runtime.GOMAXPROCS(runtime.NumCPU())
-	todo := make(chan string)
-	var workers sync.WaitGroup
-	for range min(namespacesAtOnce, len(f.names)) {
-		workers.Go(func() {
-			for name := range todo {
-				f.one(ctx, name, work)
-			}
-		})
-	}
-	for _, name := range f.names {
-		todo <- name
-	}
-	close(todo)
-	workers.Wait()
+	capture.ForEach(ctx, f.names, func(ctx context.Context, name string, t *netns.Namespace, err error) { f.one(ctx, name, t, err, work) })
 	return f.summary(ctx)
 }
 
-// one works in one namespace. What is printed there is kept, and told whole.
-func (f *fleet) one(ctx context.Context, name string, work func(context.Context, *job) error) {
+// one works in one namespace, or tells why it could not be opened. What is printed
+// there is kept, and told whole.
+func (f *fleet) one(ctx context.Context, name string, t *netns.Namespace, err error, work func(context.Context, *job) error) {
 	var out, errs bytes.Buffer
-	j := newJob(f.cc, nil, f.said)
+	j := newJob(f.cc, t, f.said)
 	j.streams, j.oneOf = streams{out: &out, err: &errs}, name
-	err := ctx.Err()
-	if err == nil {
-		j.target, err = namedTarget("--netns", name)
-	}
 	if err == nil {
 		err = work(ctx, j)
-		j.close()
+	} else if ctx.Err() == nil {
+		err = namedTargetError("--netns", name, err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -192,24 +130,15 @@ func (f *fleet) tell(name, result string, text []byte) {
 const clearLine = "\r\x1b[K"
 
 func (f *fleet) progress() {
-	if isTerminal(f.cc.App.ErrWriter) && f.done < len(f.names) {
+	if stderr.IsTerminal(f.cc.App.ErrWriter) && f.done < len(f.names) {
 		fmt.Fprintf(f.cc.App.ErrWriter, "%d of %d network namespaces, %d failed", f.done, len(f.names), len(f.failed))
 	}
 }
 
 func (f *fleet) clearProgress() {
-	if isTerminal(f.cc.App.ErrWriter) {
+	if stderr.IsTerminal(f.cc.App.ErrWriter) {
 		io.WriteString(escape.Unwrap(f.cc.App.ErrWriter), clearLine)
 	}
-}
-
-func isTerminal(w io.Writer) bool {
-	file, ok := escape.Unwrap(w).(interface{ Fd() uintptr })
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // summary says what came of it all.

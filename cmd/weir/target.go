@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
@@ -12,7 +12,6 @@ import (
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
-	"golang.org/x/sys/unix"
 )
 
 func targetFlags() []cli.Flag {
@@ -83,14 +82,19 @@ func podTarget(uid string) (*netns.Namespace, error) {
 // namedTarget opens a namespace by its path or its name. The flag is for messages.
 func namedTarget(flag, name string) (*netns.Namespace, error) {
 	t, err := netns.Open(name)
+	return t, namedTargetError(flag, name, err)
+}
+
+// namedTargetError is targetError for a namespace by its path or its name.
+func namedTargetError(flag, name string, err error) error {
 	var path *fs.PathError
-	if errors.Is(err, unix.ENAMETOOLONG) && errors.As(err, &path) {
+	if errors.Is(err, syscall.ENAMETOOLONG) && errors.As(err, &path) {
 		path.Path = term.Shorten(path.Path)
 	}
-	if errors.Is(err, netns.ErrNotExist) && strings.ContainsAny(name, "*?[") {
+	if errors.Is(err, netns.ErrNotExist) && netns.IsPattern(name) {
 		err = fmt.Errorf("%w (only weir ambient pod takes patterns; elsewhere name one namespace, and run weir once for each)", err)
 	}
-	return t, targetError(flag, err)
+	return targetError(flag, err)
 }
 
 // targetError is the error of opening what the command line names. That it is not

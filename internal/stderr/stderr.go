@@ -19,6 +19,9 @@ type Writer struct {
 // New returns a writer to the file, which os.Stderr is but for tests.
 func New(file *os.File) *Writer { return &Writer{file: file} }
 
+// Fd is the file's descriptor, by which [IsTerminal] tells what it is.
+func (w *Writer) Fd() uintptr { return w.file.Fd() }
+
 const (
 	maxWait  = 2 * time.Second
 	maxWrite = 4096 // bytes that a pipe takes whole once it is ready (PIPE_BUF)
