@@ -262,6 +262,25 @@ func TestIstioNetworkNamespace(t *testing.T) {
 		istio("-i * --network-namespace /proc/self/ns/net").want(t, 0).says(t, "outcome=created")
 }
 
+// TestIstioWithoutResolver: as in the reference, a resolv.conf that names no server turns DNS capture
+// off, and one that cannot be read is an error.
+func TestIstioWithoutResolver(t *testing.T) {
+	t.Parallel()
+	c := &cli{namespace: newNamespace(t), chroot: podRoot(t)}
+	file := filepath.Join(c.chroot, "etc", "resolv.conf")
+	if err := os.WriteFile(file, []byte("search svc.cluster.local\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const why = "resolv.conf names no server: DNS is not captured, as in the reference"
+	c.istio("-i * -b * --redirect-dns").want(t, 0).says(t, "level=WARN", why, "outcome=created")
+	c.istio("-i * -b *").want(t, 0).says(t, "outcome=unchanged")
+	c.istio("-i * -b * --redirect-dns --print-config").want(t, 0).prints(t, why, "capture: none")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	c.istio("-i * -b * --redirect-dns").want(t, 1).says(t, "--redirect-dns: no resolver is known (want resolv.conf, --capture-all-dns, or none) (open /etc/resolv.conf: no such file or directory)")
+}
+
 // TestIstioWrongValues: all of them at once, with 2, before a netlink socket is
 // opened.
 func TestIstioWrongValues(t *testing.T) {

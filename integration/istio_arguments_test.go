@@ -125,6 +125,18 @@ var accepted = map[string][]sent{
 	"-u 1337 -m REDIRECT -i * -b * -o 80-90": {appOut("peer:7000"), comesIn("8080", "pod:15006")},
 }
 
+// derived are lists that the reference was not tried with: their meaning is read off its rules.
+var derived = map[string][]sent{
+	// A list of no port has the marks and their routing, and captures nothing that comes in.
+	"-u 1337 -m TPROXY -i * -b ,": {comesIn("8080", "pod:8080"), appOut("pod:15001"), onward(1337)},
+	"-u 1337 -m TPROXY -i * -b ''": {comesIn("8080", "pod:8080"), appOut("pod:15001"),
+		{uid: 1000, gid: 1000, mark: 1337, to: inside + "8080", land: "timeout"}},
+	// A loopback prefix is included, if only of IPv6: calls over lo by the proxy's group are looked at.
+	"-u 1337 -m REDIRECT -i ::ffff:127.0.0.0/104 -b *": {appOut("peer:7000"), {uid: 1000, gid: 1000, to: inside + "8080", land: "pod:8080"},
+		{uid: 1000, gid: 1337, to: inside + "8080", land: "pod:15006"}},
+	"-u 1337 -m REDIRECT -i 10.0.0.0/8 -b *": {{uid: 1000, gid: 1337, to: inside + "8080", land: "pod:8080"}},
+}
+
 // TestIstioArguments walks the lists of arguments that the reference was tried
 // with: what it takes is taken, with the fates that its rules give to telling
 // packets; of what it refuses, only what has a plain meaning is taken.
@@ -143,6 +155,9 @@ func TestIstioArguments(t *testing.T) {
 			}
 			captured{t, pod.Pod, pod.root}.mean(line, meanings[line])
 		})
+	}
+	for line, meaning := range derived {
+		t.Run(line, func(t *testing.T) { captured{t, pod.Pod, pod.root}.mean(line, meaning) })
 	}
 	for _, line := range refused {
 		t.Run(line, func(t *testing.T) {

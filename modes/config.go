@@ -34,7 +34,7 @@ type Proxy struct {
 
 // Inbound is what comes in for the application.
 type Inbound struct {
-	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | tproxy [sidecar] | marks [sidecar] captures nothing, but marks connections as tproxy does | none"`
+	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | tproxy [sidecar] | marks [sidecar] captures nothing, but marks and routes as tproxy does | none"`
 	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener; of a range the kernel picks one, but with tproxy it is one"`
 	TunnelPort   string   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
 	IncludePorts []string `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports, ranges (8000-8100, 9000:) and services (https)"`

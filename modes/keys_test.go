@@ -116,7 +116,7 @@ func TestDefaultsDoNotTouchWhatWasWritten(t *testing.T) {
 // TestChoices: what a key may be stands in its documentation, and every default is
 // among it.
 func TestChoices(t *testing.T) {
-	if got, want := keyOf("inbound.via").Doc, "redirect | tproxy (sidecar only) | marks (sidecar only; captures nothing, but marks connections as tproxy does) | none"; got != want {
+	if got, want := keyOf("inbound.via").Doc, "redirect | tproxy (sidecar only) | marks (sidecar only; captures nothing, but marks and routes as tproxy does) | none"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if got := keyOf("mode").ChoicesIn(""); !slices.Equal(got, allModes()) {

@@ -279,7 +279,7 @@ func (r *reader) noteUnused(written Config, s *sidecar) {
 
 func (r *reader) readRouting(s *sidecar, g Routing, mask rules.Mark) {
 	families := s.families
-	if s.inbound.via == viaTProxy {
+	if s.marks() {
 		families = r.routed(families, g.Table)
 	}
 	s.routing = r.routing(g, families)

@@ -24,7 +24,7 @@ func (s *sidecar) state() rules.State {
 	}
 	s.natOutput(w)
 	state := rules.State{Table: w.table, Addresses: s.lo}
-	if s.inbound.via == viaTProxy {
+	if s.marks() {
 		s.routing.deliver(&state)
 	}
 	return state

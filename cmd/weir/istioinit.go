@@ -100,18 +100,22 @@ func (i *istioInit) work(ctx context.Context) error {
 	if i.CleanupOnly && !i.DryRun && !i.SkipRuleApply && !i.PrintConfig {
 		return i.cleanUp(ctx)
 	}
-	c, env, err := i.Resolve(ctx, i.ns)
+	resolved, err := i.Resolve(ctx, i.ns)
 	if err != nil {
 		return err
 	}
-	if i.PrintConfig {
-		return printConfig(i.out, c, i.Remarks())
+	for _, w := range resolved.Warnings {
+		i.log.Warn(w)
 	}
-	var resolved strings.Builder
-	if err := printConfig(&resolved, c, nil); err != nil {
+	c, env := resolved.Config, resolved.Environment
+	if i.PrintConfig {
+		return printConfig(i.out, c, append(i.Remarks(), resolved.Warnings...))
+	}
+	var text strings.Builder
+	if err := printConfig(&text, c, nil); err != nil {
 		return err
 	}
-	i.logText("resolved configuration", "yaml", resolved.String())
+	i.logText("resolved configuration", "yaml", text.String())
 	want, notes, err := modes.State(c, env)
 	if err != nil {
 		return wrongState(err, istio.Problem)

@@ -99,7 +99,7 @@ func (a *Arguments) inbound() modes.Inbound {
 func (a *Arguments) outbound() (modes.Outbound, error) {
 	out := modes.Outbound{
 		Via: "redirect", Port: portWord(a.outboundPort),
-		IncludeCIDRs: prefixWords(a.outboundCIDRs), ExcludeCIDRs: prefixWords(a.outboundExcludeCIDRs),
+		IncludeCIDRs: includedPrefixes(a.outboundCIDRs), ExcludeCIDRs: excludedPrefixes(a.outboundExcludeCIDRs),
 		ExcludePorts: portWords(a.outboundExclude),
 	}
 	var err error
@@ -135,6 +135,9 @@ func (a *Arguments) routing() modes.Routing {
 		return modes.Routing{Mask: mask}
 	}
 	r := modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable, Mask: cmp.Or(mask, wholeMark)}
+	if a.inboundPorts == "" { // a list without a port, such as a comma, has the routing
+		r.Table = "none"
+	}
 	if r.Mark == "0" {
 		r.Mark += "/" + wholeMark
 	}

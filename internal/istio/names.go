@@ -31,6 +31,7 @@ var names = map[modes.Ref]string{
 	{Key: "routing.mask"}:          markMask,
 	{Key: "routing.table"}:         "--istio-inbound-tproxy-route-table",
 	{Key: "dns.capture"}:           "--redirect-dns",
+	{Key: "dns.servers"}:           "resolv.conf",
 
 	{Key: "inbound.via", Value: "none"}:   "an empty --istio-inbound-ports",
 	{Key: "inbound.via", Value: "tproxy"}: "--istio-inbound-interception-mode TPROXY",

@@ -43,9 +43,26 @@ func interfaceNames(list string) []string {
 
 func hasAsterisk(name string) bool { return strings.Contains(name, "*") }
 
-// prefixWords leaves out IPv4-mapped prefixes: to the reference they are IPv6, and
-// no packet has such an address.
-func prefixWords(list string) []string { return slices.DeleteFunc(split(list), isMapped) }
+// includedPrefixes leaves out IPv4-mapped prefixes: to the reference they are IPv6, and
+// no packet has such an address. One of loopback addresses is a loopback prefix to it
+// nevertheless, which ::1 is too, and captures as little.
+func includedPrefixes(list string) []string {
+	out := []string{}
+	for _, w := range split(list) {
+		switch p, err := netip.ParsePrefix(w); {
+		case err != nil || !p.Addr().Is4In6():
+			out = append(out, w)
+		case p.Addr().IsLoopback() && !slices.Contains(out, loopbackIPv6):
+			out = append(out, loopbackIPv6)
+		}
+	}
+	return out
+}
+
+const loopbackIPv6 = "::1/128"
+
+// excludedPrefixes leaves out IPv4-mapped prefixes, which exclude nothing.
+func excludedPrefixes(list string) []string { return slices.DeleteFunc(split(list), isMapped) }
 
 func isMapped(word string) bool {
 	p, err := netip.ParsePrefix(word)
