@@ -71,6 +71,6 @@ func ExampleCompare() {
 		fmt.Printf("%s; %s: %s -> %s\n", c.From, c.To, c.Before, c.After)
 	}
 	// Output:
-	// sent here, uid not 1337; tcp, to elsewhere, port 9411: outbound listener :15001 -> left alone
+	// from this pod, uid not 1337; tcp, to elsewhere, port 9411: outbound listener :15001 -> left alone
 	// uid 1337, from not 127.0.0.6, ::6; tcp, to this pod, other loopback, port 9411: inbound listener :15006 -> left alone
 }

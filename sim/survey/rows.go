@@ -254,9 +254,25 @@ func (d dimension) text(some []int) string {
 	isOther := func(i int) bool { return d.classes[i].other }
 	is, not := d.words(some), d.words(rest)
 	if slices.ContainsFunc(some, isOther) || d.name != "" && len(not) < len(is) && !slices.ContainsFunc(rest, isOther) {
-		return name + "not " + strings.Join(not, ", ")
+		return name + d.without(not)
 	}
 	return name + strings.Join(is, ", ")
+}
+
+// without says the classes of a dimension by those that are left out.
+func (d dimension) without(words []string) string {
+	at := slices.Index(words, elsewhere)
+	if at < 0 {
+		return "not " + strings.Join(words, ", ")
+	}
+	text := "this pod or loopback"
+	if slices.ContainsFunc(d.classes, func(c class) bool { return len(c.groups) < 2 }) {
+		text = "this pod, loopback or an address that a rule names"
+	}
+	if rest := slices.Delete(slices.Clone(words), at, at+1); len(rest) > 0 {
+		text += " but not " + strings.Join(rest, ", ")
+	}
+	return text
 }
 
 // words are the classes by their texts, or by their groups' where they are whole.

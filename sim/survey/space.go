@@ -142,10 +142,10 @@ func nameOf(r rules.Range) string {
 	return name
 }
 
-// ways are how a packet comes into the namespace: it is sent here, or comes by
+// ways are how a packet comes into the namespace: it is sent from this pod, or comes by
 // one of the interfaces that are told apart.
 func (s *Space) ways(all map[rules.Selector][]test) dimension {
-	d := dimension{classes: []class{{text: "sent here", value: ""}}}
+	d := dimension{classes: []class{{text: "from this pod", value: ""}}}
 	var seen []string
 	for _, l := range s.Host.Links {
 		if l.Name == "lo" {
@@ -225,7 +225,7 @@ func (s *Space) destinations(all map[rules.Selector][]test) dimension {
 			a := addrOf(c.value.(rules.Bits))
 			switch link := s.linkOf(a); {
 			case c.other:
-				c.text, c.other, c.groups = "other "+f.family, false, []string{f.family, "elsewhere"}
+				c.text, c.other, c.groups = "other "+f.family, false, []string{f.family, elsewhere}
 			case places[0].holds(c.value.(rules.Bits)):
 				c.text, c.groups = "this pod's "+c.text, []string{f.family, "this pod"}
 			case places[1].holds(c.value.(rules.Bits)):
@@ -248,6 +248,10 @@ func (s *Space) destinations(all map[rules.Selector][]test) dimension {
 	return d
 }
 
+// elsewhere is what all destinations are called that no rule names and that are not this
+// pod's.
+const elsewhere = "elsewhere"
+
 var loopback4 = netip.MustParsePrefix("127.0.0.0/8")
 
 // otherLoopback reports whether the class is of IPv4 loopback addresses that no rule
@@ -269,7 +273,7 @@ func (s *Space) linkOf(a netip.Addr) string {
 	return ""
 }
 
-// sources are the kernel's choice for what is sent here, and addresses that rules
+// sources are the kernel's choice for what this pod sends, and addresses that rules
 // test for.
 func (s *Space) sources(all map[rules.Selector][]test) dimension {
 	d := dimension{name: "from", classes: []class{{text: "anywhere", other: true, value: rules.Bits("")}}}
