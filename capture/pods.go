@@ -13,7 +13,6 @@ import (
 
 	"github.com/weir-mesh/weir/capture/internal/policy"
 	"github.com/weir-mesh/weir/internal/term"
-	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -71,8 +70,8 @@ func (c *Capture) SetPods(ctx context.Context, pods Pods) (PodChange, error) {
 // must fit the comment of an element, and stand as a word in a line.
 func CheckPodUID(uid string) error {
 	misfit := func(r rune) bool { return r == '"' || r == '#' || unicode.IsSpace(r) || !unicode.IsPrint(r) }
-	if uid == "" || len(uid) > nft.MaxComment || !utf8.ValidString(uid) || strings.ContainsFunc(uid, misfit) {
-		return fmt.Errorf("%q is not a UID (want 1-%d bytes without blanks, quotes and #)", term.Shorten(uid), nft.MaxComment)
+	if uid == "" || len(uid) > rules.MaxComment || !utf8.ValidString(uid) || strings.ContainsFunc(uid, misfit) {
+		return fmt.Errorf("%q is not a UID (want 1-%d bytes without blanks, quotes and #)", term.Shorten(uid), rules.MaxComment)
 	}
 	return nil
 }

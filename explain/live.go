@@ -78,6 +78,6 @@ func TableOf(t *nft.LiveTable) (r sim.Table, met bool) {
 
 // decides reports whether packets meet anything in the table: rules, or a policy.
 func decides(t *rules.Table) bool {
-	return !slices.Contains(t.Others, sim.DormantTable) &&
+	return !t.Dormant &&
 		slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool { return c.Base != nil && (c.Base.Drop || len(c.Rules) > 0) })
 }

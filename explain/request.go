@@ -10,7 +10,6 @@ import (
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim/packet"
-	"golang.org/x/sys/unix"
 )
 
 // Request is a packet as people and programs write it.
@@ -38,7 +37,7 @@ func (r Request) Parse() (sim.Packet, error) {
 	parsed := err == nil
 	p.In = r.In
 	if r.In != "" && !IsInterface(r.In) {
-		problem(fmt.Errorf("%q is not an interface name (want at most %d bytes)", r.In, maxInterface))
+		problem(fmt.Errorf("%q is not an interface name (want at most %d bytes)", r.In, rules.MaxIfName))
 	}
 	if p.In == "" {
 		p.Socket = &sim.Socket{Proto: p.Proto}
@@ -71,14 +70,11 @@ func (r Request) Parse() (sim.Packet, error) {
 	return p, errors.Join(errs...)
 }
 
-const (
-	maxInterface  = unix.IFNAMSIZ - 1 // bytes, without the terminating zero
-	ephemeralPort = 40000             // of a source without a port
-)
+const ephemeralPort = 40000 // of a source without a port
 
 // IsInterface reports whether an interface may have the name, as far as its length
 // tells.
-func IsInterface(name string) bool { return name != "" && len(name) <= maxInterface }
+func IsInterface(name string) bool { return name != "" && len(name) <= rules.MaxIfName }
 
 func parseSource(text string) (netip.AddrPort, error) {
 	if text == "" {

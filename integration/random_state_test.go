@@ -103,7 +103,7 @@ func (d dice) match(t *rules.Table) rules.Match {
 	case 18:
 		return compared(d, one(d, rules.FibSaddrType, rules.FibDaddrType), types)
 	case 19:
-		return rules.SocketTransparent.Is(rules.Flag(d.oneIn(2)))
+		return rules.SocketTransparent.Is(d.oneIn(2))
 	case 20:
 		return d.marked(rules.SocketMark)
 	}

@@ -3,6 +3,7 @@ package modes
 import (
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -71,8 +72,6 @@ func (r *reader) ownConnections() rules.Match {
 	return rules.FibSaddrType.Is(rules.Local)
 }
 
-const maxCgroupLevel = 255
-
 // cgroups reads paths below the root of cgroup v2, by how deep they are.
 func (r *reader) cgroups(key string, words []string) map[uint8][]rules.Range {
 	out := map[uint8][]rules.Range{}
@@ -81,7 +80,7 @@ func (r *reader) cgroups(key string, words []string) map[uint8][]rules.Range {
 		level := strings.Count(path, "/") + 1
 		known, ok := r.env.Cgroups[path]
 		switch {
-		case path == "" || level > maxCgroupLevel:
+		case path == "" || level > math.MaxUint8:
 			r.problem(key, w, "is not the path of a cgroup (want such as kubelet.slice/kubelet.service)")
 		case ok:
 			out[uint8(level)] = append(out[uint8(level)], rules.RangeOf(rules.CgroupID(known)))

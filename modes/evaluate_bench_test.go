@@ -25,7 +25,7 @@ func BenchmarkExplain(b *testing.B) {
 				b.Fatal(err)
 			}
 			host := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.1.5/24")}})
-			host.Routes = append(host.Routes, sim.Route{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
+			host.Routes = append(host.Routes, sim.Route{Table: rules.MainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
 			host.Assumes = true
 			e := sim.EvaluatorOf(state, host)
 			p := sim.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort("203.0.113.7:443"), Socket: &sim.Socket{UID: 1000}}

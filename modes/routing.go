@@ -44,8 +44,6 @@ func (r *reader) routing(g Routing, families []rules.Family) routing {
 	}
 }
 
-const localTable = 255 // RT_TABLE_LOCAL
-
 // routingTable reads a table, 0 for none. The main and the local table are no
 // place for a default route; the reference takes the local one all the same, and istio-init
 // says so by its name.
@@ -57,10 +55,10 @@ func (r *reader) routingTable(word string) uint32 {
 		return 0
 	case word == "local":
 		r.note(key, "local: every packet is delivered to this pod, whatever its destination")
-		return localTable
+		return rules.LocalTable
 	}
 	table := r.number(key, word, 1, 1<<32-1)
-	if table >= localTable-1 && table <= localTable {
+	if table == rules.MainTable || table == rules.LocalTable {
 		r.problem(key, word, "is one of the system's own tables")
 	}
 	return table

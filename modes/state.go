@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -158,10 +159,8 @@ func (r *reader) tableName(name string) {
 	case name == "":
 	case !isTableName(name):
 		r.problem("table", name, "is not a table name (want a letter, then at most %d letters, digits, '_' or '-')", maxTableName-1)
-	case strings.HasSuffix(name, "-next") || strings.HasSuffix(name, "-lock"):
-		r.problem("table", name, "is taken: weir uses names that end in -next and -lock while it applies")
-	case strings.HasPrefix(name, "weir-trace-"):
-		r.problem("table", name, "is taken: weir uses names that begin with weir-trace- while it traces")
+	case reserved.TableUse(name) != "":
+		r.problem("table", name, "is taken: weir uses %s", reserved.TableUse(name))
 	}
 }
 

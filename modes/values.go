@@ -173,8 +173,6 @@ func isWildcard(name rules.IfName) bool {
 
 func isWholeName(name rules.IfName) bool { return !strings.HasSuffix(string(name), "*") }
 
-const maxIfName = 15 // IFNAMSIZ less the terminating zero
-
 // interfaces reads interface names and wildcards.
 func (r *reader) interfaces(key string, words []string) []rules.IfName {
 	var out []rules.IfName
@@ -188,10 +186,10 @@ func (r *reader) interfaces(key string, words []string) []rules.IfName {
 			r.problem(key, w, "is not an interface name")
 		case stem == "" || strings.Contains(stem, "*"):
 			r.problem(key, w, "is not an interface name (a wildcard is a name that ends in *, such as eth*)")
-		case len(stem) > maxIfName:
-			r.problem(key, w, "is %d bytes long (an interface name has at most %d)", len(stem), maxIfName)
-		case len(name) > maxIfName: // nft counts the asterisk
-			r.problem(key, w, "is too long for a wildcard (want the name itself, or at most %d bytes before the asterisk)", maxIfName-1)
+		case len(stem) > rules.MaxIfName:
+			r.problem(key, w, "is %d bytes long (an interface name has at most %d)", len(stem), rules.MaxIfName)
+		case len(name) > rules.MaxIfName: // nft counts the asterisk
+			r.problem(key, w, "is too long for a wildcard (want the name itself, or at most %d bytes before the asterisk)", rules.MaxIfName-1)
 		default:
 			out = append(out, rules.IfName(name))
 		}

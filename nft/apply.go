@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -419,7 +420,7 @@ func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, ele
 func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table) error {
 	want = withLiveElements(want, have)
 	next := *want
-	next.Name = nextName(w.Table)
+	next.Name = reserved.Next(w.Table)
 	err := w.commit(ctx, func(b *batch) {
 		if w.next {
 			lower(b, &next).deleteTable()
@@ -581,10 +582,10 @@ func (w *work) release(ctx context.Context) error {
 	}
 	err := w.commit(ctx, func(b *batch) {
 		if w.next {
-			removeTable(b, nextName(w.Table))
+			removeTable(b, reserved.Next(w.Table))
 		}
 		if w.held {
-			lower(b, &rules.Table{Name: lockTable}).deleteTable()
+			lower(b, &rules.Table{Name: reserved.Lock}).deleteTable()
 		}
 	})
 	if err != nil {
@@ -605,7 +606,7 @@ func (w *work) lock(ctx context.Context, change routingChange) (routingChange, e
 		return change, nil // what has its name and no owner is no lock
 	}
 	err := w.commit(ctx, func(b *batch) {
-		l := lower(b, &rules.Table{Name: lockTable})
+		l := lower(b, &rules.Table{Name: reserved.Lock})
 		l.add(newTable(l, tableOwner, netlink.Create|netlink.Excl))
 	})
 	switch {
@@ -622,7 +623,7 @@ func (w *work) lock(ctx context.Context, change routingChange) (routingChange, e
 	return w.former.routing.change(w.want, w.former.Tag), err
 }
 
-var errLocked = fmt.Errorf("another apply holds the lock, table inet %s: %w", lockTable, errGeneration)
+var errLocked = fmt.Errorf("another apply holds the lock, table inet %s: %w", reserved.Lock, errGeneration)
 
 // lockPort is the port of the socket that holds the lock, as far as it was read.
 func (l *Live) lockPort() uint32 {
@@ -666,7 +667,7 @@ func (l *lowering) addTag(tag Tag) {
 // replaceTag makes the tag say what this batch writes.
 func (l *lowering) replaceTag(tagged bool, tag Tag) {
 	if tagged {
-		l.deleteSet(tagSet)
+		l.deleteSet(reserved.Tag)
 	}
 	l.addTag(tag)
 }
@@ -685,7 +686,7 @@ func changeElements(b *batch, want *rules.Table, changes []rules.SetChange, tagg
 // same stay; so do live ones, with their elements.
 func replaceTable(b *batch, have, want *rules.Table, tagged bool, tag Tag) {
 	l := lower(b, want)
-	if len(have.Others) > 0 {
+	if len(have.Unsupported()) > 0 {
 		// Something that cannot be taken out piece by piece: with the whole table.
 		l.deleteTable()
 		addWhole(b, want, tag)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -379,7 +380,7 @@ func TestAnothersHelperStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := *captured(2).Normal().Table
-	next.Name = nextName(next.Name)
+	next.Name = reserved.Next(next.Name)
 	putUp := func(c *Conn) {
 		t.Helper()
 		b := &batch{}

@@ -326,7 +326,7 @@ func TestEveryKindHasARow(t *testing.T) {
 			t.Errorf("no row reads %s", s)
 		}
 	}
-	for _, d := range rules.DataTypes() {
+	for _, d := range setTypes() {
 		if !types[d] {
 			t.Errorf("no row has a set of %s", d)
 		}

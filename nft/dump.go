@@ -14,8 +14,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,18 +42,11 @@ func (f ForeignChain) String() string {
 	return fmt.Sprintf("chain %s of table %s %s (%s %d)", escape.Text(f.Chain), f.Family, escape.Text(f.Table), f.Base.Hook, f.Base.Priority)
 }
 
-// nextName is the second table of an apply, while it works.
-func nextName(table string) string { return table + "-next" }
-
 // lockState is what is known of the table by the lock's name.
 type lockState struct {
 	owned bool   // else it is no lock: it would stay when its maker ends
 	port  uint32 // of the socket that owns it
 }
-
-// lockTable is held by an apply while it works, whatever its own table: all share
-// the routing of the namespace.
-const lockTable = "weir-lock"
 
 // request names a table of family inet in a dump request.
 func request(table string, more func(*netlink.AttributeEncoder)) []byte {
@@ -81,10 +74,10 @@ func (c *Conn) readTables(ctx context.Context, name string, with elementsFilter)
 	if err != nil {
 		return t, err
 	}
-	if f, exists := flags[inet(lockTable)]; exists {
-		t.lock = &lockState{owned: f&tableOwner != 0, port: owners[inet(lockTable)]}
+	if f, exists := flags[inet(reserved.Lock)]; exists {
+		t.lock = &lockState{owned: f&tableOwner != 0, port: owners[inet(reserved.Lock)]}
 	}
-	for _, own := range []string{name, nextName(name)} {
+	for _, own := range []string{name, reserved.Next(name)} {
 		f, exists := flags[inet(own)]
 		if !exists {
 			continue
@@ -119,10 +112,10 @@ func (c *Conn) readTables(ctx context.Context, name string, with elementsFilter)
 func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, name string) ([]*Tag, error) {
 	var out []*Tag
 	for of := range flags {
-		if of == inet(name) || of == inet(nextName(name)) || of == inet(lockTable) {
+		if of == inet(name) || of == inet(reserved.Next(name)) || of == inet(reserved.Lock) {
 			continue
 		}
-		s := &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}}
+		s := &rules.Set{Name: reserved.Tag, Key: []rules.DataType{rules.MarkType}}
 		if err := c.readTag(ctx, of, s); err != nil {
 			return nil, fmt.Errorf("table inet %s: %w", of.name, err)
 		}
@@ -256,10 +249,7 @@ func (c *Conn) tableFlagsAndOwners(ctx context.Context, family uint8) (flags, ow
 // table dumps one table; its tag's set, where there is one, stands apart. Handles
 // takes the places of the rules by their handles, unless it is nil.
 func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains []*rules.Chain, handles map[uint64]RulePlace, with elementsFilter) (t *rules.Table, tag *rules.Set, err error) {
-	t = &rules.Table{Name: of.name, Chains: chains}
-	if flags&unix.NFT_TABLE_F_DORMANT != 0 {
-		t.Others = append(t.Others, sim.DormantTable)
-	}
+	t = &rules.Table{Name: of.name, Chains: chains, Dormant: flags&unix.NFT_TABLE_F_DORMANT != 0}
 	sets, byName, err := c.sets(ctx, of)
 	if err != nil {
 		return nil, nil, err
@@ -453,8 +443,18 @@ func keyTypes(magic uint32) []rules.DataType {
 	return types
 }
 
+// setTypes are the data types that a set may have as a key.
+func setTypes() (all []rules.DataType) {
+	for d := rules.DataType(1); d.Len() > 0; d++ {
+		if d.String() != "" {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
 func typeByMagic(magic uint32) (rules.DataType, bool) {
-	for _, d := range rules.DataTypes() {
+	for _, d := range setTypes() {
 		if m, _ := d.Magic(); m == magic {
 			return d, true
 		}
@@ -744,7 +744,7 @@ func foreignChains(chains map[familyTable][]*rules.Chain, own string) []ForeignC
 	var out []ForeignChain
 	for key, list := range chains {
 		family := familyNames[key.family]
-		if family == "" || family == "inet" && (key.name == own || key.name == nextName(own) || key.name == lockTable) {
+		if family == "" || family == "inet" && (key.name == own || key.name == reserved.Next(own) || key.name == reserved.Lock) {
 			continue
 		}
 		for _, c := range list {

@@ -12,6 +12,7 @@ import (
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/internal/rtnl"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
@@ -93,7 +94,7 @@ func FuzzEvaluate(f *testing.F) {
 		f.Add(randomBytes(seed, 2000))
 	}
 	host := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}})
-	host.Routes = append(host.Routes, sim.Route{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
+	host.Routes = append(host.Routes, sim.Route{Table: rules.MainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := &chooser{data: data}
 		p := sim.Packet{Proto: pick(c, rules.TCP, rules.UDP), Mark: rules.Mark(c.number(4)),
@@ -141,7 +142,7 @@ func FuzzDecode(f *testing.F) {
 		}
 	}
 	sets := map[string]*rules.Set{"": {Key: []rules.DataType{rules.MarkType}, Interval: true}}
-	for i, d := range rules.DataTypes() {
+	for i, d := range setTypes() {
 		sets[string(rune('a'+i))] = &rules.Set{Name: "s", Key: []rules.DataType{d}, Interval: i%2 == 0, Verdicts: i%3 == 0}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -149,7 +150,7 @@ func FuzzDecode(f *testing.F) {
 		decodeSet(data)
 		decodeRouting(data)
 		decodeAnswer(data)
-		tag := &rules.Set{Name: tagSet}
+		tag := &rules.Set{Name: reserved.Tag}
 		for line := range strings.Lines(string(data)) {
 			tag.Elements = append(tag.Elements, rules.Element{Comment: strings.TrimSuffix(line, "\n")})
 		}
@@ -194,7 +195,7 @@ func decodeSet(data []byte) {
 		_ = s.String()
 		_ = rules.State{Table: &rules.Table{Sets: []*rules.Set{s}}}.Check()
 	}
-	for _, d := range rules.DataTypes() {
+	for _, d := range setTypes() {
 		for _, interval := range []bool{false, true} {
 			s := &rules.Set{Key: []rules.DataType{d}, Interval: interval}
 			joinElements(s, slices.Clone(elements))

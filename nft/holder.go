@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +28,7 @@ type Holder struct {
 func (h Holder) String() string {
 	switch {
 	case h.None:
-		return fmt.Sprintf("no socket, so it is not a lock (delete it with: nft delete table inet %s)", lockTable)
+		return fmt.Sprintf("no socket, so it is not a lock (delete it with: nft delete table inet %s)", reserved.Lock)
 	case h.PID != 0:
 		return fmt.Sprintf("process %d (%s)", h.PID, escape.Text(h.Name))
 	case h.Port != 0:

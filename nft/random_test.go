@@ -59,7 +59,7 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 	case rules.NFProto.Type():
 		return rules.RangeOf(pick(c, rules.IPv4, rules.IPv6))
 	case rules.SocketTransparent.Type():
-		return rules.RangeOf(rules.Flag(c.one(2)))
+		return rules.RangeOf(c.one(2))
 	case rules.TCPFlags.Type():
 		return rules.RangeOf(rules.TCPFlag(c.number(1)))
 	case rules.InetService:
@@ -152,7 +152,7 @@ func (c *chooser) elements(key []rules.DataType, interval, verdicts bool, most i
 
 func (c *chooser) set(i int, chains []string) *rules.Set {
 	s := &rules.Set{Name: fmt.Sprintf("s%d", i), Interval: c.one(2), Verdicts: c.one(3), Counters: c.one(4)}
-	types := rules.DataTypes()
+	types := setTypes()
 	if c.loading {
 		types = slices.DeleteFunc(types, func(d rules.DataType) bool { return d == rules.SocketCgroup(1).Type() })
 	}
@@ -182,7 +182,7 @@ func (c *chooser) set(i int, chains []string) *rules.Set {
 
 func (c *chooser) selector() rules.Selector {
 	switch s := pick(c, kernelSelectors()...); {
-	case s != rules.SocketCgroupKind:
+	case s != socketCgroup:
 		return s
 	case c.loading: // nft wants a path, and reads the id that it has now
 		return rules.MetaMark.Selector()
@@ -229,7 +229,7 @@ func (c *chooser) reading(d rules.DataType) rules.Selector {
 		}
 	}
 	s := pick(c, all...)
-	if s == rules.SocketCgroupKind {
+	if s == socketCgroup {
 		return rules.SocketCgroup(7).Selector()
 	}
 	return s

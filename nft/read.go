@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -202,7 +203,7 @@ func (l *Live) Leftovers() []rules.Difference {
 func (l *Live) extras() []rules.Difference {
 	d := l.routing.differences()
 	if l.Leftover {
-		d = append(d, rules.Difference{Where: "table inet " + nextName(l.table), Have: "left by an apply that was cut short; the next apply or remove takes it away"})
+		d = append(d, rules.Difference{Where: "table inet " + reserved.Next(l.table), Have: "left by an apply that was cut short; the next apply or remove takes it away"})
 	}
 	for _, s := range l.strangers {
 		if s.Table != l.table {
@@ -230,11 +231,11 @@ func (l *Live) refusal(want rules.State) error {
 
 func (l *Live) tagDifferences(want rules.State) []rules.Difference {
 	if l.Tag == nil {
-		return []rules.Difference{{Where: "set " + tagSet, Want: "what weir wrote, and which version"}}
+		return []rules.Difference{{Where: "set " + reserved.Tag, Want: "what weir wrote, and which version"}}
 	}
 	said := newTag(l.routing.withoutForeign(want), "", want.Addresses, nil)
 	if l.Tag.Schema == tagSchema && !l.Tag.says(said) {
-		return []rules.Difference{{Where: "set " + tagSet, Want: "state " + said.Hash, Have: "state " + escape.Text(l.Tag.Hash)}}
+		return []rules.Difference{{Where: "set " + reserved.Tag, Want: "state " + said.Hash, Have: "state " + escape.Text(l.Tag.Hash)}}
 	}
 	return nil
 }

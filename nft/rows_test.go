@@ -14,14 +14,14 @@ import (
 // allRows are all rows of the completeness test: those of the statements, those
 // of the sets, and for each selector what it can be compared with.
 func allRows(t *testing.T) []row {
-	for _, d := range rules.DataTypes() {
+	for _, d := range setTypes() {
 		if len(valuesOf[d].singles) < 2 {
 			t.Fatalf("there are no values of type %s here", d)
 		}
 	}
 	rows := slices.Concat(statementRows(), setRows(), hookRows())
 	for _, s := range kernelSelectors() {
-		if s == rules.SocketCgroupKind {
+		if s == socketCgroup {
 			s = rules.SocketCgroup(2).Selector()
 		}
 		rows = append(rows, selectorRows(t, s)...)
@@ -232,7 +232,7 @@ var valuesOf = map[rules.DataType]values{
 	rules.TCPFlags.Type(): {singles: spans(rules.SYN, rules.SYN|rules.ACK, 0, ^rules.TCPFlag(0)),
 		masked: []rules.Match{rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.TCPFlags.Masked(rules.SYN, rules.SYN),
 			rules.TCPFlags.Masked(0, rules.FIN|rules.RST), rules.TCPFlags.AnyOf(rules.FIN | rules.SYN), rules.TCPFlags.AnyOf(rules.SYN)}},
-	rules.SocketTransparent.Type(): {singles: spans[rules.Flag](false, true)},
+	rules.SocketTransparent.Type(): {singles: spans(false, true)},
 	rules.SocketCgroup(1).Type():   {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
 }
 
@@ -366,7 +366,7 @@ func disjoint(ranges []rules.Range) []rules.Range {
 // setRows are sets of every type with every flag.
 func setRows() []row {
 	var rows []row
-	for _, d := range rules.DataTypes() {
+	for _, d := range setTypes() {
 		key := []rules.DataType{d}
 		v := valuesOf[d]
 		elements := elementsOf(v.singles)

@@ -54,10 +54,12 @@ var fibs = map[rules.Selector]uint32{ // NFTA_FIB_FLAGS of a lookup of the addre
 	rules.FibDaddrType.Selector(): unix.NFTA_FIB_F_DADDR,
 }
 
+var socketCgroup = rules.SocketCgroup(0).Selector() // whatever the level
+
 var sockets = map[rules.Selector]expr.SocketKey{
 	rules.SocketTransparent.Selector(): expr.SocketKeyTransparent,
 	rules.SocketMark.Selector():        expr.SocketKeyMark,
-	rules.SocketCgroupKind:             expr.SocketKeyCgroupv2,
+	socketCgroup:                       expr.SocketKeyCgroupv2,
 }
 
 // load is the expression that reads a selector into a register; of a payload,
@@ -136,7 +138,7 @@ func loaded(name string, a nl.Attributes, k known) (s rules.Selector, register, 
 		register = uint32(a.Number(nftaSocketDreg))
 		s, ok = keyOf(sockets, expr.SocketKey(a.Number(nftaSocketKey)))
 		switch level := a.Number(nftaSocketLevel); {
-		case s == rules.SocketCgroupKind:
+		case s == socketCgroup:
 			s = rules.SocketCgroup(uint8(level)).Selector()
 			ok = ok && level <= math.MaxUint8
 		case level != 0:

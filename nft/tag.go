@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -25,12 +26,7 @@ type Tag struct {
 	Added     []netip.Prefix // and those of them that were not there before
 }
 
-// MaxComment is how many bytes the comment of a rule or an element may have: more
-// than that nft does not take.
-const MaxComment = 128
-
 const (
-	tagSet     = "tag"
 	tagSchema  = 1
 	maxVersion = 64 // bytes
 	// The first words of the comments.
@@ -47,7 +43,7 @@ func newTag(s rules.State, version string, addresses, added []netip.Prefix) Tag 
 	t := Tag{Schema: tagSchema, Version: version, Addresses: addresses, Added: added}
 	t.Hash, t.Parts = s.Digest()
 	// What is too long for a comment is left out: the hash tells of it still.
-	t.Parts = slices.DeleteFunc(t.Parts, func(p rules.Part) bool { return len(partText(p)) > MaxComment })
+	t.Parts = slices.DeleteFunc(t.Parts, func(p rules.Part) bool { return len(partText(p)) > rules.MaxComment })
 	t.Routing = rules.State{PolicyRules: s.PolicyRules, Routes: s.Routes}.Routing()
 	return t
 }
@@ -96,7 +92,7 @@ func printable(version string) string {
 // set is the tag as a set of the table, made anew with every change: a set's or
 // table's own comment cannot be changed.
 func (t Tag) set() *rules.Set {
-	s := &rules.Set{Name: tagSet, Key: []rules.DataType{rules.MarkType}}
+	s := &rules.Set{Name: reserved.Tag, Key: []rules.DataType{rules.MarkType}}
 	for i, line := range t.comments() {
 		s.Elements = append(s.Elements, tagLine(i+1, line))
 	}
@@ -108,7 +104,7 @@ func tagLine(n int, text string) rules.Element {
 	return rules.Element{Key: []rules.Range{rules.RangeOf(rules.Mark(n))}, Comment: text}
 }
 
-func isTagSet(s *rules.Set) bool { return s.Name == tagSet }
+func isTagSet(s *rules.Set) bool { return s.Name == reserved.Tag }
 
 // signed reports whether a tag, readable or not, is of an apply: another program
 // may have a set by its name.

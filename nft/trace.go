@@ -16,13 +16,10 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
-
-// tracePrefix begins the names of the tables that traces work with; the netlink
-// port of the tracing socket follows, by which it can be told whether that lives.
-const tracePrefix = "weir-trace-"
 
 // TraceOptions say which packets to trace.
 type TraceOptions struct {
@@ -53,7 +50,7 @@ func StartTrace(ctx context.Context, netns int, o TraceOptions) (_ *Trace, err e
 	if t.events, err = listenTrace(netns); err != nil {
 		return nil, errors.Join(err, t.conn.Close())
 	}
-	t.table = fmt.Sprintf("%s%08x", tracePrefix, t.events.PID())
+	t.table = fmt.Sprintf("%s%08x", reserved.TracePrefix, t.events.PID())
 	if err := (rules.State{Table: o.table(t.table, rules.Counter{})}).Check(); err != nil {
 		return nil, errors.Join(err, t.closeSockets())
 	}
@@ -247,7 +244,7 @@ func (t *Trace) event(family uint8, a nl.Attributes) TraceEvent {
 		Packet: packetHeader(a.Number(unix.NFTA_TRACE_NFPROTO), a.Take(unix.NFTA_TRACE_NETWORK_HEADER), a.Take(unix.NFTA_TRACE_TRANSPORT_HEADER)),
 	}
 	e.Own = e.Family == "inet" && e.Table == t.table
-	e.Other = e.Family == "inet" && !e.Own && strings.HasPrefix(e.Table, tracePrefix)
+	e.Other = e.Family == "inet" && !e.Own && strings.HasPrefix(e.Table, reserved.TracePrefix)
 	if v := a.Take(unix.NFTA_TRACE_VERDICT); v != nil {
 		e.Verdict = traceVerdict(v)
 	}
@@ -276,7 +273,7 @@ func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 	}
 	var swept []string
 	for key, f := range flags {
-		port, isTrace := strings.CutPrefix(key.name, tracePrefix)
+		port, isTrace := strings.CutPrefix(key.name, reserved.TracePrefix)
 		number, err := strconv.ParseUint(port, 16, 32)
 		if !isTrace || err != nil || f&tableOwner != 0 || portTaken(uint32(number), netns) {
 			continue
@@ -297,7 +294,7 @@ func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 
 // ofTrace reports whether a table has the shape of a trace's.
 func ofTrace(t *rules.Table) bool {
-	return t != nil && len(t.Sets)+len(t.Others) == 0 && len(t.Chains) > 0 && !slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool {
+	return t != nil && len(t.Sets)+len(t.Unsupported()) == 0 && len(t.Chains) > 0 && !slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool {
 		return c.Base == nil || c.Base.Priority != math.MinInt32 || c.Name != traceChain(c.Base.Hook)
 	})
 }

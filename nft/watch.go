@@ -11,6 +11,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,7 +54,7 @@ func (c *Conn) beginWatch(ctx context.Context, table string) {
 	if err != nil {
 		return
 	}
-	w := &watch{socket: socket, own: own, names: [2]string{table, nextName(table)}}
+	w := &watch{socket: socket, own: own, names: [2]string{table, reserved.Next(table)}}
 	if err = socket.Join(unix.NFNLGRP_NFTABLES, watchRoom); err == nil {
 		w.begun, err = c.generation(ctx)
 	}
@@ -144,12 +145,12 @@ func (w *watch) concerns(m netlink.Message, a nl.Attributes) bool {
 		return false
 	}
 	switch table := a.Text(unix.NFTA_SET_TABLE); table {
-	case w.names[0], w.names[1], lockTable:
+	case w.names[0], w.names[1], reserved.Lock:
 		return true
 	}
 	switch m.Header.Type {
 	case nfType(unix.NFT_MSG_NEWSET), nfType(unix.NFT_MSG_DELSET), nfType(unix.NFT_MSG_NEWSETELEM), nfType(unix.NFT_MSG_DELSETELEM):
-		return a.Text(unix.NFTA_SET_NAME) == tagSet
+		return a.Text(unix.NFTA_SET_NAME) == reserved.Tag
 	}
 	return false
 }

@@ -111,9 +111,6 @@ const (
 // Zone is a conntrack zone.
 type Zone uint16
 
-// Flag is a selector's yes or no.
-type Flag bool
-
 // IfIndex is an interface index; 0 is no interface.
 type IfIndex uint32
 
@@ -122,7 +119,7 @@ type CgroupID uint64
 
 // Value is everything that a selector can be compared with.
 type Value interface {
-	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | CTState | TCPFlag | Zone | Flag | IfIndex | CgroupID | netip.Prefix
+	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | CTState | TCPFlag | Zone | bool | IfIndex | CgroupID | netip.Prefix
 }
 
 // Span is the range of values that v stands for: more than one where v is a
@@ -139,7 +136,7 @@ func RangeOf[T Value](v T) Range {
 		return single(number(uint64(v), 1))
 	case TCPFlag:
 		return single(number(uint64(v), 1))
-	case Flag:
+	case bool:
 		if v {
 			return single("\x01")
 		}

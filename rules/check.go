@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/weir-mesh/weir/internal/reserved"
 )
 
 // Check reports everything about the state that a kernel would refuse, that nft
@@ -54,6 +56,9 @@ func (c *checker) table(t *Table) {
 	c.table_ = t
 	c.where = "table"
 	c.name("table", t.Name, maxTableName)
+	if t.Dormant {
+		c.problem("inet %s is dormant: no packet would meet its chains", t.Name)
+	}
 	for _, o := range t.Others {
 		c.problem("inet %s holds %s, which the model does not know", t.Name, o)
 	}
@@ -101,14 +106,14 @@ func (c *checker) name(what, name string, most int) {
 		c.problem("%q is no name for a %s (want a letter, then letters, digits, '_', '-' or '.')", name, what)
 	case len(name) > most:
 		c.problem("the name of a %s has at most %d bytes", what, most)
-	case slices.Contains(reserved, name):
+	case slices.Contains(keywords, name):
 		c.problem("%q is a word of nft's and no name for a %s", name, what)
 	}
 }
 
 func (c *checker) set(s *Set) {
 	c.name(s.kind(), s.Name, maxName)
-	if s.Name == tagName {
+	if s.Name == reserved.Tag {
 		c.problem("the name is taken: that set says who wrote the table")
 	}
 	if s.Others != "" {
@@ -294,8 +299,6 @@ func (d DataType) masks() bool {
 	return slices.Contains([]DataType{IPv4Addr, IPv6Addr, MarkType, ctState, tcpFlags}, d)
 }
 
-const maxIfName = ifNameSize - 1
-
 // ifName refuses what no interface is called (dev_valid_name of net/core/dev.c)
 // and what nft reads differently.
 func (c *checker) ifName(r Range) {
@@ -303,7 +306,7 @@ func (c *checker) ifName(r Range) {
 	if i := strings.IndexByte(stem, 0); i >= 0 {
 		stem, rest = stem[:i], stem[i:]
 	}
-	most := maxIfName
+	most := MaxIfName
 	if !r.Single() {
 		most-- // nft counts the asterisk
 	}
@@ -312,15 +315,15 @@ func (c *checker) ifName(r Range) {
 	case strings.Trim(rest, "\x00") != "" || !r.Single() && r != wildcard:
 		c.problem("%q-%q is neither an interface name nor a wildcard", r.Lo, r.Hi)
 	case stem == "" || len(stem) > most:
-		c.problem("%s is no interface name (want 1 to %d bytes, before an asterisk 1 to %d)", IfNameType.FormatRange(r), maxIfName, maxIfName-1)
+		c.problem("%s is no interface name (want 1 to %d bytes, before an asterisk 1 to %d)", IfNameType.FormatRange(r), MaxIfName, MaxIfName-1)
 	case !namesInterface(stem):
 		c.problem("%s is no interface name", IfNameType.FormatRange(r))
 	}
 }
 
 func (c *checker) comment(text string) {
-	if len(text) > maxReason {
-		c.problem("%q is %d bytes long (at most %d)", text, len(text), maxReason)
+	if len(text) > MaxComment {
+		c.problem("%q is %d bytes long (at most %d)", text, len(text), MaxComment)
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return r == '"' || r < ' ' || r == 0x7f }) {
 		c.problem("%q holds a double quote or a control character", text)
@@ -343,7 +346,7 @@ func (c *checker) hook(b *Base) {
 		c.problem("devices belong to ingress, and ingress to devices")
 	}
 	for _, d := range b.Devices {
-		if strings.HasSuffix(d, "*") || len(d) > maxIfName {
+		if strings.HasSuffix(d, "*") || len(d) > MaxIfName {
 			c.problem("%q is no device", d)
 			continue
 		}
@@ -358,8 +361,8 @@ func (c *checker) chain(chain *Chain, path []string) {
 		c.circle(path[i:])
 		return
 	}
-	if path = append(path, chain.Name); len(path) > MaxChainDepth {
-		c.problem("jumps deeper than %d chains", MaxChainDepth)
+	if path = append(path, chain.Name); len(path) > maxChainDepth {
+		c.problem("jumps deeper than %d chains", maxChainDepth)
 		return
 	}
 	if c.walked[chain.Name] >= len(path) {

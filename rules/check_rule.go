@@ -80,9 +80,9 @@ func (c *checker) selector(s Selector) {
 		c.problem("%q is to be expanded by family first", s)
 	case s.Type() == noType:
 		c.problem("selector %d reads nothing", s)
-	case kind == SocketCgroupKind && (argument == 0 || argument > maxCgroupLevel):
+	case kind == Selector(socketCgroup) && (argument == 0 || argument > maxCgroupLevel):
 		c.problem("socket cgroupv2 needs a level of 1 to %d", maxCgroupLevel)
-	case kind != SocketCgroupKind && argument != 0:
+	case kind != Selector(socketCgroup) && argument != 0:
 		c.problem("%s takes no argument", s)
 	}
 }
@@ -95,7 +95,7 @@ func (c *checker) place(s Selector) {
 	}
 	kind, _ := s.Kind()
 	switch kind {
-	case SocketCgroupKind, Selector(SocketTransparent), Selector(SocketMark):
+	case Selector(socketCgroup), Selector(SocketTransparent), Selector(SocketMark):
 		if !slices.Contains([]Hook{Prerouting, Input, Output}, c.base.Hook) {
 			c.problem("%s works in prerouting, input and output, not in %s", s, c.base.Hook)
 		}

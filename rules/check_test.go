@@ -47,8 +47,8 @@ func TestCheckChains(t *testing.T) {
 			[]string{"chain a: jumps in a circle: a -> b -> a"}},
 		{"a chain jumps to itself through a verdict map", []*Chain{regular("a", rule(VMap{Key: []Selector{Selector(TCPDport)},
 			Elements: []Element{{Key: []Range{RangeOf(Port(80))}, Verdict: Jump("a")}}}))}, []string{"chain a: jumps in a circle: a -> a"}},
-		{"as deep as the kernel goes is fine", chainOf(MaxChainDepth - 1), nil},
-		{"deeper than the kernel goes", chainOf(MaxChainDepth), []string{`chain c15 rule 1 "r": jumps deeper than 16 chains`}},
+		{"as deep as the kernel goes is fine", chainOf(maxChainDepth - 1), nil},
+		{"deeper than the kernel goes", chainOf(maxChainDepth), []string{`chain c15 rule 1 "r": jumps deeper than 16 chains`}},
 		{"a chain is declared twice", []*Chain{regular("a"), regular("a")}, []string{"chain a: declared twice"}},
 		{"a word of nft's is no name", []*Chain{regular("accept")}, []string{`chain accept: "accept" is a word of nft's and no name for a chain`}},
 		{"a name begins with a letter", []*Chain{regular("1st")},
@@ -174,12 +174,12 @@ func TestCheckRules(t *testing.T) {
 }
 
 func TestCheckReasons(t *testing.T) {
-	long := strings.Repeat("a", maxReason+1)
+	long := strings.Repeat("a", MaxComment+1)
 	for _, tt := range []struct {
 		why, reason string
 		want        []string
 	}{
-		{"as long as nft takes is fine", strings.Repeat("a", maxReason), nil},
+		{"as long as nft takes is fine", strings.Repeat("a", MaxComment), nil},
 		{"letters beyond ASCII are fine", "für alle", nil},
 		{"no reason is fine", "", nil},
 		{"longer than nft takes", long, []string{fmt.Sprintf("chain in rule 1 %q: %q is 129 bytes long (at most 128)", long, long)}},

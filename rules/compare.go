@@ -128,7 +128,7 @@ func (d *differences) tables(want, have *Table) {
 		}
 	}
 	d.order(want, have)
-	d.lists(want.title(), want.Others, escape.Texts(have.Others))
+	d.lists(want.title(), want.Unsupported(), escape.Texts(have.Unsupported()))
 }
 
 // order reports where packets begin to meet the base chains that both have in

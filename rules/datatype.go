@@ -69,17 +69,6 @@ var dataTypes = [...]typeInfo{
 	tcpFlags:    {"tcp_flag", 15, 1, false, bitNames(tcpFlagNames)},
 }
 
-// DataTypes are all data types that a set may have as a key.
-func DataTypes() []DataType {
-	var all []DataType
-	for d, info := range dataTypes {
-		if info.name != "" {
-			all = append(all, DataType(d))
-		}
-	}
-	return all
-}
-
 // String is nft's name of the type.
 func (d DataType) String() string { return d.info().name }
 

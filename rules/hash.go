@@ -90,7 +90,7 @@ func hashTable(w *bufio.Writer, t *Table, parts []Part) {
 	for _, c := range append(regular, t.bases()...) {
 		hashWord(w, c.Name)
 	}
-	for _, o := range t.Others {
+	for _, o := range t.Unsupported() {
 		hashWord(w, o)
 	}
 }

@@ -141,7 +141,7 @@ func (p *printer) table(t *Table) {
 			}
 			p.chain(c)
 		}
-		for _, o := range t.Others {
+		for _, o := range t.Unsupported() {
 			p.line("%s", unknown(o))
 		}
 	})

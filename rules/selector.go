@@ -38,7 +38,7 @@ const (
 	CTZone            Key[Zone]         = 21 // ct zone
 	FibSaddrType      Key[AddrType]     = 22 // fib saddr type
 	FibDaddrType      Key[AddrType]     = 23 // fib daddr type
-	SocketTransparent Key[Flag]         = 24 // socket transparent
+	SocketTransparent Key[bool]         = 24 // socket transparent
 	SocketMark        Key[Mark]         = 25 // socket mark
 	socketCgroup      Key[CgroupID]     = 26 // socket cgroupv2 level N
 
@@ -60,13 +60,11 @@ func SocketCgroup(level uint8) Key[CgroupID] {
 
 const argumentShift = 16
 
-// Kind is the selector without its argument, and the argument.
+// Kind is the selector without its argument, and the argument: the kind of every
+// [SocketCgroup] is that of level 0, which no rule can read.
 func (s Selector) Kind() (Selector, uint16) {
 	return s & (1<<argumentShift - 1), uint16(s >> argumentShift)
 }
-
-// SocketCgroupKind is the kind of every [SocketCgroup].
-const SocketCgroupKind = Selector(socketCgroup)
 
 type selectorInfo struct {
 	text   string
@@ -117,7 +115,7 @@ func (s Selector) info() selectorInfo {
 
 // String is the selector as nft writes it.
 func (s Selector) String() string {
-	if kind, level := s.Kind(); kind == SocketCgroupKind {
+	if kind, level := s.Kind(); kind == Selector(socketCgroup) {
 		return fmt.Sprintf("%s level %d", s.info().text, level)
 	}
 	return s.info().text

@@ -3,6 +3,8 @@ package rules
 import (
 	"net/netip"
 	"time"
+
+	"github.com/weir-mesh/weir/internal/reserved"
 )
 
 // State is everything that a network namespace should hold for one owner. The
@@ -17,10 +19,20 @@ type State struct {
 
 // Table is a table of family inet: it sees both families and every hook.
 type Table struct {
-	Name   string
-	Sets   []*Set
-	Chains []*Chain
-	Others []string // what else the kernel holds there and the model does not know
+	Name    string
+	Sets    []*Set
+	Chains  []*Chain
+	Dormant bool     // no packet meets it; a wanted table never is
+	Others  []string // what else the kernel holds there and the model does not know
+}
+
+// Unsupported names what a kernel's table has and a wanted one never does: that it is
+// dormant, and its Others.
+func (t *Table) Unsupported() []string {
+	if !t.Dormant {
+		return t.Others
+	}
+	return append([]string{"flags dormant: no chain of the table is called"}, t.Others...)
 }
 
 // Chain is a list of rules: a base chain, which the kernel calls, where Base is
@@ -85,18 +97,30 @@ const (
 	conntrackPrio int32 = -200
 )
 
+// MaxComment is how many bytes the comment of a rule or an element has at most: nft
+// takes no more.
+const MaxComment = 128
+
+// MaxIfName is how many bytes the name of an interface has at most: IFNAMSIZ less the
+// terminating zero.
+const MaxIfName = ifNameSize - 1
+
+// Routing tables that every namespace has, RT_TABLE_* of linux/rtnetlink.h.
+const (
+	MainTable  = 254
+	LocalTable = 255
+)
+
 // Limits of the kernel and of nft.
 const (
-	maxReason      = 128         // bytes of a comment that nft takes
-	MaxChainDepth  = 16          // NFT_JUMP_STACK_SIZE
-	maxName        = 255         // NFT_NAME_MAXLEN less the terminating zero,
-	maxTableName   = maxName - 5 // and the suffix of the table's helpers, such as -next
-	maxParts       = 5           // of a key: nft numbers its type in 32 bits, 6 for each part
-	maxKeySize     = 64          // NFT_DATA_VALUE_MAXLEN
-	maxExpressions = 128         // NFT_RULE_MAXEXPRS
-	maxNodeCost    = 3           // expressions that a node takes beside two for each selector
-	maxCgroupLevel = 255         // NFTA_SOCKET_LEVEL is a byte in the kernel
-	tagName        = "tag"       // of the set in which the nft package keeps its notes
+	maxChainDepth  = 16  // NFT_JUMP_STACK_SIZE
+	maxName        = 255 // NFT_NAME_MAXLEN less the terminating zero
+	maxTableName   = maxName - len(reserved.NextSuffix)
+	maxParts       = 5   // of a key: nft numbers its type in 32 bits, 6 for each part
+	maxKeySize     = 64  // NFT_DATA_VALUE_MAXLEN
+	maxExpressions = 128 // NFT_RULE_MAXEXPRS
+	maxNodeCost    = 3   // expressions that a node takes beside two for each selector
+	maxCgroupLevel = 255 // NFTA_SOCKET_LEVEL is a byte in the kernel
 )
 
 // Rule is a list of nodes with the reason why it is there. The reason travels

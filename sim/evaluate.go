@@ -61,7 +61,7 @@ func NewEvaluator(h Host, tables ...Table) *Evaluator {
 			n.chains[c.Name] = c
 		}
 		e.names[t.Table] = n
-		if !slices.Contains(t.Others, DormantTable) {
+		if !t.Dormant {
 			awake = append(awake, t.Table)
 		}
 	}
@@ -107,9 +107,6 @@ func tracked(tables []Table) (out []rules.Family) {
 	}
 	return out
 }
-
-// DormantTable is what [Table.Others] says of a table that no packet meets.
-const DormantTable = "flags dormant: no chain of the table is called"
 
 // Evaluate is the journey of a packet. The tracker knows the packets that went
 // before, and will know this one.

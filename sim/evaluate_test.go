@@ -16,7 +16,7 @@ func podHost() Host {
 	h := NewHost(
 		Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("2001:db8::2/64")}},
 		Link{Name: "eth1", Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.2/24")}})
-	h.Routes = append(h.Routes, Route{Table: mainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
+	h.Routes = append(h.Routes, Route{Table: rules.MainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
 	for _, port := range []uint16{15006, 8080} {
 		h.Sockets = append(h.Sockets, Socket{Proto: rules.TCP, Local: netip.AddrPortFrom(netip.IPv4Unspecified(), port), Transparent: port == 15006, UID: 1337})
 	}
@@ -195,14 +195,14 @@ func TestTypesOfAddresses(t *testing.T) {
 	path := func(table uint32, dst string, typ rules.AddrType) {
 		h.Routes = append(h.Routes, Route{Table: table, Dst: netip.MustParsePrefix(dst), Type: typ, Out: "eth0"})
 	}
-	path(mainTable, "::/0", rules.Unicast)
-	path(mainTable, "2001:db8:b::/48", blackhole)
-	path(mainTable, "2001:db8:c::/48", prohibit)
-	path(mainTable, "2001:db8:d::/48", unreachable)
-	path(mainTable, "2001:db8:e::/48", throw)
-	path(localTable, "2001:db8::/128", anycast)
+	path(rules.MainTable, "::/0", rules.Unicast)
+	path(rules.MainTable, "2001:db8:b::/48", blackhole)
+	path(rules.MainTable, "2001:db8:c::/48", prohibit)
+	path(rules.MainTable, "2001:db8:d::/48", unreachable)
+	path(rules.MainTable, "2001:db8:e::/48", throw)
+	path(rules.LocalTable, "2001:db8::/128", anycast)
 	path(100, "::/0", rules.Local)
-	path(mainTable, "203.0.113.0/24", blackhole)
+	path(rules.MainTable, "203.0.113.0/24", blackhole)
 	to := func(text string) PolicyRule { return PolicyRule{Family: rules.IPv6, To: netip.MustParsePrefix(text)} }
 	here, fromUs, strange := to("2001:db8:aa::/48"), to("2001:db8:ad::/48"), to("2001:db8:f::/48")
 	here.Table, fromUs.Table, strange.Unsupported = 100, 100, "a rule of which little is known"
@@ -363,7 +363,7 @@ func TestConntrackIsOnWhereARuleNeedsIt(t *testing.T) {
 		return Table{&rules.Table{Name: "beside", Chains: []*rules.Chain{{Name: "unused", Rules: []rules.Rule{{Nodes: n}}}}}, f}
 	}
 	dormant := beside(0, rules.CTStates.Is(rules.CTNew))
-	dormant.Others = []string{DormantTable}
+	dormant.Dormant = true
 	for _, tt := range []struct {
 		why    string
 		beside Table

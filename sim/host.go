@@ -68,12 +68,7 @@ type Route struct {
 	Unsupported string
 }
 
-// The tables of every namespace, RT_TABLE_* of linux/rtnetlink.h.
-const (
-	localTable   = 255
-	mainTable    = 254
-	defaultTable = 253
-)
+const defaultTable = 253 // RT_TABLE_DEFAULT, for IPv4 alone
 
 const loopback = "lo"
 
@@ -87,8 +82,8 @@ func NewHost(links ...Link) Host {
 	var h Host
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		h.PolicyRules = append(h.PolicyRules,
-			PolicyRule{Family: f, Priority: 0, Table: localTable},
-			PolicyRule{Family: f, Priority: 32766, Table: mainTable})
+			PolicyRule{Family: f, Priority: 0, Table: rules.LocalTable},
+			PolicyRule{Family: f, Priority: 32766, Table: rules.MainTable})
 	}
 	h.PolicyRules = append(h.PolicyRules, PolicyRule{Family: rules.IPv4, Priority: 32767, Table: defaultTable})
 	for _, l := range links {
@@ -112,18 +107,18 @@ func (h Host) address(link string, a netip.Prefix) Host {
 			h.Links[i].Addresses = append(slices.Clone(l.Addresses), a)
 		}
 	}
-	h.Routes = append(slices.Clone(h.Routes), Route{Table: localTable, Dst: own, Type: rules.Local, Out: link, Src: a.Addr()})
+	h.Routes = append(slices.Clone(h.Routes), Route{Table: rules.LocalTable, Dst: own, Type: rules.Local, Out: link, Src: a.Addr()})
 	if a == own {
 		return h
 	}
-	subnet := Route{Table: mainTable, Dst: a.Masked(), Type: rules.Unicast, Out: link, Src: a.Addr()}
+	subnet := Route{Table: rules.MainTable, Dst: a.Masked(), Type: rules.Unicast, Out: link, Src: a.Addr()}
 	if a.Addr().IsLoopback() {
-		subnet.Table, subnet.Type = localTable, rules.Local
+		subnet.Table, subnet.Type = rules.LocalTable, rules.Local
 	}
 	h.Routes = append(h.Routes, subnet)
 	if a.Addr().Is4() && !a.Addr().IsLoopback() && a.Bits() < 31 {
 		last := netip.AddrFrom4([4]byte([]byte(rules.RangeOf(a).Hi)))
-		h.Routes = append(h.Routes, Route{Table: localTable, Dst: netip.PrefixFrom(last, 32), Type: rules.Broadcast, Out: link, Src: a.Addr()})
+		h.Routes = append(h.Routes, Route{Table: rules.LocalTable, Dst: netip.PrefixFrom(last, 32), Type: rules.Broadcast, Out: link, Src: a.Addr()})
 	}
 	return h
 }
@@ -196,7 +191,7 @@ func (h *Host) addrType(a netip.Addr) rules.AddrType {
 	case a.Is4() && (a.As4()[0] == 0 || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
 		return rules.Broadcast
 	}
-	if p, found := h.longest(localTable, a); found {
+	if p, found := h.longest(rules.LocalTable, a); found {
 		return p.Type
 	}
 	return rules.Unicast

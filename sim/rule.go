@@ -80,8 +80,8 @@ func (w *walk) callBase(c baseChain) {
 // call runs a chain. Accept ends the base chain; noVerdict goes back to where
 // the chain was jumped to from.
 func (w *walk) call(c *rules.Chain, depth int) rules.VerdictKind {
-	if depth > rules.MaxChainDepth {
-		w.end(Unknown, "%s is jumped to from too deep", title(c))
+	if depth > len(w.names[w.table].chains) {
+		w.end(Unknown, "%s is jumped to in a circle", title(c))
 		return rules.AcceptKind
 	}
 	for i := range c.Rules {
@@ -410,7 +410,7 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 		return w.readTracking(kind)
 	case rules.Selector(rules.SkUID), rules.Selector(rules.SkGID):
 		return w.readOwner(kind)
-	case rules.Selector(rules.SocketTransparent), rules.Selector(rules.SocketMark), rules.SocketCgroupKind:
+	case rules.Selector(rules.SocketTransparent), rules.Selector(rules.SocketMark), rules.SocketCgroup(0).Selector():
 		return w.readSocket(kind, int(argument))
 	}
 	return "", false
@@ -484,7 +484,7 @@ func (w *walk) readSocket(kind rules.Selector, level int) (rules.Bits, bool) {
 	case s == nil:
 		return "", false
 	case kind == rules.Selector(rules.SocketTransparent):
-		return rules.RangeOf(rules.Flag(s.Transparent)).Lo, true
+		return rules.RangeOf(s.Transparent).Lo, true
 	case kind == rules.Selector(rules.SocketMark):
 		return rules.RangeOf(s.Mark).Lo, true
 	case s.Cgroups == nil:

@@ -29,62 +29,81 @@ func goCommand(t *testing.T, env []string, args ...string) string {
 	return string(out)
 }
 
+// arrows are what each package may import of the module, and why it stands where it
+// does.
+var arrows = map[string]struct {
+	why    string
+	others bool // it may import packages of other modules
+	own    []string
+}{
+	"internal/escape":     {"escape writes text, whoever wrote it", false, nil},
+	"internal/reserved":   {"reserved knows the names that weir keeps for itself", false, nil},
+	"internal/term":       {"term words messages, whatever they are about", false, nil},
+	"internal/stderr":     {"stderr writes messages, whatever they say", true, []string{"internal/escape"}},
+	"internal/version":    {"version is a fact of the build", false, nil},
+	"rules":               {"rules says what a ruleset is, and knows nobody", false, []string{"internal/escape", "internal/reserved"}},
+	"internal/continuity": {"continuity writes what keeps connections alive, and knows rules alone", false, []string{"rules"}},
+	"modes":               {"modes is pure and knows rules alone", false, []string{"internal/continuity", "internal/parse", "internal/problems", "internal/reserved", "internal/term", "rules"}},
+	"internal/problems":   {"problems joins errors, whatever they are about", false, nil},
+	"internal/parse":      {"parse reads single words, and knows values of rules alone", false, []string{"rules"}},
+	"internal/diagnose":   {"diagnose judges kernels and namespaces, and prints nothing", true, []string{"explain", "internal/continuity", "internal/escape", "internal/pods", "internal/scratch", "internal/version", "modes", "netns", "nft", "rules", "sim", "sim/survey"}},
+	"config":              {"config is words and places, and knows modes and a YAML reader", true, []string{"internal/escape", "internal/problems", "internal/term", "modes"}},
+	"sim":                 {"sim is what a kernel does with a packet, and knows rules alone", false, []string{"internal/escape", "rules"}},
+	"sim/packet":          {"packet is the grammar of packets", false, []string{"rules", "sim"}},
+	"internal/graph":      {"graph draws rules and journeys, whoever made them", false, []string{"internal/escape", "rules", "sim"}},
+	"sim/survey":          {"survey cuts the space of packets", false, []string{"rules", "sim"}},
+	"nft":                 {"nft carries rules to the kernel, whatever mode made them", true, []string{"internal/continuity", "internal/escape", "internal/nl", "internal/reserved", "internal/rtnl", "internal/sockdiag", "rules"}},
+	"internal/nl":         {"nl is netlink, whatever it carries", true, nil},
+	"internal/mountinfo":  {"mountinfo reads a list of mounts, whatever it is read for", false, nil},
+	"internal/rtnl":       {"rtnl reads what rtnetlink lists, whatever it is read for", true, []string{"internal/nl"}},
+	"internal/sockdiag":   {"sockdiag lists sockets, whatever they are listed for", true, []string{"internal/nl"}},
+	"netns":               {"netns opens namespaces and their netlink, whoever asks", true, []string{"internal/escape", "internal/mountinfo", "internal/nl", "internal/rtnl", "internal/sockdiag", "nft", "rules", "sim"}},
+	"internal/pods":       {"internal/pods knows nodes, and no rules of its own", true, []string{"internal/escape", "internal/mountinfo", "netns"}},
+	"internal/trace":      {"trace follows packets across rules, and prints none", true, []string{"netns", "nft", "rules", "sim/packet"}},
+	"capture":             {"capture is the engine: it knows namespaces, rules and modes, and no command", true, []string{"capture/internal/policy", "internal/escape", "internal/parse", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
+	"capture/capturetest": {"capturetest stands for a kernel, and asks the engine's own policy", true, []string{"capture", "capture/internal/policy", "internal/version", "modes", "nft", "rules"}},
+	"internal/istio":      {"istio is what istio-init does beyond the engine, and prints nothing", true, []string{"capture", "internal/parse", "internal/problems", "internal/term", "modes", "netns", "proxy", "rules"}},
+	"internal/bench":      {"bench measures the binary beside others", true, []string{"internal/scratch", "modes", "nft", "rules"}},
+	"internal/demo":       {"demo shows the binary at work", true, []string{"internal/scratch", "proxy"}},
+	"internal/bench/bare": {"bare is the cost of a process that does nothing", false, nil},
+	"internal/tally":      {"tally counts what go test prints", false, nil},
+	"internal/scratch":    {"scratch makes networks and knows nothing of interception", true, nil},
+	"internal/lab":        {"lab judges fates and knows nothing of what it judges", true, []string{"internal/scratch"}},
+	"explain":             {"explain answers about packets, from a configuration or a namespace", true, []string{"internal/escape", "internal/problems", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
+	"proxy":               {"proxy stands beside the ruleset, not on it", true, nil},
+	"proxy/proxytest":     {"proxytest tests proxies by what the engine captures", true, []string{"capture", "internal/scratch", "modes", "netns"}},
+}
+
+// TestArrowsPointOneWay: whoever imports a package imports what that does, so that a
+// package which keeps out of other modules may import none that does not.
 func TestArrowsPointOneWay(t *testing.T) {
-	for _, tt := range []struct {
-		why, pkg string
-		others   bool // packages of other modules may be among the dependencies
-		own      []string
-	}{
-		{"escape writes text, whoever wrote it", "internal/escape", false, nil},
-		{"term words messages, whatever they are about", "internal/term", false, nil},
-		{"stderr writes messages, whatever they say", "internal/stderr", true, []string{"internal/escape"}},
-		{"version is a fact of the build", "internal/version", false, nil},
-		{"rules is pure data and knows nobody", "rules", false, []string{"internal/escape"}},
-		{"continuity writes what keeps connections alive, and knows rules alone", "internal/continuity", false, []string{"internal/escape", "rules"}},
-		{"modes is pure and knows rules alone", "modes", false, []string{"internal/continuity", "internal/escape", "internal/parse", "internal/problems", "internal/term", "rules"}},
-		{"parse reads single words, and knows values of rules alone", "internal/parse", false, []string{"internal/escape", "rules"}},
-		{"problems joins errors, whatever they are about", "internal/problems", false, nil},
-		{"config is words and places, and knows modes and a YAML reader", "config", true, []string{"internal/parse", "internal/continuity", "internal/escape", "internal/problems", "internal/term", "rules", "modes"}},
-		{"sim is what a kernel does with a packet, and knows rules alone", "sim", false, []string{"internal/escape", "rules"}},
-		{"packet is the grammar of packets", "sim/packet", false, []string{"internal/escape", "rules", "sim"}},
-		{"graph draws rules and journeys, whoever made them", "internal/graph", false, []string{"internal/escape", "rules", "sim"}},
-		{"survey cuts the space of packets", "sim/survey", false, []string{"internal/escape", "rules", "sim"}},
-		{"nft carries rules to the kernel, whatever mode made them", "nft", true, []string{"internal/continuity", "internal/escape", "internal/nl", "internal/rtnl", "internal/sockdiag", "rules", "sim"}},
-		{"nl is netlink, whatever it carries", "internal/nl", true, nil},
-		{"mountinfo reads a list of mounts, whatever it is read for", "internal/mountinfo", false, nil},
-		{"rtnl reads what rtnetlink lists, whatever it is read for", "internal/rtnl", true, []string{"internal/nl"}},
-		{"sockdiag lists sockets, whatever they are listed for", "internal/sockdiag", true, []string{"internal/nl"}},
-		{"netns opens namespaces and their netlink, whoever asks", "netns", true, []string{"internal/continuity", "internal/escape", "rules", "sim", "nft", "internal/nl", "internal/mountinfo", "internal/rtnl", "internal/sockdiag"}},
-		{"internal/pods knows nodes, and no rules of its own", "internal/pods", true, []string{"internal/continuity", "internal/escape", "rules", "sim", "nft", "netns", "internal/nl", "internal/mountinfo", "internal/rtnl", "internal/sockdiag"}},
-		{"trace follows packets across rules, and prints none", "internal/trace", true, []string{"internal/continuity", "internal/escape", "rules", "sim", "nft", "netns", "internal/nl", "internal/mountinfo", "internal/rtnl", "internal/sockdiag", "sim/packet"}},
-		{"capture is the engine: it knows namespaces, rules and modes, and no command", "capture", true,
-			[]string{"internal/parse", "internal/problems", "internal/continuity", "internal/escape", "internal/nl", "internal/pods", "internal/mountinfo", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
-		{"capturetest stands for a kernel, and asks the engine's own policy", "capture/capturetest", true,
-			[]string{"internal/parse", "internal/problems", "internal/continuity", "capture", "internal/escape", "internal/nl", "internal/pods", "internal/mountinfo", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
-		{"istio is what istio-init does beyond the engine, and prints nothing", "internal/istio", true,
-			[]string{"capture", "internal/continuity", "internal/escape", "internal/mountinfo", "internal/nl", "internal/parse", "internal/pods", "internal/problems", "internal/rtnl", "internal/sockdiag", "internal/term", "internal/version",
-				"modes", "netns", "nft", "proxy", "rules", "sim"}},
-		{"scratch makes networks and knows nothing of interception", "internal/scratch", true, nil},
-		{"lab judges fates and knows nothing of what it judges", "internal/lab", true, []string{"internal/scratch"}},
-		{"explain answers about packets, from a configuration or a namespace", "explain", true,
-			[]string{"internal/parse", "internal/continuity", "internal/escape", "internal/nl", "internal/problems", "internal/mountinfo", "internal/rtnl", "internal/sockdiag", "internal/term", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
-		{"diagnose judges kernels and namespaces, and prints nothing", "internal/diagnose", true,
-			[]string{"explain", "internal/continuity", "internal/escape", "internal/mountinfo", "internal/nl", "internal/parse", "internal/pods", "internal/problems", "internal/rtnl", "internal/scratch", "internal/sockdiag", "internal/term", "internal/version",
-				"modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
-		{"proxy stands beside the ruleset, not on it", "proxy", true, nil},
-		{"proxytest tests proxies by what the engine captures", "proxy/proxytest", true,
-			[]string{"internal/parse", "internal/problems", "internal/continuity", "capture", "internal/escape", "internal/nl", "internal/mountinfo", "internal/rtnl", "internal/sockdiag", "internal/pods", "internal/scratch", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
-	} {
-		for _, dep := range strings.Fields(goCommand(t, nil, "list", "-deps", "./"+tt.pkg)) {
-			own, ours := strings.CutPrefix(dep, module)
-			own, _, _ = strings.Cut(own, "/internal/") // what a package has of its own is part of it
-			first, _, _ := strings.Cut(dep, "/")
+	met := map[string]bool{}
+	for line := range strings.Lines(goCommand(t, nil, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")) {
+		words := strings.Fields(line)
+		pkg := strings.TrimPrefix(words[0], module)
+		if strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(pkg, "integration") {
+			continue
+		}
+		owner, _, _ := strings.Cut(pkg, "/internal/") // what a package has of its own is part of it
+		may, listed := arrows[owner]
+		met[owner] = true
+		if !listed {
+			t.Errorf("%s has no arrows: say what it may import, and why", owner)
+		}
+		for _, path := range words[1:] {
+			own, ours := strings.CutPrefix(path, module)
+			first, _, _ := strings.Cut(path, "/")
 			switch {
-			case ours && own != tt.pkg && !slices.Contains(tt.own, own):
-				t.Errorf("%s: %s depends on %s", tt.why, tt.pkg, dep)
-			case !ours && !tt.others && strings.Contains(first, "."):
-				t.Errorf("%s: %s depends on %s", tt.why, tt.pkg, dep)
+			case ours && !slices.Contains(may.own, own) && !strings.HasPrefix(own, owner+"/internal/"):
+				t.Errorf("%s: %s imports %s", may.why, pkg, own)
+			case ours && !may.others && arrows[own].others, !ours && !may.others && strings.Contains(first, "."):
+				t.Errorf("%s: %s imports %s, and with it other modules", may.why, pkg, path)
 			}
+		}
+	}
+	for pkg := range arrows {
+		if !met[pkg] {
+			t.Errorf("there is no package %s", pkg)
 		}
 	}
 }

@@ -208,7 +208,7 @@ func newView(table string, live *nft.Live) view {
 
 // fill takes the table's parts in, chains in the order in which packets meet them.
 func (v *view) fill(t *rules.Table) {
-	v.Others = t.Others
+	v.Others = t.Unsupported()
 	for _, s := range t.Sets {
 		sv := setView{Name: s.Name, Type: s.Declaration(), Elements: []string{}}
 		for _, e := range s.Elements {

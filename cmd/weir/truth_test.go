@@ -40,10 +40,9 @@ func labHost(proxy scratch.Identity) sim.Host {
 	for i := range h.Links {
 		h.Links[i].Forwards = []rules.Family{rules.IPv4, rules.IPv6}
 	}
-	const mainTable = 254
 	h.Routes = append(h.Routes,
-		sim.Route{Table: mainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"},
-		sim.Route{Table: mainTable, Dst: netip.MustParsePrefix("::/0"), Type: rules.Unicast, Out: "eth0"})
+		sim.Route{Table: rules.MainTable, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"},
+		sim.Route{Table: rules.MainTable, Dst: netip.MustParsePrefix("::/0"), Type: rules.Unicast, Out: "eth0"})
 	listen := func(proto rules.Proto, by scratch.Identity, ports ...uint16) {
 		for _, port := range ports {
 			for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/sim"
 )
 
 // Facts are what is known of a namespace before it is judged.
@@ -106,7 +104,7 @@ func (f *Facts) examineRules(ctx context.Context, ns *netns.Namespace, conn *nft
 	f.legacyErr = withAdvice(err)
 	f.sightings = sightings(ruleset.Tables, legacy, policy)
 	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
-	f.dormant = live.State.Table != nil && slices.Contains(live.State.Table.Others, sim.DormantTable)
+	f.dormant = live.State.Table != nil && live.State.Table.Dormant
 	f.examineTable(live.State.Table)
 	return f.examineListeners(ctx, ns, live.State.Table)
 }

@@ -201,7 +201,7 @@ func (p *page) footer() {
 	var lines []string
 	lines = append(lines, p.Routing...)
 	for _, t := range p.Tables {
-		for _, o := range t.Others {
+		for _, o := range t.Unsupported() {
 			lines = append(lines, "unknown in table "+t.Title+": "+o)
 		}
 	}

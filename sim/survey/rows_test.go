@@ -33,7 +33,7 @@ func capturing(excluded int) rules.State {
 func podHost() sim.Host {
 	h := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.1.5/24"), netip.MustParsePrefix("2001:db8:244::5/64")}})
 	for _, everywhere := range []string{"0.0.0.0/0", "::/0"} {
-		h.Routes = append(h.Routes, sim.Route{Table: 254, Dst: netip.MustParsePrefix(everywhere), Type: rules.Unicast, Out: "eth0"})
+		h.Routes = append(h.Routes, sim.Route{Table: rules.MainTable, Dst: netip.MustParsePrefix(everywhere), Type: rules.Unicast, Out: "eth0"})
 	}
 	h.Assumes = true
 	return h

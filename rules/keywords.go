@@ -2,10 +2,10 @@ package rules
 
 import "strings"
 
-// reserved are the words that the scanner of nft (1.0.6, and what later
+// keywords are the words that the scanner of nft (1.0.6, and what later
 // versions added) keeps for itself: a table, chain or set of such a name cannot
 // be written in a script.
-var reserved = strings.Fields(`
+var keywords = strings.Fields(`
 accept add ah all and arp auto-merge bridge cgroup chain comment comp constant continue counter
 cpu create ct day dccp define delete describe destroy device devices dnat drop dst dup dynamic
 ecn element elements eq esp ether exists expires export exthdr fib flags flow flowtable flush

@@ -1,0 +1,34 @@
+// Package reserved knows the names that weir keeps for itself in a network namespace:
+// the tables that it works with beside its own, and the set with its notes.
+package reserved
+
+import "strings"
+
+const (
+	// Tag is the set of a table in which weir notes what it wrote.
+	Tag = "tag"
+	// Lock is the table that an apply holds while it works, whatever its own table: all
+	// share the routing of the namespace.
+	Lock = "weir" + lockSuffix
+	// NextSuffix ends the name of the second table of an apply, while it works.
+	NextSuffix = "-next"
+	// TracePrefix begins the names of the tables that traces work with; the netlink
+	// port of the tracing socket follows, by which it can be told whether that lives.
+	TracePrefix = "weir-trace-"
+
+	lockSuffix = "-lock"
+)
+
+// Next is the second table of an apply to table, while it works.
+func Next(table string) string { return table + NextSuffix }
+
+// TableUse says what weir uses a table's name for, "" where the name is free.
+func TableUse(name string) string {
+	switch {
+	case strings.HasSuffix(name, NextSuffix) || strings.HasSuffix(name, lockSuffix):
+		return "names that end in " + NextSuffix + " and " + lockSuffix + " while it applies"
+	case strings.HasPrefix(name, TracePrefix):
+		return "names that begin with " + TracePrefix + " while it traces"
+	}
+	return ""
+}
