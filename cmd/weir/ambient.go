@@ -59,7 +59,7 @@ type ambientSide struct {
 	words []shortWord
 	lists []shortList
 	flags []cli.Flag // besides: which namespace is meant, and more
-	in    func(*cli.Context, func(context.Context, *job) error) error
+	in    func(*cli.Context, func(context.Context, *command) error) error
 }
 
 // shortWord is a flag that stands for a word of a key, or for its contrary.
@@ -70,18 +70,18 @@ type shortList struct{ flag, key, from, usage string }
 
 // command has a command below it for each verb.
 func (a ambientSide) command(name, usage, example string) *cli.Command {
-	verb := func(name, usage string, do func(*job, context.Context, *config.File) error, flags ...cli.Flag) *cli.Command {
+	verb := func(name, usage string, do func(*command, context.Context, *config.File) error, flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
 			Name:        name,
 			Usage:       usage,
 			Description: "Example: " + strings.Replace(example, " apply ", " "+name+" ", 1),
 			Flags:       slices.Concat(a.shortFlags(), flags, a.flags, configurationFlags(), []cli.Flag{timeoutFlag(), jsonFlag()}),
 			Action: func(cc *cli.Context) error {
-				c, err := a.written(cc)
+				c, err := a.checkedConfig(cc)
 				if err != nil {
 					return usageError{err}
 				}
-				return a.in(cc, func(ctx context.Context, j *job) error { return do(j, ctx, c) })
+				return a.in(cc, func(ctx context.Context, cmd *command) error { return do(cmd, ctx, c) })
 			},
 		}
 	}
@@ -90,10 +90,10 @@ func (a ambientSide) command(name, usage, example string) *cli.Command {
 		Usage:       usage,
 		Description: "Example: " + example,
 		Subcommands: []*cli.Command{
-			verb("apply", "make it so, and prove it", (*job).apply),
-			verb("plan", "print what apply would make, and what differs from now", (*job).plan, exitCodeFlag()),
-			verb("verify", "compare with the configuration; exit 3 where something differs", (*job).verifyConfiguration, waitFlag()),
-			verb("remove", "take out what apply made", func(j *job, ctx context.Context, c *config.File) error { return j.remove(ctx, c.TableName()) }, drainFlag()),
+			verb("apply", "make it so, and prove it", (*command).apply),
+			verb("plan", "print what apply would make, and what differs from now", (*command).plan, exitCodeFlag()),
+			verb("verify", "compare with the configuration; exit 3 where something differs", (*command).verifyConfiguration, waitFlag()),
+			verb("remove", "take out what apply made", func(cmd *command, ctx context.Context, c *config.File) error { return cmd.remove(ctx, c.TableName()) }, drainFlag()),
 		},
 	}
 }
@@ -109,9 +109,9 @@ func (a ambientSide) shortFlags() []cli.Flag {
 	return flags
 }
 
-// written is the configuration of this side's mode: a file if there is one, and
+// checkedConfig is the configuration of this side's mode: a file if there is one, and
 // flags, which win over it.
-func (a ambientSide) written(cc *cli.Context) (*config.File, error) {
+func (a ambientSide) checkedConfig(cc *cli.Context) (*config.File, error) {
 	c, err := readConfiguration(cc, cc.App.Reader)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (a ambientSide) short(cc *cli.Context, c *config.File) (problems []error) {
 	keys := modes.Keys()
 	set := func(flag, path string, words ...string) {
 		k := keys[slices.IndexFunc(keys, func(k modes.Key) bool { return k.Path == path })]
-		_, both := given(cc, k.Flag())
+		_, both := flagValues(cc, k.Flag())
 		if both {
 			problems = append(problems, fmt.Errorf("--%s and --%s are about one key (want one of them)", flag, k.Flag()))
 			return

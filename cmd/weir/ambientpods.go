@@ -21,19 +21,19 @@ import (
 // podsCommand changes and lists the pods whose probes are exempt from capture:
 // run-time state, which no apply touches.
 func podsCommand() *cli.Command {
-	verb := func(c *cli.Command, do func(*job, context.Context, *capture.Capture) error) *cli.Command {
+	verb := func(c *cli.Command, do func(*command, context.Context, *capture.Capture) error) *cli.Command {
 		c.Flags = withCommon(append(c.Flags, tableFlag())...)
 		c.Action = func(cc *cli.Context) error {
 			if err := checkTable(cc.String("table")); err != nil {
 				return err
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error {
-				k, err := j.captureOfTable(cc.String("table"), capture.Options{})
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error {
+				k, err := cmd.captureOfTable(cc.String("table"), capture.Options{})
 				if err != nil {
 					return err
 				}
 				defer k.Close()
-				return do(j, ctx, k)
+				return do(cmd, ctx, k)
 			})
 		}
 		return c
@@ -44,11 +44,11 @@ func podsCommand() *cli.Command {
 		Usage:       "the pods whose probes keep away from the proxy",
 		Description: "Example: weir ambient host pods add --pod 1f0c... 10.244.1.7 fd00:10:244:1::7",
 		Subcommands: []*cli.Command{
-			verb(&cli.Command{Name: "add", Usage: "add a pod's addresses; from a pod that had one before it is taken", ArgsUsage: "IP...", Flags: []cli.Flag{uid}}, (*job).addPod),
-			verb(&cli.Command{Name: "delete", Usage: "delete addresses that are the pod's still", ArgsUsage: "IP...", Flags: []cli.Flag{uid}}, (*job).deletePod),
+			verb(&cli.Command{Name: "add", Usage: "add a pod's addresses; from a pod that had one before it is taken", ArgsUsage: "IP...", Flags: []cli.Flag{uid}}, (*command).addPod),
+			verb(&cli.Command{Name: "delete", Usage: "delete addresses that are the pod's still", ArgsUsage: "IP...", Flags: []cli.Flag{uid}}, (*command).deletePod),
 			verb(&cli.Command{Name: "sync", Usage: "have exactly the addresses of a file, all in one step", Flags: []cli.Flag{
-				&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read lines UID IP... from `FILE`, - for standard input"}}}, (*job).syncPods),
-			verb(&cli.Command{Name: "list", Usage: "print lines UID IP..., as sync reads them"}, (*job).listPods),
+				&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read lines UID IP... from `FILE`, - for standard input"}}}, (*command).syncPods),
+			verb(&cli.Command{Name: "list", Usage: "print lines UID IP..., as sync reads them"}, (*command).listPods),
 		},
 	}
 }
@@ -123,30 +123,30 @@ func parsePods(name, text string) (capture.Pods, error) {
 	return p, problems.Join(found...)
 }
 
-func (j *job) addPod(ctx context.Context, k *capture.Capture) error {
-	pods, err := onePod(j.cc)
+func (cmd *command) addPod(ctx context.Context, k *capture.Capture) error {
+	pods, err := onePod(cmd.cc)
 	if err != nil {
 		return err
 	}
 	change, err := k.AddPods(ctx, pods)
-	return j.reportPods(change, err)
+	return cmd.reportPods(change, err)
 }
 
-func (j *job) deletePod(ctx context.Context, k *capture.Capture) error {
-	pods, err := onePod(j.cc)
+func (cmd *command) deletePod(ctx context.Context, k *capture.Capture) error {
+	pods, err := onePod(cmd.cc)
 	if err != nil {
 		return err
 	}
 	change, err := k.DeletePods(ctx, pods)
-	return j.reportPods(change, err)
+	return cmd.reportPods(change, err)
 }
 
-func (j *job) syncPods(ctx context.Context, k *capture.Capture) error {
-	name := j.cc.String("file")
+func (cmd *command) syncPods(ctx context.Context, k *capture.Capture) error {
+	name := cmd.cc.String("file")
 	if name == "" {
 		return usageError{errors.New("--file is missing (want -f FILE, or -f - for standard input)")}
 	}
-	data, err := readUpTo(ctx, name, j.in, maxPodsInput)
+	data, err := readUpTo(ctx, name, cmd.in, maxPodsInput)
 	if err != nil {
 		return usageError{fmt.Errorf("--file: %w", err)}
 	}
@@ -158,17 +158,17 @@ func (j *job) syncPods(ctx context.Context, k *capture.Capture) error {
 		return usageError{err}
 	}
 	change, err := k.SetPods(ctx, want)
-	return j.reportPods(change, err)
+	return cmd.reportPods(change, err)
 }
 
-func (j *job) reportPods(c capture.PodChange, err error) error {
+func (cmd *command) reportPods(c capture.PodChange, err error) error {
 	if err != nil {
 		return err
 	}
-	if j.cc.Bool("json") {
-		return writeJSON(j.out, map[string]int{"added": c.Added, "moved": c.Moved, "deleted": c.Deleted})
+	if cmd.cc.Bool("json") {
+		return writeJSON(cmd.out, map[string]int{"added": c.Added, "moved": c.Moved, "deleted": c.Deleted})
 	}
-	_, err = fmt.Fprintf(j.out, "probes of inet %s: %d added, %d moved, %d deleted\n", j.table, c.Added, c.Moved, c.Deleted)
+	_, err = fmt.Fprintf(cmd.out, "probes of inet %s: %d added, %d moved, %d deleted\n", cmd.table, c.Added, c.Moved, c.Deleted)
 	return err
 }
 
@@ -178,21 +178,21 @@ type podView struct {
 	Addresses []netip.Addr `json:"addresses"`
 }
 
-func (j *job) listPods(ctx context.Context, k *capture.Capture) error {
+func (cmd *command) listPods(ctx context.Context, k *capture.Capture) error {
 	pods, err := k.Pods(ctx)
 	if err != nil {
 		return err
 	}
 	list := byUID(pods)
-	if j.cc.Bool("json") {
-		return writeJSON(j.out, map[string]any{"pods": list})
+	if cmd.cc.Bool("json") {
+		return writeJSON(cmd.out, map[string]any{"pods": list})
 	}
 	for _, p := range list {
 		line := cmp.Or(p.UID, "-")
 		for _, a := range p.Addresses {
 			line += " " + a.String()
 		}
-		if _, err := fmt.Fprintln(j.out, line); err != nil {
+		if _, err := fmt.Fprintln(cmd.out, line); err != nil {
 			return err
 		}
 	}

@@ -18,11 +18,11 @@ func applyCommand() *cli.Command {
 		Description: "Example: weir apply --config pod.yaml --pid 4711",
 		Flags:       withCommon(append(configurationFlags(), hostNetworkFlag())...),
 		Action: func(cc *cli.Context) error {
-			c, err := written(cc)
+			c, err := checkedConfig(cc)
 			if err != nil {
 				return err
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.apply(ctx, c) })
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error { return cmd.apply(ctx, c) })
 		},
 	}
 }
@@ -31,18 +31,18 @@ func hostNetworkFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "host-network", DisableDefaultText: true, Usage: "apply even to the machine's own network namespace"}
 }
 
-func (j *job) apply(ctx context.Context, c *config.File) error {
-	k, err := j.capture(c, capture.Options{HostNetwork: j.cc.Bool("host-network"), Removing: j.noteReset})
+func (cmd *command) apply(ctx context.Context, c *config.File) error {
+	k, err := cmd.capture(c, capture.Options{HostNetwork: cmd.cc.Bool("host-network"), Removing: cmd.noteReset})
 	if err != nil {
 		return err
 	}
 	defer k.Close()
 	r, err := k.Apply(ctx)
-	j.tell(c, r.Notes, r.Messages())
+	cmd.tell(c, r.Notes, r.Messages())
 	if err != nil {
-		return j.failure(c, err)
+		return cmd.failure(c, err)
 	}
-	return j.report(r)
+	return cmd.report(r)
 }
 
 // outcome is a result as a program reads it.
@@ -73,8 +73,8 @@ func differences(list []rules.Difference) []difference {
 	return out
 }
 
-func (j *job) report(r capture.Report) error {
-	j.result = string(r.Outcome)
+func (cmd *command) report(r capture.Report) error {
+	cmd.result = string(r.Outcome)
 	o := outcome{
 		Outcome: string(r.Outcome), Table: r.Table, State: r.State, Changes: differences(r.Differences), Kept: r.Kept, Reset: r.Reset,
 		Seconds: map[string]float64{"read": r.Read.Seconds(), "commit": r.Commit.Seconds(), "verify": r.Verify.Seconds()},
@@ -86,10 +86,10 @@ func (j *job) report(r capture.Report) error {
 		o.Foreign = append(o.Foreign, c.ForeignChain.String())
 	}
 	var err error
-	if j.cc.Bool("json") {
-		err = writeJSON(j.out, o)
+	if cmd.cc.Bool("json") {
+		err = writeJSON(cmd.out, o)
 	} else {
-		err = o.print(j.out, r)
+		err = o.print(cmd.out, r)
 	}
 	if err != nil {
 		return fmt.Errorf("inet %s is %s, which could not be printed: %w", r.Table, o.Outcome, err)

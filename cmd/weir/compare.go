@@ -44,7 +44,7 @@ func compareCommand() *cli.Command {
 			if err := errors.Join(errs...); err != nil {
 				return usageError{err}
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.compareFates(ctx, configs) })
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error { return cmd.compareFates(ctx, configs) })
 		},
 	}
 }
@@ -58,10 +58,10 @@ func loadFile(cc *cli.Context, name string) (*config.File, error) {
 	return config.Parse(inputName(name), data)
 }
 
-func (j *job) compareFates(ctx context.Context, configs []*config.File) error {
+func (cmd *command) compareFates(ctx context.Context, configs []*config.File) error {
 	var states []rules.State
-	if j.cc.Bool("live") {
-		live, err := j.liveState(ctx, configs[0].TableName())
+	if cmd.cc.Bool("live") {
+		live, err := cmd.liveState(ctx, configs[0].TableName())
 		if err != nil {
 			return fmt.Errorf("compare --live: %w", err)
 		}
@@ -71,19 +71,19 @@ func (j *job) compareFates(ctx context.Context, configs []*config.File) error {
 	for _, c := range configs {
 		asked = asked.With(c.Lookups())
 	}
-	env, err := j.assumedEnvironment(ctx, asked)
+	env, err := cmd.assumedEnvironment(ctx, asked)
 	if err != nil {
 		return err
 	}
 	for _, c := range configs {
-		s, err := j.wanted(c, env)
+		s, err := cmd.wanted(c, env)
 		if err != nil {
 			return err
 		}
-		j.noted = false
+		cmd.notesPrinted = false
 		states = append(states, s)
 	}
-	host, err := assumedHost(j.cc)
+	host, err := assumedHost(cmd.cc)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (j *job) compareFates(ctx context.Context, configs []*config.File) error {
 	if err != nil {
 		return err
 	}
-	if err := printChanges(j.cc, changes); err != nil {
+	if err := printChanges(cmd.cc, changes); err != nil {
 		return err
 	}
 	if len(changes) > 0 {
@@ -102,11 +102,11 @@ func (j *job) compareFates(ctx context.Context, configs []*config.File) error {
 	return nil
 }
 
-func (j *job) liveState(ctx context.Context, table string) (rules.State, error) {
-	if err := j.connect(ctx); err != nil {
+func (cmd *command) liveState(ctx context.Context, table string) (rules.State, error) {
+	if err := cmd.connect(ctx); err != nil {
 		return rules.State{}, err
 	}
-	live, err := j.conn.Read(ctx, table)
+	live, err := cmd.conn.Read(ctx, table)
 	if err != nil {
 		return rules.State{}, err
 	}

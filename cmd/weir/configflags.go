@@ -53,8 +53,8 @@ func keyFlag(k modes.Key) cli.Flag {
 	return f
 }
 
-// given is what was written for a flag, and whether it was.
-func given(cc *cli.Context, name string) ([]string, bool) {
+// flagValues is what was written for a flag, and whether it was.
+func flagValues(cc *cli.Context, name string) ([]string, bool) {
 	for _, f := range cc.Command.Flags {
 		if f, ok := f.(*wordsFlag); ok && slices.Contains(f.names, name) {
 			return f.value.words, f.IsSet()
@@ -77,7 +77,7 @@ func givenKeys(cc *cli.Context) []*wordsFlag {
 // configured reports whether a command was given a configuration: a file, or a
 // flag for any key but those.
 func configured(cc *cli.Context, but ...string) bool {
-	if _, ok := given(cc, "config"); ok {
+	if _, ok := flagValues(cc, "config"); ok {
 		return true
 	}
 	return slices.ContainsFunc(givenKeys(cc), func(f *wordsFlag) bool { return !slices.Contains(but, f.key.Path) })
@@ -102,7 +102,7 @@ func loadConfiguration(cc *cli.Context, stdin io.Reader) (*config.File, error) {
 // readConfiguration is the configuration as written, to be checked.
 func readConfiguration(cc *cli.Context, stdin io.Reader) (*config.File, error) {
 	c := &config.File{}
-	if names, ok := given(cc, "config"); ok {
+	if names, ok := flagValues(cc, "config"); ok {
 		if names[0] == "" {
 			return nil, errors.New("--config: names no file (want --config FILE, or - for standard input)")
 		}

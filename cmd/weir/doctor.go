@@ -33,20 +33,20 @@ func doctorCommand() *cli.Command {
 			if cc.Bool("traffic") && !given {
 				return usageError{fmt.Errorf("--traffic: %w", errNoConfiguration)}
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error {
-				j.table = c.TableName()
-				checks, err := j.examine(ctx, c, given)
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error {
+				cmd.table = c.TableName()
+				checks, err := cmd.examine(ctx, c, given)
 				if err != nil {
 					return err
 				}
 				if cc.Bool("traffic") {
-					more, err := j.traffic(ctx, c)
+					more, err := cmd.traffic(ctx, c)
 					if err != nil {
 						return err
 					}
 					checks = append(checks, more...)
 				}
-				return j.reportChecks(checks)
+				return cmd.reportChecks(checks)
 			})
 		},
 	}
@@ -54,42 +54,42 @@ func doctorCommand() *cli.Command {
 
 // examine checks the namespace. A configuration, where one is given, says who the proxy
 // is and how it captures.
-func (j *job) examine(ctx context.Context, c *config.File, given bool) ([]diagnose.Check, error) {
-	if j.connect(ctx) != nil {
-		j.conn = nil // which is a finding
+func (cmd *command) examine(ctx context.Context, c *config.File, given bool) ([]diagnose.Check, error) {
+	if cmd.connect(ctx) != nil {
+		cmd.conn = nil // which is a finding
 	}
-	facts, err := diagnose.Examine(ctx, j.target, diagnose.Options{Table: j.table, Here: j.cc.Bool("here")})
+	facts, err := diagnose.Examine(ctx, cmd.target, diagnose.Options{Table: cmd.table, Here: cmd.cc.Bool("here")})
 	if err != nil || !given {
 		return facts.Checks(), err
 	}
-	k, err := j.capture(c, capture.Options{})
+	k, err := cmd.capture(c, capture.Options{})
 	if err != nil {
 		return nil, err
 	}
 	defer k.Close()
 	want, notes, err := k.State(ctx)
 	if err != nil {
-		return nil, j.failure(c, err)
+		return nil, cmd.failure(c, err)
 	}
-	j.tell(c, notes, nil)
+	cmd.tell(c, notes, nil)
 	facts.Configured(want)
 	return facts.Checks(), nil
 }
 
 // traffic sends real connections through the configuration.
-func (j *job) traffic(ctx context.Context, c *config.File) ([]diagnose.Check, error) {
-	env, err := j.assumedEnvironment(ctx, c.Lookups())
+func (cmd *command) traffic(ctx context.Context, c *config.File) ([]diagnose.Check, error) {
+	env, err := cmd.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
 		return nil, err
 	}
-	state, err := j.wanted(c, env)
+	state, err := cmd.wanted(c, env)
 	if err != nil {
 		return nil, err
 	}
 	return diagnose.Traffic(ctx, explain.Rules{State: state, Listeners: modes.PortNames(c.Config)})
 }
 
-func (j *job) reportChecks(checks []diagnose.Check) error {
+func (cmd *command) reportChecks(checks []diagnose.Check) error {
 	failures := 0
 	for _, c := range checks {
 		if c.Status == diagnose.Failed {
@@ -97,10 +97,10 @@ func (j *job) reportChecks(checks []diagnose.Check) error {
 		}
 	}
 	var err error
-	if j.cc.Bool("json") {
-		err = writeJSON(j.out, map[string]any{"failed": failures, "checks": checks})
+	if cmd.cc.Bool("json") {
+		err = writeJSON(cmd.out, map[string]any{"failed": failures, "checks": checks})
 	} else {
-		err = printChecks(j.out, checks)
+		err = printChecks(cmd.out, checks)
 	}
 	switch {
 	case err != nil:

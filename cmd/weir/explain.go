@@ -44,11 +44,11 @@ func explainCommand() *cli.Command {
 			if cc.Bool("live") {
 				return explainLive(cc, packets)
 			}
-			c, err := written(cc)
+			c, err := checkedConfig(cc)
 			if err != nil {
 				return err
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.explain(ctx, c, packets) })
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error { return cmd.explain(ctx, c, packets) })
 		},
 	}
 }
@@ -133,43 +133,43 @@ func noPacketFlags(cc *cli.Context) error {
 }
 
 // explain says what becomes of each packet by a configuration, or of every class.
-func (j *job) explain(ctx context.Context, c *config.File, packets []sim.Packet) error {
-	want, host, err := j.assumed(ctx, c)
+func (cmd *command) explain(ctx context.Context, c *config.File, packets []sim.Packet) error {
+	want, host, err := cmd.assumed(ctx, c)
 	if err != nil {
 		return err
 	}
-	if j.cc.Bool("all") {
+	if cmd.cc.Bool("all") {
 		classes, err := want.Classes(host)
 		if err != nil {
 			return err
 		}
-		return printClasses(j.cc, classes)
+		return printClasses(cmd.cc, classes)
 	}
-	return printAnswers(j.cc, want.In(host), packets)
+	return printAnswers(cmd.cc, want.In(host), packets)
 }
 
 // assumed are the rules of a configuration, and the host that is assumed where only
 // the configuration is known.
-func (j *job) assumed(ctx context.Context, c *config.File) (explain.Rules, sim.Host, error) {
-	env, err := j.assumedEnvironment(ctx, c.Lookups())
+func (cmd *command) assumed(ctx context.Context, c *config.File) (explain.Rules, sim.Host, error) {
+	env, err := cmd.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
 		return explain.Rules{}, sim.Host{}, err
 	}
-	state, err := j.wanted(c, env)
+	state, err := cmd.wanted(c, env)
 	if err != nil {
 		return explain.Rules{}, sim.Host{}, err
 	}
-	host, err := assumedHost(j.cc)
+	host, err := assumedHost(cmd.cc)
 	return explain.Rules{State: state, Listeners: modes.PortNames(c.Config)}, host, err
 }
 
 // assumedEnvironment is what was said of the environment, else one of both
 // families, with the names and resolvers of the files in /etc.
-func (j *job) assumedEnvironment(ctx context.Context, lookups modes.Lookups) (modes.Environment, error) {
-	if j.said != nil {
-		return *j.said, nil
+func (cmd *command) assumedEnvironment(ctx context.Context, lookups modes.Lookups) (modes.Environment, error) {
+	if cmd.environment != nil {
+		return *cmd.environment, nil
 	}
-	env, err := capture.FileEnvironment(ctx, j.target, lookups)
+	env, err := capture.FileEnvironment(ctx, cmd.target, lookups)
 	env.IPv6, env.LoopbackIPv6 = true, true
 	return env, err
 }
@@ -208,11 +208,11 @@ func explainLive(cc *cli.Context, packets []sim.Packet) error {
 	if err := refuseEnvironment(cc); err != nil {
 		return err
 	}
-	return inNamespace(cc, func(ctx context.Context, j *job) error {
-		if err := j.connect(ctx); err != nil {
+	return inNamespace(cc, func(ctx context.Context, cmd *command) error {
+		if err := cmd.connect(ctx); err != nil {
 			return fmt.Errorf("explain --live: %w", err)
 		}
-		x, err := explain.Live(ctx, j.target)
+		x, err := explain.Live(ctx, cmd.target)
 		if err != nil {
 			return fmt.Errorf("explain --live: %w", withAdvice(err))
 		}

@@ -35,7 +35,7 @@ func graphCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.graph(ctx, r) })
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error { return cmd.graph(ctx, r) })
 		},
 	}
 }
@@ -90,28 +90,28 @@ func graphRequest(cc *cli.Context) (drawn, error) {
 	return r, nil
 }
 
-func (j *job) graph(ctx context.Context, r drawn) error {
-	draw := j.configuredGraph
+func (cmd *command) graph(ctx context.Context, r drawn) error {
+	draw := cmd.configuredGraph
 	if r.live {
-		draw = j.liveGraph
+		draw = cmd.liveGraph
 	}
 	g, err := draw(ctx, r)
 	if err != nil {
 		return err
 	}
 	if r.format == formatHTML {
-		return g.HTML(j.out)
+		return g.HTML(cmd.out)
 	}
-	return g.Mermaid(j.out)
+	return g.Mermaid(cmd.out)
 }
 
 // configuredGraph draws the state that a configuration makes.
-func (j *job) configuredGraph(ctx context.Context, r drawn) (graph.Graph, error) {
-	want, host, err := j.assumed(ctx, r.config)
+func (cmd *command) configuredGraph(ctx context.Context, r drawn) (graph.Graph, error) {
+	want, host, err := cmd.assumed(ctx, r.config)
 	if err != nil {
 		return graph.Graph{}, err
 	}
-	g := graph.Graph{Title: "table inet " + j.table, Notes: []string{"as a configuration says"}, Routing: want.State.Normal().Routing()}
+	g := graph.Graph{Title: "table inet " + cmd.table, Notes: []string{"as a configuration says"}, Routing: want.State.Normal().Routing()}
 	if want.State.Table != nil {
 		g.Tables = []graph.Table{{Title: g.Title[len("table "):], Table: sim.Table{Table: want.State.Normal().Table}}}
 	}
@@ -130,15 +130,15 @@ func follow(a explain.Answer, g *graph.Graph) {
 
 // liveGraph draws what the namespace holds: the table, and where the base chains of
 // others stand.
-func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
-	if err := j.connect(ctx); err != nil {
+func (cmd *command) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
+	if err := cmd.connect(ctx); err != nil {
 		return graph.Graph{}, err
 	}
 	family, name := "inet", r.config.TableName()
 	if r.name != "" {
 		family, name = r.family, r.name
 	}
-	ruleset, err := j.conn.RulesetWith(ctx, elementsOf(family, name))
+	ruleset, err := cmd.conn.RulesetWith(ctx, elementsOf(family, name))
 	if err != nil {
 		return graph.Graph{}, err
 	}
@@ -160,13 +160,13 @@ func (j *job) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	case len(g.Tables) == 0:
 		g.Notes = append(g.Notes, "there is no such table")
 	}
-	live, err := j.conn.Read(ctx, r.config.TableName())
+	live, err := cmd.conn.Read(ctx, r.config.TableName())
 	if err != nil {
 		return g, err
 	}
 	g.Routing = live.State.Routing()
 	if r.packet != nil {
-		x, err := explain.Live(ctx, j.target)
+		x, err := explain.Live(ctx, cmd.target)
 		if err != nil {
 			return g, withAdvice(err)
 		}

@@ -33,7 +33,7 @@ func namespacesFlags() []cli.Flag {
 
 // inNamespaces does a command's work in each of the network namespaces that its
 // flags name, side by side. What goes wrong in one touches no other.
-func inNamespaces(cc *cli.Context, work func(context.Context, *job) error) error {
+func inNamespaces(cc *cli.Context, work func(context.Context, *command) error) error {
 	patterns := cc.StringSlice("netns")
 	if len(patterns) == 0 || cc.IsSet("pid") || cc.IsSet("pod") || slices.Contains(patterns, "") {
 		return inOneNamespace(cc, "", work)
@@ -45,17 +45,17 @@ func inNamespaces(cc *cli.Context, work func(context.Context, *job) error) error
 	if len(patterns) == 1 && names[0] == patterns[0] {
 		return inOneNamespace(cc, names[0], work)
 	}
-	return inTime(cc, func(ctx context.Context, said *modes.Environment) error {
-		f := &fleet{cc: cc, said: said, names: names, results: map[string]int{}, failed: map[string]string{}, notes: map[string]bool{}, documents: map[string]json.RawMessage{}}
+	return inTime(cc, func(ctx context.Context, environment *modes.Environment) error {
+		f := &fleet{cc: cc, environment: environment, names: names, results: map[string]int{}, failed: map[string]string{}, notes: map[string]bool{}, documents: map[string]json.RawMessage{}}
 		return f.do(ctx, work)
 	})
 }
 
 // fleet is one command's work in many namespaces, and what came of it so far.
 type fleet struct {
-	cc    *cli.Context
-	said  *modes.Environment
-	names []string
+	cc          *cli.Context
+	environment *modes.Environment
+	names       []string
 
 	mu        sync.Mutex
 	done      int
@@ -67,7 +67,7 @@ type fleet struct {
 	documents map[string]json.RawMessage
 }
 
-func (f *fleet) do(ctx context.Context, work func(context.Context, *job) error) error {
+func (f *fleet) do(ctx context.Context, work func(context.Context, *command) error) error {
 	runtime.GOMAXPROCS(runtime.NumCPU())
 	capture.ForEach(ctx, f.names, func(ctx context.Context, name string, t *netns.Namespace, err error) { f.one(ctx, name, t, err, work) })
 	return f.summary(ctx)
@@ -75,12 +75,12 @@ func (f *fleet) do(ctx context.Context, work func(context.Context, *job) error) 
 
 // one works in one namespace, or tells why it could not be opened. What is printed
 // there is kept, and told whole.
-func (f *fleet) one(ctx context.Context, name string, t *netns.Namespace, err error, work func(context.Context, *job) error) {
+func (f *fleet) one(ctx context.Context, name string, t *netns.Namespace, err error, work func(context.Context, *command) error) {
 	var out, errs bytes.Buffer
-	j := newJob(f.cc, t, f.said)
-	j.streams, j.oneOf = streams{out: &out, err: &errs}, name
+	cmd := newCommand(f.cc, t, f.environment)
+	cmd.streams, cmd.namespace = streams{out: &out, err: &errs}, name
 	if err == nil {
-		err = work(ctx, j)
+		err = work(ctx, cmd)
 	} else if ctx.Err() == nil {
 		err = namedTargetError("--netns", name, err)
 	}
@@ -93,14 +93,14 @@ func (f *fleet) one(ctx context.Context, name string, t *netns.Namespace, err er
 		f.failed[name] = strings.ReplaceAll(diagnose.WithPermit(whyEnded(ctx, err)).Error(), "\n", "; ")
 		fmt.Fprintf(f.cc.App.ErrWriter, "%s: %s\n", escape.Text(name), escape.Text(f.failed[name]))
 	} else {
-		f.results[j.result]++
+		f.results[cmd.result]++
 		f.differs = f.differs || err != nil
-		f.tell(name, j.result, out.Bytes())
+		f.tell(name, cmd.result, out.Bytes())
 	}
 	f.progress()
 }
 
-// tellNotes repeats what a job noted, but not what another one noted alike.
+// tellNotes repeats what a command noted, but not what another one noted alike.
 func (f *fleet) tellNotes(text string) {
 	for line := range strings.Lines(text) {
 		if !f.notes[line] {
@@ -110,7 +110,7 @@ func (f *fleet) tellNotes(text string) {
 	}
 }
 
-// tell prints what a job printed, where that is more than how it ended.
+// tell prints what a command printed, where that is more than how it ended.
 func (f *fleet) tell(name, result string, text []byte) {
 	switch {
 	case f.cc.Bool("json"):

@@ -21,11 +21,11 @@ func planCommand() *cli.Command {
 			"them it is not compared with what is live.",
 		Flags: withCommon(append(configurationFlags(), exitCodeFlag())...),
 		Action: func(cc *cli.Context) error {
-			c, err := written(cc)
+			c, err := checkedConfig(cc)
 			if err != nil {
 				return err
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.plan(ctx, c) })
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error { return cmd.plan(ctx, c) })
 		},
 	}
 }
@@ -34,33 +34,33 @@ func exitCodeFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "exit-code", DisableDefaultText: true, Usage: "exit 3 where something differs from now"}
 }
 
-func (j *job) plan(ctx context.Context, c *config.File) error {
-	j.result = planned
-	k, err := j.capture(c, capture.Options{})
+func (cmd *command) plan(ctx context.Context, c *config.File) error {
+	cmd.result = planned
+	k, err := cmd.capture(c, capture.Options{})
 	if err != nil {
 		return err
 	}
 	defer k.Close()
 	p, err := k.Plan(ctx)
-	j.tell(c, p.Notes, p.Messages())
+	cmd.tell(c, p.Notes, p.Messages())
 	if err != nil {
-		return j.failure(c, err)
+		return cmd.failure(c, err)
 	}
-	if err := j.printPlan(p); err != nil {
+	if err := cmd.printPlan(p); err != nil {
 		return err
 	}
-	if p.Uncompared != nil && j.cc.Bool("exit-code") {
+	if p.Uncompared != nil && cmd.cc.Bool("exit-code") {
 		return fmt.Errorf("plan inet %s: %w", p.Table, p.Uncompared)
 	}
-	if len(p.Differences) > 0 && j.cc.Bool("exit-code") {
+	if len(p.Differences) > 0 && cmd.cc.Bool("exit-code") {
 		return errDiffers
 	}
 	return nil
 }
 
-func (j *job) printPlan(p capture.Plan) error {
-	w := j.out
-	if j.cc.Bool("json") {
+func (cmd *command) printPlan(p capture.Plan) error {
+	w := cmd.out
+	if cmd.cc.Bool("json") {
 		plan := map[string]any{"table": p.Table, "ruleset": p.Script(), "routing": append([]string{}, p.State.Normal().Routing()...), "differences": differences(p.Differences)}
 		if p.Uncompared != nil {
 			plan["notCompared"] = diagnose.WithPermit(p.Uncompared).Error()

@@ -54,45 +54,45 @@ func removeCommand() *cli.Command {
 			if err := checkTable(table); err != nil {
 				return err
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.remove(ctx, table) })
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error { return cmd.remove(ctx, table) })
 		},
 	}
 }
 
-func (j *job) remove(ctx context.Context, table string) error {
-	drain, err := drainTime(j.cc)
+func (cmd *command) remove(ctx context.Context, table string) error {
+	drain, err := drainTime(cmd.cc)
 	if err != nil {
 		return err
 	}
-	options := capture.Options{Drain: drain, Removing: j.noteReset}
+	options := capture.Options{Drain: drain, Removing: cmd.noteReset}
 	if drain > 0 {
 		options.Removing = func(captured capture.Captured) {
-			fmt.Fprintf(j.err, "note: nothing new is captured; waiting up to %s for %s to end\n", drain, captured)
+			fmt.Fprintf(cmd.err, "note: nothing new is captured; waiting up to %s for %s to end\n", drain, captured)
 		}
 	}
-	k, err := j.captureOfTable(table, options)
+	k, err := cmd.captureOfTable(table, options)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
 	r, err := k.Remove(ctx)
-	j.tell(&config.File{}, r.Notes, r.Messages())
+	cmd.tell(&config.File{}, r.Notes, r.Messages())
 	if err != nil {
 		return err
 	}
 	if drain > 0 && r.Reset > 0 {
-		fmt.Fprintf(j.err, "note: the time was over: %s\n", wereReset(r.Reset))
+		fmt.Fprintf(cmd.err, "note: the time was over: %s\n", wereReset(r.Reset))
 	}
-	return j.report(r)
+	return cmd.report(r)
 }
 
 // noteReset tells which connections a remove is about to reset.
-func (j *job) noteReset(captured capture.Captured) {
+func (cmd *command) noteReset(captured capture.Captured) {
 	where := ""
-	if j.oneOf != "" {
-		where = j.oneOf + ": "
+	if cmd.namespace != "" {
+		where = cmd.namespace + ": "
 	}
-	fmt.Fprintf(j.err, "note: %s%s will be reset (weir remove --drain 30s lets them end)\n", where, captured)
+	fmt.Fprintf(cmd.err, "note: %s%s will be reset (weir remove --drain 30s lets them end)\n", where, captured)
 }
 
 func wereReset(n int) string {

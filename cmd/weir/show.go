@@ -37,14 +37,14 @@ func showCommand() *cli.Command {
 			case name != "" && (given || c.Table != ""):
 				return usageError{errors.New("--foreign shows a table that is not weir's, and takes no configuration")}
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error {
-				if err := j.connect(ctx); err != nil {
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error {
+				if err := cmd.connect(ctx); err != nil {
 					return err
 				}
 				if name != "" {
-					return j.showForeign(ctx, family, name)
+					return cmd.showForeign(ctx, family, name)
 				}
-				return j.show(ctx, c, given)
+				return cmd.show(ctx, c, given)
 			})
 		},
 	}
@@ -66,41 +66,41 @@ func foreignTable(cc *cli.Context) (family, name string, err error) {
 	return words[0], words[1], nil
 }
 
-func (j *job) show(ctx context.Context, c *config.File, given bool) error {
-	j.table = c.TableName()
-	live, err := j.conn.Read(ctx, j.table)
+func (cmd *command) show(ctx context.Context, c *config.File, given bool) error {
+	cmd.table = c.TableName()
+	live, err := cmd.conn.Read(ctx, cmd.table)
 	if err != nil {
-		return fmt.Errorf("show inet %s: %w", j.table, err)
+		return fmt.Errorf("show inet %s: %w", cmd.table, err)
 	}
-	v := newView(j.table, live)
+	v := newView(cmd.table, live)
 	said := capture.Notices{Applying: live.Applying}
 	if given {
-		k, err := j.capture(c, capture.Options{})
+		k, err := cmd.capture(c, capture.Options{})
 		if err != nil {
 			return err
 		}
 		defer k.Close()
 		verdict, err := k.Verify(ctx)
-		j.tell(c, verdict.Notes, nil)
+		cmd.tell(c, verdict.Notes, nil)
 		if err != nil {
-			return j.failure(c, err)
+			return cmd.failure(c, err)
 		}
 		v.Configuration = &agreement{Same: verdict.Clean(), Differences: differences(verdict.Differences)}
 	}
-	j.tell(c, nil, said.Messages())
-	return j.printView(v)
+	cmd.tell(c, nil, said.Messages())
+	return cmd.printView(v)
 }
 
-func (j *job) printView(v view) error {
-	if j.cc.Bool("json") {
-		return writeJSON(j.out, v)
+func (cmd *command) printView(v view) error {
+	if cmd.cc.Bool("json") {
+		return writeJSON(cmd.out, v)
 	}
-	return v.print(j.out, j.cc.Bool("verbose"))
+	return v.print(cmd.out, cmd.cc.Bool("verbose"))
 }
 
 // showForeign shows a table of another's.
-func (j *job) showForeign(ctx context.Context, family, name string) error {
-	ruleset, err := j.conn.RulesetWith(ctx, elementsOf(family, name))
+func (cmd *command) showForeign(ctx context.Context, family, name string) error {
+	ruleset, err := cmd.conn.RulesetWith(ctx, elementsOf(family, name))
 	if err != nil {
 		return fmt.Errorf("show %s %s: %w", escape.Text(family), escape.Text(name), err)
 	}
@@ -111,7 +111,7 @@ func (j *job) showForeign(ctx context.Context, family, name string) error {
 	v := emptyView(name)
 	v.Family, v.Present = family, true
 	v.fill(t.Table)
-	return j.printView(v)
+	return cmd.printView(v)
 }
 
 // elementsOf has the elements of one table's sets read.

@@ -36,7 +36,7 @@ func traceCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error { return j.trace(ctx, o) })
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error { return cmd.trace(ctx, o) })
 		},
 	}
 }
@@ -112,18 +112,18 @@ func packetEnd(flag, proto, text string) (packet.Pattern, error) {
 	return p, nil
 }
 
-func (j *job) trace(ctx context.Context, o trace.Options) error {
-	if !j.cc.Bool("host-network") {
-		if err := refuseHost(j.target, "tracing here would show the packets of everything on it"); err != nil {
+func (cmd *command) trace(ctx context.Context, o trace.Options) error {
+	if !cmd.cc.Bool("host-network") {
+		if err := refuseHost(cmd.target, "tracing here would show the packets of everything on it"); err != nil {
 			return err
 		}
 	}
-	if err := j.connect(ctx); err != nil {
+	if err := cmd.connect(ctx); err != nil {
 		return err
 	}
-	counts, err := trace.Run(ctx, j.conn, j.target, o, j.printTraced)
+	counts, err := trace.Run(ctx, cmd.conn, cmd.target, o, cmd.printTraced)
 	if err != nil {
 		return err
 	}
-	return j.printTraceCounts(counts, o.Rate)
+	return cmd.printTraceCounts(counts, o.Rate)
 }

@@ -10,29 +10,29 @@ import (
 )
 
 // printTraced writes a packet as it arrives: as text, or as an object a line.
-func (j *job) printTraced(p *trace.Packet) error {
-	if j.cc.Bool("json") {
-		return writeJSONLine(j.out, p)
+func (cmd *command) printTraced(p *trace.Packet) error {
+	if cmd.cc.Bool("json") {
+		return writeJSONLine(cmd.out, p)
 	}
-	_, err := io.WriteString(j.out, tracedText(p))
+	_, err := io.WriteString(cmd.out, tracedText(p))
 	return err
 }
 
 // printTraceCounts says what the trace left out.
-func (j *job) printTraceCounts(c trace.Counts, rate uint32) error {
-	if j.cc.Bool("json") {
-		if err := writeJSONLine(j.out, map[string]uint64{"matched": c.Matched, "traced": c.Traced, "lost": uint64(c.Lost)}); err != nil {
+func (cmd *command) printTraceCounts(c trace.Counts, rate uint32) error {
+	if cmd.cc.Bool("json") {
+		if err := writeJSONLine(cmd.out, map[string]uint64{"matched": c.Matched, "traced": c.Traced, "lost": uint64(c.Lost)}); err != nil {
 			return err
 		}
 	}
 	switch {
 	case c.Matched == 0:
-		fmt.Fprintln(j.err, "note: no packet matched")
+		fmt.Fprintln(cmd.err, "note: no packet matched")
 	case c.Traced < c.Matched:
-		fmt.Fprintf(j.err, "note: %d packets matched, %d of them above --rate %d were not traced\n", c.Matched, c.Matched-c.Traced, rate)
+		fmt.Fprintf(cmd.err, "note: %d packets matched, %d of them above --rate %d were not traced\n", c.Matched, c.Matched-c.Traced, rate)
 	}
 	if c.Lost > 0 {
-		fmt.Fprintf(j.err, "warning: %d notifications were lost, and with them steps of packets: want a smaller --rate\n", c.Lost)
+		fmt.Fprintf(cmd.err, "warning: %d notifications were lost, and with them steps of packets: want a smaller --rate\n", c.Lost)
 	}
 	return nil
 }

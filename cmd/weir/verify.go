@@ -22,11 +22,11 @@ func verifyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return inNamespace(cc, func(ctx context.Context, j *job) error {
+			return inNamespace(cc, func(ctx context.Context, cmd *command) error {
 				if given {
-					return j.verifyConfiguration(ctx, c)
+					return cmd.verifyConfiguration(ctx, c)
 				}
-				return j.verifyTable(ctx, c)
+				return cmd.verifyTable(ctx, c)
 			})
 		},
 	}
@@ -38,39 +38,39 @@ func waitFlag() cli.Flag {
 
 // verifyConfiguration compares with a configuration, verifyTable with what was
 // written.
-func (j *job) verifyConfiguration(ctx context.Context, c *config.File) error {
-	k, err := j.capture(c, capture.Options{})
+func (cmd *command) verifyConfiguration(ctx context.Context, c *config.File) error {
+	k, err := cmd.capture(c, capture.Options{})
 	if err != nil {
 		return err
 	}
-	return j.verify(ctx, c, k)
+	return cmd.verify(ctx, c, k)
 }
 
-func (j *job) verifyTable(ctx context.Context, c *config.File) error {
-	k, err := j.captureOfTable(c.TableName(), capture.Options{})
+func (cmd *command) verifyTable(ctx context.Context, c *config.File) error {
+	k, err := cmd.captureOfTable(c.TableName(), capture.Options{})
 	if err != nil {
 		return err
 	}
-	return j.verify(ctx, c, k)
+	return cmd.verify(ctx, c, k)
 }
 
-func (j *job) verify(ctx context.Context, c *config.File, k *capture.Capture) error {
+func (cmd *command) verify(ctx context.Context, c *config.File, k *capture.Capture) error {
 	defer k.Close()
-	v, err := k.Await(ctx, j.cc.Duration("wait"))
-	j.tell(c, v.Notes, v.Messages())
+	v, err := k.Await(ctx, cmd.cc.Duration("wait"))
+	cmd.tell(c, v.Notes, v.Messages())
 	if err != nil {
-		return j.failure(c, err)
+		return cmd.failure(c, err)
 	}
-	return j.verdict(v)
+	return cmd.verdict(v)
 }
 
-func (j *job) verdict(v capture.Verdict) error {
-	j.result = clean
+func (cmd *command) verdict(v capture.Verdict) error {
+	cmd.result = clean
 	if !v.Clean() {
-		j.result = differs
+		cmd.result = differs
 	}
-	w := j.out
-	if j.cc.Bool("json") {
+	w := cmd.out
+	if cmd.cc.Bool("json") {
 		if err := writeJSON(w, map[string]any{"table": v.Table, "clean": v.Clean(), "differences": differences(v.Differences)}); err != nil {
 			return err
 		}

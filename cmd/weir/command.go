@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// command is a command at work: where, and what it reads and prints.
+type command struct {
+	cc *cli.Context
+	streams
+	target       *netns.Namespace
+	environment  *modes.Environment // nil: it is to be read
+	conn         *nft.Conn          // nil where the command can do without and it cannot be had
+	namespace    string             // the name of the namespace, where many are worked in
+	table        string
+	notesPrinted bool   // what there is to note of the configuration
+	result       string // in a word, once there is one: an [nft.Outcome], or
+}
+
+// Results of commands that change nothing.
+const (
+	planned = "planned"
+	clean   = "clean"
+	differs = "differing"
+)
+
+const defaultTimeout = time.Minute
+
+func timeoutFlag() cli.Flag {
+	return &cli.DurationFlag{Name: "timeout", Value: defaultTimeout, Usage: "give up after `TIME`, with the former state in force"}
+}
+
+// inNamespace does a command's work in the namespace that its flags name, for as
+// long as they allow.
+func inNamespace(cc *cli.Context, work func(context.Context, *command) error) error {
+	return inOneNamespace(cc, cc.String("netns"), work)
+}
+
+func inOneNamespace(cc *cli.Context, ns string, work func(context.Context, *command) error) error {
+	return inTime(cc, func(ctx context.Context, environment *modes.Environment) error {
+		t, err := openTarget(cc, ns)
+		if err != nil {
+			return err
+		}
+		cmd := newCommand(cc, t, environment)
+		defer cmd.close()
+		return work(ctx, cmd)
+	})
+}
+
+// inTime does a command's work, in an environment if its flags say one, for as
+// long as they allow.
+func inTime(cc *cli.Context, work func(context.Context, *modes.Environment) error) error {
+	timeout, err := timeLimit(cc)
+	if err != nil {
+		return err
+	}
+	environment, err := givenEnvironment(cc)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(cc.Context, timeout, fmt.Errorf("--timeout %s", timeout))
+	defer cancel()
+	return whyEnded(ctx, work(ctx, environment))
+}
+
+func newCommand(cc *cli.Context, t *netns.Namespace, environment *modes.Environment) *command {
+	return &command{cc: cc, streams: streams{cc.App.Reader, cc.App.Writer, cc.App.ErrWriter}, target: t, environment: environment, table: modes.DefaultTable}
+}
+
+// timeLimit is --timeout, which --wait, --for or --drain prolongs where it was not given.
+func timeLimit(cc *cli.Context) (time.Duration, error) {
+	timeout, wait := cc.Duration("timeout"), cc.Duration("wait")
+	switch {
+	case timeout <= 0:
+		return 0, usageError{fmt.Errorf("--timeout: %s is no time to work in", timeout)}
+	case wait < 0:
+		return 0, usageError{fmt.Errorf("--wait: %s has passed already", wait)}
+	case !cc.IsSet("timeout"):
+		return timeout + wait + cc.Duration("for") + max(cc.Duration("drain"), 0), nil
+	case cc.Duration("drain") >= timeout:
+		return 0, usageError{fmt.Errorf("--drain: %s is not shorter than --timeout, %s", cc.Duration("drain"), timeout)}
+	case wait >= timeout:
+		return 0, usageError{fmt.Errorf("--wait: %s is not shorter than --timeout, %s", wait, timeout)}
+	}
+	return timeout, nil
+}
+
+// whyEnded adds to an error of work that was cut short what did that: a time
+// limit, or a signal.
+func whyEnded(ctx context.Context, err error) error {
+	if ended := ctx.Err(); ended == nil || !errors.Is(err, ended) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, context.Cause(ctx))
+}
+
+func (cmd *command) connect(ctx context.Context) error {
+	c, err := openNft(cmd.target)
+	if err == nil {
+		cmd.conn = c
+		cmd.sweepTraces(ctx)
+	}
+	return err
+}
+
+// sweepTraces takes away what a killed trace left behind. Where the permission is
+// missing, the command's own work says so.
+func (cmd *command) sweepTraces(ctx context.Context) {
+	swept, err := cmd.conn.SweepTraces(ctx, cmd.target.FD())
+	for _, name := range swept {
+		fmt.Fprintf(cmd.err, "note: took table inet %s away, left by a trace that was killed\n", escape.Text(name))
+	}
+	if err != nil && !errors.Is(err, nft.ErrNotPermitted) {
+		fmt.Fprintf(cmd.err, "warning: %v\n", err)
+	}
+}
+
+func (cmd *command) close() {
+	if cmd.conn != nil {
+		cmd.conn.Close()
+	}
+	cmd.target.Close()
+}
+
+// capture is the engine for a configuration, in the environment that the flags say
+// if they do.
+func (cmd *command) capture(c *config.File, options capture.Options) (*capture.Capture, error) {
+	cmd.table, options.Environment = c.TableName(), cmd.environment
+	k, err := capture.New(cmd.target, c.Config, options)
+	if err != nil {
+		return nil, cmd.failure(c, err)
+	}
+	return k, nil
+}
+
+// captureOfTable is the engine for what weir wrote into a table.
+func (cmd *command) captureOfTable(table string, options capture.Options) (*capture.Capture, error) {
+	cmd.table = table
+	return capture.OfTable(cmd.target, table, options)
+}
+
+// tell prints what a verb met beside its work.
+func (cmd *command) tell(c *config.File, notes []modes.Note, messages []capture.Message) {
+	for _, n := range notes {
+		fmt.Fprintln(cmd.err, "note:", c.ExplainNote(n))
+	}
+	for _, m := range messages {
+		fmt.Fprintln(cmd.err, m)
+	}
+}
+
+// failure is the error of a verb in the words of the command line.
+func (cmd *command) failure(c *config.File, err error) error {
+	var config *modes.ConfigError
+	if errors.As(err, &config) {
+		return wrongState(err, c.Explain)
+	}
+	return wordsOfHost(err)
+}
+
+// wanted is the state that a configuration asks for in that environment. Notes
+// go to standard error, once.
+func (cmd *command) wanted(c *config.File, env modes.Environment) (rules.State, error) {
+	state, notes, err := modes.State(c.Config, env)
+	if err != nil {
+		return state, wrongState(err, c.Explain)
+	}
+	if !cmd.notesPrinted {
+		cmd.tell(c, notes, nil)
+	}
+	cmd.table, cmd.notesPrinted = c.TableName(), true
+	return state, nil
+}
+
+// wrongState is the error of a configuration that makes no state, said by explain:
+// wrong usage, but where all that is wrong is what the namespace lacks.
+func wrongState(err error, explain func(error) error) error {
+	for _, e := range problems.List(err) {
+		var config *modes.ConfigError
+		if !errors.As(e, &config) || !config.Missing {
+			return usageError{explain(err)}
+		}
+	}
+	return explain(err)
+}
+
+func withCommon(flags ...cli.Flag) []cli.Flag {
+	isTaken := func(f cli.Flag) bool {
+		return slices.ContainsFunc(flags, func(g cli.Flag) bool { return g.Names()[0] == f.Names()[0] })
+	}
+	return append(append(flags, timeoutFlag(), jsonFlag()), slices.DeleteFunc(targetFlags(), isTaken)...)
+}
