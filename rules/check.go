@@ -39,7 +39,7 @@ type checker struct {
 
 	base    *Base          // of the chain that reaches the rule under check
 	walked  map[string]int // how deep below it each chain was met
-	settled settled        // by the rule's nodes so far
+	implied implied        // by the rule's nodes so far
 
 	handedOver bool // by a tproxy of the rule
 }

@@ -8,16 +8,16 @@ func (c *checker) rule(r Rule) {
 	if len(r.Nodes) == 0 {
 		c.problem("is empty")
 	}
-	c.settled, c.handedOver = settled{}, false
+	c.implied, c.handedOver = implied{}, false
 	cost := 0
 	for i, n := range r.Nodes {
 		needs := n.needs()
-		reading := c.settled
+		reading := c.implied
 		reading.read(needs.selectors)
 		n = normalNode(n, reading)
 		n.check(c)
-		c.settled = reading
-		c.settled.pass(n)
+		c.implied = reading
+		c.implied.pass(n)
 		if needs.terminal && i < len(r.Nodes)-1 {
 			c.problem("nothing after %q is ever reached", n.text(nil))
 		}
@@ -55,7 +55,7 @@ func (c *checker) keys(key []Selector) {
 	if len(key) == 0 {
 		c.problem("a match reads nothing")
 	}
-	so := c.settled
+	so := c.implied
 	for _, s := range key {
 		c.selector(s)
 		c.place(s)
@@ -130,8 +130,8 @@ func (m Match) check(c *checker) {
 
 // contradiction refuses a second protocol or family for one packet.
 func (c *checker) contradiction(s Selector, v Bits) {
-	if s == Selector(L4Proto) && c.settled.proto != 0 && Proto(v.Uint64()) != c.settled.proto ||
-		s == Selector(NFProto) && c.settled.family != 0 && Family(v.Uint64()) != c.settled.family {
+	if s == Selector(L4Proto) && c.implied.proto != 0 && Proto(v.Uint64()) != c.implied.proto ||
+		s == Selector(NFProto) && c.implied.family != 0 && Family(v.Uint64()) != c.implied.family {
 		c.problem("%s %s never holds after what the rule matched before", s, s.Type().Format(v))
 	}
 }
@@ -216,7 +216,7 @@ func (r Redirect) check(c *checker) {
 	if len(r.Ports.Lo) != 2 || len(r.Ports.Hi) != 2 || r.Ports.Lo > r.Ports.Hi {
 		c.problem("redirect wants a port or a range of them")
 	}
-	if !c.settled.transport {
+	if !c.implied.transport {
 		c.problem("redirect to a port wants a match on TCP or UDP before it")
 	}
 }
@@ -229,7 +229,7 @@ func (n SNAT) check(c *checker) {
 		c.problem("snat wants an address")
 		return
 	}
-	if f := AddressFamily(n.To); c.settled.family != f {
+	if f := AddressFamily(n.To); c.implied.family != f {
 		c.problem("snat to %s wants a match on %s before it", n.To, f)
 	}
 }
@@ -238,7 +238,7 @@ func (t TProxy) check(c *checker) {
 	if !c.reached(FilterType, Prerouting) {
 		c.problem("tproxy works in filter chains of prerouting, not in %s", c.base)
 	}
-	if !c.settled.transport {
+	if !c.implied.transport {
 		c.problem("tproxy wants a match on TCP or UDP before it")
 	}
 	if c.handedOver {
@@ -252,11 +252,11 @@ func (t TProxy) check(c *checker) {
 	if length, known := lengths[t.Family]; !known || t.Addr != "" && len(t.Addr) != length {
 		c.problem("the address of a tproxy is not of its family")
 	}
-	if c.settled.familyList {
+	if c.implied.familyList {
 		c.problem("nft does not take tproxy after a list of families (want a rule for each)")
 	}
-	if t.Family != 0 && c.settled.family != 0 && t.Family != c.settled.family {
-		c.problem("a tproxy for %s never meets a packet of %s", t.Family, c.settled.family)
+	if t.Family != 0 && c.implied.family != 0 && t.Family != c.implied.family {
+		c.problem("a tproxy for %s never meets a packet of %s", t.Family, c.implied.family)
 	}
 }
 

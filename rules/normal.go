@@ -184,7 +184,7 @@ func (e *Element) saysSame(o *Element) bool {
 }
 
 func (r Rule) normal() Rule {
-	var so settled
+	var so implied
 	r.Nodes = mapped(r.Nodes, func(n Node) Node {
 		so.read(n.needs().selectors)
 		n = normalNode(n, so)
@@ -196,7 +196,7 @@ func (r Rule) normal() Rule {
 }
 
 // normalNode is the node in a rule of which so much is settled.
-func normalNode(n Node, so settled) Node {
+func normalNode(n Node, so implied) Node {
 	switch n := n.(type) {
 	case Match:
 		n.Key = mapped(n.Key, so.of)
@@ -250,7 +250,7 @@ func hasRange(e Element) bool {
 func withoutImplied(nodes []Node) []Node {
 	var out []Node
 	for i, n := range nodes {
-		if m, ok := n.(Match); ok && (implied(m, nodes[:i]) || implied(m, leadingMatches(nodes[i+1:]))) {
+		if m, ok := n.(Match); ok && (isImplied(m, nodes[:i]) || isImplied(m, leadingMatches(nodes[i+1:]))) {
 			continue
 		}
 		out = append(out, n)
@@ -271,7 +271,7 @@ func leadingMatches(nodes []Node) []Node {
 	return nodes
 }
 
-func implied(m Match, by []Node) bool {
+func isImplied(m Match, by []Node) bool {
 	for _, n := range by {
 		for _, s := range n.needs().selectors {
 			if p := s.Proto(); p != 0 && m.isExactly(Selector(L4Proto), RangeOf(p).Lo) {

@@ -2,9 +2,9 @@ package rules
 
 import "slices"
 
-// settled is what the nodes of a rule so far leave of packets: those of one
+// implied is what the nodes of a rule so far leave of packets: those of one
 // transport protocol, of one family. 0 is any.
-type settled struct {
+type implied struct {
 	proto  Proto
 	family Family
 	// A list of protocols or families has been matched: nft takes its last for
@@ -14,7 +14,7 @@ type settled struct {
 }
 
 // read notes what selectors imply.
-func (s *settled) read(key []Selector) {
+func (s *implied) read(key []Selector) {
 	for _, k := range key {
 		if p := k.Proto(); p != 0 {
 			s.proto, s.transport = p, true
@@ -26,7 +26,7 @@ func (s *settled) read(key []Selector) {
 }
 
 // pass notes what a match on the protocol or the family leaves.
-func (s *settled) pass(n Node) {
+func (s *implied) pass(n Node) {
 	m, ok := n.(Match)
 	if !ok || m.Negated || m.Mask != "" || m.Set != "" || len(m.Key) != 1 {
 		return
@@ -52,7 +52,7 @@ func (s *settled) pass(n Node) {
 
 // of is the selector as it reads once the transport protocol is settled: `th
 // dport` of a TCP packet is its `tcp dport`, to the kernel and to nft.
-func (s settled) of(k Selector) Selector {
+func (s implied) of(k Selector) Selector {
 	switch {
 	case k == Selector(ThSport) && s.proto == TCP:
 		return Selector(TCPSport)
