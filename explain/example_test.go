@@ -58,7 +58,7 @@ func ExampleCompare() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	config.Outbound.ExcludePorts = []string{"9411"}
+	config.Outbound.ExcludePorts = []modes.PortWord{"9411"}
 	after, err := explain.RulesOf(config, env)
 	if err != nil {
 		log.Fatal(err)

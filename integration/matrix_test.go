@@ -42,13 +42,13 @@ func everyConfig() map[string]modes.Config {
 			c.Routing = modes.Routing{Mark: "0x111", LoopMark: "0x112", Table: "100", Priority: "32000"}
 		}),
 		"tproxy of some ports, DNS of all": sidecar(both, func(c *modes.Config) {
-			c.Inbound = modes.Inbound{Via: "tproxy", IncludePorts: []string{"80", "8000-8100"}}
+			c.Inbound = modes.Inbound{Via: "tproxy", IncludePorts: []modes.PortWord{"80", "8000-8100"}}
 			c.DNS.Capture = "all"
 			c.Interfaces.Exclude = []string{"eth1", "veth*"}
 		}),
 		"ports": sidecar(uids, func(c *modes.Config) {
-			c.Inbound = modes.Inbound{ExcludePorts: []string{"15020", "15021", "15090"}, TunnelPort: "15088"}
-			c.Outbound = modes.Outbound{ExcludePorts: []string{"22", "3000-3100"}, IncludePorts: []string{"443"}, IncludeCIDRs: []string{"10.0.0.0/8", "fd00::/8"}}
+			c.Inbound = modes.Inbound{ExcludePorts: []modes.PortWord{"15020", "15021", "15090"}, TunnelPort: "15088"}
+			c.Outbound = modes.Outbound{ExcludePorts: []modes.PortWord{"22", "3000-3100"}, IncludePorts: []modes.PortWord{"443"}, IncludeCIDRs: []string{"10.0.0.0/8", "fd00::/8"}}
 		}),
 		"owners, DNS of all": sidecar(both, func(c *modes.Config) {
 			c.Outbound = modes.Outbound{IncludeGIDs: []string{"1000", "1001"}, ExcludeGIDs: []string{"2000"}, ExcludeUIDs: []string{"3000"}}
@@ -59,7 +59,7 @@ func everyConfig() map[string]modes.Config {
 			c.Outbound.IncludeCIDRs = []string{"10.0.0.0/8"}
 		}),
 		"inbound of some ports alone": sidecar(uids, func(c *modes.Config) {
-			c.Inbound.IncludePorts = []string{"80", "443"}
+			c.Inbound.IncludePorts = []modes.PortWord{"80", "443"}
 			c.Outbound.Via = "none"
 		}),
 		"outbound alone": sidecar(uids, func(c *modes.Config) {

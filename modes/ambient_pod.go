@@ -65,7 +65,7 @@ func (r *reader) exclusions(c Config) exclusions {
 }
 
 // written is the list, which is nil only where its key was not written.
-func written[T any](words []string, list []T) []T {
+func written[W ~string, T any](words []W, list []T) []T {
 	if words == nil {
 		return nil
 	}
@@ -96,6 +96,6 @@ func (r *reader) readConnectionMark(p *ambientPod, c Config, mask rules.Mark) {
 	p.routing = r.routing(c.Routing, r.routed(p.families, c.Routing.Table))
 	p.routing.mark, p.routing.mask = r.mark("routing.mark", c.Routing.Mark, mask)
 	if alike(p.routing.mark, p.routing.mask, p.mark, p.markMask) {
-		r.problem("routing.mark", c.Routing.Mark, "does not tell its packets from those of %s, %s", Ref{Key: "proxy.mark"}, c.Proxy.Mark)
+		r.problem("routing.mark", string(c.Routing.Mark), "does not tell its packets from those of %s, %s", Ref{Key: "proxy.mark"}, c.Proxy.Mark)
 	}
 }

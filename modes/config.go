@@ -29,35 +29,35 @@ type Config struct {
 type Proxy struct {
 	UIDs []string `key:"uids" modes:"sidecar" doc:"the proxy's users: ids, ranges (1000-2000) or names"`
 	GIDs []string `key:"gids" modes:"sidecar" doc:"the proxy's groups: ids, ranges or names"`
-	Mark string   `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets; without a mask under routing.mask"`
+	Mark MarkWord `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets; without a mask under routing.mask"`
 }
 
 // Inbound is what comes in for the application.
 type Inbound struct {
-	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | tproxy [sidecar] | marks [sidecar] captures nothing, but marks and routes as tproxy does | none"`
-	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener; of a range the kernel picks one, but with tproxy it is one"`
-	TunnelPort   string   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
-	IncludePorts []string `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports, ranges (8000-8100, 9000:) and services (https)"`
-	ExcludePorts []string `key:"excludePorts" modes:"sidecar,ambient-pod" doc:"ports left alone where all are included"`
+	Via          string     `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | tproxy [sidecar] | marks [sidecar] captures nothing, but marks and routes as tproxy does | none"`
+	Port         PortWord   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener; of a range the kernel picks one, but with tproxy it is one"`
+	TunnelPort   PortWord   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
+	IncludePorts []PortWord `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports, ranges (8000-8100, 9000:) and services (https)"`
+	ExcludePorts []PortWord `key:"excludePorts" modes:"sidecar,ambient-pod" doc:"ports left alone where all are included"`
 }
 
 // Outbound is what the application opens.
 type Outbound struct {
-	Via          string   `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | none"`
-	Port         string   `key:"port" modes:"sidecar,ambient-pod" default:"15001" doc:"the proxy's outbound listener; of a range the kernel picks one"`
-	IncludeCIDRs []string `key:"includeCIDRs" modes:"sidecar" default:"all" doc:"all, or destinations that are captured"`
-	ExcludeCIDRs []string `key:"excludeCIDRs" modes:"sidecar,ambient-pod" doc:"destinations left alone; they win over every include"`
-	IncludePorts []string `key:"includePorts" modes:"sidecar" doc:"ports captured whatever includeCIDRs says"`
-	ExcludePorts []string `key:"excludePorts" modes:"sidecar,ambient-pod" doc:"ports left alone, TCP and UDP, the proxy's own included"`
-	IncludeGIDs  []string `key:"includeGIDs" modes:"sidecar" default:"all" doc:"all, or groups whose traffic is captured"`
-	ExcludeGIDs  []string `key:"excludeGIDs" modes:"sidecar,ambient-pod" doc:"groups left alone, DNS included"`
-	ExcludeUIDs  []string `key:"excludeUIDs" modes:"sidecar,ambient-pod" doc:"users left alone, DNS included"`
+	Via          string     `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | none"`
+	Port         PortWord   `key:"port" modes:"sidecar,ambient-pod" default:"15001" doc:"the proxy's outbound listener; of a range the kernel picks one"`
+	IncludeCIDRs []string   `key:"includeCIDRs" modes:"sidecar" default:"all" doc:"all, or destinations that are captured"`
+	ExcludeCIDRs []string   `key:"excludeCIDRs" modes:"sidecar,ambient-pod" doc:"destinations left alone; they win over every include"`
+	IncludePorts []PortWord `key:"includePorts" modes:"sidecar" doc:"ports captured whatever includeCIDRs says"`
+	ExcludePorts []PortWord `key:"excludePorts" modes:"sidecar,ambient-pod" doc:"ports left alone, TCP and UDP, the proxy's own included"`
+	IncludeGIDs  []string   `key:"includeGIDs" modes:"sidecar" default:"all" doc:"all, or groups whose traffic is captured"`
+	ExcludeGIDs  []string   `key:"excludeGIDs" modes:"sidecar,ambient-pod" doc:"groups left alone, DNS included"`
+	ExcludeUIDs  []string   `key:"excludeUIDs" modes:"sidecar,ambient-pod" doc:"users left alone, DNS included"`
 }
 
 // DNS is the capture of queries.
 type DNS struct {
 	Capture string   `key:"capture" modes:"sidecar,ambient-pod" default:"none" words:"none | servers [sidecar] | all" doc:": queries to the resolvers, or to port 53 of any address; with servers a resolver must be known"`
-	Port    string   `key:"port" modes:"sidecar,ambient-pod" default:"15053" doc:"the proxy's DNS listener, UDP and TCP"`
+	Port    PortWord `key:"port" modes:"sidecar,ambient-pod" default:"15053" doc:"the proxy's DNS listener, UDP and TCP"`
 	Servers []string `key:"servers" modes:"sidecar" doc:"the resolvers; none: those of the namespace's resolv.conf"`
 }
 
@@ -86,16 +86,16 @@ type Probes struct {
 	From      string   `key:"from" modes:"ambient-host" default:"local" words:"local | uids | cgroups" doc:": whose connections are probes; local is all that the host itself opens"`
 	UIDs      []string `key:"uids" modes:"ambient-host" doc:"user ids or names, for from: uids"`
 	Cgroups   []string `key:"cgroups" modes:"ambient-host" doc:"paths below the root of cgroup v2, for from: cgroups"`
-	Mark      string   `key:"mark" modes:"ambient-host" default:"0x1000/0x1000" doc:"value[/mask] that packets from the cgroups get on their way out"`
+	Mark      MarkWord `key:"mark" modes:"ambient-host" default:"0x1000/0x1000" doc:"value[/mask] that packets from the cgroups get on their way out"`
 }
 
 // Routing is how packets with a mark reach a transparent socket.
 type Routing struct {
-	Mark     string `key:"mark" modes:"sidecar,ambient-pod" default:"0x539" ambient-pod:"0x111/0xfff" doc:"value[/mask] of packets that are delivered to the proxy's sockets, and of their connections"`
-	LoopMark string `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"value[/mask] of the proxy's calls to its own pod"`
-	Mask     string `key:"mask" modes:"sidecar,ambient-pod" default:"0xfff" doc:"of marks that are written without one: other bits are neither matched nor changed"`
-	Table    string `key:"table" modes:"sidecar,ambient-pod" default:"133" ambient-pod:"100" doc:"the routing table that delivers them, or none"`
-	Priority string `key:"priority" modes:"sidecar,ambient-pod" default:"32765" ambient-pod:"32764" doc:"of the policy rule that looks it up"`
+	Mark     MarkWord `key:"mark" modes:"sidecar,ambient-pod" default:"0x539" ambient-pod:"0x111/0xfff" doc:"value[/mask] of packets that are delivered to the proxy's sockets, and of their connections"`
+	LoopMark MarkWord `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"value[/mask] of the proxy's calls to its own pod"`
+	Mask     MarkWord `key:"mask" modes:"sidecar,ambient-pod" default:"0xfff" doc:"of marks that are written without one: other bits are neither matched nor changed"`
+	Table    string   `key:"table" modes:"sidecar,ambient-pod" default:"133" ambient-pod:"100" doc:"the routing table that delivers them, or none"`
+	Priority string   `key:"priority" modes:"sidecar,ambient-pod" default:"32765" ambient-pod:"32764" doc:"of the policy rule that looks it up"`
 }
 
 // The modes.

@@ -25,15 +25,15 @@ var goldens = []golden{
 	{"default", "the least configuration, where there is IPv6", least(), testEnvironment},
 	{"ipv4", "IPv6 is left alone explicitly", least(), Environment{}},
 	{"ports", "listed ports in, ports out whatever the destination, ports left alone", with(func(c *Config) {
-		c.Inbound.IncludePorts = []string{"80", "443", "8000-8100"}
+		c.Inbound.IncludePorts = []PortWord{"80", "443", "8000-8100"}
 		c.Outbound.IncludeCIDRs = []string{"10.96.0.0/12"}
-		c.Outbound.IncludePorts = []string{"8443", "9000-9100"}
-		c.Outbound.ExcludePorts = []string{"22", "25-26"}
+		c.Outbound.IncludePorts = []PortWord{"8443", "9000-9100"}
+		c.Outbound.ExcludePorts = []PortWord{"22", "25-26"}
 	}), testEnvironment},
 	{"cidrs", "destinations of both families", with(func(c *Config) {
 		c.Outbound.IncludeCIDRs = []string{"10.0.0.0/8", "fd00::/8"}
 		c.Outbound.ExcludeCIDRs = []string{"10.1.0.0/16", "192.0.2.1", "fd00:1::/32"}
-		c.Inbound.ExcludePorts = []string{"15090", "15021", "15020"}
+		c.Inbound.ExcludePorts = []PortWord{"15090", "15021", "15020"}
 	}), testEnvironment},
 	{"cidrs-one-family", "destinations of IPv6 alone: no IPv4 destination is captured, and none is excluded", with(func(c *Config) {
 		c.Outbound.IncludeCIDRs = []string{"fd00::/8"}
@@ -48,18 +48,18 @@ var goldens = []golden{
 	}), testEnvironment},
 	{"user-ranges", "users and groups come in ranges, and so do listeners; and so do ports", with(func(c *Config) {
 		c.Proxy = Proxy{UIDs: []string{"1000-2000", "1337", "3000"}, GIDs: []string{"1000-2000"}}
-		c.Outbound.Port, c.Outbound.IncludePorts = "15001-15003", []string{"https", "9000:"}
+		c.Outbound.Port, c.Outbound.IncludePorts = "15001-15003", []PortWord{"https", "9000:"}
 		c.Outbound.IncludeGIDs, c.Outbound.ExcludeGIDs, c.Outbound.ExcludeUIDs = []string{"5000-6000", "7"}, []string{"5500-5501"}, []string{"100-200"}
 		c.DNS.Capture = "all"
 	}), testEnvironment},
 	{"reroute", "what is rerouted counts as outbound, its exclusions too, but for an interface that ignores them", with(func(c *Config) {
 		c.Interfaces.Reroute = []Rerouted{{Name: "tap*"}, {Name: "tap0", Exclusions: "ignored"}, {Name: "vm*", Exclusions: "ignored"}, {Name: "vm0", Exclusions: "honoured"}}
 		c.Outbound.IncludeCIDRs, c.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "fd00::/8"}, []string{"10.1.0.0/16", "fd00:1::/32"}
-		c.Outbound.IncludePorts, c.Outbound.ExcludePorts = []string{"443"}, []string{"22"}
+		c.Outbound.IncludePorts, c.Outbound.ExcludePorts = []PortWord{"443"}, []PortWord{"22"}
 	}), testEnvironment},
 	{"ambient-reroute", "an ambient pod's exclusions count for what is rerouted, but for an interface that ignores them", ambient(func(c *Config) {
 		c.Interfaces.Reroute = []Rerouted{{Name: "vm0"}, {Name: "tap*", Exclusions: "ignored"}}
-		c.Outbound.ExcludeCIDRs, c.Outbound.ExcludePorts = []string{"10.0.0.0/8"}, []string{"22"}
+		c.Outbound.ExcludeCIDRs, c.Outbound.ExcludePorts = []string{"10.0.0.0/8"}, []PortWord{"22"}
 	}), testEnvironment},
 	{"every-interface", "every interface is left alone, and rerouted before that", with(func(c *Config) {
 		c.Interfaces = Interfaces{Exclude: []string{"+"}, Reroute: []Rerouted{{Name: "+"}}}
@@ -83,7 +83,7 @@ var goldens = []golden{
 	{"dns-servers", "queries to the namespace's resolvers", with(func(c *Config) {
 		c.Proxy.GIDs = []string{"1337"}
 		c.DNS.Capture = "servers"
-		c.Outbound.ExcludePorts = []string{"5353"}
+		c.Outbound.ExcludePorts = []PortWord{"5353"}
 	}), testEnvironment},
 	{"dns-all", "queries to anyone", with(func(c *Config) {
 		c.DNS.Capture = "all"
@@ -98,11 +98,11 @@ var goldens = []golden{
 		Mode:  ModeSidecar,
 		Proxy: Proxy{UIDs: []string{"0"}, GIDs: []string{"1337"}},
 		Inbound: Inbound{
-			Via: "tproxy", ExcludePorts: []string{"15020", "15021"},
+			Via: "tproxy", ExcludePorts: []PortWord{"15020", "15021"},
 		},
 	}, testEnvironment},
 	{"tproxy-ports", "inbound by transparent sockets, listed ports, an interface left alone, no IPv6", with(func(c *Config) {
-		c.Inbound.Via, c.Inbound.IncludePorts = "tproxy", []string{"80", "8000-8100"}
+		c.Inbound.Via, c.Inbound.IncludePorts = "tproxy", []PortWord{"80", "8000-8100"}
 		c.Interfaces.Exclude = []string{"eth1"}
 		c.Routing = Routing{Mark: "0x1000", LoopMark: "0x2000", Mask: "0xff000", Table: "200", Priority: "100"}
 	}), Environment{}},
@@ -111,7 +111,7 @@ var goldens = []golden{
 	}), testEnvironment},
 	{"drop-invalid", "packets that conntrack calls invalid end here", with(func(c *Config) { c.DropInvalid = "enabled" }), testEnvironment},
 	{"inbound-only", "nothing outbound but the proxy's calls to its own pod", with(func(c *Config) {
-		c.Outbound.Via, c.Inbound.ExcludePorts = "none", []string{"22"}
+		c.Outbound.Via, c.Inbound.ExcludePorts = "none", []PortWord{"22"}
 	}), testEnvironment},
 	{"ambient", "a pod of ambient mode, both families", ambient(func(*Config) {}), testEnvironment},
 	{"ambient-dns-ipv4", "an ambient pod whose queries are captured, without IPv6", ambient(func(c *Config) { c.DNS.Capture = "all" }), Environment{}},
@@ -123,16 +123,16 @@ var goldens = []golden{
 		c.DNS.Capture = "all"
 		c.Interfaces.Reroute = []Rerouted{{Name: "vm0"}}
 		c.Interfaces.Exclude = []string{"eth1", "veth*"}
-		c.Inbound.ExcludePorts = []string{"22"}
-		c.Outbound.ExcludePorts = []string{"25", "5353"}
+		c.Inbound.ExcludePorts = []PortWord{"22"}
+		c.Outbound.ExcludePorts = []PortWord{"25", "5353"}
 		c.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8"}
 		c.Outbound.ExcludeUIDs = []string{"nobody"}
 		c.Outbound.ExcludeGIDs = []string{"2000"}
 	}), testEnvironment},
 	{"ambient-exclusions-none", "exclusions of an ambient pod that are written, if only as none, have their sets", ambient(func(c *Config) {
 		c.Interfaces.Exclude = []string{}
-		c.Inbound.ExcludePorts = []string{"none"}
-		c.Outbound.ExcludePorts = []string{}
+		c.Inbound.ExcludePorts = []PortWord{"none"}
+		c.Outbound.ExcludePorts = []PortWord{}
 		c.Outbound.ExcludeCIDRs = []string{}
 		c.Outbound.ExcludeUIDs = []string{}
 		c.Outbound.ExcludeGIDs = []string{}

@@ -107,7 +107,10 @@ func (k Key) set(of reflect.Value, words []string) {
 			k.Items[0].set(field.Index(i), []string{w})
 		}
 	case k.List:
-		field.Set(reflect.ValueOf(append([]string{}, words...)))
+		field.Set(reflect.MakeSlice(field.Type(), len(words), len(words)))
+		for i, w := range words {
+			field.Index(i).SetString(w)
+		}
 	case len(words) > 0:
 		field.SetString(words[0])
 	}
@@ -156,7 +159,13 @@ func (k Key) get(of reflect.Value) (words []string, set bool) {
 		}
 		return words, !field.IsNil()
 	case k.List:
-		return field.Interface().([]string), !field.IsNil()
+		if plain, ok := field.Interface().([]string); ok {
+			return plain, !field.IsNil()
+		}
+		for i := range field.Len() {
+			words = append(words, field.Index(i).String())
+		}
+		return words, !field.IsNil()
 	}
 	return []string{field.String()}, field.String() != ""
 }

@@ -18,14 +18,14 @@ type listener struct{ key, word string }
 func listeners(c Config) []listener {
 	var list []listener
 	if c.Mode == ModeSidecar || !parse.IsNone(c.Inbound.Via) {
-		list = append(list, listener{"inbound.port", c.Inbound.Port})
+		list = append(list, listener{"inbound.port", string(c.Inbound.Port)})
 	}
-	list = append(list, listener{"inbound.tunnelPort", c.Inbound.TunnelPort})
+	list = append(list, listener{"inbound.tunnelPort", string(c.Inbound.TunnelPort)})
 	if !parse.IsNone(c.Outbound.Via) {
-		list = append(list, listener{"outbound.port", c.Outbound.Port})
+		list = append(list, listener{"outbound.port", string(c.Outbound.Port)})
 	}
 	if !parse.IsNone(c.DNS.Capture) {
-		list = append(list, listener{"dns.port", c.DNS.Port})
+		list = append(list, listener{"dns.port", string(c.DNS.Port)})
 	}
 	return list
 }

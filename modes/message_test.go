@@ -20,10 +20,10 @@ func TestRenamed(t *testing.T) {
 		config Config
 		want   string
 	}{
-		{"a key with its value", sidecarWith(func(c *Config) { c.Inbound.IncludePorts = []string{} }),
+		{"a key with its value", sidecarWith(func(c *Config) { c.Inbound.IncludePorts = []PortWord{} }),
 			"--inbound.includePorts: captures nothing (want ports, all, or --inbound.via=none)"},
 		{"a key of another list", sidecarWith(func(c *Config) {
-			c.Inbound.IncludePorts, c.Inbound.ExcludePorts = []string{"80"}, []string{"80"}
+			c.Inbound.IncludePorts, c.Inbound.ExcludePorts = []PortWord{"80"}, []PortWord{"80"}
 		}), `--inbound.excludePorts: "80" is in --inbound.includePorts too`},
 		{"a mask", sidecarWith(func(c *Config) { c.Inbound.Via, c.Routing.Mark, c.Routing.Mask = "tproxy", "0x1000", "0xfff" }),
 			`--routing.mark: "0x1000" has bits outside its mask, 0xfff of --routing.mask: it never matches (want a mask that holds them, such as 0x1000/0x1fff)`},

@@ -9,14 +9,14 @@ import (
 
 // overlapping reports words of a list of ports that name a port of the other
 // list.
-func (r *reader) overlapping(key string, words []string, otherKey string, others []string) {
+func (r *reader) overlapping(key string, words []PortWord, otherKey string, others []PortWord) {
 	quiet := &reader{}
 	type named struct {
 		rules.Range
 		word string
 	}
 	var other []named
-	for _, w := range others {
+	for _, w := range texts(others) {
 		if p, ok := quiet.portRange("", w); ok {
 			other = append(other, named{p, w})
 		}
@@ -27,7 +27,7 @@ func (r *reader) overlapping(key string, words []string, otherKey string, others
 			other[i].Hi, other[i].word = other[i-1].Hi, other[i-1].word
 		}
 	}
-	for _, w := range words {
+	for _, w := range texts(words) {
 		p, ok := quiet.portRange("", w)
 		if !ok {
 			continue

@@ -55,11 +55,11 @@ func (r *reader) choice(key, word string) string {
 
 // everything reports whether a list is the one word for all, nothing whether it
 // is the one word for none, and empty whether it names nothing at all.
-func everything(words []string) bool { return len(words) == 1 && parse.IsAll(words[0]) }
+func everything[W ~string](words []W) bool { return len(words) == 1 && parse.IsAll(string(words[0])) }
 
-func nothing(words []string) bool { return len(words) == 1 && parse.IsNone(words[0]) }
+func nothing[W ~string](words []W) bool { return len(words) == 1 && parse.IsNone(string(words[0])) }
 
-func empty(words []string) bool { return len(words) == 0 || nothing(words) }
+func empty[W ~string](words []W) bool { return len(words) == 0 || nothing(words) }
 
 // list is a list's words without those that stand for a whole list: none is an
 // empty one, and all says something only by itself and where there is nothing

@@ -14,13 +14,13 @@ func FuzzOverlapping(f *testing.F) {
 		word := func(x, y uint16) string {
 			return portText(rules.RangeBetween(rules.Port(max(min(x, y), 1)), rules.Port(max(x, y, 1))))
 		}
-		others := []string{word(a, b), word(c, d), "no port"}
+		others := []PortWord{PortWord(word(a, b)), PortWord(word(c, d)), "no port"}
 		r := &reader{}
-		r.overlapping("x", []string{word(e, g)}, "y", others)
+		r.overlapping("x", []PortWord{PortWord(word(e, g))}, "y", others)
 		quiet := &reader{}
 		p, _ := quiet.portRange("", word(e, g))
-		want := slices.ContainsFunc(others, func(o string) bool {
-			q, ok := quiet.portRange("", o)
+		want := slices.ContainsFunc(others, func(o PortWord) bool {
+			q, ok := quiet.portRange("", string(o))
 			return ok && p.Lo <= q.Hi && q.Lo <= p.Hi
 		})
 		if (len(r.problems) > 0) != want {

@@ -131,7 +131,7 @@ func (s *sidecar) leavesOut(list []netip.Prefix) bool {
 func (r *reader) readProxy(s *sidecar, p Proxy, mask rules.Mark) {
 	s.uids = ids[rules.UID](r, "proxy.uids", p.UIDs, r.env.Users, "user")
 	s.gids = ids[rules.GID](r, "proxy.gids", p.GIDs, r.env.Groups, "group")
-	marked := p.Mark != "" && !parse.IsNone(p.Mark)
+	marked := p.Mark != "" && !parse.IsNone(string(p.Mark))
 	if marked {
 		s.mark, s.markMask = r.mark("proxy.mark", p.Mark, mask)
 	}
@@ -148,7 +148,7 @@ func (r *reader) readInbound(s *sidecar, in Inbound) {
 		exclude: r.ports("inbound.excludePorts", in.ExcludePorts),
 	}
 	if s.inbound.via == viaTProxy && !(s.inbound.port.Single() && s.inbound.port.Lo > rules.RangeOf(rules.Port(0)).Lo) {
-		r.problem("inbound.port", in.Port, "is not one port, and with tproxy a connection goes to one (want a number of 1-65535)")
+		r.problem("inbound.port", string(in.Port), "is not one port, and with tproxy a connection goes to one (want a number of 1-65535)")
 	}
 	s.tunnelPort = r.port("inbound.tunnelPort", in.TunnelPort)
 	if !s.inbound.all {
@@ -268,7 +268,7 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 func (r *reader) noteUnused(written Config, s *sidecar) {
 	for _, k := range allKeys() {
 		_, set := k.Get(&written)
-		if k.Path == "routing.mask" && s.markMask != 0 && !strings.Contains(written.Proxy.Mark, "/") {
+		if k.Path == "routing.mask" && s.markMask != 0 && !strings.Contains(string(written.Proxy.Mark), "/") {
 			continue // it is proxy.mark's
 		}
 		if set && strings.HasPrefix(k.Path, "routing.") && !s.marks() {
@@ -297,6 +297,6 @@ func (r *reader) compareMarks(written Config, s *sidecar) {
 		r.note("routing.loopMark", "is %s too: the proxy's calls to its own pod are not captured as they come in", Ref{Key: "routing.mark"})
 	default:
 		read := written.withDefaults().Routing
-		r.problem("routing.loopMark", read.LoopMark, "does not tell its packets from those of %s, %s (want another)", Ref{Key: "routing.mark"}, read.Mark)
+		r.problem("routing.loopMark", string(read.LoopMark), "does not tell its packets from those of %s, %s (want another)", Ref{Key: "routing.mark"}, read.Mark)
 	}
 }

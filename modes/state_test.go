@@ -51,7 +51,7 @@ func TestProblems(t *testing.T) {
 		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar, ambient-pod, ambient-host or none)`}},
 		{"a misspelt mode is told the nearest", Config{Mode: "sidcar"}, []string{`mode: "sidcar" is not a mode (want sidecar)`}},
 		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar, ambient-pod, ambient-host or none)`}},
-		{"without a mode the words are read all the same", Config{Outbound: Outbound{Port: "x"}, Inbound: Inbound{Via: "tproxi", ExcludePorts: []string{"0"}}}, []string{
+		{"without a mode the words are read all the same", Config{Outbound: Outbound{Port: "x"}, Inbound: Inbound{Via: "tproxi", ExcludePorts: []PortWord{"0"}}}, []string{
 			`mode: is missing (want sidecar, ambient-pod, ambient-host or none)`,
 			`inbound.via: "tproxi" is not one of: redirect, tproxy, marks, none`,
 			`inbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
@@ -141,21 +141,21 @@ func TestProblems(t *testing.T) {
 		{"a mark has 32 bits", with(func(c *Config) { c.Proxy.Mark = "0x100000000" }),
 			[]string{`proxy.mark: "0x100000000" is not a mark (want a number such as 0x539 or 0x539/0xfff)`}},
 
-		{"ports end at 65535", with(func(c *Config) { c.Outbound.ExcludePorts = []string{"22", "70000"} }),
+		{"ports end at 65535", with(func(c *Config) { c.Outbound.ExcludePorts = []PortWord{"22", "70000"} }),
 			[]string{`outbound.excludePorts: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
-		{"port 0 is no one's", with(func(c *Config) { c.Inbound.Port, c.Inbound.ExcludePorts = "0", []string{"0"} }), []string{
+		{"port 0 is no one's", with(func(c *Config) { c.Inbound.Port, c.Inbound.ExcludePorts = "0", []PortWord{"0"} }), []string{
 			`inbound.port: "0" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
 			`inbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 		}},
-		{"a range goes up", with(func(c *Config) { c.Inbound.IncludePorts = []string{"8100-8000"} }),
+		{"a range goes up", with(func(c *Config) { c.Inbound.IncludePorts = []PortWord{"8100-8000"} }),
 			[]string{`inbound.includePorts: "8100-8000" is a reversed range (want 8000-8100)`}},
-		{"a range may begin at 0, which is a port of packets", with(func(c *Config) { c.Inbound.IncludePorts = []string{"0-80", ":90"} }), nil},
-		{"a range with a colon may have one end, and no more", with(func(c *Config) { c.Inbound.IncludePorts = []string{"90:", ":"} }),
+		{"a range may begin at 0, which is a port of packets", with(func(c *Config) { c.Inbound.IncludePorts = []PortWord{"0-80", ":90"} }), nil},
+		{"a range with a colon may have one end, and no more", with(func(c *Config) { c.Inbound.IncludePorts = []PortWord{"90:", ":"} }),
 			[]string{`inbound.includePorts: ":" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
-		{"a range has two ends", with(func(c *Config) { c.Inbound.IncludePorts = []string{"80-"} }),
+		{"a range has two ends", with(func(c *Config) { c.Inbound.IncludePorts = []PortWord{"80-"} }),
 			[]string{`inbound.includePorts: "80-" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
-		{"services have names", with(func(c *Config) { c.Outbound.IncludePorts = []string{"https", "ftp-data-ssh", "http-alt"} }), nil},
-		{"and not any", with(func(c *Config) { c.Outbound.IncludePorts = []string{"web", "HTTP"} }), []string{
+		{"services have names", with(func(c *Config) { c.Outbound.IncludePorts = []PortWord{"https", "ftp-data-ssh", "http-alt"} }), nil},
+		{"and not any", with(func(c *Config) { c.Outbound.IncludePorts = []PortWord{"web", "HTTP"} }), []string{
 			`outbound.includePorts: "web" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`outbound.includePorts: "HTTP" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`}},
 		{"a listener may have a range of ports", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "15006-15008", "15001:15003" }), nil},
@@ -175,35 +175,35 @@ func TestProblems(t *testing.T) {
 		{"a port is decimal", with(func(c *Config) { c.DNS.Port = "0x35" }), []string{`dns.port: "0x35" is not a port (want a number of 1-65535)`}},
 		{"numbers have no underscores", with(func(c *Config) { c.Outbound.Port = "15_001" }), []string{`outbound.port: "15_001" is not a port (want a number of 1-65535, or a range that the proxy listens on)`}},
 		{"numbers have no leading zero", with(func(c *Config) { c.Outbound.Port = "0123" }), []string{`outbound.port: "0123" is not a port (want a number of 1-65535, or a range that the proxy listens on)`}},
-		{"iptables writes a range with a colon", with(func(c *Config) { c.Outbound.ExcludePorts = []string{"8000:8100"} }), nil},
-		{"all stands alone", with(func(c *Config) { c.Inbound.IncludePorts = []string{"80", "all"} }),
+		{"iptables writes a range with a colon", with(func(c *Config) { c.Outbound.ExcludePorts = []PortWord{"8000:8100"} }), nil},
+		{"all stands alone", with(func(c *Config) { c.Inbound.IncludePorts = []PortWord{"80", "all"} }),
 			[]string{`inbound.includePorts: "all" stands beside other words (want it alone, or a list without it)`}},
 		{"none stands alone", with(func(c *Config) { c.Outbound.IncludeCIDRs = []string{"none", "10.0.0.0/8"} }),
 			[]string{`outbound.includeCIDRs: "none" stands beside other words (want it alone, or a list without it)`}},
-		{"who excludes everything means no capture", with(func(c *Config) { c.Outbound.ExcludePorts, c.Inbound.ExcludePorts = []string{"all"}, []string{"*"} }), []string{
+		{"who excludes everything means no capture", with(func(c *Config) { c.Outbound.ExcludePorts, c.Inbound.ExcludePorts = []PortWord{"all"}, []PortWord{"*"} }), []string{
 			`inbound.excludePorts: "*" would leave everything alone (want inbound.via: none for that)`,
 			`outbound.excludePorts: "all" would leave everything alone (want outbound.via: none for that)`,
 		}},
 		{"a port cannot be both included and excluded", with(func(c *Config) {
-			c.Outbound.IncludePorts, c.Outbound.ExcludePorts = []string{"443", "8080"}, []string{"22", "8080"}
+			c.Outbound.IncludePorts, c.Outbound.ExcludePorts = []PortWord{"443", "8080"}, []PortWord{"22", "8080"}
 		}), []string{`outbound.excludePorts: "8080" is in outbound.includePorts too`}},
 		{"nor can a part of a range", with(func(c *Config) {
-			c.Inbound.IncludePorts, c.Inbound.ExcludePorts = []string{"9000", "8000-8100"}, []string{"8050", "8100-8200", "80"}
+			c.Inbound.IncludePorts, c.Inbound.ExcludePorts = []PortWord{"9000", "8000-8100"}, []PortWord{"8050", "8100-8200", "80"}
 		}), []string{
 			`inbound.excludePorts: "8050" overlaps "8000-8100" of inbound.includePorts`,
 			`inbound.excludePorts: "8100-8200" overlaps "8000-8100" of inbound.includePorts`,
 		}},
 
 		{"a direction that captures nothing says so itself", with(func(c *Config) {
-			c.Inbound.IncludePorts, c.Outbound.IncludeCIDRs = []string{}, []string{"none"}
+			c.Inbound.IncludePorts, c.Outbound.IncludeCIDRs = []PortWord{}, []string{"none"}
 		}), []string{
 			`inbound.includePorts: captures nothing (want ports, all, or inbound.via: none)`,
 			`outbound.includeCIDRs: captures nothing (want prefixes, all, or outbound.via: none)`,
 		}},
-		{"none is an empty list", with(func(c *Config) { c.Inbound.IncludePorts = []string{"none"} }),
+		{"none is an empty list", with(func(c *Config) { c.Inbound.IncludePorts = []PortWord{"none"} }),
 			[]string{`inbound.includePorts: captures nothing (want ports, all, or inbound.via: none)`}},
 		{"included ports capture without any prefix", with(func(c *Config) {
-			c.Outbound.IncludeCIDRs, c.Outbound.IncludePorts = []string{}, []string{"443"}
+			c.Outbound.IncludeCIDRs, c.Outbound.IncludePorts = []string{}, []PortWord{"443"}
 		}), nil},
 		{"no group is captured", with(func(c *Config) { c.Outbound.IncludeGIDs = []string{} }),
 			[]string{`outbound.includeGIDs: captures nothing (want groups, all, or outbound.via: none)`}},
@@ -211,7 +211,7 @@ func TestProblems(t *testing.T) {
 			c.Outbound.IncludeGIDs, c.Interfaces.Reroute = []string{}, []Rerouted{{Name: "tap0"}}
 		}), nil},
 		{"what is off may include nothing", with(func(c *Config) {
-			c.Inbound.Via, c.Inbound.IncludePorts = "none", []string{}
+			c.Inbound.Via, c.Inbound.IncludePorts = "none", []PortWord{}
 			c.Outbound.Via, c.Outbound.IncludeCIDRs, c.Outbound.IncludeGIDs = "none", []string{}, []string{}
 		}), nil},
 
@@ -394,7 +394,7 @@ func TestNotes(t *testing.T) {
 			[]string{"outbound.includeCIDRs: holds no IPv4 prefix, and IPv6 is left alone: they capture nothing"}},
 		{"that IPv6 needs no exclusion", with(func(c *Config) { c.IPv6, c.Outbound.ExcludeCIDRs = "off", []string{"10.0.0.0/8", "fd00::/8"} }), poor,
 			[]string{"outbound.excludeCIDRs: IPv6 is left alone anyway: its prefixes exclude nothing"}},
-		{"that what is not included needs no exclusion", with(func(c *Config) { c.Inbound.IncludePorts, c.Inbound.ExcludePorts = []string{"80"}, []string{"22"} }), testEnvironment,
+		{"that what is not included needs no exclusion", with(func(c *Config) { c.Inbound.IncludePorts, c.Inbound.ExcludePorts = []PortWord{"80"}, []PortWord{"22"} }), testEnvironment,
 			[]string{"inbound.excludePorts: inbound.includePorts does not hold them: they are left alone anyway"}},
 		{"what goes with lo", with(func(c *Config) { c.Interfaces.Exclude = []string{"eth1", "lo"} }), testEnvironment,
 			[]string{"interfaces.exclude: lo is left alone too: no call to the own pod or to a resolver in it is captured"}},
@@ -516,13 +516,13 @@ func TestSynonyms(t *testing.T) {
 		{"of a direction too", func(c *Config, w string) { c.Outbound.Via = w }, []string{"none", "off", "false"}},
 		{"of DNS too", func(c *Config, w string) { c.DNS.Capture = w }, []string{"none", "off", "no"}},
 		{"a star is all", func(c *Config, w string) { c.DNS.Capture = w }, []string{"all", "*", "ALL"}},
-		{"a star is all ports", func(c *Config, w string) { c.Inbound.IncludePorts = []string{w} }, []string{"all", "*", "All"}},
+		{"a star is all ports", func(c *Config, w string) { c.Inbound.IncludePorts = []PortWord{PortWord(w)} }, []string{"all", "*", "All"}},
 		{"a star is all destinations", func(c *Config, w string) { c.Outbound.IncludeCIDRs = []string{w} }, []string{"all", "*"}},
 		{"a star is all groups", func(c *Config, w string) { c.Outbound.IncludeGIDs = []string{w} }, []string{"all", "*"}},
-		{"none is an empty list", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"none", "off", "false", "no"}},
-		{"ports have one form", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"80-90", "80:90", "80 - 90"}},
-		{"a range of one is one port", func(c *Config, w string) { c.Outbound.ExcludePorts = []string{w} }, []string{"80", "80-80"}},
-		{"marks have one value", func(c *Config, w string) { c.Proxy.Mark = w }, []string{"1337", "0x539", "0X539", "1337/0xfff"}},
+		{"none is an empty list", func(c *Config, w string) { c.Outbound.ExcludePorts = []PortWord{PortWord(w)} }, []string{"none", "off", "false", "no"}},
+		{"ports have one form", func(c *Config, w string) { c.Outbound.ExcludePorts = []PortWord{PortWord(w)} }, []string{"80-90", "80:90", "80 - 90"}},
+		{"a range of one is one port", func(c *Config, w string) { c.Outbound.ExcludePorts = []PortWord{PortWord(w)} }, []string{"80", "80-80"}},
+		{"marks have one value", func(c *Config, w string) { c.Proxy.Mark = MarkWord(w) }, []string{"1337", "0x539", "0X539", "1337/0xfff"}},
 		{"users have one number", func(c *Config, w string) { c.Proxy.UIDs = []string{w} }, []string{"1337", "envoy"}},
 		{"wildcards have one form", func(c *Config, w string) { c.Interfaces.Exclude = []string{w} }, []string{"veth*", "veth+"}},
 		{"an address is a prefix of all its bits", func(c *Config, w string) { c.Outbound.ExcludeCIDRs = []string{w} }, []string{"192.0.2.1", "192.0.2.1/32"}},
@@ -592,10 +592,10 @@ func manyPrefixes(n int, form string) []string {
 // BenchmarkLargeLists reads lists, and such as are ten times as long: what goes by
 // the square takes a hundred times.
 func BenchmarkLargeLists(b *testing.B) {
-	ports := func(n int) []string {
-		out := make([]string, n)
+	ports := func(n int) []PortWord {
+		out := make([]PortWord, n)
 		for i := range out {
-			out[i] = fmt.Sprint(i%65535 + 1)
+			out[i] = Port(uint16(i%65535 + 1))
 		}
 		return out
 	}
@@ -615,7 +615,7 @@ func BenchmarkLargeLists(b *testing.B) {
 		{"ports that are both included and excluded", 60_000, func(c *Config, n int) {
 			c.Outbound.IncludePorts, c.Outbound.ExcludePorts = ports(n), ports(n)
 		}},
-		{"users", 100_000, func(c *Config, n int) { c.Outbound.ExcludeUIDs = ports(n) }},
+		{"users", 100_000, func(c *Config, n int) { c.Outbound.ExcludeUIDs = texts(ports(n)) }},
 	} {
 		for _, n := range []int{tt.size / 10, tt.size} {
 			b.Run(fmt.Sprintf("%s/%d", tt.why, n), func(b *testing.B) {
@@ -649,15 +649,16 @@ func FuzzState(f *testing.F) {
 	f.Add("sidecar", "envoy", "all", "all", "eth0", "1", "servers", false)
 	f.Add("none", "", "", "", "", "", "", false)
 	f.Fuzz(func(t *testing.T, mode, id, ports, prefix, name, mark, word string, ipv6 bool) {
+		port := PortWord(ports)
 		c := Config{
 			Mode: mode, IPv6: word, DropInvalid: word,
-			Proxy:      Proxy{UIDs: []string{id}, GIDs: []string{id, mark}, Mark: mark},
-			Inbound:    Inbound{Via: word, Port: ports, IncludePorts: []string{ports, mark}, ExcludePorts: []string{ports}},
-			Outbound:   Outbound{Port: ports, IncludeCIDRs: []string{prefix}, ExcludeCIDRs: []string{prefix, name}, IncludePorts: []string{ports}, ExcludePorts: []string{id}, IncludeGIDs: []string{word}, ExcludeUIDs: []string{mark}},
+			Proxy:      Proxy{UIDs: []string{id}, GIDs: []string{id, mark}, Mark: MarkWord(mark)},
+			Inbound:    Inbound{Via: word, Port: port, IncludePorts: []PortWord{port, PortWord(mark)}, ExcludePorts: []PortWord{port}},
+			Outbound:   Outbound{Port: port, IncludeCIDRs: []string{prefix}, ExcludeCIDRs: []string{prefix, name}, IncludePorts: []PortWord{port}, ExcludePorts: []PortWord{PortWord(id)}, IncludeGIDs: []string{word}, ExcludeUIDs: []string{mark}},
 			DNS:        DNS{Capture: word, Servers: []string{prefix}},
 			Interfaces: Interfaces{Exclude: []string{name}, Reroute: []Rerouted{{Name: name, Exclusions: word}, {Name: word}}},
 			Loopback:   Loopback{CIDR: prefix, Passthrough: []string{prefix}},
-			Routing:    Routing{Mark: mark, LoopMark: id, Table: id, Priority: mark},
+			Routing:    Routing{Mark: MarkWord(mark), LoopMark: MarkWord(id), Table: id, Priority: mark},
 		}
 		for _, k := range Keys() { // each key by itself, so that one problem hides no other
 			words, set := k.Get(&c)

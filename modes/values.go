@@ -10,9 +10,9 @@ import (
 )
 
 // ports reads ports and ranges.
-func (r *reader) ports(key string, words []string) []rules.Range {
+func (r *reader) ports(key string, words []PortWord) []rules.Range {
 	var out []rules.Range
-	for _, w := range r.list(key, words) {
+	for _, w := range r.list(key, texts(words)) {
 		if p, ok := r.portRange(key, w); ok {
 			out = append(out, p)
 		}
@@ -35,7 +35,8 @@ func (r *reader) portRange(key, word string) (rules.Range, bool) {
 
 // listener reads the port of a proxy's listener, or the range of those that it
 // may have.
-func (r *reader) listener(key, word string) rules.Range {
+func (r *reader) listener(key string, port PortWord) rules.Range {
+	word := string(port)
 	lo, hi, ok := parse.Ports(word)
 	switch {
 	case !ok:
@@ -48,10 +49,10 @@ func (r *reader) listener(key, word string) rules.Range {
 	return rules.RangeBetween(lo, max(lo, hi))
 }
 
-func (r *reader) port(key, word string) rules.Port {
-	p, ok := parse.Port(word)
+func (r *reader) port(key string, port PortWord) rules.Port {
+	p, ok := parse.Port(string(port))
 	if !ok {
-		r.problem(key, word, "is not a port (want a number of 1-65535)")
+		r.problem(key, string(port), "is not a port (want a number of 1-65535)")
 	}
 	return p
 }
@@ -203,7 +204,8 @@ func notInName(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune
 
 // mark reads value[/mask], in decimal or with 0x, with the mask that holds where
 // none is written. The mask is 0 where there was a problem.
-func (r *reader) mark(key, word string, mask rules.Mark) (rules.Mark, rules.Mark) {
+func (r *reader) mark(key string, mark MarkWord, mask rules.Mark) (rules.Mark, rules.Mark) {
+	word := string(mark)
 	v, m, masked := strings.Cut(word, "/")
 	n, ok := parse.Number(v, 32, true)
 	k := uint64(mask)
@@ -227,7 +229,8 @@ func (r *reader) mark(key, word string, mask rules.Mark) (rules.Mark, rules.Mark
 
 // mask reads the mask of marks that are written without one. It is every bit where
 // there was a problem.
-func (r *reader) mask(key, word string) rules.Mark {
+func (r *reader) mask(key string, mask MarkWord) rules.Mark {
+	word := string(mask)
 	n, ok := parse.Number(word, 32, true)
 	if !ok || n == 0 {
 		r.problem(key, word, "is not a mask of mark bits (want a number such as 0xfff, or 0xffffffff for whole marks)")

@@ -41,7 +41,7 @@ func configuration(excluded []netip.Prefix) modes.Config {
 		Mode:     modes.ModeSidecar,
 		IPv6:     "enabled",
 		Proxy:    modes.Proxy{UIDs: []string{proxyID}, GIDs: []string{proxyID}},
-		Inbound:  modes.Inbound{ExcludePorts: strings.Fields(strings.Trim(fmt.Sprint(leftPorts), "[]"))},
+		Inbound:  modes.Inbound{ExcludePorts: modes.Ports(leftPorts...)},
 		Outbound: modes.Outbound{ExcludeCIDRs: words(excluded)},
 	}
 }

@@ -16,7 +16,7 @@ const (
 )
 
 // leftPorts are the inbound ports that an injected sidecar always leaves alone.
-var leftPorts = []int{15090, 15021, 15020}
+var leftPorts = []uint16{15090, 15021, 15020}
 
 // A family is one half of the reference's work: it has a program for each.
 type family struct {

@@ -79,7 +79,7 @@ func (a *Arguments) proxy(env modes.Environment) modes.Proxy {
 }
 
 func (a *Arguments) inbound() modes.Inbound {
-	in := modes.Inbound{Via: "redirect", Port: portWord(a.inboundPort), TunnelPort: a.tunnelPort, IncludePorts: portWords(a.inboundPorts)}
+	in := modes.Inbound{Via: "redirect", Port: portWord(a.inboundPort), TunnelPort: modes.PortWord(a.tunnelPort), IncludePorts: portWords(a.inboundPorts)}
 	switch {
 	case len(in.IncludePorts) == 0 && a.mode == "TPROXY":
 		in.Via, in.IncludePorts = "marks", nil
@@ -130,11 +130,11 @@ var kernelTables = map[string]string{"0": "none", "254": "none", "255": "local"}
 // with a bit of another program's in its mark is not the reference's; the variable
 // WEIR_MARK_MASK names the bits that count.
 func (a *Arguments) routing() modes.Routing {
-	mask := a.variable(markMask)
+	mask := modes.MarkWord(a.variable(markMask))
 	if a.mode != "TPROXY" {
 		return modes.Routing{Mask: mask}
 	}
-	r := modes.Routing{Mark: a.tproxyMark, Table: a.tproxyTable, Mask: cmp.Or(mask, wholeMark)}
+	r := modes.Routing{Mark: modes.MarkWord(a.tproxyMark), Table: a.tproxyTable, Mask: cmp.Or(mask, wholeMark)}
 	if a.inboundPorts == "" { // a list without a port, such as a comma, has the routing
 		r.Table = "none"
 	}
@@ -145,7 +145,7 @@ func (a *Arguments) routing() modes.Routing {
 		r.Table = table
 	}
 	if n, err := strconv.ParseUint(a.tproxyMark, 0, 32); err == nil && n == referenceLoopMark {
-		r.LoopMark = a.tproxyMark
+		r.LoopMark = modes.MarkWord(a.tproxyMark)
 	}
 	return r
 }

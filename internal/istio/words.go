@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/weir-mesh/weir/modes"
 )
 
 // split splits a list at its commas. It is empty, not nil, where there is no word: an
@@ -20,17 +22,17 @@ func split(list string) []string {
 
 // portWord is a port as a configuration has it, where 0 by itself is taken for a
 // mistake.
-func portWord(word string) string {
+func portWord(word string) modes.PortWord {
 	if word == "0" {
 		return "0-0"
 	}
-	return word
+	return modes.PortWord(word)
 }
 
-func portWords(list string) []string {
-	out := split(list)
-	for i, w := range out {
-		out[i] = portWord(w)
+func portWords(list string) []modes.PortWord {
+	var out []modes.PortWord
+	for _, w := range split(list) {
+		out = append(out, portWord(w))
 	}
 	return out
 }

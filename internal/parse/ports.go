@@ -70,10 +70,10 @@ func Port(word string) (rules.Port, bool) {
 
 // WithoutPorts are the words of a list of ports less those that another list
 // holds. Words that are not ports stay, for their reader to report.
-func WithoutPorts(list, minus []string) []string {
-	out := []string{}
+func WithoutPorts[W ~string](list, minus []W) []W {
+	out := []W{}
 	for _, w := range list {
-		keep := []string{w}
+		keep := []W{w}
 		for _, m := range minus {
 			keep = subtract(keep, m)
 		}
@@ -96,23 +96,23 @@ func portWord(p rules.Range) string {
 	return rules.InetService.FormatRange(p)
 }
 
-func subtract(words []string, minus string) []string {
-	m, ok := portRange(minus)
+func subtract[W ~string](words []W, minus W) []W {
+	m, ok := portRange(string(minus))
 	if !ok {
 		return words
 	}
-	var out []string
+	var out []W
 	for _, w := range words {
-		p, ok := portRange(w)
+		p, ok := portRange(string(w))
 		if !ok || m.Hi < p.Lo || p.Hi < m.Lo {
 			out = append(out, w)
 			continue
 		}
 		if p.Lo < m.Lo {
-			out = append(out, portWord(rules.Range{Lo: p.Lo, Hi: m.Lo.Before()}))
+			out = append(out, W(portWord(rules.Range{Lo: p.Lo, Hi: m.Lo.Before()})))
 		}
 		if after, more := m.After(); more && after <= p.Hi {
-			out = append(out, portWord(rules.Range{Lo: after, Hi: p.Hi}))
+			out = append(out, W(portWord(rules.Range{Lo: after, Hi: p.Hi})))
 		}
 	}
 	return out

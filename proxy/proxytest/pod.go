@@ -163,12 +163,12 @@ func (p *pod) divert(ctx context.Context, via Via) error {
 		Version: "1",
 		Mode:    modes.ModeSidecar,
 		IPv6:    "enabled",
-		Proxy:   modes.Proxy{Mark: fmt.Sprintf("%#x/%#x", proxyMark, markMask)},
-		Inbound: modes.Inbound{Via: string(via), Port: fmt.Sprint(s.Inbound.Listen.Port())},
+		Proxy:   modes.Proxy{Mark: modes.MaskedMark(proxyMark, markMask)},
+		Inbound: modes.Inbound{Via: string(via), Port: modes.Port(s.Inbound.Listen.Port())},
 		Outbound: modes.Outbound{
-			Port: fmt.Sprint(s.Outbound.Listen.Port()),
+			Port: modes.Port(s.Outbound.Listen.Port()),
 		},
-		Routing: modes.Routing{Mark: fmt.Sprintf("%#x/%#x", routingMark, markMask)},
+		Routing: modes.Routing{Mark: modes.MaskedMark(routingMark, markMask)},
 	}
 	ns, err := netns.Open(p.app.Path())
 	if err != nil {
