@@ -126,3 +126,27 @@ func TestPureRoomsBuildElsewhere(t *testing.T) {
 	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "build", "./rules", "./sim", "./sim/packet", "./sim/survey", "./modes", "./config")
 	goCommand(t, []string{"GOOS=windows", "CGO_ENABLED=0"}, "build", "./rules", "./sim", "./sim/packet", "./sim/survey", "./modes", "./config")
 }
+
+// maxCommand is how many lines the command may have, tests apart: flags and printing.
+const maxCommand = 4500
+
+func TestTheCommandIsThin(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += strings.Count(string(text), "\n")
+	}
+	if lines > maxCommand {
+		t.Errorf("cmd/weir has %d lines, at most %d: what is neither flags nor printing belongs in a package", lines, maxCommand)
+	}
+}
