@@ -1,0 +1,133 @@
+package sim
+
+import (
+	"cmp"
+	"net/netip"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Lookup is a rule of the routing policy database, as far as packets are told
+// apart by it here.
+type PolicyRule struct {
+	Family      rules.Family
+	Priority    uint32
+	Mark        rules.Mark
+	Mask        rules.Mark
+	From, To    netip.Prefix // not valid: any
+	In          string       // "": any; lo is what is sent here
+	Not         bool         // it takes what the above does not say
+	Table       uint32
+	Unsupported string // what it says that the model does not know
+}
+
+// Path is a route.
+type Route struct {
+	Table       uint32
+	Dst         netip.Prefix
+	Type        rules.AddrType // Unicast, Local, ...
+	Out         string
+	Src         netip.Addr // preferred; not valid: of the link
+	Via         netip.Addr // the gateway, if it has one
+	Metric      uint32
+	Unsupported string
+}
+
+const defaultTable = 253 // RT_TABLE_DEFAULT, for IPv4 alone
+
+// owns reports whether the address stands on an interface, as __ip_dev_find and
+// ipv6_chk_addr of the kernel tell it.
+func (h *Host) owns(a netip.Addr) bool {
+	return h.addrType(a) == rules.Local
+}
+
+// addrType is the type of an address as fib tells it: by table local alone.
+func (h *Host) addrType(a netip.Addr) rules.AddrType {
+	switch {
+	case a.IsMulticast():
+		return rules.Multicast
+	case a.Is4() && (a.As4()[0] == 0 || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
+		return rules.Broadcast
+	}
+	if p, found := h.longest(rules.LocalTable, a); found {
+		return p.Type
+	}
+	return rules.Unicast
+}
+
+// fibType is what the expression fib makes of an address of a packet, whose other
+// address is what its rules take for the source (nft_fib4_eval_type,
+// nft_fib6_eval_type): of IPv6 it follows the whole route. Where it does not know,
+// it says why.
+func (h *Host) fibType(a, other netip.Addr) (t rules.AddrType, strange string) {
+	if t := h.addrType(a); a.Is4() || t == rules.Multicast {
+		return t, ""
+	}
+	p, found := h.lookup(flow{src: other, dst: a})
+	if !found {
+		return unreachable, ""
+	}
+	return p.Type, p.Unsupported
+}
+
+// flow is what a route is looked up by.
+type flow struct {
+	src, dst netip.Addr
+	mark     rules.Mark
+	in       string // "" is what is sent here
+}
+
+func (h *Host) lookup(f flow) (Route, bool) {
+	family := rules.AddressFamily(f.dst)
+	for i := range h.PolicyRules {
+		l := &h.PolicyRules[i]
+		if l.Family != family || !l.takes(f) {
+			continue
+		}
+		if l.Unsupported != "" {
+			return Route{Unsupported: l.Unsupported}, true
+		}
+		if p, found := h.longest(l.Table, f.dst); found && p.Type != throw {
+			if p.Type == rules.Local && f.in == "" {
+				p.Out = loopback // whatever interface has the address
+			}
+			return p, true
+		}
+	}
+	return Route{}, false
+}
+
+// takes compares marks under the mask on both sides (fib_rule_match): a rule's mark
+// may have bits outside of it.
+func (l *PolicyRule) takes(f flow) bool {
+	said := (f.mark^l.Mark)&l.Mask == 0 && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
+		(l.In == "" || l.In == cmp.Or(f.in, loopback))
+	return said != l.Not
+}
+
+// longest is the route with the longest prefix, of those the least metric.
+func (h *Host) longest(table uint32, dst netip.Addr) (Route, bool) {
+	best := -1
+	for i := range h.Routes {
+		p := &h.Routes[i]
+		if p.Table != table || !p.Dst.Contains(dst) {
+			continue
+		}
+		if best < 0 || p.Dst.Bits() > h.Routes[best].Dst.Bits() ||
+			p.Dst.Bits() == h.Routes[best].Dst.Bits() && p.Metric < h.Routes[best].Metric {
+			best = i
+		}
+	}
+	if best < 0 {
+		return Route{}, false
+	}
+	return h.Routes[best], true
+}
+
+const (
+	anycast     rules.AddrType = 4
+	blackhole   rules.AddrType = 6
+	unreachable rules.AddrType = 7
+	prohibit    rules.AddrType = 8
+	throw       rules.AddrType = 9 // to the next policy rule
+)
