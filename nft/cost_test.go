@@ -177,10 +177,10 @@ func TestTagOfAnotherTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		beside, err := dialKernel(t).Read(t.Context(), "other")
-		if err != nil || len(beside.beside) != 1 {
+		if err != nil || len(beside.otherTags) != 1 {
 			t.Fatalf("%s: tags %v, %v", tt.why, beside, err)
 		}
-		if whole := beside.beside[0].says(*written); whole != tt.whole {
+		if whole := beside.otherTags[0].says(*written); whole != tt.whole {
 			t.Errorf("%s: beside ours it says the same: %t", tt.why, whole)
 		}
 		ours, err := dialKernel(t).Read(t.Context(), "weir")

@@ -94,7 +94,7 @@ func (s *Session) awaitEnd(ctx context.Context, all Captured, end time.Time) (le
 		if err := pause(ctx, min(drainPause, time.Until(end))); err != nil {
 			return left, err
 		}
-		if gone, err := s.overtaken(ctx); gone || err != nil {
+		if gone, err := s.drainingTableGone(ctx); gone || err != nil {
 			return left, err
 		}
 		sockets, err := s.conn.tcpSockets(ctx)
@@ -114,9 +114,9 @@ func (s *Session) awaitEnd(ctx context.Context, all Captured, end time.Time) (le
 	return left, nil
 }
 
-// overtaken reports whether another remove has taken the draining table away. The
+// drainingTableGone reports whether another remove has taken the draining table away. The
 // error is errCapturesAgain where another apply did.
-func (s *Session) overtaken(ctx context.Context) (gone bool, err error) {
+func (s *Session) drainingTableGone(ctx context.Context) (gone bool, err error) {
 	defer s.conn.endWatch()
 	if err := s.refresh(ctx, rules.State{}); err != nil {
 		return false, err

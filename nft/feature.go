@@ -13,10 +13,10 @@ import (
 
 // Feature is a part of nftables that a kernel may lack.
 type Feature struct {
-	Name   string
-	Option string // of the kernel's configuration, or the version that first had it
-	For    string // what of weir needs it
-	Spare  bool   // weir does without it, or with what needs it alone missing
+	Name     string
+	Option   string // of the kernel's configuration, or the version that first had it
+	For      string // what of weir needs it
+	Optional bool   // weir does without it, or with what needs it alone missing
 
 	table *rules.Table // is refused where the feature is missing, or
 	flags uint32       // a table of these flags is, or
@@ -46,24 +46,24 @@ func Features() []Feature {
 	return []Feature{
 		{Name: "tables of family inet", Option: "CONFIG_NF_TABLES_INET", For: "everything", table: trial(nil)},
 		{Name: "sets of ranges", Option: "CONFIG_NF_TABLES", For: "ports and prefixes", table: withSet(rules.InetService)},
-		{Name: "sets of ranges over several fields", Option: "Linux 5.6 or later", For: "concatenated keys", Spare: true, table: withSet(rules.IPv4Addr, rules.InetService)},
+		{Name: "sets of ranges over several fields", Option: "Linux 5.6 or later", For: "concatenated keys", Optional: true, table: withSet(rules.IPv4Addr, rules.InetService)},
 		{Name: "chains of type nat", Option: "CONFIG_NFT_NAT", For: "capture by redirect", table: trial(&rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT})},
 		{Name: "chains of type route", Option: "CONFIG_NF_TABLES_INET", For: "tproxy and ambient pods", table: trial(&rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle})},
 		{Name: "redirect", Option: "CONFIG_NFT_REDIR", For: "capture by redirect", table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.RedirectTo(port))},
-		{Name: "tproxy", Option: "CONFIG_NFT_TPROXY", For: "inbound.via tproxy", Spare: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: port})},
-		{Name: "socket", Option: "CONFIG_NFT_SOCKET", For: "inbound.via tproxy", Spare: true, table: trial(nil, rules.SocketTransparent.Is(true))},
-		{Name: "socket cgroupv2", Option: "CONFIG_NFT_SOCKET of Linux 5.13 or later", For: "owners by cgroup", Spare: true, table: trial(nil, opaqueExprs(&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: 1, Register: firstRegister}))},
-		{Name: "fib", Option: "CONFIG_NFT_FIB_INET", For: "host traffic of ambient nodes", Spare: true, table: trial(nil, rules.FibDaddrType.Is(2))},
+		{Name: "tproxy", Option: "CONFIG_NFT_TPROXY", For: "inbound.via tproxy", Optional: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: port})},
+		{Name: "socket", Option: "CONFIG_NFT_SOCKET", For: "inbound.via tproxy", Optional: true, table: trial(nil, rules.SocketTransparent.Is(true))},
+		{Name: "socket cgroupv2", Option: "CONFIG_NFT_SOCKET of Linux 5.13 or later", For: "owners by cgroup", Optional: true, table: trial(nil, opaqueExprs(&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: 1, Register: firstRegister}))},
+		{Name: "fib", Option: "CONFIG_NFT_FIB_INET", For: "host traffic of ambient nodes", Optional: true, table: trial(nil, rules.FibDaddrType.Is(2))},
 		{Name: "ct mark", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_MARK", For: "tproxy and ambient pods", table: trial(nil, mark)},
 		{Name: "ct zone", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_ZONES", For: "capture of DNS", table: trial(nil, rules.CTZone.Set(1))},
-		{Name: "notrack", Option: "CONFIG_NFT_CT", For: "capture without conntrack", Spare: true, table: trial(nil, rules.NoTrack{})},
+		{Name: "notrack", Option: "CONFIG_NFT_CT", For: "capture without conntrack", Optional: true, table: trial(nil, rules.NoTrack{})},
 		{Name: "meta skuid", Option: "CONFIG_NF_TABLES", For: "owners by user and group", table: trial(nil, rules.SkUID.Is(1337))},
 		{Name: "counter", Option: "CONFIG_NF_TABLES (CONFIG_NFT_COUNTER before Linux 5.18)", For: "everything", table: trial(nil, rules.Counter{})},
-		{Name: "snat", Option: "CONFIG_NFT_NAT", For: "probes of ambient nodes", Spare: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.SNAT{To: netip.AddrFrom4([4]byte{169, 254, 7, 127})})},
-		{Name: "nftrace with a limit", Option: "CONFIG_NFT_LIMIT", For: "weir trace", Spare: true, table: trial(nil, limitNode(1), traceNode())},
-		{Name: "tables that go with their owner", Option: "Linux 5.12 or later", For: "the lock of applies, weir trace", Spare: true, flags: tableOwner},
-		{Name: "tables that outlive their owner", Option: "Linux 6.9 or later", For: "nothing yet", Spare: true, flags: tableOwner | tablePersist},
-		{Name: "destroy commands", Option: "Linux 6.3 or later", For: "nothing yet", Spare: true, typ: nftMsgDestroyTable},
+		{Name: "snat", Option: "CONFIG_NFT_NAT", For: "probes of ambient nodes", Optional: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.SNAT{To: netip.AddrFrom4([4]byte{169, 254, 7, 127})})},
+		{Name: "nftrace with a limit", Option: "CONFIG_NFT_LIMIT", For: "weir trace", Optional: true, table: trial(nil, limitNode(1), traceNode())},
+		{Name: "tables that go with their owner", Option: "Linux 5.12 or later", For: "the lock of applies, weir trace", Optional: true, flags: tableOwner},
+		{Name: "tables that outlive their owner", Option: "Linux 6.9 or later", For: "nothing yet", Optional: true, flags: tableOwner | tablePersist},
+		{Name: "destroy commands", Option: "Linux 6.3 or later", For: "nothing yet", Optional: true, typ: nftMsgDestroyTable},
 	}
 }
 

@@ -27,8 +27,8 @@ type Live struct {
 	table      string
 	tagged     bool // there is a set of the tag's name, readable or not
 	lock       *lockState
-	strangers  []*NotOursError
-	beside     []*Tag // of other tables that weir wrote
+	notOurs    []*NotOursError
+	otherTags  []*Tag // of other tables that weir wrote
 	generation uint32
 	routing    routing
 }
@@ -113,7 +113,7 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with 
 	var r routing
 	generation, err := c.atOneGeneration(ctx, func() (err error) {
 		if t, err = c.readTables(ctx, table, with); err == nil {
-			r, err = c.readRouting(ctx, wanted, t.beside)
+			r, err = c.readRouting(ctx, wanted, t.otherTags)
 		}
 		return err
 	})
@@ -121,7 +121,7 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with 
 		return nil, err
 	}
 	live := &Live{Tag: t.tag, Leftover: t.leftover, Foreign: t.foreign,
-		table: table, tagged: t.tagged, lock: t.lock, strangers: t.strangers, beside: t.beside, generation: generation, routing: r}
+		table: table, tagged: t.tagged, lock: t.lock, notOurs: t.notOurs, otherTags: t.otherTags, generation: generation, routing: r}
 	live.State = r.ours(wanted, t.tag)
 	live.State.Table = t.own
 	live.State = live.State.Normal()
@@ -205,7 +205,7 @@ func (l *Live) extras() []rules.Difference {
 	if l.Leftover {
 		d = append(d, rules.Difference{Where: "table inet " + reserved.Next(l.table), Have: "left by an apply that was cut short; the next apply or remove takes it away"})
 	}
-	for _, s := range l.strangers {
+	for _, s := range l.notOurs {
 		if s.Table != l.table {
 			d = append(d, rules.Difference{Where: "table inet " + s.Table, Have: "weir did not write it, and neither applies nor removes while it is there"})
 		}
@@ -221,7 +221,7 @@ func (l *Live) Refusal(want rules.State) error { return l.refusal(want.Normal())
 // refusal is Refusal of a state in normal form.
 func (l *Live) refusal(want rules.State) error {
 	var out []error
-	for _, s := range l.strangers {
+	for _, s := range l.notOurs {
 		if s.Table != l.table || want.Table == nil || len((rules.State{Table: want.Table}).ChangesFrom(rules.State{Table: l.State.Table}).Differences) > 0 {
 			out = append(out, s)
 		}
@@ -233,9 +233,9 @@ func (l *Live) tagDifferences(want rules.State) []rules.Difference {
 	if l.Tag == nil {
 		return []rules.Difference{{Where: "set " + reserved.Tag, Want: "what weir wrote, and which version"}}
 	}
-	said := newTag(l.routing.withoutForeign(want), "", want.Addresses, nil)
-	if l.Tag.Schema == tagSchema && !l.Tag.says(said) {
-		return []rules.Difference{{Where: "set " + reserved.Tag, Want: "state " + said.Hash, Have: "state " + escape.Text(l.Tag.Hash)}}
+	written := newTag(l.routing.withoutForeign(want), "", want.Addresses, nil)
+	if l.Tag.Schema == tagSchema && !l.Tag.says(written) {
+		return []rules.Difference{{Where: "set " + reserved.Tag, Want: "state " + written.Hash, Have: "state " + escape.Text(l.Tag.Hash)}}
 	}
 	return nil
 }

@@ -19,15 +19,15 @@ import (
 // nothing to a verb does not have it start over. It begins with the first
 // commit of another's that a verb meets: most meet none.
 type watch struct {
-	socket  *nl.Socket
-	own     uint32 // the port of the socket that this program commits by
-	names   [2]string
-	begun   uint32 // the generation from which on everything was heard
-	heard   uint32 // the last generation that was told
-	touched uint32 // the last generation that changed a table of names, a lock or a tag
-	isSoon  bool   // the commit that is being told changes one
-	lost    bool   // something was not heard
-	writer  string // who committed last, "" where it is not known
+	socket   *nl.Socket
+	own      uint32 // the port of the socket that this program commits by
+	names    [2]string
+	begun    uint32 // the generation from which on everything was heard
+	heard    uint32 // the last generation that was told
+	touched  uint32 // the last generation that changed a table of names, a lock or a tag
+	touching bool   // the commit that is being told changes one
+	lost     bool   // something was not heard
+	writer   string // who committed last, "" where it is not known
 }
 
 const (
@@ -125,12 +125,12 @@ func (w *watch) take(m netlink.Message) {
 		return
 	}
 	if m.Header.Type != nfType(unix.NFT_MSG_NEWGEN) {
-		w.isSoon = w.isSoon || m.Header.PID != w.own && w.concerns(m, a)
+		w.touching = w.touching || m.Header.PID != w.own && w.concerns(m, a)
 		return
 	}
 	w.heard = uint32(a.Number(unix.NFTA_GEN_ID))
-	if w.isSoon {
-		w.touched, w.isSoon = w.heard, false
+	if w.touching {
+		w.touched, w.touching = w.heard, false
 	}
 	if m.Header.PID != w.own {
 		w.writer = fmt.Sprintf("%s, PID %d", escape.Text(a.Text(unix.NFTA_GEN_PROC_NAME)), a.Number(unix.NFTA_GEN_PROC_PID))

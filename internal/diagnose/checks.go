@@ -115,7 +115,7 @@ func featureCheck(t nft.Trial, where string) Check {
 	if !strings.HasPrefix(t.Option, "Linux") {
 		c.Remedy = "a kernel with " + t.Option
 	}
-	if t.Spare {
+	if t.Optional {
 		c.Status, c.Finding = Noted, fmt.Sprintf("not in this kernel (%v), for: %s", cause(t.Err), t.For)
 	}
 	return c

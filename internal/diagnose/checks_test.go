@@ -46,7 +46,7 @@ func TestDoctorFindsNothingWhereNothingIs(t *testing.T) {
 // TestDoctorFindings: each finding's text, and nothing beside it.
 func TestDoctorFindings(t *testing.T) {
 	feature := nft.Feature{Name: "redirect", Option: "CONFIG_NFT_REDIR", For: "capture by redirect"}
-	spare := nft.Feature{Name: "tproxy", Option: "CONFIG_NFT_TPROXY", For: "inbound.via tproxy", Spare: true}
+	spare := nft.Feature{Name: "tproxy", Option: "CONFIG_NFT_TPROXY", For: "inbound.via tproxy", Optional: true}
 	missing := &nft.RejectedError{Where: "chain unreached rule 1", Err: syscall.ENOENT}
 	more := "; more room (sysctl"
 	for _, tt := range []struct {
@@ -74,7 +74,7 @@ func TestDoctorFindings(t *testing.T) {
 		{"a feature that modes need", func(f *Facts) { f.trials = []nft.Trial{{Feature: feature, Err: missing}} },
 			"failed redirect: refused (no such file or directory): needed for capture by redirect; a kernel with CONFIG_NFT_REDIR"},
 		{"a feature of newer kernels", func(f *Facts) {
-			f.trials = []nft.Trial{{Feature: nft.Feature{Name: "destroy", Option: "Linux 6.3 or later", For: "nothing yet", Spare: true}, Err: missing}}
+			f.trials = []nft.Trial{{Feature: nft.Feature{Name: "destroy", Option: "Linux 6.3 or later", For: "nothing yet", Optional: true}, Err: missing}}
 		}, "note destroy: not in this kernel (no such file or directory), for: nothing yet; Linux 6.3 or later"},
 		{"a feature that can be spared", func(f *Facts) { f.trials = []nft.Trial{{Feature: spare, Err: missing}} },
 			"note tproxy: not in this kernel (no such file or directory), for: inbound.via tproxy; a kernel with CONFIG_NFT_TPROXY"},

@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
 
-// maxSpotChecks is how many changed elements are read back one by one; after
+// maxReadBack is how many changed elements are read back one by one; after
 // more the sets are dumped.
-const maxSpotChecks = 64
+const maxReadBack = 64
 
 func countElements(changes []rules.SetChange) int {
 	n := 0
@@ -108,4 +109,99 @@ func (c *Conn) holdsEntry(ctx context.Context, table string, s *rules.Set, entry
 func (e element) same(g element) bool {
 	return slices.Equal(e.key, g.key) && slices.Equal(e.keyEnd, g.keyEnd) && e.end == g.end &&
 		e.Comment == g.Comment && e.Verdict == g.Verdict && e.Timeout == g.Timeout
+}
+
+// formerWithElements is what is live after a change of elements that was seen to
+// hold.
+func (w *work) formerWithElements() *Live {
+	live := *w.former
+	live.State.Table = withLiveElements(w.want.Table, live.State.Table)
+	live.listed = live.State.Table
+	live.Tag, live.tagged = &w.tag, true
+	live.Leftover, live.notOurs, live.generation = false, nil, w.generation
+	return &live
+}
+
+// readBack proves that the wanted state is in force at the generation of the
+// last commit. Where it is not, and nobody else wrote, the former state is put
+// back.
+func (w *work) readBack(ctx context.Context, elements []rules.SetChange, elementsAlone bool, change routingChange) error {
+	start := time.Now()
+	defer func() { w.verifyTime += time.Since(start) }()
+	if elementsAlone && countElements(elements) <= maxReadBack {
+		hold, err := w.elementsHold(ctx, elements)
+		if err != nil {
+			return err
+		}
+		if hold {
+			w.live = w.formerWithElements()
+			return nil
+		}
+	}
+	live, err := w.conn.read(ctx, w.Table, w.want, allElements)
+	for errors.Is(err, errGeneration) {
+		if err := w.goOn(ctx); err != nil {
+			return err
+		}
+		live, err = w.conn.read(ctx, w.Table, w.want, allElements)
+	}
+	if err != nil {
+		return err
+	}
+	if live.generation != w.generation {
+		if err := w.goOn(ctx); err != nil {
+			return err
+		}
+		w.generation = live.generation
+	}
+	live.Leftover, live.lock = false, nil // both go with the release
+	if d := live.contrast(w.want).Differences; len(d) > 0 {
+		if w.othersCommitted || w.otherRouting(live, d) {
+			// Somebody else is at it: never restore over them.
+			return fmt.Errorf("%w: %w", errGeneration, &DriftError{w.Table, d})
+		}
+		return errors.Join(&DriftError{w.Table, d}, w.restore(ctx, change))
+	}
+	w.live = live
+	return nil
+}
+
+// otherRouting reports whether another of ours may have changed the routing, and
+// nothing else differs: without the lock at any moment, beside who holds it by
+// adding, before it finds that it was not alone.
+func (w *work) otherRouting(live *Live, differences []rules.Difference) bool {
+	if len((rules.State{Table: w.want.Table}).ChangesFrom(rules.State{Table: live.State.Table}).Differences) > 0 {
+		return false
+	}
+	missing := slices.ContainsFunc(differences, func(d rules.Difference) bool { return d.Want != "" })
+	return !w.held || !missing
+}
+
+// restore puts the former state back. A table that was to be removed is still there
+// if it differs from none; its elements were not read.
+func (w *work) restore(ctx context.Context, change routingChange) error {
+	_, err := w.conn.addRouting(ctx, change.remove)
+	if err == nil && !w.former.bare {
+		err = w.restoreTable(ctx)
+	}
+	if err == nil {
+		err = errors.Join(w.conn.removeRouting(ctx, change.add), w.conn.eachOdd(ctx, change.odd, true))
+	}
+	if err != nil {
+		return fmt.Errorf("put the former state back: %w", err)
+	}
+	return nil
+}
+
+func (w *work) restoreTable(ctx context.Context) error {
+	return w.commitNext(ctx, func(b *batch) {
+		removeTable(b, w.Table)
+		if former := w.former.State.Table; former != nil {
+			var tag Tag
+			if w.former.Tag != nil {
+				tag = *w.former.Tag
+			}
+			addWhole(b, former, tag)
+		}
+	})
 }

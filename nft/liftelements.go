@@ -1,0 +1,268 @@
+package nft
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// elementsFilter decides whether the elements of a table's named sets are read, from
+// the set of its tag, which is nil where it has none. Those of others can be
+// hundreds of thousands: they are read where something asks for them.
+type elementsFilter func(tag *rules.Set) bool
+
+func allElements(*rules.Set) bool { return true }
+
+func noElements(*rules.Set) bool { return false }
+
+func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) error {
+	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), of.request(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+	}))
+	if err != nil {
+		return fmt.Errorf("set %s: list elements: %w", s.Name, err)
+	}
+	if err := liftSetElements(s, msgs); err != nil {
+		return fmt.Errorf("set %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// liftSetElements gives a set the elements that a dump lists. A hash table that
+// the kernel is resizing is listed from its start again (seen on 6.18); where the
+// list goes on in a further message, that begins at the place of the other order,
+// and passes over as many elements as it repeats.
+func liftSetElements(s *rules.Set, msgs []netlink.Message) error {
+	parts := make([][]element, 0, len(msgs))
+	listed := 0
+	for _, m := range msgs {
+		a, err := payload(m)
+		if err != nil {
+			return err
+		}
+		part, err := liftElements(a.Take(unix.NFTA_SET_ELEM_LIST_ELEMENTS))
+		if err != nil {
+			return err
+		}
+		if len(part) > 0 {
+			parts = append(parts, part)
+		}
+		listed += len(part)
+	}
+	all := pointers(parts...)
+	if !s.Interval {
+		all = once(all, func(e *element) string { return string(e.key) })
+		// Packets add to a dynamic set at any time: it is never listed at one moment.
+		if len(all) < listed && len(parts) > 1 && !s.Dynamic {
+			return errGeneration
+		}
+	}
+	joinListed(s, all)
+	return nil
+}
+
+// pointers are those to elements, which are too large to be moved about.
+func pointers(parts ...[]element) []*element {
+	count := 0
+	for _, part := range parts {
+		count += len(part)
+	}
+	all := make([]*element, 0, count)
+	for _, part := range parts {
+		for i := range part {
+			all = append(all, &part[i])
+		}
+	}
+	return all
+}
+
+// element is an element as the kernel lists it.
+type element struct {
+	key, keyEnd []byte
+	end         bool // the value after an interval's last
+	counts      bool
+	other       string // what the model does not know of it
+	rules.Element
+}
+
+func liftElements(b []byte) (out []element, err error) {
+	n := 0
+	if err := nl.Walk(b, func(uint16, []byte) { n++ }); err != nil {
+		return nil, err
+	}
+	out = make([]element, 0, n)
+	var failed error
+	err = nl.Walk(b, func(_ uint16, data []byte) {
+		e, err := liftElement(data)
+		failed = cmp.Or(failed, err)
+		out = append(out, e)
+	})
+	return out, cmp.Or(err, failed)
+}
+
+func liftElement(b []byte) (e element, err error) {
+	err = nl.Walk(b, func(typ uint16, data []byte) {
+		switch typ {
+		case unix.NFTA_SET_ELEM_KEY:
+			e.key = dataValue(data)
+		case nftaSetElemKeyEnd:
+			e.keyEnd = dataValue(data)
+		case unix.NFTA_SET_ELEM_FLAGS:
+			flags := nl.BigEndian(data)
+			e.end = flags&unix.NFT_SET_ELEM_INTERVAL_END != 0
+			switch {
+			case flags&^(unix.NFT_SET_ELEM_INTERVAL_END|elemCatchall) != 0:
+				e.other = fmt.Sprintf("flags 0x%x", flags)
+			case flags&elemCatchall != 0:
+				e.other = "a catch-all element"
+			}
+		case unix.NFTA_SET_ELEM_DATA:
+			var ok bool
+			if e.Verdict, ok = liftVerdict(data); !ok {
+				e.other = "data that is no verdict"
+			}
+		case unix.NFTA_SET_ELEM_TIMEOUT:
+			e.Timeout = milliseconds(nl.BigEndian(data))
+		case unix.NFTA_SET_ELEM_EXPIRATION:
+			e.Expires = milliseconds(nl.BigEndian(data))
+		case unix.NFTA_SET_ELEM_USERDATA:
+			e.Comment = userText(data, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
+		case unix.NFTA_SET_ELEM_EXPR:
+			if e.Counter, e.counts = liftRule([][]byte{data}, nil, 0)[0].(rules.Counter); !e.counts {
+				e.other = "an expression that is no counter"
+			}
+		case nftaSetElemPad:
+		default:
+			e.other = "an object or several expressions"
+		}
+	})
+	return e, err
+}
+
+// joinElements gives a set its elements. For intervals the kernel lists starts
+// and ends, in no fixed order. What the model does not know goes to Others.
+func joinElements(s *rules.Set, raw []element) { joinListed(s, pointers(raw)) }
+
+func joinListed(s *rules.Set, raw []*element) {
+	if s.Interval && len(s.Key) == 1 {
+		raw = joinIntervals(raw)
+	}
+	var others []string
+	s.Elements = slices.Grow(s.Elements, len(raw))
+	ranges := make([]rules.Range, len(raw)*len(s.Key)) // of all keys, in one piece
+	for _, e := range raw {
+		hi := e.keyEnd
+		if hi == nil {
+			hi = e.key
+		}
+		e.Key, ranges = ranges[:len(s.Key):len(s.Key)], ranges[len(s.Key):]
+		fits := splitKey(s, e.Key, e.key, hi)
+		if fits {
+			s.Elements = append(s.Elements, e.Element)
+		} else if e.other == "" {
+			e.other = "a value that does not fit the key"
+		}
+		if fits && unnamed(s.Key, e.Key) {
+			e.other = cmp.Or(e.other, "a range of interface names")
+		}
+		if e.counts && !s.Counters && e.other == "" {
+			e.other = "counters of their own"
+		}
+		if e.other != "" && !slices.Contains(others, e.other) && !strings.Contains(s.Others, e.other) {
+			others = append(others, e.other)
+		}
+	}
+	if len(others) > 0 {
+		slices.Sort(others)
+		s.Others += " elements with " + strings.Join(others, ", ")
+	}
+}
+
+// unnamed reports whether a part of the key is a range of interface names that no
+// wildcards make up, as nft 1.0.6 leaves it of a name beside a wildcard.
+func unnamed(types []rules.DataType, key []rules.Range) bool {
+	for i, d := range types {
+		if d != rules.IfNameType || key[i].Single() {
+			continue
+		}
+		if _, ok := key[i].Names(); !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// joinIntervals gives each start the last value before what follows it.
+func joinIntervals(raw []*element) []*element {
+	slices.SortFunc(raw, func(a, b *element) int {
+		if c := bytes.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return b2i(b.end) - b2i(a.end) // an end comes before the start at the same value
+	})
+	starts := make([]*element, 0, len(raw)/2+1)
+	for i, e := range raw {
+		switch {
+		case e.end && e.other == "":
+			continue
+		case i+1 < len(raw):
+			e.keyEnd = slices.Clone(raw[i+1].key)
+			decrement(e.keyEnd)
+		default:
+			e.keyEnd = []byte(prefixMask(len(e.key)*8, len(e.key))) // open: no value comes after
+		}
+		starts = append(starts, e)
+	}
+	return starts
+}
+
+// decrement takes one off a value, as [rules.Bits.Before] does.
+func decrement(value []byte) {
+	for i := range slices.Backward(value) {
+		value[i]--
+		if value[i] != 0xff {
+			return
+		}
+	}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// splitKey takes a key apart into the ranges of its parts, and reports whether it
+// has those.
+func splitKey(s *rules.Set, into []rules.Range, lo, hi []byte) bool {
+	for i, d := range s.Key {
+		step := d.Len()
+		if len(s.Key) > 1 {
+			step = nl.Align(step)
+		}
+		if len(lo) < step || len(hi) < step {
+			return false
+		}
+		into[i] = rules.Range{Lo: outOfSet(s, d, lo[:d.Len()]), Hi: outOfSet(s, d, hi[:d.Len()])}
+		lo, hi = lo[step:], hi[step:]
+	}
+	return len(into) > 0 && len(lo) == 0 && len(hi) == 0
+}
+
+// outOfSet is the inverse of inSet.
+func outOfSet(s *rules.Set, d rules.DataType, b []byte) rules.Bits {
+	if s.Interval {
+		return rules.Bits(b)
+	}
+	return unwire(d, b)
+}

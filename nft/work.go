@@ -1,0 +1,286 @@
+package nft
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-mesh/weir/internal/reserved"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// work is one try at turning the former state into the wanted one. Each commit
+// is guarded with the generation that the one before made.
+type work struct {
+	*Session
+	want            rules.State
+	former          *Live
+	contrasts       rules.Changes // between the tables of the two
+	generation      uint32
+	start           time.Time
+	tag             Tag  // what it writes
+	attempts        int  // that were made before
+	uncontended     bool // it found nothing of ours, nor anybody else at work
+	committed       bool // the wanted rules are in force
+	held            bool // the lock
+	next            bool // the helper table stands
+	othersCommitted bool // somebody else committed meanwhile
+	open            openConnections
+
+	commitTime, verifyTime time.Duration
+}
+
+func (w *work) commit(ctx context.Context, fill func(*batch)) error {
+	err := w.commitNext(ctx, fill)
+	for errors.Is(err, errGeneration) {
+		if err := w.goOn(ctx); err != nil {
+			return err
+		}
+		err = w.commitNext(ctx, fill)
+	}
+	return w.blame(err)
+}
+
+// commitNext commits if nobody else did.
+func (w *work) commitNext(ctx context.Context, fill func(*batch)) error {
+	start := time.Now()
+	defer func() { w.commitTime += time.Since(start) }()
+	b := &batch{}
+	fill(b)
+	if err := w.conn.commit(ctx, b, w.generation); err != nil {
+		return err
+	}
+	w.generation = following(w.generation)
+	return nil
+}
+
+// goOn takes somebody else's commit in, if it changed nothing of ours. Who holds the
+// lock need not start over even where that is not known: nobody else of weir's is at
+// work, and what a stranger did to our tables shows when they are read back.
+func (w *work) goOn(ctx context.Context) error {
+	if time.Since(w.start) > patience {
+		return errGeneration
+	}
+	now, err := w.conn.generation(ctx)
+	if err != nil {
+		return err
+	}
+	if !w.conn.quiet(ctx, w.generation, now) {
+		if !w.held {
+			return errGeneration
+		}
+		w.othersCommitted = true
+		w.conn.beginWatch(ctx, w.Table)
+	}
+	w.generation = now
+	return nil
+}
+
+// blame puts a failure down to whoever committed meanwhile.
+func (w *work) blame(err error) error {
+	if err != nil && w.othersCommitted {
+		return fmt.Errorf("%w: %w", errGeneration, err)
+	}
+	return err
+}
+
+// following is the generation after g; the kernel leaves 0 out.
+func following(g uint32) uint32 { return max(g+1, 1) }
+
+func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, err error) {
+	defer func() {
+		if w.next || w.held {
+			w.live = nil
+			if w.held {
+				w.generation = 0 // whoever else commits has no business with the helper tables
+			}
+			err = errors.Join(err, w.release(context.WithoutCancel(ctx)))
+		}
+	}()
+	elements, elementsOnly := w.contrasts.Elements, w.contrasts.ElementsOnly
+	if !w.uncontended && (!change.empty() || w.want.Table != nil && w.former.State.Table != nil && !elementsOnly) {
+		if change, err = w.lock(ctx, change); err != nil {
+			return "", err
+		}
+	}
+	elementsAlone := elementsOnly && change.empty()
+	missing := change.add
+	change.add = rules.State{}
+	if err := w.conn.eachOdd(ctx, change.odd, false); err != nil {
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
+	}
+	if change.add, err = w.conn.addRouting(ctx, missing); err != nil {
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
+	}
+	if err := w.blocked(ctx, missing, change.add); err != nil {
+		return "", errors.Join(err, w.undo(context.WithoutCancel(ctx), change))
+	}
+	w.tag = w.nextTag(change)
+	outcome, err = w.commitTables(ctx, elements, elementsOnly, change)
+	ctx = context.WithoutCancel(ctx)
+	if err != nil {
+		return outcome, errors.Join(err, w.undo(ctx, change))
+	}
+	if err := w.removeStale(ctx, change.remove); err != nil {
+		return outcome, err
+	}
+	if err := w.readBack(ctx, elements, elementsAlone, change); err != nil {
+		return outcome, err
+	}
+	if err := w.release(ctx); err != nil {
+		return outcome, nil // it is tried again above
+	}
+	if proven := w.live.generation; w.generation == proven || w.generation == following(proven) {
+		w.live.generation = w.generation
+	} else {
+		w.live = nil
+	}
+	return outcome, nil
+}
+
+// blocked is why something of the missing routing was not added and is not there:
+// the kernel has no room for it beside what somebody else put in its place.
+func (w *work) blocked(ctx context.Context, missing, added rules.State) error {
+	if len(missing.Routing()) == len(added.Routing()) {
+		return nil
+	}
+	now, err := w.conn.readRouting(ctx, w.want, w.former.otherTags)
+	if err != nil {
+		return err
+	}
+	left := now.change(w.want, w.former.Tag).add.Routing()
+	if len(left) == 0 {
+		return nil // another of ours added it meanwhile
+	}
+	err = &RejectedError{Where: strings.Join(left, ", "), Err: unix.EEXIST, Hint: "somebody else's stands in its place"}
+	if !w.held && w.attempts < maxAddRetries { // another of ours may have taken it out again
+		err = fmt.Errorf("%w: %w", errGeneration, err)
+	}
+	return err
+}
+
+// removeStale removes the routing that the new rules do not need. Without the lock
+// another apply may have committed meanwhile, and need it.
+func (w *work) removeStale(ctx context.Context, stale rules.State) error {
+	if !w.held && !w.uncontended && len(stale.Routing()) > 0 {
+		if now, err := w.conn.generation(ctx); err != nil {
+			return err
+		} else if now != w.generation && !w.conn.quiet(ctx, w.generation, now) {
+			return errGeneration
+		}
+	}
+	return w.conn.removeRouting(ctx, stale)
+}
+
+// undo takes out what was added for rules that were refused, and puts the oddities
+// back. Without the lock another may have found the former there, and count on it:
+// then it stays, for the next attempt.
+func (w *work) undo(ctx context.Context, change routingChange) error {
+	if !w.held {
+		if g, err := w.conn.generation(ctx); err != nil || g != w.generation && !w.conn.quiet(ctx, w.generation, g) {
+			return err
+		}
+	}
+	return errors.Join(w.conn.removeRouting(ctx, change.add), w.conn.eachOdd(ctx, change.odd, true))
+}
+
+// commitTables does what nftables needs, in as few commits as leave no gap.
+func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, elementsOnly bool, change routingChange) (outcome Outcome, err error) {
+	have, want := w.former.State.Table, w.want.Table
+	switch {
+	case want == nil && have == nil: // routing alone
+	case want == nil:
+		err = w.commit(ctx, func(b *batch) { lower(b, have).deleteTable() })
+	case have == nil:
+		outcome = Created
+		err = w.keepingOpen(ctx, have, want, func(want *rules.Table) error {
+			return w.commit(ctx, func(b *batch) { addWhole(b, want, w.tag) })
+		})
+	case elementsOnly:
+		err = w.commit(ctx, func(b *batch) { changeElements(b, want, elements, w.former.tagged, w.tag) })
+	default:
+		outcome = Replaced
+		err = w.keepingOpen(ctx, have, want, func(want *rules.Table) error { return w.makeBeforeBreak(ctx, have, want) })
+	}
+	w.committed = err == nil
+	if nothing(w.want) {
+		outcome = Removed
+	}
+	return cmp.Or(outcome, Updated), err
+}
+
+// makeBeforeBreak brings the wanted rules up in a second table before it takes
+// the first one's down: packets in flight can meet the middle of a batch that
+// re-creates a set or a map, and there meet the second table instead.
+func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table) error {
+	want = withLiveElements(want, have)
+	next := *want
+	next.Name = reserved.Next(w.Table)
+	err := w.commit(ctx, func(b *batch) {
+		if w.next {
+			lower(b, &next).deleteTable()
+		}
+		addWhole(b, &next, w.tag)
+	})
+	if err != nil {
+		return err
+	}
+	w.next = true
+	if err := w.compareNext(ctx, &next); err != nil {
+		return err
+	}
+	return w.commit(ctx, func(b *batch) { replaceTable(b, have, want, w.former.tagged, w.tag) })
+}
+
+// compareNext reads the helper table back, so that what a kernel takes
+// differently from what was meant shows before the former rules go.
+func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
+	start := time.Now()
+	defer func() { w.verifyTime += time.Since(start) }()
+	for {
+		got, err := w.conn.tableAlone(ctx, next.Name)
+		g, gerr := w.conn.generation(ctx)
+		switch {
+		case gerr != nil:
+			return gerr
+		case g != w.generation:
+			if err := w.goOn(ctx); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return w.blame(err)
+		}
+		if d := (rules.State{Table: next}).Compare(rules.State{Table: got}); len(d) > 0 {
+			return w.blame(&DriftError{next.Name, d})
+		}
+		return nil
+	}
+}
+
+// tableAlone reads one table without its tag.
+func (c *Conn) tableAlone(ctx context.Context, name string) (*rules.Table, error) {
+	chains, err := c.chains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, _, err := c.table(ctx, inet(name), 0, chains[inet(name)], nil, allElements)
+	return t, err
+}
+
+// nextTag says what this apply writes. An address that was there before is not
+// ours, unless an earlier apply added it.
+func (w *work) nextTag(change routingChange) Tag {
+	added := change.add.Addresses
+	for _, a := range w.former.routing.addresses {
+		if a.addedBy(w.former.Tag) && slices.Contains(w.want.Addresses, a.Prefix) && !slices.Contains(added, a.Prefix) {
+			added = append(added, a.Prefix)
+		}
+	}
+	return newTag(w.former.routing.withoutForeign(w.want), w.Version, w.want.Addresses, added)
+}
