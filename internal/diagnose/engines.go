@@ -20,7 +20,8 @@ type engine struct {
 	marks  []rules.PolicyRule
 }
 
-// engines are those whose left-overs are met in the wild.
+// engines are those whose left-overs are met in the wild. The marks and tables are the
+// ones of istio's own rules, whatever modes use by default.
 func engines() []engine {
 	return []engine{
 		{name: "istio", tables: []string{"istio-"}, chains: []string{"ISTIO_", "istio-"}, marks: []rules.PolicyRule{
