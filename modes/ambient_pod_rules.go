@@ -108,7 +108,7 @@ func (p *ambientPod) natPrerouting(w *writer) {
 }
 
 // rerouted treats what comes from a virtual machine behind an interface as
-// outbound, and leaves alone what of it is not captured.
+// outbound, and leaves alone the part of it that is not captured.
 func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
 	const all = "all other TCP goes to the outbound listener"
 	ignoring := func(from []rules.Node) {

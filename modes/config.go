@@ -2,7 +2,10 @@ package modes
 
 // Config is what people write, as words: see the configuration reference in the
 // README. An empty string and a nil list are absent: the default holds. An
-// empty list that is not nil means none.
+// empty list that is not nil means none. Users and groups are numbers of
+// 0-4294967294, ranges of them and names (see [IDs]); destinations are addresses
+// and prefixes of both families; yes and no are enabled and disabled. [State]
+// reports every word that cannot be read.
 //
 // The tags are the one place that knows a key: its name, the modes that use it,
 // what it means, its default, and under a mode's name the default that is that

@@ -5,12 +5,12 @@ import "net/netip"
 // Environment is what a configuration does not say of the namespace that it is
 // for. Whoever has the namespace at hand reads it there.
 type Environment struct {
-	IPv6         bool         // an interface other than lo has an IPv6 address that is not link-local
-	LoopbackIPv6 bool         // lo takes IPv6 addresses (net.ipv6.conf.lo.disable_ipv6)
-	Resolvers    []netip.Addr // of resolv.conf
-	Users        map[string]uint32
-	Groups       map[string]uint32
-	Unread       map[string]error // why a file of /etc was not read: by its name, such as passwd or resolv.conf
+	IPv6         bool              // an interface other than lo has an IPv6 address that is not link-local
+	LoopbackIPv6 bool              // lo takes IPv6 addresses (net.ipv6.conf.lo.disable_ipv6)
+	Resolvers    []netip.Addr      // of resolv.conf
+	Users        map[string]uint32 // ids by name, of passwd
+	Groups       map[string]uint32 // ids by name, of group
+	Unread       map[string]error  // why a file of /etc was not read: by its name, such as passwd or resolv.conf
 
 	PostroutingInput bool              // packets in postrouting tell by which interface they came in (Linux 5.7)
 	Cgroups          map[string]uint64 // ids of cgroups v2, by their paths below the root

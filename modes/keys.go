@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// Key is one key of the configuration.
+// Key is one key of the configuration: its reference, and a way to its field in a
+// [Config] by its path.
 type Key struct {
 	Path    string   // outbound.excludeCIDRs
 	List    bool     // takes any number of words

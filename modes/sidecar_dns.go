@@ -15,7 +15,7 @@ const (
 
 // rawOutput puts DNS over UDP into its zones; the first zone that is set wins. The
 // proxy's queries have theirs in the original direction alone: what answers them is
-// looked for in zone 0, as what answers anyone else, so that no rule need tell the
+// looked for in zone 0, as answers to other users are, so that no rule need tell the
 // answers to the proxy from those to a container behind nat.
 func (s *sidecar) rawOutput(w *writer) {
 	out := w.base("raw_output", rules.FilterType, rules.Output, rules.PriorityRaw)

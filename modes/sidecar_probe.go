@@ -25,7 +25,7 @@ type Example struct {
 }
 
 // Examples are one connection for each family that a sidecar's configuration
-// captures: of the proxy a call to its own pod, of anyone else one that leaves it.
+// captures: for the proxy a call to its own pod, for other users one that leaves it.
 // The port is the wanted one if that is captured, else the next that is.
 func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
 	s := (&reader{mode: c.Mode, env: env}).sidecar(c.withDefaults()) // which State accepted
@@ -74,7 +74,7 @@ func (s *sidecar) call(f rules.Family, env Environment, by Caller, port rules.Po
 	return e
 }
 
-// opened is what anyone but the proxy opens. Where all destinations are captured
+// opened is what users other than the proxy open. Where all destinations are captured
 // it is a documentation address (RFC 5737, RFC 3849), which no host has.
 func (s *sidecar) opened(f rules.Family, by Caller, port rules.Port) Example {
 	e := Example{What: "outbound " + f.String(), Port: s.outbound.first()}

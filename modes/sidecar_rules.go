@@ -52,7 +52,7 @@ func (s *sidecar) natPrerouting(w *writer) {
 }
 
 // rerouted treats what comes from a virtual machine behind an interface as
-// outbound, and leaves alone what of it is not captured.
+// outbound, and leaves alone the part of it that is not captured.
 func (s *sidecar) rerouted(in *chainWriter) {
 	const rest = "what is not captured of a rerouted interface is left alone"
 	if s.outbound.via == viaNone {
