@@ -154,8 +154,8 @@ func TestWrongPods(t *testing.T) {
 		{"sync", "", "--file is missing"},
 		{"sync -f /no/such", "", "--file: open /no/such: no such file or directory"},
 		{"sync -f -", "a 10.0.0.1\nb 10.0.0.1 x\n\"c\" fd00::1\n", "weir: -:2: 10.0.0.1 is the address of pod a too\n-:2: \"x\" is not an address (want 192.0.2.1 or 2001:db8::1)\n-:3: \"\\\"c\\\"\" is not a UID"},
-		{"list now", "", `ambient host pods list takes no argument such as "now" (see weir help ambient host pods list)`},
-		{"ad --pod a 10.0.0.1", "", `"ad" is no command of weir ambient host pods (want add?)`},
+		{"list now", "", `unexpected argument "now" of weir ambient host pods list (see weir help ambient host pods list)`},
+		{"ad --pod a 10.0.0.1", "", `unknown command "ad" of weir ambient host pods (did you mean add?)`},
 		{"", "", "ambient host pods wants one of: add, delete, sync, list"},
 	} {
 		c.feed(tt.stdin, append([]string{"ambient", "host", "pods"}, strings.Fields(tt.args)...)...).want(t, 2).says(t, tt.says)
@@ -188,9 +188,9 @@ func TestShortFlags(t *testing.T) {
 		{"pod apply --v6 --ipv6 disabled", "--v6 and --ipv6 are about one key (want one of them)"},
 		{"pod plan --mode sidecar", `--mode: "sidecar" is not what weir ambient pod plan is about (want ambient-pod)`},
 		{"pod --virt eth/0", `--virt: "eth/0" is not an interface name`},
-		{"host --dns", "--dns is no flag of weir ambient host apply"},
+		{"host --dns", "unknown flag --dns of weir ambient host apply"},
 		{"host --probe-uids 0 --probes-from local", "--probe-uids: is used only with probes.from: uids"},
-		{"hots", `"hots" is no command of weir ambient (want host?)`},
+		{"hots", `unknown command "hots" of weir ambient (did you mean host?)`},
 	} {
 		c.run(append([]string{"ambient"}, strings.Fields(tt.args)...)...).want(t, 2).says(t, tt.says)
 	}

@@ -29,6 +29,6 @@ func TestCompletionInShells(t *testing.T) {
 			t.Errorf("%s completes by %q: %v", tt.shell, out, err)
 		}
 	}
-	c.run("completion", "ksh").want(t, 2).says(t, `"ksh" is no shell that is known (want bash, zsh or fish)`)
+	c.run("completion", "ksh").want(t, 2).says(t, `unknown shell "ksh" (want bash, zsh or fish)`)
 	c.run("completion").want(t, 2)
 }

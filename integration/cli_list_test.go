@@ -81,7 +81,7 @@ func TestList(t *testing.T) {
 		t.Errorf("the list reads\n%s", text)
 	}
 	c.run("show", "--pod", "0a1b2c3d-0000-0000-0000-000000000000").want(t, 2).says(t, "--pod: no process of pod 0a1b2c3d-0000-0000-0000-000000000000 is on this node")
-	c.run("show", "--pod", "mine").want(t, 2).says(t, `--pod: "mine" is no pod's UID`)
+	c.run("show", "--pod", "mine").want(t, 2).says(t, `--pod: "mine" is not a pod's UID`)
 	if uid == "" {
 		return
 	}

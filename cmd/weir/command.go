@@ -87,9 +87,9 @@ func timeLimit(cc *cli.Context) (time.Duration, error) {
 	timeout, wait := cc.Duration("timeout"), cc.Duration("wait")
 	switch {
 	case timeout <= 0:
-		return 0, usageError{fmt.Errorf("--timeout: %s is no time to work in", timeout)}
+		return 0, usageError{fmt.Errorf("--timeout: %s leaves no time to work (want such as 30s)", timeout)}
 	case wait < 0:
-		return 0, usageError{fmt.Errorf("--wait: %s has passed already", wait)}
+		return 0, usageError{fmt.Errorf("--wait: %s is negative (want such as 30s)", wait)}
 	case !cc.IsSet("timeout"):
 		return timeout + wait + cc.Duration("for") + max(cc.Duration("drain"), 0), nil
 	case cc.Duration("drain") >= timeout:

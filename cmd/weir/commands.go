@@ -71,7 +71,7 @@ func newApp(std streams, args []string) *cli.App {
 		Compiled:       time.Unix(1, 0), // else the library looks at the program's file
 		Suggest:        true,
 		Commands:       commands(args),
-		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out beside a help command of ours
+		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out where the program has a help command
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   wrongFlag,
 		Action: func(cc *cli.Context) error {
@@ -110,7 +110,7 @@ func noSubcommand(cc *cli.Context) error {
 		return usageError{fmt.Errorf("%s wants one of: %s", strings.TrimPrefix(commandPath(cc), "weir "), strings.Join(names, ", "))}
 	}
 	name := cc.Args().First()
-	return usageError{fmt.Errorf("%q is no command of %s (%s)", term.Shorten(name), commandPath(cc), suggestion(name, names, helpOn(cc)))}
+	return usageError{fmt.Errorf("unknown command %q of %s (%s)", term.Shorten(name), commandPath(cc), suggestion(name, names, helpOn(cc)))}
 }
 
 // commandPath is the command as written: weir ambient pod.
@@ -129,7 +129,7 @@ func helpOn(cc *cli.Context) string {
 	return "weir help" + strings.TrimPrefix(commandPath(cc), "weir")
 }
 
-// helpCommand is the library's but for what is no command.
+// helpCommand is the library's, but refuses an unknown command.
 func helpCommand() *cli.Command {
 	return &cli.Command{
 		Usage:     "list the commands, or a command's flags",
@@ -149,7 +149,7 @@ func helpCommand() *cli.Command {
 }
 
 func noCommand(app *cli.App, name string) error {
-	return usageError{fmt.Errorf("%q is no command (%s)", term.Shorten(name), suggestion(name, commandNames(app), "weir help"))}
+	return usageError{fmt.Errorf("unknown command %q (%s)", term.Shorten(name), suggestion(name, commandNames(app), "weir help"))}
 }
 
 func commandNames(app *cli.App) []string {

@@ -24,7 +24,7 @@ func completionCommand() *cli.Command {
 		Action: func(cc *cli.Context) error {
 			script, known := completionScripts[cc.Args().First()]
 			if !known || cc.Args().Len() != 1 {
-				return usageError{fmt.Errorf("completion: %q is no shell that is known (want bash, zsh or fish)", strings.Join(cc.Args().Slice(), " "))}
+				return usageError{fmt.Errorf("completion: unknown shell %q (want bash, zsh or fish)", strings.Join(cc.Args().Slice(), " "))}
 			}
 			_, err := fmt.Fprint(cc.App.Writer, script)
 			return err

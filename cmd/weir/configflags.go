@@ -181,7 +181,7 @@ func openNamed(name string, flags int) (*os.File, error) {
 }
 
 // permute puts flags, with their values, before arguments: the library stops
-// looking for flags at the first argument. What follows "--" is no flag.
+// looking for flags at the first argument. What follows "--" is an argument.
 func permute(args []string, flags []cli.Flag) []string {
 	var first, last []string
 	for i := 0; i < len(args); i++ {

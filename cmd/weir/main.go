@@ -42,16 +42,16 @@ func main() {
 	os.Exit(code)
 }
 
-// soon is when a command begins to listen to signals. To listen takes a tenth of an
+// signalDelay is when a command begins to listen to signals. To listen takes a tenth of an
 // apply's time; before, a signal ends the program as kill -9 would, which leaves the
 // former rules in force or the new ones.
-const soon = 10 * time.Millisecond
+const signalDelay = 10 * time.Millisecond
 
 // untilSignalled is a context that ends with the first SIGINT or SIGTERM. The second
 // ends the program at once.
 func untilSignalled() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	late := time.AfterFunc(soon, func() {
+	late := time.AfterFunc(signalDelay, func() {
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 		defer signal.Stop(signals)

@@ -50,7 +50,7 @@ func openTarget(cc *cli.Context, ns string) (*netns.Namespace, error) {
 	case cc.IsSet("netns") && ns == "":
 		return nil, usageError{errors.New("--netns: is empty (without the flag the present namespace is meant)")}
 	case cc.IsSet("pid") && pid <= 0:
-		return nil, usageError{fmt.Errorf("--pid: %d is no process", pid)}
+		return nil, usageError{fmt.Errorf("--pid: %d is not a process ID", pid)}
 	case cc.IsSet("pid"):
 		t, err := netns.OfProcess(pid)
 		return t, targetError("--pid", err)
@@ -63,7 +63,7 @@ func openTarget(cc *cli.Context, ns string) (*netns.Namespace, error) {
 // podTarget opens the namespace of a pod's oldest process.
 func podTarget(uid string) (*netns.Namespace, error) {
 	if !nodepods.IsUID(uid) {
-		return nil, usageError{fmt.Errorf("--pod: %q is no pod's UID (want such as 0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f)", term.Shorten(uid))}
+		return nil, usageError{fmt.Errorf("--pod: %q is not a pod's UID (want such as 0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f)", term.Shorten(uid))}
 	}
 	p, err := nodepods.Find(uid)
 	var missing *nodepods.NotFoundError

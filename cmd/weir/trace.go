@@ -58,7 +58,7 @@ func traceOptions(cc *cli.Context) (trace.Options, error) {
 		problem("--count: %d is not a number of packets (want at least 1)", o.Count)
 	}
 	if o.For <= 0 {
-		problem("--for: %s has passed already", o.For)
+		problem("--for: %s is negative (want such as 30s)", o.For)
 	}
 	proto := cc.Args().First()
 	if cc.Args().Len() > 1 {

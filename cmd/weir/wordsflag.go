@@ -18,7 +18,7 @@ type wordsFlag struct {
 	usage       string
 	category    string
 	defaultText string
-	key         *modes.Key // nil for what is no key of the configuration
+	key         *modes.Key // nil for a flag that is not a key of the configuration
 	value       flagWords
 }
 
