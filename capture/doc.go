@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package capture is the engine: it plans, applies, verifies and removes what a
 // configuration, or a ruleset of one's own, wants of a network namespace.
 //

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package explain answers questions about packets: what becomes of one, which step
 // decides it, which classes of packets a ruleset tells apart, and which of them
 // change fate between two rulesets.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package integration tests the whole of weir against real kernels: states are
 // applied, disturbed, raced, killed and taken out again in network namespaces
 // that live no longer than their test.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package netns opens network namespaces and what belongs to them: netlink, the
 // process by which a namespace was named, and the files that this process sees.
 //

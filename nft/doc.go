@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package nft makes a kernel hold a [rules.State] and proves that it does: it
 // lowers rules to expressions, commits them over netlink, dumps what the kernel
 // holds and lifts it back to a State.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package capturetest stands for a network namespace and its kernel in tests of
 // programs that use package capture: it keeps states, answers plan, apply, verify and
 // remove as the kernel would, lets a test disturb what is there, and asks the same

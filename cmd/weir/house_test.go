@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -149,4 +151,11 @@ func TestTheCommandIsThin(t *testing.T) {
 	if lines > maxCommand {
 		t.Errorf("cmd/weir has %d lines, at most %d: what is neither flags nor printing belongs in a package", lines, maxCommand)
 	}
+}
+
+// TestVetsElsewhere: who develops on another system can vet the module there. Every
+// file of a package that needs Linux begins with //go:build linux, so that the package
+// is none there.
+func TestVetsElsewhere(t *testing.T) {
+	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "vet", "./...")
 }

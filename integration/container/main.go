@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command container starts a program as a container runtime does: as some user,
 // with some capabilities at most and no way to gain others and, where it is given
 // an image, with nothing but that in sight. The integration tests run it; it knows

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures weir beside what it stands in for, in network
 // namespaces that go when it ends: whole processes against nft(8) and against
 // the iptables commands of the reference engine, new connections under each

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command demo shows weir at work on real traffic, in network namespaces that
 // go when it ends: it takes the path of a weir binary and plays a pod with an
 // application and a proxy, and the rest of the world.

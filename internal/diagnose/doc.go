@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package diagnose looks at network namespaces and judges what it finds: whether the
 // kernel and the namespace can do what modes need ([Examine], [Traffic]), and whose
 // the namespaces of a node are and which engine captures there ([NewListing]).

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package nl is netlink as the kernel's own subsystems speak it: requests, their
 // answers and dumps, over a blocking socket. It knows nothing of what the
 // messages mean.

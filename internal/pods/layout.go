@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package pods knows how kubelets lay out the pods of a node: the names of their
 // cgroups, and by them which processes are whose.
 package pods

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package rtnl reads what rtnetlink(7) lists. It knows nothing of what it is read
 // for.
 package rtnl

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package scratch makes small networks out of kernel namespaces: namespaces joined by veth pairs, with
 // addresses, routes and sysctls; listeners that answer with what they saw, and probes that record which
 // listener answered.

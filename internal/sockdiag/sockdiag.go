@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package sockdiag lists sockets over sock_diag(7).
 package sockdiag
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package stderr is standard error for what a command says beside its work.
 package stderr
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package trace follows real packets across the rules of a network namespace: each
 // rule that they match, with its reason and its verdict, whoever's table it is in.
 //

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package policy decides what an apply may do in a network namespace, from facts alone:
 // the engine and the fake that stands for it in tests ask it alike. It knows no kernel.
 package policy

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command library captures the pod of a process, and heals what another program does
 // to its rules once a line is read.
 package main
