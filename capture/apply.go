@@ -23,8 +23,6 @@ type Report struct {
 	HostNetwork  bool       // it captures the machine's own network namespace, as Options.HostNetwork allows
 	LoopbackDown bool       // lo is down: nothing that is redirected arrives until it is up
 	Downgrade    bool       // it changed what a newer version wrote, that of Previous
-
-	version string
 }
 
 // Messages are the report's notices in words, in the order in which they were met; see

@@ -111,12 +111,6 @@ func targetError(flag string, err error) error {
 	return nil
 }
 
-// inside does something in the namespace, and says what it lacks where that cannot
-// be entered.
-func inside(t *netns.Namespace, do func() error) error {
-	return withAdvice(t.Inside(do))
-}
-
 // withAdvice says what it lacks where a namespace cannot be entered.
 func withAdvice(err error) error {
 	if errors.Is(err, netns.ErrNotEntered) {
