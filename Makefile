@@ -8,7 +8,7 @@ TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
 FUZZTIME ?= 100000x
 
-.PHONY: help build demo quick test check lint fuzz bench soak roundtrip image tools clean
+.PHONY: help build demo quick arches kernels test check lint fuzz bench soak roundtrip image tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -70,6 +70,25 @@ soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 re
 COUNT ?= 1000000
 roundtrip: tools ## random rulesets, loaded, lifted, printed, loaded (COUNT=, SEED=)
 	WEIR_ROUNDTRIP=$(COUNT) WEIR_SEED=$(or $(SEED),$(shell date +%s%N)) $(GO) test -count=1 -timeout 0 -v -run '^TestRoundTrip$$' ./nft
+
+kernels: build ## the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu; writes docs/kernels.md
+	@command -v qemu-system-x86_64 >/dev/null || apt-get install -y -qq --no-install-recommends qemu-system-x86 >/dev/null
+	@mkdir -p bin
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/kernels ./internal/kernels
+	@CGO_ENABLED=0 $(GO) test -c -vet=off -trimpath -ldflags '-s -w' -o bin/integration.test ./integration
+	@./bin/kernels -dir bin/debian -weir bin/weir -tests bin/integration.test -testdata integration/testdata -write docs/kernels.md $(KERNELFLAGS)
+
+ARCHES := arm64:aarch64 s390x:s390x
+
+# Big-endian s390x shows where a number of the kernel's is not in the machine's order.
+# Tests that enter a namespace start a program of their own, which the emulator cannot.
+arches: ## tests that need no kernel of their own, built for arm64 and s390x, in qemu
+	@command -v qemu-s390x-static >/dev/null || apt-get install -y -qq --no-install-recommends qemu-user-static >/dev/null
+	@for a in $(ARCHES); do \
+		echo "$${a%%:*}:"; \
+		CI= CGO_ENABLED=0 GOARCH=$${a%%:*} $(GO) test -short -vet=off -count=1 -p 2 -timeout 30m -exec qemu-$${a##*:}-static \
+			./rules ./modes ./sim/... ./internal/nl ./internal/escape ./internal/graph ./nft || exit 1; \
+	done
 
 image: build ## the container image, of one file
 	docker build -t weir:$(or $(RELEASE),dev) .

@@ -38,6 +38,9 @@ func TestKilled(t *testing.T) {
 	k := &killing{namespace: n, s: n.session(), clean: map[int][]string{}}
 	before, routing := n.nft("list ruleset"), n.routing()
 	rounds := howOften(6, 50)
+	if testing.Short() {
+		rounds = 2
+	}
 	for _, p := range pairs {
 		span := k.length(p.from, p.to)
 		seen := map[string]int{}

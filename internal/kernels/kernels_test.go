@@ -1,0 +1,99 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestCounts(t *testing.T) {
+	failed := errors.New("exit status 1")
+	for _, tt := range []struct {
+		why, out                string
+		err                     error
+		passed, failed, skipped int
+		log                     string
+	}{
+		{"all pass", "=== RUN   TestA\n--- PASS: TestA (0.1s)\n    --- PASS: TestA/b (0.0s)\nPASS\n", nil, 2, 0, 0, ""},
+		{"one fails", "=== RUN   TestA\n    a_test.go:1: why\n--- FAIL: TestA (0.1s)\n--- PASS: TestB (0.1s)\n--- SKIP: TestC (0.1s)\n", failed, 1, 1, 1, "why"},
+		{"nothing matches", "testing: warning: no tests to run\nPASS\n", nil, 0, 1, 0, "no tests to run"},
+		{"it is killed", "--- PASS: TestA (0.1s)\npanic: test timed out\n", failed, 1, 1, 0, "timed out"},
+	} {
+		r := ofTests(tt.out, tt.err)
+		if r.Passed != tt.passed || r.Failed != tt.failed || r.Skipped != tt.skipped || !strings.Contains(r.Log, tt.log) || strings.Contains(r.Log, "=== RUN") {
+			t.Errorf("%s: %+v", tt.why, r)
+		}
+	}
+}
+
+func TestHear(t *testing.T) {
+	console := "booting\r\nweir-kernels: hello\r\nweir-kernels: result {\"Row\":\"modes\",\"Passed\":3}\r\nnoise\r\nweir-kernels: done\r\n"
+	results, said, done := hear(bufio.NewReader(strings.NewReader(console)))
+	if !done || len(results) != 1 || results[0].Passed != 3 || said != "booting\nnoise\n" {
+		t.Errorf("heard %+v, %q, %t", results, said, done)
+	}
+	if _, _, done := hear(bufio.NewReader(strings.NewReader("panic\n"))); done {
+		t.Error("a guest that ended early is taken for done")
+	}
+}
+
+func TestMatrix(t *testing.T) {
+	text := matrix([]column{{kernel{"bullseye", "5.10"}, "5.10.0-1", []result{
+		{Row: "modes", Passed: 3}, {Row: "drift", Failed: 2}, {Row: "kills", Passed: 1, Skipped: 1}, {Row: lackingRow, Lacks: []string{"x: since Linux 5.12"}},
+	}}})
+	for _, want := range []string{"every mode | ok |\n", "mended | **2 failed** |\n", "whole | ok, 1 skipped |\n", "- Linux 5.10: x: since Linux 5.12\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// TestArchive: each entry begins at a multiple of four, and the last is the trailer.
+func TestArchive(t *testing.T) {
+	var out bytes.Buffer
+	a := newArchive(&out)
+	a.file("a/b/c", 0o644, []byte("five5"))
+	a.file("a/d", 0o755, nil)
+	if err := a.close(); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for b := out.Bytes(); len(b) > 0; {
+		var size, length int
+		for i, c := range []byte(string(b[54:62]) + string(b[94:102])) { // two numbers of eight digits
+			digit := bytes.IndexByte([]byte("0123456789abcdef"), c)
+			if i < 8 {
+				size = size<<4 | digit
+			} else {
+				length = length<<4 | digit
+			}
+		}
+		if string(b[:6]) != "070701" {
+			t.Fatalf("no entry at %q", b)
+		}
+		names = append(names, string(b[110:110+length-1]))
+		b = b[(110+length+3)&^3:]
+		b = b[(size+3)&^3:]
+	}
+	if want := []string{"a", "a/b", "a/b/c", "a/d", "TRAILER!!!"}; !slices.Equal(names, want) {
+		t.Errorf("the archive has %q, want %q", names, want)
+	}
+}
+
+func TestModuleName(t *testing.T) {
+	for path, want := range map[string]string{
+		"lib/modules/5.10/kernel/net/netfilter/nf_tables.ko":              "nf_tables",
+		"usr/lib/modules/6.12/kernel/net/ipv4/netfilter/nft-x.ko.xz":      "nft_x",
+		"lib/modules/5.10/kernel/fs/ext4/ext4.ko":                         "",
+		"usr/share/doc/linux-image/kernel/net/netfilter/README.something": "",
+	} {
+		if name, needed := moduleName(path); name != want || needed != (want != "") {
+			t.Errorf("%s is %q, %t; want %q", path, name, needed, want)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// column is a kernel of the matrix.
+type column struct {
+	kernel
+	release string
+	results []result
+}
+
+func (c column) failed() bool {
+	return slices.ContainsFunc(c.results, func(r result) bool { return !r.ok() })
+}
+
+func (c column) cell(row string) string {
+	i := slices.IndexFunc(c.results, func(r result) bool { return r.Row == row })
+	switch {
+	case i < 0:
+		return "not run"
+	case !c.results[i].ok():
+		return fmt.Sprintf("**%d failed**", c.results[i].Failed)
+	case c.results[i].Skipped > 0:
+		return fmt.Sprintf("ok, %d skipped", c.results[i].Skipped)
+	}
+	return "ok"
+}
+
+// matrix is the document, which names no time: it changes where a kernel does.
+func matrix(columns []column) string {
+	var out strings.Builder
+	fmt.Fprint(&out, "# What holds on which kernel\n\nWritten by `make kernels`, which runs the kernel tests on Debian's kernels for virtual\nmachines, in qemu.\n\n|")
+	for _, c := range columns {
+		fmt.Fprintf(&out, " | %s (%s)", c.version, c.suite)
+	}
+	fmt.Fprint(&out, " |\n| ---"+strings.Repeat(" | ---", len(columns))+" |\n")
+	for _, r := range rows {
+		if r.name == lackingRow {
+			continue
+		}
+		fmt.Fprintf(&out, "| **%s**: %s", r.name, r.why)
+		for _, c := range columns {
+			fmt.Fprintf(&out, " | %s", c.cell(r.name))
+		}
+		fmt.Fprint(&out, " |\n")
+	}
+	fmt.Fprint(&out, "\n## What they lack\n\n")
+	for _, c := range columns {
+		lacks := []string{"nothing that weir uses"}
+		if i := slices.IndexFunc(c.results, func(r result) bool { return r.Row == lackingRow && len(r.Lacks) > 0 }); i >= 0 {
+			lacks = c.results[i].Lacks
+		}
+		fmt.Fprintf(&out, "- Linux %s: %s\n", c.version, strings.Join(lacks, "; "))
+	}
+	return out.String()
+}

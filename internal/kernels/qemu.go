@@ -1,0 +1,101 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// What the guest says on its console, one a line, between whatever else is written there.
+const (
+	helloLine  = "weir-kernels: hello"
+	resultLine = "weir-kernels: result "
+	doneLine   = "weir-kernels: done"
+)
+
+// emulated names qemu's own emulation, for machines without virtualization.
+const emulated = "tcg"
+
+// accelerator is kvm where a guest starts with it in time. A machine may have /dev/kvm
+// and yet none of it that works.
+func (h *host) accelerator(ctx context.Context, vmlinuz, initramfs string) (string, error) {
+	if !exists("/dev/kvm") {
+		return emulated, nil
+	}
+	const patience = 30 * time.Second
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := boot(limited, "kvm", vmlinuz, initramfs, "no row"); err != nil {
+		fmt.Printf("no guest starts with KVM within %s: emulated\n", patience)
+		return emulated, ctx.Err()
+	}
+	return "kvm", nil
+}
+
+// boot starts a machine and returns what it says of each row.
+func boot(ctx context.Context, accel, vmlinuz, initramfs, only string) ([]result, error) {
+	line := "console=ttyS0 quiet panic=-1 edd=off nokaslr mitigations=off"
+	if only != "" {
+		line += " " + onlyParameter + strings.ReplaceAll(only, " ", "_")
+	}
+	args := []string{"-n", "10", "qemu-system-x86_64", "-accel", accel, "-m", "1536", "-smp", "2", "-nodefaults", "-no-user-config", "-display", "none",
+		"-serial", "stdio", "-no-reboot", "-kernel", vmlinuz, "-initrd", initramfs, "-append", line}
+	if accel == emulated {
+		args = append(args, "-cpu", "max")
+	}
+	cmd := exec.CommandContext(ctx, "nice", args...)
+	cmd.Stderr = os.Stderr
+	if accel != emulated {
+		cmd.Stderr = nil // it is tried
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	results, said, done := hear(bufio.NewReader(out))
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("not done in time: %w\n%s", ctx.Err(), said)
+	case err != nil:
+		return nil, fmt.Errorf("qemu-system-x86_64: %w\n%s", err, said)
+	case !done:
+		return nil, fmt.Errorf("the guest ended early:\n%s", said)
+	}
+	return results, nil
+}
+
+// hear reads the console. What is not meant for it is kept, as far as it may explain
+// a failure.
+func hear(console *bufio.Reader) (results []result, said string, done bool) {
+	const most = 16 << 10
+	for {
+		line, err := console.ReadString('\n')
+		line = strings.TrimRight(line, "\r\n")
+		if text, ok := strings.CutPrefix(line, resultLine); ok {
+			var r result
+			if json.Unmarshal([]byte(text), &r) == nil {
+				fmt.Printf("  %-40s %s\n", r.Row, r)
+				results = append(results, r)
+			}
+		} else if line == doneLine {
+			done = true
+		} else if line != "" && line != helloLine {
+			said += line + "\n"
+			said = said[max(0, len(said)-most):]
+		}
+		if err != nil {
+			return results, said, done
+		}
+	}
+}
