@@ -117,15 +117,15 @@ func lacking(ctx context.Context) (r result) {
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
 	var report struct {
-		Checks []struct{ Check, Status, Finding string }
+		Checks []struct{ Check, Status, Finding, Remedy string }
 	}
 	if jsonErr := json.Unmarshal(out.Bytes(), &report); jsonErr != nil {
 		return result{Failed: 1, Log: fmt.Sprintf("%v, %v: %s%s", err, jsonErr, &out, &errs)}
 	}
 	r.Passed = 1
 	for _, c := range report.Checks {
-		if c.Status != "ok" && strings.Contains(c.Finding, "Linux ") {
-			r.Lacks = append(r.Lacks, c.Check+": "+c.Finding)
+		if text := c.Check + ": " + c.Finding + " (" + c.Remedy + ")"; c.Status != "ok" && strings.Contains(text, "Linux ") {
+			r.Lacks = append(r.Lacks, text)
 		}
 	}
 	return r
