@@ -103,11 +103,11 @@ func (c *checker) name(what, name string, most int) {
 	})
 	switch {
 	case name == "" || strange || !letter(rune(name[0])):
-		c.problem("%q is no name for a %s (want a letter, then letters, digits, '_', '-' or '.')", name, what)
+		c.problem("%q is not a name for a %s (want a letter, then letters, digits, '_', '-' or '.')", name, what)
 	case len(name) > most:
 		c.problem("the name of a %s has at most %d bytes", what, most)
 	case slices.Contains(keywords, name):
-		c.problem("%q is a word of nft's and no name for a %s", name, what)
+		c.problem("%q is a keyword of nft, not a name for a %s", name, what)
 	}
 }
 
@@ -263,11 +263,11 @@ func (c *checker) element(e *Element, key []DataType, verdicts, interval bool) {
 	case verdicts:
 		e.Verdict.check(c)
 	case e.Verdict != Verdict{}:
-		c.problem("has an element with a verdict, and is no verdict map")
+		c.problem("has an element with a verdict, but is not a verdict map")
 	}
 }
 
-// span refuses what is no value and no range of the type.
+// span refuses what is neither a value nor a range of the type.
 func (c *checker) span(r Range, t DataType) {
 	switch {
 	case t == noType: // told of its selector or set
@@ -278,7 +278,7 @@ func (c *checker) span(r Range, t DataType) {
 	case t == IfNameType:
 		c.ifName(r)
 	case t == ifIndex && r.Hi.Uint64() > math.MaxInt32:
-		c.problem("%s is no interface index (at most %d)", t.FormatRange(r), math.MaxInt32)
+		c.problem("%s is not an interface index (at most %d)", t.FormatRange(r), math.MaxInt32)
 	case !r.Single() && !t.ranges():
 		c.problem("nft has no ranges of %s", t)
 	}
@@ -315,9 +315,9 @@ func (c *checker) ifName(r Range) {
 	case strings.Trim(rest, "\x00") != "" || !r.Single() && r != wildcard:
 		c.problem("%q-%q is neither an interface name nor a wildcard", r.Lo, r.Hi)
 	case stem == "" || len(stem) > most:
-		c.problem("%s is no interface name (want 1 to %d bytes, before an asterisk 1 to %d)", IfNameType.FormatRange(r), MaxIfName, MaxIfName-1)
+		c.problem("%s is not an interface name (want 1 to %d bytes, before an asterisk 1 to %d)", IfNameType.FormatRange(r), MaxIfName, MaxIfName-1)
 	case !namesInterface(stem):
-		c.problem("%s is no interface name", IfNameType.FormatRange(r))
+		c.problem("%s is not an interface name", IfNameType.FormatRange(r))
 	}
 }
 
@@ -347,7 +347,7 @@ func (c *checker) hook(b *Base) {
 	}
 	for _, d := range b.Devices {
 		if strings.HasSuffix(d, "*") || len(d) > MaxIfName {
-			c.problem("%q is no device", d)
+			c.problem("%q is not a device", d)
 			continue
 		}
 		c.ifName(nameSpan(d))
@@ -396,7 +396,7 @@ func (c *checker) target(v Verdict) {
 		return
 	}
 	if next := c.table_.Chain(v.Chain); next == nil {
-		c.problem("there is no chain %s to jump to", v.Chain)
+		c.problem("jumps to chain %s, which does not exist", v.Chain)
 	} else if next.Base != nil {
 		c.problem("%s is a base chain: no rule can jump there", v.Chain)
 	}
@@ -415,13 +415,13 @@ func (c *checker) routing(s State) {
 		c.where = fmt.Sprintf("route %s", r.Dst)
 		c.lookupTable(r.Family, r.Table)
 		if !plainPrefix(r.Dst) || AddressFamily(r.Dst.Addr()) != r.Family {
-			c.problem("the destination is no prefix of family %s", r.Family)
+			c.problem("the destination is not a prefix of family %s", r.Family)
 		}
 	}
 	for _, a := range s.Addresses {
 		c.where = fmt.Sprintf("address %s", a)
 		if !plainPrefix(a) {
-			c.problem("is no address with a prefix length")
+			c.problem("is not an address with a prefix length")
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (c *checker) lookup(key []Selector, name string, verdicts bool) {
 	s := c.table_.Set(name)
 	switch {
 	case s == nil:
-		c.problem("there is no set %s", name)
+		c.problem("set %s does not exist", name)
 	case s.Verdicts != verdicts:
 		c.problem("%s is a %s", name, s.kind())
 	case !slices.Equal(s.Key, typesOf(key)):

@@ -40,7 +40,7 @@ func TestCheckChains(t *testing.T) {
 		want   []string
 	}{
 		{"a chain that is jumped to is fine", []*Chain{filter(rule(Jump("out"))), regular("out", rule(Return()))}, nil},
-		{"there is no such chain", []*Chain{filter(rule(Jump("nowhere")))}, []string{`chain in rule 1 "r": there is no chain nowhere to jump to`}},
+		{"there is no such chain", []*Chain{filter(rule(Jump("nowhere")))}, []string{`chain in rule 1 "r": jumps to chain nowhere, which does not exist`}},
 		{"nobody jumps to a base chain", []*Chain{filter(rule(Accept())), regular("out", rule(Goto("in")))},
 			[]string{`chain out rule 1 "r": in is a base chain: no rule can jump there`}},
 		{"two chains jump to each other", []*Chain{filter(rule(Jump("b"))), regular("a", rule(Jump("b"))), regular("b", rule(Jump("a")))},
@@ -50,20 +50,20 @@ func TestCheckChains(t *testing.T) {
 		{"as deep as the kernel goes is fine", chainOf(maxChainDepth - 1), nil},
 		{"deeper than the kernel goes", chainOf(maxChainDepth), []string{`chain c15 rule 1 "r": jumps deeper than 16 chains`}},
 		{"a chain is declared twice", []*Chain{regular("a"), regular("a")}, []string{"chain a: declared twice"}},
-		{"a word of nft's is no name", []*Chain{regular("accept")}, []string{`chain accept: "accept" is a word of nft's and no name for a chain`}},
+		{"a word of nft's is no name", []*Chain{regular("accept")}, []string{`chain accept: "accept" is a keyword of nft, not a name for a chain`}},
 		{"a name begins with a letter", []*Chain{regular("1st")},
-			[]string{`chain 1st: "1st" is no name for a chain (want a letter, then letters, digits, '_', '-' or '.')`}},
+			[]string{`chain 1st: "1st" is not a name for a chain (want a letter, then letters, digits, '_', '-' or '.')`}},
 		{"a name is too long", []*Chain{regular(strings.Repeat("a", 256))},
 			[]string{"chain " + strings.Repeat("a", 256) + ": the name of a chain has at most 255 bytes"}},
 		{"nat has no forward", []*Chain{base(NATType, Forward, 0)}, []string{"chain in: no chain of type nat hooks into forward"}},
 		{"nat comes after conntrack", []*Chain{base(NATType, Output, -200)}, []string{"chain in: a nat chain needs a priority over -200 (that of conntrack)"}},
 		{"route is output's alone", []*Chain{base(RouteType, Prerouting, 0)}, []string{"chain in: no chain of type route hooks into prerouting"}},
 		{"ingress wants devices", []*Chain{base(FilterType, Ingress, 0)}, []string{"chain in: devices belong to ingress, and ingress to devices"}},
-		{"a wildcard is no device", []*Chain{{Name: "in", Base: &Base{Type: FilterType, Hook: Ingress, Devices: []string{"eth*"}}}}, []string{`chain in: "eth*" is no device`}},
+		{"a wildcard is not a device", []*Chain{{Name: "in", Base: &Base{Type: FilterType, Hook: Ingress, Devices: []string{"eth*"}}}}, []string{`chain in: "eth*" is not a device`}},
 		{"a chain that two base chains reach is told once", []*Chain{
 			{Name: "i", Base: &Base{Type: FilterType, Hook: Input}, Rules: []Rule{rule(Jump("c"))}},
 			{Name: "o", Base: &Base{Type: FilterType, Hook: Output}, Rules: []Rule{rule(Jump("c"))}},
-			regular("c", rule(Jump("nowhere")))}, []string{`chain c rule 1 "r": there is no chain nowhere to jump to`}},
+			regular("c", rule(Jump("nowhere")))}, []string{`chain c rule 1 "r": jumps to chain nowhere, which does not exist`}},
 	} {
 		if got := problems(State{Table: &Table{Name: "t", Chains: tt.chains}}); !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\n got %q\nwant %q", tt.why, got, tt.want)
@@ -132,7 +132,7 @@ func TestCheckRules(t *testing.T) {
 		{"a second protocol never holds", input, []Node{TCPDport.Is(80), L4Proto.Is(UDP)}, []string{"meta l4proto udp never holds after what the rule matched before"}},
 		{"a port of TCP after a list of protocols", input, []Node{L4Proto.In(TCP, UDP), TCPDport.Is(53)},
 			[]string{"nft does not take tcp dport after a list of protocols or families (want a rule for each)"}},
-		{"there is no such set", input, []Node{TCPDport.InSet(SetOf[Port]{"nowhere"})}, []string{"there is no set nowhere"}},
+		{"there is no such set", input, []Node{TCPDport.InSet(SetOf[Port]{"nowhere"})}, []string{"set nowhere does not exist"}},
 		{"a set is keyed otherwise", input, []Node{MetaMark.InSet(SetOf[Mark]{"ports"})}, []string{"ports is keyed by inet_service, not by meta mark"}},
 		{"a set is no map", input, []Node{VMap{Key: []Selector{Selector(TCPDport)}, Map: "ports"}}, []string{"ports is a set"}},
 		{"a map is no set", input, []Node{TCPDport.InSet(SetOf[Port]{"verdicts"})}, []string{"verdicts is a map"}},
@@ -149,8 +149,8 @@ func TestCheckRules(t *testing.T) {
 		{"ranges of a list may overlap: they are merged", input, []Node{TCPDport.Within(RangeBetween(Port(80), Port(90)), RangeBetween(Port(85), Port(95)))}, nil},
 		{"a list holds names and wildcards", input, []Node{IIfName.In("lo", "eth*")}, []string{"holds interface names and wildcards (want a set of each)"}},
 		{"a name is too long for an interface", input, []Node{IIfName.Is("abcdefghijklmnop")},
-			[]string{`"abcdefghijklmnop" is no interface name (want 1 to 15 bytes, before an asterisk 1 to 14)`}},
-		{"an interface has no slash", input, []Node{IIfName.Is("a/b")}, []string{`"a/b" is no interface name`}},
+			[]string{`"abcdefghijklmnop" is not an interface name (want 1 to 15 bytes, before an asterisk 1 to 14)`}},
+		{"an interface has no slash", input, []Node{IIfName.Is("a/b")}, []string{`"a/b" is not an interface name`}},
 		{"elements of another length than the key are told, not tripped over", input, []Node{Match{Key: []Selector{Selector(IIfName)},
 			Elements: []Element{{}, {Key: []Range{RangeOf(IfName("lo"))}}}}}, []string{"has an element of 0 parts, where the key has 1"}},
 		{"a socket's cgroup needs a level", input, []Node{SocketCgroup(0).Is(1)}, []string{"socket cgroupv2 needs a level of 1 to 255"}},
@@ -228,9 +228,9 @@ func TestCheckSets(t *testing.T) {
 			[]string{"has an element of 1 parts, where the key has 2"}},
 		{"an element of a map wants a verdict", Set{Key: key, Verdicts: true, Elements: []Element{{Key: port(80)}}}, []string{"has an element without a verdict"}},
 		{"an element of a set has no verdict", Set{Key: key, Elements: []Element{{Key: port(80), Verdict: Drop()}}},
-			[]string{"has an element with a verdict, and is no verdict map"}},
+			[]string{"has an element with a verdict, but is not a verdict map"}},
 		{"a map jumps to nowhere", Set{Key: key, Verdicts: true, Elements: []Element{{Key: port(80), Verdict: Jump("nowhere")}}},
-			[]string{"there is no chain nowhere to jump to"}},
+			[]string{"jumps to chain nowhere, which does not exist"}},
 		{"keys of a map overlap", Set{Key: key, Verdicts: true, Interval: true, Elements: []Element{
 			{Key: ports([2]Port{80, 90}), Verdict: Drop()}, {Key: ports([2]Port{90, 91}), Verdict: Drop()}}}, []string{"has two elements for the same key"}},
 		{"two comments for one key", Set{Key: key, Elements: []Element{{Key: port(80), Comment: "a"}, {Key: port(80), Comment: "b"}}},
@@ -246,7 +246,7 @@ func TestCheckSets(t *testing.T) {
 			[]string{`"\"" holds a double quote or a control character`}},
 		{"what the kernel holds besides", Set{Key: key, Others: "a gc-interval"}, []string{"has a gc-interval, which the model does not know"}},
 		{"the same problem of two elements is told once", Set{Key: key, Elements: []Element{{Key: port(80), Verdict: Drop()}, {Key: port(81), Verdict: Drop()}}},
-			[]string{"has an element with a verdict, and is no verdict map"}},
+			[]string{"has an element with a verdict, but is not a verdict map"}},
 	} {
 		tt.set.Name = "s"
 		want := mapped(tt.want, func(w string) string { return tt.set.kind() + " s: " + w })
@@ -268,7 +268,7 @@ func TestCheckRest(t *testing.T) {
 			Routes:      []Route{{IPv4, 7, prefix("0.0.0.0/0")}, {IPv6, 7, prefix("::/0")}},
 			Addresses:   []netip.Prefix{prefix("10.0.0.1/32")}}, nil},
 		{"a table has room for its helpers' names", State{Table: &Table{Name: strings.Repeat("t", 251)}}, []string{"table: the name of a table has at most 250 bytes"}},
-		{"a table without a name", State{Table: &Table{}}, []string{`table: "" is no name for a table (want a letter, then letters, digits, '_', '-' or '.')`}},
+		{"a table without a name", State{Table: &Table{}}, []string{`table: "" is not a name for a table (want a letter, then letters, digits, '_', '-' or '.')`}},
 		{"a table holds what nobody asked for", State{Table: &Table{Name: "t", Others: []string{"a flowtable"}}},
 			[]string{"table: inet t holds a flowtable, which the model does not know"}},
 		{"a set is declared twice", State{Table: &Table{Name: "t", Sets: []*Set{{Name: "s", Key: []DataType{MarkType}}, {Name: "s", Key: []DataType{MarkType}}}}},
@@ -279,8 +279,8 @@ func TestCheckRest(t *testing.T) {
 		{"a mask covers nothing", State{PolicyRules: []PolicyRule{{IPv4, 9, 0, 0, 7}}}, []string{"policy rule 9: the mark 0x0 wants a mask that covers it, not 0x0"}},
 		{"a routing table of number 0", State{Routes: []Route{{IPv4, 0, prefix("10.0.0.0/8")}}}, []string{"route 10.0.0.0/8: wants a routing table other than 0"}},
 		{"a route of no family", State{PolicyRules: []PolicyRule{{0, 9, 1, 1, 7}}}, []string{"policy rule 9: 0 is neither ipv4 nor ipv6"}},
-		{"a route of the other family", State{Routes: []Route{{IPv6, 7, prefix("10.0.0.0/8")}}}, []string{"route 10.0.0.0/8: the destination is no prefix of family ipv6"}},
-		{"no address", State{Addresses: []netip.Prefix{{}}}, []string{"address invalid Prefix: is no address with a prefix length"}},
+		{"a route of the other family", State{Routes: []Route{{IPv6, 7, prefix("10.0.0.0/8")}}}, []string{"route 10.0.0.0/8: the destination is not a prefix of family ipv6"}},
+		{"no address", State{Addresses: []netip.Prefix{{}}}, []string{"address invalid Prefix: is not an address with a prefix length"}},
 	} {
 		if got := problems(tt.state); !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\n got %q\nwant %q", tt.why, got, tt.want)

@@ -83,8 +83,8 @@ func (t *Table) forFamily(r Rule, f Family) (Rule, bool) {
 	return one, true
 }
 
-// matchForFamily is what of the match concerns one family; holds is false where
-// nothing does.
+// matchForFamily is the part of the match that concerns one family; holds is false
+// where no part does.
 func (t *Table) matchForFamily(m Match, f Family) (of Match, holds bool) {
 	of = Match{Key: []Selector{ofFamily(m.Key[0], f)}, Mask: m.Mask, Negated: m.Negated}
 	if m.Set != "" {

@@ -11,7 +11,7 @@ import (
 	"strconv"
 )
 
-const hashLength = 16 // hex digits: 64 bits tell states apart; nobody gains by forging one
+const hashLength = 16 // hex digits: 64 bits tell states apart; forging one gains nothing
 
 // Hash is a digest of what the kernel should hold: equal for states that are
 // [State.Equal]. Sysctls are no part of it.

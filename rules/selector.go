@@ -42,8 +42,8 @@ const (
 	SocketMark        Key[Mark]         = 25 // socket mark
 	socketCgroup      Key[CgroupID]     = 26 // socket cgroupv2 level N
 
-	// Saddr and Daddr read an address of either family. They are no selectors of
-	// nft's: [Table.Expand] writes a rule that holds them once for each family.
+	// Saddr and Daddr read an address of either family. Nft has no such
+	// selectors: [Table.Expand] writes a rule that holds them once for each family.
 	Saddr Key[netip.Prefix] = 27
 	Daddr Key[netip.Prefix] = 28
 

@@ -18,8 +18,8 @@ type Ending uint8
 // Endings.
 const (
 	Completed Ending = iota
-	NotSent          // the first packet does not reach anyone
-	Refused          // nobody listens where it lands
+	NotSent          // the first packet is not delivered
+	Refused          // no socket listens where it lands
 	NoAnswer         // the answer does not come back to where the first packet came from
 	Misplaced        // what follows the answer lands elsewhere than the first packet
 )
@@ -70,7 +70,7 @@ func (e *Evaluator) Connect(p Packet, t *Tracker) Exchange {
 	return x
 }
 
-// refused ends an exchange at a port where nobody listens. The refusal is a packet
+// refused ends an exchange at a port without a listener. The refusal is a packet
 // too, without a socket: where the client's address is another host's, it goes
 // there.
 func (e *Evaluator) refused(x Exchange, refusal Packet, t *Tracker) Exchange {

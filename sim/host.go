@@ -8,13 +8,13 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// Host is what of a namespace decides about packets beside its rulesets.
+// Host is what decides about packets in a namespace beside its rulesets.
 type Host struct {
 	Links       []Link
 	PolicyRules []PolicyRule // of the routing policy database, the kernel's own three included
 	Routes      []Route
 	Sockets     []Socket
-	// Assumes is true of a host that nobody looked at: something listens,
+	// Assumes is true of a host whose sockets were not read: something listens,
 	// transparently, wherever a rule hands packets to, and what live sets hold is
 	// not known.
 	Assumes bool

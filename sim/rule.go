@@ -48,7 +48,7 @@ func (w *walk) call(c *rules.Chain, depth int) rules.VerdictKind {
 		}
 		next := w.names[w.table].chains[v.Chain]
 		if next == nil {
-			w.end(Unknown, "there is no chain %s", v.Chain)
+			w.end(Unknown, "chain %s does not exist", v.Chain)
 			return rules.AcceptKind
 		}
 		if w.call(next, depth+1) == rules.AcceptKind {
@@ -180,7 +180,7 @@ func (w *walk) lookup(set string, key []rules.Bits) (*rules.Element, bool) {
 	x := w.names[w.table].sets[set]
 	switch {
 	case x == nil:
-		w.end(Unknown, "there is no set %s", set)
+		w.end(Unknown, "set %s does not exist", set)
 	case x.strange != "":
 		w.end(Unknown, "set %s has %s", set, x.strange)
 	case x.live && w.host.Assumes:

@@ -15,7 +15,7 @@ func (h *Host) source(p Route, dst netip.Addr) (netip.Addr, bool) {
 	case dst.Is6():
 		return h.source6(p.Out, dst)
 	case p.Type == rules.Local:
-		return dst, h.owns(dst) // of a route in a table other than local, an address that nobody has
+		return dst, h.owns(dst) // of a route in a table other than local, an address of no interface
 	}
 	return h.source4(p.Out, p.Via)
 }

@@ -37,7 +37,7 @@ func (w *walk) leave() bool {
 	w.path = path
 	if bound {
 		if !w.mayUse(p.Src.Addr()) {
-			w.end(LostInRouting, "%s is no address of this host", p.Src.Addr())
+			w.end(LostInRouting, "%s is not an address of this host", p.Src.Addr())
 		}
 		return !w.ended
 	}
@@ -212,7 +212,7 @@ func (w *walk) forward() {
 	case w.proxied:
 		w.end(LostInRouting, "it was given to a socket here, and its route leads on by %s", w.path.Out)
 	case !w.host.forwards(w.in, w.packet.Family()):
-		w.end(LostInRouting, "%s is no address of this host, and it passes nothing on", w.packet.Dst.Addr())
+		w.end(LostInRouting, "%s is not an address of this host, and it passes nothing on", w.packet.Dst.Addr())
 	}
 	if w.ended {
 		return

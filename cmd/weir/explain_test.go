@@ -70,9 +70,9 @@ func TestExplainRefuses(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{}, []string{`"" is no packet`}},
+		{[]string{}, []string{`"" is not a packet`}},
 		{[]string{"tcp", "10.0.0.0/8:443"}, []string{"more than one destination"}},
-		{[]string{"--uid", "me", "--mark", "x", "tcp", "10.0.0.1:70000"}, []string{`--uid: "me" is not a numeric ID`, `"x" is not a mark`, `"70000" is no port`}},
+		{[]string{"--uid", "me", "--mark", "x", "tcp", "10.0.0.1:70000"}, []string{`--uid: "me" is not a numeric ID`, `"x" is not a mark`, `"70000" is not a port`}},
 		{[]string{"--in", "eth0", "tcp", "10.0.0.1:443"}, []string{"needs a source address"}},
 		{[]string{"--in", "eth0", "--uid", "5", "--from", "::1", "tcp", "10.0.0.1:443"}, []string{"has no owner here", "two families"}},
 		{[]string{"--address", "10.0.0.1", "tcp", "10.0.0.1:443"}, []string{"--address"}},
@@ -108,7 +108,7 @@ func TestExplainReadsLines(t *testing.T) {
 	code, out, errs = weir(t, strings.Join([]string{
 		`{"packet": "tcp 1.2.3.4:5"}`, `{}`, `{"packet": "tcp 1.2.3.4:5", "colour": 1}`, `{"packet": "tcp 1.2.3.4:5"} {}`, `{"packet": "tcp 1.2.3.4:5", "uid": -1}`,
 		`{"packet": 7}`, `[]`, strings.Repeat(" ", explain.MaxRequestLine+1)}, "\n"), "explain", "--config", config, "-")
-	for _, want := range []string{"input:2: \"\" is no packet", "input:3: json: unknown field", "input:4: something follows the packet",
+	for _, want := range []string{"input:2: \"\" is not a packet", "input:3: json: unknown field", "input:4: something follows the packet",
 		"input:5: uid: unexpected number -1 (want a number of 0-4294967295)", "input:6: packet: unexpected number (want a text)",
 		"input:7: unexpected array (want an object", "input:8: the line has more than 65536 bytes"} {
 		if !strings.Contains(errs, want) {

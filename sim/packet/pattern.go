@@ -25,7 +25,7 @@ type Pattern struct {
 func Parse(text string) (Pattern, error) {
 	words := strings.Fields(text)
 	if len(words) != 2 {
-		return Pattern{}, fmt.Errorf("%q is no packet (want a protocol and a destination, such as tcp 10.0.0.1:443)", text)
+		return Pattern{}, fmt.Errorf("%q is not a packet (want a protocol and a destination, such as tcp 10.0.0.1:443)", text)
 	}
 	proto, err := parseProto(words[0])
 	p := Pattern{Proto: proto}
@@ -56,7 +56,7 @@ func parseProto(word string) (rules.Proto, error) {
 			return p, nil
 		}
 	}
-	return 0, fmt.Errorf("%q is no protocol (want tcp, udp, icmp or icmpv6)", word)
+	return 0, fmt.Errorf("%q is not a protocol (want tcp, udp, icmp or icmpv6)", word)
 }
 
 // split cuts a destination into its host and its ports. A host of IPv6 with
@@ -66,7 +66,7 @@ func split(text string) (host, ports string, hasPorts bool, err error) {
 		host, rest, closed := strings.Cut(rest, "]")
 		ports, hasPorts = strings.CutPrefix(rest, ":")
 		if !closed || !strings.Contains(host, ":") || rest != "" && !hasPorts {
-			return "", "", false, fmt.Errorf("%q is no destination (want such as [2001:db8::1]:443)", text)
+			return "", "", false, fmt.Errorf("%q is not a destination (want such as [2001:db8::1]:443)", text)
 		}
 		return host, ports, hasPorts, nil
 	}
@@ -93,7 +93,7 @@ func parsePorts(text string) (rules.Range, error) {
 	lo, err := parsePort(first)
 	hi, hiErr := parsePort(cmp.Or(last, first))
 	if err = cmp.Or(err, hiErr); err != nil || lo > hi || strings.HasSuffix(text, "-") {
-		return rules.Range{}, fmt.Errorf("%q is no port (want 1-65535 or a range such as 8000-8100)", text)
+		return rules.Range{}, fmt.Errorf("%q is not a port (want 1-65535 or a range such as 8000-8100)", text)
 	}
 	return rules.RangeBetween(lo, hi), nil
 }

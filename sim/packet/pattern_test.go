@@ -30,17 +30,17 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string][]string{
-		"":                       {`"" is no packet (want a protocol and a destination, such as tcp 10.0.0.1:443)`},
-		"sctp 10.0.0.1:1":        {`"sctp" is no protocol`},
-		"tcpp 10.0.0.300:70000":  {`"tcpp" is no protocol`, `"10.0.0.300" is neither`, `"70000" is no port`},
-		"tcp 10.0.0.1:0":         {`"0" is no port`},
-		"tcp 10.0.0.1:9-8":       {`"9-8" is no port`},
-		"tcp 10.0.0.1:9-":        {`"9-" is no port`},
-		"tcp [::1:443":           {"is no destination"},
-		"tcp [::1]443":           {"is no destination"},
-		"tcp []":                 {"is no destination"},
-		"tcp []:443":             {"is no destination"},
-		"tcp [10.0.0.1]:443":     {"is no destination"},
+		"":                       {`"" is not a packet (want a protocol and a destination, such as tcp 10.0.0.1:443)`},
+		"sctp 10.0.0.1:1":        {`"sctp" is not a protocol`},
+		"tcpp 10.0.0.300:70000":  {`"tcpp" is not a protocol`, `"10.0.0.300" is neither`, `"70000" is not a port`},
+		"tcp 10.0.0.1:0":         {`"0" is not a port`},
+		"tcp 10.0.0.1:9-8":       {`"9-8" is not a port`},
+		"tcp 10.0.0.1:9-":        {`"9-" is not a port`},
+		"tcp [::1:443":           {"is not a destination"},
+		"tcp [::1]443":           {"is not a destination"},
+		"tcp []":                 {"is not a destination"},
+		"tcp []:443":             {"is not a destination"},
+		"tcp [10.0.0.1]:443":     {"is not a destination"},
 		"icmp 10.0.0.1:443":      {"icmp has no ports"},
 		"tcp [::ffff:1.2.3.4]:1": {"is neither an address nor a prefix"},
 	} {

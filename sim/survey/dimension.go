@@ -252,7 +252,7 @@ const (
 	bitsOfAMark = 32
 )
 
-// marks are classes of packet marks. Under masks they are no ranges: then they are
+// marks are classes of packet marks. Under masks they are not ranges: then they are
 // found among candidates, which are the marks that tests name, those that differ
 // from one in a bit, and what meets several tests at once.
 func marks(tests []test) (dimension, error) {

@@ -185,7 +185,7 @@ func exampleOf(ranges []rules.Range) rules.Bits {
 	}
 	for _, r := range ranges {
 		if next, ok := (rules.Range{Lo: r.Lo, Hi: r.Lo}).After(); ok && next <= r.Hi {
-			return next // the first address of a network is no host's
+			return next // the first address of a network belongs to no host
 		}
 	}
 	return ranges[0].Lo
