@@ -32,8 +32,11 @@ func join(messages ...[]byte) (part []byte) {
 // after the error number and the refused header.
 func extendedText() []byte {
 	b := message(99, 0, own)
-	b = append(b, 9, 0, 1, 0, 'o', 'd', 'd', '!', 0, 0, 0, 0)
-	return append(b, 8, 0, 2, 0, 20, 0, 0, 0)
+	host := binary.NativeEndian
+	b = host.AppendUint16(host.AppendUint16(b, 9), 1)
+	b = append(b, 'o', 'd', 'd', '!', 0, 0, 0, 0)
+	b = host.AppendUint16(host.AppendUint16(b, 8), 2)
+	return host.AppendUint32(b, 20)
 }
 
 func TestRead(t *testing.T) {
