@@ -320,12 +320,20 @@ func TestEveryStateReplacesEveryOther(t *testing.T) {
 	}
 	n := newNamespace(t)
 	s := n.session()
+	reach := func(state rules.State) (err error) {
+		if state.Table == nil {
+			_, err = s.Remove(context.Background())
+			return err
+		}
+		_, err = s.Apply(context.Background(), state)
+		return err
+	}
 	for from, a := range states {
 		for to, b := range states {
-			if _, err := s.Apply(context.Background(), a); err != nil {
+			if err := reach(a); err != nil {
 				t.Fatalf("%s: %v", from, err)
 			}
-			if _, err := s.Apply(context.Background(), b); err != nil {
+			if err := reach(b); err != nil {
 				t.Fatalf("%s, then %s: %v", from, to, err)
 			}
 			wantClean(t, n.session(), b)

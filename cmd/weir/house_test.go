@@ -68,6 +68,7 @@ var arrows = map[string]struct {
 	"internal/bench":      {"bench measures the binary beside others", true, []string{"internal/scratch", "modes", "nft", "rules"}},
 	"internal/demo":       {"demo shows the binary at work", true, []string{"internal/scratch", "proxy"}},
 	"internal/bench/bare": {"bare is the cost of a process that does nothing", false, nil},
+	"internal/kernels":    {"kernels runs the tests on other kernels", true, nil},
 	"internal/tally":      {"tally counts what go test prints", false, nil},
 	"internal/scratch":    {"scratch makes networks and knows nothing of interception", true, nil},
 	"internal/lab":        {"lab judges fates and knows nothing of what it judges", true, []string{"internal/scratch"}},
