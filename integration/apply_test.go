@@ -309,6 +309,16 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	}
 }
 
+// applyOrRemove applies a state, or removes what is there where the state is empty.
+func applyOrRemove(s *nft.Session, state rules.State) (err error) {
+	if state.Table == nil {
+		_, err = s.Remove(context.Background())
+		return err
+	}
+	_, err = s.Apply(context.Background(), state)
+	return err
+}
+
 func TestEveryStateReplacesEveryOther(t *testing.T) {
 	states := map[string]rules.State{
 		"nothing":    {},
@@ -320,20 +330,12 @@ func TestEveryStateReplacesEveryOther(t *testing.T) {
 	}
 	n := newNamespace(t)
 	s := n.session()
-	reach := func(state rules.State) (err error) {
-		if state.Table == nil {
-			_, err = s.Remove(context.Background())
-			return err
-		}
-		_, err = s.Apply(context.Background(), state)
-		return err
-	}
 	for from, a := range states {
 		for to, b := range states {
-			if err := reach(a); err != nil {
+			if err := applyOrRemove(s, a); err != nil {
 				t.Fatalf("%s: %v", from, err)
 			}
-			if err := reach(b); err != nil {
+			if err := applyOrRemove(s, b); err != nil {
 				t.Fatalf("%s, then %s: %v", from, to, err)
 			}
 			wantClean(t, n.session(), b)

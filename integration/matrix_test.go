@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"context"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -141,7 +140,7 @@ func TestOneAfterTheOther(t *testing.T) {
 	for name, c := range configs {
 		n := newNamespace(t)
 		states[name] = stateOf(t, c)
-		if _, err := n.session().Apply(context.Background(), states[name]); err != nil {
+		if err := applyOrRemove(n.session(), states[name]); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		alone[name] = n.holds()
@@ -152,7 +151,7 @@ func TestOneAfterTheOther(t *testing.T) {
 	for first := range configs {
 		for second := range configs {
 			for _, name := range []string{first, second} {
-				if _, err := s.Apply(context.Background(), states[name]); err != nil {
+				if err := applyOrRemove(s, states[name]); err != nil {
 					t.Fatalf("%s, then %s: %v", first, second, err)
 				}
 			}
