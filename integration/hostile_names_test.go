@@ -171,7 +171,7 @@ func TestHostileNames(t *testing.T) {
 				{"show", "--foreign", "inet none" + char + forged}, {"show", "--netns", char + forged}, {"apply", "--config", char + forged},
 				{"show", "--table", char + forged}, {"show" + char + forged}, {"show", "--flag" + char + forged}, {"show", char + forged},
 				{"explain", "--live", "tcp", "x" + char + forged}, {"graph", "--format", char + forged},
-				{"apply", "--proxy-uids", char + forged}, {"apply", "--netns", char + forged + "*"}, {"show", "--pod", char + forged},
+				{"apply", "--proxy-uids", "x" + char + forged}, {"apply", "--netns", char + forged + "*"}, {"show", "--pod", char + forged},
 				{"istio-init", "-p", char + forged}, {"istio-init", "--x" + char + forged}, {"complete", "show", "--" + char + forged},
 				with("apply", "--outbound-exclude-ports", "9000"),
 			} {

@@ -350,7 +350,7 @@ func TestPodSwapsItsFile(t *testing.T) {
 			t.Fatalf("the host's file was read: %s", o)
 		case o.code == 0 && strings.Contains(o.out, "4242"):
 			ends["read"]++
-		case o.code == 2 && strings.Contains(o.errs, "no user known here"):
+		case o.code == 2 && strings.Contains(o.errs, "nor a user known here"):
 			ends["refused"]++
 		default:
 			t.Fatalf("%s", o)
@@ -418,7 +418,7 @@ func TestFileThatNeverAnswers(t *testing.T) {
 			pid := fmt.Sprint(p.pid)
 			for _, command := range []string{"apply", "plan", "verify", "doctor"} {
 				c.runWithin(15*time.Second, command, "--pid", pid, "--timeout", "20s", "--mode", "sidecar", "--proxy-uids", "envoy").want(t, 2).
-					says(t, "no user known here", "/proc/"+pid+"/root/etc/passwd", tt.says)
+					says(t, "nor a user known here", "/proc/"+pid+"/root/etc/passwd", tt.says)
 			}
 			c.runWithin(15*time.Second, "apply", "--pid", pid, "--timeout", "20s", "--mode", "sidecar", "--proxy-uids", "1337").want(t, 0)
 			c.runWithin(15*time.Second, "show", "--pid", pid).want(t, 0)
