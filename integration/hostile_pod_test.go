@@ -212,7 +212,7 @@ func TestHostilePodsFiles(t *testing.T) {
 				}
 				for _, command := range commands {
 					args := append([]string{command, "--pid", fmt.Sprint(p.pid), "--timeout", "20s", "--mode", "sidecar"}, named...)
-					o := c.runWithin(15*time.Second, args...).want(t, 2).says(t, fmt.Sprintf("no %s known here", key), tt.says)
+					o := c.runWithin(15*time.Second, args...).want(t, 2).says(t, fmt.Sprintf("nor a %s known here", key), tt.says)
 					if tt.says != "" && !strings.Contains(tt.why, "/etc is a link") {
 						o.says(t, fmt.Sprintf("/proc/%d/root%s", p.pid, path))
 					}
