@@ -6,7 +6,7 @@ LDFLAGS := -s -w $(if $(RELEASE),-X github.com/weir-mesh/weir/internal/version.r
 # Without the library's writers of man pages, which cost every start half a millisecond.
 TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
-FUZZTIME ?= 100000x
+FUZZTIME ?= 20000x
 
 .PHONY: help build demo quick arches kernels test check lint fuzz bench soak roundtrip image tools clean
 
@@ -50,7 +50,7 @@ lint: ## gofmt, vet, staticcheck, tidy
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 
-fuzz: ## each decoder and parser, 100,000 times (FUZZTIME=)
+fuzz: ## each decoder and parser, 20,000 times (FUZZTIME=)
 	@log=$$(mktemp); trap 'rm -f '$$log EXIT; $(GO) list ./... | while read -r pkg; do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$f"; \
