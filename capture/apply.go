@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/weir-mesh/weir/capture/internal/policy"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -39,7 +40,7 @@ func (r Report) Messages() []Message {
 		out = append(out, Message{Text: fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, r.Version)})
 	}
 	if r.LockHeld != nil {
-		warn("went on without the lock: table inet weir-lock belongs to %s", r.LockHeld)
+		warn("went on without the lock: table inet %s belongs to %s", reserved.Lock, r.LockHeld)
 	}
 	for _, c := range r.Conflicts {
 		warn("%s", c)

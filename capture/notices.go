@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/nft"
 )
@@ -41,7 +42,7 @@ func (n Notices) Messages() (out []Message) {
 		out = append(out, Message{Warning: true, Text: n.Unswept.Error()})
 	}
 	if n.Applying != nil {
-		out = append(out, Message{Text: fmt.Sprintf("another apply may be at work, and this may be half of its change: table inet weir-lock belongs to %s", n.Applying)})
+		out = append(out, Message{Text: fmt.Sprintf("another apply may be at work, and this may be half of its change: table inet %s belongs to %s", reserved.Lock, n.Applying)})
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-mesh/weir/internal/rtnl"
 	"github.com/weir-mesh/weir/internal/sockdiag"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -32,22 +33,15 @@ func (c Captured) Any() bool { return c.Redirected+c.Proxied > 0 || c.Uncounted 
 func (c Captured) String() string {
 	var words []string
 	if c.Redirected > 0 {
-		words = append(words, counted(c.Redirected, "redirected connection"))
+		words = append(words, term.Count(c.Redirected, "redirected connection"))
 	}
 	if c.Proxied > 0 {
-		words = append(words, counted(c.Proxied, "connection")+" by TPROXY")
+		words = append(words, term.Count(c.Proxied, "connection")+" by TPROXY")
 	}
 	if c.Uncounted != nil {
 		words = append(words, fmt.Sprintf("an unknown number of connections (%v)", c.Uncounted))
 	}
 	return strings.Join(words, " and ")
-}
-
-func counted(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 var errUncounted = errors.New("connections by TPROXY cannot be told from others on this kernel (INET_DIAG_SOCKOPT, Linux 5.11)")

@@ -12,7 +12,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
-	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
@@ -124,12 +123,10 @@ func (cmd *command) connect(ctx context.Context) error {
 // missing, the command's own work says so.
 func (cmd *command) sweepTraces(ctx context.Context) {
 	swept, err := cmd.conn.SweepTraces(ctx, cmd.target.FD())
-	for _, name := range swept {
-		fmt.Fprintf(cmd.err, "note: took table inet %s away, left by a trace that was killed\n", escape.Text(name))
+	if errors.Is(err, nft.ErrNotPermitted) {
+		err = nil
 	}
-	if err != nil && !errors.Is(err, nft.ErrNotPermitted) {
-		fmt.Fprintf(cmd.err, "warning: %v\n", err)
-	}
+	cmd.tell(nil, nil, capture.Notices{Swept: swept, Unswept: err}.Messages())
 }
 
 func (cmd *command) close() {
