@@ -62,8 +62,8 @@ func TestDocumentProblems(t *testing.T) {
 			"pod.yaml:4:7: dns.dropInvalid: unknown key (did you mean dropInvalid?)",
 			"pod.yaml:4:26: dns.inbound: unknown key (did you mean inbound?)",
 		}},
-		{"a path is no key", proxy + "inbound.port: 15006\n", []string{"pod.yaml:3:1: inbound.port: unknown key (want its section: inbound: {port: ...})"}},
-		{"a flag is no key", proxy + "outbound-exclude-cidrs: []\n", []string{"pod.yaml:3:1: outbound-exclude-cidrs: unknown key (did you mean outbound.excludeCIDRs?)"}},
+		{"a path is not a key", proxy + "inbound.port: 15006\n", []string{"pod.yaml:3:1: inbound.port: unknown key (want its section: inbound: {port: ...})"}},
+		{"a flag is not a key", proxy + "outbound-exclude-cidrs: []\n", []string{"pod.yaml:3:1: outbound-exclude-cidrs: unknown key (did you mean outbound.excludeCIDRs?)"}},
 		{"a key like no other is told them all", proxy + "kubernetes: true\ndns: {nothing-like-it: 1}\n", []string{
 			"pod.yaml:3:1: kubernetes: unknown key (want one of: " + wantKeys + ")",
 			"pod.yaml:4:7: dns.nothing-like-it: unknown key (want one of: capture, port, servers)",

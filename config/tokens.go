@@ -83,7 +83,7 @@ func checkTokens(tokens token.Tokens) error {
 			oddities++ // an entry of nothing
 		}
 		if scalar != nil && t.Type != token.MappingValueType {
-			oddities++ // a value after a value, which is no key
+			oddities++ // a value after a value, which is not a key
 		}
 		scalar = nil
 		if before != nil && isScalar(before) && isScalar(t) {

@@ -5,11 +5,11 @@ package explain
 import (
 	"cmp"
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 

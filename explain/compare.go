@@ -4,10 +4,10 @@ package explain
 
 import (
 	"cmp"
-	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/survey"
 )
 

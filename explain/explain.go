@@ -5,12 +5,12 @@ package explain
 import (
 	"errors"
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 	"sync"
 
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // Rules are a state, with what its listeners are called.

@@ -4,13 +4,13 @@ package explain
 
 import (
 	"context"
-	"github.com/weir-mesh/weir/sim"
 	"slices"
 	"strings"
 
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // Live explains packets by what a namespace holds now: every table on the hooks, its

@@ -3,10 +3,10 @@
 package explain
 
 import (
-	"github.com/weir-mesh/weir/sim"
 	"slices"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // unknownOrder is why a fate is not known that depends on the order of chains.

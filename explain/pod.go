@@ -3,10 +3,10 @@
 package explain
 
 import (
-	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
 )
 

@@ -5,12 +5,12 @@ package explain
 import (
 	"errors"
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 	"strconv"
 
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 	"github.com/weir-mesh/weir/sim/packet"
 )
 

@@ -8,10 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/weir-mesh/weir/internal/problems"
-	"github.com/weir-mesh/weir/sim"
 	"io"
 	"reflect"
+
+	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // What [ReadRequests] reads, at most.

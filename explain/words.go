@@ -4,10 +4,10 @@ package explain
 
 import (
 	"fmt"
-	"github.com/weir-mesh/weir/sim"
 	"net/netip"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // hexMark is a mark as nft prints it, "" for none.

@@ -700,6 +700,6 @@ func TestUnreadFiles(t *testing.T) {
 	}
 	_, _, err := State(with(func(c *Config) { c.Proxy.UIDs = []string{"-7"} }), env)
 	if err == nil || strings.Contains(err.Error(), "permission denied") {
-		t.Errorf("what is no name of a user: %v", err)
+		t.Errorf("what is not a name of a user: %v", err)
 	}
 }

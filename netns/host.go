@@ -108,7 +108,7 @@ func liftPolicyRule(f rules.Family, data []byte) (sim.PolicyRule, error) {
 	return l, nil
 }
 
-// livePrefix is a prefix of rtnetlink's, not valid where there is no address.
+// livePrefix is a prefix that rtnetlink listed, not valid where there is no address.
 func livePrefix(addr []byte, bits byte) netip.Prefix {
 	a, ok := netip.AddrFromSlice(addr)
 	if !ok {

@@ -43,7 +43,7 @@ type Result struct {
 
 const (
 	maxRetryPause = 16 * time.Millisecond
-	maxAddRetries = 32 // attempts without a lock to add what somebody else's may stand in the place of
+	maxAddRetries = 32 // attempts without a lock to add a route or an address whose place another may hold
 )
 
 // Session is a Conn's work on one table. It remembers what it read: while
