@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/weir-mesh/weir/internal/scratch"
 )
@@ -16,12 +17,16 @@ import (
 // A Table is what one configuration of a reference engine did with every probe.
 type Table struct {
 	Config string            // the configuration's name
-	Mode   string            // the reference program: "sidecar" (istio-init) or "ambient"
+	Mode   string            // the reference program, one of [Modes]
 	Env    map[string]string // what it was given
 	Args   []string
 	Proxy  scratch.Identity // of the proxy's own listeners
 	Fates  map[string]scratch.Fate
 }
+
+// Modes are the reference programs: istio-init, Istio's ambient mode in a pod, Linkerd's proxy-init, Kuma's
+// install transparent-proxy, and Consul's connect redirect-traffic.
+func Modes() []string { return []string{"sidecar", "ambient", "linkerd", "kuma", "consul"} }
 
 // LoadTable reads the table in a file.
 func LoadTable(path string) (*Table, error) {
@@ -38,8 +43,8 @@ func LoadTable(path string) (*Table, error) {
 	}
 	t := &Table{raw.Config, raw.Mode, raw.Env, raw.Args, raw.Proxy, make(map[string]scratch.Fate, len(raw.Fates))}
 	var errs []error
-	if t.Mode != "sidecar" && t.Mode != "ambient" {
-		errs = append(errs, fmt.Errorf("mode %q (want sidecar or ambient)", t.Mode))
+	if !slices.Contains(Modes(), t.Mode) {
+		errs = append(errs, fmt.Errorf("mode %q (want one of %s)", t.Mode, strings.Join(Modes(), ", ")))
 	}
 	if len(raw.Fates) == 0 {
 		errs = append(errs, errors.New("no fates"))

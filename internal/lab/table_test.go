@@ -55,7 +55,7 @@ func TestEveryTableHasAFateForEveryProbe(t *testing.T) {
 func TestATableThatIsNone(t *testing.T) {
 	for _, tt := range []struct{ why, text, want string }{
 		{"no JSON", `{`, "unexpected end"},
-		{"an unknown program", `{"mode":"x","fates":{"a":"refused"}}`, `mode "x" (want sidecar or ambient)`},
+		{"an unknown program", `{"mode":"x","fates":{"a":"refused"}}`, `mode "x" (want one of sidecar, ambient, linkerd, kuma, consul)`},
 		{"no fates", `{"mode":"sidecar"}`, "no fates"},
 		{"a fate that is none", `{"mode":"sidecar","fates":{"a":"src=kept"}}`, "where did it land?"},
 	} {
