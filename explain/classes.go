@@ -51,7 +51,7 @@ type classFate struct {
 
 // rank puts what escapes the proxy first, then what does not arrive.
 func (o classFate) rank() int {
-	return map[sim.FateKind]int{sim.Untouched: 0, sim.Unknown: 1, sim.Dropped: 2, sim.LostInRouting: 3, sim.Redirected: 4, sim.Proxied: 5}[o.kind]
+	return map[sim.FateKind]int{sim.Untouched: 0, sim.Unknown: 1, sim.Dropped: 2, sim.LostInRouting: 3, sim.Rejected: 4, sim.Redirected: 5, sim.Proxied: 6}[o.kind]
 }
 
 func compareFates(a, b classFate) int {

@@ -72,7 +72,7 @@ func wholeFateOf(e *sim.Evaluator, p sim.Packet) wholeFate {
 	j := e.Evaluate(p, nil)
 	f := j.Fate
 	w := wholeFate{kind: f.Kind, port: f.Port, out: f.Out, mark: f.Mark, ctMark: f.CTMark, zone: f.Zone}
-	if f.Kind == sim.Dropped || f.Kind == sim.LostInRouting {
+	if f.Kind == sim.Dropped || f.Kind == sim.LostInRouting || f.Kind == sim.Rejected {
 		return wholeFate{kind: f.Kind}
 	}
 	if f.Src.Addr() != j.Packet.Src.Addr() {

@@ -192,6 +192,8 @@ func (d dice) ending(t *rules.Table, base *rules.Base, chains []string) rules.No
 		}
 		span := rules.RangeBetween(to, to+rules.Port(d.IntN(100)))
 		return rules.Redirect{Ports: &span}
+	case base.Type == rules.FilterType && d.oneIn(6):
+		return rules.Reject{}
 	case d.oneIn(4):
 		return rules.VMap{Key: []rules.Selector{rules.ThDport.Selector()}, Map: "verdicts"}
 	}
@@ -278,7 +280,10 @@ func (d dice) state() rules.State {
 		if d.oneIn(2) {
 			everywhere := map[rules.Family]string{rules.IPv4: "0.0.0.0/0", rules.IPv6: "::/0"}
 			for _, f := range bothFamilies {
-				s.PolicyRules = append(s.PolicyRules, rules.PolicyRule{Family: f, Priority: 100, Mark: 1, Mask: 1, Table: divertTable})
+				s.PolicyRules = append(s.PolicyRules, rules.PolicyRule{Family: f, Priority: 100, Mark: 1, Mask: 1, Table: divertTable, In: one(d, "", "lo")})
+				if d.oneIn(3) {
+					s.PolicyRules = append(s.PolicyRules, rules.PolicyRule{Family: f, Priority: 50, Mark: 3, Mask: 3, In: one(d, "", "lo"), Goto: 32766})
+				}
 				s.Routes = append(s.Routes, rules.Route{Family: f, Table: divertTable, Dst: netip.MustParsePrefix(everywhere[f])})
 			}
 		}

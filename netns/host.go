@@ -91,14 +91,18 @@ func liftPolicyRule(f rules.Family, data []byte) (sim.PolicyRule, error) {
 	l := sim.PolicyRule{
 		Family: f, Priority: a.Native32(unix.FRA_PRIORITY), Table: a.Native32(unix.FRA_TABLE),
 		Mark: rules.Mark(a.Native32(unix.FRA_FWMARK)), Mask: rules.Mark(a.Native32(unix.FRA_FWMASK)),
-		In: a.Text(unix.FRA_IIFNAME),
+		In: a.Text(unix.FRA_IIFNAME), Goto: a.Native32(unix.FRA_GOTO),
 		To: livePrefix(a.Take(unix.FRA_DST), data[dstLen]), From: livePrefix(a.Take(unix.FRA_SRC), data[srcLen]),
 	}
 	a.Take(unix.FRA_PROTOCOL)
 	suppress := a.Take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	suppresses := suppress != nil && ^nl.Native32(suppress) != 0
 	l.Not = nl.Native32(data[flags:rtnl.RuleHeader])&invert != 0
-	if !a.AllTaken() || suppresses || data[tos] != 0 || data[action] != unix.FR_ACT_TO_TBL {
+	does := byte(unix.FR_ACT_TO_TBL)
+	if l.Goto != 0 {
+		does = unix.FR_ACT_GOTO
+	}
+	if !a.AllTaken() || suppresses || data[tos] != 0 || data[action] != does {
 		unsupported := fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
 		if l.Not {
 			return sim.PolicyRule{Family: f, Priority: l.Priority, Unsupported: unsupported}, nil // it may take any packet

@@ -152,8 +152,16 @@ func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, add
 		Family: uint8(r.Family),
 		Action: unix.FR_ACT_TO_TBL,
 		Attributes: &rtnetlink.RuleAttributes{
-			Priority: &r.Priority, FwMark: &mark, FwMask: &mask, Table: &r.Table, Protocol: &protocol,
+			Priority: &r.Priority, FwMark: &mark, FwMask: &mask, Protocol: &protocol,
 		},
+	}
+	if r.In != "" {
+		m.Attributes.IIFName = &r.In
+	}
+	if r.Goto != 0 {
+		m.Action, m.Attributes.Goto = unix.FR_ACT_GOTO, &r.Goto
+	} else {
+		m.Attributes.Table = &r.Table
 	}
 	payload, err := m.MarshalBinary()
 	if err != nil {

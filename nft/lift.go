@@ -192,7 +192,12 @@ func (l *lifter) expression(e expression, a nl.Attributes) bool {
 			return l.assign(key, uint32(a.Number(unix.NFTA_CT_SREG)), found && a.AllTaken())
 		}
 		return l.load(e, a)
-	case "payload", "fib", "socket":
+	case "payload":
+		if a.Has(unix.NFTA_PAYLOAD_SREG) {
+			return l.rewrite(a)
+		}
+		return l.load(e, a)
+	case "fib", "socket":
 		return l.load(e, a)
 	case "bitwise":
 		return l.bitwise(a)
@@ -214,6 +219,9 @@ func (l *lifter) expression(e expression, a nl.Attributes) bool {
 		return l.snat(a)
 	case "tproxy":
 		return l.tproxy(a)
+	case "reject":
+		return a.Number(unix.NFTA_REJECT_TYPE) == unix.NFT_REJECT_TCP_RST && a.Number(unix.NFTA_REJECT_ICMP_CODE) == 0 &&
+			a.AllTaken() && l.known.proto == rules.TCP && l.node(rules.Reject{})
 	case "notrack":
 		return a.AllTaken() && l.node(rules.NoTrack{})
 	}

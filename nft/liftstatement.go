@@ -5,6 +5,7 @@ package nft
 import (
 	"net/netip"
 
+	"github.com/google/nftables/expr"
 	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -76,6 +77,27 @@ func (l *lifter) assign(to rules.Selector, register uint32, known bool) bool {
 		n.From, n.Mask, n.Xor = o.selector, unwire(d, o.mask), unwire(d, o.xor)
 	}
 	return l.node(n)
+}
+
+// rewrite lifts a write to a header that mends the checksums as ours do.
+func (l *lifter) rewrite(a nl.Attributes) bool {
+	base := expr.PayloadBase(a.Number(unix.NFTA_PAYLOAD_BASE))
+	offset, length := uint32(a.Number(unix.NFTA_PAYLOAD_OFFSET)), uint32(a.Number(unix.NFTA_PAYLOAD_LEN))
+	to, ok := headerField(base, offset, length, l.known)
+	if !ok {
+		return false
+	}
+	f := payloads[to]
+	value, ok := l.constantIn(uint32(a.Number(unix.NFTA_PAYLOAD_SREG)), int(f.len))
+	if !ok || length != f.len ||
+		checksumsOf(to) != (checksums{uint32(a.Number(unix.NFTA_PAYLOAD_CSUM_TYPE)), uint32(a.Number(unix.NFTA_PAYLOAD_CSUM_OFFSET)), uint32(a.Number(unix.NFTA_PAYLOAD_CSUM_FLAGS))}) ||
+		!a.AllTaken() {
+		return false
+	}
+	if to.Proto() == 0 && to.Family() == 0 {
+		return false // a port of any protocol
+	}
+	return l.node(rules.Assign{To: to, Xor: value})
 }
 
 func (l *lifter) redirect(a nl.Attributes) bool {

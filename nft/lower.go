@@ -178,6 +178,8 @@ func (w *ruleWriter) node(n rules.Node) {
 		w.snat(n)
 	case rules.TProxy:
 		w.tproxy(n)
+	case rules.Reject:
+		w.emit(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 	case rules.Assign:
 		w.assign(n)
 	case rules.NoTrack:

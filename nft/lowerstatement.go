@@ -61,6 +61,9 @@ func marshalTProxy(e *expr.TProxy) []byte {
 func (w *ruleWriter) assign(a rules.Assign) {
 	d := a.To.Type()
 	if a.From == 0 {
+		if _, isField := payloads[a.To]; isField {
+			w.settle([]rules.Selector{a.To})
+		}
 		w.emit(&expr.Immediate{Register: firstRegister, Data: wire(d, a.Xor)})
 	} else {
 		w.settle([]rules.Selector{a.From})
@@ -70,11 +73,49 @@ func (w *ruleWriter) assign(a rules.Assign) {
 				Mask: wire(d, a.Mask), Xor: wire(d, a.Xor)})
 		}
 	}
-	if key, ok := metas[a.To]; ok {
+	if f, ok := payloads[a.To]; ok {
+		w.raw(marshalRewrite(a.To, f))
+	} else if key, ok := metas[a.To]; ok {
 		w.emit(&expr.Meta{Key: key, SourceRegister: true, Register: firstRegister})
 	} else {
 		w.emit(ofDirection(a.To, &expr.Ct{Key: cts[a.To], SourceRegister: true, Register: firstRegister}))
 	}
+}
+
+// checksums say which of them the kernel mends where a field is written: an address is
+// in that of the IPv4 header and in the pseudo header of its transport protocol, a port
+// in that of its own (nft_payload_set_eval).
+type checksums struct{ typ, offset, flags uint32 }
+
+func checksumsOf(s rules.Selector) checksums {
+	const ip, tcp, udp = 10, 16, 6 // offsets, of RFC 791, RFC 9293 and RFC 768
+	switch {
+	case s.Family() == rules.IPv4:
+		return checksums{unix.NFT_PAYLOAD_CSUM_INET, ip, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR}
+	case s.Family() == rules.IPv6:
+		return checksums{flags: unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR}
+	case s.Proto() == rules.TCP:
+		return checksums{unix.NFT_PAYLOAD_CSUM_INET, tcp, 0}
+	}
+	return checksums{unix.NFT_PAYLOAD_CSUM_INET, udp, 0}
+}
+
+// marshalRewrite is a write to a header. The library's encoder sends no flags where the
+// header has no checksum of its own.
+func marshalRewrite(s rules.Selector, f headerBytes) []byte {
+	sums := checksumsOf(s)
+	return encode(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_EXPR_NAME, "payload")
+		nested(ae, unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) {
+			ae.Uint32(unix.NFTA_PAYLOAD_SREG, firstRegister)
+			ae.Uint32(unix.NFTA_PAYLOAD_BASE, uint32(f.base))
+			ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, f.offset)
+			ae.Uint32(unix.NFTA_PAYLOAD_LEN, f.len)
+			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, sums.typ)
+			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, sums.offset)
+			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_FLAGS, sums.flags)
+		})
+	})
 }
 
 func allOnes(b rules.Bits) bool {

@@ -104,13 +104,19 @@ func liftPolicyRule(f rules.Family, header []byte, a nl.Attributes) (r liveRule,
 		Mark:     rules.Mark(a.Native32(unix.FRA_FWMARK)),
 		Mask:     rules.Mark(a.Native32(unix.FRA_FWMASK)),
 		Table:    a.Native32(unix.FRA_TABLE),
+		In:       a.Text(unix.FRA_IIFNAME),
+		Goto:     a.Native32(unix.FRA_GOTO),
 	}}
 	protocol := a.Take(unix.FRA_PROTOCOL)
 	r.ours = len(protocol) == 1 && protocol[0] == rules.RouteProtocol
 	suppress := a.Take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	const action, flags = 7, 8
+	does := byte(unix.FR_ACT_TO_TBL)
+	if r.Goto != 0 {
+		does = unix.FR_ACT_GOTO
+	}
 	return r, a.AllTaken() && (suppress == nil || ^nl.Native32(suppress) == 0) && r.Mask != 0 && nl.Native32(header[flags:]) == 0 &&
-		header[1] == 0 && header[2] == 0 && header[3] == 0 && header[action] == unix.FR_ACT_TO_TBL
+		header[1] == 0 && header[2] == 0 && header[3] == 0 && header[action] == does
 }
 
 type routeFilter struct {

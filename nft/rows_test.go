@@ -39,6 +39,7 @@ var (
 	mangle          = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}
 	beforeConntrack = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityRaw}
 	route           = &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle}
+	rawRoute        = &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityRaw - 1}
 	tcp             = rules.L4Proto.Is(rules.TCP)
 )
 
@@ -117,6 +118,24 @@ func statementRows() []row {
 		{why: "a connection is put into a zone", base: beforeConntrack, nodes: nodes(rules.CTZone.Set(7)), broken: nodes(rules.Assign{To: rules.CTZone.Selector(), Xor: addr("0.0.0.7")})},
 		{why: "what a connection sends is put into a zone", base: beforeConntrack, nodes: nodes(rules.UDPDport.Is(53), rules.CTOriginalZone.Set(1)),
 			broken: nodes(rules.UDPDport.Is(53), rules.Assign{To: rules.CTOriginalZone.Selector(), Xor: "\x01"})},
+		{why: "a SYN alone is refused", base: beforeConntrack, nodes: nodes(rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Reject{}),
+			broken: nodes(rules.TCPFlags.Is(rules.SYN), rules.Reject{}, rules.Accept())},
+		{why: "only TCP is reset", nodes: nodes(tcp, rules.Reject{}), broken: nodes(rules.L4Proto.In(rules.TCP, rules.UDP), rules.Reject{})},
+		{why: "a route chain refuses nothing", base: mangle, nodes: nodes(tcp, rules.Reject{}), broken: nodes(rules.Reject{})},
+		{why: "a query goes to an address and port of this host", base: rawRoute,
+			nodes:  nodes(rules.IPDaddr.Is(prefix("10.96.0.10/32")), rules.UDPDport.Is(53), rules.UDPDport.Set(15053), rules.IPDaddr.Set(prefix("127.0.53.1/32")), rules.Return()),
+			broken: nodes(rules.UDPDport.Is(53), rules.IPDaddr.Set(prefix("127.0.53.1/32")))},
+		{why: "an IPv6 query over TCP goes to this host", base: rawRoute,
+			nodes:  nodes(rules.IP6Daddr.Is(prefix("2001:db8::53/128")), rules.TCPDport.Is(53), rules.TCPDport.Set(15053), rules.IP6Daddr.Set(prefix("::53:1/128")), rules.Return()),
+			broken: nodes(rules.IP6Daddr.Is(prefix("2001:db8::53/128")), rules.TCPDport.Is(53), rules.UDPDport.Set(15053))},
+		{why: "an answer comes from the address that was asked", base: rawRoute,
+			nodes:  nodes(rules.IPSaddr.Is(prefix("127.0.53.1/32")), rules.UDPSport.Is(15053), rules.UDPSport.Set(53), rules.IPSaddr.Set(prefix("10.96.0.10/32"))),
+			broken: nodes(rules.IPSaddr.Is(prefix("127.0.53.1/32")), rules.IP6Saddr.Set(prefix("::1/128")))},
+		{why: "an IPv6 answer over TCP comes from the address that was asked", base: rawRoute,
+			nodes:  nodes(rules.IP6Saddr.Is(prefix("::53:1/128")), rules.TCPSport.Is(15053), rules.TCPSport.Set(53), rules.IP6Saddr.Set(prefix("2001:db8::53/128"))),
+			broken: nodes(rules.IP6Saddr.Is(prefix("::53:1/128")), rules.Assign{To: rules.IP6Saddr.Selector(), Xor: addr("10.0.0.1")})},
+		{why: "ports of either protocol are not set", nodes: nodes(tcp, rules.TCPSport.Set(1)), broken: nodes(tcp, rules.ThSport.Set(1))},
+
 		{why: "conntrack is kept from a packet", base: beforeConntrack, nodes: nodes(rules.NoTrack{}), broken: nodes(rules.NoTrack{}, rules.Opaque{Name: "log"})},
 
 		{why: "a th port is one of the protocol that is settled", nodes: nodes(tcp, rules.ThDport.Is(53)), broken: nodes(tcp, rules.UDPDport.Is(53))},

@@ -14,11 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// payloads are the selectors that are bytes of a header.
-var payloads = map[rules.Selector]struct {
+// headerBytes are a part of a header.
+type headerBytes struct {
 	base        expr.PayloadBase
 	offset, len uint32
-}{
+}
+
+// payloads are the selectors that are bytes of a header.
+var payloads = map[rules.Selector]headerBytes{
 	rules.IPSaddr.Selector():  {expr.PayloadBaseNetworkHeader, 12, 4},
 	rules.IPDaddr.Selector():  {expr.PayloadBaseNetworkHeader, 16, 4},
 	rules.IP6Saddr.Selector(): {expr.PayloadBaseNetworkHeader, 8, 16},

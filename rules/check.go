@@ -406,7 +406,7 @@ func (c *checker) target(v Verdict) {
 func (c *checker) routing(s State) {
 	for _, r := range s.PolicyRules {
 		c.where = fmt.Sprintf("policy rule %d", r.Priority)
-		c.lookupTable(r.Family, r.Table)
+		c.policyRule(r)
 		if r.Mask == 0 || r.Mark&^r.Mask != 0 {
 			c.problem("the mark 0x%x wants a mask that covers it, not 0x%x", r.Mark, r.Mask)
 		}
@@ -423,6 +423,27 @@ func (c *checker) routing(s State) {
 		if !plainPrefix(a) {
 			c.problem("is not an address with a prefix length")
 		}
+	}
+}
+
+// policyRule refuses what fib_nl_newrule does.
+func (c *checker) policyRule(r PolicyRule) {
+	if r.In != "" {
+		c.span(nameSpan(r.In), IfNameType)
+		if strings.HasSuffix(r.In, "*") {
+			c.problem("%q is not an interface: policy rules know no wildcards", r.In)
+		}
+	}
+	switch {
+	case r.Goto == 0:
+		c.lookupTable(r.Family, r.Table)
+	case r.Table != 0:
+		c.problem("looks up table %d, and goes to %d", r.Table, r.Goto)
+	case r.Goto <= r.Priority:
+		c.problem("goes back to %d", r.Goto)
+	}
+	if r.Goto != 0 && r.Family != IPv4 && r.Family != IPv6 {
+		c.problem("%s is neither ipv4 nor ipv6", r.Family)
 	}
 }
 

@@ -260,10 +260,35 @@ func (t TProxy) check(c *checker) {
 	}
 }
 
+func (Reject) check(c *checker) {
+	if !c.reached(FilterType, Prerouting, Input, Forward, Output) {
+		c.problem("reject works in filter chains of prerouting, input, forward and output, not in %s", c.base)
+	}
+	if c.implied.proto != TCP || c.implied.protoList {
+		c.problem("a TCP reset wants a match on TCP before it")
+	}
+}
+
+// rewrite refuses what the kernel would write into another packet's field.
+func (a Assign) rewrite(c *checker) {
+	c.selector(a.To)
+	switch {
+	case a.To.Family() != 0 && (c.implied.family != a.To.Family() || c.implied.familyList):
+		c.problem("%s is set, and wants a match on its family before", a.To)
+	case a.To.Proto() != 0 && (c.implied.proto != a.To.Proto() || c.implied.protoList):
+		c.problem("%s is set, and wants a match on its protocol before", a.To)
+	case a.From != 0:
+		c.problem("%s is set to a value alone", a.To)
+	}
+}
+
 func (a Assign) check(c *checker) {
 	typ := a.To.Type()
 	switch a.To {
 	case Selector(MetaMark), Selector(CTMark):
+	case Selector(IPSaddr), Selector(IPDaddr), Selector(IP6Saddr), Selector(IP6Daddr),
+		Selector(TCPSport), Selector(TCPDport), Selector(UDPSport), Selector(UDPDport):
+		a.rewrite(c)
 	case Selector(CTZone), Selector(CTOriginalZone):
 		if !c.early() {
 			c.problem("a zone is set before conntrack, in prerouting or output at a priority under %d", conntrackPrio)
@@ -307,6 +332,7 @@ func (n SNAT) needs() nodeNeeds {
 	return nodeNeeds{terminal: true, tracked: []Family{AddressFamily(n.To)}} // nft_nat_init
 }
 func (TProxy) needs() nodeNeeds  { return nodeNeeds{} }
+func (Reject) needs() nodeNeeds  { return nodeNeeds{terminal: true} }
 func (NoTrack) needs() nodeNeeds { return nodeNeeds{} }
 func (Opaque) needs() nodeNeeds  { return nodeNeeds{tracked: bothFamilies} } // it may be of nat
 func (a Assign) needs() nodeNeeds {

@@ -264,7 +264,7 @@ func TestCheckRest(t *testing.T) {
 	}{
 		{"nothing is fine", State{}, nil},
 		{"routing of both families is fine", State{
-			PolicyRules: []PolicyRule{{IPv4, 1, 1, 1, 7}, {IPv6, 1, 1, 1, 7}},
+			PolicyRules: []PolicyRule{{IPv4, 1, 1, 1, 7, "", 0}, {IPv6, 1, 1, 1, 7, "", 0}},
 			Routes:      []Route{{IPv4, 7, prefix("0.0.0.0/0")}, {IPv6, 7, prefix("::/0")}},
 			Addresses:   []netip.Prefix{prefix("10.0.0.1/32")}}, nil},
 		{"a table has room for its helpers' names", State{Table: &Table{Name: strings.Repeat("t", 251)}}, []string{"table: the name of a table has at most 250 bytes"}},
@@ -275,10 +275,15 @@ func TestCheckRest(t *testing.T) {
 			[]string{"set s: declared twice"}},
 		{"a set takes the name of the notes", State{Table: &Table{Name: "t", Sets: []*Set{{Name: "tag", Key: []DataType{MarkType}}}}},
 			[]string{"set tag: the name is taken: that set says who wrote the table"}},
-		{"a mark has bits outside of its mask", State{PolicyRules: []PolicyRule{{IPv4, 9, 3, 1, 7}}}, []string{"policy rule 9: the mark 0x3 wants a mask that covers it, not 0x1"}},
-		{"a mask covers nothing", State{PolicyRules: []PolicyRule{{IPv4, 9, 0, 0, 7}}}, []string{"policy rule 9: the mark 0x0 wants a mask that covers it, not 0x0"}},
+		{"a mark has bits outside of its mask", State{PolicyRules: []PolicyRule{{IPv4, 9, 3, 1, 7, "", 0}}}, []string{"policy rule 9: the mark 0x3 wants a mask that covers it, not 0x1"}},
+		{"a mask covers nothing", State{PolicyRules: []PolicyRule{{IPv4, 9, 0, 0, 7, "", 0}}}, []string{"policy rule 9: the mark 0x0 wants a mask that covers it, not 0x0"}},
+		{"policy rules for what is sent here, and to go on elsewhere, are fine", State{PolicyRules: []PolicyRule{{IPv4, 9, 1, 1, 7, "lo", 0}, {IPv6, 9, 1, 1, 0, "", 10}}}, nil},
+		{"a policy rule goes back", State{PolicyRules: []PolicyRule{{IPv4, 9, 1, 1, 0, "", 9}}}, []string{"policy rule 9: goes back to 9"}},
+		{"a policy rule does two things", State{PolicyRules: []PolicyRule{{IPv4, 9, 1, 1, 7, "", 10}}}, []string{"policy rule 9: looks up table 7, and goes to 10"}},
+		{"a policy rule does nothing", State{PolicyRules: []PolicyRule{{IPv4, 9, 1, 1, 0, "lo", 0}}}, []string{"policy rule 9: wants a routing table other than 0"}},
+		{"a policy rule for a wildcard", State{PolicyRules: []PolicyRule{{IPv4, 9, 1, 1, 7, "eth*", 0}}}, []string{`policy rule 9: "eth*" is not an interface: policy rules know no wildcards`}},
 		{"a routing table of number 0", State{Routes: []Route{{IPv4, 0, prefix("10.0.0.0/8")}}}, []string{"route 10.0.0.0/8: wants a routing table other than 0"}},
-		{"a route of no family", State{PolicyRules: []PolicyRule{{0, 9, 1, 1, 7}}}, []string{"policy rule 9: 0 is neither ipv4 nor ipv6"}},
+		{"a route of no family", State{PolicyRules: []PolicyRule{{0, 9, 1, 1, 7, "", 0}}}, []string{"policy rule 9: 0 is neither ipv4 nor ipv6"}},
 		{"a route of the other family", State{Routes: []Route{{IPv6, 7, prefix("10.0.0.0/8")}}}, []string{"route 10.0.0.0/8: the destination is not a prefix of family ipv6"}},
 		{"no address", State{Addresses: []netip.Prefix{{}}}, []string{"address invalid Prefix: is not an address with a prefix length"}},
 	} {

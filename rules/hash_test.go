@@ -17,7 +17,7 @@ func variant(edit func(*State)) State {
 			{Name: "ports", Key: []DataType{InetService}, Interval: true, Elements: elementsOf(ports([2]Port{80, 80}, [2]Port{443, 443}))},
 			{Name: "live", Key: []DataType{MarkType}, Live: true},
 		}},
-		PolicyRules: []PolicyRule{{IPv4, 100, 1, 1, 7}},
+		PolicyRules: []PolicyRule{{IPv4, 100, 1, 1, 7, "", 0}},
 		Routes:      []Route{{IPv4, 7, prefix("0.0.0.0/0")}},
 		Addresses:   []netip.Prefix{prefix("10.0.0.1/32")},
 	}

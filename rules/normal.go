@@ -27,7 +27,7 @@ func (s State) Normal() State {
 	}
 	n.PolicyRules = sortedUnique(s.PolicyRules, func(a, b PolicyRule) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Mark, b.Mark),
-			cmp.Compare(a.Mask, b.Mask), cmp.Compare(a.Table, b.Table))
+			cmp.Compare(a.Mask, b.Mask), cmp.Compare(a.Table, b.Table), cmp.Compare(a.In, b.In), cmp.Compare(a.Goto, b.Goto))
 	})
 	masked := mapped(s.Routes, func(r Route) Route { return Route{r.Family, r.Table, r.Dst.Masked()} })
 	n.Routes = sortedUnique(masked, func(a, b Route) int {

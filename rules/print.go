@@ -71,7 +71,14 @@ func AddressText(a netip.Prefix) string {
 }
 
 func (r PolicyRule) String() string {
-	return fmt.Sprintf("ip %srule add priority %d fwmark 0x%x/0x%x lookup %d protocol %d", r.Family.option(), r.Priority, r.Mark, r.Mask, r.Table, RouteProtocol)
+	from, then := "", fmt.Sprintf("lookup %d", r.Table)
+	if r.In != "" {
+		from = "iif " + escape.Text(r.In) + " "
+	}
+	if r.Goto != 0 {
+		then = fmt.Sprintf("goto %d", r.Goto)
+	}
+	return fmt.Sprintf("ip %srule add priority %d %sfwmark 0x%x/0x%x %s protocol %d", r.Family.option(), r.Priority, from, r.Mark, r.Mask, then, RouteProtocol)
 }
 
 func (r Route) String() string {
@@ -443,6 +450,8 @@ func (t TProxy) text(*printer) string {
 	}
 	return fmt.Sprintf("tproxy %sto %s:%d", family, addr, t.Port)
 }
+
+func (Reject) text(*printer) string { return "reject with tcp reset" }
 
 func (a Assign) text(*printer) string {
 	typ := a.To.Type()

@@ -207,7 +207,9 @@ type PolicyRule struct {
 	Priority uint32
 	Mark     Mark
 	Mask     Mark
-	Table    uint32
+	Table    uint32 // 0 where Goto is not
+	In       string // the interface that packets come by, lo for those that are sent here; "" for all
+	Goto     uint32 // the priority of the rule to go on at, greater than its own; 0: Table is looked up
 }
 
 // Route delivers everything in Table to this host, by the loopback interface:

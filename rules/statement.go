@@ -104,15 +104,20 @@ type TProxy struct {
 	Port   Port   // 0: the packet's own
 }
 
+// Reject answers the packet with a TCP reset and ends it: `reject with tcp reset`. For
+// filter chains of prerouting (Linux 5.9), input, forward and output.
+type Reject struct{}
+
 // Assign writes To: Xor where From is zero, else (From & Mask) ^ Xor. The kinds
-// of To are [MetaMark], [CTMark], [CTZone] and [CTOriginalZone].
+// of To are [MetaMark], [CTMark], [CTZone] and [CTOriginalZone], and of the packet's own
+// fields its addresses and ports, to a value: the kernel mends the checksums.
 type Assign struct {
 	To, From  Selector
 	Mask, Xor Bits
 }
 
-// Set writes a value to what the key reads: [MetaMark], [CTMark], [CTZone] or
-// [CTOriginalZone]. A zone is set before conntrack sees the packet, at priority raw:
+// Set writes a value to what the key reads: [MetaMark], [CTMark], [CTZone],
+// [CTOriginalZone], an address or a port. A zone is set before conntrack sees the packet, at priority raw:
 // CTZone is that of both directions of its connection, CTOriginalZone (Linux 4.11) of
 // what the connection sends, whose answers are then looked for in zone 0.
 func (k Key[T]) Set(v T) Assign { return Assign{To: Selector(k), Xor: RangeOf(v).Lo} }

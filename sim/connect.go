@@ -32,8 +32,12 @@ func (e *Evaluator) Connect(p Packet, t *Tracker) Exchange {
 	}
 	x := Exchange{First: e.Evaluate(p, t)}
 	first := x.First.Fate
-	if first.Kind == Dropped || first.Kind == LostInRouting || first.Kind == Unknown {
+	switch first.Kind {
+	case Dropped, LostInRouting, Unknown:
 		x.End = NotSent
+		return x
+	case Rejected:
+		x.End = Refused
 		return x
 	}
 	p = x.First.Packet
@@ -47,7 +51,7 @@ func (e *Evaluator) Connect(p Packet, t *Tracker) Exchange {
 		if first.Socket == nil && !e.host.Assumes {
 			return with.refused(x, answer, t)
 		}
-		s := Socket{Proto: p.Proto, Transparent: true}
+		s := e.host.assumed(p.Proto)
 		if first.Socket != nil {
 			s = *first.Socket
 		}

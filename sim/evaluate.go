@@ -226,9 +226,10 @@ func (w *walk) filter(c baseChain) {
 	if c.Base.Hook == rules.Ingress && !slices.Contains(c.Base.Devices, w.in) || !c.sees(&w.packet) {
 		return
 	}
-	mark := w.packet.Mark
+	mark, src, dst := w.packet.Mark, w.packet.Src.Addr(), w.packet.Dst.Addr()
 	w.callBase(c)
-	if !w.ended && c.Base.Type == rules.RouteType && w.packet.Mark != mark {
+	// nf_route_table_hook4 and nf_route_table_hook6
+	if changed := w.packet.Mark != mark || w.packet.Src.Addr() != src || w.packet.Dst.Addr() != dst; changed && !w.ended && c.Base.Type == rules.RouteType {
 		w.reroute()
 	}
 }

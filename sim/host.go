@@ -18,6 +18,8 @@ type Host struct {
 	// transparently, wherever a rule hands packets to, and what live sets hold is
 	// not known.
 	Assumes bool
+	// Proxy is what such a listener is like: its owner and its mark.
+	Proxy Socket
 }
 
 // Link is a network interface.
@@ -99,7 +101,7 @@ func (h Host) address(link string, a netip.Prefix) Host {
 func (h Host) With(s rules.State) Host {
 	h.PolicyRules, h.Routes = slices.Clone(h.PolicyRules), slices.Clone(h.Routes)
 	for _, r := range s.PolicyRules {
-		h.PolicyRules = append(h.PolicyRules, PolicyRule{Family: r.Family, Priority: r.Priority, Mark: r.Mark, Mask: r.Mask, Table: r.Table})
+		h.PolicyRules = append(h.PolicyRules, PolicyRule{Family: r.Family, Priority: r.Priority, Mark: r.Mark, Mask: r.Mask, In: r.In, Table: r.Table, Goto: r.Goto})
 	}
 	slices.SortStableFunc(h.PolicyRules, func(a, b PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, r := range s.Routes {

@@ -42,9 +42,10 @@ const (
 	Dropped                       // by a rule
 	LostInRouting                 // by the kernel: no route, or an address that it does not take
 	Unknown                       // it met what the model does not know
+	Rejected                      // by a rule, which answers it with a TCP reset
 )
 
-var fateNames = [...]string{"untouched", "redirected", "proxied", "dropped", "lost", "unknown"}
+var fateNames = [...]string{"untouched", "redirected", "proxied", "dropped", "lost", "unknown", "refused"}
 
 func (k FateKind) String() string {
 	if int(k) < len(fateNames) {

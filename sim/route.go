@@ -18,6 +18,7 @@ type PolicyRule struct {
 	In          string       // "": any; lo is what is sent here
 	Not         bool         // it takes what the above does not say
 	Table       uint32
+	Goto        uint32 // the priority of the rule to go on at; 0: Table is looked up
 	Unsupported string // what it says that the model does not know
 }
 
@@ -79,13 +80,18 @@ type flow struct {
 
 func (h *Host) lookup(f flow) (Route, bool) {
 	family := rules.AddressFamily(f.dst)
+	from := uint32(0)
 	for i := range h.PolicyRules {
 		l := &h.PolicyRules[i]
-		if l.Family != family || !l.takes(f) {
+		if l.Family != family || l.Priority < from || !l.takes(f) {
 			continue
 		}
 		if l.Unsupported != "" {
 			return Route{Unsupported: l.Unsupported}, true
+		}
+		if l.Goto != 0 {
+			from = l.Goto
+			continue
 		}
 		if p, found := h.longest(l.Table, f.dst); found && p.Type != throw {
 			if p.Type == rules.Local && f.in == "" {

@@ -125,6 +125,8 @@ func (w *walk) evaluate(n rules.Node) (verdict rules.Verdict, holds bool) {
 		return w.snat(n)
 	case rules.TProxy:
 		return w.tproxy(n)
+	case rules.Reject:
+		return w.reject(n)
 	case rules.Assign:
 		return w.assign(n)
 	case rules.NoTrack:

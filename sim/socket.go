@@ -34,6 +34,13 @@ func (h *Host) socket(proto rules.Proto, remote, local netip.AddrPort) *Socket {
 	return best
 }
 
+// assumed is a transparent socket that was not read.
+func (h *Host) assumed(proto rules.Proto) Socket {
+	s := h.Proxy
+	s.Proto, s.Transparent = proto, true
+	return s
+}
+
 // Socket is an open socket, and what the firewall can read of it.
 type Socket struct {
 	Proto       rules.Proto

@@ -64,12 +64,19 @@ func (w *walk) tproxy(t rules.TProxy) (rules.Verdict, bool) {
 		addr = p.Dst.Addr()
 	}
 	s := w.host.socket(p.Proto, p.Src, p.Dst)
-	if s == nil || !s.Remote.IsValid() { // none that is connected: one that takes new connections
+	connected := s != nil && s.Remote.IsValid()
+	if !connected { // one that takes new connections
 		s = w.host.socket(p.Proto, netip.AddrPort{}, netip.AddrPortFrom(addr, uint16(port)))
 	}
-	if s == nil && !w.host.Assumes || s != nil && !s.Transparent {
+	switch {
+	case connected && !s.Transparent:
+		w.kernel("not for a proxy: %s finds the connection's own socket, which is not transparent", text(t))
+		return rules.Verdict{}, false
+	case s == nil && !w.host.Assumes || s != nil && !s.Transparent:
 		w.kernel("no listener: %s finds no transparent socket", text(t))
 		return rules.Verdict{}, false
+	case connected:
+		port = rules.Port(s.Local.Port())
 	}
 	w.did(t)
 	w.handsOn, w.proxied, w.taken, w.sender, w.port = true, true, s, s, port
@@ -97,11 +104,46 @@ func (w *walk) assign(a rules.Assign) (rules.Verdict, bool) {
 		if a.To == rules.Selector(rules.CTZone) {
 			w.track.zones.reply = w.track.zones.original
 		}
+	case a.To.Family() != 0 || a.To.Proto() != 0:
+		if !w.rewrite(a.To, value) {
+			return rules.Verdict{}, false
+		}
 	default:
 		return rules.Verdict{}, true
 	}
 	w.did(a)
 	return rules.Verdict{}, true
+}
+
+// reject ends the packet. The reset that answers it is a packet of the kernel's, which
+// goes its own way.
+func (w *walk) reject(n rules.Reject) (rules.Verdict, bool) {
+	if w.packet.Proto != rules.TCP {
+		return rules.Verdict{}, false
+	}
+	w.did(n)
+	w.end(Rejected, "with a TCP reset, by a rule")
+	return rules.Verdict{}, true
+}
+
+// rewrite writes a field of the packet's headers.
+func (w *walk) rewrite(to rules.Selector, value rules.Bits) bool {
+	p := &w.packet
+	if f, proto := to.Family(), to.Proto(); f != 0 && f != p.Family() || proto != 0 && proto != p.Proto {
+		return false
+	}
+	addr, _ := netip.AddrFromSlice([]byte(value))
+	switch port := uint16(value.Uint64()); to {
+	case rules.Selector(rules.IPSaddr), rules.Selector(rules.IP6Saddr):
+		p.Src = netip.AddrPortFrom(addr, p.Src.Port())
+	case rules.Selector(rules.IPDaddr), rules.Selector(rules.IP6Daddr):
+		p.Dst = netip.AddrPortFrom(addr, p.Dst.Port())
+	case rules.Selector(rules.TCPSport), rules.Selector(rules.UDPSport):
+		p.Src = netip.AddrPortFrom(p.Src.Addr(), port)
+	case rules.Selector(rules.TCPDport), rules.Selector(rules.UDPDport):
+		p.Dst = netip.AddrPortFrom(p.Dst.Addr(), port)
+	}
+	return true
 }
 
 func (w *walk) noTrack(n rules.NoTrack) (rules.Verdict, bool) {

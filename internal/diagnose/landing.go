@@ -80,7 +80,7 @@ func (s *scene) anyPort(p sim.Packet) sim.Packet {
 // landing is where a packet lands, as the listeners there call themselves.
 func (s *scene) landing(p sim.Packet) string {
 	switch f := s.evaluator.Evaluate(p, nil).Fate; {
-	case f.Kind == sim.Dropped || f.Kind == sim.LostInRouting:
+	case f.Kind == sim.Dropped || f.Kind == sim.LostInRouting || f.Kind == sim.Rejected:
 		return unanswered
 	case f.Here:
 		return fmt.Sprintf("%s:%d", inPod, f.Port)
