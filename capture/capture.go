@@ -4,7 +4,6 @@ package capture
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -59,6 +58,7 @@ type Capture struct {
 	mu      sync.Mutex
 	conn    *nft.Conn
 	session *nft.Session
+	sweep   Notices // of the traces that were swept, not told yet
 }
 
 // New is the capture that a configuration asks for. The namespace stays the caller's,
@@ -119,20 +119,20 @@ func (c *Capture) Close() {
 	}
 }
 
-// connect opens the connection to the kernel, and takes away what a killed trace
-// left behind.
-func (c *Capture) connect(ctx context.Context, said *Notices) error {
+// connect opens the connection to the kernel, and removes what killed traces left
+// behind. The first verb that tells its notices tells of those.
+func (c *Capture) connect(ctx context.Context, notices *Notices) error {
 	if c.conn == nil {
 		conn, err := c.ns.Nft()
 		if err != nil {
-			return reaching(err)
+			return netns.WithAdvice(err)
 		}
 		c.conn, c.session = conn, conn.Session(c.table, c.version())
+		c.sweep = sweep(ctx, conn, c.ns)
 	}
-	swept, err := c.conn.SweepTraces(ctx, c.ns.FD())
-	said.Swept = append(said.Swept, swept...)
-	if err != nil && !errors.Is(err, nft.ErrNotPermitted) { // which the verb itself will say
-		said.Unswept = err
+	if notices != nil && (c.sweep.Swept != nil || c.sweep.Unswept != nil) {
+		notices.Swept, notices.Unswept = c.sweep.Swept, c.sweep.Unswept
+		c.sweep = Notices{}
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func (c *Capture) State(ctx context.Context) (rules.State, []modes.Note, error) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.options.Environment == nil && c.state == nil {
-		if err := c.connect(ctx, &Notices{}); err != nil {
+		if err := c.connect(ctx, nil); err != nil {
 			return rules.State{}, nil, err
 		}
 	}
@@ -200,9 +200,4 @@ func (c *Capture) failed(verb string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s inet %s: %w", verb, c.table, err)
-}
-
-// reaching adds to an error of reaching the namespace which privilege it may lack.
-func reaching(err error) error {
-	return fmt.Errorf("%w%s", err, netns.Advice(err))
 }

@@ -18,7 +18,7 @@ import (
 func Environment(ctx context.Context, ns *netns.Namespace, config modes.Config) (modes.Environment, error) {
 	lo, err := ns.Loopback(ctx)
 	if err != nil {
-		return modes.Environment{}, reaching(err)
+		return modes.Environment{}, netns.WithAdvice(err)
 	}
 	return readEnvironment(ctx, ns, lo, config)
 }

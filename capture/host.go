@@ -21,7 +21,7 @@ func isHost(ns *netns.Namespace) func() (bool, error) {
 	return func() (bool, error) {
 		host, err := ns.IsHost()
 		if err != nil {
-			err = reaching(err)
+			err = netns.WithAdvice(err)
 		}
 		return host, err
 	}

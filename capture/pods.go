@@ -32,7 +32,7 @@ type PodChange struct {
 func (c *Capture) Pods(ctx context.Context) (Pods, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.connect(ctx, &Notices{}); err != nil {
+	if err := c.connect(ctx, nil); err != nil {
 		return nil, err
 	}
 	live, err := c.conn.Read(ctx, c.table)
@@ -106,7 +106,7 @@ func (c *Capture) changePods(ctx context.Context, pods Pods, edit func(*policy.P
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.connect(ctx, &Notices{}); err != nil {
+	if err := c.connect(ctx, nil); err != nil {
 		return PodChange{}, err
 	}
 	changes, err := c.conn.ChangeLive(ctx, c.table, func(t *rules.Table) ([]rules.SetChange, error) {

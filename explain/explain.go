@@ -51,13 +51,30 @@ func newExplainer(host sim.Host, listeners map[rules.Port]string, of func(sim.Ho
 		closed: sync.OnceValue(func() evaluator { return of(withoutListeners(host)) })}
 }
 
+// Packet is a packet to explain, see [Request] for one in words.
+type Packet = sim.Packet
+
+// Step is a step of a packet's path.
+type Step = sim.Step
+
 // Answer is what becomes of a packet. The step that decides is that of
-// [sim.Journey.Decision].
+// [sim.Journey.Decision]. Its JSON is that of [AnswerJSON].
 type Answer struct {
 	sim.Journey
 	Listener string // the name of the listener that gets it, "" where that has none
 	Says     string // the fate in a sentence
 }
+
+// IsCaptured reports whether the packet reaches the proxy.
+func (a Answer) IsCaptured() bool {
+	return a.Fate.Kind == sim.Redirected || a.Fate.Kind == sim.Proxied
+}
+
+// IsUntouched reports whether the packet goes its way past the proxy.
+func (a Answer) IsUntouched() bool { return a.Fate.Kind == sim.Untouched }
+
+// IsUnknown reports whether the fate cannot be told from here; the answer says why.
+func (a Answer) IsUnknown() bool { return a.Fate.Kind == sim.Unknown }
 
 // Explain says what becomes of a packet. One that arrives by an interface which an
 // assumed host ([Pod]) lacks is explained as if the host had it, with the packet's
@@ -72,8 +89,16 @@ func (x *Explainer) Explain(p sim.Packet) Answer {
 	return Answer{Journey: j, Listener: x.listeners[j.Fate.Port], Says: x.says(j.Packet, j.Fate)}
 }
 
-// CheckInterfaces is an error that names every interface that packets arrive by and
-// the host does not have; nil for an assumed host, which has any.
+// An InterfaceError is that a packet arrives by an interface which the host does not
+// have.
+type InterfaceError struct{ Name string }
+
+func (e *InterfaceError) Error() string {
+	return fmt.Sprintf("the namespace has no interface %q", e.Name)
+}
+
+// CheckInterfaces joins an [*InterfaceError] for each interface that packets arrive by
+// and the host does not have; nil for an assumed host, which has any.
 func (x *Explainer) CheckInterfaces(packets []sim.Packet) error {
 	if x.host.Assumes {
 		return nil
@@ -86,7 +111,7 @@ func (x *Explainer) CheckInterfaces(packets []sim.Packet) error {
 	for _, p := range packets {
 		if !known[p.In] {
 			known[p.In] = true // one error each
-			errs = append(errs, fmt.Errorf("the namespace has no interface %q", p.In))
+			errs = append(errs, &InterfaceError{p.In})
 		}
 	}
 	return errors.Join(errs...)

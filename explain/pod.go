@@ -3,8 +3,12 @@
 package explain
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 	"golang.org/x/sys/unix"
@@ -29,6 +33,27 @@ func Pod(links ...sim.Link) sim.Host {
 	}
 	h.Assumes = true
 	return h
+}
+
+// ParsePod is [Pod] with addresses in words, INTERFACE=PREFIX each: eth0=10.244.1.5/24.
+// The error joins what is wrong with each.
+func ParsePod(addresses ...string) (sim.Host, error) {
+	var links []sim.Link
+	var errs []error
+	for _, w := range addresses {
+		name, text, _ := strings.Cut(w, "=")
+		p, err := netip.ParsePrefix(text)
+		if err != nil || !isInterface(name) || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("%q is not an address of an interface (want such as eth0=10.244.1.5/24)", w))
+			continue
+		}
+		i := slices.IndexFunc(links, func(l sim.Link) bool { return l.Name == name })
+		if i < 0 {
+			i, links = len(links), append(links, sim.Link{Name: name})
+		}
+		links[i].Addresses = append(links[i].Addresses, p)
+	}
+	return Pod(links...), problems.Join(errs...)
 }
 
 // withoutListeners is the host where no socket is open.

@@ -38,7 +38,7 @@ func (r Request) Parse() (sim.Packet, error) {
 	problem(err)
 	parsed := err == nil
 	p.In = r.In
-	if r.In != "" && !IsInterface(r.In) {
+	if r.In != "" && !isInterface(r.In) {
 		problem(fmt.Errorf("%q is not an interface name (want at most %d bytes)", r.In, rules.MaxIfName))
 	}
 	if p.In == "" {
@@ -74,9 +74,9 @@ func (r Request) Parse() (sim.Packet, error) {
 
 const ephemeralPort = 40000 // of a source without a port
 
-// IsInterface reports whether an interface may have the name, as far as its length
+// isInterface reports whether an interface may have the name, as far as its length
 // tells.
-func IsInterface(name string) bool { return name != "" && len(name) <= rules.MaxIfName }
+func isInterface(name string) bool { return name != "" && len(name) <= rules.MaxIfName }
 
 func parseSource(text string) (netip.AddrPort, error) {
 	if text == "" {

@@ -117,7 +117,7 @@ func TestShowOfOthers(t *testing.T) {
 		})
 	}
 	c.run("show", "--foreign", "ip none").want(t, 1).says(t, "show ip none: there is no such table")
-	c.run("show", "--foreign", "none").want(t, 2).says(t, `--foreign: "none" is no table (want a family and a name, such as "ip kube-proxy")`)
+	c.run("show", "--foreign", "none").want(t, 2).says(t, `--foreign: "none" is not a table (want a family and a name, such as "ip kube-proxy")`)
 	c.run("show", "--foreign", "ip none", "--mode", "none").want(t, 2).says(t, "--foreign shows a table that is not weir's")
 }
 

@@ -4,6 +4,7 @@ package netns
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 )
 
@@ -14,4 +15,13 @@ func Advice(err error) string {
 		return " (another user's process takes CAP_SYS_PTRACE, entering a namespace CAP_SYS_ADMIN)"
 	}
 	return ""
+}
+
+// WithAdvice appends [Advice] to an error of reaching a namespace, a process or its
+// files. That CAP_NET_ADMIN is missing is another matter, and stays as it is.
+func WithAdvice(err error) error {
+	if advice := Advice(err); advice != "" && !errors.Is(err, ErrNotPermitted) {
+		return fmt.Errorf("%w%s", err, advice)
+	}
+	return err
 }

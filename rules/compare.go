@@ -11,8 +11,9 @@ import (
 // Difference is one thing that is not as it should be. Want is empty where
 // there should be nothing, Have where there is nothing.
 type Difference struct {
-	Where      string
-	Want, Have string
+	Where string `json:"where"`
+	Want  string `json:"want,omitempty"`
+	Have  string `json:"have,omitempty"`
 }
 
 // String is a paragraph: where, then both sides.

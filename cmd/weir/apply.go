@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
-	"github.com/weir-mesh/weir/rules"
 )
 
 func applyCommand() *cli.Command {
@@ -47,65 +46,27 @@ func (cmd *command) apply(ctx context.Context, c *config.File) error {
 	return cmd.report(r)
 }
 
-// outcome is a result as a program reads it.
-type outcome struct {
-	Outcome  string             `json:"outcome"`
-	Table    string             `json:"table"`
-	State    string             `json:"state,omitempty"`
-	Previous string             `json:"previous,omitempty"`
-	Changes  []difference       `json:"changes,omitempty"`
-	Foreign  []string           `json:"foreign,omitempty"`
-	Kept     int                `json:"kept,omitempty"` // connections that were open before and go on past the proxy
-	Reset    int                `json:"reset,omitempty"`
-	Seconds  map[string]float64 `json:"seconds"`
-}
-
-// difference is a rules.Difference as a program reads it.
-type difference struct {
-	Where string `json:"where"`
-	Want  string `json:"want,omitempty"`
-	Have  string `json:"have,omitempty"`
-}
-
-func differences(list []rules.Difference) []difference {
-	out := make([]difference, len(list))
-	for i, d := range list {
-		out[i] = difference(d)
-	}
-	return out
-}
-
 func (cmd *command) report(r capture.Report) error {
 	cmd.result = string(r.Outcome)
-	o := outcome{
-		Outcome: string(r.Outcome), Table: r.Table, State: r.State, Changes: differences(r.Differences), Kept: r.Kept, Reset: r.Reset,
-		Seconds: map[string]float64{"read": r.Read.Seconds(), "commit": r.Commit.Seconds(), "verify": r.Verify.Seconds()},
-	}
-	if r.Previous != nil {
-		o.Previous = r.Previous.String()
-	}
-	for _, c := range r.Conflicts {
-		o.Foreign = append(o.Foreign, c.ForeignChain.String())
-	}
 	var err error
 	if cmd.cc.Bool("json") {
-		err = writeJSON(cmd.out, o)
+		err = writeJSON(cmd.out, r)
 	} else {
-		err = o.print(cmd.out, r)
+		err = printReport(cmd.out, r)
 	}
 	if err != nil {
-		return fmt.Errorf("inet %s is %s, which could not be printed: %w", r.Table, o.Outcome, err)
+		return fmt.Errorf("inet %s is %s, which could not be printed: %w", r.Table, r.Outcome, err)
 	}
 	return nil
 }
 
-func (o outcome) print(w io.Writer, r capture.Report) error {
-	line := fmt.Sprintf("%s: inet %s", o.Outcome, o.Table)
-	if o.State != "" {
-		line += ", state " + o.State
+func printReport(w io.Writer, r capture.Report) error {
+	line := fmt.Sprintf("%s: inet %s", r.Outcome, r.Table)
+	if r.State != "" {
+		line += ", state " + r.State
 	}
-	if o.Kept > 0 {
-		line += fmt.Sprintf(", open connections left as they are: %d", o.Kept)
+	if r.Kept > 0 {
+		line += fmt.Sprintf(", open connections left as they are: %d", r.Kept)
 	}
 	_, err := fmt.Fprintf(w, "%s (read %s, commit %s, verify %s)\n", line, short(r.Read), short(r.Commit), short(r.Verify))
 	return err

@@ -15,21 +15,17 @@ import (
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/rules"
 )
 
 // command is a command at work: where, and what it reads and prints.
 type command struct {
 	cc *cli.Context
 	streams
-	target       *netns.Namespace
-	environment  *modes.Environment // nil: it is to be read
-	conn         *nft.Conn          // nil where the command can do without and it cannot be had
-	namespace    string             // the name of the namespace, where many are worked in
-	table        string
-	notesPrinted bool   // what there is to note of the configuration
-	result       string // in a word, once there is one: an [nft.Outcome], or
+	target      *netns.Namespace
+	environment *modes.Environment // nil: it is to be read
+	namespace   string             // the name of the namespace, where many are worked in
+	table       string
+	result      string // in a word, once there is one: the outcome of an apply or a remove, or
 }
 
 // Results of commands that change nothing.
@@ -58,7 +54,7 @@ func inOneNamespace(cc *cli.Context, ns string, work func(context.Context, *comm
 			return err
 		}
 		cmd := newCommand(cc, t, environment)
-		defer cmd.close()
+		defer cmd.target.Close()
 		return work(ctx, cmd)
 	})
 }
@@ -110,30 +106,10 @@ func whyEnded(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", err, context.Cause(ctx))
 }
 
-func (cmd *command) connect(ctx context.Context) error {
-	c, err := openNft(cmd.target)
-	if err == nil {
-		cmd.conn = c
-		cmd.sweepTraces(ctx)
-	}
-	return err
-}
-
-// sweepTraces takes away what a killed trace left behind. Where the permission is
-// missing, the command's own work says so.
+// sweepTraces removes what killed traces left behind, for commands that read the
+// namespace themselves; the engine does so by itself.
 func (cmd *command) sweepTraces(ctx context.Context) {
-	swept, err := cmd.conn.SweepTraces(ctx, cmd.target.FD())
-	if errors.Is(err, nft.ErrNotPermitted) {
-		err = nil
-	}
-	cmd.tell(nil, nil, capture.Notices{Swept: swept, Unswept: err}.Messages())
-}
-
-func (cmd *command) close() {
-	if cmd.conn != nil {
-		cmd.conn.Close()
-	}
-	cmd.target.Close()
+	cmd.tell(nil, nil, capture.SweepTraces(ctx, cmd.target).Messages())
 }
 
 // capture is the engine for a configuration, in the environment that the flags say
@@ -170,20 +146,6 @@ func (cmd *command) failure(c *config.File, err error) error {
 		return wrongState(err, c.Explain)
 	}
 	return wordsOfHost(err)
-}
-
-// wanted is the state that a configuration asks for in that environment. Notes
-// go to standard error, once.
-func (cmd *command) wanted(c *config.File, env modes.Environment) (rules.State, error) {
-	state, notes, err := modes.State(c.Config, env)
-	if err != nil {
-		return state, wrongState(err, c.Explain)
-	}
-	if !cmd.notesPrinted {
-		cmd.tell(c, notes, nil)
-	}
-	cmd.table, cmd.notesPrinted = c.TableName(), true
-	return state, nil
 }
 
 // wrongState is the error of a configuration that makes no state, said by explain:

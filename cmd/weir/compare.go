@@ -8,10 +8,10 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/modes"
-	"github.com/weir-mesh/weir/rules"
 )
 
 func compareCommand() *cli.Command {
@@ -61,13 +61,13 @@ func loadFile(cc *cli.Context, name string) (*config.File, error) {
 }
 
 func (cmd *command) compareFates(ctx context.Context, configs []*config.File) error {
-	var states []rules.State
+	var compared []explain.Rules
 	if cmd.cc.Bool("live") {
-		live, err := cmd.liveState(ctx, configs[0].TableName())
+		live, err := cmd.liveRules(ctx, configs[0])
 		if err != nil {
 			return fmt.Errorf("compare --live: %w", err)
 		}
-		states = append(states, live)
+		compared = append(compared, live)
 	}
 	var asked modes.Lookups
 	for _, c := range configs {
@@ -78,20 +78,17 @@ func (cmd *command) compareFates(ctx context.Context, configs []*config.File) er
 		return err
 	}
 	for _, c := range configs {
-		s, err := cmd.wanted(c, env)
+		r, err := cmd.rulesIn(ctx, c, env)
 		if err != nil {
 			return err
 		}
-		cmd.notesPrinted = false
-		states = append(states, s)
+		compared = append(compared, r)
 	}
-	host, err := assumedHost(cmd.cc)
+	host, err := explain.ParsePod(cmd.cc.StringSlice("address")...)
 	if err != nil {
-		return err
+		return wrongAddress(err)
 	}
-	before := explain.Rules{State: states[0], Listeners: modes.PortNames(configs[0].Config)}
-	after := explain.Rules{State: states[1], Listeners: modes.PortNames(configs[len(configs)-1].Config)}
-	changes, err := explain.Compare(host, before, after)
+	changes, err := explain.Compare(host, compared[0], compared[1])
 	if err != nil {
 		return err
 	}
@@ -104,15 +101,19 @@ func (cmd *command) compareFates(ctx context.Context, configs []*config.File) er
 	return nil
 }
 
-func (cmd *command) liveState(ctx context.Context, table string) (rules.State, error) {
-	if err := cmd.connect(ctx); err != nil {
-		return rules.State{}, err
-	}
-	live, err := cmd.conn.Read(ctx, table)
+// liveRules are the rules that the namespace holds of a configuration's table.
+func (cmd *command) liveRules(ctx context.Context, c *config.File) (explain.Rules, error) {
+	k, err := cmd.captureOfTable(c.TableName(), capture.Options{})
 	if err != nil {
-		return rules.State{}, err
+		return explain.Rules{}, err
 	}
-	return live.State, nil
+	defer k.Close()
+	live, notices, err := k.Live(ctx)
+	if err != nil {
+		return explain.Rules{}, err
+	}
+	cmd.tell(c, nil, notices.Messages())
+	return explain.Rules{State: live.State, Listeners: modes.PortNames(c.Config)}, nil
 }
 
 // changeView is a change as programs read it.

@@ -11,13 +11,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
-	"golang.org/x/sys/unix"
 )
 
 // configurationFlags are --config, --environment and, for every key of the
@@ -174,7 +174,7 @@ func openNamed(name string, flags int) (*os.File, error) {
 	var wrong *fs.PathError
 	if errors.As(err, &wrong) {
 		shown := escape.Text(name)
-		if wrong.Err == unix.ENAMETOOLONG {
+		if wrong.Err == syscall.ENAMETOOLONG {
 			shown = escape.Text(term.Shorten(name))
 		}
 		err = &fs.PathError{Op: wrong.Op, Path: shown, Err: wrong.Err}

@@ -15,7 +15,6 @@ import (
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/diagnose"
-	"github.com/weir-mesh/weir/modes"
 )
 
 func doctorCommand() *cli.Command {
@@ -57,9 +56,7 @@ func doctorCommand() *cli.Command {
 // examine checks the namespace. A configuration, where one is given, says who the proxy
 // is and how it captures.
 func (cmd *command) examine(ctx context.Context, c *config.File, given bool) ([]diagnose.Check, error) {
-	if cmd.connect(ctx) != nil {
-		cmd.conn = nil // which is a finding
-	}
+	cmd.sweepTraces(ctx)
 	facts, err := diagnose.Examine(ctx, cmd.target, diagnose.Options{Table: cmd.table, Here: cmd.cc.Bool("here")})
 	if err != nil || !given {
 		return facts.Checks(), err
@@ -84,11 +81,11 @@ func (cmd *command) traffic(ctx context.Context, c *config.File) ([]diagnose.Che
 	if err != nil {
 		return nil, err
 	}
-	state, err := cmd.wanted(c, env)
+	want, err := explain.RulesOf(c.Config, env)
 	if err != nil {
-		return nil, err
+		return nil, cmd.failure(c, err)
 	}
-	return diagnose.Traffic(ctx, explain.Rules{State: state, Listeners: modes.PortNames(c.Config)})
+	return diagnose.Traffic(ctx, want)
 }
 
 func (cmd *command) reportChecks(checks []diagnose.Check) error {

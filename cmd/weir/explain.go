@@ -6,18 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/weir-mesh/weir/sim"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 )
 
 func explainCommand() *cli.Command {
@@ -85,7 +83,7 @@ func addressFlag() cli.Flag {
 }
 
 // requestedPackets are the packets of the command line or of standard input.
-func requestedPackets(cc *cli.Context) ([]sim.Packet, error) {
+func requestedPackets(cc *cli.Context) ([]explain.Packet, error) {
 	if cc.Args().Len() == 1 && cc.Args().First() == "-" {
 		if err := noPacketFlags(cc); err != nil {
 			return nil, err
@@ -117,7 +115,7 @@ func requestedPackets(cc *cli.Context) ([]sim.Packet, error) {
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, usageError{err}
 	}
-	return []sim.Packet{p}, nil
+	return []explain.Packet{p}, nil
 }
 
 // noPacketFlags refuses flags about one packet where there is none, or many.
@@ -135,10 +133,14 @@ func noPacketFlags(cc *cli.Context) error {
 }
 
 // explain says what becomes of each packet by a configuration, or of every class.
-func (cmd *command) explain(ctx context.Context, c *config.File, packets []sim.Packet) error {
-	want, host, err := cmd.assumed(ctx, c)
+func (cmd *command) explain(ctx context.Context, c *config.File, packets []explain.Packet) error {
+	want, err := cmd.assumedRules(ctx, c)
 	if err != nil {
 		return err
+	}
+	host, err := explain.ParsePod(cmd.cc.StringSlice("address")...)
+	if err != nil {
+		return wrongAddress(err)
 	}
 	if cmd.cc.Bool("all") {
 		classes, err := want.Classes(host)
@@ -150,19 +152,28 @@ func (cmd *command) explain(ctx context.Context, c *config.File, packets []sim.P
 	return printAnswers(cmd.cc, want.In(host), packets)
 }
 
-// assumed are the rules of a configuration, and the host that is assumed where only
-// the configuration is known.
-func (cmd *command) assumed(ctx context.Context, c *config.File) (explain.Rules, sim.Host, error) {
+// assumedRules are the rules of a configuration where only that is known.
+func (cmd *command) assumedRules(ctx context.Context, c *config.File) (explain.Rules, error) {
 	env, err := cmd.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
-		return explain.Rules{}, sim.Host{}, err
+		return explain.Rules{}, err
 	}
-	state, err := cmd.wanted(c, env)
+	return cmd.rulesIn(ctx, c, env)
+}
+
+// rulesIn are the rules of a configuration in an environment.
+func (cmd *command) rulesIn(ctx context.Context, c *config.File, env modes.Environment) (explain.Rules, error) {
+	cmd.table = c.TableName()
+	k, err := capture.New(cmd.target, c.Config, capture.Options{Environment: &env})
 	if err != nil {
-		return explain.Rules{}, sim.Host{}, err
+		return explain.Rules{}, cmd.failure(c, err)
 	}
-	host, err := assumedHost(cmd.cc)
-	return explain.Rules{State: state, Listeners: modes.PortNames(c.Config)}, host, err
+	state, notes, err := k.State(ctx)
+	if err != nil {
+		return explain.Rules{}, cmd.failure(c, err)
+	}
+	cmd.tell(c, notes, nil)
+	return explain.Rules{State: state, Listeners: modes.PortNames(c.Config)}, nil
 }
 
 // assumedEnvironment is what was said of the environment, else one of both
@@ -176,31 +187,17 @@ func (cmd *command) assumedEnvironment(ctx context.Context, lookups modes.Lookup
 	return env, err
 }
 
-// assumedHost is a pod with the addresses of --address, or with the assumed ones.
-func assumedHost(cc *cli.Context) (sim.Host, error) {
-	var links []sim.Link
+// wrongAddress says of each address that it is --address.
+func wrongAddress(err error) error {
 	var errs []error
-	for _, w := range cc.StringSlice("address") {
-		name, text, _ := strings.Cut(w, "=")
-		p, err := netip.ParsePrefix(text)
-		if err != nil || !explain.IsInterface(name) || p.Addr().Is4In6() {
-			errs = append(errs, fmt.Errorf("--address: %q is not an address of an interface (want such as eth0=10.244.1.5/24)", w))
-			continue
-		}
-		i := slices.IndexFunc(links, func(l sim.Link) bool { return l.Name == name })
-		if i < 0 {
-			i, links = len(links), append(links, sim.Link{Name: name})
-		}
-		links[i].Addresses = append(links[i].Addresses, p)
+	for _, err := range problems.List(err) {
+		errs = append(errs, fmt.Errorf("--address: %w", err))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return sim.Host{}, usageError{err}
-	}
-	return explain.Pod(links...), nil
+	return usageError{errors.Join(errs...)}
 }
 
 // explainLive says what becomes of packets by what a namespace holds now.
-func explainLive(cc *cli.Context, packets []sim.Packet) error {
+func explainLive(cc *cli.Context, packets []explain.Packet) error {
 	if configured(cc) {
 		return usageError{errors.New("--live explains what the namespace holds, and takes no configuration")}
 	}
@@ -211,15 +208,13 @@ func explainLive(cc *cli.Context, packets []sim.Packet) error {
 		return err
 	}
 	return inNamespace(cc, func(ctx context.Context, cmd *command) error {
-		if err := cmd.connect(ctx); err != nil {
-			return fmt.Errorf("explain --live: %w", err)
-		}
+		cmd.sweepTraces(ctx)
 		x, err := explain.Live(ctx, cmd.target)
 		if err != nil {
-			return fmt.Errorf("explain --live: %w", withAdvice(err))
+			return fmt.Errorf("explain --live: %w", netns.WithAdvice(err))
 		}
 		if err := x.CheckInterfaces(packets); err != nil {
-			return usageError{err}
+			return err
 		}
 		return printAnswers(cc, x, packets)
 	})

@@ -96,7 +96,7 @@ func TestExplainReadsLines(t *testing.T) {
 	code, out, errs := weir(t, lines, "explain", "--config", config, "--json", "-")
 	var kinds []string
 	for line := range strings.Lines(out) {
-		var e explanation
+		var e explain.AnswerJSON
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}

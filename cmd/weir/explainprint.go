@@ -9,21 +9,18 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/weir-mesh/weir/sim"
-
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/stderr"
-	"github.com/weir-mesh/weir/rules"
 )
 
 // printAnswers prints what becomes of each packet; an unknown fate is a failure.
-func printAnswers(cc *cli.Context, x *explain.Explainer, packets []sim.Packet) error {
+func printAnswers(cc *cli.Context, x *explain.Explainer, packets []explain.Packet) error {
 	unknown := 0
 	for _, p := range packets {
 		a := x.Explain(p)
-		if a.Fate.Kind == sim.Unknown {
+		if a.IsUnknown() {
 			unknown++
 		}
 		if err := printAnswer(cc, a); err != nil {
@@ -41,82 +38,15 @@ func printAnswer(cc *cli.Context, a explain.Answer) error {
 	w := cc.App.Writer
 	switch {
 	case cc.Bool("json"):
-		return writeJSONLine(w, newExplanation(a))
+		return writeJSONLine(w, a)
 	case cc.Bool("markdown"):
 		return markdownAnswer(w, a)
 	}
 	return textAnswer(w, a)
 }
 
-// explanation is an answer as programs read it.
-type explanation struct {
-	Packet string     `json:"packet"`
-	From   string     `json:"from,omitempty"`
-	In     string     `json:"in,omitempty"`
-	UID    *uint32    `json:"uid,omitempty"`
-	GID    *uint32    `json:"gid,omitempty"`
-	Mark   string     `json:"mark,omitempty"`
-	Path   []stepView `json:"path"`
-	Fate   fateView   `json:"fate"`
-}
-
-type stepView struct {
-	Hook     string `json:"hook"`
-	Table    string `json:"table,omitempty"`
-	Chain    string `json:"chain,omitempty"`
-	Type     string `json:"type,omitempty"`
-	Priority int32  `json:"priority"`
-	Rule     int    `json:"rule,omitempty"` // from 1
-	Reason   string `json:"reason,omitempty"`
-	Does     string `json:"does"`
-}
-
-type fateView struct {
-	Kind     string `json:"kind"`
-	Says     string `json:"says"`
-	To       string `json:"to"`
-	Here     bool   `json:"here"`
-	Out      string `json:"out,omitempty"`
-	Port     uint16 `json:"port,omitempty"`
-	Listener string `json:"listener,omitempty"`
-	Original string `json:"original,omitempty"`
-	Mark     string `json:"mark,omitempty"`
-	CTMark   string `json:"ctMark,omitempty"`
-	Zone     uint16 `json:"zone,omitempty"`
-}
-
-func newExplanation(a explain.Answer) explanation {
-	p, f := a.Packet, a.Fate
-	e := explanation{Packet: explain.ProtoName(p.Proto) + " " + explain.Endpoint(p.Proto, p.Dst), In: p.In, Mark: hexMark(p.Mark), Path: []stepView{}}
-	if p.Src.Addr().IsValid() {
-		e.From = explain.Endpoint(p.Proto, p.Src)
-	}
-	if p.Socket != nil {
-		uid, gid := uint32(p.Socket.UID), uint32(p.Socket.GID)
-		e.UID, e.GID = &uid, &gid
-	}
-	for _, s := range a.Steps {
-		e.Path = append(e.Path, stepView{Hook: s.Hook.String(), Table: s.Table, Chain: s.Chain, Type: string(s.Type),
-			Priority: s.Priority, Rule: s.Rule, Reason: s.Reason, Does: s.Does})
-	}
-	e.Fate = fateView{Kind: f.Kind.String(), Says: a.Says, To: explain.Endpoint(p.Proto, f.Dst), Here: f.Here, Out: f.Out,
-		Port: uint16(f.Port), Listener: a.Listener, Mark: hexMark(f.Mark), CTMark: hexMark(f.CTMark), Zone: uint16(f.Zone)}
-	if f.Kind == sim.Redirected {
-		e.Fate.Original = explain.Endpoint(p.Proto, f.Asked)
-	}
-	return e
-}
-
-// hexMark is a mark as nft prints it, "" for none.
-func hexMark(m rules.Mark) string {
-	if m == 0 {
-		return ""
-	}
-	return fmt.Sprintf("0x%x", uint32(m))
-}
-
 // columns are a step's: where, which rule, why, what.
-func columns(s sim.Step) (where, rule, reason, does string) {
+func columns(s explain.Step) (where, rule, reason, does string) {
 	where = s.Hook.String()
 	if s.Chain == "" {
 		return where, "", "", escape.Text(s.Does)
@@ -148,23 +78,24 @@ func textAnswer(w io.Writer, a explain.Answer) error {
 	if len(a.Steps) == 0 {
 		b.WriteString("  no rule decides about it\n")
 	}
-	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, a.Fate.Kind, escape.Text(a.Says)))
+	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, a))
 	_, err := io.WriteString(escape.Unwrap(w), b.String()) // which would escape the colors
 	return err
 }
 
-// colored paints a fate where a person at a terminal reads it (NO_COLOR, see
+// colored is the fate, painted where a person at a terminal reads it (NO_COLOR, see
 // no-color.org).
-func colored(w io.Writer, k sim.FateKind, text string) string {
+func colored(w io.Writer, a explain.Answer) string {
+	text := escape.Text(a.Says)
 	if os.Getenv("NO_COLOR") != "" || !stderr.IsTerminal(w) {
 		return text
 	}
 	const green, yellow, red = 32, 33, 31
 	color := red
-	switch k {
-	case sim.Redirected, sim.Proxied:
+	switch {
+	case a.IsCaptured():
 		color = green
-	case sim.Untouched:
+	case a.IsUntouched():
 		color = yellow
 	}
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", color, text)

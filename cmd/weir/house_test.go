@@ -70,6 +70,7 @@ var arrows = map[string]struct {
 	"internal/bench/bare": {"bare is the cost of a process that does nothing", false, nil},
 	"internal/kernels":    {"kernels runs the tests on other kernels", true, nil},
 	"internal/tally":      {"tally counts what go test prints", false, nil},
+	"internal/show":       {"show gathers what there is to see of a namespace, and prints nothing", true, []string{"explain", "internal/continuity", "internal/escape", "internal/graph", "internal/term", "netns", "nft", "rules", "sim"}},
 	"internal/scratch":    {"scratch makes networks and knows nothing of interception", true, nil},
 	"internal/lab":        {"lab judges fates and knows nothing of what it judges", true, []string{"internal/scratch"}},
 	"explain":             {"explain answers about packets, from a configuration or a namespace", true, []string{"internal/escape", "internal/problems", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
@@ -133,6 +134,33 @@ func TestPureRoomsBuildElsewhere(t *testing.T) {
 // maxCommand is how many lines the command may have, tests apart: flags and printing.
 const maxCommand = 4500
 
+// maxFile is how many lines one file of the command may have.
+const maxFile = 250
+
+// commandMay are the packages of this module that the command may import besides those
+// under internal/: what it does is theirs to do.
+var commandMay = []string{"capture", "config", "explain", "modes", "netns"}
+
+const flagLibrary = "github.com/urfave/cli/v2"
+
+func TestTheCommandKnowsTheEngineAlone(t *testing.T) {
+	imports := strings.Fields(goCommand(t, nil, "list", "-f", `{{join .Imports " "}}`, "./cmd/weir"))
+	if !slices.Contains(imports, module+"capture") {
+		t.Fatalf("the imports of cmd/weir were not listed: %q", imports)
+	}
+	for _, path := range imports {
+		own, isOwn := strings.CutPrefix(path, module)
+		first, _, _ := strings.Cut(path, "/")
+		switch {
+		case isOwn && (strings.HasPrefix(own, "internal/") || slices.Contains(commandMay, own)):
+		case isOwn:
+			t.Errorf("cmd/weir imports %s: a package under internal/, or the engine, is to do that", own)
+		case path != flagLibrary && strings.Contains(first, "."):
+			t.Errorf("cmd/weir imports %s: of other modules it may import %s alone", path, flagLibrary)
+		}
+	}
+}
+
 func TestTheCommandIsThin(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -147,7 +175,14 @@ func TestTheCommandIsThin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines += strings.Count(string(text), "\n")
+		n := strings.Count(string(text), "\n")
+		if n > maxFile {
+			t.Errorf("%s has %d lines, at most %d: a file has one subject", name, n, maxFile)
+		}
+		lines += n
+	}
+	if lines == 0 {
+		t.Fatal("no file of the command was read")
 	}
 	if lines > maxCommand {
 		t.Errorf("cmd/weir has %d lines, at most %d: what is neither flags nor printing belongs in a package", lines, maxCommand)

@@ -17,7 +17,6 @@ import (
 	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/rules"
 )
 
 func istioInitCommand() *cli.Command {
@@ -118,7 +117,12 @@ func (i *istioInit) work(ctx context.Context) error {
 		return err
 	}
 	i.logText("resolved configuration", "yaml", text.String())
-	want, notes, err := modes.State(c, env)
+	k, err := capture.New(i.ns, c, capture.Options{HostNetwork: true, Environment: &env})
+	if err != nil {
+		return wrongState(err, istio.Problem)
+	}
+	defer k.Close()
+	want, notes, err := k.State(ctx)
 	if err != nil {
 		return wrongState(err, istio.Problem)
 	}
@@ -127,11 +131,11 @@ func (i *istioInit) work(ctx context.Context) error {
 	}
 	switch {
 	case i.DryRun:
-		return i.dryRun(want)
+		return i.dryRun(want.String())
 	case i.SkipRuleApply:
 		i.log.Info("the rules are left as they are", "because", "skip-rule-apply")
 	default:
-		if err := i.apply(ctx, want); err != nil {
+		if err := i.apply(ctx, k, func() string { return want.Abridged(maxLogged) }); err != nil {
 			return err
 		}
 	}
@@ -139,12 +143,11 @@ func (i *istioInit) work(ctx context.Context) error {
 		return nil
 	}
 	return istio.Validation{
-		Namespace: i.ns, Config: c, Environment: env, Want: want, Port: rules.Port(i.ProbePort), Timeout: i.ProbeTimeout,
+		Namespace: i.ns, Config: c, Environment: env, Want: want, Port: i.ProbePort, Timeout: i.ProbeTimeout,
 	}.Run(ctx, i.log)
 }
 
-func (i *istioInit) dryRun(want rules.State) error {
-	plan := want.String()
+func (i *istioInit) dryRun(plan string) error {
 	if i.CleanupOnly {
 		plan = fmt.Sprintf("# everything of table inet %s is removed, with its routing\n", modes.DefaultTable)
 	}
@@ -159,20 +162,15 @@ func (i *istioInit) dryRun(want rules.State) error {
 
 const maxLogged = 200 // elements of a set
 
-func (i *istioInit) apply(ctx context.Context, want rules.State) error {
-	c, err := capture.OfState(i.ns, want, capture.Options{HostNetwork: true})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	r, err := c.Apply(ctx)
+func (i *istioInit) apply(ctx context.Context, k *capture.Capture, text func() string) error {
+	r, err := k.Apply(ctx)
 	if r.HostNetwork {
 		i.log.Warn("this is the machine's own network namespace: everything on it is captured")
 	}
 	if err != nil {
 		return err
 	}
-	i.logText("ruleset as applied", "nft", want.Abridged(maxLogged))
+	i.logText("ruleset as applied", "nft", text())
 	i.logMessages(r)
 	i.log.Info("applied", "outcome", r.Outcome, "table", r.Table, "state", r.State, "kept", r.Kept,
 		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())

@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/istio"
@@ -133,6 +134,7 @@ func exitCode(err error) int {
 	var config *modes.ConfigError
 	var invalid *istio.ValidationError
 	var arguments istio.ArgumentError
+	var noInterface *explain.InterfaceError
 	switch {
 	case err == nil:
 		return exitDone
@@ -140,7 +142,7 @@ func exitCode(err error) int {
 		return exitDiffers
 	case errors.As(err, &invalid):
 		return exitInvalid
-	case errors.As(err, &usage), errors.As(err, &arguments), errors.As(err, &config) && !config.Missing:
+	case errors.As(err, &usage), errors.As(err, &arguments), errors.As(err, &noInterface), errors.As(err, &config) && !config.Missing:
 		return exitUsage
 	}
 	return exitFailed

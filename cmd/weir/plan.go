@@ -62,15 +62,9 @@ func (cmd *command) plan(ctx context.Context, c *config.File) error {
 
 func (cmd *command) printPlan(p capture.Plan) error {
 	w := cmd.out
+	p.Uncompared = diagnose.WithPermit(p.Uncompared)
 	if cmd.cc.Bool("json") {
-		plan := map[string]any{"table": p.Table, "ruleset": p.Script(), "routing": append([]string{}, p.State.Normal().Routing()...), "differences": differences(p.Differences)}
-		if p.Uncompared != nil {
-			plan["notCompared"] = diagnose.WithPermit(p.Uncompared).Error()
-		}
-		if p.Refusal != nil {
-			plan["refused"] = p.Refusal.Error()
-		}
-		return writeJSON(w, plan)
+		return writeJSON(w, p)
 	}
 	var text strings.Builder
 	for _, r := range problems.List(p.Refusal) {
@@ -79,7 +73,7 @@ func (cmd *command) printPlan(p capture.Plan) error {
 	text.WriteString(p.Script())
 	switch {
 	case p.Uncompared != nil:
-		fmt.Fprintf(&text, "# not compared with what is live: %v\n", diagnose.WithPermit(p.Uncompared))
+		fmt.Fprintf(&text, "# not compared with what is live: %v\n", p.Uncompared)
 	case len(p.Differences) == 0:
 		text.WriteString("# nothing differs from now\n")
 	default:

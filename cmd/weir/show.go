@@ -6,13 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
-	"github.com/weir-mesh/weir/internal/escape"
-	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/internal/show"
 )
 
 func showCommand() *cli.Command {
@@ -28,19 +26,16 @@ func showCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			family, name, err := foreignTable(cc)
+			foreign, err := foreignTable(cc)
 			switch {
 			case err != nil:
 				return err
-			case name != "" && (given || c.Table != ""):
+			case cc.IsSet("foreign") && (given || c.Table != ""):
 				return usageError{errors.New("--foreign shows a table that is not weir's, and takes no configuration")}
 			}
 			return inNamespace(cc, func(ctx context.Context, cmd *command) error {
-				if err := cmd.connect(ctx); err != nil {
-					return err
-				}
-				if name != "" {
-					return cmd.showForeign(ctx, family, name)
+				if cc.IsSet("foreign") {
+					return cmd.showForeign(ctx, foreign)
 				}
 				return cmd.show(ctx, c, given)
 			})
@@ -52,78 +47,58 @@ func foreignFlag() cli.Flag {
 	return &cli.StringFlag{Name: "foreign", Usage: "another program's table, as `\"FAMILY NAME\"`"}
 }
 
-// foreignTable is what --foreign names, two empty words without it.
-func foreignTable(cc *cli.Context) (family, name string, err error) {
+// foreignTable is what --foreign names, the zero name without it.
+func foreignTable(cc *cli.Context) (show.TableName, error) {
 	if !cc.IsSet("foreign") {
-		return "", "", nil
+		return show.TableName{}, nil
 	}
-	words := strings.Fields(cc.String("foreign"))
-	if len(words) != 2 {
-		return "", "", usageError{fmt.Errorf("--foreign: %q is no table (want a family and a name, such as \"ip kube-proxy\")", cc.String("foreign"))}
+	name, err := show.ParseTableName(cc.String("foreign"))
+	if err != nil {
+		return name, usageError{fmt.Errorf("--foreign: %w", err)}
 	}
-	return words[0], words[1], nil
+	return name, nil
 }
 
 func (cmd *command) show(ctx context.Context, c *config.File, given bool) error {
-	cmd.table = c.TableName()
-	live, err := cmd.conn.Read(ctx, cmd.table)
-	if err != nil {
-		return fmt.Errorf("show inet %s: %w", cmd.table, err)
-	}
-	v := newView(cmd.table, live)
-	said := capture.Notices{Applying: live.Applying}
+	open := func() (*capture.Capture, error) { return cmd.captureOfTable(c.TableName(), capture.Options{}) }
 	if given {
-		k, err := cmd.capture(c, capture.Options{})
-		if err != nil {
-			return err
-		}
-		defer k.Close()
+		open = func() (*capture.Capture, error) { return cmd.capture(c, capture.Options{}) }
+	}
+	k, err := open()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	live, notices, err := k.Live(ctx)
+	if err != nil {
+		return err
+	}
+	v := show.Of(k.Table(), live)
+	if given {
 		verdict, err := k.Verify(ctx)
 		cmd.tell(c, verdict.Notes, nil)
 		if err != nil {
 			return cmd.failure(c, err)
 		}
-		v.Configuration = &agreement{Same: verdict.Clean(), Differences: differences(verdict.Differences)}
+		v.Compare(verdict.Differences)
 	}
-	cmd.tell(c, nil, said.Messages())
+	cmd.tell(c, nil, notices.Messages())
 	return cmd.printView(v)
 }
 
-func (cmd *command) printView(v view) error {
+func (cmd *command) printView(v show.View) error {
 	if cmd.cc.Bool("json") {
 		return writeJSON(cmd.out, v)
 	}
-	return v.print(cmd.out, cmd.cc.Bool("verbose"))
+	return printView(cmd.out, v, cmd.cc.Bool("verbose"))
 }
 
-// showForeign shows a table of another's.
-func (cmd *command) showForeign(ctx context.Context, family, name string) error {
-	ruleset, err := cmd.conn.RulesetWith(ctx, elementsOf(family, name))
+// showForeign shows another program's table.
+func (cmd *command) showForeign(ctx context.Context, name show.TableName) error {
+	cmd.sweepTraces(ctx)
+	v, err := show.Foreign(ctx, cmd.target, name)
 	if err != nil {
-		return fmt.Errorf("show %s %s: %w", escape.Text(family), escape.Text(name), err)
+		return fmt.Errorf("show %w", err)
 	}
-	t := ruleset.Find(family, name)
-	if t == nil {
-		return fmt.Errorf("show %s %s: there is no such table%s", escape.Text(family), escape.Text(name), thereAre(ruleset))
-	}
-	v := emptyView(name)
-	v.Family, v.Present = family, true
-	v.fill(t.Table)
 	return cmd.printView(v)
-}
-
-// elementsOf has the elements of one table's sets read.
-func elementsOf(family, name string) func(*nft.LiveTable) bool {
-	return func(t *nft.LiveTable) bool { return t.Family == family && t.Name == name }
-}
-
-func thereAre(r *nft.Ruleset) string {
-	var titles []string
-	for _, t := range r.Tables {
-		titles = append(titles, t.Title())
-	}
-	if len(titles) == 0 {
-		return ""
-	}
-	return " (there are: " + strings.Join(titles, ", ") + ")"
 }

@@ -9,11 +9,12 @@ import (
 	"text/tabwriter"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/show"
 )
 
 const maxShown = 8 // elements of a set that are printed unless all are asked for
 
-func (v view) print(w io.Writer, verbose bool) error {
+func printView(w io.Writer, v show.View, verbose bool) error {
 	p := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	switch {
 	case !v.Present:
@@ -29,12 +30,12 @@ func (v view) print(w io.Writer, verbose bool) error {
 	default:
 		fmt.Fprintf(p, "table inet %s, as written (%s)\n", v.Table, escape.Text(v.Written))
 	}
-	v.Configuration.print(p)
+	printAgreement(p, v.Configuration)
 	for _, c := range v.Chains {
-		c.print(p)
+		printChain(p, c)
 	}
 	for _, s := range v.Sets {
-		s.print(p, verbose)
+		printSet(p, s, verbose)
 	}
 	section(p, "routing", v.Routing)
 	section(p, "unknown in this table", v.Others)
@@ -42,7 +43,7 @@ func (v view) print(w io.Writer, verbose bool) error {
 	return p.Flush()
 }
 
-func (c *agreement) print(w io.Writer) {
+func printAgreement(w io.Writer, c *show.Agreement) {
 	switch {
 	case c == nil:
 	case c.Same:
@@ -52,7 +53,7 @@ func (c *agreement) print(w io.Writer) {
 	}
 }
 
-func (c chainView) print(w io.Writer) {
+func printChain(w io.Writer, c show.Chain) {
 	place := "reached by jumps"
 	if c.Hook != "" {
 		place = fmt.Sprintf("%s %s %d", escape.Text(c.Type), c.Hook, c.Priority)
@@ -74,7 +75,7 @@ func (c chainView) print(w io.Writer) {
 	}
 }
 
-func (s setView) print(w io.Writer, verbose bool) {
+func printSet(w io.Writer, s show.Set, verbose bool) {
 	fmt.Fprintf(w, "\nset %s (%s), %d elements\n", escape.Text(s.Name), escape.Text(s.Type), len(s.Elements))
 	shown := s.Elements
 	if !verbose {

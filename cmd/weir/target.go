@@ -13,7 +13,6 @@ import (
 	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/nft"
 )
 
 func targetFlags() []cli.Flag {
@@ -106,26 +105,9 @@ func targetError(flag string, err error) error {
 		return usageError{fmt.Errorf("%s: %w", flag, err)}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w%s", flag, err, netns.Advice(err))
+		return fmt.Errorf("%s: %w", flag, netns.WithAdvice(err))
 	}
 	return nil
-}
-
-// withAdvice says what it lacks where a namespace cannot be entered.
-func withAdvice(err error) error {
-	if errors.Is(err, netns.ErrNotEntered) {
-		return fmt.Errorf("%w%s", err, netns.Advice(err))
-	}
-	return err
-}
-
-// openNft opens the namespace's netlink, and says what that lacks.
-func openNft(t *netns.Namespace) (*nft.Conn, error) {
-	c, err := t.Nft()
-	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, netns.Advice(err))
-	}
-	return c, nil
 }
 
 // refuseHost keeps an example from reaching a whole machine; the effect says what the

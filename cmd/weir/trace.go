@@ -3,17 +3,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/trace"
-	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/sim/packet"
 )
 
 func traceCommand() *cli.Command {
@@ -43,75 +40,32 @@ func traceCommand() *cli.Command {
 	}
 }
 
-const (
-	categoryTraced = "which packets"
-	maxTraceRate   = 100_000
-)
+const categoryTraced = "which packets"
 
 // traceOptions reads the flags. The error says every problem.
 func traceOptions(cc *cli.Context) (trace.Options, error) {
-	o := trace.Options{Rate: uint32(cc.Int("rate")), Count: cc.Int("count"), For: cc.Duration("for")}
-	var problems []error
-	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if n := cc.Int("rate"); n < 1 || n > maxTraceRate {
-		problem("--rate: %d is not a number of packets a second (want 1-%d)", n, maxTraceRate)
+	r := trace.Request{Protocol: cc.Args().First(), From: cc.String("from"), To: cc.String("to"), Rate: cc.Int("rate"), For: cc.Duration("for")}
+	if uid := cc.String("uid"); cc.IsSet("uid") {
+		r.UID = &uid
 	}
-	if cc.IsSet("count") && o.Count < 1 {
-		problem("--count: %d is not a number of packets (want at least 1)", o.Count)
+	if count := cc.Int("count"); cc.IsSet("count") {
+		r.Count = &count
 	}
-	if o.For <= 0 {
-		problem("--for: %s is negative (want such as 30s)", o.For)
-	}
-	proto := cc.Args().First()
+	var errs []error
 	if cc.Args().Len() > 1 {
-		problem("trace takes one protocol, not %d words (see weir help trace)", cc.Args().Len())
+		errs = append(errs, fmt.Errorf("trace takes one protocol, not %d words (see weir help trace)", cc.Args().Len()))
 	}
-	match, err := tracedPackets(proto, cc.String("from"), cc.String("to"))
-	if err != nil {
-		problems = append(problems, err)
-	}
-	o.Match = match
-	if cc.IsSet("uid") {
-		id, err := strconv.ParseUint(cc.String("uid"), 10, 32)
-		if err != nil {
-			problem("--uid: %q is not a user ID (want 0-4294967295)", cc.String("uid"))
+	o, err := r.Parse()
+	for _, err := range problems.List(err) {
+		if _, isOption := err.(*trace.OptionError); isOption {
+			err = fmt.Errorf("--%w", err)
 		}
-		uid := rules.UID(id)
-		o.UID = &uid
+		errs = append(errs, err)
 	}
-	if len(problems) > 0 {
-		return o, usageError{errors.Join(problems...)}
+	if len(errs) > 0 {
+		return o, usageError{errors.Join(errs...)}
 	}
 	return o, nil
-}
-
-// tracedPackets are the matches of a protocol, a source and a destination, each ""
-// for any.
-func tracedPackets(proto, from, to string) ([]rules.Node, error) {
-	var of packet.Pattern
-	var protoErr error
-	if proto != "" {
-		of, protoErr = packet.Parse(proto + " 0.0.0.0")
-	}
-	if protoErr != nil {
-		protoErr, proto = fmt.Errorf("%q is not a protocol (want tcp, udp, icmp or icmpv6)", proto), ""
-	}
-	source, fromErr := packetEnd("from", proto, from)
-	destination, toErr := packetEnd("to", proto, to)
-	match, err := trace.Match(of.Proto, source, destination)
-	return match, errors.Join(protoErr, fromErr, toErr, err)
-}
-
-// packetEnd reads one end of packets, which without a protocol may have ports.
-func packetEnd(flag, proto, text string) (packet.Pattern, error) {
-	if text == "" {
-		return packet.Pattern{}, nil
-	}
-	p, err := packet.Parse(cmp.Or(proto, "tcp") + " " + text)
-	if err != nil {
-		return p, fmt.Errorf("--%s: %w", flag, err)
-	}
-	return p, nil
 }
 
 func (cmd *command) trace(ctx context.Context, o trace.Options) error {
@@ -120,10 +74,8 @@ func (cmd *command) trace(ctx context.Context, o trace.Options) error {
 			return err
 		}
 	}
-	if err := cmd.connect(ctx); err != nil {
-		return err
-	}
-	counts, err := trace.Run(ctx, cmd.conn, cmd.target, o, cmd.printTraced)
+	cmd.sweepTraces(ctx)
+	counts, err := trace.Run(ctx, cmd.target, o, cmd.printTraced)
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (cmd *command) verdict(v capture.Verdict) error {
 	}
 	w := cmd.out
 	if cmd.cc.Bool("json") {
-		if err := writeJSON(w, map[string]any{"table": v.Table, "clean": v.Clean(), "differences": differences(v.Differences)}); err != nil {
+		if err := writeJSON(w, v); err != nil {
 			return err
 		}
 	} else if err := printVerdict(w, v); err != nil {

@@ -5,7 +5,6 @@ package diagnose
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/weir-mesh/weir/internal/pods"
@@ -69,7 +68,7 @@ func Examine(ctx context.Context, ns *netns.Namespace, o Options) (Facts, error)
 	f.host, _ = ns.IsHost()
 	conn, err := ns.Nft()
 	if err != nil {
-		f.readErr = fmt.Errorf("%w%s", err, netns.Advice(err))
+		f.readErr = netns.WithAdvice(err)
 	} else {
 		defer conn.Close()
 		f.readErr = f.examineRules(ctx, ns, conn)
@@ -128,7 +127,7 @@ func noElements(*nft.LiveTable) bool { return false }
 // withAdvice adds which privilege it lacks where a namespace cannot be entered.
 func withAdvice(err error) error {
 	if errors.Is(err, netns.ErrNotEntered) {
-		return fmt.Errorf("%w%s", err, netns.Advice(err))
+		return netns.WithAdvice(err)
 	}
 	return err
 }

@@ -43,7 +43,7 @@ func (r *Residence) look(ctx context.Context, listed uint64) error {
 	}
 	conn, err := t.Nft()
 	if err != nil {
-		return fmt.Errorf("%w%s", err, netns.Advice(err))
+		return netns.WithAdvice(err)
 	}
 	defer conn.Close()
 	conn.LimitReading(maxLookRead)

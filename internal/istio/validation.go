@@ -39,7 +39,7 @@ type Validation struct {
 	Config      modes.Config
 	Environment modes.Environment
 	Want        rules.State   // of the two
-	Port        rules.Port    // that connections are opened to, if it is captured
+	Port        uint16        // that connections are opened to, if it is captured
 	Timeout     time.Duration // in all
 }
 
@@ -63,7 +63,7 @@ func (v Validation) Run(ctx context.Context, log *slog.Logger) error {
 		by.Local = append(by.Local, addr)
 	}
 	var probes []probe
-	for _, e := range modes.Examples(v.Config, v.Environment, by, v.Port) {
+	for _, e := range modes.Examples(v.Config, v.Environment, by, rules.Port(v.Port)) {
 		probes = append(probes, probe{e, func(from netip.Addr) bool {
 			name := local[from]
 			if from.IsLoopback() {
@@ -125,7 +125,7 @@ func (v Validation) localAddresses(ctx context.Context) (map[netip.Addr]string, 
 func (v Validation) inside(do func() error) error {
 	err := v.Namespace.Inside(do)
 	if errors.Is(err, netns.ErrNotEntered) {
-		return fmt.Errorf("%w%s", err, netns.Advice(err))
+		return netns.WithAdvice(err)
 	}
 	return err
 }

@@ -32,10 +32,15 @@ type Counts struct {
 	Lost            uint32 // notifications that the kernel could not deliver
 }
 
-// Run traces packets in the target, over its netlink, and shows each once it has
-// arrived. The end of the context is
-// an ordinary end. The trace works with a table of its own, which goes with it.
-func Run(ctx context.Context, conn *nft.Conn, target *netns.Namespace, o Options, show func(*Packet) error) (counts Counts, err error) {
+// Run traces packets in the target, and shows each once it has arrived. The end of the
+// context is an ordinary end. The trace works with a table of its own, which goes with
+// it.
+func Run(ctx context.Context, target *netns.Namespace, o Options, show func(*Packet) error) (counts Counts, err error) {
+	conn, err := target.Nft()
+	if err != nil {
+		return counts, netns.WithAdvice(err)
+	}
+	defer conn.Close()
 	c := &collector{ctx: ctx, conn: conn, target: target, show: show, most: o.Count}
 	if err := c.refresh(); err != nil {
 		return counts, err
