@@ -64,8 +64,7 @@ func (d dice) match(t *rules.Table) rules.Match {
 	}
 	id := func() rules.UID { return one[rules.UID](d, 0, 1000, 1337) }
 	names := func() rules.IfName { return one[rules.IfName](d, "lo", "eth0", "eth1", "nic9") }
-	types := func() rules.AddrType { return one(d, rules.Local, rules.Unicast) }
-	switch d.IntN(22) {
+	switch d.IntN(24) {
 	case 0:
 		return compared(d, rules.NFProto, func() rules.Family { return one(d, bothFamilies...) })
 	case 1:
@@ -103,13 +102,36 @@ func (d dice) match(t *rules.Table) rules.Match {
 	case 17:
 		return compared(d, one(d, rules.CTZone, rules.CTOriginalZone), func() rules.Zone { return rules.Zone(d.IntN(3)) })
 	case 18:
-		return compared(d, one(d, rules.FibSaddrType, rules.FibDaddrType), types)
+		return d.fib()
+	case 22, 23:
+		return d.fib()
 	case 19:
 		return rules.SocketTransparent.Is(d.oneIn(2))
 	case 20:
 		return d.marked(rules.SocketMark)
 	}
 	return rules.L4Proto.Is(one(d, rules.TCP, rules.UDP))
+}
+
+// fib is a match of a lookup of the packet's route, with whatever it can take into
+// account.
+func (d dice) fib() rules.Match {
+	by := one[rules.FibFlag](d, 0, 0, rules.FibMark, rules.FibIIf, rules.FibMark|rules.FibIIf, rules.FibOIf, rules.FibMark|rules.FibOIf)
+	switch d.IntN(4) {
+	case 0:
+		return compared(d, rules.FibBy(one(d, rules.FibSaddrType, rules.FibDaddrType), by), func() rules.AddrType {
+			return one(d, rules.Local, rules.Unicast, rules.Broadcast, rules.Multicast)
+		})
+	case 1:
+		return compared(d, rules.FibBy(one(d, rules.FibSaddrOIf, rules.FibDaddrOIf), by), func() rules.IfIndex { return rules.IfIndex(d.IntN(4)) })
+	case 2:
+		m := rules.FibBy(one(d, rules.FibSaddrOIfName, rules.FibDaddrOIfName), by).Is(one[rules.IfName](d, "lo", "eth0", "eth1", "eth*"))
+		m.Negated = d.oneIn(3)
+		return m
+	}
+	m := rules.FibBy(one(d, rules.FibSaddrRoute, rules.FibDaddrRoute), by).Is(one(d, rules.Missing, rules.Exists))
+	m.Negated = d.oneIn(3)
+	return m
 }
 
 // key are selectors of a set's types.

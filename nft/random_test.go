@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
 )
 
 // chooser makes choices of a string of bytes: the same bytes, the same choices.
@@ -62,6 +63,8 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 		return rules.RangeOf(pick(c, rules.IPv4, rules.IPv6))
 	case rules.SocketTransparent.Type():
 		return rules.RangeOf(c.one(2))
+	case rules.FibSaddrRoute.Type():
+		return rules.RangeOf(pick(c, rules.Missing, rules.Exists))
 	case rules.TCPFlags.Type():
 		return rules.RangeOf(rules.TCPFlag(c.number(1)))
 	case rules.InetService:
@@ -104,7 +107,7 @@ func (c *chooser) span(d rules.DataType) rules.Range {
 		}
 	case rules.IfNameType:
 		return rules.RangeOf(rules.IfName(pick(c, "a*", "abcdefghijklmn*", "eth1*", "veth*")))
-	case rules.NFProto.Type(), rules.SocketTransparent.Type(), rules.CTStates.Type(), rules.TCPFlags.Type(), rules.FibDaddrType.Type(), rules.SocketCgroup(1).Type():
+	case rules.NFProto.Type(), rules.SocketTransparent.Type(), rules.FibSaddrRoute.Type(), rules.CTStates.Type(), rules.TCPFlags.Type(), rules.FibDaddrType.Type(), rules.SocketCgroup(1).Type():
 		return a
 	}
 	b := c.value(d)
@@ -184,6 +187,8 @@ func (c *chooser) set(i int, chains []string) *rules.Set {
 
 func (c *chooser) selector() rules.Selector {
 	switch s := pick(c, kernelSelectors()...); {
+	case fibs[s].result != 0 && c.one(2):
+		return rules.FibBy(rules.Key[rules.AddrType](s), rules.FibFlag(pick[uint32](c, unix.NFTA_FIB_F_MARK, unix.NFTA_FIB_F_IIF, unix.NFTA_FIB_F_MARK|unix.NFTA_FIB_F_IIF))).Selector()
 	case s != socketCgroup:
 		return s
 	case c.loading: // nft wants a path, and reads the id that it has now

@@ -36,6 +36,8 @@ var (
 	preroutingNAT   = &rules.Base{Type: rules.NATType, Hook: rules.Prerouting, Priority: rules.PriorityDstNAT}
 	inputNAT        = &rules.Base{Type: rules.NATType, Hook: rules.Input, Priority: rules.PrioritySrcNAT}
 	postroutingNAT  = &rules.Base{Type: rules.NATType, Hook: rules.Postrouting, Priority: rules.PrioritySrcNAT}
+	atInput         = &rules.Base{Type: rules.FilterType, Hook: rules.Input}
+	forwarded       = &rules.Base{Type: rules.FilterType, Hook: rules.Forward}
 	mangle          = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle}
 	beforeConntrack = &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityRaw}
 	route           = &rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle}
@@ -166,6 +168,17 @@ func statementRows() []row {
 		{why: "flags are not of a SYN alone, to a port", nodes: nodes(tcp, negated(rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK)), rules.TCPDport.Is(80)),
 			broken: nodes(rules.TCPFlags.Masked(rules.SYN|rules.PSH, rules.FIN|rules.SYN))},
 		{why: "flags have no ranges", nodes: nodes(rules.TCPFlags.In(rules.SYN, rules.ACK)), broken: nodes(rules.TCPFlags.Within(rules.RangeBetween(rules.FIN, rules.ACK)))},
+		{why: "a packet whose source has no route back by where it came is dropped", base: mangle,
+			nodes:  nodes(rules.FibBy(rules.FibSaddrRoute, rules.FibMark|rules.FibIIf).Is(rules.Missing), rules.Drop()),
+			broken: nodes(rules.FibBy(rules.FibSaddrRoute, rules.FibIIf|rules.FibOIf).Is(rules.Missing), rules.Drop())},
+		{why: "a forwarded packet's source has a route back", base: forwarded, nodes: nodes(rules.FibBy(rules.FibSaddrRoute, rules.FibIIf).Not(rules.Missing)),
+			broken: nodes(rules.FibSaddrRoute.Is(rules.Exists))},
+		{why: "the way to a destination, by the mark, is that interface", base: mangle, nodes: nodes(rules.FibBy(rules.FibDaddrOIf, rules.FibMark).Not(1)),
+			broken: nodes(rules.FibBy(rules.FibDaddrOIf, rules.FibOIf).Is(1))},
+		{why: "the way to a destination is not by that interface", base: atInput, nodes: nodes(rules.FibBy(rules.FibDaddrOIfName, rules.FibIIf).Not("eth0")),
+			broken: nodes(rules.FibBy(rules.FibDaddrOIfName, rules.FibIIf).In("eth0", "lo"))},
+		{why: "an address of the interface by which a packet leaves", base: route, nodes: nodes(rules.FibBy(rules.FibDaddrType, rules.FibMark|rules.FibOIf).In(rules.Local, rules.Broadcast)),
+			broken: nodes(rules.FibBy(rules.FibDaddrType, rules.FibIIf).Is(rules.Local))},
 		{why: "both families are matched by a list", nodes: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6)),
 			broken: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6), rules.IP6Daddr.Is(prefix("::1/128")))},
 	}
@@ -254,6 +267,7 @@ var valuesOf = map[rules.DataType]values{
 		masked: []rules.Match{rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.TCPFlags.Masked(rules.SYN, rules.SYN),
 			rules.TCPFlags.Masked(0, rules.FIN|rules.RST), rules.TCPFlags.AnyOf(rules.FIN | rules.SYN), rules.TCPFlags.AnyOf(rules.SYN)}},
 	rules.SocketTransparent.Type(): {singles: spans(false, true)},
+	rules.FibSaddrRoute.Type():     {singles: spans(rules.Missing, rules.Exists)},
 	rules.SocketCgroup(1).Type():   {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
 }
 
@@ -307,7 +321,8 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 	for _, m := range v.masked {
 		add("under a mask", m)
 	}
-	if d == rules.CTZone.Type() || d == rules.SocketTransparent.Type() {
+	if d == rules.CTZone.Type() || d == rules.SocketTransparent.Type() || d == rules.FibSaddrRoute.Type() ||
+		s == rules.FibSaddrOIfName.Selector() || s == rules.FibDaddrOIfName.Selector() {
 		return rows // no set can hold them
 	}
 	add("is in a list", rules.Match{Elements: elementsOf(v.singles)})

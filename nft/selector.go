@@ -54,9 +54,38 @@ var cts = map[rules.Selector]expr.CtKey{
 	rules.CTOriginalZone.Selector(): expr.CtKeyZONE, // with a direction
 }
 
-var fibs = map[rules.Selector]uint32{ // NFTA_FIB_FLAGS of a lookup of the address type
-	rules.FibSaddrType.Selector(): unix.NFTA_FIB_F_SADDR,
-	rules.FibDaddrType.Selector(): unix.NFTA_FIB_F_DADDR,
+// fib is what a kind of lookup reads, and its NFTA_FIB_FLAGS without those of [rules.FibBy].
+type fib struct{ result, flags uint32 }
+
+const (
+	fibSaddrPresent = unix.NFTA_FIB_F_SADDR | unix.NFTA_FIB_F_PRESENT
+	fibDaddrPresent = unix.NFTA_FIB_F_DADDR | unix.NFTA_FIB_F_PRESENT
+	fibBy           = unix.NFTA_FIB_F_MARK | unix.NFTA_FIB_F_IIF | unix.NFTA_FIB_F_OIF
+)
+
+var fibs = map[rules.Selector]fib{
+	rules.FibSaddrType.Selector():    {unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_SADDR},
+	rules.FibDaddrType.Selector():    {unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_DADDR},
+	rules.FibSaddrOIf.Selector():     {unix.NFT_FIB_RESULT_OIF, unix.NFTA_FIB_F_SADDR},
+	rules.FibDaddrOIf.Selector():     {unix.NFT_FIB_RESULT_OIF, unix.NFTA_FIB_F_DADDR},
+	rules.FibSaddrOIfName.Selector(): {unix.NFT_FIB_RESULT_OIFNAME, unix.NFTA_FIB_F_SADDR},
+	rules.FibDaddrOIfName.Selector(): {unix.NFT_FIB_RESULT_OIFNAME, unix.NFTA_FIB_F_DADDR},
+	rules.FibSaddrRoute.Selector():   {unix.NFT_FIB_RESULT_OIF, fibSaddrPresent},
+	rules.FibDaddrRoute.Selector():   {unix.NFT_FIB_RESULT_OIF, fibDaddrPresent},
+}
+
+// load is the lookup with what else it takes into account.
+func (f fib) load(register uint32, by rules.FibFlag) *expr.Fib {
+	return &expr.Fib{Register: register,
+		ResultOIF: f.result == unix.NFT_FIB_RESULT_OIF, ResultOIFNAME: f.result == unix.NFT_FIB_RESULT_OIFNAME, ResultADDRTYPE: f.result == unix.NFT_FIB_RESULT_ADDRTYPE,
+		FlagSADDR: f.flags&unix.NFTA_FIB_F_SADDR != 0, FlagDADDR: f.flags&unix.NFTA_FIB_F_DADDR != 0, FlagPRESENT: f.flags&unix.NFTA_FIB_F_PRESENT != 0,
+		FlagMARK: by&rules.FibMark != 0, FlagIIF: by&rules.FibIIf != 0, FlagOIF: by&rules.FibOIf != 0}
+}
+
+// fibSelector is the selector of a lookup.
+func fibSelector(result, flags uint32) (rules.Selector, bool) {
+	kind, ok := keyOf(fibs, fib{result, flags &^ fibBy})
+	return rules.FibBy(rules.Key[rules.AddrType](kind), rules.FibFlag(flags&fibBy)).Selector(), ok
 }
 
 var socketCgroup = rules.SocketCgroup(0).Selector() // whatever the level
@@ -83,9 +112,8 @@ func load(s rules.Selector, register, bytes uint32) expr.Any {
 	if key, ok := cts[kind]; ok {
 		return ofDirection(kind, &expr.Ct{Key: key, Register: register})
 	}
-	if flags, ok := fibs[kind]; ok {
-		return &expr.Fib{Register: register, ResultADDRTYPE: true,
-			FlagSADDR: flags == unix.NFTA_FIB_F_SADDR, FlagDADDR: flags == unix.NFTA_FIB_F_DADDR}
+	if f, ok := fibs[kind]; ok {
+		return f.load(register, rules.FibFlag(argument))
 	}
 	return &expr.Socket{Key: sockets[kind], Level: uint32(argument), Register: register}
 }
@@ -135,10 +163,7 @@ func loaded(name string, a nl.Attributes, k known) (s rules.Selector, register, 
 		s, ok = ctSelector(a)
 	case "fib":
 		register = uint32(a.Number(unix.NFTA_FIB_DREG))
-		if a.Number(unix.NFTA_FIB_RESULT) != unix.NFT_FIB_RESULT_ADDRTYPE {
-			return 0, 0, 0, false
-		}
-		s, ok = keyOf(fibs, uint32(a.Number(unix.NFTA_FIB_FLAGS)))
+		s, ok = fibSelector(uint32(a.Number(unix.NFTA_FIB_RESULT)), uint32(a.Number(unix.NFTA_FIB_FLAGS)))
 	case "socket":
 		register = uint32(a.Number(nftaSocketDreg))
 		s, ok = keyOf(sockets, expr.SocketKey(a.Number(nftaSocketKey)))

@@ -80,6 +80,15 @@ const (
 	Multicast AddrType = 5
 )
 
+// Presence says whether what a selector looks for is there.
+type Presence uint32
+
+// Presences.
+const (
+	Missing Presence = 0
+	Exists  Presence = 1
+)
+
 // CTState is a set of connection states, as bits of
 // NF_CT_STATE_BIT (net/netfilter/nf_conntrack.h).
 type CTState uint32
@@ -119,7 +128,7 @@ type CgroupID uint64
 
 // Value is everything that a selector can be compared with.
 type Value interface {
-	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | CTState | TCPFlag | Zone | bool | IfIndex | CgroupID | netip.Prefix
+	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | Presence | CTState | TCPFlag | Zone | bool | IfIndex | CgroupID | netip.Prefix
 }
 
 // Span is the range of values that v stands for: more than one where v is a
@@ -146,6 +155,8 @@ func RangeOf[T Value](v T) Range {
 	case GID:
 		return single(number(uint64(v), 4))
 	case Mark:
+		return single(number(uint64(v), 4))
+	case Presence:
 		return single(number(uint64(v), 4))
 	case AddrType:
 		return single(number(uint64(v), 4))

@@ -1,6 +1,9 @@
 package rules
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // rule checks one rule where the current base chain reaches it.
 func (c *checker) rule(r Rule) {
@@ -40,6 +43,7 @@ func (c *checker) early() bool {
 }
 
 func (c *checker) lookup(key []Selector, name string, verdicts bool) {
+	c.lookedUp(key)
 	s := c.table_.Set(name)
 	switch {
 	case s == nil:
@@ -48,6 +52,15 @@ func (c *checker) lookup(key []Selector, name string, verdicts bool) {
 		c.problem("%s is a %s", name, s.kind())
 	case !slices.Equal(s.Key, typesOf(key)):
 		c.problem("%s is keyed by %s, not by %s", name, joinTypes(s.Key), joinSelectors(key))
+	}
+}
+
+// lookedUp refuses a name that fib finds, which nft takes for a string of any length.
+func (c *checker) lookedUp(key []Selector) {
+	for _, s := range key {
+		if kind, _ := s.Kind(); kind.fib() && s.Type() == IfNameType {
+			c.problem("%s is compared with one name: nft looks it up in no set", s)
+		}
 	}
 }
 
@@ -82,8 +95,22 @@ func (c *checker) selector(s Selector) {
 		c.problem("selector %d reads nothing", s)
 	case kind == Selector(socketCgroup) && (argument == 0 || argument > maxCgroupLevel):
 		c.problem("socket cgroupv2 needs a level of 1 to %d", maxCgroupLevel)
+	case kind.fib():
+		c.fibFlags(s, FibFlag(argument))
 	case kind != Selector(socketCgroup) && argument != 0:
 		c.problem("%s takes no argument", s)
+	}
+}
+
+// fibFlags refuses what nft_fib_init does.
+func (c *checker) fibFlags(s Selector, by FibFlag) {
+	switch {
+	case by&^(FibMark|FibIIf|FibOIf) != 0:
+		c.problem("%s takes mark, iif or oif into account, and nothing else", s)
+	case by&FibIIf != 0 && by&FibOIf != 0:
+		c.problem("%s takes iif or oif into account, not both", s)
+	case by&FibOIf != 0 && s.Type() != fibAddrType:
+		c.problem("%s looks for an interface, and cannot take oif into account", s)
 	}
 }
 
@@ -93,17 +120,42 @@ func (c *checker) place(s Selector) {
 	if c.base == nil {
 		return
 	}
-	kind, _ := s.Kind()
-	switch kind {
-	case Selector(socketCgroup), Selector(SocketTransparent), Selector(SocketMark):
-		if !slices.Contains([]Hook{Prerouting, Input, Output}, c.base.Hook) {
-			c.problem("%s works in prerouting, input and output, not in %s", s, c.base.Hook)
-		}
-	case Selector(FibSaddrType), Selector(FibDaddrType):
-		if c.base.Hook == Ingress {
-			c.problem("%s does not work in ingress", s)
-		}
+	kind, argument := s.Kind()
+	hooks := everyHook
+	switch {
+	case kind == Selector(socketCgroup) || kind == Selector(SocketTransparent) || kind == Selector(SocketMark):
+		hooks = []Hook{Prerouting, Input, Output}
+	case kind.fib():
+		hooks = fibHooks(s.Type(), FibFlag(argument))
 	}
+	if !slices.Contains(hooks, c.base.Hook) {
+		c.problem("%s works in %s, not in %s", s, joinHooks(hooks), c.base.Hook)
+	}
+}
+
+var everyHook = []Hook{Prerouting, Input, Forward, Output, Postrouting, Ingress, Egress}
+
+// fibHooks are those where nft_fib_validate takes a lookup: where the interfaces that
+// it asks for are known.
+func fibHooks(result DataType, by FibFlag) []Hook {
+	switch {
+	case by&FibIIf != 0:
+		return []Hook{Prerouting, Input, Forward}
+	case by&FibOIf != 0:
+		return []Hook{Forward, Output, Postrouting}
+	case result != fibAddrType:
+		return []Hook{Prerouting} // input and forward since Linux 6.10
+	}
+	return []Hook{Prerouting, Input, Forward, Output, Postrouting}
+}
+
+func joinHooks(hooks []Hook) string {
+	words := mapped(hooks, Hook.String)
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
 func (m Match) check(c *checker) {
@@ -162,6 +214,7 @@ func (c *checker) inline(key []Selector, elements []Element, verdicts bool) {
 		c.problem("%s wants a declared %s", joinSelectors(key), (&Set{Verdicts: verdicts}).kind())
 	}
 	if len(elements) > 1 || verdicts {
+		c.lookedUp(key)
 		for _, t := range types {
 			c.settable(t)
 		}

@@ -31,6 +31,7 @@ const (
 	boolean
 	cgroupsV2
 	tcpFlags
+	presence
 )
 
 // typeInfo is what is to know of a data type. Magic is nft's own number for it
@@ -67,6 +68,7 @@ var dataTypes = [...]typeInfo{
 	boolean:     {"", 0, 1, false, decimal}, // nft 1.0.6 declares sets of booleans, and lets nothing be looked up there
 	cgroupsV2:   {"cgroupsv2", 46, 8, true, decimal},
 	tcpFlags:    {"tcp_flag", 15, 1, false, bitNames(tcpFlagNames)},
+	presence:    {"", 0, 4, true, named(presenceNames)}, // nft has no type for it
 }
 
 // String is nft's name of the type.
@@ -124,6 +126,7 @@ var (
 	protoNames    = []name{{1, "icmp"}, {6, "tcp"}, {17, "udp"}, {33, "dccp"}, {58, "ipv6-icmp"}, {132, "sctp"}, {136, "udplite"}}
 	familyNames   = []name{{2, "ipv4"}, {10, "ipv6"}}
 	addrTypeNames = []name{{1, "unicast"}, {2, "local"}, {3, "broadcast"}, {4, "anycast"}, {5, "multicast"}, {6, "blackhole"}, {7, "unreachable"}, {8, "prohibit"}}
+	presenceNames = []name{{0, "missing"}, {1, "exists"}}
 	stateNames    = []name{{1, "invalid"}, {2, "established"}, {4, "related"}, {8, "new"}, {64, "untracked"}}
 	tcpFlagNames  = []name{{1, "fin"}, {2, "syn"}, {4, "rst"}, {8, "psh"}, {16, "ack"}, {32, "urg"}, {64, "ecn"}, {128, "cwr"}}
 )

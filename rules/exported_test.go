@@ -10,9 +10,10 @@ import (
 )
 
 // TestFewNamesAreExported: what a reader of the package has to know before anything
-// else, its types, functions and constants, stays a page or two.
+// else, its types, functions and constants, stays a page or two. A third of them are
+// selectors, in nft's words.
 func TestFewNamesAreExported(t *testing.T) {
-	const most = 152
+	const most = 170
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -3,11 +3,12 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Selector names what a match reads from a packet, what a set is keyed by and
 // what a statement copies from. The upper half holds an argument, where the
-// selector takes one (the level of [SocketCgroup]).
+// selector takes one (the level of [SocketCgroup], the flags of [FibBy]).
 type Selector uint32
 
 // Key is a [Selector] of values of type T.
@@ -49,6 +50,15 @@ const (
 
 	TCPFlags       Key[TCPFlag] = 29 // tcp flags
 	CTOriginalZone Key[Zone]    = 30 // ct original zone: of the direction of a connection's first packet
+
+	// The route to an address of the packet: the interface by which it leaves, none
+	// where the address is local or has no route. See [FibBy] for what else is looked at.
+	FibSaddrOIf     Key[IfIndex]  = 31 // fib saddr oif
+	FibDaddrOIf     Key[IfIndex]  = 32 // fib daddr oif
+	FibSaddrOIfName Key[IfName]   = 33 // fib saddr oifname
+	FibDaddrOIfName Key[IfName]   = 34 // fib daddr oifname
+	FibSaddrRoute   Key[Presence] = 35 // fib saddr oif, exists or missing
+	FibDaddrRoute   Key[Presence] = 36 // fib daddr oif, exists or missing
 )
 
 // SocketCgroup reads the id of the ancestor of the socket's cgroup v2 that is
@@ -56,6 +66,23 @@ const (
 // linux/netfilter/nf_tables.h, since Linux 5.13).
 func SocketCgroup(level uint8) Key[CgroupID] {
 	return socketCgroup | Key[CgroupID](level)<<argumentShift
+}
+
+// FibFlag is a set of what a lookup of fib takes into account beside the address, as
+// NFTA_FIB_F_* of linux/netfilter/nf_tables.h numbers it.
+type FibFlag uint16
+
+// What fib takes into account.
+const (
+	FibMark FibFlag = 4  // the packet's mark, by which policy rules choose a table
+	FibIIf  FibFlag = 8  // the interface by which the packet came: the route must lead there,
+	FibOIf  FibFlag = 16 // or the one by which it leaves: of types alone
+)
+
+// FibBy is the lookup of one of the Fib selectors with what else it takes into account:
+// FibBy(FibSaddrRoute, FibMark|FibIIf) reads `fib saddr . mark . iif oif`.
+func FibBy[T Value](key Key[T], by FibFlag) Key[T] {
+	return key | Key[T](by)<<argumentShift
 }
 
 const argumentShift = 16
@@ -104,6 +131,13 @@ var selectors = [...]selectorInfo{
 	Daddr:             {"daddr", noType, 0, 0},
 	TCPFlags:          {"tcp flags", tcpFlags, TCP, 0},
 	CTOriginalZone:    {"ct original zone", zone, 0, 0},
+
+	FibSaddrOIf:     {"fib saddr oif", ifIndex, 0, 0},
+	FibDaddrOIf:     {"fib daddr oif", ifIndex, 0, 0},
+	FibSaddrOIfName: {"fib saddr oifname", IfNameType, 0, 0},
+	FibDaddrOIfName: {"fib daddr oifname", IfNameType, 0, 0},
+	FibSaddrRoute:   {"fib saddr oif", presence, 0, 0},
+	FibDaddrRoute:   {"fib daddr oif", presence, 0, 0},
 }
 
 func (s Selector) info() selectorInfo {
@@ -115,10 +149,35 @@ func (s Selector) info() selectorInfo {
 
 // String is the selector as nft writes it.
 func (s Selector) String() string {
-	if kind, level := s.Kind(); kind == Selector(socketCgroup) {
-		return fmt.Sprintf("%s level %d", s.info().text, level)
+	text := s.info().text
+	kind, argument := s.Kind()
+	switch {
+	case kind == Selector(socketCgroup):
+		return fmt.Sprintf("%s level %d", text, argument)
+	case kind.fib() && argument != 0:
+		return fibText(text, FibFlag(argument))
 	}
-	return s.info().text
+	return text
+}
+
+// fib reports whether the kind is one of the Fib selectors.
+func (s Selector) fib() bool {
+	return s == Selector(FibSaddrType) || s == Selector(FibDaddrType) || s >= Selector(FibSaddrOIf) && s <= Selector(FibDaddrRoute)
+}
+
+// fibText puts what is taken into account between the address and what is read.
+func fibText(text string, by FibFlag) string {
+	at := strings.LastIndexByte(text, ' ')
+	address, result := text[:at], text[at:]
+	for _, f := range []struct {
+		flag FibFlag
+		name string
+	}{{FibMark, "mark"}, {FibIIf, "iif"}, {FibOIf, "oif"}} {
+		if by&f.flag != 0 {
+			address += " . " + f.name
+		}
+	}
+	return address + result
 }
 
 // Type is the kind of value that the selector reads.

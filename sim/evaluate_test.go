@@ -208,11 +208,12 @@ func TestTypesOfAddresses(t *testing.T) {
 	here.Table, fromUs.Table, strange.Unsupported = 100, 100, "a rule of which little is known"
 	fromUs.From = netip.MustParsePrefix("2001:db8::2/128")
 	h.PolicyRules = slices.Insert(h.PolicyRules, 0, here, fromUs, strange)
+	of := &walk{Evaluator: NewEvaluator(h)}
 	for text, want := range map[string]rules.AddrType{
 		"2001:db8::2": rules.Local, "2001:db8::": anycast, "2001:db8:b::1": blackhole, "2001:db8:c::1": prohibit, "2001:db8:d::1": unreachable,
 		"2001:db8:e::1": unreachable, "2001:db8:aa::1": rules.Local, "2001:db8:ad::1": rules.Local, "2001:db9::1": rules.Unicast, "203.0.113.7": rules.Unicast, "192.0.2.2": rules.Local,
 	} {
-		got, why := h.fibType(netip.MustParseAddr(text), netip.MustParseAddr("2001:db8::2"))
+		got, why := of.fibType(fib{address: netip.MustParseAddr(text), other: netip.MustParseAddr("2001:db8::2")})
 		if got != want || why != "" {
 			t.Errorf("%s is of type %d, want %d: %s", text, got, want, why)
 		}

@@ -50,25 +50,10 @@ func (h *Host) addrType(a netip.Addr) rules.AddrType {
 	case a.Is4() && (a.As4()[0] == 0 || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
 		return rules.Broadcast
 	}
-	if p, found := h.longest(rules.LocalTable, a); found {
+	if p, found := h.longest(rules.LocalTable, a, ""); found {
 		return p.Type
 	}
 	return rules.Unicast
-}
-
-// fibType is what the expression fib makes of an address of a packet, whose other
-// address is what its rules take for the source (nft_fib4_eval_type,
-// nft_fib6_eval_type): of IPv6 it follows the whole route. Where it does not know,
-// it says why.
-func (h *Host) fibType(a, other netip.Addr) (t rules.AddrType, strange string) {
-	if t := h.addrType(a); a.Is4() || t == rules.Multicast {
-		return t, ""
-	}
-	p, found := h.lookup(flow{src: other, dst: a})
-	if !found {
-		return unreachable, ""
-	}
-	return p.Type, p.Unsupported
 }
 
 // flow is what a route is looked up by.
@@ -76,6 +61,7 @@ type flow struct {
 	src, dst netip.Addr
 	mark     rules.Mark
 	in       string // "" is what is sent here
+	out      string // "": by any interface
 }
 
 func (h *Host) lookup(f flow) (Route, bool) {
@@ -93,7 +79,7 @@ func (h *Host) lookup(f flow) (Route, bool) {
 			from = l.Goto
 			continue
 		}
-		if p, found := h.longest(l.Table, f.dst); found && p.Type != throw {
+		if p, found := h.longest(l.Table, f.dst, f.out); found && p.Type != throw {
 			if p.Type == rules.Local && f.in == "" {
 				p.Out = loopback // whatever interface has the address
 			}
@@ -111,12 +97,13 @@ func (l *PolicyRule) takes(f flow) bool {
 	return said != l.Not
 }
 
-// longest is the route with the longest prefix, of those the least metric.
-func (h *Host) longest(table uint32, dst netip.Addr) (Route, bool) {
+// longest is the route with the longest prefix, of those the least metric; where an
+// interface is named, of those that lead by it.
+func (h *Host) longest(table uint32, dst netip.Addr, out string) (Route, bool) {
 	best := -1
 	for i := range h.Routes {
 		p := &h.Routes[i]
-		if p.Table != table || !p.Dst.Contains(dst) {
+		if p.Table != table || !p.Dst.Contains(dst) || out != "" && p.Out != out {
 			continue
 		}
 		if best < 0 || p.Dst.Bits() > h.Routes[best].Dst.Bits() ||

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"net/netip"
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
@@ -42,7 +41,7 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 	case rules.Selector(rules.MetaMark):
 		return rules.RangeOf(p.Mark).Lo, true
 	case rules.Selector(rules.IIf):
-		return rules.RangeOf(w.inIndex()).Lo, true
+		return rules.RangeOf(w.host.index(w.in)).Lo, true
 	case rules.Selector(rules.IIfName):
 		return exactName(w.in), true
 	case rules.Selector(rules.OIfName):
@@ -58,10 +57,9 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 	case rules.Selector(rules.TCPFlags):
 		flags, _ := p.flags()
 		return rules.RangeOf(flags).Lo, true
-	case rules.Selector(rules.FibSaddrType):
-		return w.readFib(p.Src.Addr(), p.Dst.Addr())
-	case rules.Selector(rules.FibDaddrType):
-		return w.readFib(p.Dst.Addr(), p.Src.Addr())
+	case rules.Selector(rules.FibSaddrType), rules.Selector(rules.FibDaddrType), rules.Selector(rules.FibSaddrOIf), rules.Selector(rules.FibDaddrOIf),
+		rules.Selector(rules.FibSaddrOIfName), rules.Selector(rules.FibDaddrOIfName), rules.Selector(rules.FibSaddrRoute), rules.Selector(rules.FibDaddrRoute):
+		return w.readFib(kind, rules.FibFlag(argument))
 	case rules.Selector(rules.CTMark), rules.Selector(rules.CTStates), rules.Selector(rules.CTZone), rules.Selector(rules.CTOriginalZone):
 		return w.readTracking(kind)
 	case rules.Selector(rules.SkUID), rules.Selector(rules.SkGID):
@@ -77,22 +75,6 @@ func exactName(name string) rules.Bits {
 	size := rules.IfNameType.Len()
 	name = name[:min(len(name), size)]
 	return rules.Bits(name + strings.Repeat("\x00", size-len(name)))
-}
-
-func (w *walk) readFib(a, other netip.Addr) (rules.Bits, bool) {
-	t, strange := w.host.fibType(a, other)
-	if strange != "" {
-		w.end(Unknown, "%s", strange)
-		return "", false
-	}
-	return rules.RangeOf(t).Lo, true
-}
-
-func (w *walk) inIndex() rules.IfIndex {
-	if l := w.host.link(w.in); l != nil {
-		return l.Index
-	}
-	return 0
 }
 
 func (w *walk) readTracking(kind rules.Selector) (rules.Bits, bool) {
