@@ -13,8 +13,9 @@ FUZZTIME ?= 20000x
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-build: ## the binary, one static file: bin/weir
+build: ## the programs, static files: bin/weir, and bin/weir-cni, which is weir cni with a client of the API server
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir-cni ./cmd/weir-cni
 
 demo: build ## show interception of real traffic in throw-away network namespaces
 	@CGO_ENABLED=0 $(GO) build -o bin/demo ./internal/demo

@@ -3,6 +3,7 @@ module github.com/weir-mesh/weir
 go 1.26.0
 
 require (
+	github.com/containernetworking/cni v1.3.1
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/nftables v0.3.1-0.20251119083706-1db35da82052
 	github.com/jsimonetti/rtnetlink/v2 v2.0.2

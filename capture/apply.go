@@ -81,8 +81,10 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 	if w.state.Table == nil {
 		return r, c.failed("apply", c.remove(ctx, &r))
 	}
-	if r.LoopbackDown, err = policy.Loopback(c.config.Mode, w.state, c.loopbackUp(ctx, w)); err != nil {
-		return r, err
+	if !c.options.LoopbackLater {
+		if r.LoopbackDown, err = policy.Loopback(c.config.Mode, w.state, c.loopbackUp(ctx, w)); err != nil {
+			return r, err
+		}
 	}
 	r.Result, err = c.session.Apply(ctx, w.state)
 	if err != nil {

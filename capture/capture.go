@@ -23,6 +23,11 @@ type Options struct {
 	// no such word. Plan, Verify and Remove never do.
 	HostNetwork bool
 
+	// LoopbackLater is that lo is brought up by whoever made the namespace, as a container
+	// runtime does while CNI plugins run: that it is down is neither ErrLoopbackDown nor
+	// Report.LoopbackDown.
+	LoopbackLater bool
+
 	// Version is the applying program's own, which the table's tag records and which
 	// Report.Downgrade compares: such as v1.2.3. "" is the version of weir's module.
 	Version string

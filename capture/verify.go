@@ -14,6 +14,7 @@ import (
 type Verdict struct {
 	Notices
 	Table       string
+	Absent      bool               // of [OfTable]: there is no such table
 	Differences []rules.Difference // none: it is as it should
 }
 
@@ -36,7 +37,7 @@ func (c *Capture) Verify(ctx context.Context) (Verdict, error) {
 		if err != nil {
 			return v, c.failed("verify", err)
 		}
-		v.Applying = live.Applying
+		v.Applying, v.Absent = live.Applying, live.State.Table == nil
 		v.Differences, err = drift(c.table, live)
 		return v, c.failed("verify", err)
 	}

@@ -89,7 +89,7 @@ func (f *Fake) Apply(ctx context.Context) (capture.Report, error) {
 		f.remove(&r)
 		return r, nil
 	}
-	isUp := func() (bool, error) { return !f.ns.LoopbackDown, nil }
+	isUp := func() (bool, error) { return !f.ns.LoopbackDown || f.options.LoopbackLater, nil }
 	if r.LoopbackDown, err = policy.Loopback(f.config.Mode, want, isUp); err != nil {
 		return r, err
 	}

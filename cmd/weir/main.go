@@ -39,6 +39,9 @@ const (
 
 func main() {
 	runtime.GOMAXPROCS(1) // one thing after the other: more threads only wake and wait
+	if isPlugin(os.Args) {
+		os.Exit(runPlugin(context.Background()))
+	}
 	ctx, stop := untilSignalled()
 	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, stderr.New(os.Stderr)})
 	stop()

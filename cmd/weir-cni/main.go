@@ -1,0 +1,27 @@
+//go:build linux
+
+// GOMAXPROCS is 1, so the runtime need not poll the CPU limit of the cgroup.
+
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
+// Command weir-cni is weir as a CNI plugin alone, with a client of the API server, which takes it TLS: weir
+// under this name is the same plugin without.
+package main
+
+import (
+	"context"
+	"os"
+	"runtime"
+
+	"github.com/weir-mesh/weir/internal/cni"
+	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/kube"
+)
+
+func main() {
+	runtime.GOMAXPROCS(1) // one thing after the other: more threads only wake and wait
+	if !cni.Run(context.Background(), cni.Program{Out: os.Stdout, Err: escape.Writer{Writer: os.Stderr}, Pod: kube.Pod}) {
+		os.Exit(1)
+	}
+}

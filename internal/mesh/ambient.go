@@ -1,0 +1,30 @@
+package mesh
+
+import "fmt"
+
+// The label that puts a pod, or the pods of a namespace, into the ambient mesh.
+const (
+	dataplaneMode    = "istio.io/dataplane-mode"
+	dataplaneAmbient = "ambient"
+	dataplaneNone    = "none"
+)
+
+// ambient is why a pod is to be captured for the node's proxy, "" where it is not, or that is not known.
+func ambient(p Pod) string {
+	switch {
+	case p.Spec == nil:
+		return p.Enrolled
+	case p.Spec.HostNetwork:
+		return ""
+	}
+	switch p.Spec.Labels[dataplaneMode] {
+	case dataplaneAmbient:
+		return fmt.Sprintf("its label %s is %s", dataplaneMode, dataplaneAmbient)
+	case dataplaneNone:
+		return ""
+	}
+	if p.Spec.NamespaceLabels[dataplaneMode] == dataplaneAmbient {
+		return fmt.Sprintf("label %s of namespace %s is %s", dataplaneMode, p.Namespace, dataplaneAmbient)
+	}
+	return ""
+}

@@ -1,0 +1,161 @@
+package mesh
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/weir-mesh/weir/modes"
+)
+
+const injected = `{"initContainers":["istio-validation"],"containers":["istio-proxy"]}`
+
+func istioPod(annotations map[string]string) Pod {
+	p := Pod{Namespace: "shop", Name: "cart", Annotations: map[string]string{istioStatus: injected}}
+	maps.Copy(p.Annotations, annotations)
+	return p
+}
+
+// TestBadValues: a value that means nothing fails the pod, with the annotation, the place and what was wanted.
+func TestBadValues(t *testing.T) {
+	for _, tt := range []struct {
+		annotation, value string
+		want              string
+	}{
+		{istioMode, "TPROXi", `"TPROXi" is not a mode (want REDIRECT, TPROXY or NONE)`},
+		{istioIncludeInbound, "80,http/2", `entry 2: "http/2" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`},
+		{istioExcludeInbound, "70000", `"70000" is not a port (want`},
+		{istioExcludeInbound, "90-80", `"90-80" is a reversed range (want 80-90)`},
+		{istioStatusPort, "status", `"status" is not a port (want a number of 1-65535)`},
+		{istioIncludeOutbound, "0x50", `"0x50" is not a port (want`},
+		{istioExcludeOutbound, "80,,-1", `entry 2: "-1" is not a port (want`},
+		{istioIncludeCIDRs, "10.0.0.0/8,10.0.0.0/33", `entry 2: "10.0.0.0/33" is not an address or prefix`},
+		{istioExcludeCIDRs, "*", `"*" excludes everything (leave ` + istioIncludeCIDRs + ` empty for that)`},
+		{istioExcludeCIDRs, "example.com", `"example.com" is not an address or prefix`},
+		{istioExcludeLinks, "a-name-of-more-than-15-bytes", `"a-name-of-more-than-15-bytes" is 28 bytes long (an interface name has at most 15)`},
+		{istioReroute, "eth0 eth1", `"eth0 eth1"`},
+		{ConfigAnnotation, "mode: sidecar\nproxy: {uids: [1-]}\n", `2:16: proxy.uids: "1-" is not`},
+		{ConfigAnnotation, "mode: sidecar\nprox: {uids: [1]}\n", `2:1: prox: unknown key (did you mean proxy?)`},
+		{ConfigAnnotation, "mode: ambient-host", `mode: "ambient-host" is for the machine's own network namespace (want sidecar, ambient-pod or none)`},
+		{ConfigAnnotation, "", `holds no configuration`},
+		{ConfigAnnotation, strings.Repeat("#", maxValue+1), `has 262145 bytes (want at most 262144)`},
+	} {
+		d, err := Rules{}.Decide(istioPod(map[string]string{tt.annotation: tt.value}))
+		if want := "annotation " + tt.annotation + ": " + tt.want; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %.40q: %v (%v), want %s", tt.annotation, tt.value, err, d.Outcome, want)
+		}
+	}
+}
+
+// TestEveryProblemIsNamed, not only the first.
+func TestEveryProblemIsNamed(t *testing.T) {
+	_, err := Rules{}.Decide(istioPod(map[string]string{istioMode: "x", istioExcludeInbound: "y/", istioExcludeCIDRs: "z", istioStatusPort: "0"}))
+	for _, annotation := range []string{istioMode, istioExcludeInbound, istioExcludeCIDRs, istioStatusPort} {
+		if err == nil || !strings.Contains(err.Error(), annotation) {
+			t.Errorf("%s is missing in: %v", annotation, err)
+		}
+	}
+}
+
+// TestNodeDefaults: a problem that no annotation makes is the node's.
+func TestNodeDefaults(t *testing.T) {
+	r := Rules{Defaults: map[string]modes.Config{Istio: {Outbound: modes.Outbound{ExcludeCIDRs: []string{"x"}}}}}
+	_, err := r.Decide(istioPod(nil))
+	if want := `the node's defaults for istio: outbound.excludeCIDRs: "x" is not an address or prefix`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+	r.Defaults[Istio] = modes.Config{IPv6: "disabled", Proxy: modes.Proxy{UIDs: []string{"5"}}}
+	d, err := r.Decide(istioPod(nil))
+	if err != nil || d.Config.IPv6 != "disabled" || d.Config.Proxy.UIDs[0] != "5" || d.Config.Proxy.GIDs[0] != "1337" {
+		t.Errorf("%+v, %v", d.Config, err)
+	}
+}
+
+func int64s(n int64) *int64 { return &n }
+
+// TestWhoIsLeftAlone: by what is known of the pod's containers, labels and namespace.
+func TestWhoIsLeftAlone(t *testing.T) {
+	proxy := func(c Container) *Spec {
+		c.Name = "istio-proxy"
+		return &Spec{Containers: []Container{{Name: "app"}, c}}
+	}
+	sidecar := []string{"proxy", "sidecar", "--domain"}
+	for _, tt := range []struct {
+		why  string
+		pod  Pod
+		want Outcome
+		say  string
+	}{
+		{"a sidecar", Pod{Annotations: istioPod(nil).Annotations, Spec: proxy(Container{Args: sidecar})}, Captured, ""},
+		{"a native sidecar is an init container", Pod{Annotations: istioPod(nil).Annotations, Spec: proxy(Container{Init: true, Args: sidecar})}, Captured, ""},
+		{"no proxy", Pod{Annotations: istioPod(nil).Annotations, Spec: &Spec{}}, Left, "no container istio-proxy"},
+		{"a gateway", Pod{Annotations: istioPod(nil).Annotations, Spec: proxy(Container{Args: []string{"proxy", "router"}})}, Left, "router"},
+		{"no Envoy", Pod{Annotations: istioPod(nil).Annotations, Spec: proxy(Container{Env: map[string]string{"DISABLE_ENVOY": "true"}})}, Left, "DISABLE_ENVOY"},
+		{"the init container does it", Pod{Annotations: istioPod(nil).Annotations, Spec: &Spec{Containers: []Container{{Name: "istio-init", Init: true}, {Name: "istio-proxy"}}}}, Left, "istio-init"},
+		{"a proxy, but not injected", Pod{Spec: proxy(Container{Args: sidecar})}, Left, istioStatus},
+		{"the label wins over the annotation", Pod{Annotations: istioPod(map[string]string{istioInject: "true"}).Annotations, Spec: &Spec{Labels: map[string]string{istioInject: "false"}, Containers: []Container{{Name: "istio-proxy"}}}}, Left, istioInject},
+		{"an excluded namespace", Pod{Namespace: "kube-system", Annotations: istioPod(nil).Annotations}, Left, "kube-system is excluded"},
+		{"nothing is asked", Pod{Annotations: map[string]string{"a": "b"}}, Left, "no annotation asks"},
+		{"a pod of the ambient mesh", Pod{Spec: &Spec{Labels: map[string]string{dataplaneMode: "ambient"}}}, Ambient, dataplaneMode},
+		{"a namespace of the ambient mesh", Pod{Namespace: "shop", Spec: &Spec{NamespaceLabels: map[string]string{dataplaneMode: "ambient"}}}, Ambient, "namespace shop"},
+		{"but not this pod", Pod{Spec: &Spec{Labels: map[string]string{dataplaneMode: "none"}, NamespaceLabels: map[string]string{dataplaneMode: "ambient"}}}, Left, ""},
+		{"never with a sidecar", Pod{Annotations: istioPod(map[string]string{istioInject: "false"}).Annotations, Spec: &Spec{Labels: map[string]string{dataplaneMode: "ambient"}, Containers: []Container{{Name: "istio-proxy"}}}}, Left, istioInject},
+		{"enrolled on disk", Pod{Enrolled: "it is enrolled"}, Ambient, "it is enrolled"},
+		{"enrolled, but excluded", Pod{Namespace: "kube-system", Enrolled: "it is enrolled"}, Left, "excluded"},
+		{"a host network pod of the ambient mesh", Pod{Spec: &Spec{HostNetwork: true, Labels: map[string]string{dataplaneMode: "ambient"}}}, Left, ""},
+	} {
+		d, err := Rules{ExcludeNamespaces: []string{"kube-system"}}.Decide(tt.pod)
+		if err != nil || d.Outcome != tt.want || !strings.Contains(d.Reason, tt.say) {
+			t.Errorf("%s: %s, %q, %v; want %s, %q", tt.why, d.Outcome, d.Reason, err, tt.want, tt.say)
+		}
+	}
+}
+
+// TestProxyContainer: what the proxy's own container says counts.
+func TestProxyContainer(t *testing.T) {
+	pod := istioPod(nil)
+	c := Container{Name: "istio-proxy", RunAsUser: int64s(0), RunAsGroup: int64s(2000),
+		Env: map[string]string{"ISTIO_META_DNS_CAPTURE": "true", "INVALID_DROP": "1"}}
+	pod.Spec = &Spec{Containers: []Container{c}}
+	d, err := Rules{}.Decide(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Config; got.Proxy.UIDs[0] != "1337" || got.Proxy.GIDs[0] != "2000" || got.DNS.Capture != "all" || got.DropInvalid != "enabled" || !d.FirstAddressDecides {
+		t.Errorf("%+v, %v", got, d.FirstAddressDecides)
+	}
+	c.Env["ISTIO_DUAL_STACK"] = "true"
+	if d, err := (Rules{}).Decide(pod); err != nil || d.FirstAddressDecides {
+		t.Errorf("dual stack: %v, %v", d.FirstAddressDecides, err)
+	}
+}
+
+func TestProxyMetadata(t *testing.T) {
+	for document, want := range map[string]string{
+		"proxyMetadata:\n  ISTIO_META_DNS_CAPTURE: \"true\"\n  X: y\n": "true",
+		`{"proxyMetadata":{"X":"y","ISTIO_META_DNS_CAPTURE":"false"}}`: "false",
+		"proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'True', X: y}":        "True",
+		"# ISTIO_META_DNS_CAPTURE: \"true\"":                           "",
+		"concurrency: 2":                                               "",
+		"ISTIO_META_DNS_CAPTURE":                                       "",
+	} {
+		if got := proxyMetadata(document)["ISTIO_META_DNS_CAPTURE"]; got != want {
+			t.Errorf("%q: %q, want %q", document, got, want)
+		}
+	}
+}
+
+func FuzzDecide(f *testing.F) {
+	f.Add(istioExcludeInbound, "80,443")
+	f.Add(istioStatus, injected)
+	f.Add(ConfigAnnotation, "mode: none")
+	f.Add(istioProxyConfig, "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}")
+	f.Fuzz(func(t *testing.T, annotation, value string) {
+		d, err := Rules{}.Decide(istioPod(map[string]string{annotation: value}))
+		if err == nil && d.Outcome == Captured {
+			if err := modes.Check(d.Config); err != nil {
+				t.Errorf("a configuration that means nothing: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,41 @@
+package mesh
+
+import (
+	"slices"
+
+	"github.com/weir-mesh/weir/modes"
+)
+
+// Default is the configuration of a mesh's pods that say nothing else.
+func Default(name string) modes.Config {
+	c := modes.Config{Mode: modes.ModeSidecar}
+	switch name {
+	case Istio:
+		c.Proxy = modes.Proxy{UIDs: modes.IDs(istioProxyID), GIDs: modes.IDs(istioProxyID)}
+		c.Inbound = modes.Inbound{Via: "redirect", ExcludePorts: []modes.PortWord{"15020"}}
+		c.Outbound = modes.Outbound{Via: "redirect", ExcludePorts: []modes.PortWord{"15020"}}
+	}
+	return c
+}
+
+// defaults are those of the mesh with what whoever runs the node decided.
+func (r Rules) defaults(name string) modes.Config {
+	return Overlay(Default(name), r.Defaults[name])
+}
+
+// Overlay is a configuration in which the keys that another one sets have its values.
+func Overlay(base, over modes.Config) modes.Config {
+	for _, k := range modes.Keys() {
+		switch words, set := k.Get(&over); {
+		case !set:
+		case len(k.Items) > 0:
+			k.Set(&base)
+			for _, item := range k.GetItems(&over) {
+				k.AddItem(&base, item)
+			}
+		default:
+			k.Set(&base, slices.Clone(words)...)
+		}
+	}
+	return base
+}
