@@ -139,7 +139,7 @@ func TestDocumentProblems(t *testing.T) {
 		}},
 		{"a number is quoted as it was written", proxy + "inbound: {port: 0x3a9e, tunnelPort: 15_008, includePorts: [0123, 1e3, .inf]}\nrouting: {mark: 0o17, table: 1.0}\n", []string{
 			`pod.yaml:3:17: inbound.port: "0x3a9e" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
-			`pod.yaml:3:37: inbound.tunnelPort: "15_008" is not a port (want a number of 1-65535)`,
+			`pod.yaml:3:37: inbound.tunnelPort: "15_008" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`pod.yaml:3:60: inbound.includePorts: "0123" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`pod.yaml:3:66: inbound.includePorts: "1e3" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`pod.yaml:3:71: inbound.includePorts: ".inf" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,

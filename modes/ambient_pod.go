@@ -15,8 +15,9 @@ type ambientPod struct {
 
 	mark, markMask rules.Mark // of the proxy's packets
 	inbound        capture
-	tunnelPort     rules.Port
+	tunnel         []rules.Range // the tunnel listener's port or ports
 	outbound       capture
+	ownPod         bool // the application's calls to its own pod are captured
 	dns            dns
 	exclude        exclusions
 	reroute        rerouted
@@ -28,6 +29,7 @@ type ambientPod struct {
 // it is empty: what is added to it later changes elements, and no rule.
 type exclusions struct {
 	interfaces    []rules.IfName
+	sources       []netip.Prefix
 	inboundPorts  []rules.Range
 	outboundPorts []rules.Range
 	cidrs         []netip.Prefix
@@ -40,10 +42,12 @@ func (r *reader) ambientPod(c Config) *ambientPod {
 	mask := r.mask("routing.mask", c.Routing.Mask)
 	p.mark, p.markMask = r.mark("proxy.mark", c.Proxy.Mark, mask)
 	p.inbound = capture{via: r.choice("inbound.via", c.Inbound.Via), port: r.listener("inbound.port", c.Inbound.Port)}
-	p.tunnelPort = r.port("inbound.tunnelPort", c.Inbound.TunnelPort)
+	p.tunnel = r.tunnel(c.Inbound.TunnelPort)
 	p.outbound = capture{via: r.choice("outbound.via", c.Outbound.Via), port: r.listener("outbound.port", c.Outbound.Port)}
 	p.dns = dns{capture: r.choice("dns.capture", c.DNS.Capture), port: r.port("dns.port", c.DNS.Port)}
+	p.ownPod = r.choice("outbound.ownPod", c.Outbound.OwnPod) == callsCaptured
 	p.exclude = r.exclusions(c)
+	p.exclude.sources = written(c.Inbound.ExcludeSources, r.sources(c.Inbound, p.families))
 	p.reroute = r.rerouted(c.Interfaces.Reroute)
 	for _, a := range r.probeAddresses(c.Probes.Addresses) {
 		p.probes = append(p.probes, netip.PrefixFrom(a, a.BitLen()))

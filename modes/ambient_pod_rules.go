@@ -99,12 +99,15 @@ func (p *ambientPod) natPrerouting(w *writer) {
 	if len(p.probes) > 0 {
 		in.add("the kubelet's probes reach the application", rules.L4Proto.Is(rules.TCP), rules.Saddr.In(p.probes...), rules.Return())
 	}
+	if p.exclude.sources != nil {
+		in.add(sourceAlone, rules.Saddr.InSet(w.everyPrefixSet(sourceSet, p.exclude.sources)), rules.Return())
+	}
 	if p.exclude.inboundPorts != nil {
 		in.add("an excluded inbound port is reached as it is",
 			rules.TCPDport.InSet(portSet(w, "inbound_exclude_ports", p.exclude.inboundPorts)), rules.Return())
 	}
 	in.add("all other TCP that comes in goes to the inbound listener",
-		rules.Daddr.NotIn(ownAddresses...), rules.TCPDport.Not(p.tunnelPort), p.notOurs(), p.inbound.redirect())
+		rules.Daddr.NotIn(ownAddresses...), tcpBut(p.tunnel), p.notOurs(), p.inbound.redirect())
 }
 
 // rerouted treats what comes from a virtual machine behind an interface as
@@ -149,8 +152,10 @@ func (p *ambientPod) natOutput(w *writer) {
 	}
 	out.add("the application's answer goes back through the proxy",
 		rules.L4Proto.Is(rules.TCP), rules.MetaMark.Masked(p.routing.mark, p.routing.mask), rules.Return())
-	out.add("the application's calls to its own pod stay as they are",
-		rules.OIfName.Is("lo"), rules.Daddr.NotIn(ownAddresses...), rules.Return())
+	if !p.ownPod {
+		out.add("the application's calls to its own pod stay as they are",
+			rules.OIfName.Is("lo"), rules.Daddr.NotIn(ownAddresses...), rules.Return())
+	}
 	p.excludedDestinations(out)
 	if p.outbound.via != viaNone {
 		out.add("all other TCP goes to the outbound listener",

@@ -33,15 +33,19 @@ type Proxy struct {
 	UIDs []string `key:"uids" modes:"sidecar" doc:"the proxy's users: ids, ranges (1000-2000) or names"`
 	GIDs []string `key:"gids" modes:"sidecar" doc:"the proxy's groups: ids, ranges or names"`
 	Mark MarkWord `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets; without a mask under routing.mask"`
+
+	OwnCalls string `key:"ownCalls" modes:"sidecar" default:"captured" words:"captured they go through the inbound listener | left" doc:": the proxy's calls to its own pod, over lo"`
 }
 
 // Inbound is what comes in for the application.
 type Inbound struct {
 	Via          string     `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | tproxy [sidecar] | marks [sidecar] captures nothing, but marks and routes as tproxy does | none"`
 	Port         PortWord   `key:"port" modes:"sidecar,ambient-pod" default:"15006" doc:"the proxy's inbound listener; of a range the kernel picks one, but with tproxy it is one"`
-	TunnelPort   PortWord   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected"`
+	TunnelPort   PortWord   `key:"tunnelPort" modes:"sidecar,ambient-pod" default:"15008" doc:"the proxy's own tunnel listener, not redirected; a range or a service too, or none"`
 	IncludePorts []PortWord `key:"includePorts" modes:"sidecar" default:"all" doc:"all, or ports, ranges (8000-8100, 9000:) and services (https)"`
 	ExcludePorts []PortWord `key:"excludePorts" modes:"sidecar,ambient-pod" doc:"ports left alone where all are included"`
+
+	ExcludeSources []string `key:"excludeSources" modes:"sidecar,ambient-pod" doc:"addresses and prefixes whose connections reach the application as they are"`
 }
 
 // Outbound is what the application opens.
@@ -55,6 +59,7 @@ type Outbound struct {
 	IncludeGIDs  []string   `key:"includeGIDs" modes:"sidecar" default:"all" doc:"all, or groups whose traffic is captured"`
 	ExcludeGIDs  []string   `key:"excludeGIDs" modes:"sidecar,ambient-pod" doc:"groups left alone, DNS included"`
 	ExcludeUIDs  []string   `key:"excludeUIDs" modes:"sidecar,ambient-pod" doc:"users left alone, DNS included"`
+	OwnPod       string     `key:"ownPod" modes:"sidecar,ambient-pod" default:"left" words:"left | captured" doc:": the application's calls to its own pod's addresses, over lo"`
 }
 
 // DNS is the capture of queries.

@@ -19,7 +19,10 @@ type sidecar struct {
 	gids           []rules.Range
 	mark, markMask rules.Mark // no mask: no mark
 	inbound        capture
-	tunnelPort     rules.Port
+	sources        []netip.Prefix // whose connections are left alone as they come in
+	tunnel         []rules.Range  // the tunnel listener's port or ports, none where there is no listener
+	ownCalls       bool           // the proxy's calls to its own pod go through the inbound listener
+	ownPod         bool           // the application's go through the outbound one
 	outbound       capture
 	cidrs          cidrs
 	outboundPorts  []rules.Range // captured whatever the CIDRs say
@@ -129,6 +132,7 @@ func (s *sidecar) leavesOut(list []netip.Prefix) bool {
 }
 
 func (r *reader) readProxy(s *sidecar, p Proxy, mask rules.Mark) {
+	s.ownCalls = r.choice("proxy.ownCalls", p.OwnCalls) == callsCaptured
 	s.uids = ids[rules.UID](r, "proxy.uids", p.UIDs, r.env.Users, "user")
 	s.gids = ids[rules.GID](r, "proxy.gids", p.GIDs, r.env.Groups, "group")
 	marked := p.Mark != "" && !parse.IsNone(string(p.Mark))
@@ -150,7 +154,8 @@ func (r *reader) readInbound(s *sidecar, in Inbound) {
 	if s.inbound.via == viaTProxy && !(s.inbound.port.Single() && s.inbound.port.Lo > rules.RangeOf(rules.Port(0)).Lo) {
 		r.problem("inbound.port", string(in.Port), "is not one port, and with tproxy a connection goes to one (want a number of 1-65535)")
 	}
-	s.tunnelPort = r.port("inbound.tunnelPort", in.TunnelPort)
+	s.tunnel = r.tunnel(in.TunnelPort)
+	s.sources = r.sources(in, s.families)
 	if !s.inbound.all {
 		s.inbound.include = r.ports("inbound.includePorts", in.IncludePorts)
 		r.overlapping("inbound.excludePorts", in.ExcludePorts, "inbound.includePorts", in.IncludePorts)
@@ -179,6 +184,7 @@ func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []Rerouted) {
 		port:    r.listener("outbound.port", out.Port),
 		exclude: r.ports("outbound.excludePorts", out.ExcludePorts),
 	}
+	s.ownPod = r.choice("outbound.ownPod", out.OwnPod) == callsCaptured
 	s.outboundPorts = r.ports("outbound.includePorts", out.IncludePorts)
 	r.overlapping("outbound.excludePorts", out.ExcludePorts, "outbound.includePorts", out.IncludePorts)
 	s.cidrs = cidrs{all: everything(out.IncludeCIDRs), exclude: r.prefixes("outbound.excludeCIDRs", out.ExcludeCIDRs)}

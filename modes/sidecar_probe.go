@@ -50,19 +50,19 @@ func (s *sidecar) call(f rules.Family, env Environment, by Caller, port rules.Po
 	loopback := map[rules.Family]netip.Addr{rules.IPv4: netip.AddrFrom4([4]byte{127, 0, 0, 1}), rules.IPv6: netip.IPv6Loopback()}
 	e := Example{What: "inbound " + f.String(), From: loopback[f], Port: s.inbound.first()}
 	calls := holds(s.uids, by.UID)
-	if !s.cidrs.loopback {
+	if s.localStays() {
 		calls = calls && holds(s.uids[:1], by.UID) || len(s.uids) == 0
 	}
 	to := slices.DeleteFunc(append(addrs(s.passthrough), by.Local...), func(a netip.Addr) bool {
 		return rules.AddressFamily(a) != f || inAny(s.loopback, a)
 	})
 	port, free := nextPort(port, func(p rules.Port) bool {
-		return p != s.tunnelPort && (p != dnsPort || s.dns.capture == dnsNone) && !s.excludesPort(p)
+		return !holds(s.tunnel, p) && (p != dnsPort || s.dns.capture == dnsNone) && !s.excludesPort(p)
 	})
 	switch {
 	case f == rules.IPv6 && !env.LoopbackIPv6:
 		e.Cannot = "IPv6 is disabled on lo"
-	case !calls:
+	case !calls || !s.ownCalls:
 		e.Cannot = "this user's or group's calls to its own pod are not captured"
 	case len(to) == 0:
 		e.Cannot = "every address of the pod counts as loopback"

@@ -40,8 +40,10 @@ func (s *sidecar) natPrerouting(w *writer) {
 		return
 	}
 	in.interfaces("exclude_interfaces", rules.IIfName, s.exclude, "traffic of an excluded interface is left alone")
-	in.add("the proxy's tunnel listener is reached as it is",
-		rules.TCPDport.Is(s.tunnelPort), rules.Return())
+	if len(s.tunnel) > 0 {
+		in.add("the proxy's tunnel listener is reached as it is", rules.TCPDport.Within(s.tunnel...), rules.Return())
+	}
+	in.sources(s.sources)
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
 		in.add("all other TCP that comes in goes to the inbound listener",
@@ -108,21 +110,22 @@ func (s *sidecar) natOutput(w *writer) {
 // matches that say "owned by": nft's `skuid !=` would miss packets of kernel
 // sockets, which xtables' `! --uid-owner` matches.
 func (s *sidecar) proxyTraffic(out *chainWriter) {
-	tunnel := []rules.Port{s.tunnelPort}
-	tunnelAndDNS := tunnel
+	tunnelAndDNS := s.tunnel
 	if s.dns.capture != dnsNone {
-		tunnelAndDNS = append(tunnelAndDNS, dnsPort) // else app, DNS listener, inbound listener and resolver make a circle
+		tunnelAndDNS = append(slices.Clone(s.tunnel), rules.RangeOf(dnsPort)) // else app, DNS listener, inbound listener and resolver make a circle
 	}
 	const calls, leaves = "the proxy's call to its own pod goes through the inbound listener", "the proxy's own traffic is not captured"
-	call := func(why string, ports []rules.Port, owner rules.Match) {
-		out.add(why, rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), rules.TCPDport.NotIn(ports...), owner, s.inbound.redirect())
+	call := func(why string, but []rules.Range, owner rules.Match) {
+		if s.ownCalls {
+			out.add(why, rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), tcpBut(but), owner, s.inbound.redirect())
+		}
 	}
 	if s.markMask != 0 {
 		marked := rules.MetaMark.Masked(s.mark, s.markMask)
 		call(calls, tunnelAndDNS, marked)
 		out.add(leaves, marked, rules.Return())
 	}
-	localStays := !s.cidrs.loopback // else the application's own calls over lo are looked at
+	localStays := s.localStays()
 	if len(s.uids) > 0 {
 		owner := rules.SkUID.InSet(set(out.writer, ProxyUIDs, rules.SkUID, s.uids))
 		if localStays && len(s.uids) > 1 {
@@ -146,7 +149,7 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 	if len(s.gids) > 0 {
 		proxyGIDs := set(out.writer, "proxy_gids", rules.SkGID, s.gids)
 		if !localStays || len(s.uids) == 0 || s.dns.capture != dnsNone { // else nothing on lo comes this far
-			call(calls, tunnel, rules.SkGID.InSet(proxyGIDs))
+			call(calls, s.tunnel, rules.SkGID.InSet(proxyGIDs))
 		}
 		out.add(leaves, rules.SkGID.InSet(proxyGIDs), rules.Return())
 	}

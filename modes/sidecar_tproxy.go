@@ -37,6 +37,7 @@ func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
 	}
 	in.add("of lo, only the proxy's calls to its own pod are inbound",
 		rules.IIfName.Is("lo"), not(rules.MetaMark.Masked(s.loopMark, s.loopMask)), rules.Return())
+	in.sources(s.sources)
 	divert := w.chain("tproxy_divert")
 	divert.add("an open connection stays with its socket",
 		s.routing.setMark(), rules.Accept())
@@ -68,7 +69,7 @@ func (s *sidecar) mangleOutput(w *writer) {
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	out.add("the proxy speaks to the application with the client's address",
 		rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), s.routing.marked(), rules.Return())
-	for _, owner := range s.owners(w) {
+	for _, owner := range s.callers(w) {
 		out.add("the proxy's call to its own pod is marked, to be captured as it comes in",
 			rules.L4Proto.Is(rules.TCP), rules.OIfName.Is("lo"), rules.Daddr.NotIn(s.loopback...), owner, rules.MetaMark.SetMasked(s.loopMark, s.loopMask))
 	}

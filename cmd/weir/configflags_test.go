@@ -238,7 +238,8 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		"proxy.uids": "1337,0", "proxy.gids": "1337", "proxy.mark": "0x539/0xfff",
 		"inbound.via": "tproxy", "inbound.includePorts": "80,8000-8100", "outbound.via": "redirect",
 		"outbound.includeCIDRs": "10.0.0.0/8,fd00::/8", "outbound.excludeCIDRs": "10.1.0.0/16",
-		"outbound.includeGIDs": "1,2", "outbound.excludeGIDs": "3", "outbound.excludeUIDs": "4",
+		"inbound.excludeSources": "192.0.2.0/24,fd00::1",
+		"outbound.includeGIDs":   "1,2", "outbound.excludeGIDs": "3", "outbound.excludeUIDs": "4",
 		"dns.capture": "servers", "dns.servers": "10.96.0.10,fd00::10",
 		"interfaces.exclude": "eth1,veth*", "interfaces.reroute": "vm+",
 		"loopback.cidr": "127.0.0.0/8", "loopback.passthrough": "127.0.0.6,::6",
@@ -247,7 +248,11 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 	}
 	for _, k := range modes.Keys() {
 		word := words[k.Path]
-		if word == "" {
+		switch {
+		case word != "":
+		case len(k.Choices) > 0:
+			word = k.Choices[len(k.Choices)-1].Word
+		default:
 			word = "4143" // a port
 		}
 		value := "'" + word + "'"
@@ -269,6 +274,9 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		}
 		if mode == modes.ModeSidecar && !strings.HasPrefix(k.Path, "proxy.") {
 			text, flags = text+"proxy: {uids: [1337]}\n", append(flags, "--proxy-uids", "1337")
+		}
+		if k.Path == "proxy.ownCalls" {
+			text, flags = strings.Replace(text, "{", "{uids: [1337], ", 1), append(flags, "--proxy-uids=1337")
 		}
 		if k.Path == "dns.servers" {
 			text, flags = strings.Replace(text, "{", "{capture: servers, ", 1), append(flags, "--dns-capture=servers")

@@ -81,7 +81,7 @@ func (a *Arguments) proxy(env modes.Environment) modes.Proxy {
 }
 
 func (a *Arguments) inbound() modes.Inbound {
-	in := modes.Inbound{Via: "redirect", Port: portWord(a.inboundPort), TunnelPort: modes.PortWord(a.tunnelPort), IncludePorts: portWords(a.inboundPorts)}
+	in := modes.Inbound{Via: "redirect", Port: portWord(a.inboundPort), TunnelPort: portWord(a.tunnelPort), IncludePorts: portWords(a.inboundPorts)}
 	switch {
 	case len(in.IncludePorts) == 0 && a.mode == "TPROXY":
 		in.Via, in.IncludePorts = "marks", nil

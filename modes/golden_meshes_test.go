@@ -1,0 +1,22 @@
+package modes
+
+func init() { goldens = append(goldens, meshGoldens...) }
+
+// meshGoldens show what other meshes' configurations ask for.
+var meshGoldens = []golden{
+	{"own-calls-left", "the proxy's calls to its own pod are left alone, some sources are too, and there is no tunnel", with(func(c *Config) {
+		c.Proxy.OwnCalls = "left"
+		c.Inbound.TunnelPort, c.Inbound.ExcludeSources = "none", []string{"192.0.2.0/24", "fd00::1"}
+	}), testEnvironment},
+	{"own-pod-captured", "the application's calls to its own pod go through the proxy, and the tunnel has several ports", with(func(c *Config) {
+		c.Outbound.OwnPod, c.Inbound.TunnelPort = "captured", "15008-15010"
+	}), testEnvironment},
+	{"tproxy-sources", "by transparent sockets: some sources are left alone, and so are the proxy's calls to its own pod", with(func(c *Config) {
+		c.Inbound.Via, c.Proxy.OwnCalls = "tproxy", "left"
+		c.Inbound.ExcludeSources = []string{"192.0.2.0/24", "fd00::1"}
+	}), testEnvironment},
+	{"ambient-sources", "an ambient pod with sources left alone, no tunnel, and its own calls captured", ambient(func(c *Config) {
+		c.Inbound.TunnelPort, c.Inbound.ExcludeSources = "none", []string{"192.0.2.0/24"}
+		c.Outbound.OwnPod = "captured"
+	}), testEnvironment},
+}
