@@ -25,25 +25,9 @@ type lifter struct {
 	lower     *operand     // has met the lower end of a range; the upper must follow
 }
 
-const registerWords = 16 // NFT_REG32_00 to NFT_REG32_15
-
 type expression struct {
 	name string
 	raw  []byte
-}
-
-// operand is what a register holds.
-type operand struct {
-	selector  rules.Selector // 0: the constant
-	constant  []byte
-	bytes     uint32 // of a payload: how many of the first bytes
-	mask, xor []byte
-	turned    bool // in network byte order by a byteorder expression
-	word      int  // the first 32-bit word that it is in
-	lower     []byte
-	used      bool
-	from      expression
-	order     int // of that among the expressions
 }
 
 // liftRule lifts a list of expressions. Family is that of the table's packets, 0
@@ -115,65 +99,6 @@ func (l *lifter) finish() {
 			l.nodes = append(l.nodes, opaque([]expression{o.from}))
 		}
 	}
-}
-
-// word is the index of the first 32-bit word of a register.
-func word(register uint32) (int, bool) {
-	switch {
-	case register >= unix.NFT_REG_1 && register <= unix.NFT_REG_4:
-		return int(register-unix.NFT_REG_1) * 4, true
-	case register >= unix.NFT_REG32_00 && register <= unix.NFT_REG32_15:
-		return int(register - unix.NFT_REG32_00), true
-	}
-	return 0, false
-}
-
-func (l *lifter) set(register uint32, o *operand) bool {
-	w, ok := word(register)
-	words := nl.Align(o.length()) / 4
-	if !ok || words == 0 || w+words > registerWords {
-		return false
-	}
-	o.word, o.order = w, l.read
-	for i := range words {
-		l.registers[w+i] = o
-	}
-	l.loads = append(l.loads, o)
-	return true
-}
-
-// get is what a register holds, and false where that begins elsewhere or was
-// written over in part.
-func (l *lifter) get(register uint32) (*operand, bool) {
-	w, ok := word(register)
-	if !ok {
-		return nil, false
-	}
-	return l.at(w)
-}
-
-func (l *lifter) at(w int) (*operand, bool) {
-	if w >= registerWords || l.registers[w] == nil || l.registers[w].word != w {
-		return nil, false
-	}
-	o := l.registers[w]
-	for i := range nl.Align(o.length()) / 4 {
-		if l.registers[w+i] != o {
-			return nil, false
-		}
-	}
-	o.used = true
-	return o, true
-}
-
-func (o *operand) length() int {
-	switch {
-	case o.selector == 0:
-		return len(o.constant)
-	case o.bytes > 0:
-		return int(o.bytes)
-	}
-	return o.selector.Type().Len()
 }
 
 // expression takes one expression in; false means that it, or the way it is
@@ -264,20 +189,4 @@ func (l *lifter) byteorder(a nl.Attributes) bool {
 	}
 	o.turned = o.selector.Type().HostOrder() && length == size
 	return o.turned
-}
-
-// value is a constant that is compared with the operand, most significant byte
-// first.
-func (o *operand) value(data []byte) rules.Bits {
-	if o.turned {
-		return rules.Bits(data)
-	}
-	return unwire(o.selector.Type(), data)
-}
-
-func (o *operand) maskBits() (rules.Bits, bool) {
-	if o.mask == nil {
-		return "", allZeros(o.xor)
-	}
-	return unwire(o.selector.Type(), o.mask), allZeros(o.xor)
 }

@@ -3,12 +3,10 @@ package survey
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/sim"
 )
 
 // dimension is one property of packets, cut into classes that no test tells
@@ -25,82 +23,6 @@ type class struct {
 	groups []string // what all classes of the same group are called together, the widest first
 	other  bool
 	value  any
-}
-
-// test is what rules ask of a property: whether its value is one of these.
-type test struct {
-	name   string // of a declared set
-	live   bool   // which changes at run time
-	ranges []rules.Range
-	mask   rules.Bits
-}
-
-// tests are those of the tables, by selector.
-func tests(tables []*rules.Table) map[rules.Selector][]test {
-	out := map[rules.Selector][]test{}
-	add := func(key []rules.Selector, name string, elements []rules.Element, mask rules.Bits) {
-		for i, s := range key {
-			t := test{name: name, mask: mask}
-			for _, e := range elements {
-				t.live = t.live || e.Comment == atRunTime
-				if i < len(e.Key) {
-					t.ranges = append(t.ranges, e.Key[i])
-				}
-			}
-			if len(key) == 1 && mask != "" || len(key) > 1 {
-				out[s] = append(out[s], apart(t)...)
-			} else {
-				out[s] = append(out[s], t)
-			}
-		}
-	}
-	for _, t := range tables {
-		for _, c := range t.Chains {
-			for _, r := range c.Rules {
-				for _, n := range r.Nodes {
-					switch n := n.(type) {
-					case rules.Match:
-						add(n.Key, n.Set, elements(t, n.Set, n.Elements), n.Mask)
-					case rules.VMap:
-						all := elements(t, n.Map, n.Elements)
-						for v := range verdicts(all) {
-							add(n.Key, n.Map, with(all, v), "")
-						}
-					}
-				}
-			}
-		}
-	}
-	return out
-}
-
-func elements(t *rules.Table, set string, inline []rules.Element) []rules.Element {
-	if s := t.Set(set); s != nil {
-		return s.Elements
-	}
-	return inline
-}
-
-func verdicts(elements []rules.Element) map[rules.Verdict]bool {
-	out := map[rules.Verdict]bool{}
-	for _, e := range elements {
-		out[e.Verdict] = true
-	}
-	return out
-}
-
-func with(elements []rules.Element, v rules.Verdict) []rules.Element {
-	return slices.DeleteFunc(slices.Clone(elements), func(e rules.Element) bool { return e.Verdict != v })
-}
-
-// apart is a test for each value: of the parts of a concatenation, which belong
-// together, and under a mask.
-func apart(t test) []test {
-	var out []test
-	for _, r := range t.ranges {
-		out = append(out, test{t.name, t.live, []rules.Range{r}, t.mask})
-	}
-	return out
 }
 
 // cut are the classes of the values within the bounds: those that are in the same
@@ -232,98 +154,6 @@ func ids(name string, t []test) dimension {
 	return dimension{name, cut([]rules.Range{rules.RangeBetween[rules.UID](0, 1<<32-2)}, t, rules.UIDType.FormatRange, firstOf)}
 }
 
-// markTests are the tests that a packet's mark may come to: by rules, of its socket
-// or its connection too, which marks are copied to, and by policy rules.
-func markTests(all map[rules.Selector][]test, host sim.Host, states []rules.State) []test {
-	out := slices.Concat(all[rules.MetaMark.Selector()], all[rules.SocketMark.Selector()], all[rules.CTMark.Selector()])
-	for _, s := range states {
-		for _, l := range host.With(s).PolicyRules {
-			if l.Mask != 0 {
-				out = append(out, test{ranges: []rules.Range{rules.RangeOf(l.Mark & l.Mask)}, mask: span(l.Mask)})
-			}
-		}
-	}
-	return out
-}
-
-const (
-	anyMark     = rules.Mark(1<<32 - 1)
-	maxMarks    = 1 << 12 // candidates
-	bitsOfAMark = 32
-)
-
-// marks are classes of packet marks. Under masks they are not ranges: then they are
-// found among candidates, which are the marks that tests name, those that differ
-// from one in a bit, and what meets several tests at once.
-func marks(tests []test) (dimension, error) {
-	d := dimension{name: "mark"}
-	if !slices.ContainsFunc(tests, func(t test) bool { return t.masked() }) {
-		d.classes = cut([]rules.Range{rules.RangeBetween(0, anyMark)}, tests, hexRange, firstOf)
-		return d, nil
-	}
-	candidates := []rules.Bits{span(rules.Mark(0))}
-	for _, t := range tests {
-		for _, r := range t.ranges {
-			candidates = append(candidates, r.Lo, r.Hi)
-		}
-	}
-	for _, v := range slices.Clone(candidates) {
-		for bit := range bitsOfAMark {
-			candidates = append(candidates, span(rules.Mark(v.Uint64())^1<<bit))
-		}
-	}
-	for _, t := range tests {
-		if t.masked() {
-			for _, v := range candidates {
-				candidates = append(candidates, span(rules.Mark(v.Uint64()&^t.mask.Uint64()|t.ranges[0].Lo.Uint64())))
-			}
-			slices.Sort(candidates)
-			candidates = slices.Compact(candidates)
-		}
-		if len(candidates) > maxMarks {
-			return d, fmt.Errorf("%w: by their marks", ErrTooMany)
-		}
-	}
-	known := map[string]bool{}
-	for _, v := range candidates {
-		c := class{value: v, other: true}
-		signature := ""
-		for i, t := range tests {
-			if !t.holds(v) {
-				continue
-			}
-			signature += fmt.Sprint(i, " ")
-			if text := t.markText(); c.other || !t.masked() {
-				c.text, c.other = text, false
-			} else if !strings.Contains(c.text, text) {
-				c.text += " and " + text
-			}
-		}
-		if !known[signature] {
-			known[signature] = true
-			d.classes = append(d.classes, c)
-		}
-	}
-	return d, nil
-}
-
-func (t test) masked() bool { return t.mask != "" && t.mask != span(anyMark) }
-
-func (t test) markText() string {
-	text := hexRange(t.ranges[0])
-	if t.masked() {
-		text += fmt.Sprintf("/0x%x", t.mask.Uint64())
-	}
-	return text
-}
-
-func hexRange(r rules.Range) string {
-	if r.Single() {
-		return fmt.Sprintf("0x%x", r.Lo.Uint64())
-	}
-	return fmt.Sprintf("0x%x-0x%x", r.Lo.Uint64(), r.Hi.Uint64())
-}
-
 // ctStates are the first packets of connections and, where rules tell them apart,
 // those that conntrack calls invalid.
 func ctStates(tests []test) dimension {
@@ -332,17 +162,4 @@ func ctStates(tests []test) dimension {
 		d.classes = append(d.classes, class{text: "invalid", value: rules.CTInvalid})
 	}
 	return d
-}
-
-func (t test) holds(v rules.Bits) bool {
-	b := []byte(v)
-	for i := range t.mask {
-		b[i] &= t.mask[i]
-	}
-	return slices.ContainsFunc(t.ranges, func(r rules.Range) bool { return r.Lo <= rules.Bits(b) && rules.Bits(b) <= r.Hi })
-}
-
-func addrOf(b rules.Bits) netip.Addr {
-	a, _ := netip.AddrFromSlice([]byte(b))
-	return a
 }
