@@ -79,7 +79,7 @@ func (f *File) setItems(at Place, k modes.Key, read ReadFile, values []string) e
 		return err
 	}
 	*f.place(k.Path) = keyPlaces{key: at}
-	for _, inner := range k.Items[1:] {
+	for _, inner := range k.Items {
 		delete(f.places, join(k.Path, inner.Path)) // of the document's entries, which these replace
 	}
 	f.items(d, k, list)

@@ -42,11 +42,15 @@ func printedItems(k modes.Key, c *modes.Config) []any {
 		var item yaml.MapSlice
 		for _, inner := range k.Items {
 			if w, written := words[inner.Path]; written {
-				item = append(item, yaml.MapItem{Key: inner.Path, Value: w[0]})
+				var value any = w
+				if !inner.List {
+					value = w[0]
+				}
+				item = append(item, yaml.MapItem{Key: inner.Path, Value: value})
 			}
 		}
-		if len(item) == 1 {
-			out = append(out, item[0].Value)
+		if first := words[k.Items[0].Path]; len(item) == 1 && len(first) == 1 {
+			out = append(out, first[0])
 		} else {
 			out = append(out, item)
 		}

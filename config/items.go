@@ -19,7 +19,11 @@ func (f *File) items(d *document, k modes.Key, n node) {
 		if entry.kind == aMap {
 			read = append(read, f.item(d, k, entry))
 		} else if words, ok := d.words(node{kind: aList, items: []node{entry}}, k.Path); ok {
-			f.placeItem(k.Path, words[0])
+			path := k.Path
+			if !k.Items[0].Needed {
+				path = join(path, k.Items[0].Path)
+			}
+			f.placeItem(path, words[0])
 			read = append(read, map[string][]string{k.Items[0].Path: {words[0].word}})
 		}
 	}
@@ -48,19 +52,36 @@ func (f *File) item(d *document, k modes.Key, n node) map[string][]string {
 			d.keyProblem(p.place, full, "", "%s", nearestKey(p.key, names))
 			continue
 		}
-		if word, ok := d.oneWord(p.value, full); ok {
-			out[p.key] = []string{word}
-			path := full
-			if p.key == names[0] {
-				path = k.Path // as a word that stands for it
-			}
-			f.placeItem(path, node{place: p.value.place, word: word})
+		inner := k.Items[slices.Index(names, p.key)]
+		words, ok := d.itemWords(inner, p.value, full)
+		if !ok {
+			continue
+		}
+		out[p.key] = []string{}
+		path := full
+		if inner.Needed {
+			path = k.Path // as a word that stands for it
+		}
+		for _, w := range words {
+			out[p.key] = append(out[p.key], w.word)
+			f.placeItem(path, w)
 		}
 	}
-	if out[names[0]] == nil {
-		d.keyProblem(n.place, k.Path, "", "has an entry without %s", names[0])
+	for _, inner := range k.Items {
+		if inner.Needed && out[inner.Path] == nil {
+			d.keyProblem(n.place, k.Path, "", "has an entry without %s", inner.Path)
+		}
 	}
 	return out
+}
+
+// itemWords are the words of a key of a map in a list: one, or as many as there are.
+func (d *document) itemWords(k modes.Key, n node, path string) ([]node, bool) {
+	if k.List {
+		return d.words(n, path)
+	}
+	word, ok := d.oneWord(n, path)
+	return []node{{place: n.place, word: word}}, ok
 }
 
 // placeItem notes where a word of a key stands.

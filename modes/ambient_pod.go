@@ -35,6 +35,7 @@ type exclusions struct {
 	cidrs         []netip.Prefix
 	gids          []rules.Range
 	uids          []rules.Range
+	together      []excluded
 }
 
 func (r *reader) ambientPod(c Config) *ambientPod {
@@ -65,6 +66,7 @@ func (r *reader) exclusions(c Config) exclusions {
 		cidrs:         written(c.Outbound.ExcludeCIDRs, r.prefixes("outbound.excludeCIDRs", c.Outbound.ExcludeCIDRs)),
 		gids:          written(c.Outbound.ExcludeGIDs, ids[rules.GID](r, "outbound.excludeGIDs", c.Outbound.ExcludeGIDs, r.env.Groups, "group")),
 		uids:          written(c.Outbound.ExcludeUIDs, ids[rules.UID](r, "outbound.excludeUIDs", c.Outbound.ExcludeUIDs, r.env.Users, "user")),
+		together:      r.excluded(c.Outbound.Exclude),
 	}
 }
 

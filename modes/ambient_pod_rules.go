@@ -61,6 +61,7 @@ func (p *ambientPod) takenForAnswers(w *writer, out *chainWriter) {
 		rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.CTZone.Is(unaskedZone), rules.Goto(dropped.Name))
 	p.excludedInterfaces(dropped, rules.OIfName)
 	p.excludedPorts(dropped, rules.UDPDport)
+	dropped.excluded(p.exclude.together, false)
 	p.excludedOwners(dropped)
 	dropped.add("a query that is taken for an answer would pass the proxy: dropped", rules.Drop())
 }
@@ -129,6 +130,7 @@ func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
 	}
 	machine := w.chain(counted)
 	p.excludedPorts(machine, rules.TCPDport)
+	machine.excluded(ofAnyone(p.exclude.together), true)
 	p.excludedDestinations(machine)
 	if p.outbound.via != viaNone {
 		machine.add(all, rules.L4Proto.Is(rules.TCP), p.outbound.redirect())
@@ -140,12 +142,14 @@ func (p *ambientPod) natOutput(w *writer) {
 	out := w.base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	p.excludedInterfaces(out, rules.OIfName)
 	p.excludedPorts(out, rules.TCPDport)
+	out.excluded(p.exclude.together, true)
 	if len(p.probes) > 0 {
 		out.add("answers to the kubelet's probes stay as they are", rules.L4Proto.Is(rules.TCP), rules.Daddr.In(p.probes...), rules.Return())
 	}
 	p.excludedOwners(out)
 	if p.dns.capture != dnsNone {
 		p.excludedPorts(out, rules.UDPDport)
+		out.excluded(p.exclude.together, false)
 		const why = "DNS queries go to the proxy's DNS listener"
 		out.add(why, rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))
 		out.add(why, rules.Daddr.NotIn(ownAddresses...), p.notOurs(), rules.TCPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))

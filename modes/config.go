@@ -59,6 +59,7 @@ type Outbound struct {
 	IncludeGIDs  []string   `key:"includeGIDs" modes:"sidecar" default:"all" doc:"all, or groups whose traffic is captured"`
 	ExcludeGIDs  []string   `key:"excludeGIDs" modes:"sidecar,ambient-pod" doc:"groups left alone, DNS included"`
 	ExcludeUIDs  []string   `key:"excludeUIDs" modes:"sidecar,ambient-pod" doc:"users left alone, DNS included"`
+	Exclude      []Excluded `key:"exclude" modes:"sidecar,ambient-pod" doc:"traffic left alone by user, protocol and port together: {uids: [1000], protocol: tcp, ports: [80]}; a word alone is a user"`
 	OwnPod       string     `key:"ownPod" modes:"sidecar,ambient-pod" default:"left" words:"left | captured" doc:": the application's calls to its own pod's addresses, over lo"`
 }
 
@@ -78,7 +79,7 @@ type Interfaces struct {
 // Rerouted is a virtual interface whose inbound traffic is treated as outbound. In
 // a file its name may stand for it. The first key is the name.
 type Rerouted struct {
-	Name       string `key:"name" doc:"an interface, or a wildcard"`
+	Name       string `key:"name" needed:"yes" doc:"an interface, or a wildcard"`
 	Exclusions string `key:"exclusions" default:"honoured" words:"honoured | ignored" doc:": whether outbound.excludeCIDRs, excludePorts and includePorts count for it"`
 }
 

@@ -19,4 +19,18 @@ var meshGoldens = []golden{
 		c.Inbound.TunnelPort, c.Inbound.ExcludeSources = "none", []string{"192.0.2.0/24"}
 		c.Outbound.OwnPod = "captured"
 	}), testEnvironment},
+	{"excluded-together", "traffic left alone by user, protocol and port together", with(func(c *Config) {
+		c.DNS.Capture = "all"
+		c.Interfaces.Reroute = []Rerouted{{Name: "vm0"}}
+		c.Outbound.Exclude = []Excluded{
+			{UIDs: []string{"1000", "2000-3000"}, Protocol: "tcp", Ports: []PortWord{"80", "8000-8100"}},
+			{UIDs: []string{"nobody"}, Protocol: "udp", Ports: []PortWord{"53"}},
+			{Ports: []PortWord{"22"}},
+			{UIDs: []string{"4000"}},
+		}
+	}), testEnvironment},
+	{"ambient-excluded-together", "an ambient pod that leaves traffic alone by user, protocol and port together", ambient(func(c *Config) {
+		c.DNS.Capture = "all"
+		c.Outbound.Exclude = []Excluded{{UIDs: []string{"1000"}, Protocol: "tcp", Ports: []PortWord{"80"}}, {UIDs: []string{"nobody"}, Ports: []PortWord{"domain"}}}
+	}), testEnvironment},
 }

@@ -346,11 +346,13 @@ func TestOrderOfListsDoesNotMatter(t *testing.T) {
 			if words, set := k.Get(&turned); set && k.List && k.Path != "proxy.uids" {
 				words = slices.Clone(words)
 				slices.Reverse(words)
-				items := turned.Interfaces.Reroute
-				k.Set(&turned, words...)
+				items := []map[string][]string{}
 				if len(k.Items) > 0 {
-					slices.Reverse(items)
-					turned.Interfaces.Reroute = items
+					items, words = k.GetItems(&turned), nil
+				}
+				k.Set(&turned, words...)
+				for _, item := range slices.Backward(items) {
+					k.AddItem(&turned, item)
 				}
 			}
 		}

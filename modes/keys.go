@@ -17,6 +17,7 @@ type Key struct {
 	Own     []Own    // defaults of modes that have another
 	Doc     string   // what it means, after its choices
 	Choices []Choice // the words that it may have, none where they are not few
+	Needed  bool     // of a map in a list: without it the entry means nothing
 	Items   []Key    // of the maps that the list may hold beside words, which stand for their first key
 
 	index []int // of the field
@@ -41,7 +42,7 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 			keys = append(keys, keysOf(f.Type, path+".", at)...)
 			continue
 		}
-		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: f.Tag.Get("default"), Choices: parseChoices(f.Tag.Get("words")), index: at}
+		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: f.Tag.Get("default"), Choices: parseChoices(f.Tag.Get("words")), Needed: f.Tag.Get("needed") != "", index: at}
 		k.Doc = choicesText(k.Choices) + f.Tag.Get("doc")
 		if k.List && f.Type.Elem().Kind() == reflect.Struct {
 			k.Items = keysOf(f.Type.Elem(), "", nil)

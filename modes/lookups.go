@@ -24,7 +24,7 @@ func (l Lookups) With(o Lookups) Lookups {
 func (c Config) Lookups() Lookups {
 	servers := !slices.Contains([]string{"", dnsNone, dnsAll}, strings.ToLower(c.DNS.Capture))
 	return Lookups{
-		Users:     named(c.Proxy.UIDs, c.Outbound.ExcludeUIDs, c.Probes.UIDs),
+		Users:     named(c.Proxy.UIDs, c.Outbound.ExcludeUIDs, c.Probes.UIDs, excludedUsers(c.Outbound.Exclude)),
 		Groups:    named(c.Proxy.GIDs, c.Outbound.IncludeGIDs, c.Outbound.ExcludeGIDs),
 		Resolvers: servers && empty(c.DNS.Servers),
 	}
@@ -37,10 +37,17 @@ func named(lists ...[]string) bool {
 	})
 }
 
+func excludedUsers(list []Excluded) (users []string) {
+	for _, l := range list {
+		users = append(users, l.UIDs...)
+	}
+	return users
+}
+
 // lookedUpIn is the file of /etc that a key's names or addresses come from.
 func lookedUpIn(key string) string {
 	switch key {
-	case "proxy.uids", "outbound.excludeUIDs", "probes.uids":
+	case "proxy.uids", "outbound.excludeUIDs", "outbound.exclude.uids", "probes.uids":
 		return "passwd"
 	case "proxy.gids", "outbound.includeGIDs", "outbound.excludeGIDs":
 		return "group"

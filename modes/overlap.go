@@ -52,6 +52,10 @@ func (r *reader) overlapping(key string, words []PortWord, otherKey string, othe
 // sorted are ranges in their order, each once.
 func sorted(in []rules.Range) []rules.Range {
 	out := slices.Clone(in)
-	slices.SortFunc(out, func(a, b rules.Range) int { return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Hi, b.Hi)) })
+	slices.SortFunc(out, compareRanges)
 	return slices.Compact(out)
+}
+
+func compareRanges(a, b rules.Range) int {
+	return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Hi, b.Hi))
 }

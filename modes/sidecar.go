@@ -30,6 +30,7 @@ type sidecar struct {
 	everyGID       bool
 	excludeGIDs    []rules.Range
 	excludeUIDs    []rules.Range
+	excluded       []excluded
 	dns            dns
 	exclude        []rules.IfName
 	reroute        rerouted
@@ -210,6 +211,7 @@ func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []Rerouted) {
 		s.includeGIDs = ids[rules.GID](r, "outbound.includeGIDs", out.IncludeGIDs, r.env.Groups, "group")
 	}
 	s.excludeGIDs = ids[rules.GID](r, "outbound.excludeGIDs", out.ExcludeGIDs, r.env.Groups, "group")
+	s.excluded = r.excluded(out.Exclude)
 	s.excludeUIDs = ids[rules.UID](r, "outbound.excludeUIDs", out.ExcludeUIDs, r.env.Users, "user")
 }
 

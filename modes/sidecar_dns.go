@@ -45,6 +45,9 @@ func (s *sidecar) queriesLeftAlone(out *chainWriter) {
 	for _, excluded := range out.interfaceSet("exclude_interfaces", rules.OIfName, s.exclude) {
 		alone("a query by an excluded interface is left alone", excluded...)
 	}
+	for _, x := range queriesOf(s.excluded) {
+		alone("an excluded query is left alone", x.owner()...)
+	}
 	if len(s.excludeUIDs) > 0 {
 		alone("an excluded user's query is left alone", rules.SkUID.InSet(set(out.writer, "outbound_exclude_uids", rules.SkUID, s.excludeUIDs)))
 	}

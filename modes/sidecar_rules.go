@@ -80,6 +80,7 @@ func (s *sidecar) rerouted(in *chainWriter) {
 	if len(s.reroute.honouring) > 0 {
 		machine := in.chain(counted)
 		machine.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone", rules.Return())
+		machine.excluded(ofAnyone(s.excluded), true)
 		s.chosen(machine)
 	}
 }
@@ -90,8 +91,10 @@ func (s *sidecar) natOutput(w *writer) {
 	out := w.base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	out.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone, the proxy's own too", rules.Return())
+	out.excluded(s.excluded, true)
 	if s.dns.capture != dnsNone {
 		out.ports("outbound_exclude_ports", rules.UDPDport, s.outbound.exclude, "an excluded outbound port is left alone, DNS too", rules.Return())
+		out.excluded(s.excluded, false)
 	}
 	if len(s.passthrough) > 0 {
 		out.add("the proxy calls the application from a passthrough address",

@@ -1,0 +1,46 @@
+package modes
+
+import (
+	"slices"
+	"testing"
+)
+
+// TestMeshProblems is TestProblems for the keys that other meshes' configurations ask for.
+func TestMeshProblems(t *testing.T) {
+	const isPort = "(want a number of 1-65535, a range such as 8000-8100, or a service such as https)"
+	for _, tt := range []struct {
+		why    string
+		config Config
+		want   []string
+	}{
+		{"there may be no tunnel", with(func(c *Config) { c.Inbound.TunnelPort = "none" }), nil},
+		{"the tunnel may have a service's port", with(func(c *Config) { c.Inbound.TunnelPort = "https" }), nil},
+		{"the tunnel has a port", with(func(c *Config) { c.Inbound.TunnelPort = "0" }), []string{`inbound.tunnelPort: "0" is not a port ` + isPort}},
+		{"a source is an address", with(func(c *Config) { c.Inbound.ExcludeSources = []string{"10.0.0.0/33"} }), []string{
+			`inbound.excludeSources: "10.0.0.0/33" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
+		{"not every source", with(func(c *Config) { c.Inbound.ExcludeSources = []string{"all"} }), []string{
+			`inbound.excludeSources: "all" would leave everything alone (want inbound.via: none for that)`}},
+		{"calls are captured or left", with(func(c *Config) { c.Proxy.OwnCalls, c.Outbound.OwnPod = "none", "yes" }), []string{
+			`proxy.ownCalls: "none" is not one of: captured, left`,
+			`outbound.ownPod: "yes" is not one of: left, captured`}},
+		{"an ambient pod's proxy does not call its own pod over lo", ambient(func(c *Config) { c.Proxy.OwnCalls = "left" }), []string{
+			`proxy.ownCalls: is not used by mode ambient-pod (it is by sidecar)`}},
+
+		{"excluded traffic has its users, protocol and ports", with(func(c *Config) {
+			c.Outbound.Exclude = []Excluded{{UIDs: []string{"root", "9-1"}, Protocol: "sctp", Ports: []PortWord{"70000"}}}
+		}), []string{
+			`outbound.exclude.protocol: "sctp" is not one of: all, tcp, udp`,
+			`outbound.exclude.uids: "root" is neither a number nor a user known here`,
+			`outbound.exclude.uids: "9-1" is a reversed range (want 1-9)`,
+			`outbound.exclude.ports: "70000" is not a port ` + isPort}},
+		{"an entry leaves something to capture", with(func(c *Config) { c.Outbound.Exclude = []Excluded{{Protocol: "tcp"}, {Ports: []PortWord{"all"}}} }), []string{
+			`outbound.exclude: has an entry without uids and ports: it would leave everything alone (want outbound.via: none for that)`,
+			`outbound.exclude: has an entry without uids and ports: it would leave everything alone (want outbound.via: none for that)`}},
+		{"none is excluded", with(func(c *Config) { c.Outbound.Exclude = []Excluded{{UIDs: []string{"none"}}} }), nil},
+	} {
+		_, _, err := State(tt.config, testEnvironment)
+		if got := lines(err); !slices.Equal(got, tt.want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", tt.why, got, tt.want)
+		}
+	}
+}
