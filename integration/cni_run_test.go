@@ -5,6 +5,7 @@ package integration
 import (
 	"encoding/json"
 	"maps"
+	"net"
 	"strings"
 	"testing"
 )
@@ -110,4 +111,14 @@ func (o outcome) succeeded(t testing.TB) string {
 		t.Fatal(o)
 	}
 	return o.out
+}
+
+// listenable listens and stops: it is an error where the address is none of the namespace's.
+func listenable(at string) (net.Addr, error) {
+	ln, err := net.Listen("tcp", at)
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	return ln.Addr(), nil
 }

@@ -21,19 +21,26 @@ const (
 	codeNotAvailable = types.ErrPluginNotAvailable
 )
 
-// maxMessage is how many bytes of a message go into an event, which holds a kilobyte.
-const maxMessage = 700
+// maxMessage is how many bytes of a message go into an event, which holds a kilobyte; maxReport, of one that
+// lists what is wrong with the node's own configuration.
+const (
+	maxMessage = 700
+	maxReport  = 8 << 10
+)
 
 // failure is an error for a runtime, which shows "message; remedy" in one line of an event.
 func failure(code uint, remedy, format string, args ...any) *types.Error {
 	return types.NewError(code, line(fmt.Sprintf(format, args...)), line(remedy))
 }
 
-// line is a text as one line that can steer no terminal.
-func line(text string) string {
+// line is a text as one line of an event.
+func line(text string) string { return oneLine(text, maxMessage) }
+
+// oneLine is a text as one line that can steer no terminal, of that many bytes at most.
+func oneLine(text string, limit int) string {
 	text = escape.Text(strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' }), "; "))
-	if len(text) > maxMessage {
-		text = strings.ToValidUTF8(text[:maxMessage], "") + "..."
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "..."
 	}
 	return text
 }

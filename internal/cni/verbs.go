@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/agent"
 	"github.com/weir-mesh/weir/internal/mesh"
@@ -168,7 +169,8 @@ func (r *request) isLast(ctx context.Context, ns *netns.Namespace) (bool, error)
 // time its pods.
 func (p *plugin) status(ctx context.Context, r *request) error {
 	if r.problems != nil {
-		return failure(codeNotAvailable, "correct the entry of "+Type+" in the network list", "the configuration of %s: %s", Type, told(r.problems))
+		return types.NewError(codeNotAvailable, oneLine(fmt.Sprintf("the configuration of %s: %s", Type, told(r.problems)), maxReport),
+			"correct the entry of "+Type+" in the network list")
 	}
 	own, err := capture.OfTable(netns.Current(), modes.DefaultTable, capture.Options{})
 	if err != nil {
