@@ -172,9 +172,19 @@ type wanted struct {
 	lo    *netns.Loopback // nil: it was not looked at
 }
 
+// standing is what is wanted, but that the policy rule stays where it stands: what came
+// before it since is in the way, and no drift.
+func (c *Capture) standing(ctx context.Context) (wanted, error) {
+	return c.wantedIn(ctx, modes.Environment.AsStanding)
+}
+
 // wanted is what is wanted now. Where there is no connection, it is what can be told
 // without.
-func (c *Capture) wanted(ctx context.Context) (w wanted, err error) {
+func (c *Capture) wanted(ctx context.Context) (wanted, error) {
+	return c.wantedIn(ctx, func(env modes.Environment) modes.Environment { return env })
+}
+
+func (c *Capture) wantedIn(ctx context.Context, seen func(modes.Environment) modes.Environment) (w wanted, err error) {
 	if c.state != nil {
 		w.state = *c.state
 		return w, nil
@@ -195,7 +205,7 @@ func (c *Capture) wanted(ctx context.Context) (w wanted, err error) {
 	if err != nil {
 		return w, err
 	}
-	w.state, w.notes, err = modes.State(c.config, env)
+	w.state, w.notes, err = modes.State(c.config, seen(env))
 	return w, err
 }
 

@@ -12,7 +12,7 @@ import (
 
 // Environment reads what a configuration leaves to the network namespace: whether it
 // has IPv6, and as far as the configuration asks, the users, groups and resolvers of
-// its /etc and the ids of cgroups. A file that is not there, or is not to be read, is
+// its /etc, the ids of cgroups and the policy rules. A file that is not there, or is not to be read, is
 // no error: Environment.Unread says why, and [modes.State] where that matters. The
 // error is that interfaces could not be listed, or that the context ended.
 func Environment(ctx context.Context, ns *netns.Namespace, config modes.Config) (modes.Environment, error) {
@@ -67,10 +67,29 @@ func readEnvironment(ctx context.Context, ns *netns.Namespace, lo netns.Loopback
 	env, err := FileEnvironment(ctx, ns, config.Lookups())
 	env.IPv6 = netns.HasIPv6(addresses)
 	env.LoopbackIPv6 = lo.IPv6
+	if err == nil && config.Places() {
+		env.PolicyRules, err = PolicyRules(ctx, ns)
+	}
 	if len(config.Probes.Cgroups) > 0 {
 		env.Cgroups = cgroupIDs(config.Probes.Cgroups)
 	}
 	return env, err
+}
+
+// PolicyRules are the namespace's policy rules as far as the place of weir's own depends
+// on them: what a caller with an environment of its own reads where [modes.Config.Places]
+// asks for it.
+func PolicyRules(ctx context.Context, ns *netns.Namespace) ([]modes.PolicyRule, error) {
+	all, err := ns.PolicyRules(ctx)
+	out := make([]modes.PolicyRule, len(all))
+	for i, l := range all {
+		out[i] = modes.PolicyRule{Family: l.Family, Priority: l.Priority, Mark: l.Mark, Mask: l.Mask, Not: l.Not, Own: l.Own, Text: l.String(),
+			Narrow: l.From.IsValid() || l.To.IsValid() || l.In != "" || l.Unsupported != ""}
+		if l.Unsupported == "" {
+			out[i].Table = l.Table
+		}
+	}
+	return out, err
 }
 
 // unread keeps why a file was not read.

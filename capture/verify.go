@@ -41,7 +41,7 @@ func (c *Capture) Verify(ctx context.Context) (Verdict, error) {
 		v.Differences, err = drift(c.table, live)
 		return v, c.failed("verify", err)
 	}
-	w, err := c.wanted(ctx)
+	w, err := c.standing(ctx)
 	v.Notes = w.notes
 	if err != nil {
 		return v, err

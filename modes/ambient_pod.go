@@ -99,8 +99,7 @@ func (r *reader) probeAddresses(words []string) []netip.Addr {
 // readConnectionMark reads the mark that a connection of the proxy keeps. The
 // proxy's own mark must be another: packets with this one stay in the pod.
 func (r *reader) readConnectionMark(p *ambientPod, c Config, mask rules.Mark) {
-	p.routing = r.routing(c.Routing, r.routed(p.families, c.Routing.Table))
-	p.routing.mark, p.routing.mask = r.mark("routing.mark", c.Routing.Mark, mask)
+	p.routing = r.routing(c.Routing, r.routed(p.families, c.Routing.Table), mask)
 	if alike(p.routing.mark, p.routing.mask, p.mark, p.markMask) {
 		r.problem("routing.mark", string(c.Routing.Mark), "does not tell its packets from those of %s, %s", Ref{Key: "proxy.mark"}, c.Proxy.Mark)
 	}

@@ -104,7 +104,7 @@ type Routing struct {
 	LoopMark MarkWord `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"value[/mask] of the proxy's calls to its own pod"`
 	Mask     MarkWord `key:"mask" modes:"sidecar,ambient-pod" default:"0xfff" doc:"of marks that are written without one: other bits are neither matched nor changed"`
 	Table    string   `key:"table" modes:"sidecar,ambient-pod" default:"133" ambient-pod:"100" doc:"the routing table that delivers them, or none"`
-	Priority string   `key:"priority" modes:"sidecar,ambient-pod" default:"32765" ambient-pod:"32764" doc:"of the policy rule that looks it up"`
+	Priority string   `key:"priority" modes:"sidecar,ambient-pod" default:"auto" doc:"of the policy rule that looks it up: auto, or a number of 1-32765; auto is 32765 (ambient-pod: 32764), or a place before every policy rule of others that may catch marked packets, and stays where it stands as long as that is one"`
 }
 
 // The modes.

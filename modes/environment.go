@@ -12,6 +12,8 @@ type Environment struct {
 	Groups       map[string]uint32 // ids by name, of group
 	Unread       map[string]error  // why a file of /etc was not read: by its name, such as passwd or resolv.conf
 
+	PolicyRules []PolicyRule // of both families, in the order in which the kernel asks those of one; for routing.priority
+
 	PostroutingInput bool              // packets in postrouting tell by which interface they came in (Linux 5.7)
 	Cgroups          map[string]uint64 // ids of cgroups v2, by their paths below the root
 }

@@ -30,6 +30,16 @@ func (c Config) Lookups() Lookups {
 	}
 }
 
+// Places reports whether [State] may ask of the environment's PolicyRules, to find a
+// place for one of weir's.
+func (c Config) Places() bool {
+	if c.Routing.Priority != "" && !strings.EqualFold(c.Routing.Priority, autoPriority) {
+		return false
+	}
+	unmarked := c.Inbound.Via == "" || strings.EqualFold(c.Inbound.Via, viaRedirect) || parse.IsNone(c.Inbound.Via)
+	return c.Mode == ModeAmbientPod || c.Mode == ModeSidecar && !unmarked
+}
+
 // named reports whether a word of the lists may be a name.
 func named(lists ...[]string) bool {
 	return slices.ContainsFunc(slices.Concat(lists...), func(word string) bool {

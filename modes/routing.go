@@ -23,10 +23,6 @@ func (g routing) marked() rules.Match { return rules.MetaMark.Masked(g.mark, g.m
 // the connection's takes Linux 6.13.
 func (g routing) setMark() rules.Assign { return rules.MetaMark.SetMasked(g.mark, g.mask) }
 
-// mainPriority is that of the rule for the main table, whose default route would take
-// every packet first (FIB rules of net/ipv4/fib_rules.c).
-const mainPriority = 32766
-
 const everyBit = ^rules.Mark(0)
 
 // alike reports whether packets with one of two marks match the other. A mark
@@ -35,13 +31,13 @@ func alike(a, aMask, b, bMask rules.Mark) bool {
 	return aMask != 0 && bMask != 0 && (a&bMask == b || b&aMask == a)
 }
 
-// routing reads all but the mark.
-func (r *reader) routing(g Routing, families []rules.Family) routing {
-	return routing{
-		families: families,
-		table:    r.routingTable(g.Table),
-		priority: r.number("routing.priority", g.Priority, 1, mainPriority-1),
-	}
+// routing reads how packets with a mark are delivered. A mark without a mask is under
+// that one.
+func (r *reader) routing(g Routing, families []rules.Family, mask rules.Mark) routing {
+	out := routing{families: families, table: r.routingTable(g.Table)}
+	out.mark, out.mask = r.mark("routing.mark", g.Mark, mask)
+	out.priority = r.priority(g.Priority, out)
+	return out
 }
 
 // routingTable reads a table, 0 for none. The main and the local table are no

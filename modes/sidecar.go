@@ -286,12 +286,11 @@ func (r *reader) noteUnused(written Config, s *sidecar) {
 }
 
 func (r *reader) readRouting(s *sidecar, g Routing, mask rules.Mark) {
-	families := s.families
+	var families []rules.Family // none is routed
 	if s.marks() {
-		families = r.routed(families, g.Table)
+		families = r.routed(s.families, g.Table)
 	}
-	s.routing = r.routing(g, families)
-	s.routing.mark, s.routing.mask = r.mark("routing.mark", g.Mark, mask)
+	s.routing = r.routing(g, families, mask)
 	r.noteNoMark("routing.mark", s.routing.mark, s.routing.mask)
 	s.loopMark, s.loopMask = r.mark("routing.loopMark", g.LoopMark, mask)
 }

@@ -317,7 +317,7 @@ func TestProblems(t *testing.T) {
 		{"but for the proxy", with(func(c *Config) { c.Proxy.Mark = "0/0xffffffff" }),
 			[]string{`proxy.mark: "0/0xffffffff" is what packets without a mark have (want a number that is not 0)`}},
 		{"table 0 is no table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is not a whole number from 1 to 4294967295`}},
-		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is not a whole number from 1 to 32765`}},
+		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is neither auto nor a whole number from 1 to 32765`}},
 
 		{"a word that is not allowed is told all that are", with(func(c *Config) { c.Inbound.Via, c.IPv6 = "iptables", "maybe" }), []string{
 			`ipv6: "maybe" is not one of: auto, enabled, disabled`,

@@ -65,51 +65,13 @@ func linkName(h *sim.Host, index uint32) string {
 	return ""
 }
 
-// hostPolicyRules dumps all policy rules, in the order in which they are asked.
 func hostPolicyRules(ctx context.Context, s *nl.Socket, h *sim.Host) error {
-	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		err := rtnl.Each(ctx, s, unix.RTM_GETRULE, byte(f), rtnl.RuleHeader, "policy rules", func(data []byte) error {
-			l, err := liftPolicyRule(f, data)
-			h.PolicyRules = append(h.PolicyRules, l)
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	all, err := policyRules(ctx, s)
+	for _, l := range all {
+		h.PolicyRules = append(h.PolicyRules, l.PolicyRule)
 	}
 	slices.SortStableFunc(h.PolicyRules, func(a, b sim.PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
-	return nil
-}
-
-// liftPolicyRule lifts a policy rule (struct fib_rule_hdr of linux/fib_rules.h).
-func liftPolicyRule(f rules.Family, data []byte) (sim.PolicyRule, error) {
-	a, err := nl.Decode(data[rtnl.RuleHeader:])
-	if err != nil {
-		return sim.PolicyRule{}, err
-	}
-	const dstLen, srcLen, tos, action, flags, invert = 1, 2, 3, 7, 8, 2
-	l := sim.PolicyRule{
-		Family: f, Priority: a.Native32(unix.FRA_PRIORITY), Table: a.Native32(unix.FRA_TABLE),
-		Mark: rules.Mark(a.Native32(unix.FRA_FWMARK)), Mask: rules.Mark(a.Native32(unix.FRA_FWMASK)),
-		In: a.Text(unix.FRA_IIFNAME), Goto: a.Native32(unix.FRA_GOTO),
-		To: livePrefix(a.Take(unix.FRA_DST), data[dstLen]), From: livePrefix(a.Take(unix.FRA_SRC), data[srcLen]),
-	}
-	a.Take(unix.FRA_PROTOCOL)
-	suppress := a.Take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
-	suppresses := suppress != nil && ^nl.Native32(suppress) != 0
-	l.Not = nl.Native32(data[flags:rtnl.RuleHeader])&invert != 0
-	does := byte(unix.FR_ACT_TO_TBL)
-	if l.Goto != 0 {
-		does = unix.FR_ACT_GOTO
-	}
-	if !a.AllTaken() || suppresses || data[tos] != 0 || data[action] != does {
-		unsupported := fmt.Sprintf("the policy rule of priority %d says more than weir knows of", l.Priority)
-		if l.Not {
-			return sim.PolicyRule{Family: f, Priority: l.Priority, Unsupported: unsupported}, nil // it may take any packet
-		}
-		l.Unsupported = unsupported
-	}
-	return l, nil
+	return err
 }
 
 // livePrefix is a prefix that rtnetlink listed, not valid where there is no address.

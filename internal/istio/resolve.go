@@ -45,7 +45,7 @@ func (r *Resolved) withoutResolver() {
 	}
 }
 
-// readInterfaces fills in what the namespace's interfaces tell, which takes no privilege
+// readInterfaces fills in what the namespace's interfaces and routing tell, which takes no privilege
 // in the present namespace.
 func (r *Resolved) readInterfaces(ctx context.Context, a *Arguments, ns *netns.Namespace) error {
 	r.Config.IPv6 = "disabled"
@@ -58,6 +58,11 @@ func (r *Resolved) readInterfaces(ctx context.Context, a *Arguments, ns *netns.N
 	}
 	if a.HasIPv6(addresses) {
 		r.Config.IPv6 = "enabled"
+	}
+	if r.Config.Places() {
+		if r.Environment.PolicyRules, err = capture.PolicyRules(ctx, ns); err != nil {
+			return err
+		}
 	}
 	lo, err := ns.Loopback(ctx)
 	r.Environment.LoopbackIPv6 = lo.IPv6
