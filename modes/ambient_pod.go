@@ -45,7 +45,7 @@ func (r *reader) ambientPod(c Config) *ambientPod {
 	p.inbound = capture{via: r.choice("inbound.via", c.Inbound.Via), port: r.listener("inbound.port", c.Inbound.Port)}
 	p.tunnel = r.tunnel(c.Inbound.TunnelPort)
 	p.outbound = capture{via: r.choice("outbound.via", c.Outbound.Via), port: r.listener("outbound.port", c.Outbound.Port)}
-	p.dns = dns{capture: r.choice("dns.capture", c.DNS.Capture), port: r.port("dns.port", c.DNS.Port)}
+	p.dns = dns{capture: r.choice("dns.capture", c.DNS.Capture), port: r.port("dns.port", c.DNS.Port), dnsScope: r.dnsScope(c.DNS)}
 	p.ownPod = r.choice("outbound.ownPod", c.Outbound.OwnPod) == callsCaptured
 	p.exclude = r.exclusions(c)
 	p.exclude.sources = written(c.Inbound.ExcludeSources, r.sources(c.Inbound, p.families))

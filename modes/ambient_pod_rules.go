@@ -11,14 +11,14 @@ import (
 // mode: the same packets are to meet the same fate.
 func (p *ambientPod) state() rules.State {
 	w := newWriter(p.table, p.families)
-	if p.dns.capture != dnsNone {
+	if p.dns.zoned() {
 		p.rawPrerouting(w)
 	}
 	p.manglePrerouting(w)
 	if p.inbound.via != viaNone || p.reroute.any() {
 		p.natPrerouting(w)
 	}
-	if p.dns.capture != dnsNone {
+	if p.dns.zoned() {
 		p.rawOutput(w)
 	}
 	p.mangleOutput(w)
@@ -60,9 +60,14 @@ func (p *ambientPod) takenForAnswers(w *writer, out *chainWriter) {
 	out.add("a query may be taken for the answer to a packet that nobody asked for",
 		rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.CTZone.Is(unaskedZone), rules.Goto(dropped.Name))
 	p.excludedInterfaces(dropped, rules.OIfName)
-	p.excludedPorts(dropped, rules.UDPDport)
-	dropped.excluded(p.exclude.together, false)
-	p.excludedOwners(dropped)
+	if !p.dns.first() {
+		p.excludedPorts(dropped, rules.UDPDport)
+		dropped.excluded(p.exclude.together, false)
+		p.excludedOwners(dropped)
+	}
+	if p.dns.notDestinations() {
+		p.excludedDestinations(dropped)
+	}
 	dropped.add("a query that is taken for an answer would pass the proxy: dropped", rules.Drop())
 }
 
@@ -82,7 +87,7 @@ func (p *ambientPod) manglePrerouting(w *writer) {
 
 func (p *ambientPod) mangleOutput(w *writer) {
 	out := w.base("mangle_output", rules.RouteType, rules.Output, rules.PriorityMangle)
-	if p.dns.capture != dnsNone {
+	if p.dns.zoned() {
 		p.takenForAnswers(w, out)
 	}
 	out.add("the application's answer goes back through the proxy",
@@ -141,18 +146,24 @@ func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
 func (p *ambientPod) natOutput(w *writer) {
 	out := w.base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	p.excludedInterfaces(out, rules.OIfName)
+	if p.dns.first() {
+		p.queries(out)
+	}
+	if p.dns.notDestinations() {
+		p.excludedDestinations(out)
+	}
 	p.excludedPorts(out, rules.TCPDport)
 	out.excluded(p.exclude.together, true)
 	if len(p.probes) > 0 {
 		out.add("answers to the kubelet's probes stay as they are", rules.L4Proto.Is(rules.TCP), rules.Daddr.In(p.probes...), rules.Return())
 	}
 	p.excludedOwners(out)
-	if p.dns.capture != dnsNone {
+	if p.dns.captures(false) && !p.dns.first() {
 		p.excludedPorts(out, rules.UDPDport)
 		out.excluded(p.exclude.together, false)
-		const why = "DNS queries go to the proxy's DNS listener"
-		out.add(why, rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))
-		out.add(why, rules.Daddr.NotIn(ownAddresses...), p.notOurs(), rules.TCPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))
+	}
+	if !p.dns.first() {
+		p.queries(out)
 	}
 	out.add("the application's answer goes back through the proxy",
 		rules.L4Proto.Is(rules.TCP), rules.MetaMark.Masked(p.routing.mark, p.routing.mask), rules.Return())
@@ -160,10 +171,23 @@ func (p *ambientPod) natOutput(w *writer) {
 		out.add("the application's calls to its own pod stay as they are",
 			rules.OIfName.Is("lo"), rules.Daddr.NotIn(ownAddresses...), rules.Return())
 	}
-	p.excludedDestinations(out)
+	if !p.dns.notDestinations() {
+		p.excludedDestinations(out)
+	}
 	if p.outbound.via != viaNone {
 		out.add("all other TCP goes to the outbound listener",
 			rules.L4Proto.Is(rules.TCP), rules.Daddr.NotIn(ownAddresses...), p.notOurs(), p.outbound.redirect())
+	}
+}
+
+// queries takes DNS to the proxy's listener.
+func (p *ambientPod) queries(out *chainWriter) {
+	const why = "DNS queries go to the proxy's DNS listener"
+	if p.dns.captures(false) {
+		out.add(why, rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))
+	}
+	if p.dns.captures(true) {
+		out.add(why, rules.Daddr.NotIn(ownAddresses...), p.notOurs(), rules.TCPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))
 	}
 }
 

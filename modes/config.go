@@ -68,6 +68,11 @@ type DNS struct {
 	Capture string   `key:"capture" modes:"sidecar,ambient-pod" default:"none" words:"none | servers [sidecar] | all" doc:": queries to the resolvers, or to port 53 of any address; with servers a resolver must be known"`
 	Port    PortWord `key:"port" modes:"sidecar,ambient-pod" default:"15053" doc:"the proxy's DNS listener, UDP and TCP"`
 	Servers []string `key:"servers" modes:"sidecar" doc:"the resolvers; none: those of the namespace's resolv.conf"`
+
+	Protocols    []string `key:"protocols" modes:"sidecar,ambient-pod" default:"udp,tcp" doc:"udp, tcp or both: over which queries are captured"`
+	Zones        string   `key:"zones" modes:"sidecar,ambient-pod" default:"enabled" words:"enabled | disabled" doc:": conntrack zones that keep the proxy's queries over UDP apart from the application's"`
+	Exclusions   string   `key:"exclusions" modes:"sidecar,ambient-pod" default:"owners" words:"none queries are captured before anything of outbound is left alone | owners excluded ports, users and groups | all excluded destinations too" doc:": what outbound leaves alone of queries too"`
+	ProxyQueries string   `key:"proxyQueries" modes:"sidecar" default:"left" words:"left | captured" doc:": the proxy's own queries"`
 }
 
 // Interfaces are names of at most 15 bytes, or wildcards such as veth*.

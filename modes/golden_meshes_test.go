@@ -33,4 +33,29 @@ var meshGoldens = []golden{
 		c.DNS.Capture = "all"
 		c.Outbound.Exclude = []Excluded{{UIDs: []string{"1000"}, Protocol: "tcp", Ports: []PortWord{"80"}}, {UIDs: []string{"nobody"}, Ports: []PortWord{"domain"}}}
 	}), testEnvironment},
+	{"dns-udp", "queries over UDP alone, without zones, and none to an excluded destination", with(func(c *Config) {
+		c.DNS = DNS{Capture: "servers", Protocols: []string{"udp"}, Zones: "disabled", Exclusions: "all"}
+		c.Outbound.ExcludeCIDRs, c.Outbound.ExcludePorts = []string{"10.96.0.0/12", "fd00:1::/32"}, []PortWord{"22"}
+		c.Interfaces.Reroute = []Rerouted{{Name: "vm0"}}
+	}), testEnvironment},
+	{"dns-first", "queries are captured before anything is left alone, the proxy's too", with(func(c *Config) {
+		c.DNS = DNS{Capture: "all", Exclusions: "none", ProxyQueries: "captured"}
+		c.Outbound.ExcludeCIDRs, c.Outbound.ExcludePorts, c.Outbound.ExcludeUIDs = []string{"10.96.0.0/12"}, []PortWord{"53"}, []string{"1000"}
+	}), testEnvironment},
+	{"dns-first-but-proxy", "queries are captured before anything but the proxy's is left alone", with(func(c *Config) {
+		c.DNS = DNS{Capture: "servers", Exclusions: "none"}
+		c.Outbound.ExcludeUIDs = []string{"1000"}
+	}), testEnvironment},
+	{"dns-zones-destinations", "a query to an excluded destination has a zone of one direction", with(func(c *Config) {
+		c.DNS = DNS{Capture: "all", Exclusions: "all"}
+		c.Outbound.ExcludeCIDRs = []string{"10.96.0.0/12"}
+	}), testEnvironment},
+	{"ambient-dns-tcp", "an ambient pod whose queries over TCP alone are captured, whatever it leaves alone", ambient(func(c *Config) {
+		c.DNS = DNS{Capture: "all", Protocols: []string{"tcp"}, Exclusions: "none"}
+		c.Outbound.ExcludeUIDs = []string{"1000"}
+	}), testEnvironment},
+	{"ambient-dns-destinations", "an ambient pod's queries to excluded destinations are left alone", ambient(func(c *Config) {
+		c.DNS = DNS{Capture: "all", Exclusions: "all"}
+		c.Outbound.ExcludeCIDRs = []string{"10.96.0.0/12"}
+	}), testEnvironment},
 }

@@ -37,6 +37,13 @@ func TestMeshProblems(t *testing.T) {
 			`outbound.exclude: has an entry without uids and ports: it would leave everything alone (want outbound.via: none for that)`,
 			`outbound.exclude: has an entry without uids and ports: it would leave everything alone (want outbound.via: none for that)`}},
 		{"none is excluded", with(func(c *Config) { c.Outbound.Exclude = []Excluded{{UIDs: []string{"none"}}} }), nil},
+
+		{"queries have protocols", with(func(c *Config) { c.DNS = DNS{Capture: "all", Protocols: []string{"udp", "quic"}} }), []string{
+			`dns.protocols: "quic" is not a protocol of queries (want udp, tcp or both)`}},
+		{"one at least", with(func(c *Config) { c.DNS = DNS{Capture: "all", Protocols: []string{}} }), []string{
+			`dns.protocols: captures nothing (want udp, tcp, or dns.capture: none)`}},
+		{"the proxy's queries are captured where all are", with(func(c *Config) { c.DNS = DNS{Capture: "all", ProxyQueries: "captured"} }), []string{
+			`dns.proxyQueries: captured wants dns.exclusions: none: the proxy's queries are among what is left alone`}},
 	} {
 		_, _, err := State(tt.config, testEnvironment)
 		if got := lines(err); !slices.Equal(got, tt.want) {

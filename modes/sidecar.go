@@ -67,6 +67,7 @@ type dns struct {
 	capture string
 	port    rules.Port
 	servers []netip.Prefix
+	dnsScope
 }
 
 const (
@@ -219,6 +220,8 @@ func (r *reader) readDNS(s *sidecar, d DNS) {
 	s.dns = dns{
 		capture: r.choice("dns.capture", d.Capture),
 		port:    r.port("dns.port", d.Port),
+
+		dnsScope: r.dnsScope(d),
 	}
 	servers := r.addresses("dns.servers", d.Servers)
 	if !empty(d.Servers) && s.dns.capture != dnsServers {

@@ -19,7 +19,7 @@ const (
 // answers to the proxy from those to a container behind nat.
 func (s *sidecar) rawOutput(w *writer) {
 	out := w.base("raw_output", rules.FilterType, rules.Output, rules.PriorityRaw)
-	for _, owner := range s.owners(w) {
+	for _, owner := range s.queriers(w) {
 		out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), owner, rules.CTOriginalZone.Set(proxyZone))
 	}
 	for _, owner := range s.owners(w) {
@@ -42,8 +42,14 @@ func (s *sidecar) queriesLeftAlone(out *chainWriter) {
 		out.add(reason, append(append(nodes, query...), rules.CTOriginalZone.Set(applicationZone))...)
 	}
 	alone("a query over loopback may be answered from another port", rules.Saddr.In(loopbackNetworks...))
+	if s.dns.notDestinations() && len(s.cidrs.exclude) > 0 {
+		alone("a query to an excluded destination is left alone", rules.Daddr.InSet(out.prefixes("outbound_exclude", s.cidrs.exclude)))
+	}
 	for _, excluded := range out.interfaceSet("exclude_interfaces", rules.OIfName, s.exclude) {
 		alone("a query by an excluded interface is left alone", excluded...)
+	}
+	if s.dns.first() {
+		return
 	}
 	for _, x := range queriesOf(s.excluded) {
 		alone("an excluded query is left alone", x.owner()...)
@@ -62,9 +68,10 @@ func (s *sidecar) queriesLeftAlone(out *chainWriter) {
 func (s *sidecar) capturedQueries(out *chainWriter) {
 	const why = "the application's queries have a conntrack zone of their own"
 	query := append(s.resolvers(out.writer, rules.Daddr), rules.UDPDport.Is(dnsPort))
-	excluded := s.excludesPort(dnsPort)
 	switch {
-	case excluded:
+	case s.dns.first():
+		out.add(why, append(query, rules.CTZone.Set(applicationZone))...)
+	case s.excludesPort(dnsPort):
 		out.add(why, append(query, rules.CTOriginalZone.Set(applicationZone))...)
 	case s.everyGID:
 		out.add(why, append(query, rules.CTZone.Set(applicationZone))...)
@@ -84,6 +91,14 @@ func (s *sidecar) resolvers(w *writer, address rules.Key[netip.Prefix]) []rules.
 		return nil
 	}
 	return []rules.Node{address.InSet(w.prefixes("dns_servers", s.dns.servers))}
+}
+
+// queriers match the proxy's packets where its queries are left alone.
+func (s *sidecar) queriers(w *writer) []rules.Match {
+	if s.dns.proxyQueries {
+		return nil
+	}
+	return s.owners(w)
 }
 
 // owners match the proxy's packets, one match for each way to tell it.

@@ -57,7 +57,7 @@ func (s *sidecar) call(f rules.Family, env Environment, by Caller, port rules.Po
 		return rules.AddressFamily(a) != f || inAny(s.loopback, a)
 	})
 	port, free := nextPort(port, func(p rules.Port) bool {
-		return !holds(s.tunnel, p) && (p != dnsPort || s.dns.capture == dnsNone) && !s.excludesPort(p) && !excludesTCP(s.excluded, by.UID, p)
+		return !holds(s.tunnel, p) && (p != dnsPort || !s.dns.captures(true)) && !s.excludesPort(p) && !excludesTCP(s.excluded, by.UID, p)
 	})
 	switch {
 	case f == rules.IPv6 && !env.LoopbackIPv6:
@@ -89,7 +89,7 @@ func (s *sidecar) opened(f rules.Family, by Caller, port rules.Port) Example {
 	}
 	to, somewhere := s.within(included)
 	port, free := nextPort(port, func(p rules.Port) bool {
-		return (anyPort || holds(s.outboundPorts, p)) && (p != dnsPort || s.dns.capture == dnsNone) && !s.excludesPort(p) && !excludesTCP(s.excluded, by.UID, p)
+		return (anyPort || holds(s.outboundPorts, p)) && (p != dnsPort || !s.dns.captures(true)) && !s.excludesPort(p) && !excludesTCP(s.excluded, by.UID, p)
 	})
 	looked := s.everyGID || holds(s.includeGIDs, by.GID)
 	switch {

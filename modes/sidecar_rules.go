@@ -16,7 +16,7 @@ func (s *sidecar) state() rules.State {
 	if s.inbound.via == viaRedirect || s.reroute.any() {
 		s.natPrerouting(w)
 	}
-	if s.dns.capture != dnsNone {
+	if s.dns.zoned() {
 		s.rawOutput(w)
 	}
 	if s.marks() {
@@ -81,6 +81,7 @@ func (s *sidecar) rerouted(in *chainWriter) {
 		machine := in.chain(counted)
 		machine.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone", rules.Return())
 		machine.excluded(ofAnyone(s.excluded), true)
+		s.excludedDestinations(machine)
 		s.chosen(machine)
 	}
 }
@@ -90,9 +91,16 @@ func (s *sidecar) rerouted(in *chainWriter) {
 func (s *sidecar) natOutput(w *writer) {
 	out := w.base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
+	if s.dns.first() {
+		s.proxyQueriesLeft(out)
+		s.queries(out)
+	}
+	if s.dns.notDestinations() {
+		s.excludedDestinations(out)
+	}
 	out.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone, the proxy's own too", rules.Return())
 	out.excluded(s.excluded, true)
-	if s.dns.capture != dnsNone {
+	if s.dns.captures(false) && !s.dns.first() {
 		out.ports("outbound_exclude_ports", rules.UDPDport, s.outbound.exclude, "an excluded outbound port is left alone, DNS too", rules.Return())
 		out.excluded(s.excluded, false)
 	}
@@ -114,7 +122,7 @@ func (s *sidecar) natOutput(w *writer) {
 // sockets, which xtables' `! --uid-owner` matches.
 func (s *sidecar) proxyTraffic(out *chainWriter) {
 	tunnelAndDNS := s.tunnel
-	if s.dns.capture != dnsNone {
+	if s.dns.captures(true) {
 		tunnelAndDNS = append(slices.Clone(s.tunnel), rules.RangeOf(dnsPort)) // else app, DNS listener, inbound listener and resolver make a circle
 	}
 	const calls, leaves = "the proxy's call to its own pod goes through the inbound listener", "the proxy's own traffic is not captured"
@@ -140,9 +148,12 @@ func (s *sidecar) proxyTraffic(out *chainWriter) {
 	}
 	stays := func() {
 		const why = "the application's calls to its own pod stay as they are"
-		if s.dns.capture != dnsNone {
+		switch {
+		case s.dns.captures(true):
 			out.add(why, rules.OIfName.Is("lo"), rules.TCPDport.Not(dnsPort), rules.Return())
-		} else {
+		case s.dns.captures(false):
+			out.add(why, rules.OIfName.Is("lo"), rules.L4Proto.Is(rules.TCP), rules.Return())
+		default:
 			out.add(why, rules.OIfName.Is("lo"), rules.Return())
 		}
 	}
@@ -188,17 +199,25 @@ func (s *sidecar) ownerGroups(w *writer, out *chainWriter) {
 
 // destinations decides by where a packet goes.
 func (s *sidecar) destinations(out *chainWriter) {
-	s.queries(out)
+	if !s.dns.first() {
+		s.queries(out)
+	}
 	out.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
+	if !s.dns.notDestinations() {
+		s.excludedDestinations(out)
+	}
 	s.chosen(out)
 }
 
-// chosen takes what is included and not excluded to the outbound listener.
-func (s *sidecar) chosen(out *chainWriter) {
+func (s *sidecar) excludedDestinations(out *chainWriter) {
 	if len(s.cidrs.exclude) > 0 {
 		out.add("an excluded destination is left alone",
 			rules.Daddr.InSet(out.prefixes("outbound_exclude", s.cidrs.exclude)), rules.Return())
 	}
+}
+
+// chosen takes what is included to the outbound listener.
+func (s *sidecar) chosen(out *chainWriter) {
 	if s.outbound.via == viaNone {
 		return
 	}
@@ -213,12 +232,24 @@ func (s *sidecar) chosen(out *chainWriter) {
 	}
 }
 
+// proxyQueriesLeft leaves the proxy's queries alone where queries come first.
+func (s *sidecar) proxyQueriesLeft(out *chainWriter) {
+	if s.dns.proxyQueries {
+		return
+	}
+	for _, port := range s.dns.ports() {
+		for _, owner := range s.owners(out.writer) {
+			out.add("the proxy's queries are not captured", port.Is(dnsPort), owner, rules.Return())
+		}
+	}
+}
+
 // queries takes DNS to the proxy's listener, over UDP and TCP.
 func (s *sidecar) queries(out *chainWriter) {
 	if s.dns.capture == dnsNone {
 		return
 	}
-	for _, port := range []rules.Key[rules.Port]{rules.UDPDport, rules.TCPDport} {
+	for _, port := range s.dns.ports() {
 		out.add("DNS queries go to the proxy's DNS listener",
 			append(s.resolvers(out.writer, rules.Daddr), port.Is(dnsPort), rules.RedirectTo(s.dns.port))...)
 	}

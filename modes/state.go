@@ -61,9 +61,12 @@ func (r *reader) readMode(c Config) func() rules.State {
 		s := r.sidecar(c.withDefaults())
 		r.compareMarks(c, s)
 		r.noteUnused(c, s)
+		r.noteUnusedDNS(c, s.dns.capture != dnsNone)
 		return s.state
 	case ModeAmbientPod:
-		return r.ambientPod(c.withDefaults()).state
+		p := r.ambientPod(c.withDefaults())
+		r.noteUnusedDNS(c, p.dns.capture != dnsNone)
+		return p.state
 	case ModeAmbientHost:
 		return r.ambientHost(c.withDefaults()).state
 	}

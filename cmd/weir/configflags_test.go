@@ -240,7 +240,7 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		"outbound.includeCIDRs": "10.0.0.0/8,fd00::/8", "outbound.excludeCIDRs": "10.1.0.0/16",
 		"inbound.excludeSources": "192.0.2.0/24,fd00::1",
 		"outbound.includeGIDs":   "1,2", "outbound.excludeGIDs": "3", "outbound.excludeUIDs": "4",
-		"dns.capture": "servers", "dns.servers": "10.96.0.10,fd00::10",
+		"dns.capture": "servers", "dns.servers": "10.96.0.10,fd00::10", "dns.protocols": "udp",
 		"interfaces.exclude": "eth1,veth*", "interfaces.reroute": "vm+",
 		"loopback.cidr": "127.0.0.0/8", "loopback.passthrough": "127.0.0.6,::6",
 		"probes.addresses": "192.0.2.1,fd00::1", "probes.from": "local", "probes.uids": "0", "probes.cgroups": "kubelet.slice", "probes.mark": "0x1",
@@ -277,6 +277,9 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		}
 		if k.Path == "proxy.ownCalls" {
 			text, flags = strings.Replace(text, "{", "{uids: [1337], ", 1), append(flags, "--proxy-uids=1337")
+		}
+		if k.Path == "dns.proxyQueries" {
+			text, flags = strings.Replace(text, "{", "{exclusions: none, ", 1), append(flags, "--dns-exclusions=none")
 		}
 		if k.Path == "dns.servers" {
 			text, flags = strings.Replace(text, "{", "{capture: servers, ", 1), append(flags, "--dns-capture=servers")
