@@ -86,8 +86,8 @@ func TestDocumentProblems(t *testing.T) {
 		{"a list where a word is wanted", proxy + "inbound:\n  port: [15006]\n", []string{"pod.yaml:4:9: inbound.port: is a list (want one word)"}},
 		{"a map where a word is wanted", proxy + "inbound:\n  port: {tcp: 15006}\n",
 			[]string{"pod.yaml:4:10: inbound.port: is a map (want one word, in quotes where one ends in a colon)"}},
-		{"a word where a section is wanted", proxy + "dns: true\n", []string{"pod.yaml:3:6: dns: is one word (want keys: capture, port, servers)"}},
-		{"a list where a section is wanted", proxy + "dns: [all]\n", []string{"pod.yaml:3:6: dns: is a list (want keys: capture, port, servers)"}},
+		{"a word where a section is wanted", proxy + "dns: true\n", []string{"pod.yaml:3:6: dns: is one word (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries)"}},
+		{"a list where a section is wanted", proxy + "dns: [all]\n", []string{"pod.yaml:3:6: dns: is a list (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries)"}},
 		{"a map where a list is wanted", proxy + "outbound:\n  excludePorts: {tcp: 22}\n",
 			[]string{"pod.yaml:4:18: outbound.excludePorts: holds a map (want words, in quotes where one ends in a colon)"}},
 		{"lists in a list", proxy + "outbound:\n  excludePorts:\n  - 22\n  - [23]\n  - tcp: 24\n", []string{
@@ -159,7 +159,7 @@ func TestDocumentProblems(t *testing.T) {
 			`pod.yaml:4:16: inbound.via: "redirct" is not one of: redirect, tproxy, marks, none`,
 			"pod.yaml:5:30: outbound.excludePorts: holds a list (want words)",
 			`pod.yaml:5:35: outbound.excludePorts: "99999" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
-			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers)",
+			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries)",
 		}},
 		{"an entry of a list may be a map, and each of its words has its place", proxy + "interfaces:\n  reroute:\n    - tap0\n    - {name: a/b, exclusions: some}\n    - name: a/b\n      exclusion: ignored\n    - {exclusions: ignored}\n    - [tap1]\n", []string{
 			`pod.yaml:6:14: interfaces.reroute: "a/b" is not an interface name`,
@@ -169,10 +169,15 @@ func TestDocumentProblems(t *testing.T) {
 			"pod.yaml:9:8: interfaces.reroute: has an entry without name",
 			"pod.yaml:10:7: interfaces.reroute: holds a list (want words)",
 		}},
-		{"a map in a list has its keys once", proxy + "interfaces: {reroute: {name: tap0, name: tap1, dns: on, exclusions: [ignored]}}\n", []string{
+		{"a key of a map in a list may hold a list, and each of its words has its place", proxy + "outbound:\n  exclude:\n    - {uids: [1000, no one], ports: [http, 70000]}\n    - 9-1\n    - {protocol: tcp}\n    - {uids: [{a: b}]}\n", []string{
+			`pod.yaml:5:44: outbound.exclude.ports: "70000" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
+			`pod.yaml:6:7: outbound.exclude.uids: "9-1" is a reversed range (want 1-9)`,
+			`pod.yaml:8:16: outbound.exclude.uids: holds a map (want words, in quotes where one ends in a colon)`,
+		}},
+		{"a map in a list has its keys once", proxy + "interfaces: {reroute: {name: tap0, name: tap1, vlan: on, exclusions: [ignored]}}\n", []string{
 			"pod.yaml:3:36: interfaces.reroute.name: is written twice (first in line 3)",
-			"pod.yaml:3:48: interfaces.reroute.dns: unknown key (want one of: name, exclusions)",
-			"pod.yaml:3:69: interfaces.reroute.exclusions: is a list (want one word)",
+			"pod.yaml:3:48: interfaces.reroute.vlan: unknown key (want one of: name, exclusions, excludeCIDRs, dns, family)",
+			"pod.yaml:3:70: interfaces.reroute.exclusions: is a list (want one word)",
 		}},
 		{"a list of words alone takes no map", proxy + "interfaces: {exclude: [{name: eth1}]}\n", []string{
 			"pod.yaml:3:25: interfaces.exclude: holds a map (want words, in quotes where one ends in a colon)"}},

@@ -127,10 +127,17 @@ func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
 		in.add("what is not captured of a rerouted interface is left alone", append(from, rules.Return())...)
 	}
 	const counted = "rerouted"
+	p.reroute.linkRules(in, p.dns, func(c *chainWriter) {
+		if p.outbound.via != viaNone {
+			c.add(all, rules.L4Proto.Is(rules.TCP), p.outbound.redirect())
+		}
+	}, func(c *chainWriter) {
+		c.add("a rerouted interface's traffic counts as outbound", rules.Jump(counted))
+	})
 	p.reroute.rules(in, ignoring, func(from []rules.Node) {
 		in.add("a rerouted interface's traffic counts as outbound", append(from, rules.Goto(counted))...)
 	})
-	if len(p.reroute.honouring) == 0 {
+	if !p.reroute.honours() {
 		return
 	}
 	machine := w.chain(counted)

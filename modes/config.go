@@ -78,7 +78,7 @@ type DNS struct {
 // Interfaces are names of at most 15 bytes, or wildcards such as veth*.
 type Interfaces struct {
 	Exclude []string   `key:"exclude" modes:"sidecar,ambient-pod" doc:"interfaces left alone, both ways: names, wildcards (veth*), + for all"`
-	Reroute []Rerouted `key:"reroute" modes:"sidecar,ambient-pod" doc:"virtual interfaces whose inbound traffic is treated as outbound: names, or {name: tap0, exclusions: ignored}"`
+	Reroute []Rerouted `key:"reroute" modes:"sidecar,ambient-pod" doc:"virtual interfaces whose inbound traffic is treated as outbound: names, or {name: tap0, exclusions: ignored, excludeCIDRs: [172.17.0.0/16], dns: enabled, family: ipv4}"`
 }
 
 // Rerouted is a virtual interface whose inbound traffic is treated as outbound. In
@@ -86,6 +86,10 @@ type Interfaces struct {
 type Rerouted struct {
 	Name       string `key:"name" needed:"yes" doc:"an interface, or a wildcard"`
 	Exclusions string `key:"exclusions" default:"honoured" words:"honoured | ignored" doc:": whether outbound.excludeCIDRs, excludePorts and includePorts count for it"`
+
+	ExcludeCIDRs []string `key:"excludeCIDRs" doc:"destinations that are not rerouted: what goes there comes in as from other interfaces"`
+	DNS          string   `key:"dns" default:"disabled" words:"disabled | enabled" doc:": queries from it go to dns.port, over dns.protocols"`
+	Family       string   `key:"family" default:"both" words:"both | ipv4 | ipv6" doc:": what is rerouted"`
 }
 
 // Loopback is what on the loopback interface is not a call to a service.

@@ -58,4 +58,22 @@ var meshGoldens = []golden{
 		c.DNS = DNS{Capture: "all", Exclusions: "all"}
 		c.Outbound.ExcludeCIDRs = []string{"10.96.0.0/12"}
 	}), testEnvironment},
+	{"reroute-links", "rerouted interfaces of which more is said: destinations, queries, one family", with(func(c *Config) {
+		c.Interfaces.Reroute = []Rerouted{
+			{Name: "br*", Exclusions: "ignored", ExcludeCIDRs: []string{"172.18.0.0/16"}, DNS: "enabled", Family: "ipv4"},
+			{Name: "docker0", Exclusions: "ignored", ExcludeCIDRs: []string{"172.17.0.0/16", "fd17::/64"}},
+			{Name: "tap0", DNS: "enabled"},
+			{Name: "vm0"},
+		}
+		c.Outbound.ExcludePorts, c.Outbound.IncludeCIDRs = []PortWord{"22"}, []string{"10.0.0.0/8", "fd00::/8"}
+		c.DNS.Protocols = []string{"udp"}
+	}), testEnvironment},
+	{"reroute-links-none", "nothing outbound is captured: of rerouted interfaces, queries alone", with(func(c *Config) {
+		c.Outbound.Via = "none"
+		c.Interfaces.Reroute = []Rerouted{{Name: "+", DNS: "enabled"}}
+	}), testEnvironment},
+	{"ambient-reroute-links", "an ambient pod's rerouted interfaces of which more is said", ambient(func(c *Config) {
+		c.Interfaces.Reroute = []Rerouted{{Name: "docker0", Exclusions: "ignored", ExcludeCIDRs: []string{"172.17.0.0/16"}}, {Name: "tap0", DNS: "enabled"}}
+		c.Outbound.ExcludePorts = []PortWord{"22"}
+	}), testEnvironment},
 }

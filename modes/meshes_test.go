@@ -44,6 +44,17 @@ func TestMeshProblems(t *testing.T) {
 			`dns.protocols: captures nothing (want udp, tcp, or dns.capture: none)`}},
 		{"the proxy's queries are captured where all are", with(func(c *Config) { c.DNS = DNS{Capture: "all", ProxyQueries: "captured"} }), []string{
 			`dns.proxyQueries: captured wants dns.exclusions: none: the proxy's queries are among what is left alone`}},
+
+		{"a rerouted interface's words are read", with(func(c *Config) {
+			c.Interfaces.Reroute = []Rerouted{{Name: "docker0", ExcludeCIDRs: []string{"172.17.0.0/33"}, DNS: "udp", Family: "ipx"}}
+		}), []string{
+			`interfaces.reroute.family: "ipx" is not one of: both, ipv4, ipv6`,
+			`interfaces.reroute.excludeCIDRs: "172.17.0.0/33" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
+			`interfaces.reroute.dns: "udp" is not one of: disabled, enabled`}},
+		{"destinations are of the rerouted family", with(func(c *Config) {
+			c.Interfaces.Reroute = []Rerouted{{Name: "docker0", ExcludeCIDRs: []string{"fd17::/64"}, Family: "ipv4"}}
+		}), []string{
+			`interfaces.reroute.excludeCIDRs: "fd17::/64" is of ipv6, which interfaces.reroute.family: ipv4 does not reroute`}},
 	} {
 		_, _, err := State(tt.config, testEnvironment)
 		if got := lines(err); !slices.Equal(got, tt.want) {

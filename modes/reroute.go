@@ -11,6 +11,7 @@ import (
 type rerouted struct {
 	honouring []rules.IfName // what is excluded of outbound
 	ignoring  []rules.IfName // it, as istio-init does
+	links     []link         // of which more is said, each with a chain of its own
 }
 
 const (
@@ -32,12 +33,17 @@ func (r *reader) rerouted(list []Rerouted) (out rerouted) {
 			r.problem(key, l.Name, "is listed twice, with other exclusions")
 		}
 		ignored[name] = ignores
+		if more := r.link(l, name, ignores); more != nil {
+			out.links = append(out.links, *more)
+			continue
+		}
 		if ignores {
 			out.ignoring = append(out.ignoring, name)
 		} else {
 			out.honouring = append(out.honouring, name)
 		}
 	}
+	slices.SortStableFunc(out.links, link.compare)
 	return out
 }
 
@@ -49,7 +55,7 @@ func namesOf(list []Rerouted) []string {
 	return names
 }
 
-func (n rerouted) any() bool { return len(n.ignoring)+len(n.honouring) > 0 }
+func (n rerouted) any() bool { return len(n.ignoring)+len(n.honouring)+len(n.links) > 0 }
 
 // rules writes the rules for each, a name's before a wildcard's that may cover it,
 // and those for all interfaces last.

@@ -58,26 +58,34 @@ func (s *sidecar) natPrerouting(w *writer) {
 func (s *sidecar) rerouted(in *chainWriter) {
 	const rest = "what is not captured of a rerouted interface is left alone"
 	if s.outbound.via == viaNone {
+		nothing := func(*chainWriter) {}
+		s.reroute.linkRules(in, s.dns, nothing, nothing)
 		alone := func(from []rules.Node) { in.add(rest, append(from, rules.Return())...) }
 		s.reroute.rules(in, alone, alone)
 		return
 	}
-	ignoring := func(from []rules.Node) {
+	included := func(c *chainWriter, from []rules.Node) {
 		const why = "TCP of a rerouted interface counts as outbound"
 		tcp := append(slices.Clone(from), rules.L4Proto.Is(rules.TCP))
 		switch {
 		case s.cidrs.all:
-			in.add(why, append(tcp, s.outbound.redirect())...)
+			c.add(why, append(tcp, s.outbound.redirect())...)
 		case len(s.cidrs.include) > 0:
-			in.add(why, append(tcp, rules.Daddr.InSet(in.prefixes("outbound_include", s.cidrs.include)), s.outbound.redirect())...)
+			c.add(why, append(tcp, rules.Daddr.InSet(c.prefixes("outbound_include", s.cidrs.include)), s.outbound.redirect())...)
 		}
+	}
+	ignoring := func(from []rules.Node) {
+		included(in, from)
 		in.add(rest, append(from, rules.Return())...)
 	}
 	const counted = "rerouted"
+	s.reroute.linkRules(in, s.dns, func(c *chainWriter) { included(c, nil) }, func(c *chainWriter) {
+		c.add("a rerouted interface's traffic counts as outbound", rules.Jump(counted))
+	})
 	s.reroute.rules(in, ignoring, func(from []rules.Node) {
 		in.add("a rerouted interface's traffic counts as outbound", append(from, rules.Goto(counted))...)
 	})
-	if len(s.reroute.honouring) > 0 {
+	if s.reroute.honours() {
 		machine := in.chain(counted)
 		machine.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone", rules.Return())
 		machine.excluded(ofAnyone(s.excluded), true)
