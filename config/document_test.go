@@ -66,7 +66,7 @@ func TestDocumentProblems(t *testing.T) {
 		{"a flag is not a key", proxy + "outbound-exclude-cidrs: []\n", []string{"pod.yaml:3:1: outbound-exclude-cidrs: unknown key (did you mean outbound.excludeCIDRs?)"}},
 		{"a key like no other is told them all", proxy + "kubernetes: true\ndns: {nothing-like-it: 1}\n", []string{
 			"pod.yaml:3:1: kubernetes: unknown key (want one of: " + wantKeys + ")",
-			"pod.yaml:4:7: dns.nothing-like-it: unknown key (want one of: capture, port, servers)",
+			"pod.yaml:4:7: dns.nothing-like-it: unknown key (want one of: capture, port, servers, protocols, zones, exclusions, proxyQueries)",
 		}},
 		{"a key of no other mode", "mode: none\nuids: [1]\n", []string{"pod.yaml:2:1: uids: unknown key (did you mean proxy.uids (mode sidecar) or probes.uids (mode ambient-host)?)"}},
 		{"a key that the mode does not use", "mode: none\nproxy: {uids: [1337]}\nipv6: off\n", []string{

@@ -133,11 +133,13 @@ func TestListsOfMaps(t *testing.T) {
 		{"a map", append(least, "--interfaces-reroute", "{name: tap1, exclusions: ignored}"), []modes.Rerouted{tap1}},
 		{"a list", append(least, "--interfaces-reroute", "[tap0, {name: tap1, exclusions: ignored}]"), []modes.Rerouted{tap0, tap1}},
 		{"one after the other", append(least, "--interfaces-reroute", "tap0", "--interfaces-reroute={name: tap1, exclusions: ignored}"), []modes.Rerouted{tap0, tap1}},
+		{"a map that holds a list", append(least, "--interfaces-reroute", "{name: tap2, excludeCIDRs: [10.0.0.0/8, 'fd00::/8'], dns: enabled}"), []modes.Rerouted{
+			{Name: "tap2", ExcludeCIDRs: []string{"10.0.0.0/8", "fd00::/8"}, DNS: "enabled"}}},
 		{"a flag over a file", []string{"-f", pod, "--interfaces-reroute", "tap0"}, []modes.Rerouted{tap0}},
 		{"none", []string{"-f", pod, "--interfaces-reroute", ""}, []modes.Rerouted{}},
 	} {
 		c, err := load(t, "", tt.args...)
-		if err != nil || c.Interfaces.Reroute == nil || !slices.Equal(c.Interfaces.Reroute, tt.want) {
+		if err != nil || c.Interfaces.Reroute == nil || !reflect.DeepEqual(c.Interfaces.Reroute, tt.want) {
 			t.Errorf("%s: %+v, %v", tt.why, c.Interfaces.Reroute, err)
 		}
 		var printed strings.Builder
@@ -145,7 +147,7 @@ func TestListsOfMaps(t *testing.T) {
 			t.Fatal(err)
 		}
 		again, err := load(t, printed.String(), "-f", "-")
-		if err != nil || !slices.Equal(again.Interfaces.Reroute, tt.want) {
+		if err != nil || !reflect.DeepEqual(again.Interfaces.Reroute, tt.want) {
 			t.Errorf("%s: printed as\n%s%v", tt.why, &printed, err)
 		}
 	}
