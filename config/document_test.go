@@ -20,7 +20,7 @@ func problemLines(err error) []string {
 	return strings.Split(err.Error(), "\n")
 }
 
-const wantKeys = "version, mode, table, ipv6, proxy, inbound, outbound, dns, interfaces, loopback, probes, dropInvalid, routing"
+const wantKeys = "version, mode, table, ipv6, proxy, inbound, outbound, dns, udp, interfaces, loopback, probes, conntrack, dropInvalid, routing"
 
 func TestDocumentProblems(t *testing.T) {
 	const proxy = "mode: sidecar\nproxy: {uids: [1337]}\n"
@@ -523,16 +523,9 @@ func (w *yamlWriter) configuration() modes.Config {
 		if w.random.IntN(3) == 0 {
 			continue
 		}
-		parent, name, nested := cutLast(k.Path)
-		indent := ""
-		if nested {
-			if parent != section {
-				w.put(parent + ":")
-				w.end()
-				section = parent
-			}
-			indent = "  "
-		}
+		parent, name, _ := cutLast(k.Path)
+		indent := w.open(section, parent)
+		section = parent
 		w.put(indent)
 		w.keys[k.Path] = w.here()
 		w.put(w.one(name, name, `"`+name+`"`) + w.one("", " ") + ":")
@@ -544,6 +537,27 @@ func (w *yamlWriter) configuration() modes.Config {
 		w.keys["table"], w.words["table"] = "f:1:1", []string{"f:1:8"}
 	}
 	return c
+}
+
+// open begins the sections of a key that those of the key before it do not hold, and
+// returns how far it is indented.
+func (w *yamlWriter) open(section, parent string) (indent string) {
+	var before []string
+	if section != "" {
+		before = strings.Split(section, ".")
+	}
+	if parent == "" {
+		return ""
+	}
+	held := true
+	for i, name := range strings.Split(parent, ".") {
+		if held = held && i < len(before) && before[i] == name; !held {
+			w.put(indent + name + ":")
+			w.end()
+		}
+		indent += "  "
+	}
+	return indent
 }
 
 func (w *yamlWriter) value(c *modes.Config, k modes.Key, indent string) {

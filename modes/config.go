@@ -21,18 +21,22 @@ type Config struct {
 	Inbound     Inbound    `key:"inbound"`
 	Outbound    Outbound   `key:"outbound"`
 	DNS         DNS        `key:"dns"`
+	UDP         UDP        `key:"udp"`
 	Interfaces  Interfaces `key:"interfaces"`
 	Loopback    Loopback   `key:"loopback"`
 	Probes      Probes     `key:"probes"`
+	Conntrack   string     `key:"conntrack" modes:"sidecar" default:"used" words:"used | none both directions by tproxy, told apart by proxy.mark; no connection is tracked" doc:": whether the kernel's connection tracking is used, whose table may fill up"`
 	DropInvalid string     `key:"dropInvalid" modes:"sidecar" default:"disabled" words:"disabled | enabled" doc:": drop packets that conntrack calls invalid"`
 	Routing     Routing    `key:"routing"`
 }
 
 // Proxy says whose traffic is never captured: at least one of its keys.
 type Proxy struct {
-	UIDs []string `key:"uids" modes:"sidecar" doc:"the proxy's users: ids, ranges (1000-2000) or names"`
-	GIDs []string `key:"gids" modes:"sidecar" doc:"the proxy's groups: ids, ranges or names"`
-	Mark MarkWord `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets; without a mask under routing.mask"`
+	UIDs       []string `key:"uids" modes:"sidecar" doc:"the proxy's users: ids, ranges (1000-2000) or names"`
+	GIDs       []string `key:"gids" modes:"sidecar" doc:"the proxy's groups: ids, ranges or names"`
+	Cgroups    []string `key:"cgroups" modes:"sidecar" doc:"with conntrack: none and assignMark: the proxy's cgroups, paths below the root of cgroup v2"`
+	AssignMark string   `key:"assignMark" modes:"sidecar" default:"disabled" words:"disabled | enabled" doc:": a cgroup program gives mark to the sockets that are made in cgroups, for a proxy that cannot; on hosts, not in pods"`
+	Mark       MarkWord `key:"mark" modes:"sidecar,ambient-pod" ambient-pod:"0x539/0xfff" doc:"value[/mask] on the proxy's packets; without a mask under routing.mask"`
 
 	OwnCalls string `key:"ownCalls" modes:"sidecar" default:"captured" words:"captured they go through the inbound listener | left" doc:": the proxy's calls to its own pod, over lo"`
 }
@@ -50,7 +54,7 @@ type Inbound struct {
 
 // Outbound is what the application opens.
 type Outbound struct {
-	Via          string     `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | none"`
+	Via          string     `key:"via" modes:"sidecar,ambient-pod" default:"redirect" words:"redirect | tproxy [sidecar] with conntrack: none | none"`
 	Port         PortWord   `key:"port" modes:"sidecar,ambient-pod" default:"15001" doc:"the proxy's outbound listener; of a range the kernel picks one"`
 	IncludeCIDRs []string   `key:"includeCIDRs" modes:"sidecar" default:"all" doc:"all, or destinations that are captured"`
 	ExcludeCIDRs []string   `key:"excludeCIDRs" modes:"sidecar,ambient-pod" doc:"destinations left alone; they win over every include"`
@@ -73,6 +77,25 @@ type DNS struct {
 	Zones        string   `key:"zones" modes:"sidecar,ambient-pod" default:"enabled" words:"enabled | disabled" doc:": conntrack zones that keep the proxy's queries over UDP apart from the application's"`
 	Exclusions   string   `key:"exclusions" modes:"sidecar,ambient-pod" default:"owners" words:"none queries are captured before anything of outbound is left alone | owners excluded ports, users and groups | all excluded destinations too" doc:": what outbound leaves alone of queries too"`
 	ProxyQueries string   `key:"proxyQueries" modes:"sidecar" default:"left" words:"left | captured" doc:": the proxy's own queries"`
+}
+
+// UDP is the capture of datagrams by tproxy, with conntrack: none. Without ports none
+// are captured.
+type UDP struct {
+	Outbound UDPOutbound `key:"outbound"`
+	Inbound  UDPInbound  `key:"inbound"`
+}
+
+// UDPOutbound is what the application sends.
+type UDPOutbound struct {
+	IncludePorts []PortWord `key:"includePorts" modes:"sidecar" doc:"ports whose datagrams are captured; with conntrack: none"`
+	Port         PortWord   `key:"port" modes:"sidecar" default:"15001" doc:"the proxy's listener for them, transparent"`
+}
+
+// UDPInbound is what comes in for the application.
+type UDPInbound struct {
+	IncludePorts []PortWord `key:"includePorts" modes:"sidecar" doc:"ports whose datagrams are captured; with conntrack: none"`
+	Port         PortWord   `key:"port" modes:"sidecar" default:"15006" doc:"the proxy's listener for them, transparent"`
 }
 
 // Interfaces are names of at most 15 bytes, or wildcards such as veth*.

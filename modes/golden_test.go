@@ -113,6 +113,26 @@ var goldens = []golden{
 	{"inbound-only", "nothing outbound but the proxy's calls to its own pod", with(func(c *Config) {
 		c.Outbound.Via, c.Inbound.ExcludePorts = "none", []PortWord{"22"}
 	}), testEnvironment},
+	{"untracked", "no connection is tracked: the least configuration", untracked(func(*Config) {}), testEnvironment},
+	{"untracked-fuller", "no connection is tracked, and some traffic is left alone by where it goes, or comes from a virtual machine", untracked(func(c *Config) {
+		c.Proxy.UIDs, c.Proxy.GIDs = []string{"1337"}, []string{"1337"}
+		c.Outbound.ExcludePorts, c.Outbound.ExcludeCIDRs = []PortWord{"25"}, []string{"10.1.0.0/16", "fd00:1::/32"}
+		c.Outbound.IncludeCIDRs, c.Outbound.IncludePorts = []string{"10.0.0.0/8", "127.1.0.0/16", "fd00::/8"}, []PortWord{"8443"}
+		c.Interfaces = Interfaces{Exclude: []string{"eth1"}, Reroute: []Rerouted{{Name: "vm0"}, {Name: "tap*", Exclusions: "ignored"}}}
+	}), testEnvironment},
+	{"untracked-udp", "no connection is tracked, and datagrams and queries are captured too", untracked(func(c *Config) {
+		c.UDP.Outbound = UDPOutbound{IncludePorts: []PortWord{"443"}, Port: "15002"}
+		c.UDP.Inbound = UDPInbound{IncludePorts: []PortWord{"443", "8443"}, Port: "15007"}
+		c.DNS.Capture = "all"
+	}), testEnvironment},
+	{"untracked-ports", "no connection is tracked, a few ports are captured, and known resolvers' queries", untracked(func(c *Config) {
+		c.Inbound.IncludePorts = []PortWord{"80", "8000-8100"}
+		c.DNS = DNS{Capture: "servers", Servers: []string{"10.96.0.10", "127.0.0.53", "2001:db8:53::53", "2001:db8:53::54"}}
+	}), testEnvironment},
+	{"untracked-outbound", "no connection is tracked, and nothing is captured as it comes in; a cgroup program marks the proxy's sockets; no IPv6", untracked(func(c *Config) {
+		c.Inbound.Via = "none"
+		c.Proxy.Cgroups, c.Proxy.AssignMark = []string{"proxy.slice"}, "enabled"
+	}), Environment{}},
 	{"ambient", "a pod of ambient mode, both families", ambient(func(*Config) {}), testEnvironment},
 	{"ambient-dns-ipv4", "an ambient pod whose queries are captured, without IPv6", ambient(func(c *Config) { c.DNS.Capture = "all" }), Environment{}},
 	{"ambient-ingress", "an ambient pod that is reached as it is, with virtual machines behind it", ambient(func(c *Config) {
@@ -152,6 +172,13 @@ var goldens = []golden{
 		c.Probes.Addresses = []string{"192.0.2.1"}
 		c.Routing = Routing{Mark: "0x1", Table: "200", Priority: "100"}
 	}), testEnvironment},
+}
+
+// untracked is the least configuration without connection tracking, changed.
+func untracked(change func(*Config)) Config {
+	c := Config{Mode: ModeSidecar, Conntrack: "none", Proxy: Proxy{Mark: "0x53d/0xfff"}, Inbound: Inbound{Via: "tproxy"}, Outbound: Outbound{Via: "tproxy"}}
+	change(&c)
+	return c
 }
 
 // ambient is the least configuration of an ambient pod, changed.
@@ -337,13 +364,14 @@ func TestKeysThatAreOneWordOfTheRuleset(t *testing.T) {
 	}
 }
 
-// TestOrderOfListsDoesNotMatter has one exception: of several users, the first
+// TestOrderOfListsDoesNotMatter has two exceptions: the first resolver is the one that a
+// listener for the pod alone answers for, and of several users, the first
 // one's calls to its own pod are captured.
 func TestOrderOfListsDoesNotMatter(t *testing.T) {
 	for _, g := range goldens {
 		turned := g.config
 		for _, k := range Keys() {
-			if words, set := k.Get(&turned); set && k.List && k.Path != "proxy.uids" {
+			if words, set := k.Get(&turned); set && k.List && k.Path != "proxy.uids" && k.Path != "dns.servers" {
 				words = slices.Clone(words)
 				slices.Reverse(words)
 				items := []map[string][]string{}

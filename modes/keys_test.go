@@ -9,7 +9,7 @@ import (
 
 func TestKeysAreAReference(t *testing.T) {
 	paths, flags := map[string]bool{}, map[string]bool{}
-	form := regexp.MustCompile(`^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z]*)?$`)
+	form := regexp.MustCompile(`^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z]*){0,2}$`)
 	flagForm := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	for _, k := range Keys() {
 		if !form.MatchString(k.Path) || paths[k.Path] {

@@ -22,7 +22,8 @@ func (l Lookups) With(o Lookups) Lookups {
 // Lookups tells what [State] may ask of the environment's Users, Groups and
 // Resolvers.
 func (c Config) Lookups() Lookups {
-	servers := !slices.Contains([]string{"", dnsNone, dnsAll}, strings.ToLower(c.DNS.Capture))
+	all := strings.EqualFold(c.DNS.Capture, dnsAll) && parse.IsNone(c.Conntrack) // the known ones need no transparent listener
+	servers := all || !slices.Contains([]string{"", dnsNone, dnsAll}, strings.ToLower(c.DNS.Capture))
 	return Lookups{
 		Users:     named(c.Proxy.UIDs, c.Outbound.ExcludeUIDs, c.Probes.UIDs, excludedUsers(c.Outbound.Exclude)),
 		Groups:    named(c.Proxy.GIDs, c.Outbound.IncludeGIDs, c.Outbound.ExcludeGIDs),

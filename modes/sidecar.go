@@ -41,6 +41,10 @@ type sidecar struct {
 	routing        routing
 	loopMark       rules.Mark
 	loopMask       rules.Mark
+
+	untracked         bool // conntrack: none
+	udpOut, udpIn     capture
+	resolverAddresses []netip.Prefix // that stand for dns.servers, one for each
 }
 
 // capture is one direction.
@@ -84,7 +88,7 @@ const (
 )
 
 func (r *reader) sidecar(c Config) *sidecar {
-	s := &sidecar{table: c.Table, families: r.families(c.IPv6)}
+	s := &sidecar{table: c.Table, families: r.families(c.IPv6), untracked: r.choice("conntrack", c.Conntrack) == conntrackNone}
 	mask := r.mask("routing.mask", c.Routing.Mask)
 	r.readProxy(s, c.Proxy, mask)
 	r.readInbound(s, c.Inbound)
@@ -98,6 +102,7 @@ func (r *reader) sidecar(c Config) *sidecar {
 	r.readLoopback(s, c.Loopback)
 	s.dropInvalid = r.choice("dropInvalid", c.DropInvalid) == "enabled"
 	r.readRouting(s, c.Routing, mask)
+	r.readUntracked(s, c)
 	return s
 }
 
@@ -176,7 +181,9 @@ func (s *sidecar) capturesInbound() bool {
 }
 
 // marks reports whether packets and connections get marks.
-func (s *sidecar) marks() bool { return s.inbound.via == viaTProxy || s.inbound.via == viaMarks }
+func (s *sidecar) marks() bool {
+	return s.untracked || s.inbound.via == viaTProxy || s.inbound.via == viaMarks
+}
 
 func portText(p rules.Range) string { return rules.InetService.FormatRange(p) }
 

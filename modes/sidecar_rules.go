@@ -9,6 +9,9 @@ import (
 // state writes the ruleset. The order of its rules, and what looks odd in it,
 // is that of istio-init: the same packets are to meet the same fate.
 func (s *sidecar) state() rules.State {
+	if s.untracked {
+		return s.untrackedState()
+	}
 	w := newWriter(s.table, s.families)
 	if s.marks() || s.dropInvalid {
 		s.manglePrerouting(w)

@@ -22,6 +22,9 @@ func (s State) check(normal bool) error {
 		c.table(s.Table)
 	}
 	c.routing(s)
+	if s.Untracked && s.Table != nil {
+		c.untracked(s.Table)
+	}
 	return errors.Join(c.problems...)
 }
 
@@ -184,5 +187,23 @@ func (c *checker) target(v Verdict) {
 		c.problem("jumps to chain %s, which does not exist", v.Chain)
 	} else if next.Base != nil {
 		c.problem("%s is a base chain: no rule can jump there", v.Chain)
+	}
+}
+
+// untracked refuses what switches connection tracking on, even where no packet comes by,
+// and what does nothing without it.
+func (c *checker) untracked(t *Table) {
+	for _, chain := range t.Chains {
+		if c.where = chain.title(); chain.Base != nil && chain.Base.Type == NATType {
+			c.problem("is of type nat, and no connection may be tracked")
+		}
+		for i, r := range chain.Rules {
+			for _, n := range r.Nodes {
+				if len(n.needs().tracked) > 0 {
+					c.where = fmt.Sprintf("%s rule %d %q", chain.title(), i+1, r.Reason)
+					c.problem("%q switches connection tracking on, and no connection may be tracked", n.text(nil))
+				}
+			}
+		}
 	}
 }

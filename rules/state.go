@@ -15,6 +15,7 @@ type State struct {
 	Routes      []Route
 	Addresses   []netip.Prefix // on the loopback interface
 	Sysctls     []Sysctl       // needed; written only when asked
+	Untracked   bool           // no connection may be tracked for it: what needs that is refused, and is no part of equality
 }
 
 // Table is a table of family inet: it sees both families and every hook.

@@ -246,6 +246,7 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		"interfaces.exclude": "eth1,veth*", "interfaces.reroute": "vm+",
 		"loopback.cidr": "127.0.0.0/8", "loopback.passthrough": "127.0.0.6,::6",
 		"probes.addresses": "192.0.2.1,fd00::1", "probes.from": "local", "probes.uids": "0", "probes.cgroups": "kubelet.slice", "probes.mark": "0x1",
+		"proxy.cgroups": "proxy.slice", "proxy.assignMark": "enabled", "conntrack": "none",
 		"routing.mark": "0x1", "routing.loopMark": "0x2", "routing.mask": "0xffff", "routing.table": "200", "routing.priority": "100",
 	}
 	for _, k := range modes.Keys() {
@@ -268,6 +269,9 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		text, flags := "", []string{"--" + k.Flag() + "=" + word}
 		if section, name, nested := cutKey(k.Path); nested {
 			text = fmt.Sprintf("%s: {%s: %s}\n", section, name, value)
+			if outer, inner, deep := strings.Cut(section, "."); deep {
+				text = fmt.Sprintf("%s: {%s: {%s: %s}}\n", outer, inner, name, value)
+			}
 		} else {
 			text = fmt.Sprintf("%s: %s\n", name, value)
 		}
@@ -277,8 +281,22 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		if mode == modes.ModeSidecar && !strings.HasPrefix(k.Path, "proxy.") {
 			text, flags = text+"proxy: {uids: [1337]}\n", append(flags, "--proxy-uids", "1337")
 		}
-		if k.Path == "proxy.ownCalls" {
+		switch k.Path {
+		case "proxy.ownCalls":
 			text, flags = strings.Replace(text, "{", "{uids: [1337], ", 1), append(flags, "--proxy-uids=1337")
+		case "proxy.cgroups":
+			text, flags = strings.Replace(text, "{", "{mark: 0x53d, assignMark: enabled, ", 1), append(flags, "--proxy-mark=0x53d", "--proxy-assign-mark=enabled")
+		case "proxy.assignMark":
+			text, flags = strings.Replace(text, "{", "{mark: 0x53d, cgroups: [proxy.slice], ", 1), append(flags, "--proxy-mark=0x53d", "--proxy-cgroups=proxy.slice")
+		case "conntrack", "udp.outbound.includePorts", "udp.inbound.includePorts":
+			text, flags = strings.Replace(text, "{uids: [1337]}", "{uids: [1337], mark: 0x53d}", 1), append(flags, "--proxy-mark=0x53d")
+		}
+		if alone := slices.Contains([]string{"proxy.cgroups", "proxy.assignMark", "udp.outbound.includePorts", "udp.inbound.includePorts"}, k.Path); alone || k.Path == "conntrack" {
+			text += "inbound: {via: tproxy}\noutbound: {via: tproxy}\n"
+			flags = append(flags, "--inbound-via=tproxy", "--outbound-via=tproxy")
+			if alone {
+				text, flags = text+"conntrack: none\n", append(flags, "--conntrack=none")
+			}
 		}
 		if k.Path == "dns.proxyQueries" {
 			text, flags = strings.Replace(text, "{", "{exclusions: none, ", 1), append(flags, "--dns-exclusions=none")
