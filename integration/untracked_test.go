@@ -1,0 +1,132 @@
+//go:build linux
+
+package integration
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/weir-mesh/weir/proxy"
+)
+
+// untrackedMark is on the sockets of the proxies of these tests, its listeners' too.
+const untrackedMark = 0x53d
+
+// untrackedConfig captures both ways without connection tracking.
+const untrackedConfig = `mode: sidecar
+proxy: {mark: 0x53d/0xfff}
+inbound: {via: tproxy, excludePorts: [15020, 15021, 15090]}
+outbound: {via: tproxy}
+conntrack: none
+`
+
+// untracked applies a configuration and proves that it holds.
+func (p *realPod) untracked(config string) {
+	p.Helper()
+	p.feed(config, "apply", "-f", "-").want(p, 0)
+	p.feed(config, "verify", "-f", "-").want(p, 0)
+	p.ok("verify")
+}
+
+// untrackedEntries fails the test for each connection that the pod's conntrack knows.
+func (p *realPod) untrackedEntries(t testing.TB) {
+	t.Helper()
+	flows, err := p.pod.Conntrack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(flows) > 0 {
+		t.Errorf("conntrack has %d entries, such as %+v", len(flows), flows[0])
+	}
+}
+
+// untrackedWay is one direction of a family's connections, and what the service at its end sees.
+type untrackedWay struct {
+	name    string
+	load    load
+	relay   *relay
+	service *web
+	from    netip.Addr
+}
+
+// untrackedWays are a proxy of the project's own for each direction, and connections both ways
+// in both families.
+func (p *realPod) untrackedWays() (ways []untrackedWay) {
+	p.Helper()
+	world := serveWeb(p, p.far, 0, worldPorts...)
+	application := serveWeb(p, p.pod, appID, appPort)
+	marked := proxy.SocketOptions{Transparent: true, Mark: untrackedMark}
+	in := p.relay(proxyID, proxyID, 15006, marked, proxy.Dialer{Mark: untrackedMark, Source: []netip.Addr{families[0].pass, families[1].pass}})
+	out := p.relay(proxyID, proxyID, 15001, marked, proxy.Dialer{Mark: untrackedMark})
+	for _, f := range families {
+		client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
+		ways = append(ways,
+			untrackedWay{"inbound " + f.name, load{in: p.far, from: client, to: func(int) netip.AddrPort { return netip.AddrPortFrom(f.pod.Addr(), appPort) }}, in, application, f.pass},
+			untrackedWay{"outbound " + f.name, load{in: p.pod, uid: appID, gid: appID,
+				to: func(i int) netip.AddrPort { return f.somewhere(i, worldPorts[i%len(worldPorts)]) }}, out, world, f.pod.Addr()})
+	}
+	return ways
+}
+
+// send sends requests that way, each of which must reach the service by the proxy, which must
+// have recovered its destination.
+func (w untrackedWay) send(t *testing.T, requests int) {
+	t.Helper()
+	l := w.load
+	l.requests = requests
+	l.right = func(i int, s seen) bool {
+		c, ours := w.relay.of(s)
+		return ours && s.Peer.Addr() == w.from && c.OriginalDst == l.to(i) && s.Asked == l.to(i) && (l.from == nil || c.Client.Addr() == l.from(i))
+	}
+	l.run(t)
+	if got := w.service.connections.Swap(0); got != int64(requests) {
+		t.Errorf("the service got %d connections, want %d", got, requests)
+	}
+}
+
+// TestUntracked captures without connection tracking: every connection reaches the project's
+// own proxy and goes on to where it was going, none is tracked, and a table of another's that
+// tracks changes nothing of that.
+func TestUntracked(t *testing.T) {
+	requests := howOften(2000, 20000)
+	p := newRealPod(t)
+	before := p.captureRouting()
+	p.untracked(untrackedConfig)
+	ways := p.untrackedWays()
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) { w.send(t, requests) })
+	}
+	p.untrackedEntries(t)
+	p.nft("table inet tracks { chain c { type filter hook input priority 0; ct state invalid counter; }; }")
+	for _, w := range ways {
+		t.Run("tracked by another "+w.name, func(t *testing.T) { w.send(t, requests/10) })
+	}
+	p.untrackedEntries(t)
+	p.ok("remove")
+	if left := p.captureRouting(); left != before {
+		t.Errorf("remove leaves %s, where there was %s", left, before)
+	}
+}
+
+// TestUntrackedClientsAddress has the proxy call the application with the client's own address.
+func TestUntrackedClientsAddress(t *testing.T) {
+	requests := howOften(1000, 10000)
+	p := newRealPod(t)
+	p.untracked(untrackedConfig)
+	application := serveWeb(t, p.pod, appID, appPort)
+	r := p.relay(0, proxyID, 15006, proxy.SocketOptions{Transparent: true, Mark: untrackedMark}, proxy.Dialer{KeepClient: true, Mark: untrackedMark})
+	for _, f := range families {
+		client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
+		to := netip.AddrPortFrom(f.pod.Addr(), appPort)
+		load{in: p.far, requests: requests, from: client, to: func(int) netip.AddrPort { return to },
+			right: func(i int, s seen) bool {
+				c, ours := r.of(s)
+				return ours && s.Peer.Addr() == client(i) && c.Client.Addr() == client(i) && c.OriginalDst == to && s.Asked == to
+			},
+		}.run(t)
+		if got := application.connections.Swap(0); got != int64(requests) {
+			t.Errorf("the application got %d connections, want %d", got, requests)
+		}
+	}
+	p.untrackedEntries(t)
+}
