@@ -42,8 +42,29 @@ func (a *Arguments) Config(env modes.Environment) (modes.Config, error) {
 	if a.dropInvalid {
 		c.DropInvalid = "enabled"
 	}
+	a.untrack(&c)
 	return c, problems.Join(err, a.refused(), Problem(modes.Check(c)))
 }
+
+// untrack has the proxy's mark, and with WEIR_CONNTRACK=none both directions captured by
+// tproxy, whatever the mode: the injection template always passes one.
+func (a *Arguments) untrack(c *modes.Config) {
+	c.Conntrack, c.Proxy.Mark = a.variable(conntrackUse), modes.MarkWord(a.variable(proxyMark))
+	if !a.untracked() {
+		return
+	}
+	switch c.Inbound.Via {
+	case "redirect":
+		c.Inbound.Via = "tproxy"
+	case "marks":
+		c.Inbound.Via = "none"
+	}
+	if c.Outbound.Via == "redirect" {
+		c.Outbound.Via = "tproxy"
+	}
+}
+
+func (a *Arguments) untracked() bool { return parse.IsNone(a.variable(conntrackUse)) }
 
 // refused reports what the reference refuses and a configuration does not.
 func (a *Arguments) refused() error {
@@ -137,7 +158,7 @@ func (a *Arguments) routing() modes.Routing {
 		return modes.Routing{Mask: mask}
 	}
 	r := modes.Routing{Mark: modes.MarkWord(a.tproxyMark), Table: a.tproxyTable, Mask: cmp.Or(mask, wholeMark)}
-	if a.inboundPorts == "" { // a list without a port, such as a comma, has the routing
+	if a.inboundPorts == "" && !a.untracked() { // a list without a port, such as a comma, has the routing
 		r.Table = "none"
 	}
 	if r.Mark == "0" {

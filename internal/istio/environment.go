@@ -19,9 +19,14 @@ const (
 	proxyUser          = "ENVOY_USER"
 	dryRunFile         = "DRY_RUN_FILE_PATH" // to which a dry run writes its plan too
 	markMask           = "WEIR_MARK_MASK"    // of TPROXY's marks; not the reference's
+
+	// What captures without connection tracking, and how its proxy's packets are marked; not
+	// the reference's.
+	conntrackUse = "WEIR_CONNTRACK"
+	proxyMark    = "WEIR_PROXY_MARK"
 )
 
-var variablesWithoutFlag = []string{ownerGroups, ownerGroupsExclude, loopbackCIDR, proxyUser, dryRunFile, markMask}
+var variablesWithoutFlag = []string{ownerGroups, ownerGroupsExclude, loopbackCIDR, proxyUser, dryRunFile, markMask, conntrackUse, proxyMark}
 
 // flagsWithoutVariable are flags that no variable sets.
 var flagsWithoutVariable = []string{"envoy-port", "log_output_level", "log_as_json", "log_target", "log_stacktrace_level", "log_caller", "vklog", "print-config", "help"}

@@ -32,13 +32,18 @@ var names = map[modes.Ref]string{
 	{Key: "routing.loopMark"}:      "--istio-inbound-tproxy-mark",
 	{Key: "routing.mask"}:          markMask,
 	{Key: "routing.table"}:         "--istio-inbound-tproxy-route-table",
+	{Key: "conntrack"}:             conntrackUse,
+	{Key: "proxy.mark"}:            proxyMark,
+	{Key: "dropInvalid"}:           "--drop-invalid",
 	{Key: "dns.capture"}:           "--redirect-dns",
 	{Key: "dns.servers"}:           "resolv.conf",
 
-	{Key: "inbound.via", Value: "none"}:   "an empty --istio-inbound-ports",
-	{Key: "inbound.via", Value: "tproxy"}: "--istio-inbound-interception-mode TPROXY",
-	{Key: "outbound.via", Value: "none"}:  "an empty --istio-service-cidr",
-	{Key: "dns.capture", Value: "all"}:    "--capture-all-dns",
+	{Key: "inbound.via", Value: "none"}:    "an empty --istio-inbound-ports",
+	{Key: "inbound.via", Value: "tproxy"}:  "--istio-inbound-interception-mode TPROXY",
+	{Key: "outbound.via", Value: "none"}:   "an empty --istio-service-cidr",
+	{Key: "dns.capture", Value: "all"}:     "--capture-all-dns",
+	{Key: "dropInvalid", Value: "enabled"}: "--drop-invalid",
+	{Key: "conntrack", Value: "none"}:      conntrackUse + "=none",
 }
 
 // name is istio-init's name for a key, or the key where it has none.
