@@ -33,6 +33,7 @@ func everyCommand() []named {
 		{[]string{"trace"}, traceCommand},
 		{[]string{"doctor"}, doctorCommand},
 		{[]string{"istio-init", "istio-iptables"}, istioInitCommand},
+		{[]string{pluginCommand}, cniCommand},
 		{[]string{"completion"}, completionCommand},
 		{[]string{"complete"}, completeCommand},
 		{[]string{"version"}, versionCommand},
@@ -180,7 +181,7 @@ func arrange(app *cli.App, args []string) []string {
 			case next.Command(rest[0]) == nil:
 				return append(path, rest...) // to be told what there is
 			}
-		} else if next.ArgsUsage != "" || len(rest) > 0 && slices.Contains(cli.HelpFlag.Names(), strings.TrimLeft(rest[0], "-")) {
+		} else if next.ArgsUsage != "" || c.Name == pluginCommand || len(rest) > 0 && slices.Contains(cli.HelpFlag.Names(), strings.TrimLeft(rest[0], "-")) {
 			return append(path, rest...)
 		}
 		path, c = append(path, next.Name), next

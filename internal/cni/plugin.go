@@ -15,8 +15,8 @@ import (
 	programversion "github.com/weir-mesh/weir/internal/version"
 )
 
-// versions are those of the specification that the plugin speaks.
-var versions = []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"}
+// Versions are those of the specification that the plugin speaks.
+func Versions() []string { return []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} }
 
 // Program is what the program that is the plugin brings.
 type Program struct {
@@ -43,7 +43,7 @@ func Run(ctx context.Context, program Program) bool {
 		Del:    p.del,
 		GC:     p.with((*plugin).gc),
 		Status: p.with((*plugin).status),
-	}, version.PluginSupports(versions...), fmt.Sprintf("weir %s, a CNI plugin: see docs/cni.md (weir cni install puts it into a node's network list)", programversion.String()))
+	}, version.PluginSupports(Versions()...), fmt.Sprintf("weir %s, a CNI plugin: see docs/cni.md (weir cni install puts it into a node's network list)", programversion.String()))
 	if e == nil {
 		return true
 	}

@@ -106,6 +106,12 @@ func readSettings(entry map[string]json.RawMessage) (settings, error) {
 	return s, problems.Join(all...)
 }
 
+// CheckSettings joins every problem with keys of the plugin's entry.
+func CheckSettings(entry map[string]json.RawMessage) error {
+	_, err := readSettings(entry)
+	return err
+}
+
 // path reads an absolute path, or "" for none.
 func path(of func(*settings) *string) field {
 	return func(s *settings, raw json.RawMessage) error {
