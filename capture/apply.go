@@ -9,7 +9,6 @@ import (
 	"github.com/weir-mesh/weir/capture/internal/policy"
 	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/rules"
 )
 
 // Report is what an apply or a remove found and did. Beside an error it holds what was
@@ -20,7 +19,9 @@ type Report struct {
 	Table        string
 	Version      string     // of the program that applies, as its tag says
 	State        string     // the hash of what was applied; "" of a remove
-	Conflicts    []Conflict // chains of other programs that may decide before the table's
+	Conflicts    []Conflict // what keeps captured traffic from the proxy; see [Capture.Conflicts], which looks at listeners too
+	Unseen       []error    // why something that may be in the way was not looked at
+	Unjudged     error      // why nothing was
 	HostNetwork  bool       // it captures the machine's own network namespace, as Options.HostNetwork allows
 	LoopbackDown bool       // lo is down: nothing that is redirected arrives until it is up
 	Downgrade    bool       // it changed what a newer version wrote, that of Previous
@@ -33,7 +34,7 @@ func (r Report) Messages() []Message {
 	warn := func(format string, args ...any) {
 		out = append(out, Message{Warning: true, Text: fmt.Sprintf(format, args...)})
 	}
-	if r.LoopbackDown {
+	if r.LoopbackDown && len(r.Conflicts) == 0 {
 		warn("lo is down: %s", policy.LoopbackDown)
 	}
 	if r.Downgrade {
@@ -42,8 +43,9 @@ func (r Report) Messages() []Message {
 	if r.LockHeld != nil {
 		warn("went on without the lock: table inet %s belongs to %s", reserved.Lock, r.LockHeld)
 	}
-	for _, c := range r.Conflicts {
-		warn("%s", c)
+	out = append(out, ConflictMessages(r.Conflicts, true)...)
+	if r.Unjudged != nil {
+		warn("%v", r.Unjudged)
 	}
 	if r.Unlisted != nil {
 		warn("connections that were open may be reset: %v", r.Unlisted)
@@ -91,7 +93,7 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 		return r, c.failed("apply", err)
 	}
 	r.State = w.state.Hash()
-	r.Conflicts = conflicts(w.state, r.Result)
+	c.beside(ctx, w, &r)
 	r.Downgrade = policy.Downgrade(r.Version, r.Result)
 	return r, nil
 }
@@ -121,7 +123,6 @@ func (c *Capture) remove(ctx context.Context, r *Report) (err error) {
 	} else {
 		r.Result, err = c.reset(ctx, removing)
 	}
-	r.Conflicts = conflicts(rules.State{}, r.Result)
 	r.Downgrade = policy.Downgrade(r.Version, r.Result)
 	return err
 }

@@ -36,6 +36,10 @@ type Options struct {
 	// it is read there.
 	Environment *modes.Environment
 
+	// Conflicts has Verify look for what stands in the way of captured traffic too, which
+	// takes longer, more so where the machine has many sockets: see [Capture.Conflicts].
+	Conflicts bool
+
 	// Drain makes Remove capture nothing new at once, and wait up to that time until
 	// the connections that are captured have ended. 0: they are reset.
 	Drain time.Duration

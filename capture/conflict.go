@@ -3,50 +3,96 @@
 package capture
 
 import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/weir-mesh/weir/internal/conflict"
+	"github.com/weir-mesh/weir/internal/conflict/sight"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
 
-// Conflict is a base chain of another program that sees new connections where the
-// table's own chains do, and may decide first.
-type Conflict struct {
-	nft.ForeignChain
-	Order string // when it runs, as against the table's: to be read after the chain's name
+// Conflict is one thing in a namespace that keeps captured traffic from where it should
+// go: a chain, policy rule, route, setting, socket or program of another owner.
+type Conflict = conflict.Conflict
+
+// Conflicts are what stands in the way of what is wanted, gravest first, and what could
+// not be looked at; of [OfTable], in the way of what the table holds. It changes nothing.
+func (c *Capture) Conflicts(ctx context.Context) (found []Conflict, unseen []error, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.connect(ctx, &Notices{}); err != nil {
+		return nil, nil, err
+	}
+	var state rules.State
+	if c.written {
+		live, err := c.conn.Read(ctx, c.table)
+		if err != nil {
+			return nil, nil, c.failed("look at", err)
+		}
+		state = live.State
+	} else {
+		w, err := c.wanted(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		state = w.state
+	}
+	return c.conflicts(ctx, state, sight.Scope{Table: c.table, Sockets: true})
 }
 
-func (c Conflict) String() string { return c.ForeignChain.String() + " " + c.Order }
-
-// conflicts are those with what an apply found and made. Of chains with one
-// priority the kernel calls the one that was registered last first
-// (nf_hook_entries_grow of net/netfilter/core.c).
-func conflicts(want rules.State, r nft.Result) []Conflict {
-	equal := "has the priority of ours: the chain that was made last runs first"
-	if r.Outcome == nft.Created || r.Outcome == nft.Replaced {
-		equal += ", now ours"
+func (c *Capture) conflicts(ctx context.Context, state rules.State, scope sight.Scope) ([]Conflict, []error, error) {
+	if state.Table == nil {
+		return nil, nil, nil
 	}
-	var out []Conflict
-	for _, f := range r.Foreign {
-		switch ours, beside := highestBeside(want.Table, f.Base); {
-		case !beside || f.Base.Priority > ours:
-		case f.Base.Priority == ours:
-			out = append(out, Conflict{f, equal})
-		default:
-			out = append(out, Conflict{f, "runs before ours and may decide first"})
-		}
+	s, err := sight.Read(ctx, c.ns, c.conn, scope)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for conflicts: %w", err)
+	}
+	s.IPv6 = c.choice()
+	return conflict.Conflicts(state.Normal(), s.Seen), s.Unseen, nil
+}
+
+// choice is whether the configuration leaves to the namespace if IPv6 is captured.
+func (c *Capture) choice() conflict.Choice {
+	if c.written || c.state != nil {
+		return conflict.NotKnown
+	}
+	return conflict.ChoiceOf(c.config)
+}
+
+// beside are the conflicts with what an apply made. Where the namespace holds nothing
+// that may be in its way they are not looked for, which takes as long as an apply.
+func (c *Capture) beside(ctx context.Context, w wanted, r *Report) {
+	if !r.LoopbackDown && len(r.Foreign) == 0 && len(w.state.PolicyRules) == 0 && !namesLinks(w.state.Table) {
+		return
+	}
+	scope := sight.Scope{Table: c.table, Newest: r.Outcome == nft.Created || r.Outcome == nft.Replaced}
+	r.Conflicts, r.Unseen, r.Unjudged = c.conflicts(ctx, w.state, scope)
+}
+
+// namesLinks reports whether the rules go by interfaces other than lo.
+func namesLinks(t *rules.Table) bool {
+	return slices.ContainsFunc(t.Chains, func(ch *rules.Chain) bool {
+		return slices.ContainsFunc(ch.Rules, func(r rules.Rule) bool {
+			return slices.ContainsFunc(r.Nodes, func(n rules.Node) bool {
+				m, is := n.(rules.Match)
+				return is && slices.Contains(m.Key, rules.IIfName.Selector()) && (m.Set != "" || !onlyLoopback(m))
+			})
+		})
+	})
+}
+
+func onlyLoopback(m rules.Match) bool {
+	lo := rules.RangeOf(rules.IfName("lo"))
+	return len(m.Elements) == 1 && len(m.Elements[0].Key) == 1 && m.Elements[0].Key[0] == lo
+}
+
+// ConflictMessages are conflicts in words, each with its remedy: warnings, or notes.
+func ConflictMessages(all []Conflict, warn bool) (out []Message) {
+	for _, c := range all {
+		out = append(out, Message{Warning: warn, Text: c.String() + "; remedy: " + c.Remedy})
 	}
 	return out
-}
-
-// highestBeside is the highest priority number of the table's nat chains on the hook
-// of another program's.
-func highestBeside(t *rules.Table, other rules.Base) (priority int32, beside bool) {
-	if t == nil || other.Type != rules.NATType {
-		return 0, false
-	}
-	for _, c := range t.Chains {
-		if b := c.Base; b != nil && b.Type == other.Type && b.Hook == other.Hook && (!beside || b.Priority > priority) {
-			priority, beside = b.Priority, true
-		}
-	}
-	return priority, beside
 }

@@ -16,6 +16,18 @@ type Verdict struct {
 	Table       string
 	Absent      bool               // of [OfTable]: there is no such table
 	Differences []rules.Difference // none: it is as it should
+	Conflicts   []Conflict         // what stands in the way of captured traffic, where Options.Conflicts asks for it: no drift
+	Unseen      []error            // why something that may be in the way was not looked at
+	Unjudged    error              // why nothing was
+}
+
+// Messages are the verdict's notices and its conflicts in words.
+func (v Verdict) Messages() []Message {
+	out := append(v.Notices.Messages(), ConflictMessages(v.Conflicts, false)...)
+	if v.Unjudged != nil {
+		out = append(out, Message{Text: v.Unjudged.Error()})
+	}
+	return out
 }
 
 // Clean reports whether the namespace is as it should.
@@ -26,6 +38,21 @@ func (v Verdict) Clean() bool { return len(v.Differences) == 0 }
 // among them nft.ErrNotPermitted, and a [*modes.ConfigError] for each problem that
 // the configuration has in this environment.
 func (c *Capture) Verify(ctx context.Context) (Verdict, error) {
+	v, err := c.verify(ctx)
+	if err == nil {
+		c.judge(ctx, &v)
+	}
+	return v, err
+}
+
+// judge looks for conflicts where that is asked for.
+func (c *Capture) judge(ctx context.Context, v *Verdict) {
+	if c.options.Conflicts {
+		v.Conflicts, v.Unseen, v.Unjudged = c.Conflicts(ctx)
+	}
+}
+
+func (c *Capture) verify(ctx context.Context) (Verdict, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := Verdict{Table: c.table}
@@ -68,8 +95,12 @@ const verifyPause = 200 * time.Millisecond
 // most that time. The verdict is the last one.
 func (c *Capture) Await(ctx context.Context, limit time.Duration) (Verdict, error) {
 	for end := time.Now().Add(limit); ; {
-		v, err := c.Verify(ctx)
-		if err != nil || v.Clean() || !time.Now().Before(end) {
+		v, err := c.verify(ctx)
+		if err == nil && (v.Clean() || !time.Now().Before(end)) {
+			c.judge(ctx, &v)
+			return v, nil
+		}
+		if err != nil {
 			return v, err
 		}
 		select {

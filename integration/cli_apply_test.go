@@ -28,6 +28,7 @@ type (
 		Seconds                         struct{ Read, Commit, Verify float64 }
 	}
 	verdictJSON struct {
+		Conflicts   []map[string]any
 		Table       string
 		Clean       bool
 		Differences []differenceJSON
@@ -65,6 +66,7 @@ type (
 		Sets            []setJSON
 		Routing         []string
 		Others, Foreign []string
+		Conflicts       []map[string]any
 	}
 )
 
@@ -282,7 +284,14 @@ func TestShow(t *testing.T) {
 	if s := c.shown(); len(s.Foreign) != 1 || !strings.Contains(s.Foreign[0], "ip nat") {
 		t.Errorf("of others' chains show says %q", s.Foreign)
 	}
-	c.run("apply", "--mode", "sidecar", "--proxy-uids", "1337").want(t, 0).says(t, "warning: ", "ip nat")
+	if o := c.run("apply", "--mode", "sidecar", "--proxy-uids", "1337").want(t, 0); strings.Contains(o.errs, "warning: ") {
+		t.Errorf("an empty chain decides nothing, and apply says %s", o.errs)
+	}
+	c.nft("add chain ip nat early { type nat hook output priority -110; }; add rule ip nat early tcp dport 80 redirect to :9")
+	c.run("apply", "--mode", "sidecar", "--proxy-uids", "1337").want(t, 0).says(t, "warning: chain early of table ip nat (nat output -110) (iptables-nft) sends outbound TCP (IPv4) elsewhere than to the proxy")
+	if s := c.shown(); len(s.Conflicts) == 0 || s.Conflicts[0]["kind"] != "redirects" || s.Conflicts[0]["table"] != "ip nat" {
+		t.Errorf("in the way is %v", s.Conflicts)
+	}
 }
 
 // TestRivals: which of two nat chains decides first is as the warning says.
@@ -317,14 +326,14 @@ func TestRivals(t *testing.T) {
 		says    string
 		decider string
 	}{
-		{"theirs were there, of our priority", func() { rival("same", -100) }, nil, "warning: chain c of table ip same (output -100) has the priority of ours: the chain that was made last runs first, now ours\n", ours},
-		{"theirs are made anew", func() { rival("same", -100) }, nil, "(output -100) has the priority of ours: the chain that was made last runs first\n", "same"},
-		{"an element changes", nil, []string{"--outbound-exclude-ports", "7"}, "first, now ours\n", ours},
-		{"theirs are made anew again", func() { rival("same", -100) }, []string{"--outbound-exclude-ports", "8"}, "runs first\n", "same"},
-		{"ours are replaced", nil, []string{"--outbound-port", "15009"}, "first, now ours\n", ours},
+		{"theirs were there, of our priority", func() { rival("same", -100) }, nil, "", ours},
+		{"theirs are made anew", func() { rival("same", -100) }, nil, "warning: chain c of table ip same (nat output -100) sends outbound TCP (IPv4) elsewhere than to the proxy", "same"},
+		{"ours are replaced for an element", nil, []string{"--outbound-exclude-ports", "7"}, "", ours},
+		{"theirs are made anew again, and ours were too: nobody knows when", func() { rival("same", -100) }, []string{"--outbound-exclude-ports", "8"}, "the one that was made last runs first", "same"},
+		{"ours are replaced", nil, []string{"--outbound-port", "15009"}, "", ours},
 		{"theirs run later", func() { c.nft("delete table ip same"); rival("later", -99) }, nil, "", ours},
-		{"theirs run before", func() { rival("before", -101) }, nil, "warning: chain c of table ip before (output -101) runs before ours and may decide first\n", "before"},
-		{"that stays so", nil, []string{"--outbound-port", "15009"}, "(output -101) runs before ours and may decide first\n", "before"},
+		{"theirs run before", func() { rival("before", -101) }, nil, "warning: chain c of table ip before (nat output -101) sends outbound TCP (IPv4) elsewhere than to the proxy", "before"},
+		{"that stays so", nil, []string{"--outbound-port", "15009"}, "(nat output -101) sends outbound TCP (IPv4) elsewhere", "before"},
 	} {
 		if step.do != nil {
 			step.do()

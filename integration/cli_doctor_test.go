@@ -45,8 +45,8 @@ func TestDoctor(t *testing.T) {
 	}{
 		{"a fresh namespace", func(*cli) {}, nil, 0, []string{"note IPv6", "skipped proxy's users"}},
 		{"one that is tried itself", func(*cli) {}, []string{"--here"}, 0, []string{"note IPv6", "skipped proxy's users"}},
-		{"one with rules of weir's", func(c *cli) { c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337") }, nil, 0,
-			[]string{"note IPv6"}},
+		{"one with rules of weir's", func(c *cli) { c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337") }, nil, 1,
+			[]string{"note IPv6", "failed captured traffic"}},
 		{"one whose table the kernel passes over", func(c *cli) {
 			c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
 			c.nft("table inet weir { flags dormant; }\n")
@@ -64,7 +64,7 @@ func TestDoctor(t *testing.T) {
 		{"one in which marks are looked up backwards", func(c *cli) {
 			c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337", "--inbound-via", "tproxy")
 			c.must("1", "tee", "/proc/sys/net/ipv4/conf/all/src_valid_mark")
-		}, nil, 1, []string{"note IPv6", "failed src_valid_mark", "note transparent listener"}},
+		}, nil, 2, []string{"note IPv6", "failed src_valid_mark", "failed captured traffic"}},
 		{"one in which that would matter to tproxy, which is not used", func(c *cli) {
 			c.must("1", "tee", "/proc/sys/net/ipv4/conf/all/src_valid_mark")
 		}, nil, 0, []string{"note IPv6", "note src_valid_mark", "skipped proxy's users"}},

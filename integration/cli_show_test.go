@@ -132,11 +132,11 @@ func TestShowBesideOthers(t *testing.T) {
 		"chain c {\ntype filter hook output priority -200\n}\nchain d {\ntype filter hook postrouting priority 0\n}\nchain e {\ntype nat hook output priority -100\n}\n}\n")
 	text := c.run(append([]string{"show"}, config...)...).want(t, 0).prints(t,
 		"it is what the configuration says",
-		"chain a of table ip x (output -101): runs before ours and may decide first",
-		"chain b of table ip x (output -99): runs after ours",
-		"chain c of table ip x (output -200): runs before ours and may drop",
-		"chain d of table ip x (postrouting 0): no chain of ours is on this hook",
-		"chain e of table ip x (output -100): has the priority of ours").out
+		"chain a of table ip x (output -101): runs between weir's chains",
+		"chain b of table ip x (output -99): runs after weir's chains",
+		"chain c of table ip x (output -200): runs before weir's chains",
+		"chain d of table ip x (postrouting 0): no chain of weir's is on this hook",
+		"chain e of table ip x (output -100): has the place of weir's chain output").out
 	at := 0
 	for _, chain := range []string{"mangle_prerouting", "tproxy_inbound", "tproxy_divert", "tproxy_deliver", "mangle_output", "output"} {
 		next := strings.Index(text, "\nchain "+chain+" (")

@@ -102,15 +102,15 @@ func TestOnePolicy(t *testing.T) {
 			reply{0, "what was here was written by weir v9.9.9, which is newer than this, v1.2.3"}), "newer than this"},
 		{"an older program's rules", func(t *testing.T, n *namespace) { applyAs(t, n, "v0.0.1") }, nil, "newer than this"},
 		{"another program's chain runs first", func(t *testing.T, n *namespace) {
-			n.nft("add table ip mesh; add chain ip mesh out { type nat hook output priority -150; }; add chain ip mesh in { type nat hook prerouting priority -150; }")
+			n.nft("add table ip mesh; add chain ip mesh out { type nat hook output priority -150; }; add chain ip mesh in { type nat hook prerouting priority -150; }; add rule ip mesh out meta l4proto tcp redirect to :9; add rule ip mesh in meta l4proto tcp redirect to :9")
 		}, map[string]reply{
-			"apply":                {0, "chain out of table ip mesh (output -150) runs before ours and may decide first"},
-			"apply of ambient-pod": {0, "chain out of table ip mesh (output -150) runs before ours and may decide first"},
-			"istio-init":           {0, "chain out of table ip mesh (output -150) runs before ours and may decide first"},
-			"ambient pod":          {0, "chain out of table ip mesh (output -150) runs before ours and may decide first"},
-			"library, sidecar":     {0, "chain out of table ip mesh (output -150) runs before ours and may decide first"},
-			"library, ambient-pod": {0, "chain out of table ip mesh (output -150) runs before ours and may decide first"},
-		}, "runs before ours"},
+			"apply":                {0, "chain out of table ip mesh (nat output -150) sends outbound TCP (IPv4)"},
+			"apply of ambient-pod": {0, "chain out of table ip mesh (nat output -150) sends outbound TCP (IPv4)"},
+			"istio-init":           {0, "chain out of table ip mesh (nat output -150) sends outbound TCP (IPv4)"},
+			"ambient pod":          {0, "chain out of table ip mesh (nat output -150) sends outbound TCP (IPv4)"},
+			"library, sidecar":     {0, "chain out of table ip mesh (nat output -150) sends outbound TCP (IPv4)"},
+			"library, ambient-pod": {0, "chain out of table ip mesh (nat output -150) sends outbound TCP (IPv4)"},
+		}, "elsewhere than to the proxy"},
 		{"a table that weir did not write", func(t *testing.T, n *namespace) { n.nft("add table inet weir") }, everyEntry(
 			reply{1, "table inet weir is there, and weir did not write it"}), ""},
 	} {

@@ -19,6 +19,15 @@ import (
 // Host reads what decides about packets in the namespace beside its tables: links and
 // addresses, the whole of its routing, its settings and its sockets.
 func (n *Namespace) Host(ctx context.Context) (sim.Host, error) {
+	h, err := n.Stack(ctx)
+	if err == nil {
+		h.Sockets, err = n.Sockets(ctx)
+	}
+	return h, err
+}
+
+// Stack is Host without the sockets, which take long to list where the machine has many.
+func (n *Namespace) Stack(ctx context.Context) (sim.Host, error) {
 	var h sim.Host
 	err := n.withRoute(ctx, func(s *nl.Socket) error {
 		h = sim.Host{}
@@ -33,9 +42,6 @@ func (n *Namespace) Host(ctx context.Context) (sim.Host, error) {
 	})
 	if err == nil {
 		err = n.Inside(func() error { return hostSettings(&h) })
-	}
-	if err == nil {
-		h.Sockets, err = n.Sockets(ctx)
 	}
 	return h, err
 }

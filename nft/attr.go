@@ -37,6 +37,7 @@ const (
 	setExpr            = 0x100
 	chainBase          = 1 // NFT_CHAIN_BASE
 	tableOwner         = 2 // NFT_TABLE_F_OWNER
+	nftaTableHandle    = 4 // NFTA_TABLE_HANDLE
 	nftaTableOwner     = 7 // NFTA_TABLE_OWNER
 	elemCatchall       = 2 // NFT_SET_ELEM_CATCHALL
 	magicTypeBits      = 6 // TYPE_BITS of nftables' datatype.h

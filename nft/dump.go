@@ -50,12 +50,13 @@ func (c *Conn) readTables(ctx context.Context, name string, with elementsFilter)
 	if err != nil {
 		return t, err
 	}
-	flags, owners, err := c.tableFlagsAndOwners(ctx, unix.NFPROTO_INET)
+	heads, err := c.tableHeads(ctx, unix.NFPROTO_INET)
 	if err != nil {
 		return t, err
 	}
+	flags := flagsOf(heads)
 	if f, exists := flags[inet(reserved.Lock)]; exists {
-		t.lock = &lockState{owned: f&tableOwner != 0, port: owners[inet(reserved.Lock)]}
+		t.lock = &lockState{owned: f&tableOwner != 0, port: heads[inet(reserved.Lock)].owner}
 	}
 	for _, own := range []string{name, reserved.Next(name)} {
 		f, exists := flags[inet(own)]
@@ -69,7 +70,7 @@ func (c *Conn) readTables(ctx context.Context, name string, with elementsFilter)
 		ours := tag != nil && signed(tag)
 		switch {
 		case f&tableOwner != 0:
-			holder := c.holder(ctx, owners[inet(own)])
+			holder := c.holder(ctx, heads[inet(own)].owner)
 			t.notOurs = append(t.notOurs, &NotOursError{Table: own, Holder: &holder})
 		case !ours:
 			t.notOurs = append(t.notOurs, &NotOursError{Table: own, Lacks: "tag"})
@@ -113,32 +114,46 @@ type familyTable struct {
 
 func inet(table string) familyTable { return familyTable{unix.NFPROTO_INET, table} }
 
-// tableFlags are the flags of every table of a family, AF_UNSPEC for all.
-func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]uint32, error) {
-	flags, _, err := c.tableFlagsAndOwners(ctx, family)
-	return flags, err
+// tableHead is what the kernel lists of a table by itself.
+type tableHead struct {
+	flags  uint32
+	owner  uint32 // the port id of the socket that it belongs to, 0 for none
+	handle uint64 // tables that were made later have higher ones
 }
 
-// tableFlagsAndOwners are the flags of every table of a family, and the port ids of
-// the sockets that tables with owners belong to.
-func (c *Conn) tableFlagsAndOwners(ctx context.Context, family uint8) (flags, owners map[familyTable]uint32, err error) {
-	flags, owners = map[familyTable]uint32{}, map[familyTable]uint32{}
-	err = nl.Dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0), func(m netlink.Message) error {
+// tableFlags are the flags of every table of a family, AF_UNSPEC for all.
+func (c *Conn) tableFlags(ctx context.Context, family uint8) (map[familyTable]uint32, error) {
+	heads, err := c.tableHeads(ctx, family)
+	return flagsOf(heads), err
+}
+
+func flagsOf(heads map[familyTable]tableHead) map[familyTable]uint32 {
+	flags := make(map[familyTable]uint32, len(heads))
+	for key, h := range heads {
+		flags[key] = h.flags
+	}
+	return flags
+}
+
+// tableHeads lists the tables of a family, AF_UNSPEC for all.
+func (c *Conn) tableHeads(ctx context.Context, family uint8) (map[familyTable]tableHead, error) {
+	heads := map[familyTable]tableHead{}
+	err := nl.Dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETTABLE)), nfgen(family, 0), func(m netlink.Message) error {
 		a, err := payload(m)
 		if err != nil {
 			return err
 		}
-		key := familyTable{m.Data[0], a.Text(unix.NFTA_TABLE_NAME)}
-		flags[key] = uint32(a.Number(unix.NFTA_TABLE_FLAGS))
+		h := tableHead{flags: uint32(a.Number(unix.NFTA_TABLE_FLAGS)), handle: a.Number(nftaTableHandle)}
 		if a.Has(nftaTableOwner) {
-			owners[key] = uint32(a.Number(nftaTableOwner))
+			h.owner = uint32(a.Number(nftaTableOwner))
 		}
+		heads[familyTable{m.Data[0], a.Text(unix.NFTA_TABLE_NAME)}] = h
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("nftables: list tables: %w", err)
+		return nil, fmt.Errorf("nftables: list tables: %w", err)
 	}
-	return flags, owners, nil
+	return heads, nil
 }
 
 // table dumps one table; its tag's set, where there is one, stands apart. Handles

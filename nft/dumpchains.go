@@ -15,29 +15,36 @@ import (
 // chains dumps every chain of the namespace, by table. While another program
 // prepares to add one, the kernel may list the last ones again (seen on 6.18).
 func (c *Conn) chains(ctx context.Context) (map[familyTable][]*rules.Chain, error) {
+	chains, _, err := c.chainsAndHandles(ctx)
+	return chains, err
+}
+
+// chainsAndHandles are the chains, and the highest handle of a base chain of each table.
+func (c *Conn) chainsAndHandles(ctx context.Context) (map[familyTable][]*rules.Chain, map[familyTable]uint64, error) {
 	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETCHAIN)), nfgen(unix.AF_UNSPEC, 0))
 	if err != nil {
-		return nil, fmt.Errorf("nftables: list chains: %w", err)
+		return nil, nil, fmt.Errorf("nftables: list chains: %w", err)
 	}
-	out := map[familyTable][]*rules.Chain{}
+	out, made := map[familyTable][]*rules.Chain{}, map[familyTable]uint64{}
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		key := familyTable{m.Data[0], a.Text(unix.NFTA_CHAIN_TABLE)}
 		chain := &rules.Chain{Name: a.Text(unix.NFTA_CHAIN_NAME), Others: chainOthers(a.Number(nftaChainFlags))}
 		if hook := a.Take(unix.NFTA_CHAIN_HOOK); hook != nil {
 			if chain.Base, err = liftBase(m.Data[0], a, hook); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
+			made[key] = max(made[key], a.Number(unix.NFTA_CHAIN_HANDLE))
 		}
 		out[key] = append(out[key], chain)
 	}
 	for key, list := range out {
 		out[key] = once(list, func(c *rules.Chain) string { return c.Name })
 	}
-	return out, nil
+	return out, made, nil
 }
 
 // chainOthers is what a chain's flags say and the model does not know, as chains

@@ -22,10 +22,42 @@ type Ruleset struct {
 // LiveTable is one table of a ruleset.
 type LiveTable struct {
 	*rules.Table
-	Family  string // in nft's word: inet, ip, ip6, arp, bridge or netdev
-	Tag     *Tag   // nil: not one of weir's, or its tag cannot be read
+	Family  string  // in nft's word: inet, ip, ip6, arp, bridge or netdev
+	Tag     *Tag    // nil: not one of weir's, or its tag cannot be read
+	Owner   *Holder // of the socket with which the table goes; nil: it belongs to none
+	made    uint64  // the table's handle,
+	chains  uint64  // and the highest of its base chains
+	objects int     // chains, sets and rules that it holds
 	handles map[uint64]RulePlace
 }
+
+// Order is whether the chains of one table were registered before those of another, as
+// far as handles tell: of chains with one priority the kernel calls the one that was
+// registered last first.
+type Order int
+
+// Orders.
+const (
+	OrderUnknown Order = iota
+	Before             // its chains were registered first, and run last
+	After
+)
+
+// Registered is whether the table's base chains were registered before the other's.
+// Tables have handles in the order in which they were made, and so has what a table
+// holds, chains and sets before rules: where a base chain's is higher than there are
+// chains and sets, the chain was made again since, nobody knows when.
+func (t *LiveTable) Registered(other *LiveTable) Order {
+	switch {
+	case t.made < other.made && !t.remade():
+		return Before
+	case t.made > other.made && !other.remade():
+		return After
+	}
+	return OrderUnknown
+}
+
+func (t *LiveTable) remade() bool { return t.chains > uint64(t.objects) }
 
 // RulePlace is where in a table a rule stands.
 type RulePlace struct {
@@ -80,20 +112,24 @@ func (c *Conn) RulesetWith(ctx context.Context, with func(*LiveTable) bool) (*Ru
 }
 
 func (c *Conn) allTables(ctx context.Context, with func(*LiveTable) bool) ([]*LiveTable, error) {
-	flags, err := c.tableFlags(ctx, unix.AF_UNSPEC)
+	heads, err := c.tableHeads(ctx, unix.AF_UNSPEC)
 	if err != nil {
 		return nil, err
 	}
-	chains, err := c.chains(ctx)
+	chains, made, err := c.chainsAndHandles(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []*LiveTable
-	for key, f := range flags {
-		t := &LiveTable{Table: &rules.Table{Name: key.name}, Family: familyName(key.family), handles: map[uint64]RulePlace{}}
+	for key, head := range heads {
+		t := &LiveTable{Table: &rules.Table{Name: key.name}, Family: familyName(key.family), made: head.handle, handles: map[uint64]RulePlace{}}
+		if head.owner != 0 {
+			holder := c.holder(ctx, head.owner)
+			t.Owner = &holder
+		}
 		var tag *rules.Set
 		asked := false
-		t.Table, tag, err = c.table(ctx, key, f, chains[key], t.handles, func(tag *rules.Set) bool {
+		t.Table, tag, err = c.table(ctx, key, head.flags, chains[key], t.handles, func(tag *rules.Set) bool {
 			if tag != nil && signed(tag) {
 				t.Tag = parseTag(tag)
 			}
@@ -112,6 +148,11 @@ func (c *Conn) allTables(ctx context.Context, with func(*LiveTable) bool) ([]*Li
 			}
 			t.Sets = append(t.Sets, tag)
 		}
+		t.objects = len(t.Chains) + len(t.Sets)
+		if tag != nil {
+			t.objects++
+		}
+		t.chains = made[key]
 		t.Table = rules.State{Table: t.Table}.Normal().Table
 		out = append(out, t)
 	}

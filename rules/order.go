@@ -37,6 +37,15 @@ func (b *Base) Ties(with *Base) bool {
 	return b.Hook == with.Hook && b.Place() == with.Place() && (!both || b.Priority == with.Priority)
 }
 
+// RunsBefore reports whether packets meet the chain before another one of the same hook,
+// where that does not hang on the order in which they were made; see [Base.Ties].
+func (b *Base) RunsBefore(o *Base) bool {
+	if b.Type == NATType && o.Type == NATType {
+		return b.Priority < o.Priority
+	}
+	return b.Place() < o.Place()
+}
+
 // Station is what packets meet at a hook: a base chain of a table, or one of the
 // kernel's own, which have no chain.
 type Station struct {

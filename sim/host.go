@@ -26,6 +26,7 @@ type Host struct {
 type Link struct {
 	Name      string
 	Index     rules.IfIndex
+	Down      bool           // it is not up; its routes are gone with that
 	Addresses []netip.Prefix // in the kernel's order
 	ReversePath
 	Forwards    []rules.Family // whose packets that come by it are passed on

@@ -71,7 +71,7 @@ func (cmd *command) examine(ctx context.Context, c *config.File, given bool) ([]
 		return nil, cmd.failure(c, err)
 	}
 	cmd.tell(c, notes, nil)
-	facts.Configured(want)
+	facts.Configured(c.Config, want)
 	return facts.Checks(), nil
 }
 

@@ -48,7 +48,7 @@ var arrows = map[string]struct {
 	"modes":                {"modes is pure and knows rules alone", false, []string{"internal/continuity", "internal/parse", "internal/problems", "internal/reserved", "internal/term", "rules"}},
 	"internal/problems":    {"problems joins errors, whatever they are about", false, nil},
 	"internal/parse":       {"parse reads single words, and knows values of rules alone", false, []string{"rules"}},
-	"internal/diagnose":    {"diagnose judges kernels and namespaces, and prints nothing", true, []string{"explain", "internal/continuity", "internal/escape", "internal/pods", "internal/scratch", "internal/version", "modes", "netns", "nft", "rules", "sim", "sim/survey"}},
+	"internal/diagnose":    {"diagnose judges kernels and namespaces, and prints nothing", true, []string{"explain", "internal/conflict", "internal/conflict/sight", "internal/continuity", "internal/escape", "internal/pods", "internal/scratch", "internal/version", "modes", "netns", "nft", "rules", "sim", "sim/survey"}},
 	"config":               {"config is words and places, and knows modes and a YAML reader", true, []string{"internal/escape", "internal/problems", "internal/term", "modes"}},
 	"sim":                  {"sim is what a kernel does with a packet, and knows rules alone", false, []string{"internal/escape", "rules"}},
 	"sim/packet":           {"packet is the grammar of packets", false, []string{"rules", "sim"}},
@@ -62,7 +62,7 @@ var arrows = map[string]struct {
 	"netns":                {"netns opens namespaces and their netlink, whoever asks", true, []string{"internal/escape", "internal/mountinfo", "internal/nl", "internal/rtnl", "internal/sockdiag", "nft", "rules", "sim"}},
 	"internal/pods":        {"internal/pods knows nodes, and no rules of its own", true, []string{"internal/escape", "internal/mountinfo", "netns"}},
 	"internal/trace":       {"trace follows packets across rules, and prints none", true, []string{"netns", "nft", "rules", "sim/packet"}},
-	"capture":              {"capture is the engine: it knows namespaces, rules and modes, and no command", true, []string{"capture/internal/policy", "internal/escape", "internal/parse", "internal/reserved", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
+	"capture":              {"capture is the engine: it knows namespaces, rules and modes, and no command", true, []string{"capture/internal/policy", "internal/conflict", "internal/conflict/sight", "internal/escape", "internal/parse", "internal/reserved", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
 	"capture/capturetest":  {"capturetest stands for a kernel, and asks the engine's own policy", true, []string{"capture", "capture/internal/policy", "internal/version", "modes", "nft", "rules"}},
 	"internal/istio":       {"istio is what istio-init does beyond the engine, and prints nothing", true, []string{"capture", "internal/parse", "internal/problems", "internal/term", "modes", "netns", "proxy", "rules"}},
 	"internal/bench":       {"bench measures the binary beside others", true, []string{"internal/scratch", "modes", "nft", "rules"}},
@@ -70,7 +70,7 @@ var arrows = map[string]struct {
 	"internal/bench/bare":  {"bare is the cost of a process that does nothing", false, nil},
 	"internal/kernels":     {"kernels runs the tests on other kernels", true, nil},
 	"internal/tally":       {"tally counts what go test prints", false, nil},
-	"internal/show":        {"show gathers what there is to see of a namespace, and prints nothing", true, []string{"explain", "internal/continuity", "internal/escape", "internal/graph", "internal/term", "netns", "nft", "rules", "sim"}},
+	"internal/show":        {"show gathers what there is to see of a namespace, and prints nothing", true, []string{"explain", "internal/conflict", "internal/continuity", "internal/escape", "internal/graph", "internal/term", "netns", "nft", "rules", "sim"}},
 	"internal/scratch":     {"scratch makes networks and knows nothing of interception", true, nil},
 	"internal/lab":         {"lab judges fates and knows nothing of what it judges", true, []string{"internal/scratch"}},
 	"internal/mesh":        {"mesh reads what pods say, and knows no kernel and no API", true, []string{"config", "internal/parse", "internal/problems", "internal/term", "modes"}},
@@ -81,6 +81,9 @@ var arrows = map[string]struct {
 	"explain":              {"explain answers about packets, from a configuration or a namespace", true, []string{"internal/escape", "internal/problems", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
 	"proxy":                {"proxy stands beside the ruleset, not on it", true, nil},
 	"proxy/proxytest":      {"proxytest tests proxies by what the engine captures", true, []string{"capture", "internal/scratch", "modes", "netns"}},
+
+	"internal/conflict":       {"conflict judges what stands in a ruleset's way, by evaluation alone", false, []string{"internal/escape", "modes", "rules", "sim"}},
+	"internal/conflict/sight": {"sight reads in a namespace what conflict judges", true, []string{"internal/conflict", "internal/escape", "internal/reserved", "netns", "nft", "rules", "sim"}},
 }
 
 // TestArrowsPointOneWay: whoever imports a package imports what that does, so that a

@@ -74,6 +74,9 @@ func (cmd *command) show(ctx context.Context, c *config.File, given bool) error 
 		return err
 	}
 	v := show.Of(k.Table(), live)
+	if v.Conflicts, _, err = k.Conflicts(ctx); err != nil {
+		return err
+	}
 	if given {
 		verdict, err := k.Verify(ctx)
 		cmd.tell(c, verdict.Notes, nil)

@@ -40,6 +40,11 @@ func printView(w io.Writer, v show.View, verbose bool) error {
 	section(p, "routing", v.Routing)
 	section(p, "unknown in this table", v.Others)
 	section(p, "base chains of others", v.Foreign)
+	var inTheWay []string
+	for _, c := range v.Conflicts {
+		inTheWay = append(inTheWay, c.String(), "remedy: "+c.Remedy)
+	}
+	section(p, "in the way of captured traffic", inTheWay)
 	return p.Flush()
 }
 

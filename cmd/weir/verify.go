@@ -41,7 +41,7 @@ func waitFlag() cli.Flag {
 // verifyConfiguration compares with a configuration, verifyTable with what was
 // written.
 func (cmd *command) verifyConfiguration(ctx context.Context, c *config.File) error {
-	k, err := cmd.capture(c, capture.Options{})
+	k, err := cmd.capture(c, capture.Options{Conflicts: true})
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (cmd *command) verifyConfiguration(ctx context.Context, c *config.File) err
 }
 
 func (cmd *command) verifyTable(ctx context.Context, c *config.File) error {
-	k, err := cmd.captureOfTable(c.TableName(), capture.Options{})
+	k, err := cmd.captureOfTable(c.TableName(), capture.Options{Conflicts: true})
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (f Facts) Checks() []Check {
 	out = append(out, cgroupCheck(f))
 	out = append(out, leftoverChecks(f)...)
 	out = append(out, dormantChecks(f)...)
-	out = append(out, listenerChecks(f)...)
+	out = append(out, conflictChecks(f)...)
 	return append(out, userCheck(f), connectionsCheck(f))
 }
 

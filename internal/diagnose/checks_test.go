@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/weir-mesh/weir/internal/conflict/sight"
 	"github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -114,8 +115,16 @@ func TestDoctorFindings(t *testing.T) {
 			"skipped cgroup2: there is no /proc to tell what is mounted"},
 		{"no cgroup2", func(f *Facts) { f.cgroup2 = "" },
 			"note cgroup2: is not mounted: owners by cgroup cannot be told; mount -t cgroup2 none /sys/fs/cgroup, where those are wanted"},
-		{"another engine", func(f *Facts) {
-			f.sightings = sightings(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT", "MINE"}}},
+		{"another engine alone", func(f *Facts) {
+			f.sightings = sight.Engines(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT"}}}, nil)
+		}, "note other engines: captured by istio: chains ISTIO_OUTPUT in iptables-legacy's table ip nat"},
+		{"what another engine left", func(f *Facts) {
+			f.sightings = sight.Engines(nil, nil, []rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}})
+		}, "failed other engines: istio has rules here: the policy rule ipv4 fwmark 0x111/0xfff lookup 100; " +
+			"take them out by istio's own clean-up, or delete the pod: two engines capture each other's traffic"},
+		{"another engine beside weir", func(f *Facts) {
+			f.state.Table = &rules.Table{Name: "weir"}
+			f.sightings = sight.Engines(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT", "MINE"}}},
 				[]rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}, {Mark: 5, Mask: 5, Table: 100}})
 		},
 			"failed other engines: istio has rules here: chains ISTIO_OUTPUT in iptables-legacy's table ip nat; " +
@@ -130,10 +139,6 @@ func TestDoctorFindings(t *testing.T) {
 			"failed left-overs: table inet weir-next should not be there\n  have  left; weir apply or weir remove takes them away"},
 		{"a dormant table", func(f *Facts) { f.dormant, f.table = true, "weir" },
 			"failed dormant table: table inet weir has the flag dormant: the kernel calls none of its chains, nothing is captured; weir apply puts it in force again"},
-		{"a proxy that listens for tproxy", func(f *Facts) { f.listeners = true }, ""},
-		{"a proxy that does not listen for tproxy on IPv6", func(f *Facts) { f.listeners, f.unheard = true, []string{"port 15006 of IPv6"} },
-			"note transparent listener: nothing listens with IP_TRANSPARENT on port 15006 of IPv6: new connections that come in are dropped there; " +
-				"start the proxy; have it listen on both families, with IP_TRANSPARENT"},
 		{"no proxy", func(f *Facts) { f.proxyUIDs = nil },
 			"skipped proxy's users: neither a configuration nor rules of weir say who they are"},
 		{"no processes to be seen", func(f *Facts) { f.processErr = errors.New("no /proc") },

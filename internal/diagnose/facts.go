@@ -7,8 +7,11 @@ import (
 	"errors"
 	"os"
 
+	"github.com/weir-mesh/weir/internal/conflict"
+	"github.com/weir-mesh/weir/internal/conflict/sight"
 	"github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/internal/scratch"
+	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -31,15 +34,16 @@ type Facts struct {
 	sysctls   map[string]string // by path below /proc/sys, those that can be read
 	mounts    bool              // what is mounted can be read
 	cgroup2   string            // where it is mounted
-	sightings []sighting
+	sightings []conflict.Engine
 	legacyErr error
 	leftovers []rules.Difference // of applies of weir's that were cut short
 	inTheWay  error              // tables with weir's names that it did not write
 	dormant   bool               // weir's table: the kernel calls none of its chains
 	tproxy    bool               // the rules, or the configuration, use it
 
-	listeners bool     // rules in force hand packets to transparent listeners
-	unheard   []string // those of their ports on which nothing listens
+	state rules.State // that is wanted, or in force
+	sight sight.Sight
+	blind error // why nothing that may be in the way was looked at
 
 	table        string
 	proxyUIDs    []idRange
@@ -84,9 +88,12 @@ func Examine(ctx context.Context, ns *netns.Namespace, o Options) (Facts, error)
 	return f, ctx.Err()
 }
 
-// Configured takes from the state that a configuration asks for who the proxy is, and
+// Configured takes from a configuration, and the state that it asks for, who the proxy is, and
 // how it captures; without it the rules in force say that.
-func (f *Facts) Configured(want rules.State) { f.examineTable(want.Table) }
+func (f *Facts) Configured(c modes.Config, want rules.State) {
+	f.examineTable(want.Table)
+	f.state, f.sight.IPv6 = want.Normal(), conflict.ChoiceOf(c)
+}
 
 func (f *Facts) examineRules(ctx context.Context, ns *netns.Namespace, conn *nft.Conn) error {
 	ruleset, err := conn.RulesetWith(ctx, noElements)
@@ -103,11 +110,13 @@ func (f *Facts) examineRules(ctx context.Context, ns *netns.Namespace, conn *nft
 	}
 	legacy, err := ns.LegacyTables()
 	f.legacyErr = withAdvice(err)
-	f.sightings = sightings(ruleset.Tables, legacy, policy)
+	f.sightings = sight.Engines(ruleset.Tables, legacy, policy)
 	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
 	f.dormant = live.State.Table != nil && live.State.Table.Dormant
 	f.examineTable(live.State.Table)
-	return f.examineListeners(ctx, ns, live.State.Table)
+	f.state = live.State
+	f.sight, f.blind = sight.Read(ctx, ns, conn, sight.Scope{Table: f.table, Sockets: true})
+	return nil
 }
 
 func (f *Facts) examineIPv6(ctx context.Context, ns *netns.Namespace) error {

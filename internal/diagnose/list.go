@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/weir-mesh/weir/internal/conflict/sight"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -62,8 +63,8 @@ func (r *Residence) look(ctx context.Context, listed uint64) error {
 	if err := r.own(ctx, conn, ruleset); err != nil {
 		return err
 	}
-	for _, s := range sightings(ruleset.Tables, legacy, policy) {
-		r.Engines = append(r.Engines, s.Engine)
+	for _, s := range sight.Engines(ruleset.Tables, legacy, policy) {
+		r.Engines = append(r.Engines, s.Name)
 	}
 	if len(r.Engines) == 0 {
 		r.Engines = append(r.Engines, unknownCapture(ruleset.Tables)...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/conflict"
 	"github.com/weir-mesh/weir/internal/escape"
 )
 
@@ -17,8 +18,7 @@ func leftoverChecks(f Facts) []Check {
 	}
 	var out []Check
 	for _, s := range f.sightings {
-		out = append(out, Check{"other engines", Failed, s.Engine + " has rules here: " + strings.Join(s.Signs, "; "),
-			"take them out by " + s.Engine + "'s own clean-up, or delete the pod: two engines capture each other's traffic"})
+		out = append(out, f.engineCheck(s))
 	}
 	if f.legacyErr != nil {
 		out = append(out, Check{"other engines", Skipped, fmt.Sprintf("iptables-legacy's tables were not read: %v", WithPermit(f.legacyErr)), ""})
@@ -39,6 +39,16 @@ func leftoverChecks(f Facts) []Check {
 		lines = append(lines, d.String())
 	}
 	return append(out, Check{"left-overs", Failed, strings.Join(lines, "\n"), remedy})
+}
+
+// engineCheck judges another engine. One that captures alone is no failure: the namespace
+// is its.
+func (f Facts) engineCheck(e conflict.Engine) Check {
+	if e.Rules && f.state.Table == nil && len(f.sightings) == 1 {
+		return Check{"other engines", Noted, "captured by " + e.Name + ": " + strings.Join(e.Signs, "; "), ""}
+	}
+	return Check{"other engines", Failed, e.Name + " has rules here: " + strings.Join(e.Signs, "; "),
+		"take them out by " + e.Name + "'s own clean-up, or delete the pod: two engines capture each other's traffic"}
 }
 
 // dormantChecks tell of a table that looks right and captures nothing.

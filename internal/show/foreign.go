@@ -73,25 +73,30 @@ func noTable(r *nft.Ruleset, name TableName) *NoTableError {
 	return e
 }
 
-// foreignOrder says when a base chain of another program runs, as against the chains
-// of weir's table that see packets at its hook.
+// foreignOrder says when a base chain of another program runs, as against the chains of
+// weir's table on its hook: by where the kernel has them, nat at its fixed places.
 func foreignOrder(own *rules.Table, b rules.Base) string {
-	at := "no chain of ours is on this hook"
-	if own == nil {
-		return at
-	}
-	for _, c := range own.PacketOrder() {
-		switch {
-		case c.Base == nil || c.Base.Hook != b.Hook:
-		case b.Priority < c.Base.Priority && b.Type == rules.NATType && c.Base.Type == rules.NATType:
-			return "runs before ours and may decide first"
-		case b.Priority < c.Base.Priority:
-			return "runs before ours and may drop"
-		case b.Priority == c.Base.Priority:
-			return "has the priority of ours: the chain that was made last runs first"
-		default:
-			at = "runs after ours"
+	before, after := false, false
+	if own != nil {
+		for _, c := range own.Chains {
+			switch {
+			case c.Base == nil || c.Base.Hook != b.Hook:
+			case b.Ties(c.Base):
+				return fmt.Sprintf("has the place of weir's chain %s: the chain that was made last runs first", c.Name)
+			case b.RunsBefore(c.Base):
+				before = true
+			default:
+				after = true
+			}
 		}
 	}
-	return at
+	switch {
+	case before && after:
+		return "runs between weir's chains"
+	case before:
+		return "runs before weir's chains"
+	case after:
+		return "runs after weir's chains"
+	}
+	return "no chain of weir's is on this hook"
 }

@@ -9,6 +9,7 @@
 package show
 
 import (
+	"github.com/weir-mesh/weir/internal/conflict"
 	"github.com/weir-mesh/weir/internal/continuity"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -28,6 +29,9 @@ type View struct {
 	Routing []string `json:"routing"`
 	Others  []string `json:"others,omitempty"` // objects of the table that weir does not know
 	Foreign []string `json:"foreign"`          // base chains of other programs, and when they run
+
+	// Conflicts are what keeps captured traffic from the proxy.
+	Conflicts []conflict.Conflict `json:"conflicts,omitempty"`
 
 	Configuration *Agreement `json:"configuration,omitempty"` // nil where none was given
 }

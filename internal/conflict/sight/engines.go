@@ -1,12 +1,13 @@
 //go:build linux
 
-package diagnose
+package sight
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/conflict"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -49,22 +50,19 @@ func (e engine) hasRule(r rules.PolicyRule) bool {
 	return slices.Contains(e.marks, r)
 }
 
-// sighting is what an engine left, or has at work, in a namespace.
-type sighting struct {
-	Engine string   `json:"engine"`
-	Signs  []string `json:"signs"` // each a table, chain or policy rule of its
-}
-
-// sightings are the engines of which something is there, with their signs.
-func sightings(tables []*nft.LiveTable, legacy []netns.LegacyTable, policy []rules.PolicyRule) []sighting {
-	var out []sighting
+// Engines are other programs that capture of which something is there, with their signs:
+// tables, chains and policy rules that are called as theirs are.
+func Engines(tables []*nft.LiveTable, legacy []netns.LegacyTable, policy []rules.PolicyRule) []conflict.Engine {
+	var out []conflict.Engine
 	for _, e := range engines() {
-		t := sighting{Engine: e.name}
+		t := conflict.Engine{Name: e.name}
 		for _, table := range tables {
 			t.Signs = append(t.Signs, e.signs(table)...)
+			t.Rules = t.Rules || len(e.signs(table)) > 0
 		}
 		for _, table := range legacy {
 			if chains := keep(table.Chains, e.hasChain); len(chains) > 0 {
+				t.Rules = true
 				t.Signs = append(t.Signs, fmt.Sprintf("chains %s in iptables-legacy's table %s %s", strings.Join(escape.Texts(chains), ", "), table.Family, escape.Text(table.Name)))
 			}
 		}

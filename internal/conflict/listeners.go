@@ -1,0 +1,130 @@
+package conflict
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
+)
+
+// target is a port that captured traffic goes to.
+type target struct {
+	port        rules.Port
+	proto       rules.Proto
+	family      rules.Family
+	transparent bool // the socket must be
+	traffic     traffic
+}
+
+// targets are where the classes of captured traffic go.
+func (j *judge) targets() (out []*target) {
+	for _, c := range j.classes {
+		f := j.exchange(c.packet).First.Fate
+		if f.Kind != sim.Redirected && f.Kind != sim.Proxied {
+			continue
+		}
+		i := slices.IndexFunc(out, func(t *target) bool { return t.port == f.Port && t.proto == c.packet.Proto && t.family == c.family })
+		if i < 0 {
+			i, out = len(out), append(out, &target{port: f.Port, proto: c.packet.Proto, family: c.family})
+		}
+		out[i].transparent = out[i].transparent || f.Kind == sim.Proxied
+		out[i].traffic.add(c)
+	}
+	return out
+}
+
+// listeners judges the sockets where captured traffic goes.
+func (j *judge) listeners() (out []Conflict) {
+	if j.seen.NoSockets {
+		return nil
+	}
+	var deaf []*target
+	all := j.targets()
+	for _, t := range all {
+		heard := j.listening(t)
+		where := fmt.Sprintf("%s port %d", protoName(t.proto), t.port)
+		c := Conflict{Subject: where, Traffic: t.traffic.words()}
+		switch {
+		case len(heard) == 0 && t.family == rules.IPv6 && slices.ContainsFunc(all, func(o *target) bool {
+			return o.port == t.port && o.proto == t.proto && o.family == rules.IPv4 && len(j.listening(o)) > 0
+		}):
+			c.Kind = OneFamily
+			c.Does = fmt.Sprintf("is listened on over IPv4 alone: %s finds no listener", list(c.Traffic))
+			c.Remedy = "have the proxy listen on both families ([::] without IPV6_V6ONLY, or a listener more), or ipv6: disabled in the configuration"
+		case len(heard) == 0 && t.family == rules.IPv4 && slices.ContainsFunc(all, func(o *target) bool {
+			return o.port == t.port && o.proto == t.proto && o.family == rules.IPv6 && len(j.listening(o)) > 0
+		}):
+			c.Kind = OneFamily
+			c.Does = fmt.Sprintf("is listened on over IPv6 alone: %s finds no listener", list(c.Traffic))
+			c.Remedy = "have the proxy listen on both families"
+		case len(heard) == 0:
+			deaf = append(deaf, t)
+			continue
+		case t.transparent && !slices.ContainsFunc(heard, func(s sim.Socket) bool { return s.Transparent }):
+			c.Kind = NotTransparent
+			c.Does = fmt.Sprintf("is listened on over %s without IP_TRANSPARENT: %s is dropped", familyNames[t.family], list(c.Traffic))
+			c.Remedy = "have the proxy set IP_TRANSPARENT on its listener (envoy: transparent: true), or inbound.via: redirect"
+		case !j.proxyOwns(heard):
+			c.Kind, c.Takes = ForeignListener, true
+			c.Does = fmt.Sprintf("is held over %s by user %d, which is not the proxy's: it gets %s", familyNames[t.family], heard[0].UID, list(c.Traffic))
+			c.Remedy = fmt.Sprintf("end the process of user %d that listens there, or name its user in proxy.uids if it is the proxy", heard[0].UID)
+		default:
+			continue
+		}
+		out = append(out, c)
+	}
+	if len(deaf) > 0 {
+		out = append(out, unheard(deaf))
+	}
+	return out
+}
+
+// unheard are ports without a listener, in one conflict.
+func unheard(targets []*target) Conflict {
+	var ports []string
+	var all traffic
+	lost := map[string]bool{}
+	for _, t := range targets {
+		text := fmt.Sprintf("%s port %d", protoName(t.proto), t.port)
+		if !slices.Contains(ports, text) {
+			ports = append(ports, text)
+		}
+		all.join(t.traffic)
+		lost[map[bool]string{true: "dropped", false: "refused"}[t.transparent]] = true
+	}
+	traffic := all.words()
+	return Conflict{Kind: NoListener, Subject: "no listener on " + list(ports), Traffic: traffic,
+		Does:   fmt.Sprintf("yet: %s is %s until the proxy listens", list(traffic), strings.Join(slices.Sorted(maps.Keys(lost)), " or ")),
+		Remedy: "start the proxy; what runs before it, such as an init container, needs its user, ports or addresses excluded, or the proxy as a native sidecar"}
+}
+
+// listening are the sockets that can take the target's traffic.
+func (j *judge) listening(t *target) (out []sim.Socket) {
+	for _, s := range j.seen.Sockets {
+		if s.Proto == t.proto && !s.Remote.IsValid() && rules.Port(s.Local.Port()) == t.port && rules.AddressFamily(s.Local.Addr()) == t.family {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// proxyOwns reports whether one of the sockets is of a user that the rules take for the
+// proxy's, or of root, as which a transparent proxy may run; true where the rules go by
+// no user.
+func (j *judge) proxyOwns(sockets []sim.Socket) bool {
+	users := j.proxyUsers()
+	return len(users) == 0 || slices.ContainsFunc(sockets, func(s sim.Socket) bool {
+		id := rules.RangeOf(s.UID).Lo
+		return s.UID == 0 || slices.ContainsFunc(users, func(r rules.Range) bool { return r.Lo <= id && id <= r.Hi })
+	})
+}
+
+func protoName(p rules.Proto) string {
+	if p == rules.UDP {
+		return "UDP"
+	}
+	return "TCP"
+}

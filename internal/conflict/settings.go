@@ -1,0 +1,102 @@
+package conflict
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
+)
+
+func (j *judge) loopback() []Conflict {
+	down := slices.ContainsFunc(j.seen.Links, func(l sim.Link) bool { return l.Name == loopback && l.Down })
+	if !down || len(j.want.Table.Captures()) == 0 {
+		return nil
+	}
+	return []Conflict{{Kind: LoopbackDown, Subject: "lo", Does: "is down: what is redirected would not reach the proxy", Remedy: "ip link set lo up"}}
+}
+
+// trusting is the link without its checks of where packets come from.
+func trusting(l sim.Link) sim.Link {
+	l.ReversePath = sim.AnyPath
+	return l
+}
+
+// settings judges each interface's checks of where packets come from by what they change.
+func (j *judge) settings() (out []Conflict) {
+	h := j.host
+	h.Links = slices.Clone(h.Links)
+	for i, l := range h.Links { // which may have more than were seen
+		if at := slices.IndexFunc(j.seen.Links, func(s sim.Link) bool { return s.Name == l.Name }); at >= 0 {
+			h.Links[i].ReversePath = j.seen.Links[at].ReversePath
+		}
+	}
+	if c, found := j.routed(h); found {
+		var names []string
+		for _, l := range j.seen.Links {
+			if l.Name != loopback && l.ReversePath != trusting(l).ReversePath {
+				names = append(names, escape.Text(l.Name))
+			}
+		}
+		c.Kind, c.Subject = SourceValidation, strings.TrimSpace("source validation "+strings.Join(names, ", "))
+		c.Does = fmt.Sprintf("(rp_filter, src_valid_mark) drops %s, such as %s", list(c.Traffic), packetText(*c.Example))
+		c.Remedy = "sysctl -w net.ipv4.conf.all.src_valid_mark=0 (and of the interface), net.ipv4.conf.INTERFACE.rp_filter=2 or 0, or inbound.via: redirect"
+		out = append(out, c)
+	}
+	return out
+}
+
+// missingAddresses finds interfaces whose traffic is redirected and that have no address
+// of its family to redirect to.
+func (j *judge) missingAddresses() (out []Conflict) {
+	bare := sim.NewEvaluator(j.host)
+	for _, l := range j.host.Links {
+		for _, f := range families {
+			p := sim.Packet{Proto: rules.TCP, In: l.Name, Src: netip.AddrPortFrom(client[f], clientPort), Dst: netip.AddrPortFrom(world[f], 80)}
+			if l.Name == loopback || hasFamily(l, f) {
+				continue
+			}
+			if fate := j.exchange(p).First.Fate; fate.Kind == sim.Dropped && bare.Evaluate(p, nil).Fate.Kind == sim.Untouched {
+				out = append(out, Conflict{Kind: NoAddress, Subject: "interface " + escape.Text(l.Name), Example: &p,
+					Does:    fmt.Sprintf("has no %s address to redirect to: %s connections that come in by it are dropped (such as %s)", familyNames[f], familyNames[f], packetText(p)),
+					Traffic: []string{"TCP by " + escape.Text(l.Name) + " (" + familyNames[f] + ")"},
+					Remedy:  fmt.Sprintf("give it an address of %s, or take it off interfaces.reroute", familyNames[f])})
+			}
+		}
+	}
+	return out
+}
+
+func hasFamily(l sim.Link, f rules.Family) bool {
+	return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return rules.AddressFamily(p.Addr()) == f })
+}
+
+// ipv6 finds IPv6 that the rules leave alone, though the namespace has it and nobody
+// switched it off in the configuration.
+func (j *judge) ipv6() []Conflict {
+	if j.seen.IPv6 == Chosen {
+		return nil
+	}
+	var names, takes []string
+	for _, l := range j.seen.Links {
+		if own, ok := firstAddress(l, rules.IPv6); ok && l.Name != loopback {
+			names = append(names, escape.Text(l.Name)+" has "+own.String())
+		}
+	}
+	for _, c := range j.classes {
+		if c.family == rules.IPv6 {
+			return nil
+		}
+		takes = append(takes, c.name)
+	}
+	if len(names) == 0 || len(takes) == 0 {
+		return nil
+	}
+	slices.Sort(takes)
+	return []Conflict{{Kind: NewIPv6, Subject: "IPv6", Takes: true, May: j.seen.IPv6 == NotKnown, Traffic: slices.Compact(takes),
+		Does:   fmt.Sprintf("is here (%s), and the rules leave it alone: it came after weir applied, unless the configuration says ipv6: disabled", list(names)),
+		Remedy: "weir apply with the configuration, which captures IPv6 too"}}
+}

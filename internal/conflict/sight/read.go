@@ -1,0 +1,110 @@
+//go:build linux
+
+// Package sight reads in a network namespace what package conflict judges.
+package sight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/weir-mesh/weir/internal/conflict"
+	"github.com/weir-mesh/weir/internal/reserved"
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
+)
+
+// Scope says what of a namespace to look at.
+type Scope struct {
+	Table   string // of the ruleset that is judged, of family inet
+	Sockets bool   // look at sockets too: whether the proxy listens
+	Newest  bool   // the ruleset's chains were registered just now, after everybody's
+}
+
+// Sight is what was seen, and what could not be.
+type Sight struct {
+	conflict.Seen
+	Unseen []error // why something was not looked at
+}
+
+// Read reads what the namespace holds beside the ruleset's own. The error is that nothing
+// could be read, among them nft.ErrNotPermitted; what alone could not be read is Unseen.
+func Read(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, s Scope) (Sight, error) {
+	ruleset, err := conn.RulesetWith(ctx, func(t *nft.LiveTable) bool { return !s.owns(t) })
+	if err != nil {
+		return Sight{}, err
+	}
+	host, err := ns.Stack(ctx)
+	if err != nil {
+		return Sight{}, err
+	}
+	out := Sight{Seen: conflict.Seen{Tables: s.tables(ruleset), Links: host.Links, PolicyRules: host.PolicyRules, Routes: host.Routes, NoSockets: !s.Sockets}}
+	if s.Sockets {
+		if out.Sockets, err = ns.Sockets(ctx); err != nil {
+			return out, err
+		}
+	}
+	out.others(ctx, ns, conn, ruleset)
+	return out, nil
+}
+
+func (s Scope) owns(t *nft.LiveTable) bool {
+	return t.Family == "inet" && slices.Contains([]string{s.Table, reserved.Next(s.Table), reserved.Lock}, t.Name)
+}
+
+// tables are those of others that see packets of IPv4 or IPv6.
+func (s Scope) tables(ruleset *nft.Ruleset) (out []conflict.Table) {
+	own := ruleset.Find("inet", s.Table)
+	for _, t := range ruleset.Tables {
+		family, met := map[string]rules.Family{"inet": 0, "ip": rules.IPv4, "ip6": rules.IPv6}[t.Family]
+		if !met || s.owns(t) {
+			continue
+		}
+		out = append(out, conflict.Table{Table: sim.Table{Table: t.Table, Family: family}, FamilyName: t.Family, Owner: owner(t), Age: s.age(t, own)})
+	}
+	return out
+}
+
+func (s Scope) age(t, own *nft.LiveTable) conflict.Age {
+	if s.Newest || own == nil { // an apply would make it
+		return conflict.Older
+	}
+	switch t.Registered(own) {
+	case nft.Before:
+		return conflict.Older
+	case nft.After:
+		return conflict.Newer
+	}
+	return conflict.AgeUnknown
+}
+
+// others reads what stands outside of nftables and routing.
+func (s *Sight) others(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, ruleset *nft.Ruleset) {
+	policy, err := conn.ForeignPolicyRules(ctx)
+	s.miss("policy rules", err)
+	legacy, err := ns.LegacyTables()
+	s.miss("iptables-legacy's tables", err)
+	s.Engines = Engines(ruleset.Tables, legacy, policy)
+	s.connectPrograms()
+}
+
+// connectPrograms looks at the cgroup's connect hooks. Where there are no cgroups no
+// program can be.
+func (s *Sight) connectPrograms() {
+	programs, err := netns.ConnectPrograms()
+	if !errors.Is(err, netns.ErrNoCgroup) {
+		s.miss("programs on the cgroup's connect hook", err)
+	}
+	for _, p := range programs {
+		s.Programs = append(s.Programs, conflict.Program{Attach: p.Attach, Name: p.Name})
+	}
+}
+
+func (s *Sight) miss(what string, err error) {
+	if err != nil {
+		s.Unseen = append(s.Unseen, fmt.Errorf("%s were not looked at: %w", what, err))
+	}
+}
