@@ -19,7 +19,7 @@ func hexMark(m rules.Mark) string {
 }
 
 // ProtoName is the protocol in words.
-func ProtoName(p rules.Proto) string { return rules.InetProto.Format(rules.RangeOf(p).Lo) }
+func ProtoName(p rules.Proto) string { return rules.L4Proto.Type().Format(rules.RangeOf(p).Lo) }
 
 // Endpoint is an address, with its port where the protocol has ports.
 func Endpoint(p rules.Proto, a netip.AddrPort) string {

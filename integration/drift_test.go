@@ -14,8 +14,8 @@ import (
 	"github.com/google/nftables/xt"
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
 
@@ -346,7 +346,7 @@ func forgetAddress(n *namespace) {
 	n.nft(`delete element inet weir tag { ` + added[1] + ` }`)
 }
 
-func twinRule(n *namespace) { addRule(n, rules.RouteProtocol) }
+func twinRule(n *namespace) { addRule(n, reserved.RouteProtocol) }
 
 // addRule adds a policy rule equal to ours, as ip(8) does not: it looks first.
 func addRule(n *namespace, protocol uint8) {

@@ -82,12 +82,12 @@ func TestLiveElementsOutliveADeclaration(t *testing.T) {
 		{"a smaller set takes them while they fit", func(s *rules.Set) { s.Size = 2 }, 2},
 		{"a set that is too small starts empty", func(s *rules.Set) { s.Size = 1 }, 0},
 		{"a set of elements that may time out takes those that do not", func(s *rules.Set) { s.Expires = true }, 2},
-		{"a set with another key starts empty", func(s *rules.Set) { s.Key = []rules.DataType{rules.InetService} }, 0},
+		{"a set with another key starts empty", func(s *rules.Set) { s.Key = []rules.DataType{rules.TCPDport.Type()} }, 0},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			t.Parallel()
 			n := newNamespace(t)
-			set := &rules.Set{Name: "pods", Key: []rules.DataType{rules.IPv4Addr}, Live: true, Size: 100}
+			set := &rules.Set{Name: "pods", Key: []rules.DataType{rules.IPDaddr.Type()}, Live: true, Size: 100}
 			s := n.session()
 			if _, err := s.Apply(t.Context(), rules.State{Table: &rules.Table{Name: tableName, Sets: []*rules.Set{set}}}); err != nil {
 				t.Fatal(err)

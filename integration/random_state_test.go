@@ -58,7 +58,7 @@ func (d dice) marked(k rules.Key[rules.Mark]) rules.Match {
 
 func (d dice) match(t *rules.Table) rules.Match {
 	if s := t.Sets[d.IntN(len(t.Sets))]; !s.Verdicts && d.oneIn(4) {
-		m := rules.LookupIn(s.Name, d.key(s)...)
+		m := rules.Match{Set: s.Name, Key: d.key(s)}
 		m.Negated = d.oneIn(3)
 		return m
 	}
@@ -119,17 +119,17 @@ func (d dice) fib() rules.Match {
 	by := one[rules.FibFlag](d, 0, 0, rules.FibMark, rules.FibIIf, rules.FibMark|rules.FibIIf, rules.FibOIf, rules.FibMark|rules.FibOIf)
 	switch d.IntN(4) {
 	case 0:
-		return compared(d, rules.FibBy(one(d, rules.FibSaddrType, rules.FibDaddrType), by), func() rules.AddrType {
+		return compared(d, one(d, rules.FibSaddrType, rules.FibDaddrType).By(by), func() rules.AddrType {
 			return one(d, rules.Local, rules.Unicast, rules.Broadcast, rules.Multicast)
 		})
 	case 1:
-		return compared(d, rules.FibBy(one(d, rules.FibSaddrOIf, rules.FibDaddrOIf), by), func() rules.IfIndex { return rules.IfIndex(d.IntN(4)) })
+		return compared(d, one(d, rules.FibSaddrOIf, rules.FibDaddrOIf).By(by), func() rules.IfIndex { return rules.IfIndex(d.IntN(4)) })
 	case 2:
-		m := rules.FibBy(one(d, rules.FibSaddrOIfName, rules.FibDaddrOIfName), by).Is(one[rules.IfName](d, "lo", "eth0", "eth1", "eth*"))
+		m := one(d, rules.FibSaddrOIfName, rules.FibDaddrOIfName).By(by).Is(one[rules.IfName](d, "lo", "eth0", "eth1", "eth*"))
 		m.Negated = d.oneIn(3)
 		return m
 	}
-	m := rules.FibBy(one(d, rules.FibSaddrRoute, rules.FibDaddrRoute), by).Is(one(d, rules.Missing, rules.Exists))
+	m := one(d, rules.FibSaddrRoute, rules.FibDaddrRoute).By(by).Is(one(d, rules.Missing, rules.Exists))
 	m.Negated = d.oneIn(3)
 	return m
 }
@@ -139,11 +139,11 @@ func (d dice) key(s *rules.Set) []rules.Selector {
 	var key []rules.Selector
 	for _, typ := range s.Key {
 		switch typ {
-		case rules.InetService:
+		case rules.TCPDport.Type():
 			key = append(key, rules.ThDport.Selector())
-		case rules.IPv4Addr:
+		case rules.IPDaddr.Type():
 			key = append(key, one(d, rules.IPDaddr, rules.IPSaddr).Selector())
-		case rules.MarkType:
+		case rules.MetaMark.Type():
 			key = append(key, one(d, rules.MetaMark, rules.CTMark).Selector())
 		default:
 			key = append(key, rules.SkUID.Selector())
@@ -159,10 +159,10 @@ func (d dice) sets(t *rules.Table, chains []string) {
 	rules.AddSet(t, "users", rules.SkUID, rules.RangeOf(one[rules.UID](d, 0, 1000, 1337)))
 	port, mark, v4 := rules.RangeOf(d.port()), rules.RangeOf(d.mark()), rules.RangeOf(d.v4())
 	t.Sets = append(t.Sets,
-		&rules.Set{Name: "pairs", Key: []rules.DataType{rules.InetService, rules.MarkType}, Elements: []rules.Element{{Key: []rules.Range{port, mark}}}},
-		&rules.Set{Name: "spans", Interval: true, Key: []rules.DataType{rules.IPv4Addr, rules.InetService},
+		&rules.Set{Name: "pairs", Key: []rules.DataType{rules.TCPDport.Type(), rules.MetaMark.Type()}, Elements: []rules.Element{{Key: []rules.Range{port, mark}}}},
+		&rules.Set{Name: "spans", Interval: true, Key: []rules.DataType{rules.IPDaddr.Type(), rules.TCPDport.Type()},
 			Elements: []rules.Element{{Key: []rules.Range{v4, rules.RangeBetween[rules.Port](1, d.port())}}}},
-		&rules.Set{Name: "verdicts", Verdicts: true, Key: []rules.DataType{rules.InetService},
+		&rules.Set{Name: "verdicts", Verdicts: true, Key: []rules.DataType{rules.TCPDport.Type()},
 			Elements: []rules.Element{{Key: []rules.Range{rules.RangeOf(rules.Port(80))}, Verdict: d.verdict(chains)}, {Key: []rules.Range{rules.RangeOf(rules.Port(443))}, Verdict: d.verdict(chains)}}})
 }
 

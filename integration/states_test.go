@@ -64,7 +64,7 @@ func (c capture) state() rules.State {
 	s := rules.State{Table: t}
 	c.output(t)
 	if c.live {
-		t.Sets = append(t.Sets, &rules.Set{Name: "seen", Key: []rules.DataType{rules.IPv4Addr}, Expires: true, Timeout: time.Hour, Live: true})
+		t.Sets = append(t.Sets, &rules.Set{Name: "seen", Key: []rules.DataType{rules.IPDaddr.Type()}, Expires: true, Timeout: time.Hour, Live: true})
 	}
 	if c.tproxy {
 		c.divert(t)
@@ -120,7 +120,7 @@ func (c capture) output(t *rules.Table) {
 	add("excluded ports are left alone", rules.TCPDport.InSet(left), rules.Return())
 	switch {
 	case len(c.verdicts) > 0:
-		byPort := &rules.Set{Name: "by_port", Key: []rules.DataType{rules.InetService}, Verdicts: true}
+		byPort := &rules.Set{Name: "by_port", Key: []rules.DataType{rules.TCPDport.Type()}, Verdicts: true}
 		for _, p := range c.verdicts {
 			byPort.Elements = append(byPort.Elements, rules.Element{Key: []rules.Range{rules.RangeOf(p)}, Verdict: rules.Jump("to_proxy")})
 		}
@@ -159,7 +159,7 @@ func everything() rules.State {
 		tproxy:  true,
 	}.state()
 	t := s.Table
-	byPort := &rules.Set{Name: "by_port", Key: []rules.DataType{rules.InetService}, Verdicts: true, Elements: []rules.Element{
+	byPort := &rules.Set{Name: "by_port", Key: []rules.DataType{rules.TCPDport.Type()}, Verdicts: true, Elements: []rules.Element{
 		{Key: []rules.Range{rules.RangeOf(rules.Port(9090))}, Verdict: rules.Jump("counted")},
 		{Key: []rules.Range{rules.RangeOf(rules.Port(9091))}, Verdict: rules.Return()},
 	}}

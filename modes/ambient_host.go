@@ -111,7 +111,7 @@ const maxProbed = 131_071
 
 // ProbeSet is the name of the live set of addresses whose probes are told apart.
 // The comment of an element is the UID of the pod that has the address.
-func ProbeSet(f rules.Family) string { return rules.FamilySet("probes", f) }
+func ProbeSet(f rules.Family) string { return f.SetName("probes") }
 
 func probed(f rules.Family) rules.Match {
 	return daddrKeys[f].InSet(rules.SetOf[netip.Prefix]{Name: ProbeSet(f)})

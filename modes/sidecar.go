@@ -185,7 +185,7 @@ func (s *sidecar) marks() bool {
 	return s.untracked || s.inbound.via == viaTProxy || s.inbound.via == viaMarks
 }
 
-func portText(p rules.Range) string { return rules.InetService.FormatRange(p) }
+func portText(p rules.Range) string { return rules.TCPDport.Type().FormatRange(p) }
 
 func (r *reader) readOutbound(s *sidecar, out Outbound, reroute []Rerouted) {
 	s.outbound = capture{

@@ -105,7 +105,7 @@ var daddrKeys = map[rules.Family]rules.Key[netip.Prefix]{rules.IPv4: rules.IPDad
 // everyPrefixSet declares a set of prefixes for each family, empty or not, once.
 func (w *writer) everyPrefixSet(name string, list []netip.Prefix) rules.SetOf[netip.Prefix] {
 	for _, f := range w.families {
-		if w.table.Set(rules.FamilySet(name, f)) != nil {
+		if w.table.Set(f.SetName(name)) != nil {
 			continue
 		}
 		var ranges []rules.Range
@@ -114,7 +114,7 @@ func (w *writer) everyPrefixSet(name string, list []netip.Prefix) rules.SetOf[ne
 				ranges = append(ranges, rules.RangeOf(p))
 			}
 		}
-		rules.AddSet(w.table, rules.FamilySet(name, f), daddrKeys[f], ranges...)
+		rules.AddSet(w.table, f.SetName(name), daddrKeys[f], ranges...)
 	}
 	return rules.SetOf[netip.Prefix]{Name: name}
 }

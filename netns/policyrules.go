@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/internal/rtnl"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
@@ -60,7 +61,7 @@ func liftPolicyRule(f rules.Family, data []byte) (PolicyRule, error) {
 		To: livePrefix(a.Take(unix.FRA_DST), data[dstLen]), From: livePrefix(a.Take(unix.FRA_SRC), data[srcLen]),
 	}}
 	protocol := a.Take(unix.FRA_PROTOCOL)
-	l.Own = len(protocol) == 1 && protocol[0] == rules.RouteProtocol
+	l.Own = len(protocol) == 1 && protocol[0] == reserved.RouteProtocol
 	suppress := a.Take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	suppresses := suppress != nil && ^nl.Native32(suppress) != 0
 	l.Not = nl.Native32(data[flags:rtnl.RuleHeader])&invert != 0

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/internal/rtnl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -118,7 +119,7 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 		return fmt.Errorf("%s: %w", rules.AddressText(a), err)
 	}
 	if add { // kernels before Linux 5.18 pass over it
-		payload = attribute{typ: rtnl.AddressProtocol, data: []byte{rules.RouteProtocol}}.appendTo(payload)
+		payload = attribute{typ: rtnl.AddressProtocol, data: []byte{reserved.RouteProtocol}}.appendTo(payload)
 	}
 	return c.change(ctx, add, unix.RTM_NEWADDR, payload, rules.AddressText(a), added)
 }
@@ -129,7 +130,7 @@ func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added fu
 	m := &rtnetlink.RouteMessage{
 		Family:     uint8(r.Family),
 		DstLength:  uint8(r.Dst.Bits()),
-		Protocol:   rules.RouteProtocol,
+		Protocol:   reserved.RouteProtocol,
 		Type:       unix.RTN_LOCAL,
 		Attributes: rtnetlink.RouteAttributes{Table: r.Table, OutIface: rtnl.Loopback},
 	}
@@ -147,7 +148,7 @@ func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added fu
 }
 
 func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, added func()) error {
-	mark, mask, protocol := uint32(r.Mark), uint32(r.Mask), uint8(rules.RouteProtocol)
+	mark, mask, protocol := uint32(r.Mark), uint32(r.Mask), uint8(reserved.RouteProtocol)
 	m := &rtnetlink.RuleMessage{
 		Family: uint8(r.Family),
 		Action: unix.FR_ACT_TO_TBL,

@@ -96,7 +96,7 @@ func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, nam
 		if of == inet(name) || of == inet(reserved.Next(name)) || of == inet(reserved.Lock) {
 			continue
 		}
-		s := &rules.Set{Name: reserved.Tag, Key: []rules.DataType{rules.MarkType}}
+		s := &rules.Set{Name: reserved.Tag, Key: []rules.DataType{rules.MetaMark.Type()}}
 		if err := c.readTag(ctx, of, s); err != nil {
 			return nil, fmt.Errorf("table inet %s: %w", of.name, err)
 		}

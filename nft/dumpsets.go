@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/nftables/userdata"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -78,7 +79,7 @@ func liftSet(a nl.Attributes) *rules.Set {
 		s.Size = uint32(desc.Number(unix.NFTA_SET_DESC_SIZE))
 	}
 	s.Counters, s.Others = liftSetExpressions(a, s.Others)
-	s.Live = userText(a.Take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT) == rules.LiveComment
+	s.Live = userText(a.Take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT) == reserved.LiveComment
 	return s
 }
 

@@ -47,8 +47,8 @@ func Features() []Feature {
 	mark := rules.CTMark.SetFromMasked(rules.MetaMark, 0xfff)
 	return []Feature{
 		{Name: "tables of family inet", Option: "CONFIG_NF_TABLES_INET", For: "everything", table: trial(nil)},
-		{Name: "sets of ranges", Option: "CONFIG_NF_TABLES", For: "ports and prefixes", table: withSet(rules.InetService)},
-		{Name: "sets of ranges over several fields", Option: "Linux 5.6 or later", For: "concatenated keys", Optional: true, table: withSet(rules.IPv4Addr, rules.InetService)},
+		{Name: "sets of ranges", Option: "CONFIG_NF_TABLES", For: "ports and prefixes", table: withSet(rules.TCPDport.Type())},
+		{Name: "sets of ranges over several fields", Option: "Linux 5.6 or later", For: "concatenated keys", Optional: true, table: withSet(rules.IPDaddr.Type(), rules.TCPDport.Type())},
 		{Name: "chains of type nat", Option: "CONFIG_NFT_NAT", For: "capture by redirect", table: trial(&rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT})},
 		{Name: "chains of type route", Option: "CONFIG_NF_TABLES_INET", For: "tproxy and ambient pods", table: trial(&rules.Base{Type: rules.RouteType, Hook: rules.Output, Priority: rules.PriorityMangle})},
 		{Name: "redirect", Option: "CONFIG_NFT_REDIR", For: "capture by redirect", table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.RedirectTo(port))},

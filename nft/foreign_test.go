@@ -147,7 +147,7 @@ func TestForeignSets(t *testing.T) {
 	}
 	c := dialKernel(t)
 	want := rules.State{Table: &rules.Table{Name: "weir", Sets: []*rules.Set{
-		{Name: "s", Key: []rules.DataType{rules.IPv4Addr}, Interval: true, Elements: oneRange(rules.RangeOf(prefix("10.0.0.0/8")))},
+		{Name: "s", Key: []rules.DataType{rules.IPDaddr.Type()}, Interval: true, Elements: oneRange(rules.RangeOf(prefix("10.0.0.0/8")))},
 	}}}
 	for _, f := range []struct {
 		why, set string

@@ -100,10 +100,10 @@ func FuzzEvaluate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := &chooser{data: data}
 		p := sim.Packet{Proto: pick(c, rules.TCP, rules.UDP), Mark: rules.Mark(c.number(4)),
-			Src: netip.AddrPortFrom(netip.Addr{}, uint16(c.number(2))), Dst: netip.AddrPortFrom(c.addr(rules.IPv4Addr), uint16(c.number(2))),
+			Src: netip.AddrPortFrom(netip.Addr{}, uint16(c.number(2))), Dst: netip.AddrPortFrom(c.addr(rules.IPDaddr.Type()), uint16(c.number(2))),
 			Socket: &sim.Socket{UID: rules.UID(c.number(4)), Cgroups: []rules.CgroupID{1}}}
 		if c.one(2) {
-			p.In, p.Socket, p.Src = "eth0", nil, netip.AddrPortFrom(c.addr(rules.IPv4Addr), 7)
+			p.In, p.Socket, p.Src = "eth0", nil, netip.AddrPortFrom(c.addr(rules.IPDaddr.Type()), 7)
 		}
 		state := rules.State{Table: c.randomTable()}
 		if err := state.Check(); err != nil {
@@ -143,7 +143,7 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	}
-	sets := map[string]*rules.Set{"": {Key: []rules.DataType{rules.MarkType}, Interval: true}}
+	sets := map[string]*rules.Set{"": {Key: []rules.DataType{rules.MetaMark.Type()}, Interval: true}}
 	for i, d := range setTypes() {
 		sets[string(rune('a'+i))] = &rules.Set{Name: "s", Key: []rules.DataType{d}, Interval: i%2 == 0, Verdicts: i%3 == 0}
 	}
@@ -202,7 +202,7 @@ func decodeSet(data []byte) {
 			s := &rules.Set{Key: []rules.DataType{d}, Interval: interval}
 			joinElements(s, slices.Clone(elements))
 			_ = s.String()
-			s = &rules.Set{Key: []rules.DataType{d, rules.InetService}, Interval: interval}
+			s = &rules.Set{Key: []rules.DataType{d, rules.TCPDport.Type()}, Interval: interval}
 			joinElements(s, slices.Clone(elements))
 			_ = rules.State{Table: &rules.Table{Sets: []*rules.Set{s}}}.Hash()
 		}

@@ -55,7 +55,7 @@ func joinListed(s *rules.Set, raw []*element) {
 // wildcards make up, as nft 1.0.6 leaves it of a name beside a wildcard.
 func unnamed(types []rules.DataType, key []rules.Range) bool {
 	for i, d := range types {
-		if d != rules.IfNameType || key[i].Single() {
+		if d != rules.IIfName.Type() || key[i].Single() {
 			continue
 		}
 		if _, ok := key[i].Names(); !ok {

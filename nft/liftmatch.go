@@ -51,7 +51,7 @@ func (l *lifter) equal(o *operand, data []byte, negated bool) bool {
 		}
 		value := o.value(data)
 		m.Mask, m.Elements = mask, oneRange(rules.Range{Lo: value, Hi: value})
-	case len(data) == o.length() && o.mask == nil || d == rules.IfNameType && o.mask == nil:
+	case len(data) == o.length() && o.mask == nil || d == rules.IIfName.Type() && o.mask == nil:
 		// the first bytes alone: a prefix, or a wildcard
 		full := rules.Bits(append(append([]byte{}, data...), make([]byte, d.Len()-len(data))...))
 		m.Elements = oneRange(firstBits(full, len(data)*8))

@@ -93,7 +93,7 @@ func everyFlag() *rules.Table {
 	table := &rules.Table{Name: "weir"}
 	for bits := range 1 << 9 {
 		on := func(bit int) bool { return bits>>bit&1 == 1 }
-		s := &rules.Set{Name: fmt.Sprintf("s%d", bits), Key: []rules.DataType{rules.MarkType}}
+		s := &rules.Set{Name: fmt.Sprintf("s%d", bits), Key: []rules.DataType{rules.MetaMark.Type()}}
 		s.Interval, s.Dynamic, s.Counters, s.Expires, s.Verdicts, s.Live = on(0), on(1), on(2), on(3), on(4), on(5)
 		if on(6) {
 			s.Timeout = time.Second
@@ -102,7 +102,7 @@ func everyFlag() *rules.Table {
 			s.Size = 10
 		}
 		if on(8) {
-			s.Key = append(s.Key, rules.InetService)
+			s.Key = append(s.Key, rules.TCPDport.Type())
 		}
 		if (rules.State{Table: &rules.Table{Name: "weir", Sets: []*rules.Set{s}}}).Check() == nil {
 			table.Sets = append(table.Sets, s)
@@ -114,11 +114,11 @@ func everyFlag() *rules.Table {
 func limits() *rules.Table {
 	long := strings.Repeat("n", 255)
 	t := &rules.Table{Name: "weir", Sets: []*rules.Set{
-		{Name: long, Key: []rules.DataType{rules.MarkType}},
-		{Name: "parts", Key: []rules.DataType{rules.MarkType, rules.UIDType, rules.SkGID.Type(), rules.InetService, rules.InetProto}},
-		{Name: "widest", Interval: true, Key: []rules.DataType{rules.IPv6Addr, rules.IPv6Addr, rules.IPv6Addr, rules.IPv6Addr}},
-		{Name: "full", Size: 2, Key: []rules.DataType{rules.UIDType}, Elements: elementsOf(spans[rules.UID](1, 2))},
-		{Name: "oldest", Live: true, Expires: true, Timeout: 365 * 24 * time.Hour, Key: []rules.DataType{rules.UIDType}},
+		{Name: long, Key: []rules.DataType{rules.MetaMark.Type()}},
+		{Name: "parts", Key: []rules.DataType{rules.MetaMark.Type(), rules.SkUID.Type(), rules.SkGID.Type(), rules.TCPDport.Type(), rules.L4Proto.Type()}},
+		{Name: "widest", Interval: true, Key: []rules.DataType{rules.IP6Daddr.Type(), rules.IP6Daddr.Type(), rules.IP6Daddr.Type(), rules.IP6Daddr.Type()}},
+		{Name: "full", Size: 2, Key: []rules.DataType{rules.SkUID.Type()}, Elements: elementsOf(spans[rules.UID](1, 2))},
+		{Name: "oldest", Live: true, Expires: true, Timeout: 365 * 24 * time.Hour, Key: []rules.DataType{rules.SkUID.Type()}},
 	}}
 	t.Chains = append(t.Chains, &rules.Chain{Name: long, Base: &rules.Base{Type: rules.FilterType, Hook: rules.Output}, Rules: []rules.Rule{{Reason: longestReason, Nodes: nodes(rules.Jump("c1"))}}})
 	const deepest = 16 // chains on the way, the base among them
@@ -135,8 +135,8 @@ func limits() *rules.Table {
 		rules.MetaMark.Within(rules.RangeBetween(rules.Mark(1), rules.Mark(3))),
 		rules.IP6Daddr.NotWithin(rules.RangeBetween(prefix("::3/128"), prefix("::9/128"))),
 		rules.IP6Daddr.Masked(prefix("::1/128"), prefix("ffff::1/128")),
-		rules.LookupIn("widest", rules.IP6Saddr.Selector(), rules.IP6Daddr.Selector(), rules.IP6Saddr.Selector(), rules.IP6Daddr.Selector()),
-		rules.LookupIn("parts", rules.MetaMark.Selector(), rules.SkUID.Selector(), rules.SkGID.Selector(), rules.TCPDport.Selector(), rules.L4Proto.Selector()),
+		rules.Match{Set: "widest", Key: []rules.Selector{rules.IP6Saddr.Selector(), rules.IP6Daddr.Selector(), rules.IP6Saddr.Selector(), rules.IP6Daddr.Selector()}},
+		rules.Match{Set: "parts", Key: []rules.Selector{rules.MetaMark.Selector(), rules.SkUID.Selector(), rules.SkGID.Selector(), rules.TCPDport.Selector(), rules.L4Proto.Selector()}},
 	} {
 		r := rules.Rule{}
 		for {
@@ -180,7 +180,7 @@ func TestKernelRefusesWhatCheckRefuses(t *testing.T) {
 	for range 45 {
 		many = append(many, rules.MetaMark.NotWithin(rules.RangeBetween(rules.Mark(1), rules.Mark(3))))
 	}
-	port := []rules.DataType{rules.InetService}
+	port := []rules.DataType{rules.TCPDport.Type()}
 	for _, f := range []struct {
 		why   string
 		table *rules.Table
@@ -200,7 +200,7 @@ func TestKernelRefusesWhatCheckRefuses(t *testing.T) {
 		{"a rule has too many expressions", chain(nil, many...)},
 		{"names are too long", &rules.Table{Name: "weir", Chains: []*rules.Chain{{Name: strings.Repeat("n", 256)}}}},
 		{"a lookup without a set", chain(nil, rules.MetaMark.InSet(rules.SetOf[rules.Mark]{Name: "nowhere"}))},
-		{"a key is too wide", set(rules.Set{Key: []rules.DataType{rules.IPv6Addr, rules.IPv6Addr, rules.IPv6Addr, rules.IPv6Addr, rules.IPv6Addr}})},
+		{"a key is too wide", set(rules.Set{Key: []rules.DataType{rules.IP6Daddr.Type(), rules.IP6Daddr.Type(), rules.IP6Daddr.Type(), rules.IP6Daddr.Type(), rules.IP6Daddr.Type()}})},
 		{"a set has no key", set(rules.Set{})},
 		{"a timeout wants its flag", set(rules.Set{Key: port, Live: true, Timeout: time.Hour})},
 		{"an element's timeout wants the flag", set(rules.Set{Key: port, Live: true, Elements: []rules.Element{{Key: spans[rules.Port](1), Timeout: time.Hour}}})},
@@ -209,7 +209,7 @@ func TestKernelRefusesWhatCheckRefuses(t *testing.T) {
 			{Key: spans[rules.Port](1), Verdict: rules.Accept()}, {Key: spans[rules.Port](1), Verdict: rules.Drop()}}})},
 		{"two verdicts for some ports", set(rules.Set{Key: port, Verdicts: true, Interval: true, Elements: []rules.Element{
 			{Key: between[rules.Port](1, 10), Verdict: rules.Accept()}, {Key: between[rules.Port](5, 15), Verdict: rules.Drop()}}})},
-		{"two ranges of a concatenation overlap", set(rules.Set{Key: []rules.DataType{rules.InetService, rules.MarkType}, Interval: true, Elements: []rules.Element{
+		{"two ranges of a concatenation overlap", set(rules.Set{Key: []rules.DataType{rules.TCPDport.Type(), rules.MetaMark.Type()}, Interval: true, Elements: []rules.Element{
 			{Key: []rules.Range{*ports(1, 10), rules.RangeOf(rules.Mark(1))}}, {Key: []rules.Range{*ports(5, 15), rules.RangeOf(rules.Mark(1))}}}})},
 		{"a map's chain is missing", set(rules.Set{Key: port, Verdicts: true, Elements: []rules.Element{{Key: spans[rules.Port](1), Verdict: rules.Jump("nowhere")}}})},
 		{"a map's element has no verdict", set(rules.Set{Key: port, Verdicts: true, Elements: elementsOf(spans[rules.Port](1))})},

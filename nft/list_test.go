@@ -126,31 +126,31 @@ func listed() rules.State {
 	}
 	one := func(r ...rules.Range) []rules.Range { return r }
 	types := func(d ...rules.DataType) []rules.DataType { return d }
-	set(rules.Set{Name: "marks", Key: types(rules.MarkType)}, one(rules.RangeOf(rules.Mark(0x539))), one(rules.RangeOf(rules.Mark(0x7))))
-	set(rules.Set{Name: "mark_ranges", Key: types(rules.MarkType), Interval: true}, one(rules.RangeBetween(rules.Mark(0x10), rules.Mark(0x1f))), one(rules.RangeBetween(rules.Mark(0xf0), ^rules.Mark(0))))
-	set(rules.Set{Name: "users", Key: types(rules.UIDType)}, one(rules.RangeOf(rules.UID(0))), one(rules.RangeOf(rules.UID(1337))))
-	set(rules.Set{Name: "user_ranges", Key: types(rules.UIDType), Interval: true}, one(rules.RangeBetween(rules.UID(1000), rules.UID(2000))), one(rules.RangeOf(rules.UID(1337000))))
+	set(rules.Set{Name: "marks", Key: types(rules.MetaMark.Type())}, one(rules.RangeOf(rules.Mark(0x539))), one(rules.RangeOf(rules.Mark(0x7))))
+	set(rules.Set{Name: "mark_ranges", Key: types(rules.MetaMark.Type()), Interval: true}, one(rules.RangeBetween(rules.Mark(0x10), rules.Mark(0x1f))), one(rules.RangeBetween(rules.Mark(0xf0), ^rules.Mark(0))))
+	set(rules.Set{Name: "users", Key: types(rules.SkUID.Type())}, one(rules.RangeOf(rules.UID(0))), one(rules.RangeOf(rules.UID(1337))))
+	set(rules.Set{Name: "user_ranges", Key: types(rules.SkUID.Type()), Interval: true}, one(rules.RangeBetween(rules.UID(1000), rules.UID(2000))), one(rules.RangeOf(rules.UID(1337000))))
 	set(rules.Set{Name: "groups", Key: types(rules.SkGID.Type())}, one(rules.RangeOf(rules.GID(1337))))
 	set(rules.Set{Name: "group_ranges", Key: types(rules.SkGID.Type()), Interval: true}, one(rules.RangeBetween(rules.GID(5), ^rules.GID(0))))
-	set(rules.Set{Name: "interfaces", Key: types(rules.IfNameType)}, one(rules.RangeOf(rules.IfName("eth0"))), one(rules.RangeOf(rules.IfName("abcdefghijklmno"))))
-	set(rules.Set{Name: "wildcards", Key: types(rules.IfNameType), Interval: true}, one(rules.RangeOf(rules.IfName("eth0*"))), one(rules.RangeOf(rules.IfName("eth1*"))), one(rules.RangeOf(rules.IfName("veth*"))))
+	set(rules.Set{Name: "interfaces", Key: types(rules.IIfName.Type())}, one(rules.RangeOf(rules.IfName("eth0"))), one(rules.RangeOf(rules.IfName("abcdefghijklmno"))))
+	set(rules.Set{Name: "wildcards", Key: types(rules.IIfName.Type()), Interval: true}, one(rules.RangeOf(rules.IfName("eth0*"))), one(rules.RangeOf(rules.IfName("eth1*"))), one(rules.RangeOf(rules.IfName("veth*"))))
 	set(rules.Set{Name: "indices", Key: types(rules.IIf.Type())}, one(rules.RangeOf(rules.IfIndex(77))))
-	set(rules.Set{Name: "ports", Key: types(rules.InetService), Interval: true}, one(rules.RangeBetween(rules.Port(80), rules.Port(90))), one(rules.RangeOf(rules.Port(443))), one(rules.RangeBetween(rules.Port(60000), rules.Port(65535))))
-	set(rules.Set{Name: "prefixes", Key: types(rules.IPv4Addr), Interval: true}, one(rules.RangeOf(prefix("10.0.0.0/8"))), one(rules.RangeOf(prefix("192.0.2.1/32"))), one(rules.RangeOf(prefix("255.0.0.0/8"))))
-	set(rules.Set{Name: "everything", Key: types(rules.IPv4Addr), Interval: true}, one(rules.RangeOf(prefix("0.0.0.0/0"))))
-	set(rules.Set{Name: "prefixes6", Key: types(rules.IPv6Addr), Interval: true}, one(rules.RangeOf(prefix("2001:db8::/32"))), one(rules.RangeOf(prefix("fe80::/10"))))
-	set(rules.Set{Name: "everything6", Key: types(rules.IPv6Addr), Interval: true}, one(rules.RangeOf(prefix("::/0"))))
-	set(rules.Set{Name: "protocols", Key: types(rules.InetProto)}, one(rules.RangeOf(rules.TCP)), one(rules.RangeOf(rules.UDP)))
+	set(rules.Set{Name: "ports", Key: types(rules.TCPDport.Type()), Interval: true}, one(rules.RangeBetween(rules.Port(80), rules.Port(90))), one(rules.RangeOf(rules.Port(443))), one(rules.RangeBetween(rules.Port(60000), rules.Port(65535))))
+	set(rules.Set{Name: "prefixes", Key: types(rules.IPDaddr.Type()), Interval: true}, one(rules.RangeOf(prefix("10.0.0.0/8"))), one(rules.RangeOf(prefix("192.0.2.1/32"))), one(rules.RangeOf(prefix("255.0.0.0/8"))))
+	set(rules.Set{Name: "everything", Key: types(rules.IPDaddr.Type()), Interval: true}, one(rules.RangeOf(prefix("0.0.0.0/0"))))
+	set(rules.Set{Name: "prefixes6", Key: types(rules.IP6Daddr.Type()), Interval: true}, one(rules.RangeOf(prefix("2001:db8::/32"))), one(rules.RangeOf(prefix("fe80::/10"))))
+	set(rules.Set{Name: "everything6", Key: types(rules.IP6Daddr.Type()), Interval: true}, one(rules.RangeOf(prefix("::/0"))))
+	set(rules.Set{Name: "protocols", Key: types(rules.L4Proto.Type())}, one(rules.RangeOf(rules.TCP)), one(rules.RangeOf(rules.UDP)))
 	set(rules.Set{Name: "families", Key: types(rules.NFProto.Type())}, one(rules.RangeOf(rules.IPv6)))
 	set(rules.Set{Name: "states", Key: types(rules.CTStates.Type())}, one(rules.RangeOf(rules.CTNew)), one(rules.RangeOf(rules.CTEstablished|rules.CTRelated)))
 	set(rules.Set{Name: "kinds", Key: types(rules.FibDaddrType.Type())}, one(rules.RangeOf(rules.Local)), one(rules.RangeOf(rules.Multicast)))
-	set(rules.Set{Name: "sockets", Key: types(rules.IPv4Addr, rules.InetService)}, one(rules.RangeOf(prefix("10.0.0.1/32")), rules.RangeOf(rules.Port(80))))
-	set(rules.Set{Name: "socket_ranges", Key: types(rules.IPv4Addr, rules.InetService), Interval: true}, one(rules.RangeOf(prefix("10.0.0.0/8")), rules.RangeBetween(rules.Port(80), rules.Port(90))))
-	set(rules.Set{Name: "owners", Key: types(rules.MarkType, rules.UIDType, rules.IfNameType)}, one(rules.RangeOf(rules.Mark(0x539)), rules.RangeOf(rules.UID(1337)), rules.RangeOf(rules.IfName("eth0"))))
-	set(rules.Set{Name: "owner_ranges", Key: types(rules.MarkType, rules.UIDType), Interval: true}, one(rules.RangeBetween(rules.Mark(1), rules.Mark(0xff)), rules.RangeBetween(rules.UID(0), rules.UID(999))))
-	set(rules.Set{Name: "seen", Key: types(rules.IPv4Addr, rules.InetService), Live: true, Dynamic: true, Expires: true, Counters: true, Timeout: 36*time.Hour + 90*time.Second, Size: 100},
+	set(rules.Set{Name: "sockets", Key: types(rules.IPDaddr.Type(), rules.TCPDport.Type())}, one(rules.RangeOf(prefix("10.0.0.1/32")), rules.RangeOf(rules.Port(80))))
+	set(rules.Set{Name: "socket_ranges", Key: types(rules.IPDaddr.Type(), rules.TCPDport.Type()), Interval: true}, one(rules.RangeOf(prefix("10.0.0.0/8")), rules.RangeBetween(rules.Port(80), rules.Port(90))))
+	set(rules.Set{Name: "owners", Key: types(rules.MetaMark.Type(), rules.SkUID.Type(), rules.IIfName.Type())}, one(rules.RangeOf(rules.Mark(0x539)), rules.RangeOf(rules.UID(1337)), rules.RangeOf(rules.IfName("eth0"))))
+	set(rules.Set{Name: "owner_ranges", Key: types(rules.MetaMark.Type(), rules.SkUID.Type()), Interval: true}, one(rules.RangeBetween(rules.Mark(1), rules.Mark(0xff)), rules.RangeBetween(rules.UID(0), rules.UID(999))))
+	set(rules.Set{Name: "seen", Key: types(rules.IPDaddr.Type(), rules.TCPDport.Type()), Live: true, Dynamic: true, Expires: true, Counters: true, Timeout: 36*time.Hour + 90*time.Second, Size: 100},
 		one(rules.RangeOf(prefix("10.0.0.1/32")), rules.RangeOf(rules.Port(80))))
-	set(rules.Set{Name: "probes", Key: types(rules.MarkType), Live: true, Expires: true, Timeout: time.Hour, Sweep: 90 * time.Minute}, one(rules.RangeOf(rules.Mark(1))))
+	set(rules.Set{Name: "probes", Key: types(rules.MetaMark.Type()), Live: true, Expires: true, Timeout: time.Hour, Sweep: 90 * time.Minute}, one(rules.RangeOf(rules.Mark(1))))
 	t.Set("probes").Elements[0].Comment, t.Set("probes").Elements[0].Timeout = "the first, 100%", 2*time.Hour
 	t.Set("ports").Elements[0].Comment = "what the world sees"
 	t.Set("users").Elements[1].Comment = "the proxy"
@@ -159,11 +159,11 @@ func listed() rules.State {
 		s.Verdicts, s.Elements = true, elements
 		t.Sets = append(t.Sets, &s)
 	}
-	verdicts(rules.Set{Name: "by_port", Key: types(rules.InetService), Interval: true},
+	verdicts(rules.Set{Name: "by_port", Key: types(rules.TCPDport.Type()), Interval: true},
 		rules.Element{Key: one(rules.RangeBetween(rules.Port(1), rules.Port(1023))), Verdict: rules.Drop()},
 		rules.Element{Key: one(rules.RangeBetween(rules.Port(1024), rules.Port(65535))), Verdict: rules.Jump("later"), Comment: "high"})
-	verdicts(rules.Set{Name: "by_mark", Key: types(rules.MarkType)}, rules.Element{Key: one(rules.RangeOf(rules.Mark(0x539))), Verdict: rules.Goto("later")})
-	verdicts(rules.Set{Name: "by_user", Key: types(rules.UIDType), Interval: true}, rules.Element{Key: one(rules.RangeBetween(rules.UID(1000), rules.UID(2000))), Verdict: rules.Return()})
+	verdicts(rules.Set{Name: "by_mark", Key: types(rules.MetaMark.Type())}, rules.Element{Key: one(rules.RangeOf(rules.Mark(0x539))), Verdict: rules.Goto("later")})
+	verdicts(rules.Set{Name: "by_user", Key: types(rules.SkUID.Type()), Interval: true}, rules.Element{Key: one(rules.RangeBetween(rules.UID(1000), rules.UID(2000))), Verdict: rules.Return()})
 
 	out := &rules.Chain{Name: "out", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: rules.PriorityMangle}}
 	name := func(s string) rules.SetOf[rules.Mark] { return rules.SetOf[rules.Mark]{Name: s} }
@@ -180,8 +180,8 @@ func listed() rules.State {
 	out.Add("states", rules.CTStates.AnyOf(rules.CTEstablished|rules.CTRelated), rules.FibDaddrType.Is(rules.Local), rules.Return())
 	out.Add("no state", rules.CTStates.Masked(0, rules.CTEstablished|rules.CTRelated), rules.Return())
 	out.Add("either protocol", rules.L4Proto.In(rules.TCP, rules.UDP), rules.ThDport.Is(53), rules.Return())
-	out.Add("concatenations", rules.LookupIn("sockets", rules.IPDaddr.Selector(), rules.TCPDport.Selector()), rules.Return())
-	out.Add("concatenations with ranges", rules.LookupIn("owner_ranges", rules.MetaMark.Selector(), rules.SkUID.Selector()), rules.Return())
+	out.Add("concatenations", rules.Match{Set: "sockets", Key: []rules.Selector{rules.IPDaddr.Selector(), rules.TCPDport.Selector()}}, rules.Return())
+	out.Add("concatenations with ranges", rules.Match{Set: "owner_ranges", Key: []rules.Selector{rules.MetaMark.Selector(), rules.SkUID.Selector()}}, rules.Return())
 	out.Add("maps", rules.VMap{Key: []rules.Selector{rules.TCPDport.Selector()}, Map: "by_port"})
 	out.Add("maps by user", rules.VMap{Key: []rules.Selector{rules.SkUID.Selector()}, Map: "by_user"})
 	in := &rules.Chain{Name: "in", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: rules.PriorityMangle, Drop: true}}

@@ -103,13 +103,13 @@ func (w *ruleWriter) compare(m rules.Match) {
 	}
 	bits, isPrefix := r.PrefixBits()
 	wholeBytes := isPrefix && bits > 0 && bits%8 == 0
-	isAddress := d == rules.IPv4Addr || d == rules.IPv6Addr
+	isAddress := d == rules.IPDaddr.Type() || d == rules.IP6Daddr.Type()
 	switch {
 	case r.Single():
 		w.emit(load(s, firstRegister, 0))
 		w.mask(d, m.Mask)
 		w.emit(&expr.Cmp{Op: op, Register: firstRegister, Data: wire(d, r.Lo)})
-	case d == rules.IfNameType && wholeBytes:
+	case d == rules.IIfName.Type() && wholeBytes:
 		w.emit(load(s, firstRegister, 0), &expr.Cmp{Op: op, Register: firstRegister, Data: []byte(r.Lo[:bits/8])})
 	case isAddress && wholeBytes:
 		w.emit(load(s, firstRegister, uint32(bits/8)), &expr.Cmp{Op: op, Register: firstRegister, Data: []byte(r.Lo[:bits/8])})

@@ -9,6 +9,7 @@ import (
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
@@ -77,7 +78,7 @@ func setUserdata(s *rules.Set) []byte {
 		data = userdata.AppendUint32(data, userdata.NFTNL_UDATA_SET_MERGE_ELEMENTS, 0)
 	}
 	if s.Live {
-		data = userdata.AppendString(data, userdata.NFTNL_UDATA_SET_COMMENT, rules.LiveComment)
+		data = userdata.AppendString(data, userdata.NFTNL_UDATA_SET_COMMENT, reserved.LiveComment)
 	}
 	return data
 }

@@ -57,7 +57,7 @@ var randomNames = []string{"lo", "eth0", "eth1", "veth", "wg-0.1", "abcdefghijkl
 // value is a value of the type, as a range of one.
 func (c *chooser) value(d rules.DataType) rules.Range {
 	switch d {
-	case rules.InetProto:
+	case rules.L4Proto.Type():
 		return rules.RangeOf(rules.Proto(c.number(1)))
 	case rules.NFProto.Type():
 		return rules.RangeOf(pick(c, rules.IPv4, rules.IPv6))
@@ -67,11 +67,11 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 		return rules.RangeOf(pick(c, rules.Missing, rules.Exists))
 	case rules.TCPFlags.Type():
 		return rules.RangeOf(rules.TCPFlag(c.number(1)))
-	case rules.InetService:
+	case rules.TCPDport.Type():
 		return rules.RangeOf(rules.Port(c.number(2)))
 	case rules.CTZone.Type():
 		return rules.RangeOf(rules.Zone(c.number(2)))
-	case rules.IfNameType:
+	case rules.IIfName.Type():
 		return rules.RangeOf(rules.IfName(pick(c, randomNames...)))
 	case rules.CTStates.Type():
 		return rules.RangeOf(pick(c, rules.CTEstablished, rules.CTNew, rules.CTInvalid|rules.CTRelated, rules.CTUntracked))
@@ -81,7 +81,7 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 		return rules.RangeOf(rules.IfIndex(c.number(4) & math.MaxInt32))
 	case rules.SocketCgroup(1).Type():
 		return rules.RangeOf(rules.CgroupID(c.number(8)))
-	case rules.IPv4Addr, rules.IPv6Addr:
+	case rules.IPDaddr.Type(), rules.IP6Daddr.Type():
 		a := c.addr(d)
 		return rules.RangeOf(netip.PrefixFrom(a, a.BitLen()))
 	}
@@ -89,7 +89,7 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 }
 
 func (c *chooser) addr(d rules.DataType) netip.Addr {
-	if d == rules.IPv4Addr {
+	if d == rules.IPDaddr.Type() {
 		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(c.number(4)))))
 	}
 	b := binary.BigEndian.AppendUint64(nil, c.number(8))
@@ -100,12 +100,12 @@ func (c *chooser) addr(d rules.DataType) netip.Addr {
 func (c *chooser) span(d rules.DataType) rules.Range {
 	a := c.value(d)
 	switch d {
-	case rules.IPv4Addr, rules.IPv6Addr:
+	case rules.IPDaddr.Type(), rules.IP6Daddr.Type():
 		if c.one(2) {
 			addr := c.addr(d)
 			return rules.RangeOf(netip.PrefixFrom(addr, c.n(addr.BitLen()+1)).Masked())
 		}
-	case rules.IfNameType:
+	case rules.IIfName.Type():
 		return rules.RangeOf(rules.IfName(pick(c, "a*", "abcdefghijklmn*", "eth1*", "veth*")))
 	case rules.NFProto.Type(), rules.SocketTransparent.Type(), rules.FibSaddrRoute.Type(), rules.CTStates.Type(), rules.TCPFlags.Type(), rules.FibDaddrType.Type(), rules.SocketCgroup(1).Type():
 		return a
@@ -141,7 +141,7 @@ func (c *chooser) elements(key []rules.DataType, interval, verdicts bool, most i
 	for range c.n(most + 1) {
 		var e rules.Element
 		for _, d := range key {
-			if interval && (c.one(3) || d == rules.IfNameType && len(key) == 1) && (d != rules.IfNameType || wild) {
+			if interval && (c.one(3) || d == rules.IIfName.Type() && len(key) == 1) && (d != rules.IIfName.Type() || wild) {
 				e.Key = append(e.Key, c.span(d))
 			} else {
 				e.Key = append(e.Key, c.value(d))
@@ -188,7 +188,7 @@ func (c *chooser) set(i int, chains []string) *rules.Set {
 func (c *chooser) selector() rules.Selector {
 	switch s := pick(c, kernelSelectors()...); {
 	case fibs[s].result != 0 && c.one(2):
-		return rules.FibBy(rules.Key[rules.AddrType](s), rules.FibFlag(pick[uint32](c, unix.NFTA_FIB_F_MARK, unix.NFTA_FIB_F_IIF, unix.NFTA_FIB_F_MARK|unix.NFTA_FIB_F_IIF))).Selector()
+		return rules.Key[rules.AddrType](s).By(rules.FibFlag(pick[uint32](c, unix.NFTA_FIB_F_MARK, unix.NFTA_FIB_F_IIF, unix.NFTA_FIB_F_MARK|unix.NFTA_FIB_F_IIF))).Selector()
 	case s != socketCgroup:
 		return s
 	case c.loading: // nft wants a path, and reads the id that it has now
@@ -214,7 +214,7 @@ func (c *chooser) match(t *rules.Table) rules.Match {
 	s := c.selector()
 	d := s.Type()
 	m.Key = []rules.Selector{s}
-	if maskable := d == rules.MarkType || d == rules.CTStates.Type() || d == rules.TCPFlags.Type() || d == rules.IPv4Addr || d == rules.IPv6Addr; maskable && c.one(3) {
+	if maskable := d == rules.MetaMark.Type() || d == rules.CTStates.Type() || d == rules.TCPFlags.Type() || d == rules.IPDaddr.Type() || d == rules.IP6Daddr.Type(); maskable && c.one(3) {
 		m.Mask = c.value(d).Lo
 		v := []byte(c.value(d).Lo)
 		for i := range v {
@@ -277,15 +277,15 @@ func (c *chooser) statement() rules.Node {
 	case 5:
 		p := rules.TProxy{Family: pick(c, 0, rules.IPv4, rules.IPv6), Port: rules.Port(c.n(9))}
 		if p.Family != 0 && c.one(2) {
-			d := map[rules.Family]rules.DataType{rules.IPv4: rules.IPv4Addr, rules.IPv6: rules.IPv6Addr}[p.Family]
+			d := map[rules.Family]rules.DataType{rules.IPv4: rules.IPDaddr.Type(), rules.IPv6: rules.IP6Daddr.Type()}[p.Family]
 			p.Addr = rules.Bits(c.addr(d).AsSlice())
 		}
 		return p
 	case 6:
-		r := c.span(rules.InetService)
+		r := c.span(rules.TCPDport.Type())
 		return rules.Redirect{Ports: &r}
 	case 7:
-		return rules.SNAT{To: c.addr(pick(c, rules.IPv4Addr, rules.IPv6Addr))}
+		return rules.SNAT{To: c.addr(pick(c, rules.IPDaddr.Type(), rules.IP6Daddr.Type()))}
 	}
 	return rules.Counter{}
 }

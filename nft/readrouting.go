@@ -10,6 +10,7 @@ import (
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/internal/rtnl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -24,7 +25,7 @@ func (c *Conn) readRouting(ctx context.Context, wanted rules.State, otherTags []
 		if err := c.policyRules(ctx, f, &r); err != nil {
 			return r, err
 		}
-		if err := c.routes(ctx, f, routeFilter{protocol: rules.RouteProtocol}, &r); err != nil {
+		if err := c.routes(ctx, f, routeFilter{protocol: reserved.RouteProtocol}, &r); err != nil {
 			return r, err
 		}
 	}
@@ -108,7 +109,7 @@ func liftPolicyRule(f rules.Family, header []byte, a nl.Attributes) (r liveRule,
 		Goto:     a.Native32(unix.FRA_GOTO),
 	}}
 	protocol := a.Take(unix.FRA_PROTOCOL)
-	r.ours = len(protocol) == 1 && protocol[0] == rules.RouteProtocol
+	r.ours = len(protocol) == 1 && protocol[0] == reserved.RouteProtocol
 	suppress := a.Take(unix.FRA_SUPPRESS_PREFIXLEN) // told always, -1 for none
 	const action, flags = 7, 8
 	does := byte(unix.FR_ACT_TO_TBL)
@@ -144,8 +145,8 @@ func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter, i
 		if err := r.UnmarshalBinary(m.Data); err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
-		ours := r.Protocol == rules.RouteProtocol
-		if r.Family != uint8(f) || ours != (filter.protocol == rules.RouteProtocol) {
+		ours := r.Protocol == reserved.RouteProtocol
+		if r.Family != uint8(f) || ours != (filter.protocol == reserved.RouteProtocol) {
 			continue
 		}
 		route := rules.Route{Family: f, Table: routeTable(r), Dst: routeDst(r)}
@@ -197,7 +198,7 @@ func (c *Conn) loopbackAddresses(ctx context.Context) ([]liveAddress, error) {
 	var out []liveAddress
 	for _, a := range all {
 		if a.Index == rtnl.Loopback {
-			out = append(out, liveAddress{a.Prefix, a.Protocol == rules.RouteProtocol || slices.Contains(c.added, a.Prefix)})
+			out = append(out, liveAddress{a.Prefix, a.Protocol == reserved.RouteProtocol || slices.Contains(c.added, a.Prefix)})
 		}
 	}
 	return out, nil

@@ -54,7 +54,7 @@ var cts = map[rules.Selector]expr.CtKey{
 	rules.CTOriginalZone.Selector(): expr.CtKeyZONE, // with a direction
 }
 
-// fib is what a kind of lookup reads, and its NFTA_FIB_FLAGS without those of [rules.FibBy].
+// fib is what a kind of lookup reads, and its NFTA_FIB_FLAGS without those of [rules.Key.By].
 type fib struct{ result, flags uint32 }
 
 const (
@@ -85,7 +85,7 @@ func (f fib) load(register uint32, by rules.FibFlag) *expr.Fib {
 // fibSelector is the selector of a lookup.
 func fibSelector(result, flags uint32) (rules.Selector, bool) {
 	kind, ok := keyOf(fibs, fib{result, flags &^ fibBy})
-	return rules.FibBy(rules.Key[rules.AddrType](kind), rules.FibFlag(flags&fibBy)).Selector(), ok
+	return rules.Key[rules.AddrType](kind).By(rules.FibFlag(flags & fibBy)).Selector(), ok
 }
 
 var socketCgroup = rules.SocketCgroup(0).Selector() // whatever the level

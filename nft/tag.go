@@ -94,7 +94,7 @@ func printable(version string) string {
 // set is the tag as a set of the table, made anew with every change: a set's or
 // table's own comment cannot be changed.
 func (t Tag) set() *rules.Set {
-	s := &rules.Set{Name: reserved.Tag, Key: []rules.DataType{rules.MarkType}}
+	s := &rules.Set{Name: reserved.Tag, Key: []rules.DataType{rules.MetaMark.Type()}}
 	for i, line := range t.comments() {
 		s.Elements = append(s.Elements, tagLine(i+1, line))
 	}

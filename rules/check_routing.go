@@ -33,7 +33,7 @@ func (c *checker) routing(s State) {
 // policyRule refuses what fib_nl_newrule does.
 func (c *checker) policyRule(r PolicyRule) {
 	if r.In != "" {
-		c.span(nameSpan(r.In), IfNameType)
+		c.span(nameSpan(r.In), ifNameType)
 		if strings.HasSuffix(r.In, "*") {
 			c.problem("%q is not an interface: policy rules know no wildcards", r.In)
 		}

@@ -58,7 +58,7 @@ func (c *checker) lookup(key []Selector, name string, verdicts bool) {
 // lookedUp refuses a name that fib finds, which nft takes for a string of any length.
 func (c *checker) lookedUp(key []Selector) {
 	for _, s := range key {
-		if kind, _ := s.Kind(); kind.fib() && s.Type() == IfNameType {
+		if kind, _ := s.Kind(); kind.fib() && s.Type() == ifNameType {
 			c.problem("%s is compared with one name: nft looks it up in no set", s)
 		}
 	}
@@ -224,8 +224,8 @@ func (c *checker) inline(key []Selector, elements []Element, verdicts bool) {
 		if e.Comment != "" || e.Timeout != 0 {
 			c.problem("has an element with a comment or a timeout, which want a declared set")
 		}
-		if i > 0 && len(types) == 1 && types[0] == IfNameType && len(e.Key) == 1 && len(elements[i-1].Key) == 1 && follows(e.Key[0].Lo, elements[i-1].Key[0].Hi) {
-			c.problem("%s and the wildcard before it want a declared set: nft makes one range of them", IfNameType.FormatRange(e.Key[0]))
+		if i > 0 && len(types) == 1 && types[0] == ifNameType && len(e.Key) == 1 && len(elements[i-1].Key) == 1 && follows(e.Key[0].Lo, elements[i-1].Key[0].Hi) {
+			c.problem("%s and the wildcard before it want a declared set: nft makes one range of them", ifNameType.FormatRange(e.Key[0]))
 		}
 	}
 	c.mixedNames(elements, types)

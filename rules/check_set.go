@@ -74,7 +74,7 @@ func (c *checker) setKey(s *Set) {
 	if len(s.Key) > maxParts || size > maxKeySize {
 		c.problem("has a key of %d parts and %d bytes (at most %d and %d)", len(s.Key), size, maxParts, maxKeySize)
 	}
-	if s.Interval && len(s.Key) == 1 && !s.Key[0].ranges() && s.Key[0] != IfNameType {
+	if s.Interval && len(s.Key) == 1 && !s.Key[0].ranges() && s.Key[0] != ifNameType {
 		c.problem("cannot be an interval set: nft has no ranges of %s", s.Key[0])
 	}
 	if len(s.Key) > 1 && slices.Contains(s.Key, tcpFlags) {
@@ -133,7 +133,7 @@ func (e *Element) overlaps(o *Element) bool {
 // mixedNames refuses a name beside a wildcard: nft 1.0.6 loses the end of such
 // a name's interval.
 func (c *checker) mixedNames(elements []Element, key []DataType) {
-	if len(key) != 1 || key[0] != IfNameType {
+	if len(key) != 1 || key[0] != ifNameType {
 		return
 	}
 	wild := slices.ContainsFunc(elements, hasRange)
@@ -173,7 +173,7 @@ func (c *checker) span(r Range, t DataType) {
 		c.problem("holds a value that is no %s", t)
 	case r.Lo > r.Hi:
 		c.problem("range %s-%s is upside down", t.Format(r.Lo), t.Format(r.Hi))
-	case t == IfNameType:
+	case t == ifNameType:
 		c.ifName(r)
 	case t == ifIndex && r.Hi.Uint64() > math.MaxInt32:
 		c.problem("%s is not an interface index (at most %d)", t.FormatRange(r), math.MaxInt32)
@@ -186,7 +186,7 @@ func (c *checker) span(r Range, t DataType) {
 // takes wildcards.
 func (d DataType) ranges() bool {
 	switch d {
-	case InetService, InetProto, IPv4Addr, IPv6Addr, ifIndex, MarkType, UIDType, gid, zone:
+	case inetService, inetProto, ipv4Addr, ipv6Addr, ifIndex, markType, uidType, gid, zone:
 		return true
 	}
 	return false
@@ -194,7 +194,7 @@ func (d DataType) ranges() bool {
 
 // masks reports whether values of the type are bits to be masked.
 func (d DataType) masks() bool {
-	return slices.Contains([]DataType{IPv4Addr, IPv6Addr, MarkType, ctState, tcpFlags}, d)
+	return slices.Contains([]DataType{ipv4Addr, ipv6Addr, markType, ctState, tcpFlags}, d)
 }
 
 // ifName refuses what no interface is called (dev_valid_name of net/core/dev.c)
@@ -213,8 +213,8 @@ func (c *checker) ifName(r Range) {
 	case strings.Trim(rest, "\x00") != "" || !r.Single() && r != wildcard:
 		c.problem("%q-%q is neither an interface name nor a wildcard", r.Lo, r.Hi)
 	case stem == "" || len(stem) > most:
-		c.problem("%s is not an interface name (want 1 to %d bytes, before an asterisk 1 to %d)", IfNameType.FormatRange(r), MaxIfName, MaxIfName-1)
+		c.problem("%s is not an interface name (want 1 to %d bytes, before an asterisk 1 to %d)", ifNameType.FormatRange(r), MaxIfName, MaxIfName-1)
 	case !namesInterface(stem):
-		c.problem("%s is not an interface name", IfNameType.FormatRange(r))
+		c.problem("%s is not an interface name", ifNameType.FormatRange(r))
 	}
 }

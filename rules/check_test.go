@@ -164,8 +164,8 @@ func TestCheckRules(t *testing.T) {
 		chain.Rules = []Rule{rule(Counter{}), rule(tt.nodes...)}
 		want := mapped(tt.want, func(s string) string { return `chain in rule 2 "r": ` + s })
 		got := problems(State{Table: &Table{Name: "t", Chains: []*Chain{&chain}, Sets: []*Set{
-			{Name: "ports", Key: []DataType{InetService}},
-			{Name: "verdicts", Key: []DataType{InetService}, Verdicts: true},
+			{Name: "ports", Key: []DataType{inetService}},
+			{Name: "verdicts", Key: []DataType{inetService}, Verdicts: true},
 		}}})
 		if !slices.Equal(got, want) {
 			t.Errorf("%s:\n got %q\nwant %q", tt.why, got, want)
@@ -195,7 +195,7 @@ func TestCheckReasons(t *testing.T) {
 
 func TestCheckSets(t *testing.T) {
 	port := func(p Port) []Range { return []Range{RangeOf(p)} }
-	key := []DataType{InetService}
+	key := []DataType{inetService}
 	for _, tt := range []struct {
 		why  string
 		set  Set
@@ -206,10 +206,10 @@ func TestCheckSets(t *testing.T) {
 		{"a set without a key", Set{}, []string{"has no key"}},
 		{"no set holds zones", Set{Key: []DataType{zone}}, []string{"has a key of a type that no set can hold"}},
 		{"a key of too many parts", Set{Key: slices.Repeat(key, 6)}, []string{"has a key of 6 parts and 24 bytes (at most 5 and 64)"}},
-		{"a key of too many bytes", Set{Key: slices.Repeat([]DataType{IPv6Addr}, 5)}, []string{"has a key of 5 parts and 80 bytes (at most 5 and 64)"}},
+		{"a key of too many bytes", Set{Key: slices.Repeat([]DataType{ipv6Addr}, 5)}, []string{"has a key of 5 parts and 80 bytes (at most 5 and 64)"}},
 		{"nft has no ranges of states", Set{Key: []DataType{ctState}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of ct_state"}},
 		{"nft has no ranges of TCP flags", Set{Key: []DataType{tcpFlags}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of tcp_flag"}},
-		{"nft cannot list TCP flags beside another part", Set{Key: []DataType{tcpFlags, MarkType}}, []string{"has a key of several parts with tcp_flag, which nft cannot list"}},
+		{"nft cannot list TCP flags beside another part", Set{Key: []DataType{tcpFlags, markType}}, []string{"has a key of several parts with tcp_flag, which nft cannot list"}},
 		{"a verdict map cannot be live", Set{Key: key, Verdicts: true, Live: true}, []string{"a verdict map cannot be live: its chains are made anew with every change"}},
 		{"elements of a set that is not live stay", Set{Key: key, Dynamic: true}, []string{"elements that come and go by themselves want a live set"}},
 		{"a dynamic set has no ranges", Set{Key: key, Live: true, Dynamic: true, Interval: true}, []string{"cannot be both dynamic and interval"}},
@@ -224,7 +224,7 @@ func TestCheckSets(t *testing.T) {
 		{"a range wants an interval set", Set{Key: key, Elements: elementsOf(ports([2]Port{80, 90}))}, []string{"holds the range 80-90 but no interval flag"}},
 		{"a range is upside down", Set{Key: key, Interval: true, Elements: elementsOf(ports([2]Port{90, 80}))}, []string{"range 90-80 is upside down"}},
 		{"an element is of another type", Set{Key: key, Elements: []Element{{Key: []Range{RangeOf(TCP)}}}}, []string{"holds a value that is no inet_service"}},
-		{"an element lacks a part", Set{Key: []DataType{InetService, MarkType}, Elements: []Element{{Key: port(80)}}},
+		{"an element lacks a part", Set{Key: []DataType{inetService, markType}, Elements: []Element{{Key: port(80)}}},
 			[]string{"has an element of 1 parts, where the key has 2"}},
 		{"an element of a map wants a verdict", Set{Key: key, Verdicts: true, Elements: []Element{{Key: port(80)}}}, []string{"has an element without a verdict"}},
 		{"an element of a set has no verdict", Set{Key: key, Elements: []Element{{Key: port(80), Verdict: Drop()}}},
@@ -271,9 +271,9 @@ func TestCheckRest(t *testing.T) {
 		{"a table without a name", State{Table: &Table{}}, []string{`table: "" is not a name for a table (want a letter, then letters, digits, '_', '-' or '.')`}},
 		{"a table holds what nobody asked for", State{Table: &Table{Name: "t", Others: []string{"a flowtable"}}},
 			[]string{"table: inet t holds a flowtable, which the model does not know"}},
-		{"a set is declared twice", State{Table: &Table{Name: "t", Sets: []*Set{{Name: "s", Key: []DataType{MarkType}}, {Name: "s", Key: []DataType{MarkType}}}}},
+		{"a set is declared twice", State{Table: &Table{Name: "t", Sets: []*Set{{Name: "s", Key: []DataType{markType}}, {Name: "s", Key: []DataType{markType}}}}},
 			[]string{"set s: declared twice"}},
-		{"a set takes the name of the notes", State{Table: &Table{Name: "t", Sets: []*Set{{Name: "tag", Key: []DataType{MarkType}}}}},
+		{"a set takes the name of the notes", State{Table: &Table{Name: "t", Sets: []*Set{{Name: "tag", Key: []DataType{markType}}}}},
 			[]string{"set tag: the name is taken: that set says who wrote the table"}},
 		{"a mark has bits outside of its mask", State{PolicyRules: []PolicyRule{{IPv4, 9, 3, 1, 7, "", 0}}}, []string{"policy rule 9: the mark 0x3 wants a mask that covers it, not 0x1"}},
 		{"a mask covers nothing", State{PolicyRules: []PolicyRule{{IPv4, 9, 0, 0, 7, "", 0}}}, []string{"policy rule 9: the mark 0x0 wants a mask that covers it, not 0x0"}},

@@ -15,15 +15,15 @@ type DataType uint8
 // Data types, see "DATA TYPES" in nft(8).
 const (
 	noType DataType = iota
-	InetService
-	InetProto
+	inetService
+	inetProto
 	nfProto
-	IPv4Addr
-	IPv6Addr
-	IfNameType
+	ipv4Addr
+	ipv6Addr
+	ifNameType
 	ifIndex
-	MarkType
-	UIDType
+	markType
+	uidType
 	gid
 	ctState
 	fibAddrType
@@ -52,15 +52,15 @@ func (d DataType) info() typeInfo {
 }
 
 var dataTypes = [...]typeInfo{
-	InetService: {"inet_service", 13, 2, false, decimal},
-	InetProto:   {"inet_proto", 12, 1, false, named(protoNames)},
+	inetService: {"inet_service", 13, 2, false, decimal},
+	inetProto:   {"inet_proto", 12, 1, false, named(protoNames)},
 	nfProto:     {"nf_proto", 2, 1, false, named(familyNames)},
-	IPv4Addr:    {"ipv4_addr", 7, 4, false, address},
-	IPv6Addr:    {"ipv6_addr", 8, 16, false, address},
-	IfNameType:  {"ifname", 41, ifNameSize, true, quotedName},
+	ipv4Addr:    {"ipv4_addr", 7, 4, false, address},
+	ipv6Addr:    {"ipv6_addr", 8, 16, false, address},
+	ifNameType:  {"ifname", 41, ifNameSize, true, quotedName},
 	ifIndex:     {"iface_index", 20, 4, true, decimal},
-	MarkType:    {"mark", 19, 4, true, hex32},
-	UIDType:     {"uid", 24, 4, true, decimal},
+	markType:    {"mark", 19, 4, true, hex32},
+	uidType:     {"uid", 24, 4, true, decimal},
 	gid:         {"gid", 25, 4, true, decimal},
 	ctState:     {"ct_state", 26, 4, true, bitNames(stateNames)},
 	fibAddrType: {"fib_addrtype", 38, 4, true, named(addrTypeNames)},
@@ -79,7 +79,7 @@ func (d DataType) Len() int { return d.info().length }
 
 // HostOrder reports whether the kernel holds values of this type in the
 // machine's own byte order. Interface names do not count: they are strings.
-func (d DataType) HostOrder() bool { return d.info().host && d != IfNameType }
+func (d DataType) HostOrder() bool { return d.info().host && d != ifNameType }
 
 // bitmask reports whether the bits of a value have names: nft takes a plain value
 // of such a type for any of its bits.
@@ -105,13 +105,13 @@ func (d DataType) FormatRange(r Range) string {
 	}
 	bits, isPrefix := r.PrefixBits()
 	switch {
-	case isPrefix && (d == IPv4Addr || d == IPv6Addr):
+	case isPrefix && (d == ipv4Addr || d == ipv6Addr):
 		return d.Format(r.Lo) + "/" + strconv.Itoa(bits)
-	case isPrefix && d == IfNameType && bits%8 == 0:
+	case isPrefix && d == ifNameType && bits%8 == 0:
 		return quote(string(r.Lo[:bits/8]) + "*")
-	case d == IfNameType:
+	case d == ifNameType:
 		return unknown(fmt.Sprintf("names from %q to %q", r.Lo, r.Hi))
-	case d == InetProto: // nft takes no names in a range
+	case d == inetProto: // nft takes no names in a range
 		return decimal(r.Lo) + "-" + decimal(r.Hi)
 	}
 	return d.Format(r.Lo) + "-" + d.Format(r.Hi)

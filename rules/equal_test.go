@@ -88,7 +88,7 @@ func TestSame(t *testing.T) {
 		{"another name is none of its affair", func(s *rules.Set) { s.Name = "other" }, true},
 	} {
 		set := func() *rules.Set {
-			return &rules.Set{Name: "s", Key: types(rules.InetService), Elements: only(80)}
+			return &rules.Set{Name: "s", Key: types(rules.TCPDport.Type()), Elements: only(80)}
 		}
 		other := set()
 		tt.edit(other)
@@ -96,7 +96,7 @@ func TestSame(t *testing.T) {
 			t.Errorf("%s: the same is %v", tt.why, !tt.same)
 		}
 	}
-	live := &rules.Set{Name: "s", Key: types(rules.InetService), Live: true}
+	live := &rules.Set{Name: "s", Key: types(rules.TCPDport.Type()), Live: true}
 	seen := *live
 	seen.Elements = only(80)
 	if !live.Same(&seen) {

@@ -20,16 +20,16 @@ func (t *Table) AddPrefixSets(name string, prefixes ...netip.Prefix) SetOf[netip
 		}
 	}
 	if len(v4) > 0 {
-		AddSet(t, FamilySet(name, IPv4), IPDaddr, v4...)
+		AddSet(t, IPv4.SetName(name), IPDaddr, v4...)
 	}
 	if len(v6) > 0 {
-		AddSet(t, FamilySet(name, IPv6), IP6Daddr, v6...)
+		AddSet(t, IPv6.SetName(name), IP6Daddr, v6...)
 	}
 	return SetOf[netip.Prefix]{name}
 }
 
-// FamilySet is the name of one family's part of a set for [Saddr] and [Daddr].
-func FamilySet(name string, f Family) string { return name + "_" + f.String() }
+// SetName is the name of one family's part of a set for [Saddr] and [Daddr].
+func (f Family) SetName(name string) string { return name + "_" + f.String() }
 
 // Expand writes a rule that matches [Saddr] or [Daddr] once for each of the
 // families; any other rule stays as it is.
@@ -88,7 +88,7 @@ func (t *Table) forFamily(r Rule, f Family) (Rule, bool) {
 func (t *Table) matchForFamily(m Match, f Family) (of Match, holds bool) {
 	of = Match{Key: []Selector{ofFamily(m.Key[0], f)}, Mask: m.Mask, Negated: m.Negated}
 	if m.Set != "" {
-		of.Set = FamilySet(m.Set, f)
+		of.Set = f.SetName(m.Set)
 		return of, t.Set(of.Set) != nil
 	}
 	for _, e := range m.Elements {

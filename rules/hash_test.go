@@ -14,8 +14,8 @@ func variant(edit func(*State)) State {
 	}}
 	s := State{
 		Table: &Table{Name: "t", Chains: []*Chain{nat, {Name: "rest", Rules: []Rule{rule(Return())}}}, Sets: []*Set{
-			{Name: "ports", Key: []DataType{InetService}, Interval: true, Elements: elementsOf(ports([2]Port{80, 80}, [2]Port{443, 443}))},
-			{Name: "live", Key: []DataType{MarkType}, Live: true},
+			{Name: "ports", Key: []DataType{inetService}, Interval: true, Elements: elementsOf(ports([2]Port{80, 80}, [2]Port{443, 443}))},
+			{Name: "live", Key: []DataType{markType}, Live: true},
 		}},
 		PolicyRules: []PolicyRule{{IPv4, 100, 1, 1, 7, "", 0}},
 		Routes:      []Route{{IPv4, 7, prefix("0.0.0.0/0")}},

@@ -53,7 +53,7 @@ func TestMalformedStatesDoNotPanic(t *testing.T) {
 		ruleState(rules.Match{Key: selectors(rules.OIfName.Selector()), Elements: []rules.Element{odd, empty}}),
 		ruleState(rules.Match{Key: selectors(999, rules.Saddr.Selector()), Mask: "x", Elements: []rules.Element{odd}}),
 		ruleState(rules.VMap{}, rules.VMap{Elements: []rules.Element{odd, odd, empty}}, rules.Verdict{Kind: 99}, rules.Redirect{Ports: &rules.Range{}}, rules.TProxy{Addr: "x", Family: rules.IPv6}, rules.SNAT{}, rules.Assign{}),
-		{Table: &rules.Table{Sets: []*rules.Set{{Elements: []rules.Element{empty, odd}}, {Name: "s", Interval: true, Key: types(rules.InetService, 99), Elements: []rules.Element{empty, odd, empty}}}}},
+		{Table: &rules.Table{Sets: []*rules.Set{{Elements: []rules.Element{empty, odd}}, {Name: "s", Interval: true, Key: types(rules.TCPDport.Type(), 99), Elements: []rules.Element{empty, odd, empty}}}}},
 		{Table: &rules.Table{Chains: []*rules.Chain{{Base: &rules.Base{Hook: 99, Devices: []string{""}}}}}},
 		{PolicyRules: make([]rules.PolicyRule, 2), Routes: make([]rules.Route, 2), Addresses: make([]netip.Prefix, 2), Sysctls: make([]rules.Sysctl, 1)},
 	} {

@@ -16,10 +16,6 @@ func (m Match) negated() Match {
 	return m
 }
 
-// On matches a concatenation of selectors against a declared set, as in
-// `ip daddr . tcp dport @set`.
-func LookupIn(set string, key ...Selector) Match { return Match{Key: key, Set: set} }
-
 // Anonymous reports whether the match needs a set of its own in the kernel: more
 // than one value is looked up there, a concatenation, or an element that says
 // more than its key.

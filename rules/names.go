@@ -42,7 +42,7 @@ func namesInterface(stem string) bool {
 // withoutNameRanges writes ranges of interface names as the wildcards that they
 // are made of.
 func withoutNameRanges(elements []Element, key []DataType) []Element {
-	if len(key) != 1 || key[0] != IfNameType || !slices.ContainsFunc(elements, isNameRange) {
+	if len(key) != 1 || key[0] != ifNameType || !slices.ContainsFunc(elements, isNameRange) {
 		return elements
 	}
 	var out []Element

@@ -85,7 +85,7 @@ func joiningOf(key []DataType, joined bool) joining {
 	switch {
 	case !joined || len(key) != 1:
 		return apart
-	case key[0] == IfNameType:
+	case key[0] == ifNameType:
 		return overlaps
 	}
 	return touches

@@ -48,7 +48,7 @@ func (m Match) withoutMask() Match {
 	}
 	typ := m.Key[0].Type()
 	v, one := m.single()
-	if !one || !v.under(m.Mask) || typ != IPv4Addr && typ != IPv6Addr {
+	if !one || !v.under(m.Mask) || typ != ipv4Addr && typ != ipv6Addr {
 		return m
 	}
 	hi := []byte(v)

@@ -24,12 +24,12 @@ func elementsOf(ranges []Range) []Element {
 
 func TestNormalElements(t *testing.T) {
 	names := func(ns ...IfName) []Range { return mapped(ns, RangeOf[IfName]) }
-	plain := Set{Key: []DataType{InetService}}
-	portSet := Set{Key: []DataType{InetService}, Interval: true}
-	v4 := Set{Key: []DataType{IPv4Addr}, Interval: true}
-	v6 := Set{Key: []DataType{IPv6Addr}, Interval: true}
-	ifaces := Set{Key: []DataType{IfNameType}, Interval: true}
-	live := Set{Key: []DataType{InetService}, Interval: true, Live: true}
+	plain := Set{Key: []DataType{inetService}}
+	portSet := Set{Key: []DataType{inetService}, Interval: true}
+	v4 := Set{Key: []DataType{ipv4Addr}, Interval: true}
+	v6 := Set{Key: []DataType{ipv6Addr}, Interval: true}
+	ifaces := Set{Key: []DataType{ifNameType}, Interval: true}
+	live := Set{Key: []DataType{inetService}, Interval: true, Live: true}
 	for _, tt := range []struct {
 		why      string
 		set      Set
@@ -83,15 +83,15 @@ func TestNormalKeepsWhatAnElementSays(t *testing.T) {
 		set  Set
 		want int
 	}{
-		{"a comment keeps an element apart from its neighbour", Set{Key: []DataType{InetService}, Interval: true,
+		{"a comment keeps an element apart from its neighbour", Set{Key: []DataType{inetService}, Interval: true,
 			Elements: []Element{{Key: port(80), Comment: "web"}, {Key: port(81)}}}, 2},
-		{"two comments for one key are two elements, to be complained of", Set{Key: []DataType{InetService}, Interval: true,
+		{"two comments for one key are two elements, to be complained of", Set{Key: []DataType{inetService}, Interval: true,
 			Elements: []Element{{Key: port(80), Comment: "a"}, {Key: port(80), Comment: "b"}}}, 2},
-		{"what a dump counted does not keep twins apart", Set{Key: []DataType{InetService}, Counters: true,
+		{"what a dump counted does not keep twins apart", Set{Key: []DataType{inetService}, Counters: true,
 			Elements: []Element{{Key: port(80), Counter: Counter{1, 60}}, {Key: port(80)}}}, 1},
-		{"verdicts of neighbours stay apart even when they are the same", Set{Key: []DataType{InetService}, Interval: true, Verdicts: true,
+		{"verdicts of neighbours stay apart even when they are the same", Set{Key: []DataType{inetService}, Interval: true, Verdicts: true,
 			Elements: []Element{{Key: port(80), Verdict: Drop()}, {Key: port(81), Verdict: Drop()}}}, 2},
-		{"ranges of a concatenation stay apart", Set{Key: []DataType{InetService, InetService}, Interval: true,
+		{"ranges of a concatenation stay apart", Set{Key: []DataType{inetService, inetService}, Interval: true,
 			Elements: []Element{{Key: []Range{RangeOf(Port(1)), RangeBetween(Port(1), Port(5))}}, {Key: []Range{RangeOf(Port(1)), RangeBetween(Port(6), Port(9))}}}}, 2},
 	} {
 		n := State{Table: &Table{Sets: []*Set{&tt.set}}}.Normal()
@@ -125,9 +125,9 @@ func TestNormalRule(t *testing.T) {
 		{"a port before TCP was settled stays as it is", []Node{ThDport.Is(80), isTCP}, "th dport 80 meta l4proto tcp"},
 		{"a port after a list of protocols stays as it is", []Node{L4Proto.In(TCP, UDP), ThDport.Is(53)}, "meta l4proto { tcp, udp } th dport 53"},
 		{"a port after no TCP stays as it is", []Node{L4Proto.Not(TCP), ThDport.Is(53)}, "meta l4proto != tcp th dport 53"},
-		{"a port in a concatenation after TCP is one of TCP", []Node{isTCP, LookupIn("s", Selector(IPDaddr), Selector(ThDport))}, "ip daddr . tcp dport @s"},
+		{"a port in a concatenation after TCP is one of TCP", []Node{isTCP, lookupIn("s", Selector(IPDaddr), Selector(ThDport))}, "ip daddr . tcp dport @s"},
 		{"an address implies its family", []Node{isIPv4, IPDaddr.Is(ten)}, "ip daddr 10.0.0.0/8"},
-		{"an address in a concatenation implies its family", []Node{isIPv4, LookupIn("s", Selector(IPDaddr), Selector(MetaMark))}, "ip daddr . meta mark @s"},
+		{"an address in a concatenation implies its family", []Node{isIPv4, lookupIn("s", Selector(IPDaddr), Selector(MetaMark))}, "ip daddr . meta mark @s"},
 		{"an address of IPv6 does not imply IPv4", []Node{isIPv4, IP6Daddr.Is(prefix("::1/128"))}, "meta nfproto ipv4 ip6 daddr ::1"},
 		{"a negated address implies its family all the same", []Node{isIPv4, IPDaddr.Not(ten)}, "ip daddr != 10.0.0.0/8"},
 		{"a verdict map implies what its key does", []Node{isTCP, VMap{Key: []Selector{Selector(TCPDport)}, Map: "m"}}, "tcp dport vmap @m"},
@@ -176,3 +176,5 @@ func TestNormalRouting(t *testing.T) {
 		t.Errorf("routing is sorted, masked and said once: got %q", got)
 	}
 }
+
+func lookupIn(set string, key ...Selector) Match { return Match{Key: key, Set: set} }

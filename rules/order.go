@@ -59,14 +59,14 @@ type Station struct {
 // order given, and the chains of each in theirs. With the first nat chain nat is at
 // every hook where it works. Connection tracking is among them whether some rule needs
 // it or not, see [Table.Tracks].
-func Stations(hook Hook, tables ...*Table) []Station {
+func (h Hook) Stations(tables ...*Table) []Station {
 	type place struct {
 		priority int32
 		order    int // among equals the one that was registered last comes first
 		stations []Station
 	}
 	var all []place
-	nat := place{priority: natPriorities[hook]}
+	nat := place{priority: natPriorities[h]}
 	hasNAT, order := false, 0
 	for _, t := range tables {
 		for _, c := range t.Chains {
@@ -78,7 +78,7 @@ func Stations(hook Hook, tables ...*Table) []Station {
 				hasNAT, nat.order = true, order // all of nat is registered with its first chain
 			}
 			switch {
-			case c.Base.Hook != hook:
+			case c.Base.Hook != h:
 			case c.Base.Type == NATType:
 				nat.stations = append(nat.stations, Station{Table: t, Chain: c})
 			default:
@@ -88,11 +88,11 @@ func Stations(hook Hook, tables ...*Table) []Station {
 	}
 	slices.Reverse(nat.stations)
 	slices.SortStableFunc(nat.stations, func(a, b Station) int { return cmp.Compare(a.Chain.Base.Priority, b.Chain.Base.Priority) })
-	if _, here := natPriorities[hook]; here && hasNAT {
+	if _, here := natPriorities[h]; here && hasNAT {
 		nat.stations = append(nat.stations, Station{NAT: true})
 		all = append(all, nat)
 	}
-	if hook == Prerouting || hook == Output {
+	if h == Prerouting || h == Output {
 		// It is registered with the first rule that needs it, after the chains.
 		all = append(all, place{conntrackPrio, math.MaxInt, []Station{{Tracks: true}}})
 	}
@@ -126,7 +126,7 @@ func (t *Table) Tracks(f Family) bool {
 // bases are the base chains as packets meet them.
 func (t *Table) bases() (out []*Chain) {
 	for _, h := range hookOrder {
-		for _, s := range Stations(h, t) {
+		for _, s := range h.Stations(t) {
 			if s.Chain != nil {
 				out = append(out, s.Chain)
 			}

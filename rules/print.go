@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/reserved"
 )
 
 // Print writes the state as a script that `nft -f` loads, and loads again alike:
@@ -55,11 +56,6 @@ func (s State) Routing() []string {
 	return lines
 }
 
-// RouteProtocol is the number that our policy rules and routes carry (FRA_PROTOCOL
-// and rtm_protocol), and addresses where the kernel keeps it (IFA_PROTO); to
-// addresses not every ip(8) can give it.
-const RouteProtocol = 119
-
 // AddressText is an address of the loopback interface in ip(8)'s words.
 func AddressText(a netip.Prefix) string {
 	how := "nodad" // else it could not be used for a second
@@ -77,7 +73,7 @@ func (r PolicyRule) String() string {
 	if r.Goto != 0 {
 		then = fmt.Sprintf("goto %d", r.Goto)
 	}
-	return fmt.Sprintf("ip %srule add priority %d %sfwmark 0x%x/0x%x %s protocol %d", r.Family.option(), r.Priority, from, r.Mark, r.Mask, then, RouteProtocol)
+	return fmt.Sprintf("ip %srule add priority %d %sfwmark 0x%x/0x%x %s protocol %d", r.Family.option(), r.Priority, from, r.Mark, r.Mask, then, reserved.RouteProtocol)
 }
 
 func (r Route) String() string {
@@ -85,7 +81,7 @@ func (r Route) String() string {
 	if r.Dst.Bits() == 0 {
 		dst = "default"
 	}
-	return fmt.Sprintf("ip %sroute add local %s dev lo table %d protocol %d", r.Family.option(), dst, r.Table, RouteProtocol)
+	return fmt.Sprintf("ip %sroute add local %s dev lo table %d protocol %d", r.Family.option(), dst, r.Table, reserved.RouteProtocol)
 }
 
 func (f Family) option() string {

@@ -36,7 +36,7 @@ func (m Match) text(p *printer) string {
 		// any of these: a plain list, to nft
 		return key + " " + strings.ReplaceAll(m.Key[0].Type().Format(m.Mask), " | ", ",")
 	}
-	if one && len(m.Key) == 1 && m.Key[0].Type() == InetService && p.again() && m.Mask == "" {
+	if one && len(m.Key) == 1 && m.Key[0].Type() == inetService && p.again() && m.Mask == "" {
 		m.Mask = ones(len(value))
 	}
 	op := " "
@@ -107,7 +107,7 @@ func (r Redirect) text(*printer) string {
 	if r.Ports == nil {
 		return "redirect"
 	}
-	return "redirect to :" + InetService.FormatRange(*r.Ports)
+	return "redirect to :" + inetService.FormatRange(*r.Ports)
 }
 
 func (n SNAT) text(*printer) string {
@@ -124,12 +124,12 @@ func (t TProxy) text(*printer) string {
 	case IPv4:
 		family = "ip "
 		if t.Addr != "" {
-			addr = IPv4Addr.Format(t.Addr)
+			addr = ipv4Addr.Format(t.Addr)
 		}
 	case IPv6:
 		family = "ip6 "
 		if t.Addr != "" {
-			addr = "[" + IPv6Addr.Format(t.Addr) + "]"
+			addr = "[" + ipv6Addr.Format(t.Addr) + "]"
 		}
 	}
 	if t.Port == 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/reserved"
 )
 
 // String is the set's declaration and elements.
@@ -51,16 +52,13 @@ func (s *Set) declaration() []string {
 		lines = append(lines, "gc-interval "+nftDuration(s.Sweep))
 	}
 	if s.Live {
-		lines = append(lines, "comment "+quote(LiveComment))
+		lines = append(lines, "comment "+quote(reserved.LiveComment))
 	}
 	if s.Others != "" {
 		lines = append(lines, unknown(strings.TrimSpace(s.Others)))
 	}
 	return lines
 }
-
-// LiveComment is the comment by which a kernel's set is known to be live.
-const LiveComment = "changes at run time"
 
 func (p *printer) set(s *Set) {
 	p.block(s.title(), func() {

@@ -87,16 +87,16 @@ func setsTable() *rules.Table {
 	rules.AddSet(t, "wildcards", rules.OIfName, rules.RangeOf(rules.IfName("eth1*")), rules.RangeOf(rules.IfName("eth0*")))
 	t.AddPrefixSets("excluded", prefixes("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32")...)
 	t.Sets = append(t.Sets,
-		&rules.Set{Name: "commented", Key: types(rules.MarkType), Elements: []rules.Element{
+		&rules.Set{Name: "commented", Key: types(rules.MetaMark.Type()), Elements: []rules.Element{
 			{Key: []rules.Range{rules.RangeOf(rules.Mark(2))}, Comment: "100% é; #"}, {Key: []rules.Range{rules.RangeOf(rules.Mark(1))}, Comment: "the first"}}},
-		&rules.Set{Name: "seen", Key: types(rules.IPv4Addr, rules.InetService), Live: true, Dynamic: true, Expires: true, Counters: true, Timeout: 26*time.Hour + 90*time.Second, Size: 1000},
-		&rules.Set{Name: "timed", Key: types(rules.MarkType), Live: true, Expires: true, Sweep: time.Hour, Elements: []rules.Element{
+		&rules.Set{Name: "seen", Key: types(rules.IPDaddr.Type(), rules.TCPDport.Type()), Live: true, Dynamic: true, Expires: true, Counters: true, Timeout: 26*time.Hour + 90*time.Second, Size: 1000},
+		&rules.Set{Name: "timed", Key: types(rules.MetaMark.Type()), Live: true, Expires: true, Sweep: time.Hour, Elements: []rules.Element{
 			{Key: []rules.Range{rules.RangeOf(rules.Mark(1))}, Timeout: time.Minute, Expires: time.Second, Counter: rules.Counter{Packets: 7}}}},
-		&rules.Set{Name: "by_port", Key: types(rules.InetService), Interval: true, Verdicts: true, Elements: []rules.Element{
+		&rules.Set{Name: "by_port", Key: types(rules.TCPDport.Type()), Interval: true, Verdicts: true, Elements: []rules.Element{
 			{Key: []rules.Range{ports(1024, 65535)}, Verdict: rules.Goto("there"), Comment: "high"}, {Key: []rules.Range{ports(1, 1023)}, Verdict: rules.Drop()}}},
-		&rules.Set{Name: "ranges", Key: types(rules.IPv4Addr, rules.InetService, rules.MarkType), Interval: true, Elements: []rules.Element{
+		&rules.Set{Name: "ranges", Key: types(rules.IPDaddr.Type(), rules.TCPDport.Type(), rules.MetaMark.Type()), Interval: true, Elements: []rules.Element{
 			{Key: []rules.Range{rules.RangeOf(prefix("10.0.0.0/8")), ports(80, 90), rules.RangeOf(rules.Mark(7))}}}},
-		&rules.Set{Name: "kinds", Key: types(rules.InetProto, rules.NFProto.Type(), rules.FibDaddrType.Type(), rules.CTStates.Type(), rules.IIf.Type()), Elements: []rules.Element{
+		&rules.Set{Name: "kinds", Key: types(rules.L4Proto.Type(), rules.NFProto.Type(), rules.FibDaddrType.Type(), rules.CTStates.Type(), rules.IIf.Type()), Elements: []rules.Element{
 			{Key: []rules.Range{rules.RangeOf(rules.TCP), rules.RangeOf(rules.IPv6), rules.RangeOf(rules.Local), rules.RangeOf(rules.CTNew | rules.CTEstablished), rules.RangeOf(rules.IfIndex(7))}}}},
 	)
 	t.Chains = append(t.Chains, &rules.Chain{Name: "there"})
@@ -108,8 +108,8 @@ func rulesTable() *rules.Table {
 	marks := rules.AddSet(t, "marks", rules.MetaMark, rules.RangeOf(rules.Mark(0x539)))
 	excluded := t.AddPrefixSets("excluded", prefixes("10.0.0.0/8", "2001:db8::/32")...)
 	t.Sets = append(t.Sets,
-		&rules.Set{Name: "sockets", Key: types(rules.IPv4Addr, rules.InetService)},
-		&rules.Set{Name: "by_port", Key: types(rules.InetService), Verdicts: true, Elements: []rules.Element{{Key: []rules.Range{ports(80, 80)}, Verdict: rules.Jump("there")}}})
+		&rules.Set{Name: "sockets", Key: types(rules.IPDaddr.Type(), rules.TCPDport.Type())},
+		&rules.Set{Name: "by_port", Key: types(rules.TCPDport.Type()), Verdicts: true, Elements: []rules.Element{{Key: []rules.Range{ports(80, 80)}, Verdict: rules.Jump("there")}}})
 	out := &rules.Chain{Name: "output", Base: base(rules.NATType, rules.Output, rules.PriorityDstNAT)}
 	out.Add("an app that calls its own service goes through the inbound listener",
 		rules.OIfName.Is("lo"), rules.IPDaddr.Not(prefix("127.0.0.1/32")), rules.TCPDport.NotIn(53, 15008), rules.SkUID.Is(1337), rules.Jump("there"))
@@ -142,7 +142,7 @@ func rulesTable() *rules.Table {
 	in.Add("", rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop())
 	in.Add("", rules.TCPFlags.Not(rules.SYN|rules.ACK), rules.TCPFlags.AnyOf(rules.FIN|rules.RST), rules.TCPFlags.In(rules.SYN, rules.FIN|rules.ACK))
 	in.Add("", rules.FibSaddrType.Is(rules.Local), rules.FibDaddrType.In(rules.Broadcast, rules.Multicast), rules.Goto("there"))
-	in.Add("", rules.LookupIn("sockets", rules.IPDaddr.Selector(), rules.TCPDport.Selector()), rules.Return())
+	in.Add("", rules.Match{Set: "sockets", Key: []rules.Selector{rules.IPDaddr.Selector(), rules.TCPDport.Selector()}}, rules.Return())
 	in.Add("", rules.UDPSport.Not(53), rules.UDPDport.Not(53), rules.Return())
 	raw := &rules.Chain{Name: "raw", Base: base(rules.FilterType, rules.Prerouting, rules.PriorityRaw)}
 	raw.Add("", rules.UDPDport.Is(53), rules.CTZone.Set(7))

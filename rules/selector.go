@@ -8,7 +8,7 @@ import (
 
 // Selector names what a match reads from a packet, what a set is keyed by and
 // what a statement copies from. The upper half holds an argument, where the
-// selector takes one (the level of [SocketCgroup], the flags of [FibBy]).
+// selector takes one (the level of [SocketCgroup], the flags of [Key.By]).
 type Selector uint32
 
 // Key is a [Selector] of values of type T.
@@ -52,7 +52,7 @@ const (
 	CTOriginalZone Key[Zone]    = 30 // ct original zone: of the direction of a connection's first packet
 
 	// The route to an address of the packet: the interface by which it leaves, none
-	// where the address is local or has no route. See [FibBy] for what else is looked at.
+	// where the address is local or has no route. See [Key.By] for what else is looked at.
 	FibSaddrOIf     Key[IfIndex]  = 31 // fib saddr oif
 	FibDaddrOIf     Key[IfIndex]  = 32 // fib daddr oif
 	FibSaddrOIfName Key[IfName]   = 33 // fib saddr oifname
@@ -79,11 +79,9 @@ const (
 	FibOIf  FibFlag = 16 // or the one by which it leaves: of types alone
 )
 
-// FibBy is the lookup of one of the Fib selectors with what else it takes into account:
-// FibBy(FibSaddrRoute, FibMark|FibIIf) reads `fib saddr . mark . iif oif`.
-func FibBy[T Value](key Key[T], by FibFlag) Key[T] {
-	return key | Key[T](by)<<argumentShift
-}
+// By is the lookup of one of the Fib selectors with what else it takes into account:
+// FibSaddrRoute.By(FibMark|FibIIf) reads `fib saddr . mark . iif oif`.
+func (k Key[T]) By(flags FibFlag) Key[T] { return k | Key[T](flags)<<argumentShift }
 
 const argumentShift = 16
 
@@ -101,31 +99,31 @@ type selectorInfo struct {
 }
 
 var selectors = [...]selectorInfo{
-	L4Proto:           {"meta l4proto", InetProto, 0, 0},
+	L4Proto:           {"meta l4proto", inetProto, 0, 0},
 	NFProto:           {"meta nfproto", nfProto, 0, 0},
-	MetaMark:          {"meta mark", MarkType, 0, 0},
+	MetaMark:          {"meta mark", markType, 0, 0},
 	IIf:               {"meta iif", ifIndex, 0, 0},
-	IIfName:           {"iifname", IfNameType, 0, 0},
-	OIfName:           {"oifname", IfNameType, 0, 0},
-	SkUID:             {"meta skuid", UIDType, 0, 0},
+	IIfName:           {"iifname", ifNameType, 0, 0},
+	OIfName:           {"oifname", ifNameType, 0, 0},
+	SkUID:             {"meta skuid", uidType, 0, 0},
 	SkGID:             {"meta skgid", gid, 0, 0},
-	IPSaddr:           {"ip saddr", IPv4Addr, 0, IPv4},
-	IPDaddr:           {"ip daddr", IPv4Addr, 0, IPv4},
-	IP6Saddr:          {"ip6 saddr", IPv6Addr, 0, IPv6},
-	IP6Daddr:          {"ip6 daddr", IPv6Addr, 0, IPv6},
-	TCPSport:          {"tcp sport", InetService, TCP, 0},
-	TCPDport:          {"tcp dport", InetService, TCP, 0},
-	UDPSport:          {"udp sport", InetService, UDP, 0},
-	UDPDport:          {"udp dport", InetService, UDP, 0},
-	ThSport:           {"th sport", InetService, 0, 0},
-	ThDport:           {"th dport", InetService, 0, 0},
-	CTMark:            {"ct mark", MarkType, 0, 0},
+	IPSaddr:           {"ip saddr", ipv4Addr, 0, IPv4},
+	IPDaddr:           {"ip daddr", ipv4Addr, 0, IPv4},
+	IP6Saddr:          {"ip6 saddr", ipv6Addr, 0, IPv6},
+	IP6Daddr:          {"ip6 daddr", ipv6Addr, 0, IPv6},
+	TCPSport:          {"tcp sport", inetService, TCP, 0},
+	TCPDport:          {"tcp dport", inetService, TCP, 0},
+	UDPSport:          {"udp sport", inetService, UDP, 0},
+	UDPDport:          {"udp dport", inetService, UDP, 0},
+	ThSport:           {"th sport", inetService, 0, 0},
+	ThDport:           {"th dport", inetService, 0, 0},
+	CTMark:            {"ct mark", markType, 0, 0},
 	CTStates:          {"ct state", ctState, 0, 0},
 	CTZone:            {"ct zone", zone, 0, 0},
 	FibSaddrType:      {"fib saddr type", fibAddrType, 0, 0},
 	FibDaddrType:      {"fib daddr type", fibAddrType, 0, 0},
 	SocketTransparent: {"socket transparent", boolean, 0, 0},
-	SocketMark:        {"socket mark", MarkType, 0, 0},
+	SocketMark:        {"socket mark", markType, 0, 0},
 	socketCgroup:      {"socket cgroupv2", cgroupsV2, 0, 0},
 	Saddr:             {"saddr", noType, 0, 0},
 	Daddr:             {"daddr", noType, 0, 0},
@@ -134,8 +132,8 @@ var selectors = [...]selectorInfo{
 
 	FibSaddrOIf:     {"fib saddr oif", ifIndex, 0, 0},
 	FibDaddrOIf:     {"fib daddr oif", ifIndex, 0, 0},
-	FibSaddrOIfName: {"fib saddr oifname", IfNameType, 0, 0},
-	FibDaddrOIfName: {"fib daddr oifname", IfNameType, 0, 0},
+	FibSaddrOIfName: {"fib saddr oifname", ifNameType, 0, 0},
+	FibDaddrOIfName: {"fib daddr oifname", ifNameType, 0, 0},
 	FibSaddrRoute:   {"fib saddr oif", presence, 0, 0},
 	FibDaddrRoute:   {"fib daddr oif", presence, 0, 0},
 }

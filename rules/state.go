@@ -192,7 +192,7 @@ func (t *Table) Set(name string) *Set {
 // addresses, so that adding the first range changes elements alone.
 func AddSet[T Value](t *Table, name string, key Key[T], ranges ...Range) SetOf[T] {
 	s := &Set{Name: name, Key: []DataType{key.Selector().Type()}}
-	s.Interval = s.Key[0] == InetService || s.Key[0] == IPv4Addr || s.Key[0] == IPv6Addr
+	s.Interval = s.Key[0] == inetService || s.Key[0] == ipv4Addr || s.Key[0] == ipv6Addr
 	for _, r := range ranges {
 		s.Interval = s.Interval || !r.Single()
 		s.Elements = append(s.Elements, Element{Key: []Range{r}})

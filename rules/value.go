@@ -94,9 +94,9 @@ const (
 	FIN TCPFlag = 1 << iota
 	SYN
 	RST
-	PSH
+	psh
 	ACK
-	URG
+	urg
 	ECN // the echo of a congestion mark
 	CWR
 )

@@ -71,7 +71,7 @@ func NewEvaluator(h Host, tables ...Table) *Evaluator {
 // stations are what packets meet at a hook.
 func (e *Evaluator) stations(hook rules.Hook, tables []*rules.Table) (out []station) {
 	var nat []baseChain
-	for _, s := range rules.Stations(hook, tables...) {
+	for _, s := range hook.Stations(tables...) {
 		switch {
 		case s.Tracks:
 			out = append(out, station{tracks: true})

@@ -23,8 +23,8 @@ func fibHost() Host {
 
 func TestFib(t *testing.T) {
 	const missing, exists = rules.Missing, rules.Exists
-	strict := rules.FibBy(rules.FibSaddrRoute, rules.FibIIf)
-	byMark := rules.FibBy(rules.FibSaddrRoute, rules.FibMark|rules.FibIIf)
+	strict := rules.FibSaddrRoute.By(rules.FibIIf)
+	byMark := rules.FibSaddrRoute.By(rules.FibMark | rules.FibIIf)
 	for _, tt := range []struct {
 		why     string
 		src, in string
@@ -49,14 +49,14 @@ func TestFib(t *testing.T) {
 		{"a neighbour on the link", "fe80::9", "eth1", 0, strict.Is(exists), ""},
 		{"is on the link by which it came", "fe80::9", "eth0", 0, rules.FibSaddrOIfName.Is("eth0"), ""},
 		{"the destination is local", "203.0.113.7", "eth0", 0, rules.FibDaddrType.Is(rules.Local), ""},
-		{"to the link that has it alone", "203.0.113.7", "eth1", 0, rules.FibBy(rules.FibDaddrType, rules.FibIIf).Is(rules.Unicast), ""},
-		{"in IPv6 too", "2001:db8:f::1", "eth1", 0, rules.FibBy(rules.FibDaddrType, rules.FibIIf).Is(rules.Unicast), ""},
-		{"and it is that link's", "2001:db8:f::1", "eth0", 0, rules.FibBy(rules.FibDaddrType, rules.FibIIf).Is(rules.Local), ""},
-		{"of IPv4 the mark changes no type", "203.0.113.7", "eth0", 0x539, rules.FibBy(rules.FibSaddrType, rules.FibMark).Is(rules.Unicast), ""},
-		{"of IPv6 it does", "2001:db8:f::1", "eth0", 0x539, rules.FibBy(rules.FibSaddrType, rules.FibMark).Is(rules.Local), ""},
+		{"to the link that has it alone", "203.0.113.7", "eth1", 0, rules.FibDaddrType.By(rules.FibIIf).Is(rules.Unicast), ""},
+		{"in IPv6 too", "2001:db8:f::1", "eth1", 0, rules.FibDaddrType.By(rules.FibIIf).Is(rules.Unicast), ""},
+		{"and it is that link's", "2001:db8:f::1", "eth0", 0, rules.FibDaddrType.By(rules.FibIIf).Is(rules.Local), ""},
+		{"of IPv4 the mark changes no type", "203.0.113.7", "eth0", 0x539, rules.FibSaddrType.By(rules.FibMark).Is(rules.Unicast), ""},
+		{"of IPv6 it does", "2001:db8:f::1", "eth0", 0x539, rules.FibSaddrType.By(rules.FibMark).Is(rules.Local), ""},
 		{"a subnet's last address is a broadcast", "203.0.113.7", "eth0", 0, rules.FibDaddrType.Is(rules.Broadcast), "192.0.2.255"},
-		{"not on another link", "203.0.113.7", "eth1", 0, rules.FibBy(rules.FibDaddrType, rules.FibIIf).Is(rules.Unicast), "192.0.2.255"},
-		{"a group is a multicast", "203.0.113.7", "eth1", 0, rules.FibBy(rules.FibDaddrType, rules.FibIIf).Is(rules.Multicast), "224.0.0.5"},
+		{"not on another link", "203.0.113.7", "eth1", 0, rules.FibDaddrType.By(rules.FibIIf).Is(rules.Unicast), "192.0.2.255"},
+		{"a group is a multicast", "203.0.113.7", "eth1", 0, rules.FibDaddrType.By(rules.FibIIf).Is(rules.Multicast), "224.0.0.5"},
 	} {
 		dst := tt.dst
 		if dst == "" {

@@ -30,7 +30,7 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 	}
 	kind, argument := s.Kind()
 	if through := kind == rules.Selector(rules.ThSport) || kind == rules.Selector(rules.ThDport); through && p.Proto != rules.TCP && p.Proto != rules.UDP {
-		w.end(Unknown, "%s reads what stands there in a packet of %s", s, rules.InetProto.Format(rules.RangeOf(p.Proto).Lo))
+		w.end(Unknown, "%s reads what stands there in a packet of %s", s, rules.L4Proto.Type().Format(rules.RangeOf(p.Proto).Lo))
 		return "", false
 	}
 	switch kind {
@@ -72,7 +72,7 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 
 // exactName is the name of an interface as the kernel compares it, "" for none.
 func exactName(name string) rules.Bits {
-	size := rules.IfNameType.Len()
+	size := rules.IIfName.Type().Len()
 	name = name[:min(len(name), size)]
 	return rules.Bits(name + strings.Repeat("\x00", size-len(name)))
 }

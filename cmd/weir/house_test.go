@@ -59,7 +59,7 @@ var arrows = map[string]struct {
 	"internal/mountinfo":   {"mountinfo reads a list of mounts, whatever it is read for", false, nil},
 	"internal/rtnl":        {"rtnl reads what rtnetlink lists, whatever it is read for", true, []string{"internal/nl"}},
 	"internal/sockdiag":    {"sockdiag lists sockets, whatever they are listed for", true, []string{"internal/nl"}},
-	"netns":                {"netns opens namespaces and their netlink, whoever asks", true, []string{"internal/escape", "internal/mountinfo", "internal/nl", "internal/rtnl", "internal/sockdiag", "nft", "rules", "sim"}},
+	"netns":                {"netns opens namespaces and their netlink, whoever asks", true, []string{"internal/escape", "internal/mountinfo", "internal/nl", "internal/reserved", "internal/rtnl", "internal/sockdiag", "nft", "rules", "sim"}},
 	"internal/pods":        {"internal/pods knows nodes, and no rules of its own", true, []string{"internal/escape", "internal/mountinfo", "netns"}},
 	"internal/trace":       {"trace follows packets across rules, and prints none", true, []string{"netns", "nft", "rules", "sim/packet"}},
 	"capture":              {"capture is the engine: it knows namespaces, rules and modes, and no command", true, []string{"capture/internal/policy", "internal/conflict", "internal/conflict/sight", "internal/escape", "internal/parse", "internal/reserved", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},

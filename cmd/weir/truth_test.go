@@ -180,7 +180,7 @@ func fate(p scratch.Probe, x sim.Exchange, seen sim.Tracker) scratch.Fate {
 	default:
 		f.Land, f.Src = "peer:7000", scratch.SourceKept
 		if first.Here {
-			f.Land = "pod:" + rules.InetService.Format(rules.RangeOf(first.Port).Lo)
+			f.Land = "pod:" + rules.TCPDport.Type().Format(rules.RangeOf(first.Port).Lo)
 		}
 		if first.Src != x.First.Packet.Src {
 			f.Src = scratch.SourceChanged

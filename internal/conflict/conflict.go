@@ -172,7 +172,7 @@ func list(words []string) string {
 
 // packetText is a packet in a few words.
 func packetText(p sim.Packet) string {
-	text := rules.InetProto.Format(rules.RangeOf(p.Proto).Lo) + " "
+	text := rules.L4Proto.Type().Format(rules.RangeOf(p.Proto).Lo) + " "
 	if p.Src.Addr().IsValid() {
 		text += p.Src.Addr().String() + " -> "
 	}

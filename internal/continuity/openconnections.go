@@ -30,7 +30,7 @@ func openKey(f rules.Family) []rules.Selector {
 
 // inOpenSet matches packets of the family's open connections.
 func inOpenSet(f rules.Family) rules.Match {
-	return rules.LookupIn(rules.FamilySet("open", f), openKey(f)...)
+	return rules.Match{Set: f.SetName("open"), Key: openKey(f)}
 }
 
 // midStream matches TCP packets that do not ask for a new connection.

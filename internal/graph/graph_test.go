@@ -17,7 +17,7 @@ import (
 func example() Graph {
 	t := &rules.Table{Name: "t"}
 	ports := rules.AddSet[rules.Port](t, "ports", rules.TCPDport, rules.RangeBetween(rules.Port(1), rules.Port(9)), rules.RangeOf(rules.Port(80)))
-	t.Sets = append(t.Sets, &rules.Set{Name: "ways", Key: []rules.DataType{rules.InetService}, Verdicts: true, Elements: []rules.Element{
+	t.Sets = append(t.Sets, &rules.Set{Name: "ways", Key: []rules.DataType{rules.TCPDport.Type()}, Verdicts: true, Elements: []rules.Element{
 		{Key: []rules.Range{rules.RangeOf(rules.Port(80))}, Verdict: rules.Jump("deliver")}}})
 	output := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: -100, Drop: true}}
 	output.Add("a <b> & \"c\" #1", rules.TCPDport.InSet(ports), rules.Counter{Packets: 9}, rules.Jump("deliver"))

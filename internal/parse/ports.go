@@ -93,7 +93,7 @@ func portWord(p rules.Range) string {
 	if p == rules.RangeOf(rules.Port(0)) {
 		return "0-0"
 	}
-	return rules.InetService.FormatRange(p)
+	return rules.TCPDport.Type().FormatRange(p)
 }
 
 func subtract[W ~string](words []W, minus W) []W {

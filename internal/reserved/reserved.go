@@ -1,5 +1,6 @@
-// Package reserved knows the names that weir keeps for itself in a network namespace:
-// the tables that it works with beside its own, and the set with its notes.
+// Package reserved knows the names and numbers that weir keeps for itself in a network
+// namespace: the tables that it works with beside its own, the set with its notes, and
+// what its sets, routes and policy rules are known by.
 package reserved
 
 import "strings"
@@ -16,8 +17,16 @@ const (
 	// port of the tracing socket follows, by which it can be told whether that lives.
 	TracePrefix = "weir-trace-"
 
+	// LiveComment is the comment by which a set is known to be live.
+	LiveComment = "changes at run time"
+
 	lockSuffix = "-lock"
 )
+
+// RouteProtocol is the number that weir's policy rules and routes carry (FRA_PROTOCOL
+// and rtm_protocol), and addresses where the kernel keeps it (IFA_PROTO); to addresses
+// not every ip(8) can give it.
+const RouteProtocol = 119
 
 // Next is the second table of an apply to table, while it works.
 func Next(table string) string { return table + NextSuffix }

@@ -49,7 +49,7 @@ type Step struct {
 // that says something holds.
 func (p *Packet) describe(e nft.TraceEvent, links map[int]string) {
 	if h := e.Packet; h.Known() && p.Source == "" {
-		p.Protocol = rules.InetProto.Format(rules.RangeOf(h.Proto).Lo)
+		p.Protocol = rules.L4Proto.Type().Format(rules.RangeOf(h.Proto).Lo)
 		p.Source, p.Destination = h.Src.String(), h.Dst.String()
 		if h.Src.Port() == 0 && h.Dst.Port() == 0 {
 			p.Source, p.Destination = h.Src.Addr().String(), h.Dst.Addr().String()

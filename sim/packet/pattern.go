@@ -122,7 +122,7 @@ func (p Pattern) String() string {
 	case p.To.IsValid() && p.To.Addr().Is6():
 		host = "[" + host + "]"
 	}
-	return text + host + ":" + rules.InetService.FormatRange(p.Ports)
+	return text + host + ":" + rules.TCPDport.Type().FormatRange(p.Ports)
 }
 
 // One is the packet that the pattern describes, if it describes one alone.

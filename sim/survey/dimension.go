@@ -146,12 +146,12 @@ func ports(name string, all map[rules.Selector][]test, common int, selectors ...
 		}
 		return ranges[0].Lo
 	}
-	return dimension{name, cut([]rules.Range{rules.RangeBetween[rules.Port](1, 65535)}, t, rules.InetService.FormatRange, best)}
+	return dimension{name, cut([]rules.Range{rules.RangeBetween[rules.Port](1, 65535)}, t, rules.TCPDport.Type().FormatRange, best)}
 }
 
 // ids are the classes of users or groups.
 func ids(name string, t []test) dimension {
-	return dimension{name, cut([]rules.Range{rules.RangeBetween[rules.UID](0, 1<<32-2)}, t, rules.UIDType.FormatRange, firstOf)}
+	return dimension{name, cut([]rules.Range{rules.RangeBetween[rules.UID](0, 1<<32-2)}, t, rules.SkUID.Type().FormatRange, firstOf)}
 }
 
 // ctStates are the first packets of connections and, where rules tell them apart,

@@ -100,8 +100,8 @@ func withExamples(s rules.State) rules.State {
 const atRunTime = "at run time"
 
 var liveExamples = map[rules.DataType]rules.Bits{
-	rules.IPv4Addr: address("192.0.2.77"), rules.IPv6Addr: address("2001:db8:77::77"),
-	rules.InetService: span(rules.Port(7777)), rules.MarkType: span(rules.Mark(0x7777)), rules.UIDType: span(rules.UID(7777)), rules.SkGID.Type(): span(rules.GID(7777)),
+	rules.IPDaddr.Type(): address("192.0.2.77"), rules.IP6Daddr.Type(): address("2001:db8:77::77"),
+	rules.TCPDport.Type(): span(rules.Port(7777)), rules.MetaMark.Type(): span(rules.Mark(0x7777)), rules.SkUID.Type(): span(rules.UID(7777)), rules.SkGID.Type(): span(rules.GID(7777)),
 }
 
 func mapped[T any](in []T, f func(T) T) []T {
