@@ -97,7 +97,7 @@ func (s *Session) Remove(ctx context.Context) (Result, error) {
 func (s *Session) Verify(ctx context.Context, want rules.State) (*Live, []rules.Difference, error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	live, err := s.conn.readSettled(ctx, s.Table, want, allElements, func(l *Live) bool { return len(l.Differences(want)) > 0 })
+	live, err := s.conn.readSettled(ctx, s.Table, want, everything(), func(l *Live) bool { return len(l.Differences(want)) > 0 })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -191,21 +191,22 @@ func nothing(s rules.State) bool { return s.Table == nil && s.Routing() == nil }
 
 // refresh makes s.live current: as it is while the generation stands.
 func (s *Session) refresh(ctx context.Context, want rules.State) error {
-	if s.live != nil && (!s.live.bare || want.Table == nil) {
+	if want.Table == nil {
+		return s.refreshWith(ctx, want, outline())
+	}
+	return s.refreshWith(ctx, want, everything())
+}
+
+// refreshWith makes s.live current, and that much known of the table.
+func (s *Session) refreshWith(ctx context.Context, want rules.State, with scope) error {
+	if s.live != nil && s.live.covers(with) {
 		if g, err := s.conn.generation(ctx); err == nil && g == s.live.generation {
 			r, err := s.conn.readRouting(ctx, want, s.live.otherTags)
 			s.live.routing = r
 			return err
 		}
 	}
-	with := elementsFilter(allElements)
-	if want.Table == nil {
-		with = noElements // the table goes, whatever is in it
-	}
 	live, err := s.conn.readUnlocked(ctx, s.Table, want, with)
-	if err == nil {
-		live.bare = want.Table == nil && live.State.Table != nil
-	}
 	s.live = live
 	return err
 }

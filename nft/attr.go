@@ -21,6 +21,7 @@ const (
 	nftaChainFlags     = 10 // NFTA_CHAIN_FLAGS
 	nftaSetExpr        = 17 // NFTA_SET_EXPR
 	nftaSetExpressions = 18 // NFTA_SET_EXPRESSIONS
+	nftaSetCount       = 20 // NFTA_SET_COUNT
 	nftaSetDescConcat  = 2  // NFTA_SET_DESC_CONCAT
 	nftaSetFieldLen    = 1  // NFTA_SET_FIELD_LEN
 	nftaSetElemPad     = 8  // NFTA_SET_ELEM_PAD

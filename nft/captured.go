@@ -50,7 +50,10 @@ var errUncounted = errors.New("connections by TPROXY cannot be told from others 
 func (s *Session) Captured(ctx context.Context) (Captured, error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	if err := s.refresh(ctx, rules.State{}); err != nil {
+	if s.conn.own.HasNoTCP() {
+		return Captured{}, nil
+	}
+	if err := s.refreshWith(ctx, rules.State{}, withoutElements()); err != nil {
 		return Captured{}, err
 	}
 	return s.conn.captured(ctx, s.live.State.Table)

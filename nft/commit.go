@@ -65,7 +65,11 @@ func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
 	start := time.Now()
 	defer func() { w.verifyTime += time.Since(start) }()
 	for {
-		got, err := w.conn.tableAlone(ctx, next.Name)
+		with := everythingOf(next)
+		if w.othersCommitted {
+			with = everything()
+		}
+		got, err := w.conn.tableAlone(ctx, next.Name, with)
 		g, gerr := w.conn.generation(ctx)
 		switch {
 		case gerr != nil:
@@ -86,11 +90,11 @@ func (w *work) compareNext(ctx context.Context, next *rules.Table) error {
 }
 
 // tableAlone reads one table without its tag.
-func (c *Conn) tableAlone(ctx context.Context, name string) (*rules.Table, error) {
+func (c *Conn) tableAlone(ctx context.Context, name string, with scope) (*rules.Table, error) {
 	chains, err := c.chains(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t, _, err := c.table(ctx, inet(name), 0, chains[inet(name)], nil, allElements)
+	t, _, err := c.table(ctx, inet(name), 0, chains[inet(name)], nil, with)
 	return t, err
 }

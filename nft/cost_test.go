@@ -136,7 +136,7 @@ func TestSessionAfterRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := dialKernel(t).Session("weir", "test")
-	if err := s.refresh(t.Context(), rules.State{}); err != nil || !s.live.bare {
+	if err := s.refresh(t.Context(), rules.State{}); err != nil || s.live.covers(everything()) {
 		t.Fatalf("elements were read to remove them: %v", err)
 	}
 	r, err := s.Apply(t.Context(), captured(1))

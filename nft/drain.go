@@ -41,7 +41,7 @@ func (s *Session) Drain(ctx context.Context, limit time.Duration, begun func(Cap
 	defer s.conn.mu.Unlock()
 	end := time.Now().Add(limit)
 	// With its elements, unlike a remove: what is kept of the table looks them up.
-	live, err := s.conn.readUnlocked(ctx, s.Table, rules.State{}, allElements)
+	live, err := s.conn.readUnlocked(ctx, s.Table, rules.State{}, everything())
 	if err != nil {
 		return Result{}, err
 	}

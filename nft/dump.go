@@ -44,7 +44,7 @@ func (t familyTable) request(more func(*netlink.AttributeEncoder)) []byte {
 
 // readTables dumps the tables of one name and its helpers. The caller compares
 // the generation before and after.
-func (c *Conn) readTables(ctx context.Context, name string, with elementsFilter) (tables, error) {
+func (c *Conn) readTables(ctx context.Context, name string, with scope) (tables, error) {
 	var t tables
 	chains, err := c.chains(ctx)
 	if err != nil {
@@ -158,12 +158,13 @@ func (c *Conn) tableHeads(ctx context.Context, family uint8) (map[familyTable]ta
 
 // table dumps one table; its tag's set, where there is one, stands apart. Handles
 // takes the places of the rules by their handles, unless it is nil.
-func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains []*rules.Chain, handles map[uint64]RulePlace, with elementsFilter) (t *rules.Table, tag *rules.Set, err error) {
+func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains []*rules.Chain, handles map[uint64]RulePlace, with scope) (t *rules.Table, tag *rules.Set, err error) {
 	t = &rules.Table{Name: of.name, Chains: chains, Dormant: flags&unix.NFT_TABLE_F_DORMANT != 0}
-	sets, byName, err := c.sets(ctx, of)
+	declared, err := c.sets(ctx, of)
 	if err != nil {
 		return nil, nil, err
 	}
+	sets := declared.named
 	if i := slices.IndexFunc(sets, isTagSet); i >= 0 {
 		tag = sets[i]
 		sets = slices.Delete(sets, i, i+1)
@@ -172,18 +173,25 @@ func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains [
 		}
 	}
 	t.Sets = sets
-	if with(tag) {
+	if with.elements != nil && with.elements(tag) {
 		if tag != nil && signed(tag) {
 			tag.Elements = nil // what weir did not write there is drift
 			sets = append(slices.Clip(sets), tag)
 		}
 		for _, s := range sets {
-			if err := c.readElements(ctx, of, s); err != nil {
+			isKnown, err := c.readWritten(ctx, of, s, declared.counts[s.Name], with.written)
+			if err == nil && !isKnown {
+				err = c.readElements(ctx, of, s)
+			}
+			if err != nil {
 				return nil, nil, err
 			}
 		}
 	}
-	if err := c.rules(ctx, of, t, byName, handles); err != nil {
+	if !with.rules {
+		return t, tag, nil
+	}
+	if err := c.rules(ctx, of, t, declared.byName, handles); err != nil {
 		return nil, nil, err
 	}
 	others, err := c.others(ctx, of)

@@ -90,7 +90,7 @@ func TestRulesListedAgain(t *testing.T) {
 	whileAnother(t, 20, add, func(c *Conn) {
 		var got *rules.Table
 		_, err := c.atOneGeneration(t.Context(), func() (err error) {
-			got, err = c.tableAlone(t.Context(), "weir")
+			got, err = c.tableAlone(t.Context(), "weir", everything())
 			return err
 		})
 		if err != nil {

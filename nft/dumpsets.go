@@ -16,33 +16,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sets dumps the declarations of a table's sets: of the named ones, and of all by
-// the name that lookups use. An anonymous set's own name is empty, and its
-// elements are read: they are a part of the rule that looks them up.
-func (c *Conn) sets(ctx context.Context, of familyTable) (named []*rules.Set, byName map[string]*rules.Set, err error) {
+// declaredSets are the declarations of a table's sets.
+type declaredSets struct {
+	named  []*rules.Set
+	byName map[string]*rules.Set // all, by the name that lookups use
+	counts map[string]uint64     // of elements, as kernels since about 6.16 tell; else 0
+}
+
+// sets dumps the declarations of a table's sets. An anonymous set's own name is
+// empty, and its elements are read: they are a part of the rule that looks them up.
+func (c *Conn) sets(ctx context.Context, of familyTable) (d declaredSets, err error) {
 	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSET)), of.request(nil))
 	if err != nil {
-		return nil, nil, fmt.Errorf("list sets: %w", err)
+		return d, fmt.Errorf("list sets: %w", err)
 	}
-	byName = map[string]*rules.Set{}
+	d.byName, d.counts = map[string]*rules.Set{}, map[string]uint64{}
 	for _, m := range msgs {
 		a, err := payload(m)
 		if err != nil {
-			return nil, nil, err
+			return d, err
 		}
 		isAnonymous := slices.Clone(a).Number(unix.NFTA_SET_FLAGS)&unix.NFT_SET_ANONYMOUS != 0
 		s := liftSet(a)
-		byName[s.Name] = s
+		d.byName[s.Name] = s
 		if !isAnonymous {
-			named = append(named, s)
+			d.named, d.counts[s.Name] = append(d.named, s), a.Number(nftaSetCount)
 			continue
 		}
 		if err := c.readElements(ctx, of, s); err != nil {
-			return nil, nil, err
+			return d, err
 		}
 		s.Name = ""
 	}
-	return named, byName, nil
+	return d, nil
 }
 
 // liftSet is the declaration of a set. What the model does not know of it is

@@ -77,7 +77,7 @@ const maxRecommits = 32
 // puts back the live elements that it found where it makes a table anew.
 func (c *Conn) awaitLock(ctx context.Context, table string) (*Live, error) {
 	for start := time.Now(); ; {
-		live, err := c.readUnlocked(ctx, table, rules.State{}, allElements)
+		live, err := c.readUnlocked(ctx, table, rules.State{}, everything())
 		if err != nil || !live.busy() || time.Since(start) > lockPatience {
 			return live, err
 		}
@@ -90,7 +90,7 @@ func (c *Conn) awaitLock(ctx context.Context, table string) (*Live, error) {
 // proveLive reads back at the generation of our own commit: nothing is left to
 // decide. At any other one somebody else has decided since.
 func (c *Conn) proveLive(ctx context.Context, table string, generation uint32, decide func(*rules.Table) ([]rules.SetChange, error)) error {
-	live, err := c.read(context.WithoutCancel(ctx), table, rules.State{}, allElements)
+	live, err := c.read(context.WithoutCancel(ctx), table, rules.State{}, everything())
 	if errors.Is(err, errGeneration) || err == nil && live.generation != generation {
 		return nil
 	}

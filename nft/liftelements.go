@@ -14,15 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// elementsFilter decides whether the elements of a table's named sets are read, from
-// the set of its tag, which is nil where it has none. Those of others can be
-// hundreds of thousands: they are read where something asks for them.
-type elementsFilter func(tag *rules.Set) bool
-
-func allElements(*rules.Set) bool { return true }
-
-func noElements(*rules.Set) bool { return false }
-
 func (c *Conn) readElements(ctx context.Context, of familyTable, s *rules.Set) error {
 	msgs, err := dump(ctx, c.nf, uint16(nfType(unix.NFT_MSG_GETSETELEM)), of.request(func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)

@@ -13,13 +13,13 @@ const mutantsPerRule = 30
 // mutate flips bits in the rules of a table: no other rule may be lifted as
 // the same, whether or not the model knows it.
 func (r *roundTrip) mutate(s script, read reading) {
-	named, sets, err := r.c.sets(r.t.Context(), s.of())
+	declared, err := r.c.sets(r.t.Context(), s.of())
 	if err != nil {
 		s.fail(r, "its sets cannot be read: %v", err)
 		return
 	}
-	for _, set := range named {
-		sets[set.Name] = set
+	for _, set := range declared.named {
+		declared.byName[set.Name] = set
 	}
 	family := families[s.of().family]
 	random := rand.New(rand.NewPCG(s.seed, 0))
@@ -36,14 +36,14 @@ func (r *roundTrip) mutate(s script, read reading) {
 			if len(places) == 0 {
 				continue
 			}
-			want := lifted(rule.exprs, sets, family)
+			want := lifted(rule.exprs, declared.byName, family)
 			for range mutantsPerRule {
 				at := places[random.IntN(len(places))]
 				exprs := slices.Clone(rule.exprs)
 				exprs[at[0]] = bytes.Clone(exprs[at[0]])
 				bit := byte(1) << random.IntN(8)
 				exprs[at[0]][at[1]] ^= bit
-				if lifted(exprs, sets, family) == want {
+				if lifted(exprs, declared.byName, family) == want {
 					s.fail(r, "chain %s rule %d: lifted as the same with bit 0x%x of byte %d flipped in expression %d, %q: %q", chain, i+1, bit, at[1], at[0]+1, rule.exprs[at[0]], want)
 				}
 				r.mutants++

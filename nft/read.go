@@ -20,7 +20,7 @@ type Live struct {
 	Foreign  []ForeignChain
 	Applying *Holder // of the lock, where what was read may be half of its change; else nil
 
-	bare       bool         // the elements of State.Table were not read
+	read       scope        // how much of State.Table
 	listed     *rules.Table // State.Table with elements apart where the kernel has them apart
 	table      string
 	tagged     bool // there is a set of the tag's name, readable or not
@@ -35,6 +35,9 @@ type Live struct {
 func (l *Live) any() bool {
 	return l.State.Table != nil || l.Leftover || !l.routing.change(rules.State{}, l.Tag).empty()
 }
+
+// covers reports whether that much is known of the table: everything where there is none.
+func (l *Live) covers(with scope) bool { return l.State.Table == nil || l.read.covers(with) }
 
 // busy reports whether another program applies at this moment, as far as the lock
 // tells.
@@ -56,7 +59,7 @@ var (
 func (c *Conn) Read(ctx context.Context, table string) (*Live, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.readSettled(ctx, table, rules.State{}, allElements, func(l *Live) bool {
+	return c.readSettled(ctx, table, rules.State{}, everything(), func(l *Live) bool {
 		drift, err := l.Drift()
 		return err != nil || len(drift) > 0
 	})
@@ -65,7 +68,7 @@ func (c *Conn) Read(ctx context.Context, table string) (*Live, error) {
 // readSettled reads again while somebody commits meanwhile and, for as long as
 // [lockPatience], while another apply is at work and what was read looks like half
 // of its change. What is wanted decides which routing of others counts.
-func (c *Conn) readSettled(ctx context.Context, table string, wanted rules.State, with elementsFilter, half func(*Live) bool) (*Live, error) {
+func (c *Conn) readSettled(ctx context.Context, table string, wanted rules.State, with scope, half func(*Live) bool) (*Live, error) {
 	defer c.endWatch()
 	wait := lockPatience
 	if end, bounded := ctx.Deadline(); bounded { // to tell what was read takes time too
@@ -88,7 +91,7 @@ func (c *Conn) readSettled(ctx context.Context, table string, wanted rules.State
 }
 
 // readUnlocked reads, and again while somebody commits to what is read.
-func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State, with elementsFilter) (*Live, error) {
+func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State, with scope) (*Live, error) {
 	for start := time.Now(); ; {
 		live, err := c.read(ctx, table, wanted, with)
 		if !errors.Is(err, errGeneration) {
@@ -106,7 +109,7 @@ func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.Stat
 
 // read reads once; where somebody commits meanwhile, the error is
 // errGeneration.
-func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with elementsFilter) (*Live, error) {
+func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with scope) (*Live, error) {
 	var t tables
 	var r routing
 	generation, err := c.atOneGeneration(ctx, func() (err error) {
@@ -119,7 +122,7 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with 
 		return nil, err
 	}
 	live := &Live{Tag: t.tag, Leftover: t.leftover, Foreign: t.foreign,
-		table: table, tagged: t.tagged, lock: t.lock, notOurs: t.notOurs, otherTags: t.otherTags, generation: generation, routing: r}
+		table: table, tagged: t.tagged, lock: t.lock, notOurs: t.notOurs, otherTags: t.otherTags, generation: generation, routing: r, read: with}
 	live.State = r.ours(wanted, t.tag)
 	live.State.Table = t.own
 	live.State = live.State.Normal()

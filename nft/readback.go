@@ -140,21 +140,9 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 			return nil
 		}
 	}
-	live, err := w.conn.read(ctx, w.Table, w.want, allElements)
-	for errors.Is(err, errGeneration) {
-		if err := w.goOn(ctx); err != nil {
-			return err
-		}
-		live, err = w.conn.read(ctx, w.Table, w.want, allElements)
-	}
+	live, err := w.readOwn(ctx)
 	if err != nil {
 		return err
-	}
-	if live.generation != w.generation {
-		if err := w.goOn(ctx); err != nil {
-			return err
-		}
-		w.generation = live.generation
 	}
 	live.Leftover, live.lock = false, nil // both go with the release
 	if d := live.contrast(w.want).Differences; len(d) > 0 {
@@ -166,6 +154,37 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 	}
 	w.live = live
 	return nil
+}
+
+// readOwn reads what is live at the generation of the last commit, or at one since which
+// nothing of ours is known to have changed.
+func (w *work) readOwn(ctx context.Context) (*Live, error) {
+	for {
+		with := everything()
+		if w.former.State.Table == nil && !w.othersCommitted {
+			with = everythingOf(w.want.Table)
+		}
+		live, err := w.conn.read(ctx, w.Table, w.want, with)
+		switch {
+		case errors.Is(err, errGeneration):
+			if err := w.goOn(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		case err != nil:
+			return nil, err
+		case live.generation == w.generation:
+			return live, nil
+		}
+		if err := w.goOn(ctx); err != nil {
+			return nil, err
+		}
+		if w.othersCommitted && with.written != nil {
+			continue // what was read may not be what was written
+		}
+		w.generation = live.generation
+		return live, nil
+	}
 }
 
 // otherRouting reports whether another of ours may have changed the routing, and
@@ -183,7 +202,7 @@ func (w *work) otherRouting(live *Live, differences []rules.Difference) bool {
 // if it differs from none; its elements were not read.
 func (w *work) restore(ctx context.Context, change routingChange) error {
 	_, err := w.conn.addRouting(ctx, change.remove)
-	if err == nil && !w.former.bare {
+	if err == nil && w.former.covers(everything()) {
 		err = w.restoreTable(ctx)
 	}
 	if err == nil {

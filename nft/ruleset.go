@@ -129,13 +129,13 @@ func (c *Conn) allTables(ctx context.Context, with func(*LiveTable) bool) ([]*Li
 		}
 		var tag *rules.Set
 		asked := false
-		t.Table, tag, err = c.table(ctx, key, head.flags, chains[key], t.handles, func(tag *rules.Set) bool {
+		t.Table, tag, err = c.table(ctx, key, head.flags, chains[key], t.handles, scope{rules: true, elements: func(tag *rules.Set) bool {
 			if tag != nil && signed(tag) {
 				t.Tag = parseTag(tag)
 			}
 			asked = with(t)
 			return asked
-		})
+		}})
 		if err != nil {
 			return nil, err
 		}

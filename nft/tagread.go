@@ -47,13 +47,7 @@ func (c *Conn) readTag(ctx context.Context, of familyTable, s *rules.Set) error 
 // getElements asks for elements by their keys, and visits what the kernel has of
 // them, up to the first that is not there: then the error is ENOENT.
 func (c *Conn) getElements(ctx context.Context, of familyTable, set string, entries []byte, visit func([]element) error) error {
-	return nl.Permission(c.nf.Execute(ctx, netlink.Message{
-		Header: netlink.Header{Type: nfType(unix.NFT_MSG_GETSETELEM), Flags: netlink.Request | netlink.Acknowledge},
-		Data: of.request(func(ae *netlink.AttributeEncoder) {
-			ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)
-			ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_LIST_ELEMENTS, entries)
-		}),
-	}, func(m netlink.Message) error {
+	return nl.Permission(c.nf.Execute(ctx, getElements(of, set, entries), func(m netlink.Message) error {
 		a, err := payload(m)
 		if err != nil {
 			return err
@@ -64,4 +58,16 @@ func (c *Conn) getElements(ctx context.Context, of familyTable, set string, entr
 		}
 		return visit(list)
 	}))
+}
+
+// getElements is a request for elements of a set by their keys, which the kernel
+// answers with a message each, and an acknowledgement.
+func getElements(of familyTable, set string, entries []byte) netlink.Message {
+	return netlink.Message{
+		Header: netlink.Header{Type: nfType(unix.NFT_MSG_GETSETELEM), Flags: netlink.Request | netlink.Acknowledge},
+		Data: of.request(func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)
+			ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_LIST_ELEMENTS, entries)
+		}),
+	}
 }

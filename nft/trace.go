@@ -132,7 +132,7 @@ func (t *Trace) Close() error {
 func (t *Trace) Counts(ctx context.Context) (matched, traced uint64, err error) {
 	var table *rules.Table
 	err = again(ctx, func() (err error) {
-		table, err = t.conn.tableAlone(ctx, t.table)
+		table, err = t.conn.tableAlone(ctx, t.table, everything())
 		return err
 	})
 	if err != nil {

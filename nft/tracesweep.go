@@ -37,7 +37,7 @@ func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 		if !isTrace || err != nil || f&tableOwner != 0 || portTaken(uint32(number), netns) {
 			continue
 		}
-		if table, err := c.tableAlone(ctx, key.name); err != nil || !ofTrace(table) {
+		if table, err := c.tableAlone(ctx, key.name, everything()); err != nil || !ofTrace(table) {
 			continue
 		}
 		b := &batch{}

@@ -19,14 +19,16 @@ type Attributes []Attribute
 
 // Attribute is one of them.
 type Attribute struct {
-	Type  uint16
 	Data  []byte
+	Type  uint16
 	taken bool
 }
 
 // Decode splits attributes. Their values are parts of b.
 func Decode(b []byte) (Attributes, error) {
-	a := make(Attributes, 0, 8) // most have fewer
+	count := 0
+	_ = Walk(b, func(uint16, []byte) { count++ }) // the second says it again
+	a := make(Attributes, 0, count)
 	err := Walk(b, func(typ uint16, data []byte) { a = append(a, Attribute{Type: typ, Data: data}) })
 	return a, err
 }
@@ -35,17 +37,26 @@ func Decode(b []byte) (Attributes, error) {
 // the ten thousand: it copies nothing.
 func Walk(b []byte, visit func(typ uint16, data []byte)) error {
 	for len(b) > 0 {
-		if len(b) < AttributeHeader {
-			return ErrShort
+		data, rest, err := First(b)
+		if err != nil {
+			return err
 		}
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < AttributeHeader || length > len(b) {
-			return ErrShort
-		}
-		visit(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[AttributeHeader:length])
-		b = b[min(Align(length), len(b)):]
+		visit(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), data)
+		b = rest
 	}
 	return nil
+}
+
+// First is the data of the first attribute, and what follows it.
+func First(b []byte) (data, rest []byte, err error) {
+	if len(b) < AttributeHeader {
+		return nil, nil, ErrShort
+	}
+	length := int(binary.NativeEndian.Uint16(b))
+	if length < AttributeHeader || length > len(b) {
+		return nil, nil, ErrShort
+	}
+	return b[AttributeHeader:length], b[min(Align(length), len(b)):], nil
 }
 
 // Align is where an object of n bytes ends with its padding.

@@ -100,6 +100,19 @@ func (s *Socket) drain(ctx context.Context) error {
 	}
 }
 
+// count takes received bytes off the limit.
+func (s *Socket) count(received int) error {
+	if s.limit > 0 {
+		s.limit -= received
+		s.over = s.limit <= 0
+	}
+	if s.over {
+		s.limit = 0
+		return ErrLimit
+	}
+	return nil
+}
+
 // Receive is the next part of any answer; it holds until the next is received.
 // Of flags, MSG_DONTWAIT takes only what is there.
 func (s *Socket) Receive(flags int) ([]byte, error) {
@@ -116,13 +129,8 @@ func (s *Socket) Receive(flags int) ([]byte, error) {
 		case err != nil:
 			return nil, opError("receive", err)
 		}
-		if s.limit > 0 {
-			s.limit -= n
-			s.over = s.limit <= 0
-		}
-		if s.over {
-			s.limit = 0
-			return nil, ErrLimit
+		if err := s.count(n); err != nil {
+			return nil, err
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
 			continue // another program's, which may send them without end

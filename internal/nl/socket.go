@@ -27,6 +27,7 @@ type Socket struct {
 	fd       int
 	seq      uint32
 	part     []byte
+	many     *many
 	limit    int  // bytes that may still be received, 0 for any number
 	over     bool // they were
 	halfRead bool // a dump was given up: the kernel begins no other before its end
