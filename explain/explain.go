@@ -31,7 +31,15 @@ func (r Rules) In(host sim.Host) *Explainer {
 	return newExplainer(host, r.Listeners, func(h sim.Host) evaluator {
 		e := sim.EvaluatorOf(r.State, h)
 		return func(p sim.Packet) sim.Journey { return e.Evaluate(p, nil) }
-	})
+	}).of(r.State.Table)
+}
+
+// of has the explainer know which tables it explains by.
+func (x *Explainer) of(t *rules.Table) *Explainer {
+	if t != nil {
+		x.tables = append(x.tables, t)
+	}
+	return x
 }
 
 // Explainer says what becomes of packets of one host.
@@ -39,7 +47,9 @@ type Explainer struct {
 	host        sim.Host
 	listeners   map[rules.Port]string
 	evaluatorOf func(sim.Host) evaluator
-	own, closed func() evaluator // of the host, and of the host without listeners: made when first asked for
+	tables      []*rules.Table
+	foreign     map[string]string // the owners of tables of others, by their titles; nil where weir has none
+	own, closed func() evaluator  // of the host, and of the host without listeners: made when first asked for
 }
 
 // evaluator follows a packet.
@@ -63,11 +73,14 @@ type Answer struct {
 	sim.Journey
 	Listener string // the name of the listener that gets it, "" where that has none
 	Says     string // the fate in a sentence
+	Decided  string // the table, chain and rule that decided, escaped; "" where none did
+	Owner    string // of the packet, where the answer is for several: "uid 1337", "any other user"; else ""
+	Taken    bool   // a table of another program took it, where weir has one
 }
 
 // IsCaptured reports whether the packet reaches the proxy.
 func (a Answer) IsCaptured() bool {
-	return a.Fate.Kind == sim.Redirected || a.Fate.Kind == sim.Proxied
+	return !a.Taken && (a.Fate.Kind == sim.Redirected || a.Fate.Kind == sim.Proxied)
 }
 
 // IsUntouched reports whether the packet goes its way past the proxy.
@@ -86,7 +99,10 @@ func (x *Explainer) Explain(p sim.Packet) Answer {
 		p.Socket = &socket
 	}
 	j := x.evaluatorFor(p)(p)
-	return Answer{Journey: j, Listener: x.listeners[j.Fate.Port], Says: x.says(j.Packet, j.Fate)}
+	a := Answer{Journey: j, Listener: x.listeners[j.Fate.Port]}
+	x.decide(&a)
+	a.Says = x.says(a)
+	return a
 }
 
 // An InterfaceError is that a packet arrives by an interface which the host does not

@@ -13,7 +13,8 @@ type AnswerJSON struct {
 	Packet string     `json:"packet"` // protocol and destination: "tcp 10.0.0.1:443"
 	From   string     `json:"from,omitempty"`
 	In     string     `json:"in,omitempty"`
-	UID    *uint32    `json:"uid,omitempty"` // of the socket; nil for a packet that arrives
+	Owner  string     `json:"owner,omitempty"` // of a packet whose owner was not told: the users and groups that the answer is for
+	UID    *uint32    `json:"uid,omitempty"`   // of the socket; nil for a packet that arrives
 	GID    *uint32    `json:"gid,omitempty"`
 	Mark   string     `json:"mark,omitempty"`
 	Path   []StepJSON `json:"path"`
@@ -41,6 +42,8 @@ type FateJSON struct {
 	Out      string `json:"out,omitempty"`
 	Port     uint16 `json:"port,omitempty"`
 	Listener string `json:"listener,omitempty"`
+	Decided  string `json:"decided,omitempty"`  // by which table, chain and rule
+	Taken    bool   `json:"taken,omitempty"`    // by another program's table
 	Original string `json:"original,omitempty"` // the destination that it had, of a redirected packet
 	Mark     string `json:"mark,omitempty"`
 	CTMark   string `json:"ctMark,omitempty"`
@@ -52,7 +55,7 @@ func (a Answer) MarshalJSON() ([]byte, error) { return json.Marshal(a.view()) }
 
 func (a Answer) view() AnswerJSON {
 	p, f := a.Packet, a.Fate
-	v := AnswerJSON{Packet: ProtoName(p.Proto) + " " + Endpoint(p.Proto, p.Dst), In: p.In, Mark: hexMark(p.Mark), Path: []StepJSON{}}
+	v := AnswerJSON{Owner: a.Owner, Packet: ProtoName(p.Proto) + " " + Endpoint(p.Proto, p.Dst), In: p.In, Mark: hexMark(p.Mark), Path: []StepJSON{}}
 	if p.Src.Addr().IsValid() {
 		v.From = Endpoint(p.Proto, p.Src)
 	}
@@ -65,7 +68,7 @@ func (a Answer) view() AnswerJSON {
 			Priority: s.Priority, Rule: s.Rule, Reason: s.Reason, Does: s.Does})
 	}
 	v.Fate = FateJSON{Kind: f.Kind.String(), Says: a.Says, To: Endpoint(p.Proto, f.Dst), Here: f.Here, Out: f.Out,
-		Port: uint16(f.Port), Listener: a.Listener, Mark: hexMark(f.Mark), CTMark: hexMark(f.CTMark), Zone: uint16(f.Zone)}
+		Port: uint16(f.Port), Listener: a.Listener, Decided: a.Decided, Taken: a.Taken, Mark: hexMark(f.Mark), CTMark: hexMark(f.CTMark), Zone: uint16(f.Zone)}
 	if f.Kind == sim.Redirected {
 		v.Fate.Original = Endpoint(p.Proto, f.Asked)
 	}

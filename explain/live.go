@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/conflict/sight"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -37,10 +38,37 @@ func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
 		return nil, err
 	}
 	tables, obstacle := packetTables(ruleset.Tables)
+	lives := map[*rules.Table]*nft.LiveTable{}
+	for _, t := range ruleset.Tables {
+		lives[t.Table] = t
+	}
+	made := func(a, b *rules.Table) nft.Order { return lives[a].Registered(lives[b]) }
 	if unseen := legacyRules(legacy); unseen != "" {
 		obstacle = unseen
 	}
-	return newExplainer(host, nil, func(h sim.Host) evaluator { return evaluateLive(h, tables, obstacle) }), nil
+	x := newExplainer(host, nil, func(h sim.Host) evaluator { return evaluateLive(h, tables, made, obstacle) })
+	x.foreign = foreignTables(ruleset.Tables)
+	for _, t := range tables {
+		x.tables = append(x.tables, t.Table)
+	}
+	return x, nil
+}
+
+// foreignTables are the owners of tables that weir did not write, by their titles, where
+// weir has a table too; "" where that is not known.
+func foreignTables(tables []*nft.LiveTable) map[string]string {
+	foreign, weir := map[string]string{}, false
+	for _, t := range tables {
+		if t.Tag != nil {
+			weir = true
+			continue
+		}
+		foreign[t.Title()] = sight.Owner(t)
+	}
+	if !weir {
+		return nil
+	}
+	return foreign
 }
 
 // legacyRules says in which tables iptables-legacy has rules, "" for none.

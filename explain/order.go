@@ -5,6 +5,7 @@ package explain
 import (
 	"slices"
 
+	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 )
@@ -14,11 +15,11 @@ const unknownOrder = "two tables have chains of one priority, and nftables does 
 
 // evaluateLive evaluates in every order in which the tables may have been made: of
 // chains of one priority the one that was made last runs first, and the kernel does
-// not tell which of two tables' that is.
-func evaluateLive(h sim.Host, tables []sim.Table, obstacle string) evaluator {
+// not always tell which of two tables' that is.
+func evaluateLive(h sim.Host, tables []sim.Table, made func(a, b *rules.Table) nft.Order, obstacle string) evaluator {
 	evaluators := map[rules.Family][]*sim.Evaluator{}
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-		for _, order := range orders(tables, f) {
+		for _, order := range orders(tables, f, made) {
 			evaluators[f] = append(evaluators[f], sim.NewEvaluator(h, order...))
 		}
 	}
@@ -52,8 +53,8 @@ func evaluateLive(h sim.Host, tables []sim.Table, obstacle string) evaluator {
 const maxOrders = 5 * 4 * 3 * 2
 
 // orders are the orders in which the tables that see the family may have been made, as
-// far as their chains tell, at most maxOrders of them.
-func orders(tables []sim.Table, f rules.Family) (out [][]sim.Table) {
+// far as their chains and made tell, at most maxOrders of them.
+func orders(tables []sim.Table, f rules.Family, made func(a, b *rules.Table) nft.Order) (out [][]sim.Table) {
 	var single, tied []sim.Table
 	for i, t := range tables {
 		switch others := slices.Delete(slices.Clone(tables), i, i+1); {
@@ -65,6 +66,11 @@ func orders(tables []sim.Table, f rules.Family) (out [][]sim.Table) {
 		}
 	}
 	inEveryOrder(tied, 0, func() bool {
+		for i := range tied {
+			if slices.ContainsFunc(tied[i+1:], func(later sim.Table) bool { return made(tied[i].Table, later.Table) == nft.After }) {
+				return true // it was not so
+			}
+		}
 		out = append(out, slices.Concat(single, tied))
 		return len(out) < maxOrders
 	})

@@ -31,7 +31,7 @@ func Endpoint(p rules.Proto, a netip.AddrPort) string {
 
 // Headline says which packet it is, and by which interface it leaves if it does.
 func (a Answer) Headline() string {
-	text := PacketText(a.Packet)
+	text := packetText(a.Packet, a.Owner)
 	if a.Fate.Out != "" {
 		text += ", leaving by " + a.Fate.Out
 	}
@@ -39,7 +39,9 @@ func (a Answer) Headline() string {
 }
 
 // PacketText says which packet it is.
-func PacketText(p sim.Packet) string {
+func PacketText(p sim.Packet) string { return packetText(p, "") }
+
+func packetText(p sim.Packet, owner string) string {
 	text := ProtoName(p.Proto) + " "
 	if p.Src.Addr().IsValid() {
 		text += p.Src.Addr().String() + " -> "
@@ -48,7 +50,9 @@ func PacketText(p sim.Packet) string {
 	if p.In != "" {
 		text += ", arriving on " + p.In
 	}
-	if p.Socket != nil {
+	if p.Socket != nil && owner != "" {
+		text += ", opened by " + owner
+	} else if p.Socket != nil {
 		text += fmt.Sprintf(", opened by uid %d", p.Socket.UID)
 		if p.Socket.GID != 0 {
 			text += fmt.Sprintf(" gid %d", p.Socket.GID)
@@ -61,13 +65,20 @@ func PacketText(p sim.Packet) string {
 }
 
 // says is the fate in a sentence.
-func (x *Explainer) says(p sim.Packet, f sim.Fate) string {
+func (x *Explainer) says(a Answer) string {
+	p, f := a.Packet, a.Fate
 	var text string
 	switch f.Kind {
 	case sim.Redirected:
 		text = fmt.Sprintf("captured: lands on %s; original destination %s", x.listener(f.Port), Endpoint(p.Proto, f.Asked))
+		if a.Taken {
+			text = fmt.Sprintf("taken by %s: it lands on port %d, and not at weir's proxy; original destination %s", a.Decided, f.Port, Endpoint(p.Proto, f.Asked))
+		}
 	case sim.Proxied:
 		text = fmt.Sprintf("captured: lands on %s, addresses unchanged%s", x.listener(f.Port), x.unlessOpen(p))
+		if a.Taken {
+			text = fmt.Sprintf("taken by %s: port %d gets it, addresses unchanged, and not weir's proxy", a.Decided, f.Port)
+		}
 	case sim.Untouched:
 		if f.Here {
 			text = "left alone: delivered to " + Endpoint(p.Proto, f.Dst)
@@ -81,6 +92,9 @@ func (x *Explainer) says(p sim.Packet, f sim.Fate) string {
 		text = "unknown from here: " + f.Why
 	default:
 		text = f.Kind.String() + ": " + f.Why
+		if f.Kind == sim.Dropped && x.foreign != nil && a.Decided != "" {
+			text = "dropped by " + a.Decided
+		}
 	}
 	if f.Here && f.Socket == nil && !x.host.Assumes && (p.Proto == rules.TCP || p.Proto == rules.UDP) {
 		text += ", where nobody listens"

@@ -36,8 +36,6 @@ func explainCommand() *cli.Command {
 				return usageError{errors.New("--all explains every class of packets, and takes no packet")}
 			case all && noPacketFlags(cc) != nil:
 				return noPacketFlags(cc)
-			case all && cc.Bool("live"):
-				return usageError{errors.New("--all explains a configuration (with --live, name one packet)")}
 			case err != nil && !all:
 				return err
 			}
@@ -59,7 +57,7 @@ func packetFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "in", Category: categoryPacket, Usage: "it arrives on `INTERFACE`; without this it comes from this pod"},
 		&cli.StringFlag{Name: "from", Category: categoryPacket, Usage: "it comes from `ADDRESS[:PORT]`"},
-		&cli.StringFlag{Name: "uid", Category: categoryPacket, Usage: "user `UID` opened its socket", DefaultText: "0, if it comes from this pod"},
+		&cli.StringFlag{Name: "uid", Category: categoryPacket, Usage: "user `UID` opened its socket", DefaultText: "each that rules tell apart"},
 		&cli.StringFlag{Name: "gid", Category: categoryPacket, Usage: "group `GID` opened its socket", DefaultText: "0, if it comes from this pod"},
 		&cli.StringFlag{Name: "mark", Category: categoryPacket, Usage: "it carries packet mark `MARK`"},
 		&cli.StringFlag{Name: "state", Category: categoryPacket, Usage: "conntrack calls it `STATE`: new, established, related, invalid or untracked", DefaultText: "new"},
@@ -152,6 +150,12 @@ func (cmd *command) explain(ctx context.Context, c *config.File, packets []expla
 	return printAnswers(cmd.cc, want.In(host), packets)
 }
 
+// ownerUnsaid reports whether the command line names a packet of this host's, and not who
+// opens its socket: then every owner that rules tell apart is explained.
+func ownerUnsaid(cc *cli.Context) bool {
+	return cc.Args().First() != "-" && !cc.IsSet("uid") && !cc.IsSet("gid") && !cc.IsSet("in")
+}
+
 // assumedRules are the rules of a configuration where only that is known.
 func (cmd *command) assumedRules(ctx context.Context, c *config.File) (explain.Rules, error) {
 	env, err := cmd.assumedEnvironment(ctx, c.Lookups())
@@ -212,6 +216,13 @@ func explainLive(cc *cli.Context, packets []explain.Packet) error {
 		x, err := explain.Live(ctx, cmd.target)
 		if err != nil {
 			return fmt.Errorf("explain --live: %w", netns.WithAdvice(err))
+		}
+		if cc.Bool("all") {
+			classes, err := x.Classes()
+			if err != nil {
+				return fmt.Errorf("explain --live --all: %w", err)
+			}
+			return printClasses(cc, classes)
 		}
 		if err := x.CheckInterfaces(packets); err != nil {
 			return err

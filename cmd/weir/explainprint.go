@@ -18,13 +18,18 @@ import (
 // printAnswers prints what becomes of each packet; an unknown fate is a failure.
 func printAnswers(cc *cli.Context, x *explain.Explainer, packets []explain.Packet) error {
 	unknown := 0
+	explained := func(p explain.Packet) []explain.Answer { return []explain.Answer{x.Explain(p)} }
+	if ownerUnsaid(cc) {
+		explained = x.ByOwner
+	}
 	for _, p := range packets {
-		a := x.Explain(p)
-		if a.IsUnknown() {
-			unknown++
-		}
-		if err := printAnswer(cc, a); err != nil {
-			return err
+		for _, a := range explained(p) {
+			if a.IsUnknown() {
+				unknown++
+			}
+			if err := printAnswer(cc, a); err != nil {
+				return err
+			}
 		}
 	}
 	if unknown > 0 {
@@ -46,7 +51,7 @@ func printAnswer(cc *cli.Context, a explain.Answer) error {
 }
 
 // columns are a step's: where, which rule, why, what.
-func columns(s explain.Step) (where, rule, reason, does string) {
+func columns(s explain.Step, tables bool) (where, rule, reason, does string) {
 	where = s.Hook.String()
 	if s.Chain == "" {
 		return where, "", "", escape.Text(s.Does)
@@ -58,7 +63,22 @@ func columns(s explain.Step) (where, rule, reason, does string) {
 	if s.Reason != "" {
 		reason = `"` + escape.Text(s.Reason) + `"`
 	}
-	return fmt.Sprintf("%s\t%s %d\t%s", where, escape.Text(string(s.Type)), s.Priority, escape.Text(s.Chain)), rule, reason, escape.Text(s.Does)
+	chain := escape.Text(s.Chain)
+	if tables {
+		chain = explain.TableTitle(s) + " " + chain
+	}
+	return fmt.Sprintf("%s\t%s %d\t%s", where, escape.Text(string(s.Type)), s.Priority, chain), rule, reason, escape.Text(s.Does)
+}
+
+// several reports whether the steps are of several tables: chains of two may have one name.
+func several(steps []explain.Step) bool {
+	titles := map[string]bool{}
+	for _, s := range steps {
+		if s.Chain != "" {
+			titles[explain.TableTitle(s)] = true
+		}
+	}
+	return len(titles) > 1
 }
 
 func textAnswer(w io.Writer, a explain.Answer) error {
@@ -66,7 +86,7 @@ func textAnswer(w io.Writer, a explain.Answer) error {
 	fmt.Fprintf(&b, "%s\n\n", escape.Text(a.Headline()))
 	table := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	for _, s := range a.Steps {
-		where, rule, reason, does := columns(s)
+		where, rule, reason, does := columns(s, several(a.Steps))
 		if s.Chain == "" {
 			where += "\t\t"
 		}
@@ -78,7 +98,11 @@ func textAnswer(w io.Writer, a explain.Answer) error {
 	if len(a.Steps) == 0 {
 		b.WriteString("  no rule decides about it\n")
 	}
-	fmt.Fprintf(&b, "\n  %s\n\n", colored(w, a))
+	fmt.Fprintf(&b, "\n  %s\n", colored(w, a))
+	if a.Decided != "" && !strings.Contains(a.Says, a.Decided) {
+		fmt.Fprintf(&b, "  decided by %s\n", a.Decided)
+	}
+	b.WriteString("\n")
 	_, err := io.WriteString(escape.Unwrap(w), b.String()) // which would escape the colors
 	return err
 }

@@ -78,7 +78,7 @@ var arrows = map[string]struct {
 	"internal/kube":        {"kube asks an API server for a pod", true, []string{"internal/mesh"}},
 	"internal/cni":         {"cni is a way into the engine, for container runtimes", true, []string{"capture", "config", "internal/agent", "internal/escape", "internal/istio", "internal/mesh", "internal/problems", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
 	"internal/cni/install": {"install edits files of a node, and calls no runtime", true, []string{"internal/cni"}},
-	"explain":              {"explain answers about packets, from a configuration or a namespace", true, []string{"internal/escape", "internal/problems", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
+	"explain":              {"explain answers about packets, from a configuration or a namespace", true, []string{"internal/conflict/sight", "internal/escape", "internal/problems", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
 	"proxy":                {"proxy stands beside the ruleset, not on it", true, nil},
 	"proxy/proxytest":      {"proxytest tests proxies by what the engine captures", true, []string{"capture", "internal/scratch", "modes", "netns"}},
 

@@ -32,8 +32,8 @@ func makers() []maker {
 	}
 }
 
-// owner is whose the table is, "" where nothing tells.
-func owner(t *nft.LiveTable) string {
+// Owner is whose the table is, "" where nothing tells.
+func Owner(t *nft.LiveTable) string {
 	if t.Tag != nil {
 		return "weir, by another table name"
 	}

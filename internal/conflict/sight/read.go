@@ -63,7 +63,7 @@ func (s Scope) tables(ruleset *nft.Ruleset) (out []conflict.Table) {
 		if !met || s.owns(t) {
 			continue
 		}
-		out = append(out, conflict.Table{Table: sim.Table{Table: t.Table, Family: family}, FamilyName: t.Family, Owner: owner(t), Age: s.age(t, own)})
+		out = append(out, conflict.Table{Table: sim.Table{Table: t.Table, Family: family}, FamilyName: t.Family, Owner: Owner(t), Age: s.age(t, own)})
 	}
 	return out
 }
