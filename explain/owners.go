@@ -62,10 +62,10 @@ func (x *Explainer) owners() []ownerClass {
 	nobody := ownerClass{"any other user", rules.UID(unnamed(uids)), rules.GID(unnamed(gids))}
 	out := []ownerClass{nobody}
 	for _, r := range uids {
-		out = append(out, ownerClass{"uid " + rules.UIDType.FormatRange(r), rules.UID(r.Lo.Uint64()), nobody.gid})
+		out = append(out, ownerClass{"uid " + rules.SkUID.Type().FormatRange(r), rules.UID(r.Lo.Uint64()), nobody.gid})
 	}
 	for _, r := range gids {
-		out = append(out, ownerClass{"gid " + rules.UIDType.FormatRange(r), nobody.uid, rules.GID(r.Lo.Uint64())})
+		out = append(out, ownerClass{"gid " + rules.SkUID.Type().FormatRange(r), nobody.uid, rules.GID(r.Lo.Uint64())})
 	}
 	return out[:min(len(out), maxOwners)]
 }

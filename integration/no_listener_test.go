@@ -151,11 +151,11 @@ func TestExplainKnowsListeners(t *testing.T) {
 	for _, f := range families {
 		ask(f).prints(t, "no listener", "dropped: ")
 	}
-	p.run("doctor").prints(t, "port 15006 of IPv4 and port 15006 of IPv6: new connections that come in are dropped")
+	p.run("doctor").prints(t, "no listener on TCP port 15001 and TCP port 15006", "until the proxy listens")
 	stop := p.serveWhile(scratch.Listeners{Name: "proxy", Identity: scratch.Identity{UID: proxyID, GID: proxyID}, TCP: []uint16{uint16(inboundPort)}, Only: "4", Transparent: []uint16{uint16(inboundPort)}})
 	ask(families[0]).prints(t, "captured: lands on")
 	ask(families[1]).prints(t, "no listener", "dropped: ")
-	p.run("doctor").prints(t, "nothing listens with IP_TRANSPARENT on port 15006 of IPv6: ")
+	p.run("doctor").prints(t, "TCP port 15006 is listened on over IPv4 alone: inbound TCP by eth0 (IPv6) finds no listener")
 	stop()
 	p.feed(config, "explain", "--config", "-", "--in", "eth0", "--from", "203.0.113.7", "tcp", "10.244.1.5:8080").want(t, 0).
 		prints(t, "captured: lands on the inbound listener, port 15006, addresses unchanged (no listener: dropped)")
