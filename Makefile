@@ -96,7 +96,8 @@ image: build ## the container image, of one file
 
 # What the tests run beside weir: the real nft and ip, what they compare with, and
 # proxies that others wrote.
-TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables haproxy:haproxy dnsmasq:dnsmasq-base jq:jq curl:curl
+TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables haproxy:haproxy dnsmasq:dnsmasq-base jq:jq curl:curl \
+	/usr/lib/cni/ptp:containernetworking-plugins podman:podman runc:runc conmon:conmon busybox:busybox-static
 
 # Where a package is installed, its service is not started: policy-rc.d says so.
 tools:

@@ -74,6 +74,8 @@ func isolation(user bool) *syscall.SysProcAttr {
 // and output, a line at a time.
 var roles = map[string]func() error{
 	"apply":  playApply,
+	"banner": playBanner,
+	"land":   playLand,
 	"churn":  playChurn,
 	"hoard":  playHoard,
 	"own":    playOwn,
