@@ -66,7 +66,7 @@ func TestDocumentProblems(t *testing.T) {
 		{"a flag is not a key", proxy + "outbound-exclude-cidrs: []\n", []string{"pod.yaml:3:1: outbound-exclude-cidrs: unknown key (did you mean outbound.excludeCIDRs?)"}},
 		{"a key like no other is told them all", proxy + "kubernetes: true\ndns: {nothing-like-it: 1}\n", []string{
 			"pod.yaml:3:1: kubernetes: unknown key (want one of: " + wantKeys + ")",
-			"pod.yaml:4:7: dns.nothing-like-it: unknown key (want one of: capture, port, servers, protocols, zones, exclusions, proxyQueries)",
+			"pod.yaml:4:7: dns.nothing-like-it: unknown key (want one of: capture, port, servers, protocols, zones, exclusions, proxyQueries, to)",
 		}},
 		{"a key of no other mode", "mode: none\nuids: [1]\n", []string{"pod.yaml:2:1: uids: unknown key (did you mean proxy.uids (mode sidecar) or probes.uids (mode ambient-host)?)"}},
 		{"a key that the mode does not use", "mode: none\nproxy: {uids: [1337]}\nipv6: off\n", []string{
@@ -86,8 +86,8 @@ func TestDocumentProblems(t *testing.T) {
 		{"a list where a word is wanted", proxy + "inbound:\n  port: [15006]\n", []string{"pod.yaml:4:9: inbound.port: is a list (want one word)"}},
 		{"a map where a word is wanted", proxy + "inbound:\n  port: {tcp: 15006}\n",
 			[]string{"pod.yaml:4:10: inbound.port: is a map (want one word, in quotes where one ends in a colon)"}},
-		{"a word where a section is wanted", proxy + "dns: true\n", []string{"pod.yaml:3:6: dns: is one word (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries)"}},
-		{"a list where a section is wanted", proxy + "dns: [all]\n", []string{"pod.yaml:3:6: dns: is a list (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries)"}},
+		{"a word where a section is wanted", proxy + "dns: true\n", []string{"pod.yaml:3:6: dns: is one word (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries, to)"}},
+		{"a list where a section is wanted", proxy + "dns: [all]\n", []string{"pod.yaml:3:6: dns: is a list (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries, to)"}},
 		{"a map where a list is wanted", proxy + "outbound:\n  excludePorts: {tcp: 22}\n",
 			[]string{"pod.yaml:4:18: outbound.excludePorts: holds a map (want words, in quotes where one ends in a colon)"}},
 		{"lists in a list", proxy + "outbound:\n  excludePorts:\n  - 22\n  - [23]\n  - tcp: 24\n", []string{
@@ -159,7 +159,7 @@ func TestDocumentProblems(t *testing.T) {
 			`pod.yaml:4:16: inbound.via: "redirct" is not one of: redirect, tproxy, marks, none`,
 			"pod.yaml:5:30: outbound.excludePorts: holds a list (want words)",
 			`pod.yaml:5:35: outbound.excludePorts: "99999" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
-			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries)",
+			"pod.yaml:6:6: dns: is one word (want keys: capture, port, servers, protocols, zones, exclusions, proxyQueries, to)",
 		}},
 		{"an entry of a list may be a map, and each of its words has its place", proxy + "interfaces:\n  reroute:\n    - tap0\n    - {name: a/b, exclusions: some}\n    - name: a/b\n      exclusion: ignored\n    - {exclusions: ignored}\n    - [tap1]\n", []string{
 			`pod.yaml:6:14: interfaces.reroute: "a/b" is not an interface name`,

@@ -189,6 +189,15 @@ func (p *ambientPod) natOutput(w *writer) {
 
 // queries takes DNS to the proxy's listener.
 func (p *ambientPod) queries(out *chainWriter) {
+	if p.dns.capture != dnsNone && p.dns.elsewhere() {
+		out.queriesTo(p.dns, func(f rules.Family, tcp bool) ([]rules.Node, bool) {
+			if tcp {
+				return []rules.Node{daddrKeys[f].NotIn(ofFamily(ownAddresses, f)...), p.notOurs()}, true
+			}
+			return []rules.Node{rules.OIfName.Not("lo"), p.notOurs()}, true
+		})
+		return
+	}
 	const why = "DNS queries go to the proxy's DNS listener"
 	if p.dns.captures(false) {
 		out.add(why, rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.RedirectTo(p.dns.port))

@@ -77,6 +77,7 @@ type DNS struct {
 	Zones        string   `key:"zones" modes:"sidecar,ambient-pod" default:"enabled" words:"enabled | disabled" doc:": conntrack zones that keep the proxy's queries over UDP apart from the application's"`
 	Exclusions   string   `key:"exclusions" modes:"sidecar,ambient-pod" default:"owners" words:"none queries are captured before anything of outbound is left alone | owners excluded ports, users and groups | all excluded destinations too" doc:": what outbound leaves alone of queries too"`
 	ProxyQueries string   `key:"proxyQueries" modes:"sidecar" default:"left" words:"left | captured" doc:": the proxy's own queries"`
+	To           []string `key:"to" modes:"sidecar,ambient-pod" doc:"where captured queries go instead of dns.port: an address, or address:port, at most one of each family; queries of the other family are left alone"`
 }
 
 // UDP is the capture of datagrams by tproxy, with conntrack: none. Without ports none

@@ -1,6 +1,7 @@
 package modes
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/weir-mesh/weir/rules"
@@ -8,10 +9,11 @@ import (
 
 // dnsScope is which queries are captured.
 type dnsScope struct {
-	udp, tcp     bool   // over which
-	zones        bool   // UDP's have conntrack zones
-	exclusions   string // what outbound leaves alone of them too
-	proxyQueries bool   // the proxy's are captured too
+	udp, tcp     bool                            // over which
+	zones        bool                            // UDP's have conntrack zones
+	exclusions   string                          // what outbound leaves alone of them too
+	proxyQueries bool                            // the proxy's are captured too
+	to           map[rules.Family]netip.AddrPort // where they go, none: to the proxy's listener
 }
 
 const (
@@ -26,6 +28,7 @@ func (r *reader) dnsScope(d DNS) dnsScope {
 		exclusions:   r.choice("dns.exclusions", d.Exclusions),
 		proxyQueries: r.mode == ModeSidecar && r.choice("dns.proxyQueries", d.ProxyQueries) == callsCaptured,
 	}
+	s.to = r.dnsTargets(d.To)
 	const key = "dns.protocols"
 	for _, w := range r.list(key, d.Protocols) {
 		switch w {
@@ -50,7 +53,7 @@ func (r *reader) dnsScope(d DNS) dnsScope {
 func (r *reader) noteUnusedDNS(written Config, captures bool) {
 	for _, k := range allKeys() {
 		_, set := k.Get(&written)
-		if set && !captures && slices.Contains([]string{"dns.zones", "dns.exclusions", "dns.proxyQueries"}, k.Path) {
+		if set && !captures && slices.Contains([]string{"dns.zones", "dns.exclusions", "dns.proxyQueries", "dns.to"}, k.Path) {
 			r.note(k.Path, "is used only where %s captures queries", Ref{Key: "dns.capture"})
 		}
 	}

@@ -76,4 +76,13 @@ var meshGoldens = []golden{
 		c.Interfaces.Reroute = []Rerouted{{Name: "docker0", Exclusions: "ignored", ExcludeCIDRs: []string{"172.17.0.0/16"}}, {Name: "tap0", DNS: "enabled"}}
 		c.Outbound.ExcludePorts = []PortWord{"22"}
 	}), testEnvironment},
+	{"dns-to", "queries to anyone are answered by another server, and IPv6's are left alone", with(func(c *Config) {
+		c.DNS = DNS{Capture: "all", To: []string{"10.96.0.10"}}
+	}), testEnvironment},
+	{"dns-to-port", "queries to the resolvers are answered on other ports here", with(func(c *Config) {
+		c.DNS = DNS{Capture: "servers", To: []string{"127.0.0.1:8600", "[::1]:8600"}, Zones: "disabled"}
+	}), testEnvironment},
+	{"ambient-dns-to", "an ambient pod's queries are answered by another server", ambient(func(c *Config) {
+		c.DNS = DNS{Capture: "all", To: []string{"10.96.0.10:5353", "fd00::10"}}
+	}), testEnvironment},
 }

@@ -24,7 +24,7 @@ func listeners(c Config) []listener {
 	if !parse.IsNone(c.Outbound.Via) {
 		list = append(list, listener{"outbound.port", string(c.Outbound.Port)})
 	}
-	if !parse.IsNone(c.DNS.Capture) {
+	if !parse.IsNone(c.DNS.Capture) && empty(c.DNS.To) {
 		list = append(list, listener{"dns.port", string(c.DNS.Port)})
 	}
 	return list

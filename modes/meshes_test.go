@@ -45,6 +45,14 @@ func TestMeshProblems(t *testing.T) {
 		{"the proxy's queries are captured where all are", with(func(c *Config) { c.DNS = DNS{Capture: "all", ProxyQueries: "captured"} }), []string{
 			`dns.proxyQueries: captured wants dns.exclusions: none: the proxy's queries are among what is left alone`}},
 
+		{"another server has an address", with(func(c *Config) {
+			c.DNS = DNS{Capture: "all", To: []string{"dns.example", "10.0.0.1:0", "10.0.0.1", "10.0.0.2:53", "::", "::ffff:10.0.0.1"}}
+		}), []string{
+			`dns.to: "dns.example" is not an address, or an address and a port (want 10.96.0.10, 127.0.0.1:8600 or [::1]:8600)`,
+			`dns.to: "10.0.0.1:0" is not an address, or an address and a port (want 10.96.0.10, 127.0.0.1:8600 or [::1]:8600)`,
+			`dns.to: "10.0.0.2:53" is a second address of ipv4 (want one at most)`,
+			`dns.to: "::" is not an address that queries can go to`,
+			`dns.to: "::ffff:10.0.0.1" is an IPv4-mapped address (write it as IPv4)`}},
 		{"a rerouted interface's words are read", with(func(c *Config) {
 			c.Interfaces.Reroute = []Rerouted{{Name: "docker0", ExcludeCIDRs: []string{"172.17.0.0/33"}, DNS: "udp", Family: "ipx"}}
 		}), []string{

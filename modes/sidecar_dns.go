@@ -22,7 +22,7 @@ func (s *sidecar) rawOutput(w *writer) {
 	for _, owner := range s.queriers(w) {
 		out.add("the proxy's queries have a conntrack zone of their own", rules.UDPDport.Is(dnsPort), owner, rules.CTOriginalZone.Set(proxyZone))
 	}
-	for _, owner := range s.owners(w) {
+	for _, owner := range s.answerers(w) {
 		out.add("the proxy's answers to this pod belong to the application's queries",
 			rules.OIfName.Is("lo"), rules.UDPSport.Is(s.dns.port), rules.Daddr.NotIn(loopbackNetworks...), owner, rules.CTZone.Set(applicationZone))
 	}
@@ -69,6 +69,8 @@ func (s *sidecar) capturedQueries(out *chainWriter) {
 	const why = "the application's queries have a conntrack zone of their own"
 	query := append(s.resolvers(out.writer, rules.Daddr), rules.UDPDport.Is(dnsPort))
 	switch {
+	case s.dns.elsewhere(): // whoever answers is looked for in zone 0
+		out.add(why, append(query, rules.CTOriginalZone.Set(applicationZone))...)
 	case s.dns.first():
 		out.add(why, append(query, rules.CTZone.Set(applicationZone))...)
 	case s.excludesPort(dnsPort):
@@ -91,6 +93,24 @@ func (s *sidecar) resolvers(w *writer, address rules.Key[netip.Prefix]) []rules.
 		return nil
 	}
 	return []rules.Node{address.InSet(w.prefixes("dns_servers", s.dns.servers))}
+}
+
+// resolversOf are resolvers in one family, and whether there are any.
+func (s *sidecar) resolversOf(w *writer, f rules.Family) ([]rules.Node, bool) {
+	if s.dns.capture != dnsServers {
+		return nil, true
+	}
+	w.prefixes("dns_servers", s.dns.servers)
+	name := rules.FamilySet("dns_servers", f)
+	return []rules.Node{daddrKeys[f].InSet(rules.SetOf[netip.Prefix]{Name: name})}, w.table.Set(name) != nil
+}
+
+// answerers match the proxy's packets where it answers queries itself.
+func (s *sidecar) answerers(w *writer) []rules.Match {
+	if s.dns.elsewhere() {
+		return nil
+	}
+	return s.owners(w)
 }
 
 // queriers match the proxy's packets where its queries are left alone.

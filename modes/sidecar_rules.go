@@ -260,6 +260,10 @@ func (s *sidecar) queries(out *chainWriter) {
 	if s.dns.capture == dnsNone {
 		return
 	}
+	if s.dns.elsewhere() {
+		out.queriesTo(s.dns, func(f rules.Family, _ bool) ([]rules.Node, bool) { return s.resolversOf(out.writer, f) })
+		return
+	}
 	for _, port := range s.dns.ports() {
 		out.add("DNS queries go to the proxy's DNS listener",
 			append(s.resolvers(out.writer, rules.Daddr), port.Is(dnsPort), rules.RedirectTo(s.dns.port))...)

@@ -100,6 +100,11 @@ func (w *writer) prefixes(name string, list []netip.Prefix) rules.SetOf[netip.Pr
 	return w.table.AddPrefixSets(name, wanted...)
 }
 
+// ofFamily are the prefixes of a family.
+func ofFamily(list []netip.Prefix, f rules.Family) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return rules.AddressFamily(p.Addr()) != f })
+}
+
 var daddrKeys = map[rules.Family]rules.Key[netip.Prefix]{rules.IPv4: rules.IPDaddr, rules.IPv6: rules.IP6Daddr}
 
 // everyPrefixSet declares a set of prefixes for each family, empty or not, once.

@@ -353,7 +353,7 @@ func TestEveryKindHasARow(t *testing.T) {
 	found := []string{ // only a dump sets them
 		"Set.Others", "Element.Expires", "Element.Counter", "Counter.Packets", "Counter.Bytes", "Set.Name",
 	}
-	for _, v := range []any{rules.Set{}, rules.Element{}, rules.Base{}, rules.Match{}, rules.VMap{}, rules.Verdict{}, rules.Redirect{}, rules.SNAT{}, rules.TProxy{}, rules.Assign{}, rules.Counter{}, rules.NoTrack{}, rules.Reject{}} {
+	for _, v := range []any{rules.Set{}, rules.Element{}, rules.Base{}, rules.Match{}, rules.VMap{}, rules.Verdict{}, rules.Redirect{}, rules.SNAT{}, rules.DNAT{}, rules.TProxy{}, rules.Assign{}, rules.Counter{}, rules.NoTrack{}, rules.Reject{}} {
 		typ := reflect.TypeOf(v)
 		declared = slices.DeleteFunc(declared, func(kind string) bool { return kind == typ.Name() })
 		for i := range typ.NumField() {

@@ -62,6 +62,7 @@ func Features() []Feature {
 		{Name: "meta skuid", Option: "CONFIG_NF_TABLES", For: "owners by user and group", table: trial(nil, rules.SkUID.Is(1337))},
 		{Name: "counter", Option: "CONFIG_NF_TABLES (CONFIG_NFT_COUNTER before Linux 5.18)", For: "everything", table: trial(nil, rules.Counter{})},
 		{Name: "snat", Option: "CONFIG_NFT_NAT", For: "probes of ambient nodes", Optional: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.SNAT{To: netip.AddrFrom4([4]byte{169, 254, 7, 127})})},
+		{Name: "dnat", Option: "CONFIG_NFT_NAT", For: "dns.to", Optional: true, table: trial(&rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}, rules.NFProto.Is(rules.IPv4), rules.DNAT{To: netip.AddrFrom4([4]byte{127, 0, 0, 1})})},
 		{Name: "nftrace with a limit", Option: "CONFIG_NFT_LIMIT", For: "weir trace", Optional: true, table: trial(nil, limitNode(1), traceNode())},
 		{Name: "tables that go with their owner", Option: "Linux 5.12 or later", For: "the lock of applies, weir trace", Optional: true, flags: tableOwner},
 		{Name: "tables that outlive their owner", Option: "Linux 6.9 or later", For: "nothing yet", Optional: true, flags: tableOwner | tablePersist},

@@ -141,7 +141,7 @@ func (l *lifter) expression(e expression, a nl.Attributes) bool {
 	case "redir":
 		return l.redirect(a)
 	case "nat":
-		return l.snat(a)
+		return l.nat(a)
 	case "tproxy":
 		return l.tproxy(a)
 	case "reject":

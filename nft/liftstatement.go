@@ -123,19 +123,42 @@ func (l *lifter) redirect(a nl.Attributes) bool {
 	return l.node(rules.Redirect{Ports: &rules.Range{Lo: lo, Hi: hi}})
 }
 
-// snat is a source NAT to one address; the kernel tells the lower end of a range
-// for the upper one too, and that addresses are mapped.
-func (l *lifter) snat(a nl.Attributes) bool {
+// nat is a source or a destination NAT to one address; the kernel tells the lower end of a
+// range for the upper one too, and that addresses and ports are mapped.
+func (l *lifter) nat(a nl.Attributes) bool {
 	typ, family := a.Number(unix.NFTA_NAT_TYPE), a.Number(unix.NFTA_NAT_FAMILY)
-	upper := a.Has(unix.NFTA_NAT_REG_ADDR_MAX)
-	min, max := uint32(a.Number(unix.NFTA_NAT_REG_ADDR_MIN)), uint32(a.Number(unix.NFTA_NAT_REG_ADDR_MAX))
+	address, oneAddress := oneRegister(a, unix.NFTA_NAT_REG_ADDR_MIN, unix.NFTA_NAT_REG_ADDR_MAX)
+	port, onePort := oneRegister(a, unix.NFTA_NAT_REG_PROTO_MIN, unix.NFTA_NAT_REG_PROTO_MAX)
 	flagged, flags := a.Has(unix.NFTA_NAT_FLAGS), a.Number(unix.NFTA_NAT_FLAGS)
-	if !a.AllTaken() || typ != unix.NFT_NAT_SNAT || upper && max != min || flagged && flags != unix.NF_NAT_RANGE_MAP_IPS {
+	wanted := uint64(unix.NF_NAT_RANGE_MAP_IPS)
+	if port != 0 {
+		wanted |= unix.NF_NAT_RANGE_PROTO_SPECIFIED
+	}
+	if !a.AllTaken() || !oneAddress || !onePort || (flagged || port != 0) && flags|unix.NF_NAT_RANGE_MAP_IPS != wanted {
 		return false
 	}
-	bits, ok := l.constantIn(min, addressLengths[family])
+	bits, ok := l.constantIn(address, addressLengths[family])
 	to, isAddress := netip.AddrFromSlice([]byte(bits))
-	return ok && isAddress && l.node(rules.SNAT{To: to})
+	switch {
+	case !ok || !isAddress:
+		return false
+	case typ == unix.NFT_NAT_SNAT:
+		return port == 0 && l.node(rules.SNAT{To: to})
+	case typ != unix.NFT_NAT_DNAT:
+		return false
+	case port == 0:
+		return l.node(rules.DNAT{To: to})
+	}
+	number, ok := l.constantIn(port, 2)
+	return ok && number != "\x00\x00" && l.node(rules.DNAT{To: to, Port: rules.Port(number.Uint64())})
+}
+
+// oneRegister is the register of the lower end of a range, 0 for none. It reports whether
+// the upper end is absent or the same.
+func oneRegister(a nl.Attributes, lower, upper uint16) (register uint32, one bool) {
+	has := a.Has(upper)
+	min, max := uint32(a.Number(lower)), uint32(a.Number(upper))
+	return min, !has || max == min
 }
 
 // addressLengths are those of the kernel's numbers for families.

@@ -176,6 +176,8 @@ func (w *ruleWriter) node(n rules.Node) {
 		w.redirect(n)
 	case rules.SNAT:
 		w.snat(n)
+	case rules.DNAT:
+		w.dnat(n)
 	case rules.TProxy:
 		w.tproxy(n)
 	case rules.Reject:

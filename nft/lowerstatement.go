@@ -27,6 +27,16 @@ func (w *ruleWriter) snat(n rules.SNAT) {
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(rules.AddressFamily(n.To)), RegAddrMin: firstRegister})
 }
 
+func (w *ruleWriter) dnat(n rules.DNAT) {
+	e := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(rules.AddressFamily(n.To)), RegAddrMin: firstRegister}
+	w.emit(&expr.Immediate{Register: firstRegister, Data: n.To.AsSlice()})
+	if n.Port != 0 {
+		w.emit(&expr.Immediate{Register: secondRegister, Data: []byte(rules.RangeOf(n.Port).Lo)})
+		e.RegProtoMin, e.Specified = secondRegister, true
+	}
+	w.emit(e)
+}
+
 func (w *ruleWriter) tproxy(t rules.TProxy) {
 	e := &expr.TProxy{Family: byte(t.Family), TableFamily: unix.NFPROTO_INET}
 	register := uint32(firstRegister)

@@ -260,7 +260,7 @@ func (c *chooser) vmap(t *rules.Table, chains []string) rules.VMap {
 
 func (c *chooser) statement() rules.Node {
 	mark := func() rules.Mark { return rules.Mark(c.number(4)) }
-	switch c.n(9) {
+	switch c.n(10) {
 	case 0:
 		return rules.NoTrack{}
 	case 1:
@@ -286,6 +286,8 @@ func (c *chooser) statement() rules.Node {
 		return rules.Redirect{Ports: &r}
 	case 7:
 		return rules.SNAT{To: c.addr(pick(c, rules.IPDaddr.Type(), rules.IP6Daddr.Type()))}
+	case 8:
+		return rules.DNAT{To: c.addr(pick(c, rules.IPDaddr.Type(), rules.IP6Daddr.Type())), Port: pick(c, rules.Port(0), 53, 8600)}
 	}
 	return rules.Counter{}
 }

@@ -87,6 +87,13 @@ func statementRows() []row {
 			nodes:  nodes(rules.NFProto.Is(rules.IPv6), tcp, rules.SNAT{To: netip.MustParseAddr("fd16:9254:7127:1337:ffff:ffff:ffff:ffff")}),
 			broken: nodes(rules.NFProto.Is(rules.IPv6), tcp, rules.SNAT{})},
 
+		{why: "a connection gets another destination", base: outputNAT,
+			nodes:  nodes(rules.IPDaddr.Is(prefix("10.0.0.1/32")), rules.DNAT{To: netip.MustParseAddr("10.96.0.10")}),
+			broken: nodes(tcp, rules.DNAT{To: netip.MustParseAddr("10.96.0.10")})},
+		{why: "an IPv6 connection gets another destination and port", base: preroutingNAT,
+			nodes:  nodes(rules.NFProto.Is(rules.IPv6), rules.UDPDport.Is(53), rules.DNAT{To: netip.MustParseAddr("::1"), Port: 8600}),
+			broken: nodes(rules.NFProto.Is(rules.IPv6), rules.DNAT{To: netip.MustParseAddr("::1"), Port: 8600})},
+
 		{why: "a packet is handed to a transparent socket", base: mangle, nodes: nodes(tcp, rules.TProxy{Port: 15006}), broken: nodes(rules.TProxy{Port: 15006})},
 		{why: "an IPv4 packet is handed over", base: mangle, nodes: nodes(tcp, rules.TProxy{Family: rules.IPv4, Port: 15006}),
 			broken: nodes(tcp, rules.TProxy{Family: 7, Port: 15006})},

@@ -59,6 +59,22 @@ func (n SNAT) check(c *checker) {
 	}
 }
 
+func (n DNAT) check(c *checker) {
+	if !c.reached(NATType, Prerouting, Output) {
+		c.problem("dnat works in nat chains of prerouting and output, not in %s", c.base)
+	}
+	if !n.To.IsValid() || n.To.Is4In6() || n.To.Zone() != "" {
+		c.problem("dnat wants an address")
+		return
+	}
+	if f := AddressFamily(n.To); c.implied.family != f {
+		c.problem("dnat to %s wants a match on %s before it", n.To, f)
+	}
+	if n.Port != 0 && !c.implied.transport {
+		c.problem("dnat to a port wants a match on TCP or UDP before it")
+	}
+}
+
 func (t TProxy) check(c *checker) {
 	if !c.reached(FilterType, Prerouting) {
 		c.problem("tproxy works in filter chains of prerouting, not in %s", c.base)
@@ -158,6 +174,10 @@ func (Redirect) needs() nodeNeeds { return nodeNeeds{terminal: true, tracked: bo
 
 func (n SNAT) needs() nodeNeeds {
 	return nodeNeeds{terminal: true, tracked: []Family{AddressFamily(n.To)}} // nft_nat_init
+}
+
+func (n DNAT) needs() nodeNeeds {
+	return nodeNeeds{terminal: true, tracked: []Family{AddressFamily(n.To)}}
 }
 
 func (TProxy) needs() nodeNeeds  { return nodeNeeds{} }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/escape"
@@ -110,12 +111,22 @@ func (r Redirect) text(*printer) string {
 	return "redirect to :" + inetService.FormatRange(*r.Ports)
 }
 
-func (n SNAT) text(*printer) string {
-	family := "ip"
-	if AddressFamily(n.To) == IPv6 {
-		family = "ip6"
+func (n SNAT) text(*printer) string { return "snat " + familyWord(n.To) + " to " + n.To.String() }
+
+func (n DNAT) text(*printer) string {
+	to := n.To.String()
+	if n.Port != 0 {
+		to = netip.AddrPortFrom(n.To, uint16(n.Port)).String()
 	}
-	return "snat " + family + " to " + n.To.String()
+	return "dnat " + familyWord(n.To) + " to " + to
+}
+
+// familyWord is what nft wants before an address to map to.
+func familyWord(a netip.Addr) string {
+	if AddressFamily(a) == IPv6 {
+		return "ip6"
+	}
+	return "ip"
 }
 
 func (t TProxy) text(*printer) string {

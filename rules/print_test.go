@@ -152,6 +152,8 @@ func rulesTable() *rules.Table {
 	there := &rules.Chain{Name: "there"}
 	there.Add("", rules.IIf.Is(0), rules.IIfName.Is("veth*"), rules.SkGID.Within(rules.RangeBetween(rules.GID(1), rules.GID(9))), rules.L4Proto.Within(rules.RangeBetween(rules.TCP, rules.UDP)), rules.Counter{})
 	post := &rules.Chain{Name: "postrouting", Base: base(rules.NATType, rules.Postrouting, rules.PrioritySrcNAT)}
+	out.Add("", rules.NFProto.Is(rules.IPv4), rules.DNAT{To: netip.MustParseAddr("10.96.0.10")})
+	out.Add("", rules.NFProto.Is(rules.IPv6), rules.UDPDport.Is(53), rules.DNAT{To: netip.MustParseAddr("fd00::1"), Port: 8600})
 	post.Add("", rules.IPDaddr.Is(prefix("10.0.0.1/32")), rules.SNAT{To: netip.MustParseAddr("169.254.7.127")})
 	post.Add("", rules.NFProto.Is(rules.IPv6), rules.SNAT{To: netip.MustParseAddr("fd00::1")})
 	t.Chains = []*rules.Chain{out, in, raw, device, there, post}

@@ -96,6 +96,13 @@ func RedirectTo(p Port) Redirect {
 // postrouting.
 type SNAT struct{ To netip.Addr }
 
+// DNAT gives a connection another destination, of the family that a match settled.
+// For the first packet of a connection, in nat chains of prerouting and output.
+type DNAT struct {
+	To   netip.Addr
+	Port Port // 0: the packet's own
+}
+
 // TProxy hands the packet to a local transparent socket without changing it.
 // For filter chains of prerouting (Documentation/networking/tproxy.rst).
 type TProxy struct {

@@ -123,6 +123,8 @@ func (w *walk) evaluate(n rules.Node) (verdict rules.Verdict, holds bool) {
 		return w.redirect(n)
 	case rules.SNAT:
 		return w.snat(n)
+	case rules.DNAT:
+		return w.dnat(n)
 	case rules.TProxy:
 		return w.tproxy(n)
 	case rules.Reject:

@@ -45,6 +45,20 @@ func (w *walk) snat(n rules.SNAT) (rules.Verdict, bool) {
 	return rules.Accept(), true
 }
 
+func (w *walk) dnat(n rules.DNAT) (rules.Verdict, bool) {
+	c := w.track.Connection
+	if c == nil {
+		return rules.Verdict{}, false // no nat chain
+	}
+	port := n.Port
+	if port == 0 {
+		port = rules.Port(w.packet.Dst.Port())
+	}
+	c.To, c.dstDone = netip.AddrPortFrom(n.To, uint16(port)), true
+	w.did(n)
+	return rules.Accept(), true
+}
+
 // tproxy follows nft_tproxy_eval: without a transparent socket to give the
 // packet to, the rule ends.
 func (w *walk) tproxy(t rules.TProxy) (rules.Verdict, bool) {

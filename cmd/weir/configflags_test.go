@@ -242,7 +242,7 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		"outbound.includeCIDRs": "10.0.0.0/8,fd00::/8", "outbound.excludeCIDRs": "10.1.0.0/16",
 		"inbound.excludeSources": "192.0.2.0/24,fd00::1",
 		"outbound.includeGIDs":   "1,2", "outbound.excludeGIDs": "3", "outbound.excludeUIDs": "4",
-		"dns.capture": "servers", "dns.servers": "10.96.0.10,fd00::10", "dns.protocols": "udp",
+		"dns.capture": "servers", "dns.servers": "10.96.0.10,fd00::10", "dns.protocols": "udp", "dns.to": "127.0.0.1:8600",
 		"interfaces.exclude": "eth1,veth*", "interfaces.reroute": "vm+",
 		"loopback.cidr": "127.0.0.0/8", "loopback.passthrough": "127.0.0.6,::6",
 		"probes.addresses": "192.0.2.1,fd00::1", "probes.from": "local", "probes.uids": "0", "probes.cgroups": "kubelet.slice", "probes.mark": "0x1",

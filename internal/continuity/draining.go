@@ -59,7 +59,7 @@ func startsSomething(r rules.Rule) bool {
 	zone, datagrams := false, false
 	for _, n := range r.Nodes {
 		switch n := n.(type) {
-		case rules.TProxy, rules.Redirect, rules.SNAT, rules.NoTrack:
+		case rules.TProxy, rules.Redirect, rules.SNAT, rules.DNAT, rules.NoTrack:
 			return true
 		case rules.Verdict:
 			if n.Kind == rules.DropKind {

@@ -79,7 +79,7 @@ func verdict(n rules.Node) (does, kind string) {
 		return text, "pass"
 	case rules.VMap:
 		return "by map", "jump"
-	case rules.Redirect, rules.TProxy, rules.SNAT:
+	case rules.Redirect, rules.TProxy, rules.SNAT, rules.DNAT:
 		return text, "capture"
 	case rules.Assign, rules.NoTrack:
 		return text, "mark"

@@ -195,7 +195,7 @@ func (c *collector) step(e nft.TraceEvent) Step {
 func decided(r rules.Rule, v rules.Verdict) string {
 	if v.Kind == rules.AcceptKind && len(r.Nodes) > 0 {
 		switch last := r.Nodes[len(r.Nodes)-1].(type) {
-		case rules.Redirect, rules.TProxy, rules.SNAT:
+		case rules.Redirect, rules.TProxy, rules.SNAT, rules.DNAT:
 			return statement(last)
 		}
 	}
