@@ -45,6 +45,13 @@ func TestMeshProblems(t *testing.T) {
 		{"the proxy's queries are captured where all are", with(func(c *Config) { c.DNS = DNS{Capture: "all", ProxyQueries: "captured"} }), []string{
 			`dns.proxyQueries: captured wants dns.exclusions: none: the proxy's queries are among what is left alone`}},
 
+		{"without connection tracking there is no nat", with(func(c *Config) {
+			c.Proxy.Mark, c.Conntrack, c.Inbound.Via, c.Outbound.Via = "0x2000/0x2000", "none", "tproxy", "tproxy"
+			c.Outbound.Exclude = []Excluded{{Ports: []PortWord{"22"}}}
+			c.DNS = DNS{Capture: "all", Protocols: []string{"udp"}, Exclusions: "none", ProxyQueries: "captured", To: []string{"10.0.0.1"}}
+			c.Interfaces.Reroute = []Rerouted{{Name: "docker0", DNS: "enabled"}}
+		}), []string{
+			`conntrack: "none" does not go with outbound.exclude, dns.protocols, dns.exclusions: none, dns.proxyQueries: captured, dns.to, interfaces.reroute: with excludeCIDRs, dns or family, which need connection tracking (want tproxy or none in both directions, or conntrack: used)`}},
 		{"another server has an address", with(func(c *Config) {
 			c.DNS = DNS{Capture: "all", To: []string{"dns.example", "10.0.0.1:0", "10.0.0.1", "10.0.0.2:53", "::", "::ffff:10.0.0.1"}}
 		}), []string{

@@ -101,7 +101,7 @@ func (s *sidecar) resolversOf(w *writer, f rules.Family) ([]rules.Node, bool) {
 		return nil, true
 	}
 	w.prefixes("dns_servers", s.dns.servers)
-	name := rules.FamilySet("dns_servers", f)
+	name := f.SetName("dns_servers")
 	return []rules.Node{daddrKeys[f].InSet(rules.SetOf[netip.Prefix]{Name: name})}, w.table.Set(name) != nil
 }
 

@@ -81,6 +81,7 @@ func (r *reader) refuseTracking(s *sidecar, c Config) {
 	if s.dropInvalid {
 		add("dropInvalid", "enabled")
 	}
+	refs = append(refs, trackedKeys(s, c)...)
 	if len(refs) > 0 {
 		r.problem("conntrack", conntrackNone, "does not go with "+strings.TrimSuffix(strings.Repeat("%s, ", len(refs)), ", ")+
 			", which need connection tracking (want tproxy or none in both directions, or conntrack: used)", refs...)
@@ -131,4 +132,25 @@ func (r *reader) resolve(s *sidecar) {
 			s.lo = append(s.lo, a)
 		}
 	}
+}
+
+// trackedKeys are keys whose rules are of nat or of conntrack's zones, or judge by the
+// first packet of a connection.
+func trackedKeys(s *sidecar, c Config) (refs []any) {
+	for _, k := range []struct {
+		set        bool
+		key, value string
+	}{
+		{len(s.excluded) > 0, "outbound.exclude", ""},
+		{s.dns.capture != dnsNone && !(s.dns.udp && s.dns.tcp), "dns.protocols", ""},
+		{s.dns.exclusions != exemptOwners, "dns.exclusions", s.dns.exclusions},
+		{s.dns.proxyQueries, "dns.proxyQueries", c.DNS.ProxyQueries},
+		{s.dns.elsewhere(), "dns.to", ""},
+		{len(s.reroute.links) > 0, "interfaces.reroute", "with excludeCIDRs, dns or family"},
+	} {
+		if k.set {
+			refs = append(refs, Ref{k.key, k.value})
+		}
+	}
+	return refs
 }

@@ -13,7 +13,7 @@ import (
 // else, its types, functions and constants, stays a page or two. A third of them are
 // selectors, in nft's words.
 func TestFewNamesAreExported(t *testing.T) {
-	const most = 150
+	const most = 151
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
