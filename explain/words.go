@@ -93,7 +93,7 @@ func (x *Explainer) says(a Answer) string {
 	default:
 		text = f.Kind.String() + ": " + f.Why
 		if f.Kind == sim.Dropped && x.foreign != nil && a.Decided != "" {
-			text = "dropped by " + a.Decided
+			text = "dropped: by " + a.Decided
 		}
 	}
 	if f.Here && f.Socket == nil && !x.host.Assumes && (p.Proto == rules.TCP || p.Proto == rules.UDP) {

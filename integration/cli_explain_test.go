@@ -36,7 +36,7 @@ func TestExplainLive(t *testing.T) {
 	c.run("explain", "--live", "--in", "eth7", "--from", "198.51.100.7", "tcp", "192.0.2.2:80").want(t, 2).says(t, `the namespace has no interface "eth7"`)
 
 	c.must(`table ip other { chain early { type filter hook output priority -160; tcp dport 443 drop; }; }`, "nft", "-f", "-")
-	c.run(out...).want(t, 0).prints(t, "filter -160", "dropped by table ip other, chain early, rule 1")
+	c.run(out...).want(t, 0).prints(t, "filter -160", "dropped: by table ip other, chain early, rule 1")
 	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
 	c.must("", "nft", "delete", "table", "ip", "other")
 

@@ -19,6 +19,7 @@ import (
 // address.
 type probe struct {
 	modes.Example
+	same     bool                       // the rules are as wanted: a live proxy need not prove it
 	excluded func(from netip.Addr) bool // whether what leaves from that address is left alone
 }
 
@@ -42,6 +43,8 @@ func (p probe) run(ctx context.Context, log *slog.Logger) error {
 	listener := netip.AddrPortFrom(loopbackOf(p.To.Addr()), uint16(p.Port))
 	ln, err := listenAlone(ctx, listener)
 	switch {
+	case errors.Is(err, unix.EADDRINUSE) && p.same:
+		return cannotProbe(fmt.Sprintf("another process listens on %s, which would get a real call; the rules are as wanted", listener))
 	case errors.Is(err, unix.EADDRINUSE):
 		log.Info("another process listens where the connection must arrive: it must accept it", "probe", p.What, "listener", listener.String())
 		return p.until(ctx, func(attempt context.Context) error { return p.accepted(attempt, listener) })

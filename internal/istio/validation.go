@@ -30,8 +30,11 @@ func (e *ValidationError) Error() string {
 	if len(e.Failed) == 0 {
 		return "validation: nothing could be validated"
 	}
-	return "validation: " + strings.Join(e.Failed, "; ")
+	return "validation: " + strings.Join(e.Failed, "; ") + " (" + afterFailure + ")"
 }
+
+// afterFailure is what to do where traffic is not captured.
+const afterFailure = "where a CNI plugin such as istio-cni writes the rules, the pod came up before it did: delete the pod; else weir doctor says what is wrong"
 
 // Validation is what there is to validate.
 type Validation struct {
@@ -43,9 +46,11 @@ type Validation struct {
 	Timeout     time.Duration // in all
 }
 
-// Run proves that traffic is captured, in the ways that this process has: by comparing
-// the rules, where it may read them; else by connections that capture must bring to
-// the proxy's listeners, whichever program's rules do. What it finds is logged. A
+// Run proves that traffic is captured, in the ways that this process has: where it may
+// read the rules it compares them, and looks for chains of others that take traffic first;
+// and it opens connections that capture must bring to the proxy's listeners, whichever
+// program's rules do. Where the rules are as wanted, a listener that is another process's
+// gets none: to a proxy each is a real call. What it finds is logged. A
 // [*ValidationError] is that traffic is not captured; another error, that it could not
 // be tried.
 func (v Validation) Run(ctx context.Context, log *slog.Logger) error {
@@ -55,8 +60,9 @@ func (v Validation) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.Timeout)
 	defer cancel()
-	if v.isAsWanted(ctx, log) {
-		return nil
+	same, taken, lost := v.compare(ctx, log)
+	if len(taken) > 0 {
+		return &ValidationError{taken}
 	}
 	by := modes.Caller{UID: rules.UID(os.Geteuid()), GID: rules.GID(os.Getegid())}
 	for addr := range local {
@@ -64,7 +70,7 @@ func (v Validation) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	var probes []probe
 	for _, e := range modes.Examples(v.Config, v.Environment, by, rules.Port(v.Port)) {
-		probes = append(probes, probe{e, func(from netip.Addr) bool {
+		probes = append(probes, probe{e, same, func(from netip.Addr) bool {
 			name := local[from]
 			if from.IsLoopback() {
 				name = "lo"
@@ -72,33 +78,53 @@ func (v Validation) Run(ctx context.Context, log *slog.Logger) error {
 			return slices.ContainsFunc(v.Config.Interfaces.Exclude, func(word string) bool { return parse.Matches(parse.IfName(word), name) })
 		}})
 	}
-	return v.try(ctx, probes, log)
+	err = v.try(ctx, probes, log)
+	var failed *ValidationError
+	if same && errors.As(err, &failed) && len(failed.Failed) == 0 {
+		return nil // the rules are as wanted, and no connection would tell more
+	}
+	if failed != nil {
+		failed.Failed = append(lost, failed.Failed...)
+	}
+	return err
 }
 
-// isAsWanted compares the rules with those that weir would write. An apply that is
+// compare compares the rules with those that weir would write, and says which chains of
+// others take captured traffic elsewhere, and which may lose it, as far as this process may read rules. An apply that is
 // under way is waited for, but not so long that no time is left to try.
-func (v Validation) isAsWanted(ctx context.Context, log *slog.Logger) bool {
+func (v Validation) compare(ctx context.Context, log *slog.Logger) (same bool, taken, lost []string) {
 	ctx, cancel := context.WithTimeout(ctx, v.Timeout/2)
 	defer cancel()
 	var verdict capture.Verdict
-	c, err := capture.OfState(v.Namespace, v.Want, capture.Options{})
+	c, err := capture.OfState(v.Namespace, v.Want, capture.Options{Conflicts: true})
 	if err == nil {
 		defer c.Close()
 		verdict, err = c.Verify(ctx)
 	}
 	switch {
-	case err == nil && verdict.Clean():
-		log.Info("validated: the rules are as wanted")
-		return true
 	case errors.Is(err, netns.ErrNotPermitted):
 		log.Info("not compared: reading rules takes CAP_NET_ADMIN; a connection is tried")
+		return false, nil, nil
 	case err != nil:
 		log.Warn("not compared; a connection is tried", "because", err)
+		return false, nil, nil
+	case verdict.Clean():
+		log.Info("validated: the rules are as wanted")
 	default:
 		log.Info("the rules are not what weir would write; a connection is tried",
 			"differences", len(verdict.Differences), "first", verdict.Differences[0].String())
+		return false, nil, nil // who wrote others is no conflict: connections tell whether they capture
 	}
-	return false
+	for _, conflict := range verdict.Conflicts {
+		switch {
+		case conflict.Takes && !conflict.May && conflict.Table != "":
+			taken = append(taken, conflict.String()+"; remedy: "+conflict.Remedy)
+		case conflict.Table != "":
+			log.Warn(conflict.String(), "remedy", conflict.Remedy)
+			lost = append(lost, conflict.String())
+		}
+	}
+	return true, taken, lost
 }
 
 // localAddresses are the namespace's own addresses but those of lo, with the interface
