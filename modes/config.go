@@ -133,8 +133,8 @@ type Probes struct {
 
 // Routing is how packets with a mark reach a transparent socket.
 type Routing struct {
-	Mark     MarkWord `key:"mark" modes:"sidecar,ambient-pod" default:"0x539" ambient-pod:"0x111/0xfff" doc:"value[/mask] of packets that are delivered to the proxy's sockets, and of their connections"`
-	LoopMark MarkWord `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"value[/mask] of the proxy's calls to its own pod"`
+	Mark     MarkWord `key:"mark" modes:"sidecar,ambient-pod" default:"0x539" ambient-pod:"0x111/0xfff" doc:"value[/mask] of packets that are delivered to the proxy's sockets, and of their connections; with conntrack: none 0x53c"`
+	LoopMark MarkWord `key:"loopMark" modes:"sidecar" default:"0x53a" doc:"value[/mask] of the proxy's calls to its own pod; with conntrack: none 0x53e"`
 	Mask     MarkWord `key:"mask" modes:"sidecar,ambient-pod" default:"0xfff" doc:"of marks that are written without one: other bits are neither matched nor changed"`
 	Table    string   `key:"table" modes:"sidecar,ambient-pod" default:"133" ambient-pod:"100" doc:"the routing table that delivers them, or none"`
 	Priority string   `key:"priority" modes:"sidecar,ambient-pod" default:"auto" doc:"of the policy rule that looks it up: auto, or a number of 1-32765; auto is 32765 (ambient-pod: 32764), or a place before every policy rule of others that may catch marked packets, and stays where it stands as long as that is one"`

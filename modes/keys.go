@@ -181,6 +181,7 @@ func (k Key) UsedBy(mode string) bool {
 // that its mode uses. A list that has no default stays absent, which is as good
 // as empty.
 func (c Config) withDefaults() Config {
+	c.untrackedDefaults()
 	for _, k := range allKeys() {
 		if _, set := k.Get(&c); set || !k.UsedBy(c.Mode) {
 			continue

@@ -158,7 +158,8 @@ func (s *sidecar) fromLoopback(w *writer) {
 // take a reset that the client gets, and that would be looped.
 func (s *sidecar) deliverInbound(w *writer) {
 	in := w.chain("deliver_inbound")
-	in.add("the connection's socket takes it, else the inbound listener", rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.first()}, rules.Accept())
+	in.add("the connection's socket takes it, else the inbound listener; by the mark, though it may be for another host",
+		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.first()}, s.setProxyMark(), rules.Accept())
 	in.add("nothing listens for it: dropped, else it would reach the application past the proxy", opens(), rules.Drop())
 }
 
@@ -181,6 +182,9 @@ func (s *sidecar) loops() bool {
 func (s *sidecar) untrackedOutput(w *writer) {
 	out := w.base(output, rules.RouteType, rules.Output, rules.PriorityRaw)
 	s.protocols(out, "udp_"+output)
+	if s.excludesInterface("lo") {
+		s.answersOverTCP(out)
+	}
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	out.add("what this pod sends to itself stays here", rules.OIfName.Is("lo"), rules.Goto("to_lo"))
 	out.add("the proxy's own traffic is not captured", s.proxyMark(), rules.Return())
@@ -195,7 +199,7 @@ func (s *sidecar) untrackedOutput(w *writer) {
 		out.listed("inbound_exclude_ports", rules.TCPSport, s.directPorts(), "an answer from a port that is not captured goes as it is",
 			not(opens()), rules.Return())
 	}
-	s.queriesOverTCP(out, rules.Goto("dns_tcp"))
+	s.queriesOverTCP(out, rules.Jump("dns_tcp"))
 	if s.outbound.via != viaNone {
 		s.untrackedDestinations(out)
 	}
@@ -244,26 +248,30 @@ func (s *sidecar) toLoopback(w *writer) {
 	s.ownQueries(lo)
 	lo.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
 	lo.ports("outbound_exclude_ports", rules.TCPDport, s.outbound.exclude, "an excluded outbound port is left alone, the proxy's own too", rules.Return())
-	if len(s.tunnel) > 0 {
-		lo.add("the proxy's tunnel listener is reached as it is", rules.TCPDport.Within(s.tunnel...), rules.Return())
-	}
-	if s.dns.capture != dnsNone {
-		lo.add("the proxy's queries to a resolver in its pod stay as they are", rules.TCPDport.Is(dnsPort), rules.Return())
-	}
 	for _, owner := range owners {
-		if s.ownCalls {
+		group := len(owner.Key) == 1 && owner.Key[0] == rules.Selector(rules.SkGID) && len(s.uids) > 0 && s.localStays()
+		if s.ownCalls && !group { // as with redirect
 			lo.add("the proxy may be calling its own pod", owner, rules.Goto("own_call"))
 		} else {
 			lo.add("the proxy's calls to its own pod stay as they are", owner, rules.Return())
 		}
 	}
-	if !s.localStays() && s.outbound.via != viaNone {
+	if s.localStays() && s.dns.capture != dnsNone {
+		lo.add("the application's calls to its own pod stay as they are, but for queries", not(rules.TCPDport.Is(dnsPort)), rules.Return())
+	}
+	if s.outbound.via != viaNone && (!s.localStays() || s.dns.capture != dnsNone) {
 		s.untrackedDestinations(lo)
 	}
 	if !s.ownCalls {
 		return
 	}
 	call := w.chain("own_call")
+	if len(s.tunnel) > 0 {
+		call.add("the proxy's tunnel listener is reached as it is", rules.TCPDport.Within(s.tunnel...), rules.Return())
+	}
+	if s.dns.capture != dnsNone {
+		call.add("the proxy's queries to a resolver in its pod stay as they are", rules.TCPDport.Is(dnsPort), rules.Return())
+	}
 	call.add("the proxy speaks with another's address", not(rules.FibSaddrType.Is(rules.Local)), rules.Return())
 	call.add("the proxy's call to its own pod is marked, to be captured as it comes in", rules.MetaMark.SetMasked(s.loopMark, s.loopMask))
 }
@@ -336,23 +344,28 @@ func (s *sidecar) counted(c *chainWriter, exclude bool, then rules.Node) {
 }
 
 // deliverLooped adds the policy rules and the route: only what is sent here is looked
-// up by the mark of what is looped, so that nothing that arrives can have it.
+// up by the mark of what is looped, so that nothing that arrives can have it. What arrives
+// with the proxy's mark was given to a socket here.
 func (s *sidecar) deliverLooped(state *rules.State) {
-	if !s.loops() {
-		return
-	}
 	g := s.routing
-	g.deliver(state)
-	for i := range state.PolicyRules {
-		state.PolicyRules[i].In = "lo"
+	if s.loops() {
+		g.deliver(state)
+		for i := range state.PolicyRules {
+			state.PolicyRules[i].In = "lo"
+		}
 	}
-	if !s.reroute.any() {
+	if s.inbound.via == viaNone && !s.ownCalls && !s.reroute.any() {
 		return
 	}
-	for _, f := range g.families {
-		state.PolicyRules = append(state.PolicyRules,
-			rules.PolicyRule{Family: f, Priority: g.priority - 2, Mark: s.mark, Mask: s.markMask, In: "lo", Goto: mainPriority},
-			rules.PolicyRule{Family: f, Priority: g.priority - 1, Mark: s.mark, Mask: s.markMask, Table: g.table})
+	by := rules.State{}
+	g.mark, g.mask, g.priority = s.mark, s.markMask, g.priority-1
+	g.deliver(&by)
+	for _, r := range by.PolicyRules {
+		out := r
+		out.Priority, out.Table, out.In, out.Goto = r.Priority-1, 0, "lo", mainPriority
+		state.PolicyRules = append(state.PolicyRules, out, r)
 	}
-	slices.SortFunc(state.PolicyRules, func(a, b rules.PolicyRule) int { return int(a.Priority) - int(b.Priority) })
+	if !s.loops() {
+		state.Routes = by.Routes
+	}
 }

@@ -8,6 +8,20 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
+// untrackedDefaults are marks that tproxy with connection tracking does not have: while one
+// kind of capture takes the other's place, both are in force.
+func (c *Config) untrackedDefaults() {
+	if c.Mode != ModeSidecar || !parse.IsNone(c.Conntrack) || c.Routing.Mask != "" {
+		return
+	}
+	if c.Routing.Mark == "" {
+		c.Routing.Mark = "0x53c"
+	}
+	if c.Routing.LoopMark == "" {
+		c.Routing.LoopMark = "0x53e"
+	}
+}
+
 // readUntracked reads what goes with conntrack: none, and what does not.
 func (r *reader) readUntracked(s *sidecar, c Config) {
 	s.udpOut = r.datagrams("udp.outbound", c.UDP.Outbound.IncludePorts, c.UDP.Outbound.Port)

@@ -9,16 +9,16 @@ import (
 // udpOutput loops the datagrams that are captured.
 func (s *sidecar) udpOutput(w *writer) {
 	out := w.chain("udp_" + output)
-	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	if len(s.resolverAddresses) > 0 {
 		out.add("an answer of the proxy's DNS listener", rules.UDPSport.Is(s.dns.port), rules.Jump("dns_answers"))
 	}
+	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	for _, owner := range s.owners(w) {
 		out.add("the proxy's own traffic is not captured", owner, rules.Return())
 	}
 	out.ports("outbound_exclude_ports", rules.UDPDport, s.outbound.exclude, "an excluded outbound port is left alone, DNS too", rules.Return())
 	if s.dns.capture != dnsNone {
-		out.add("queries", rules.UDPDport.Is(dnsPort), rules.Goto("dns_udp"))
+		out.add("queries", rules.UDPDport.Is(dnsPort), rules.Jump("dns_udp"))
 	}
 	out.add("what this pod sends to itself stays here", rules.OIfName.Is("lo"), rules.Return())
 	if len(s.cidrs.exclude) > 0 && len(s.udpOut.include) > 0 {
@@ -78,7 +78,7 @@ func (s *sidecar) stateless(w *writer) {
 			}
 		}
 		if s.dns.capture == dnsAll {
-			queries.add("a query to any other resolver is looped, to the proxy's DNS listener", rules.NoTrack{}, s.routing.setMark())
+			queries.add("a query to any other resolver is looped, to the proxy's DNS listener", rules.NoTrack{}, s.routing.setMark(), rules.Accept())
 		}
 	}
 	if len(s.resolverAddresses) == 0 {
@@ -106,7 +106,7 @@ func (c *chainWriter) rewrite(why string, address rules.Key[netip.Prefix], from 
 			}
 		}
 	}
-	c.add(why, append(nodes, rules.NoTrack{}, key.Set(toPort), address.Set(to), rules.Return())...)
+	c.add(why, append(nodes, rules.NoTrack{}, key.Set(toPort), address.Set(to), rules.Accept())...)
 }
 
 // plainAddress is where a listener is that is for its own pod alone.
@@ -132,13 +132,20 @@ func (s *sidecar) ownQueries(lo *chainWriter) {
 	if s.dns.capture == dnsNone {
 		return
 	}
-	if len(s.resolverAddresses) > 0 {
-		lo.add("an answer of the proxy's DNS listener", rules.TCPSport.Is(s.dns.port), rules.Goto("dns_answers"))
+	if !s.excludesInterface("lo") {
+		s.answersOverTCP(lo)
 	}
 	for _, owner := range s.owners(lo.writer) {
 		lo.add("the proxy's queries to a resolver in its pod stay as they are", rules.TCPDport.Is(dnsPort), owner, rules.Return())
 	}
-	s.queriesOverTCP(lo, rules.Goto("dns_tcp"))
+	s.queriesOverTCP(lo, rules.Jump("dns_tcp"))
+}
+
+// answersOverTCP has a plain listener's answers come from the resolver that was asked.
+func (s *sidecar) answersOverTCP(c *chainWriter) {
+	if len(s.resolverAddresses) > 0 {
+		c.add("an answer of the proxy's DNS listener", rules.TCPSport.Is(s.dns.port), rules.Jump("dns_answers"))
+	}
 }
 
 // maxResolvers is how many have a loopback address of their own.

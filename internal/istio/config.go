@@ -154,11 +154,11 @@ var kernelTables = map[string]string{"0": "none", "254": "none", "255": "local"}
 // WEIR_MARK_MASK names the bits that count.
 func (a *Arguments) routing() modes.Routing {
 	mask := modes.MarkWord(a.variable(markMask))
-	if a.mode != "TPROXY" {
+	if a.mode != "TPROXY" || a.untracked() {
 		return modes.Routing{Mask: mask}
 	}
 	r := modes.Routing{Mark: modes.MarkWord(a.tproxyMark), Table: a.tproxyTable, Mask: cmp.Or(mask, wholeMark)}
-	if a.inboundPorts == "" && !a.untracked() { // a list without a port, such as a comma, has the routing
+	if a.inboundPorts == "" { // a list without a port, such as a comma, has the routing
 		r.Table = "none"
 	}
 	if r.Mark == "0" {

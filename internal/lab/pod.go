@@ -43,6 +43,9 @@ type Pod struct {
 	*scratch.Namespace
 	Peer    *scratch.Namespace
 	servers []*scratch.Server
+
+	transparent bool     // all of the proxy's listeners are
+	taken       []uint16 // of the application's ports, the proxy's too
 }
 
 // A podLink is one pair of links and its addresses.
@@ -67,8 +70,17 @@ func podLinks() [3]podLink {
 // NewPod builds the lab with proxy as the identity of the proxy's own listeners, and returns when
 // packets pass on every link. It needs the right to become that user and user 1000. The listeners
 // answer until ctx is done or the pod is closed.
-func NewPod(ctx context.Context, proxy scratch.Identity) (_ *Pod, err error) {
-	p := new(Pod)
+func NewPod(ctx context.Context, proxy scratch.Identity) (*Pod, error) {
+	return new(Pod).build(ctx, proxy)
+}
+
+// NewTransparentPod is NewPod with a proxy all of whose listeners are transparent, and which
+// listens on those of the application's ports too.
+func NewTransparentPod(ctx context.Context, proxy scratch.Identity, ports ...uint16) (*Pod, error) {
+	return (&Pod{transparent: true, taken: ports}).build(ctx, proxy)
+}
+
+func (p *Pod) build(ctx context.Context, proxy scratch.Identity) (_ *Pod, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("build the lab's pod: %w", errors.Join(err, p.Close()))
@@ -185,19 +197,29 @@ func (p *Pod) routes() error {
 }
 
 func (p *Pod) listen(ctx context.Context, proxy scratch.Identity) error {
+	ofProxy := []uint16{15001, 15006, 15008, 15020, 15021, 15053, 15090}
+	ofApp := []uint16{22, 53, 80, 443, 4000, 5000, 6000, 8080, 9080, 31000, 32000}
 	transparent := []uint16{15001, 15006}
+	if p.transparent {
+		for _, port := range p.taken {
+			if i := slices.Index(ofApp, port); i >= 0 {
+				ofApp, ofProxy = slices.Delete(ofApp, i, i+1), append(ofProxy, port)
+			}
+		}
+		transparent = ofProxy
+	}
 	for _, l := range []struct {
 		scratch.Listeners
 		in *scratch.Namespace
 	}{
 		{scratch.Listeners{
 			Name: podName, Identity: proxy, Transparent: transparent,
-			TCP: []uint16{15001, 15006, 15008, 15020, 15021, 15053, 15090},
+			TCP: ofProxy,
 			UDP: []uint16{15001, 15053},
 		}, p.Namespace},
 		{scratch.Listeners{
 			Name: podName, Identity: scratch.Identity{UID: appUser, GID: appUser},
-			TCP: []uint16{22, 53, 80, 443, 4000, 5000, 6000, 8080, 9080, 31000, 32000},
+			TCP: ofApp,
 			UDP: []uint16{53, 443, 8080},
 		}, p.Namespace},
 		{scratch.Listeners{
