@@ -114,15 +114,15 @@ func TestInstall(t *testing.T) {
 	plugin.run().succeeded(t)
 
 	settings := filepath.Join(t.TempDir(), "settings.json")
-	if err := os.WriteFile(settings, []byte(`{"agentSocket": "", "meshes": {"istio": false}}`), 0o600); err != nil {
+	if err := os.WriteFile(settings, []byte(`{"agentSocket": "", "meshes": {"kuma": false}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	n.install("--settings", settings).succeeded(t)
-	if got := n.read("05-cilium.conflist"); !strings.Contains(got, `"istio": false`) || strings.Count(got, "weir-cni") != 1 {
+	if got := n.read("05-cilium.conflist"); !strings.Contains(got, `"kuma": false`) || strings.Count(got, "weir-cni") != 1 {
 		t.Error(got)
 	}
 	n.install().succeeded(t) // settings stay
-	if got := n.read("05-cilium.conflist"); !strings.Contains(got, `"istio": false`) {
+	if got := n.read("05-cilium.conflist"); !strings.Contains(got, `"kuma": false`) {
 		t.Error(got)
 	}
 	if err := os.WriteFile(settings, []byte(`{"agentSockt": ""}`), 0o600); err != nil {

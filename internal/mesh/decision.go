@@ -48,7 +48,7 @@ const (
 )
 
 // Names are the meshes in the order in which they are asked.
-func Names() []string { return []string{Istio} }
+func Names() []string { return []string{Istio, Linkerd, Kuma, Consul, Nomad} }
 
 // Rules are what whoever runs the node decided.
 type Rules struct {
@@ -108,7 +108,11 @@ type reader struct {
 }
 
 var meshes = map[string]reader{
-	Istio: {istioWants, readIstio, istioNames},
+	Istio:   {istioWants, readIstio, istioNames},
+	Linkerd: {linkerdWants, readLinkerd, linkerdNames},
+	Kuma:    {kumaWants, readKuma, kumaNames},
+	Consul:  {consulWants, readConsul, nil},
+	Nomad:   {nomadWants, readNomad, nil},
 }
 
 // asked is a mesh whose pod it is.

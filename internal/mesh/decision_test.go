@@ -71,6 +71,64 @@ func TestNodeDefaults(t *testing.T) {
 	}
 }
 
+// TestBadMeshValues is TestBadValues for the other meshes.
+func TestBadMeshValues(t *testing.T) {
+	linkerd := map[string]string{linkerdVersion: "stable-2.14"}
+	kuma := map[string]string{kumaInjected: "true", kumaOn: "enabled"}
+	consul := map[string]string{consulInjected: "injected", consulStatus: "enabled"}
+	for _, tt := range []struct {
+		of          map[string]string
+		name, value string
+		want        string
+	}{
+		{linkerd, linkerdSkipInbound, "25,smtp/", `entry 2: "smtp/" is not a port (want`},
+		{linkerd, linkerdSkipOutbound, "70000", `"70000" is not a port (want`},
+		{linkerd, linkerdSkipSubnets, "10.0.0.0/8,x", `entry 2: "x" is not an address or prefix`},
+		{linkerd, linkerdUID, "linkerd", `"linkerd" is not a user id (want a number of 0-4294967294)`},
+		{linkerd, linkerdGID, "-1", `"-1" is not a group id (want a number of 0-4294967294)`},
+		{kuma, kumaConfig, "redirect: [", `(want a configuration of Kuma's transparent proxy)`},
+		{kuma, kumaConfig, "redirect: {inbound: {excludePorts: [70000]}}", `inbound.excludePorts: "70000" is not a port`},
+		{kuma, kumaConfig, "redirect: {vnet: {networks: [docker0]}}", `redirect.vnet.networks: "docker0" is not INTERFACE:CIDR`},
+		{kuma, kumaConfig, "ipFamilyMode: ipv6", `"ipv6" is not a family (want dualstack or ipv4)`},
+		{kuma, kumaConfig, "redirect: {outbound: {excludePortsForUIDs: ['tcp:80:1:2']}}", `entry 1: "tcp:80:1:2" is not [PROTOCOL:]PORTS:USER`},
+		{kuma, kumaSkipForUIDs, "tcp:80:1000;sctp:80:1", `entry 2: "sctp:80:1" is not [PROTOCOL:]PORTS:USER (want such as tcp:80,8000-8100:1000)`},
+		{kuma, kumaSkipForUIDs, "tcp:http/:1000", `"http/" is not a port`},
+		{kuma, kumaSkipInbound, "a b", `"a b" is not a port`},
+		{kuma, kumaSkipOutboundIPs, "10.0.0.0/33", `"10.0.0.0/33" is not an address or prefix`},
+		{kuma, kumaFamily, "v4", `"v4" is not a family`},
+		{kuma, kumaDropInvalid, "maybe", `"maybe" is neither true nor false`},
+		{kuma, kumaUID, "kuma-dp", `"kuma-dp" is not a user id`},
+		{consul, consulDualStack, "true", ""}, // the configuration is missing
+		{consul, consulConfig, "{", `(want the JSON that Consul writes)`},
+		{consul, consulConfig, `{"ProxyUserID":"5995"}`, `ProxyInboundPort is missing`},
+		{consul, consulConfig, `{"ProxyInboundPort":20000}`, `ProxyUserID is missing`},
+		{consul, consulConfig, `{"ProxyUserID":"5995","ProxyInboundPort":20000,"ExcludeUIDs":["9-1"]}`, `outbound.excludeUIDs: "9-1" is a reversed range`},
+		{consul, consulConfig, `{"ProxyUserID":"5995","ProxyInboundPort":20000,"ConsulDNSIP":"dns"}`, `ConsulDNSIP: "dns" is not an address`},
+	} {
+		pod := Pod{Annotations: maps.Clone(tt.of)}
+		pod.Annotations[tt.name] = tt.value
+		d, err := Rules{}.Decide(pod)
+		want := "annotation " + tt.name + ": " + tt.want
+		if tt.want == "" {
+			want = "annotation " + consulConfig + ": is missing"
+		}
+		if err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(want, "annotation "+tt.name+": ")) || !strings.Contains(err.Error(), "annotation ") {
+			t.Errorf("%s: %.60q: %v (%v), want %s", tt.name, tt.value, err, d.Outcome, want)
+		}
+	}
+	_, err := Rules{}.Decide(Pod{Consul: `{"ProxyUserID":"101","ProxyInboundPort":70000}`})
+	if want := `argument CONSUL_IPTABLES_CONFIG: inbound.port: "70000" is not a port`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+	both := istioPod(linkerd)
+	if _, err := (Rules{}).Decide(both); err == nil || !strings.Contains(err.Error(), "want one mesh") {
+		t.Errorf("two meshes: %v", err)
+	}
+	if d, err := (Rules{Off: []string{Linkerd}}).Decide(both); err != nil || d.By != Istio {
+		t.Errorf("one of them is off: %v, %v", d.By, err)
+	}
+}
+
 func int64s(n int64) *int64 { return &n }
 
 // TestWhoIsLeftAlone: by what is known of the pod's containers, labels and namespace.
@@ -149,12 +207,18 @@ func FuzzDecide(f *testing.F) {
 	f.Add(istioExcludeInbound, "80,443")
 	f.Add(istioStatus, injected)
 	f.Add(ConfigAnnotation, "mode: none")
+	f.Add(linkerdVersion, "x")
+	f.Add(kumaConfig, "redirect: {dns: {enabled: true}, vnet: {networks: 'docker0:172.17.0.0/16'}}")
+	f.Add(consulConfig, `{"ProxyUserID":"5995","ProxyInboundPort":20000,"ConsulDNSPort":8600}`)
 	f.Add(istioProxyConfig, "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}")
 	f.Fuzz(func(t *testing.T, annotation, value string) {
-		d, err := Rules{}.Decide(istioPod(map[string]string{annotation: value}))
-		if err == nil && d.Outcome == Captured {
-			if err := modes.Check(d.Config); err != nil {
-				t.Errorf("a configuration that means nothing: %v", err)
+		for _, of := range []map[string]string{{istioStatus: injected}, {linkerdVersion: "x"}, {kumaInjected: "true", kumaOn: "true"}, {consulInjected: "x", consulStatus: "x"}} {
+			of[annotation] = value
+			d, err := Rules{}.Decide(Pod{Annotations: of})
+			if err == nil && d.Outcome == Captured {
+				if err := modes.Check(d.Config); err != nil {
+					t.Errorf("a configuration that means nothing: %v", err)
+				}
 			}
 		}
 	})

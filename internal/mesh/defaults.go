@@ -14,6 +14,22 @@ func Default(name string) modes.Config {
 		c.Proxy = modes.Proxy{UIDs: modes.IDs(istioProxyID), GIDs: modes.IDs(istioProxyID)}
 		c.Inbound = modes.Inbound{Via: "redirect", ExcludePorts: []modes.PortWord{"15020"}}
 		c.Outbound = modes.Outbound{Via: "redirect", ExcludePorts: []modes.PortWord{"15020"}}
+	case Linkerd:
+		c.Proxy = modes.Proxy{UIDs: []string{"2102"}, OwnCalls: "left"}
+		c.Inbound = modes.Inbound{Via: "redirect", Port: "4143", TunnelPort: "none", ExcludePorts: []modes.PortWord{"4190", "4191"}}
+		c.Outbound = modes.Outbound{Via: "redirect", Port: "4140"}
+		c.Loopback.Passthrough = []string{}
+	case Kuma:
+		c.Proxy = modes.Proxy{UIDs: []string{"5678"}}
+		c.Inbound = modes.Inbound{Via: "redirect", Port: "15006", TunnelPort: "none"}
+		c.Outbound = modes.Outbound{Via: "redirect", Port: "15001"}
+		c.DNS = modes.DNS{Port: "15053", Protocols: []string{"udp"}, Exclusions: "all"}
+	case Consul, Nomad:
+		c.Proxy = modes.Proxy{UIDs: []string{"5995"}, OwnCalls: "left"}
+		c.Inbound = modes.Inbound{Via: "redirect", Port: "20000", TunnelPort: "none"}
+		c.Outbound = modes.Outbound{Via: "redirect", Port: "15001", OwnPod: "captured"}
+		c.DNS = modes.DNS{Zones: "disabled", Exclusions: "none", ProxyQueries: "captured"}
+		c.Loopback.Passthrough = []string{}
 	}
 	return c
 }

@@ -18,7 +18,12 @@ type Problem struct {
 	Text       string // the place in it, what is there and what was wanted
 }
 
-func (p *Problem) Error() string { return "annotation " + p.Annotation + ": " + p.Text }
+func (p *Problem) Error() string {
+	if p.Annotation == nomadConfig {
+		return "argument " + p.Annotation + ": " + p.Text
+	}
+	return "annotation " + p.Annotation + ": " + p.Text
+}
 
 // maxValue is how many bytes of an annotation are read. Kubernetes allows a pod's annotations 256 KiB in
 // all.
@@ -30,6 +35,7 @@ type reading struct {
 	pod          Pod
 	namespaceToo bool // annotations of the namespace count
 	names        map[modes.Ref]string
+	document     string // the annotation that holds a whole configuration of the mesh's, "" where there is none
 	problems     []error
 }
 
@@ -126,6 +132,9 @@ func (r *reading) named(err error) error {
 	}
 	annotation, known := r.names[modes.Ref{Key: config.Key}]
 	if _, set := r.pod.annotation(annotation, r.namespaceToo); !known || !set {
+		if r.document != "" {
+			return &Problem{r.document, err.Error()}
+		}
 		return fmt.Errorf("the node's defaults for %s: %w", r.By, err)
 	}
 	renamed := config.Renamed(func(ref modes.Ref) string {
