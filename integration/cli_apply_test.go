@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What the commands print as JSON.
@@ -522,16 +524,24 @@ func TestTerminatedWhileReading(t *testing.T) {
 func TestConfigurationOfAPipe(t *testing.T) {
 	c := newCLI(t)
 	cmd, out, errs := c.command("", "apply", "-f", "-")
-	cmd.Stdin = nil
-	in, err := cmd.StdinPipe()
+	from, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer from.Close()
+	cmd.Stdin = from
 	c.do(cmd.Start)
 	for _, part := range []string{podYAML[:20], podYAML[20:]} {
-		time.Sleep(20 * time.Millisecond)
 		if _, err := io.WriteString(in, part); err != nil {
 			t.Fatal(err)
+		}
+		c.eventually("the command waits for more", func() bool {
+			left, err := unix.IoctlGetInt(int(in.Fd()), unix.TIOCINQ) // FIONREAD
+			threads := threadsOf(cmd.Process.Pid)
+			return err != nil || hasEnded(threads) || left == 0 && sleptSince(cmd.Process.Pid, threads)
+		})
+		if hasReadAll(cmd.Process.Pid) {
+			t.Errorf("it opened netfilter's sockets before it knew what to apply")
 		}
 	}
 	in.Close()

@@ -171,8 +171,7 @@ func TestInitialNamespaceIsRefused(t *testing.T) {
 	isolated(t)
 	machine := initialNamespace(t)
 	if machine == nil {
-		t.Log("not tried: no process in reach is in the machine's own network namespace")
-		return
+		t.Skip("no process in reach is in the machine's own network namespace")
 	}
 	root := sharedDir(t)
 	here := &cli{namespace: machine, program: install(t, root), guard: true}
