@@ -11,8 +11,8 @@ import (
 	"github.com/weir-mesh/weir/nft"
 )
 
-// Report is what an apply or a remove found and did. Beside an error it holds what was
-// met up to there.
+// Report is what an apply or a remove found and did; its Outcome, [nft.Created] or
+// another, says which in a word. Beside an error it holds what was met up to there.
 type Report struct {
 	nft.Result
 	Notices

@@ -12,7 +12,19 @@
 //
 // A program opens a namespace with package netns, reads a configuration with package
 // config or fills a [modes.Config] itself, makes a [Capture] of the two and calls its
-// verbs. Errors that a caller may want to decide on are typed; no text is to be parsed.
+// verbs (here without the errors):
+//
+//	ns, err := netns.OfProcess(pid)
+//	file, err := config.Parse("pod.yaml", data) // every problem, see config.Problems
+//	c, err := capture.New(ns, file.Config, capture.Options{})
+//	plan, err := c.Plan(ctx)        // changes nothing: plan.Script(), plan.Differences
+//	report, err := c.Apply(ctx)     // report.Outcome; report.Messages() for people
+//	verdict, err := c.Verify(ctx)   // has it drifted? verdict.Differences; to heal it, apply again
+//	report, err = c.Remove(ctx)     // everything that was created, and nothing else
+//
+// Errors that a caller may want to decide on are typed; no text is to be parsed. Root,
+// or CAP_NET_ADMIN in the namespace and CAP_SYS_ADMIN to enter it, is needed for all
+// but a plan. Tests of such a program need no kernel, see package capturetest.
 //
 // It knows neither flags nor output, and runs no other program.
 package capture

@@ -6,7 +6,9 @@
 //
 // A [Conn] works in one network namespace, a [Session] on one table there. Its
 // three verbs are [Session.Apply], [Session.Verify] and [Session.Remove];
-// [Conn.Read] gives what is live. The package
-// runs no program, needs no file system but for [LegacyTables], and knows nothing
-// of what a ruleset is for.
+// [Conn.Read] gives what is live. The package runs no program, needs no file system,
+// and knows nothing of what a ruleset is for.
+//
+// It holds no policy: it applies in the machine's own network namespace, and where lo
+// is down. Programs that capture traffic use package capture, which asks first.
 package nft

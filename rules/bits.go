@@ -63,7 +63,7 @@ func RangeOf[T Value](v T) Range {
 	panic("rules: a Value without a span") // unreachable: the type set above is closed
 }
 
-// Between is every value from the first that lo stands for to the last that hi
+// RangeBetween is every value from the first that lo stands for to the last that hi
 // does.
 func RangeBetween[T Value](lo, hi T) Range { return Range{RangeOf(lo).Lo, RangeOf(hi).Hi} }
 

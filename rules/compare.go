@@ -38,7 +38,7 @@ func (want State) Compare(have State) []Difference {
 // Equal reports whether the two states say the same.
 func (want State) Equal(have State) bool { return len(want.Compare(have)) == 0 }
 
-// Contrasts are the changes that make one state into another.
+// Changes are what makes one state into another.
 type Changes struct {
 	Differences  []Difference
 	Elements     []SetChange // of declared sets that both tables have

@@ -4,5 +4,7 @@
 // through both, and a [Journey] is every decision on the way and the [Fate] at its end.
 //
 // The package knows rules alone. It reads no kernel: package netns makes the Host of a
-// live namespace, [NewHost] one of a configuration.
+// live namespace, [NewHost] one of addresses. A host of NewHost has no socket and no
+// default route: give it what the question is about, or let it assume its listeners
+// ([Host].Assumes).
 package sim

@@ -106,7 +106,7 @@ func tracked(tables []Table) (out []rules.Family) {
 }
 
 // Evaluate is the journey of a packet. The tracker knows the packets that went
-// before, and will know this one.
+// before, and will know this one; nil knows none.
 func (e *Evaluator) Evaluate(p Packet, t *Tracker) Journey {
 	w := &walk{Evaluator: e, tracker: t, packet: p, sender: p.Socket}
 	if t == nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// Lookup is a rule of the routing policy database, as far as packets are told
+// PolicyRule is a rule of the routing policy database, as far as packets are told
 // apart by it here.
 type PolicyRule struct {
 	Family      rules.Family
@@ -22,7 +22,7 @@ type PolicyRule struct {
 	Unsupported string // what it says that the model does not know
 }
 
-// Path is a route.
+// Route is an entry of a routing table.
 type Route struct {
 	Table       uint32
 	Dst         netip.Prefix
