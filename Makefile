@@ -62,7 +62,7 @@ fuzz: ## each decoder and parser, 20,000 times (FUZZTIME=)
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./config ./nft ./cmd/weir ./integration
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./internal/bench/bare
-	$(GO) run ./internal/bench -bare ./bin/bare ./bin/weir
+	$(GO) run ./internal/bench -bare ./bin/bare $(BENCHFLAGS) ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
 	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration

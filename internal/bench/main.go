@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -31,9 +32,10 @@ func main() {
 		os.Exit(launch())
 	}
 	asJSON := flag.Bool("json", false, "print JSON")
+	only := flag.String("only", "", "measure only what `PATTERN` matches: start, processes, lists, session, pods, connections")
 	bare := flag.String("bare", "", "the path of a Go program that does nothing, to compare the start with")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: bench [-json] [-bare PATH] PATH-OF-WEIR")
+		fmt.Fprintln(os.Stderr, "usage: bench [-json] [-only PATTERN] [-bare PATH] PATH-OF-WEIR")
 		os.Exit(2)
 	}
 	flag.Parse()
@@ -41,7 +43,10 @@ func main() {
 		flag.Usage()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, flag.Arg(0), *bare, *asJSON)
+	wanted, err := regexp.Compile(*only)
+	if err == nil {
+		err = run(ctx, flag.Arg(0), *bare, wanted, *asJSON)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -49,21 +54,29 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, weir, bare string, asJSON bool) (err error) {
+func run(ctx context.Context, weir, bare string, wanted *regexp.Regexp, asJSON bool) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it runs weir, nft and iptables in network namespaces of its own")
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	b := &bench{bare: bare}
-	if b.weir, err = findPrograms(weir); err != nil {
+	if err := findPrograms(); err != nil {
 		return err
 	}
+	b := &bench{}
 	if b.folder, err = os.MkdirTemp("", "weir-bench-"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.folder)) }()
-	if err := b.measure(ctx); err != nil {
+	if b.weir, err = b.installed(weir); err != nil {
+		return err
+	}
+	if bare != "" {
+		if b.bare, err = b.installed(bare); err != nil {
+			return err
+		}
+	}
+	if err := b.measure(ctx, wanted); err != nil {
 		return err
 	}
 	if asJSON {
@@ -74,10 +87,10 @@ func run(ctx context.Context, weir, bare string, asJSON bool) (err error) {
 	return b.report.print(os.Stdout)
 }
 
-// findPrograms is the path of weir, once what it is compared with is there too.
-func findPrograms(weir string) (string, error) {
+// findPrograms looks for what weir is compared with.
+func findPrograms() error {
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
-		return "", err
+		return err
 	}
 	var missing []string
 	for _, name := range []string{"nft", "iptables-nft-restore", "ip6tables-nft-restore"} {
@@ -86,12 +99,9 @@ func findPrograms(weir string) (string, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return "", fmt.Errorf("not found: %s (packages nftables and iptables)", strings.Join(missing, ", "))
+		return fmt.Errorf("not found: %s (packages nftables and iptables)", strings.Join(missing, ", "))
 	}
-	if _, err := os.Stat(weir); err != nil {
-		return "", err
-	}
-	return filepath.Abs(weir)
+	return nil
 }
 
 // bench is a run: the program to measure, a folder for the files that it and
@@ -103,29 +113,40 @@ type bench struct {
 	report report
 }
 
-func (b *bench) measure(ctx context.Context) error {
+func (b *bench) measure(ctx context.Context, wanted *regexp.Regexp) error {
 	b.report.Machine = machine(ctx)
 	if err := b.binary(); err != nil {
 		return err
 	}
-	if err := b.start(ctx); err != nil {
-		return err
+	for _, part := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"start", b.start},
+		{"processes", b.everySize},
+		{"lists", b.scale},
+		{"session", b.session},
+		{"pods", b.churn},
+		{"connections", b.connections},
+	} {
+		if !wanted.MatchString(part.name) {
+			continue
+		}
+		if err := part.do(ctx); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// everySize measures whole processes with lists of several lengths.
+func (b *bench) everySize(ctx context.Context) error {
 	for _, size := range []struct{ cidrs, rounds int }{{0, 20}, {100, 12}, {1000, 10}, {manyCIDRs, 8}} {
 		if err := b.processes(ctx, size.cidrs, size.rounds); err != nil {
 			return err
 		}
 	}
-	if err := b.scale(ctx); err != nil {
-		return err
-	}
-	if err := b.session(ctx); err != nil {
-		return err
-	}
-	if err := b.churn(ctx); err != nil {
-		return err
-	}
-	return b.connections(ctx)
+	return nil
 }
 
 // write makes a file for programs to read.

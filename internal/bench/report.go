@@ -68,7 +68,8 @@ cannot be seen). The reference's own program is not run: counted are the program
 and IPv6 each, by iptables-nft and in turn. -save is run before, to compare, and after, to log; the probes
 are -save, -save --version, and a rule added and deleted; where nothing has changed, -C for every rule.
 The text for nft -f deletes the table first, as weir plan prints it. Ratios are of the same round. New
-connections are opened, accepted and reset by one thread, and counted by the processor time that it takes.
+connections are opened, accepted and reset by one thread, and counted by the processor time that it takes. Of
+weir and of the Go program that does nothing copies run, as they would be installed.
 `
 
 func (r report) print(w io.Writer) error {
@@ -80,11 +81,15 @@ func (r report) print(w io.Writer) error {
 			fmt.Fprintf(t, "  %s\t%8d\t%s\t%s\t%s\n", row.What, row.Programs, row.Wall, row.CPU, row.memory())
 		}
 	}
-	fmt.Fprintf(t, "\nnew connections, %d rounds of %d\tper second of CPU\n", rateRounds, connectionsAtATime)
+	if len(r.Connections) > 0 {
+		fmt.Fprintf(t, "\nnew connections, %d rounds of %d\tper second of CPU\n", rateRounds, connectionsAtATime)
+	}
 	for _, row := range r.Connections {
 		fmt.Fprintf(t, "  %s\t%8.0f (%.0f-%.0f)\n", row.What, row.Rate.Median, row.Rate.Low, row.Rate.High)
 	}
-	fmt.Fprintf(t, "\npods of ambient mode, %d rounds\tpods\twall ms\tCPU ms a pod\tpeak RSS MB\tthreads\tdescriptors\n", podRounds)
+	if len(r.Pods) > 0 {
+		fmt.Fprintf(t, "\npods of ambient mode, %d rounds\tpods\twall ms\tCPU ms a pod\tpeak RSS MB\tthreads\tdescriptors\n", podRounds)
+	}
 	for _, row := range r.Pods {
 		fmt.Fprintf(t, "  weir ambient pod %s\t%4d\t%s\t%s\t%s\t%s\t%s\n", row.What, row.Pods, row.Wall, row.CPU, row.RSS, row.Threads, row.Descriptors)
 	}
