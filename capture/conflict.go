@@ -38,6 +38,13 @@ func (c *Capture) Conflicts(ctx context.Context) (found []Conflict, unseen []err
 			return nil, nil, err
 		}
 		state = w.state
+		live, err := c.conn.Read(ctx, c.table)
+		if err != nil {
+			return nil, nil, c.failed("look at", err)
+		}
+		if len(live.State.PolicyRules) > 0 {
+			state.PolicyRules = live.State.PolicyRules // which may stand elsewhere than an apply would have them now
+		}
 	}
 	return c.conflicts(ctx, state, sight.Scope{Table: c.table, Sockets: true})
 }

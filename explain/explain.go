@@ -49,6 +49,7 @@ type Explainer struct {
 	evaluatorOf func(sim.Host) evaluator
 	tables      []*rules.Table
 	foreign     map[string]string // the owners of tables of others, by their titles; nil where weir has none
+	dormant     string            // a table of weir's that the kernel passes over, "" for none
 	own, closed func() evaluator  // of the host, and of the host without listeners: made when first asked for
 }
 

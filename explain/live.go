@@ -48,6 +48,11 @@ func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
 	}
 	x := newExplainer(host, nil, func(h sim.Host) evaluator { return evaluateLive(h, tables, made, obstacle) })
 	x.foreign = foreignTables(ruleset.Tables)
+	for _, t := range ruleset.Tables {
+		if t.Tag != nil && t.Dormant {
+			x.dormant = t.Title()
+		}
+	}
 	for _, t := range tables {
 		x.tables = append(x.tables, t.Table)
 	}

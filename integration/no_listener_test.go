@@ -151,7 +151,7 @@ func TestExplainKnowsListeners(t *testing.T) {
 	for _, f := range families {
 		ask(f).prints(t, "no listener", "dropped: ")
 	}
-	p.run("doctor").prints(t, "no listener on TCP port 15001 and TCP port 15006", "until the proxy listens")
+	p.run("doctor").prints(t, "no listener on TCP port 15001 and TCP port 15006", "until the proxy listens, this is dropped")
 	stop := p.serveWhile(scratch.Listeners{Name: "proxy", Identity: scratch.Identity{UID: proxyID, GID: proxyID}, TCP: []uint16{uint16(inboundPort)}, Only: "4", Transparent: []uint16{uint16(inboundPort)}})
 	ask(families[0]).prints(t, "captured: lands on")
 	ask(families[1]).prints(t, "no listener", "dropped: ")

@@ -93,7 +93,7 @@ func withSet(key ...rules.DataType) *rules.Table {
 func opaqueExprs(exprs ...expr.Any) rules.Opaque {
 	var list []expression
 	for _, e := range exprs {
-		list = append(list, expression{"", marshal(e)})
+		list = append(list, expression{raw: marshal(e)})
 	}
 	return opaque(list)
 }

@@ -27,6 +27,7 @@ type lifter struct {
 
 type expression struct {
 	name string
+	of   string // the extension of xtables that it calls, such as DNAT
 	raw  []byte
 }
 
@@ -37,12 +38,16 @@ func liftRule(exprs [][]byte, sets map[string]*rules.Set, family rules.Family) [
 	for _, raw := range exprs {
 		a, err := nl.Decode(raw)
 		if err != nil {
-			l.take(expression{"undecodable", raw})
+			l.take(expression{name: "undecodable", raw: raw})
 			l.unknown()
 			continue
 		}
-		e := expression{a.Text(unix.NFTA_EXPR_NAME), raw}
+		e := expression{name: a.Text(unix.NFTA_EXPR_NAME), raw: raw}
 		inner, err := nl.Decode(a.Take(unix.NFTA_EXPR_DATA))
+		if e.name == "target" || e.name == "match" {
+			const extension = 1 // NFTA_TARGET_NAME, NFTA_MATCH_NAME
+			e.of = inner.Text(extension)
+		}
 		if l.lower != nil && e.name != "cmp" {
 			l.unknown()
 		}
@@ -82,7 +87,7 @@ func opaque(exprs []expression) rules.Opaque {
 	var names []string
 	var raw []byte
 	for _, e := range exprs {
-		names = append(names, e.name)
+		names = append(names, strings.TrimSpace(e.name+" "+e.of))
 		raw = attribute{typ: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, data: e.raw}.appendTo(raw)
 	}
 	return rules.Opaque{Name: strings.Join(names, " "), Raw: rules.Bits(raw)}

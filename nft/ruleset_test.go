@@ -152,7 +152,7 @@ func TestFeaturesAreTriedWithoutTrace(t *testing.T) {
 	if left := nftList(t, "ruleset"); left != "" {
 		t.Errorf("the trials left\n%s", left)
 	}
-	missing := Feature{Name: "an expression of no kernel", table: trial(nil, opaque([]expression{{"", noExpression()}}))}
+	missing := Feature{Name: "an expression of no kernel", table: trial(nil, opaque([]expression{{raw: noExpression()}}))}
 	if trials, err = c.Try(t.Context(), []Feature{missing}); err != nil || trials[0].Err == nil {
 		t.Errorf("%s is there: %v, %v", missing.Name, trials, err)
 	}

@@ -159,6 +159,6 @@ type NoTrack struct{}
 // gave it. No wanted rule equals it, so it shows as drift; what is put back
 // after a failed change is Raw.
 type Opaque struct {
-	Name string // the kernel's names of the expressions
+	Name string // the kernel's names of the expressions, each xtables extension after that which calls it
 	Raw  Bits   // as netlink attributes
 }

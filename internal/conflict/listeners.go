@@ -97,7 +97,7 @@ func unheard(targets []*target) Conflict {
 	}
 	traffic := all.words()
 	return Conflict{Kind: NoListener, Subject: "no listener on " + list(ports), Traffic: traffic,
-		Does:   fmt.Sprintf("yet: %s is %s until the proxy listens", list(traffic), strings.Join(slices.Sorted(maps.Keys(lost)), " or ")),
+		Does:   fmt.Sprintf("yet: until the proxy listens, this is %s: %s", strings.Join(slices.Sorted(maps.Keys(lost)), " or "), list(traffic)),
 		Remedy: "start the proxy; what runs before it, such as an init container, needs its user, ports or addresses excluded, or the proxy as a native sidecar"}
 }
 

@@ -9,6 +9,9 @@ import (
 // engines are other programs that capture beside the state.
 func (j *judge) engines() (out []Conflict) {
 	for _, e := range j.seen.Engines {
+		if !e.Rules { // a policy rule that was left behind captures nothing
+			continue
+		}
 		out = append(out, Conflict{Kind: OtherEngine, Subject: e.Name, Does: "captures here too: " + strings.Join(e.Signs, "; "),
 			Remedy: "remove its rules by its own clean-up, or delete the pod: two engines capture each other's traffic"})
 	}

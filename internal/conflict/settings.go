@@ -53,6 +53,7 @@ func (j *judge) settings() (out []Conflict) {
 // of its family to redirect to.
 func (j *judge) missingAddresses() (out []Conflict) {
 	bare := sim.NewEvaluator(j.host)
+	out = append(out, j.loopbackWithout()...)
 	for _, l := range j.host.Links {
 		for _, f := range families {
 			p := sim.Packet{Proto: rules.TCP, In: l.Name, Src: netip.AddrPortFrom(client[f], clientPort), Dst: netip.AddrPortFrom(world[f], 80)}
@@ -66,6 +67,27 @@ func (j *judge) missingAddresses() (out []Conflict) {
 					Remedy:  fmt.Sprintf("give it an address of %s, or take it off interfaces.reroute", familyNames[f])})
 			}
 		}
+	}
+	return out
+}
+
+// loopbackWithout finds that lo has no address of a family whose traffic is redirected
+// there.
+func (j *judge) loopbackWithout() (out []Conflict) {
+	at := slices.IndexFunc(j.seen.Links, func(l sim.Link) bool { return l.Name == loopback && !l.Down })
+	for _, f := range families {
+		var touched traffic
+		for _, c := range j.classes {
+			if c.family == f && c.packet.In == "" && j.captures(c.packet) {
+				touched.add(c)
+			}
+		}
+		if at < 0 || hasFamily(j.seen.Links[at], f) || len(touched.names) == 0 {
+			continue
+		}
+		out = append(out, Conflict{Kind: NoAddress, Subject: "lo", Traffic: touched.words(),
+			Does:   fmt.Sprintf("has no %s address to redirect to: %s does not reach the proxy", familyNames[f], list(touched.words())),
+			Remedy: "sysctl -w net.ipv6.conf.lo.disable_ipv6=0 (of IPv4: ip address add 127.0.0.1/8 dev lo), or ipv6: disabled in the configuration"})
 	}
 	return out
 }

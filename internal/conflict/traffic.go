@@ -62,6 +62,9 @@ func (j *judge) bareHost() sim.Host {
 // makes it has linked it, and is judged as it will be. Families that no interface has an
 // address of stay out, unless there is no interface at all.
 func connected(h sim.Host) sim.Host {
+	for _, p := range []string{"127.0.0.1/8", "::1/128"} { // which a link that is down may lack
+		h = h.Plus(loopback, netip.MustParsePrefix(p))
+	}
 	if !slices.ContainsFunc(h.Links, func(l sim.Link) bool { return l.Name != loopback && len(l.Addresses) > 0 }) {
 		for _, p := range assumed {
 			h = h.Plus("eth0", p)
