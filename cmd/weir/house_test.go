@@ -3,6 +3,9 @@
 package main
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -202,4 +205,43 @@ func TestTheCommandIsThin(t *testing.T) {
 // is none there.
 func TestVetsElsewhere(t *testing.T) {
 	goCommand(t, []string{"GOOS=darwin", "CGO_ENABLED=0"}, "vet", "./...")
+}
+
+// talks are packages that use the arguments or the standard streams although they are
+// no program, and why.
+var talks = map[string]string{
+	"proxy/proxytest": "its server runs in a process of its own, whose main it is",
+}
+
+// TestOnlyProgramsTalk: arguments and standard streams are for package main alone; all
+// else is given readers and writers.
+func TestOnlyProgramsTalk(t *testing.T) {
+	read := 0
+	for line := range strings.Lines(goCommand(t, []string{"GOOS=linux"}, "list", "-f", `{{.Name}} {{.ImportPath}} {{.Dir}} {{join .GoFiles " "}}`, "./...")) {
+		words := strings.Fields(line)
+		pkg := strings.TrimPrefix(words[1], module)
+		if words[0] == "main" || talks[pkg] != "" {
+			continue
+		}
+		for _, name := range words[3:] {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(words[2], name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read++
+			ast.Inspect(file, func(n ast.Node) bool {
+				s, isSelector := n.(*ast.SelectorExpr)
+				if !isSelector {
+					return true
+				}
+				if of, isName := s.X.(*ast.Ident); isName && of.Name == "os" && slices.Contains([]string{"Args", "Stdin", "Stdout", "Stderr"}, s.Sel.Name) {
+					t.Errorf("%s: %s uses os.%s, which is for package main", pkg, name, s.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+	if read < 100 {
+		t.Errorf("%d files were read", read)
+	}
 }

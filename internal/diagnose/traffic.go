@@ -70,7 +70,7 @@ type scene struct {
 	names      map[rules.Port]string // of the proxy's listeners
 	rows       []explain.Class
 	pod, world *scratch.Namespace
-	servers    []*scratch.Server
+	servers    scratch.Servers
 }
 
 const (
@@ -84,9 +84,7 @@ const (
 )
 
 func (s *scene) close() {
-	for _, server := range s.servers {
-		_ = server.Close()
-	}
+	_ = s.servers.Close() // it waits, and never fails
 	for _, ns := range []*scratch.Namespace{s.pod, s.world} {
 		if ns != nil {
 			_ = ns.Close() // the kernel takes it away with the program at the latest
@@ -181,7 +179,7 @@ func (s *scene) apply(ctx context.Context) error {
 
 // listen has the proxy listen where it does, and applications wherever else packets
 // are delivered.
-func (s *scene) listen(ctx context.Context) error {
+func (s *scene) listen(ctx context.Context) (err error) {
 	var proxy, applications []uint16
 	for p := range s.names {
 		proxy = append(proxy, uint16(p))
@@ -196,21 +194,12 @@ func (s *scene) listen(ctx context.Context) error {
 	if uids := proxyUIDs(s.state.Table); len(uids) > 0 {
 		owner.UID, owner.GID = uids[0].lo, uids[0].lo
 	}
-	for _, l := range []struct {
-		in *scratch.Namespace
-		scratch.Listeners
-	}{
-		{s.pod, scratch.Listeners{Name: inPod, Identity: owner, TCP: proxy, UDP: proxy, Transparent: proxy}},
-		{s.pod, scratch.Listeners{Name: inPod, Identity: scratch.Identity{UID: standInUser, GID: standInUser}, TCP: applications, UDP: applications, Transparent: applications}},
-		{s.world, scratch.Listeners{Name: inWorld, TCP: []uint16{worldPort}, UDP: []uint16{worldPort}}},
-	} {
-		server, err := l.Serve(ctx, l.in)
-		if err != nil {
-			return err
-		}
-		s.servers = append(s.servers, server)
-	}
-	return nil
+	application := scratch.Identity{UID: standInUser, GID: standInUser}
+	s.servers, err = scratch.ServeAll(ctx,
+		scratch.Placed{In: s.pod, Listeners: scratch.Listeners{Name: inPod, Identity: owner, TCP: proxy, UDP: proxy, Transparent: proxy}},
+		scratch.Placed{In: s.pod, Listeners: scratch.Listeners{Name: inPod, Identity: application, TCP: applications, UDP: applications, Transparent: applications}},
+		scratch.Placed{In: s.world, Listeners: scratch.Listeners{Name: inWorld, TCP: []uint16{worldPort}, UDP: []uint16{worldPort}}})
+	return err
 }
 
 // ready waits until packets pass on every link, from the world's side: no rule is in

@@ -42,7 +42,7 @@ const readyTimeout = 5 * time.Second
 type Pod struct {
 	*scratch.Namespace
 	Peer    *scratch.Namespace
-	servers []*scratch.Server
+	servers scratch.Servers
 
 	transparent bool     // all of the proxy's listeners are
 	taken       []uint16 // of the application's ports, the proxy's too
@@ -107,10 +107,7 @@ func (p *Pod) build(ctx context.Context, proxy scratch.Identity) (_ *Pod, err er
 
 // Close ends the listeners and lets go of both namespaces.
 func (p *Pod) Close() error {
-	var errs []error
-	for _, s := range p.servers {
-		errs = append(errs, s.Close())
-	}
+	errs := []error{p.servers.Close()}
 	for _, ns := range []*scratch.Namespace{p.Namespace, p.Peer} {
 		if ns != nil {
 			errs = append(errs, ns.Close())
@@ -196,7 +193,7 @@ func (p *Pod) routes() error {
 	return nil
 }
 
-func (p *Pod) listen(ctx context.Context, proxy scratch.Identity) error {
+func (p *Pod) listen(ctx context.Context, proxy scratch.Identity) (err error) {
 	ofProxy := []uint16{15001, 15006, 15008, 15020, 15021, 15053, 15090}
 	ofApp := []uint16{22, 53, 80, 443, 4000, 5000, 6000, 8080, 9080, 31000, 32000}
 	transparent := []uint16{15001, 15006}
@@ -208,33 +205,23 @@ func (p *Pod) listen(ctx context.Context, proxy scratch.Identity) error {
 		}
 		transparent = ofProxy
 	}
-	for _, l := range []struct {
-		scratch.Listeners
-		in *scratch.Namespace
-	}{
-		{scratch.Listeners{
+	p.servers, err = scratch.ServeAll(ctx,
+		scratch.Placed{In: p.Namespace, Listeners: scratch.Listeners{
 			Name: podName, Identity: proxy, Transparent: transparent,
 			TCP: ofProxy,
 			UDP: []uint16{15001, 15053},
-		}, p.Namespace},
-		{scratch.Listeners{
+		}},
+		scratch.Placed{In: p.Namespace, Listeners: scratch.Listeners{
 			Name: podName, Identity: scratch.Identity{UID: appUser, GID: appUser},
 			TCP: ofApp,
 			UDP: []uint16{53, 443, 8080},
-		}, p.Namespace},
-		{scratch.Listeners{
+		}},
+		scratch.Placed{In: p.Peer, Listeners: scratch.Listeners{
 			Name: peerName,
 			TCP:  []uint16{peerPort},
 			UDP:  []uint16{peerPort},
-		}, p.Peer},
-	} {
-		s, err := l.Serve(ctx, l.in)
-		if err != nil {
-			return err
-		}
-		p.servers = append(p.servers, s)
-	}
-	return nil
+		}})
+	return err
 }
 
 // ready returns when the peer answers the pod on every link and in both families.

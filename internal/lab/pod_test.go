@@ -23,7 +23,7 @@ const tables = "../../integration/testdata/conformance/"
 func allProbes(t testing.TB) []scratch.Probe {
 	t.Helper()
 	probes, err := LoadProbes(tables + "probes.json")
-	must(t, err)
+	scratch.Must(t, err)
 	return probes
 }
 
@@ -54,7 +54,7 @@ func untouched(p scratch.Probe) []scratch.Fate {
 func TestAPodInWhichNothingIsIntercepted(t *testing.T) {
 	pod, probes := newPod(t), allProbes(t)
 	fates, err := RunProbes(t.Context(), pod, probes)
-	must(t, err)
+	scratch.Must(t, err)
 	if len(fates) != len(probes) {
 		t.Errorf("%d probes have %d fates", len(probes), len(fates))
 	}
@@ -114,7 +114,7 @@ func TestARunEndsWithItsContext(t *testing.T) {
 
 func TestARunEndsWithTheFirstProbeThatCannotBeTried(t *testing.T) {
 	pod := newPod(t)
-	must(t, pod.Peer.Close())
+	scratch.Must(t, pod.Peer.Close())
 	_, err := RunProbes(t.Context(), pod, allProbes(t))
 	if !errors.Is(err, os.ErrClosed) {
 		t.Errorf("got %v, want %v", err, os.ErrClosed)
@@ -144,7 +144,7 @@ func TestRunProbesRefusesAListThatItCannotTellApart(t *testing.T) {
 }
 
 func TestNothingIsLeftOfAPod(t *testing.T) {
-	needUsers(t)
+	scratch.NeedUsers(t)
 	// The runtime makes some threads and descriptors once, for good.
 	build := func(ctx context.Context) error {
 		pod, err := NewPod(ctx, scratch.Identity{UID: 1337, GID: 1337})
@@ -154,11 +154,11 @@ func TestNothingIsLeftOfAPod(t *testing.T) {
 		_, err = RunProbes(ctx, pod, allProbes(t)[:64])
 		return errors.Join(err, pod.Close())
 	}
-	must(t, build(t.Context()))
+	scratch.Must(t, build(t.Context()))
 	goroutines, threads, files := left(t)
 
 	for range 3 {
-		must(t, build(t.Context()))
+		scratch.Must(t, build(t.Context()))
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -167,7 +167,7 @@ func TestNothingIsLeftOfAPod(t *testing.T) {
 	}
 	// Some of what the runtime keeps for reuse comes and goes by ones; a pod has dozens of each.
 	const slack = 8
-	eventually(t, "all ends", func() bool {
+	scratch.Eventually(t, "all ends", func() bool {
 		g, th, f := left(t)
 		return g <= goroutines && th <= threads+slack && f <= files
 	})
@@ -177,32 +177,32 @@ func TestNothingIsLeftOfAPod(t *testing.T) {
 func left(t *testing.T) (goroutines, threads, files int) {
 	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")
-	must(t, err)
+	scratch.Must(t, err)
 	fds, err := os.ReadDir("/proc/self/fd")
-	must(t, err)
+	scratch.Must(t, err)
 	return runtime.NumGoroutine(), len(tasks), len(fds)
 }
 
 func TestTheNamespacesOfAPodGo(t *testing.T) {
-	needUsers(t)
-	outer := newNamespace(t)
+	scratch.NeedUsers(t)
+	outer := scratch.ForTest(t)
 	pod, err := NewPod(t.Context(), scratch.Identity{UID: 1337, GID: 1337})
-	must(t, err)
+	scratch.Must(t, err)
 	// A link goes when the namespace of its other end does, which nothing else shows from outside.
 	for name, ns := range map[string]*scratch.Namespace{"to-pod": pod.Namespace, "to-peer": pod.Peer} {
-		must(t, scratch.Veth(outer, name, ns, "witness"))
+		scratch.Must(t, scratch.Veth(outer, name, ns, "witness"))
 	}
-	must(t, pod.Close())
+	scratch.Must(t, pod.Close())
 	for _, name := range []string{"to-pod", "to-peer"} {
-		eventually(t, name+" goes", func() bool { return outer.Up(name) != nil })
+		scratch.Eventually(t, name+" goes", func() bool { return outer.Up(name) != nil })
 	}
 }
 
 func BenchmarkPod(b *testing.B) {
-	needUsers(b)
+	scratch.NeedUsers(b)
 	for b.Loop() {
 		pod, err := NewPod(b.Context(), scratch.Identity{UID: 1337, GID: 1337})
-		must(b, err)
-		must(b, pod.Close())
+		scratch.Must(b, err)
+		scratch.Must(b, pod.Close())
 	}
 }

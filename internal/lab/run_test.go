@@ -15,7 +15,7 @@ import (
 
 func TestTheFateOfWhatIsRedirectedAndMarked(t *testing.T) {
 	pod := newPod(t)
-	must(t, pod.Do(func() error {
+	scratch.Must(t, pod.Do(func() error {
 		// TCP to port 80 by anyone is redirected to 15001 and marked; TCP to port 53 is tracked in a zone.
 		c, err := nftables.New()
 		if err != nil {
@@ -45,7 +45,7 @@ func TestTheFateOfWhatIsRedirectedAndMarked(t *testing.T) {
 		return c.Flush()
 	}))
 	fates, err := RunProbes(t.Context(), pod, allProbes(t))
-	must(t, err)
+	scratch.Must(t, err)
 	for _, tt := range []struct{ why, id, want string }{
 		{"redirected", "pod/tcp4/uid1000.gid1000->9.9.9.9:80", "pod:15001 orig=9.9.9.9:80 src=kept ct=mark=0x111"},
 		{"redirected, IPv6", "pod/tcp6/uid1000.gid1000->2001:db8:99::9:80", "pod:15001 orig=[2001:db8:99::9]:80 src=kept ct=mark=0x111"},

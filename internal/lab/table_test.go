@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 func TestEveryTableHasAFateForEveryProbe(t *testing.T) {
@@ -16,7 +18,7 @@ func TestEveryTableHasAFateForEveryProbe(t *testing.T) {
 		t.Errorf("%d probes, want 1175", len(probes))
 	}
 	files, err := filepath.Glob(tables + "*.json")
-	must(t, err)
+	scratch.Must(t, err)
 	read := 0
 	for _, file := range files {
 		if filepath.Base(file) == "probes.json" {
@@ -24,7 +26,7 @@ func TestEveryTableHasAFateForEveryProbe(t *testing.T) {
 		}
 		read++
 		table, err := LoadTable(file)
-		must(t, err)
+		scratch.Must(t, err)
 		if table.Config != strings.TrimSuffix(filepath.Base(file), ".json") {
 			t.Errorf("%s is of configuration %s", file, table.Config)
 		}
@@ -39,7 +41,7 @@ func TestEveryTableHasAFateForEveryProbe(t *testing.T) {
 		// Each fate says again what the file says.
 		var raw struct{ Fates map[string]string }
 		text, err := os.ReadFile(file)
-		must(t, err, json.Unmarshal(text, &raw))
+		scratch.Must(t, err, json.Unmarshal(text, &raw))
 		for id, want := range raw.Fates {
 			want, _, _ = strings.Cut(want, " marks=")
 			if got := table.Fates[id].String(); got != want {
@@ -60,7 +62,7 @@ func TestATableThatIsNone(t *testing.T) {
 		{"a fate that is none", `{"mode":"sidecar","fates":{"a":"src=kept"}}`, "where did it land?"},
 	} {
 		file := filepath.Join(t.TempDir(), "table.json")
-		must(t, os.WriteFile(file, []byte(tt.text), 0o600))
+		scratch.Must(t, os.WriteFile(file, []byte(tt.text), 0o600))
 		if _, err := LoadTable(file); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.why, err, tt.want)
 		}

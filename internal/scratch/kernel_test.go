@@ -3,45 +3,12 @@
 package scratch
 
 import (
-	"errors"
 	"net/netip"
-	"os"
-	"runtime"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// newNamespace makes a namespace for a test, or skips the test where that is not allowed.
-func newNamespace(t testing.TB) *Namespace {
-	t.Helper()
-	ns, err := NewNamespace()
-	if errors.Is(err, unix.EPERM) {
-		t.Skipf("needs CAP_SYS_ADMIN (root, or unshare -Urn): %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := ns.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-			t.Error(err)
-		}
-	})
-	return ns
-}
-
-// needUsers skips a test that needs several users where there is but one.
-func needUsers(t testing.TB) {
-	t.Helper()
-	err := newNamespace(t).DoAs(appUser, appUser, func() error { return nil })
-	if errors.Is(err, unix.EPERM) {
-		t.Skipf("needs a second user (root, or subordinate UIDs): %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // appUser is a user and a group that are not the test's own.
 const appUser = 1000
@@ -71,22 +38,14 @@ func send(t testing.TB, ns *Namespace, p Probe) string {
 	return fate.String()
 }
 
-// must is for steps whose errors name themselves.
-func must(t testing.TB, errs ...error) {
-	t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // joined is two namespaces, a with 192.0.2.1 and 2001:db8::1, and b with .2 and ::2, joined by links
 // of their names.
 func joined(t testing.TB) (a, b *Namespace) {
 	t.Helper()
-	a, b = newNamespace(t), newNamespace(t)
-	must(t, Veth(a, "a", b, "b"))
+	a, b = ForTest(t), ForTest(t)
+	Must(t, Veth(a, "a", b, "b"))
 	prefix := netip.MustParsePrefix
-	must(t,
+	Must(t,
 		a.AddAddress("a", prefix("192.0.2.1/24")), a.AddAddress("a", prefix("2001:db8::1/64")), a.Up("a"),
 		b.AddAddress("b", prefix("192.0.2.2/24")), b.AddAddress("b", prefix("2001:db8::2/64")), b.Up("b"),
 	)
@@ -97,7 +56,7 @@ func joined(t testing.TB) (a, b *Namespace) {
 func await(t testing.TB, ns *Namespace, port uint16, to ...string) {
 	t.Helper()
 	for _, dst := range to {
-		must(t, Probe{Proto: "udp", Dst: netip.MustParseAddr(dst), DPort: port}.Await(t.Context(), ns))
+		Must(t, Probe{Proto: "udp", Dst: netip.MustParseAddr(dst), DPort: port}.Await(t.Context(), ns))
 	}
 }
 
@@ -109,15 +68,4 @@ func id(t testing.TB, path string) uint64 {
 		t.Fatal(path, err)
 	}
 	return stat.Ino
-}
-
-// eventually waits for something that the kernel or the scheduler does in its own time.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<20)
-			t.Fatalf("%s: not within 10 s\n%s", what, buf[:runtime.Stack(buf, true)])
-		}
-	}
 }

@@ -12,21 +12,21 @@ import (
 )
 
 func TestALinkGoesWithItsPeersNamespace(t *testing.T) {
-	outer, inner := newNamespace(t), newNamespace(t)
-	must(t, Veth(outer, "out", inner, "in"))
+	outer, inner := ForTest(t), ForTest(t)
+	Must(t, Veth(outer, "out", inner, "in"))
 	has := func(name string) bool {
 		return outer.Do(func() error { _, err := net.InterfaceByName(name); return err }) == nil
 	}
 	if !has("out") {
 		t.Fatal("no link")
 	}
-	must(t, inner.Close())
-	eventually(t, "the link goes", func() bool { return !has("out") })
+	Must(t, inner.Close())
+	Eventually(t, "the link goes", func() bool { return !has("out") })
 }
 
 func TestBothEndsInOneNamespace(t *testing.T) {
-	ns := newNamespace(t)
-	must(t, Veth(ns, "one", ns, "two"), ns.Up("one"), ns.Up("two"))
+	ns := ForTest(t)
+	Must(t, Veth(ns, "one", ns, "two"), ns.Up("one"), ns.Up("two"))
 }
 
 func TestRoutesAndRules(t *testing.T) {
@@ -39,7 +39,7 @@ func TestRoutesAndRules(t *testing.T) {
 		{Dst: prefix("0.0.0.0/0"), Local: true, Table: 1000},
 		{Dst: prefix("::/0"), Local: true, Table: 1001},
 	} {
-		must(t, a.AddRoute(r))
+		Must(t, a.AddRoute(r))
 		if err := a.AddRoute(r); err == nil {
 			t.Errorf("route %v a second time: no error", r)
 		}
@@ -48,10 +48,10 @@ func TestRoutesAndRules(t *testing.T) {
 		{IIf: "a", Table: 1000, Priority: 5},
 		{IPv6: true, Mark: 1, Mask: 0xff, Table: 1001, Priority: 6},
 	} {
-		must(t, a.AddRule(r))
+		Must(t, a.AddRule(r))
 	}
 	var rules []rtnetlink.RuleMessage
-	must(t, a.routing(func(c *rtnetlink.Conn) (err error) { rules, err = c.Rule.List(); return err }))
+	Must(t, a.routing(func(c *rtnetlink.Conn) (err error) { rules, err = c.Rule.List(); return err }))
 	byPriority := make(map[uint32]rtnetlink.RuleMessage)
 	for _, r := range rules {
 		if r.Attributes.Priority != nil {

@@ -87,6 +87,37 @@ func (l Listeners) Serve(ctx context.Context, ns *Namespace) (*Server, error) {
 	return s, nil
 }
 
+// Placed are listeners and the namespace that they listen in.
+type Placed struct {
+	In *Namespace
+	Listeners
+}
+
+// Servers are several of them.
+type Servers []*Server
+
+// ServeAll serves each, or none: the error is that of the first which cannot be opened.
+func ServeAll(ctx context.Context, all ...Placed) (Servers, error) {
+	var out Servers
+	for _, l := range all {
+		s, err := l.Serve(ctx, l.In)
+		if err != nil {
+			return nil, errors.Join(err, out.Close())
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Close closes every one.
+func (all Servers) Close() error {
+	var errs []error
+	for _, s := range all {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // Close stops listening and waits until every answer under way has ended.
 func (s *Server) Close() error {
 	s.stop()

@@ -20,7 +20,7 @@ func TestProbesMeetListeners(t *testing.T) {
 	a, b := joined(t)
 	serve(t, b, Listeners{Name: "b", TCP: []uint16{80}, UDP: []uint16{53}})
 	serve(t, a, Listeners{Name: "a", TCP: []uint16{80}, UDP: []uint16{53}})
-	must(t, b.AddRoute(Route{Dst: netip.MustParsePrefix("203.0.113.0/24"), Via: netip.MustParseAddr("192.0.2.1")}))
+	Must(t, b.AddRoute(Route{Dst: netip.MustParsePrefix("203.0.113.0/24"), Via: netip.MustParseAddr("192.0.2.1")}))
 	await(t, a, 53, "192.0.2.2", "2001:db8::2")
 	ip := netip.MustParseAddr
 	for _, tt := range []struct {
@@ -56,7 +56,7 @@ func TestProbesMeetListeners(t *testing.T) {
 func TestCatchAllAnswersForEveryAddressAndPort(t *testing.T) {
 	a, b := joined(t)
 	serve(t, b, Listeners{Name: "world", TCP: []uint16{7000}, UDP: []uint16{7000}})
-	must(t,
+	Must(t,
 		b.CatchAll(7000, "b"),
 		a.AddRoute(Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.0.2.2")}),
 		a.AddRoute(Route{Dst: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("2001:db8::2")}),
@@ -72,7 +72,7 @@ func TestCatchAllAnswersForEveryAddressAndPort(t *testing.T) {
 		}
 	}
 	flows, err := b.Conntrack()
-	must(t, err)
+	Must(t, err)
 	var seen int
 	for _, f := range flows {
 		if f.Proto == unix.IPPROTO_TCP && f.Dst == netip.MustParseAddrPort("[2001:4860:4860::8888]:53") && f.Src.Addr() == netip.MustParseAddr("2001:db8::1") {
@@ -86,11 +86,11 @@ func TestCatchAllAnswersForEveryAddressAndPort(t *testing.T) {
 
 // A firewall sees the sockets of a connection as those of the threads that opened and accepted them.
 func TestSocketsBelongToTheirIdentity(t *testing.T) {
-	needUsers(t)
-	ns := newNamespace(t)
+	NeedUsers(t)
+	ns := ForTest(t)
 	serve(t, ns, Listeners{Name: "x", TCP: []uint16{80}, UDP: []uint16{53}, Identity: Identity{UID: 1001, GID: 1002}})
 	var conn net.Conn
-	must(t, ns.DoAs(1003, 1004, func() (err error) {
+	Must(t, ns.DoAs(1003, 1004, func() (err error) {
 		conn, err = Probe{Proto: "tcp", Dst: netip.MustParseAddr("127.0.0.1"), DPort: 80}.dial(t.Context(), time.Second)
 		return err
 	}))
@@ -110,7 +110,7 @@ func TestSocketsBelongToTheirIdentity(t *testing.T) {
 		{"the UDP listener", "udp", ":0035", ":0000", "1001"},
 	} {
 		var table []byte
-		must(t, ns.Do(func() (err error) { table, err = os.ReadFile("/proc/thread-self/net/" + tt.file); return err }))
+		Must(t, ns.Do(func() (err error) { table, err = os.ReadFile("/proc/thread-self/net/" + tt.file); return err }))
 		found := false
 		for line := range strings.Lines(string(table)) {
 			f := strings.Fields(line)
@@ -128,7 +128,7 @@ func TestSocketsBelongToTheirIdentity(t *testing.T) {
 }
 
 func TestAnIdentityThatCannotBeHad(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	// The last ID stands for none: no process can have it.
 	const nobody = 1<<32 - 1
 	if err := ns.DoAs(nobody, nobody, func() error { return nil }); !errors.Is(err, unix.EPERM) {
@@ -143,7 +143,7 @@ func TestAnIdentityThatCannotBeHad(t *testing.T) {
 }
 
 func TestServeReportsAPortThatIsTaken(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	l := Listeners{Name: "x", TCP: []uint16{79, 80}}
 	serve(t, ns, l)
 	if _, err := (Listeners{Name: "y", TCP: []uint16{81, 80}}).Serve(t.Context(), ns); !errors.Is(err, unix.EADDRINUSE) {
@@ -154,17 +154,17 @@ func TestServeReportsAPortThatIsTaken(t *testing.T) {
 }
 
 func TestAServerEndsWithItsContext(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	end := func() (took time.Duration) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s, err := Listeners{Name: "x", TCP: []uint16{80}, UDP: []uint16{53}}.Serve(ctx, ns)
-		must(t, err)
+		Must(t, err)
 		conn, err := dialIn(ns, "tcp", "127.0.0.1:80") // the server must not wait until the client closes it
-		must(t, err)
+		Must(t, err)
 		defer conn.Close()
 		began := time.Now()
 		cancel()
-		must(t, s.Close())
+		Must(t, s.Close())
 		return time.Since(began)
 	}
 	const tries = 5 // a busy machine may be slow once, a server that waits is slow each time
@@ -204,7 +204,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	nobody := Probe{Proto: "tcp", Dst: netip.MustParseAddr("127.0.0.1"), DPort: 80}
-	if err := nobody.Await(ctx, newNamespace(t)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := nobody.Await(ctx, ForTest(t)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 	}
 }
@@ -218,9 +218,9 @@ func TestAProbeThatMeetsAStranger(t *testing.T) {
 		{"it says too much", `{"land":"` + strings.Repeat("x", 2*datagramSize), "error:"},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
-			ns := newNamespace(t)
+			ns := ForTest(t)
 			var ln net.Listener
-			must(t, ns.Do(func() (err error) { ln, err = net.Listen("tcp4", "127.0.0.1:80"); return err }))
+			Must(t, ns.Do(func() (err error) { ln, err = net.Listen("tcp4", "127.0.0.1:80"); return err }))
 			defer ln.Close()
 			go func() {
 				conn, err := ln.Accept()
@@ -239,7 +239,7 @@ func TestAProbeThatMeetsAStranger(t *testing.T) {
 }
 
 func BenchmarkProbe(b *testing.B) {
-	ns := newNamespace(b)
+	ns := ForTest(b)
 	serve(b, ns, Listeners{Name: "x", TCP: []uint16{80}})
 	p := Probe{Proto: "tcp", Dst: netip.MustParseAddr("127.0.0.1"), DPort: 80}
 	for b.Loop() {

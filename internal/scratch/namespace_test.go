@@ -17,11 +17,11 @@ import (
 )
 
 func TestDoRunsInsideAndChangesNothingOutside(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	outside := id(t, "/proc/thread-self/ns/net")
 	for range 100 { // so that some would meet the main thread
 		var inside uint64
-		must(t, ns.Do(func() error { inside = id(t, "/proc/thread-self/ns/net"); return nil }))
+		Must(t, ns.Do(func() error { inside = id(t, "/proc/thread-self/ns/net"); return nil }))
 		if want := id(t, ns.Path()); inside != want || inside == outside {
 			t.Fatalf("inside is namespace %d, want %d and not %d", inside, want, outside)
 		}
@@ -32,7 +32,7 @@ func TestDoRunsInsideAndChangesNothingOutside(t *testing.T) {
 }
 
 func TestDoReturnsWhateverBecomesOfItsFunction(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	want := errors.New("of its own")
 	if err := ns.Do(func() error { return want }); !errors.Is(err, want) {
 		t.Errorf("got %v, want the function's error", err)
@@ -40,7 +40,7 @@ func TestDoReturnsWhateverBecomesOfItsFunction(t *testing.T) {
 	if err := ns.Do(func() error { runtime.Goexit(); return nil }); err == nil {
 		t.Error("a function that left its goroutine: no error")
 	}
-	must(t, ns.Close())
+	Must(t, ns.Close())
 	if err := ns.Do(func() error { return nil }); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("in a closed namespace: got %v, want %v", err, os.ErrClosed)
 	}
@@ -48,7 +48,7 @@ func TestDoReturnsWhateverBecomesOfItsFunction(t *testing.T) {
 
 func TestANewNamespaceHasOnlyItsLoopbackUp(t *testing.T) {
 	var links []net.Interface
-	must(t, newNamespace(t).Do(func() (err error) { links, err = net.Interfaces(); return err }))
+	Must(t, ForTest(t).Do(func() (err error) { links, err = net.Interfaces(); return err }))
 	for _, l := range links {
 		if up := l.Flags&net.FlagUp != 0; up != (l.Name == "lo") {
 			t.Errorf("link %s: up is %v", l.Name, up)
@@ -84,7 +84,7 @@ func enterAndTell(path string) error {
 }
 
 func TestAnotherProcessEntersByPath(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), enterVar+"="+ns.Path())
 	out, err := cmd.CombinedOutput()
@@ -94,34 +94,34 @@ func TestAnotherProcessEntersByPath(t *testing.T) {
 }
 
 func TestBind(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	name := fmt.Sprintf("lab-test-%d", os.Getpid())
 	err := ns.Bind(name)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EROFS) {
 		t.Skipf("needs to mount in %s: %v", namesDir, err)
 	}
-	must(t, err)
+	Must(t, err)
 	path := filepath.Join(namesDir, name)
 	if ns.Path() != path {
 		t.Errorf("path is %s, want %s", ns.Path(), path)
 	}
-	if err := newNamespace(t).Bind(name); !errors.Is(err, os.ErrExist) {
+	if err := ForTest(t).Bind(name); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a second namespace of that name: got %v, want %v", err, os.ErrExist)
 	}
 	if err := ns.Bind(name + "-too"); err == nil {
 		t.Error("a second name: no error")
 	}
 	same, err := OpenNamespace(path)
-	must(t, err)
-	must(t, same.Close())
-	must(t, ns.Close())
+	Must(t, err)
+	Must(t, same.Close())
+	Must(t, ns.Close())
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("after closing, %s: %v, want %v", path, err, os.ErrNotExist)
 	}
 }
 
 func TestBindRefusesWhatIsNoFileName(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	for _, name := range []string{"", ".", "..", "a/b", "/etc/passwd", "../a"} {
 		if err := ns.Bind(name); err == nil {
 			t.Errorf("bind as %q: no error", name)
@@ -139,9 +139,9 @@ func TestOpenNamespaceRefusesWhatIsNone(t *testing.T) {
 }
 
 func TestCurrentNamespace(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	var current *Namespace
-	must(t, ns.Do(func() (err error) { current, err = CurrentNamespace(); return err }))
+	Must(t, ns.Do(func() (err error) { current, err = CurrentNamespace(); return err }))
 	defer current.Close()
 	if got, want := id(t, current.Path()), id(t, ns.Path()); got != want {
 		t.Errorf("got namespace %d, want %d", got, want)
@@ -149,16 +149,16 @@ func TestCurrentNamespace(t *testing.T) {
 }
 
 func TestSysctl(t *testing.T) {
-	ns := newNamespace(t)
+	ns := ForTest(t)
 	const key = "net/ipv4/ip_default_ttl"
-	must(t, ns.Sysctl(key, "77"))
+	Must(t, ns.Sysctl(key, "77"))
 	read := func() string {
 		value, err := os.ReadFile("/proc/sys/" + key)
-		must(t, err)
+		Must(t, err)
 		return strings.TrimSpace(string(value))
 	}
 	var inside string
-	must(t, ns.Do(func() error { inside = read(); return nil }))
+	Must(t, ns.Do(func() error { inside = read(); return nil }))
 	if outside := read(); inside != "77" || outside == "77" {
 		t.Errorf("inside %s, outside %s", inside, outside)
 	}
@@ -170,8 +170,8 @@ func TestSysctl(t *testing.T) {
 }
 
 func BenchmarkDo(b *testing.B) {
-	ns := newNamespace(b)
+	ns := ForTest(b)
 	for b.Loop() {
-		must(b, ns.Do(func() error { return nil }))
+		Must(b, ns.Do(func() error { return nil }))
 	}
 }

@@ -18,7 +18,7 @@ type Writer struct {
 	broken bool
 }
 
-// New returns a writer to the file, which os.Stderr is but for tests.
+// New returns a writer to the file of standard error.
 func New(file *os.File) *Writer { return &Writer{file: file} }
 
 // Fd is the file's descriptor, by which [IsTerminal] tells what it is.
