@@ -24,6 +24,7 @@ type Report struct {
 	Unjudged     error      // why nothing was
 	HostNetwork  bool       // it captures the machine's own network namespace, as Options.HostNetwork allows
 	LoopbackDown bool       // lo is down: nothing that is redirected arrives until it is up
+	ResetOpen    int        // connections that a first apply without connection tracking resets, as Options.ResetOpen allows
 	Downgrade    bool       // it changed what a newer version wrote, that of Previous
 }
 
@@ -36,6 +37,9 @@ func (r Report) Messages() []Message {
 	}
 	if r.LoopbackDown && len(r.Conflicts) == 0 {
 		warn("lo is down: %s", policy.LoopbackDown)
+	}
+	if r.ResetOpen > 0 {
+		warn("%d connections that were open are reset", r.ResetOpen)
 	}
 	if r.Downgrade {
 		out = append(out, Message{Text: fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, r.Version)})
@@ -87,6 +91,9 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 		if r.LoopbackDown, err = policy.Loopback(c.config.Mode, w.state, c.loopbackUp(ctx, w)); err != nil {
 			return r, err
 		}
+	}
+	if err := c.prepareUntracked(ctx, w.state, &r); err != nil {
+		return r, c.failed("apply", err)
 	}
 	r.Result, err = c.session.Apply(ctx, w.state)
 	if err != nil {

@@ -28,6 +28,14 @@ type Options struct {
 	// Report.LoopbackDown.
 	LoopbackLater bool
 
+	// ResetOpen allows the first apply of a capture without connection tracking to reset
+	// the connections that are open, which is an [*OpenConnectionsError] otherwise.
+	ResetOpen bool
+
+	// WriteSysctls has Apply write the settings that a ruleset needs, which are a
+	// [*SysctlError] otherwise.
+	WriteSysctls bool
+
 	// Version is the applying program's own, which the table's tag records and which
 	// Report.Downgrade compares: such as v1.2.3. "" is the version of weir's module.
 	Version string

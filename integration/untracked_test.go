@@ -4,6 +4,7 @@ package integration
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/weir-mesh/weir/proxy"
@@ -129,4 +130,36 @@ func TestUntrackedClientsAddress(t *testing.T) {
 		}
 	}
 	p.untrackedEntries(t)
+}
+
+// TestUntrackedAppliesWithCare: a first apply counts the connections that it would reset, and
+// refuses; a mark that the ruleset in force routes is refused too, and settings are written when
+// that is asked for.
+func TestUntrackedAppliesWithCare(t *testing.T) {
+	p := newRealPod(t)
+	serveWeb(t, p.far, 0, worldPorts...)
+	conn, err := dialAs(p.pod, appID, appID, netip.Addr{}, families[0].somewhere(1, 80))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	p.feed(untrackedConfig, "apply", "-f", "-").want(t, 1).says(t, "1 open connections would be reset", "--reset-open")
+	if tables := p.tables(); len(tables) > 0 {
+		t.Errorf("what was refused made %v", tables)
+	}
+	p.feed(untrackedConfig, "apply", "-f", "-", "--reset-open").want(t, 0).says(t, "1 connections that were open are reset")
+	p.feed(untrackedConfig, "apply", "-f", "-").want(t, 0) // once is enough
+	p.ok("remove")
+
+	conn.Close()
+	few := untrackedConfig + "dns: {capture: none}\n"
+	few = strings.Replace(few, "excludePorts: [15020, 15021, 15090]", "includePorts: [8080]", 1)
+	p.feed(few, "apply", "-f", "-").want(t, 1).says(t, "net.ipv4.tcp_fwmark_accept=1", "--write-sysctls")
+	p.feed(few, "apply", "-f", "-", "--write-sysctls").want(t, 0)
+	p.feed(few, "verify", "-f", "-").want(t, 0)
+	p.ok("remove")
+
+	p.feed("mode: sidecar\nproxy: {uids: [1337]}\ninbound: {via: tproxy}\n", "apply", "-f", "-").want(t, 0)
+	p.feed(strings.Replace(untrackedConfig, "0x53d", "0x539", 1), "apply", "-f", "-").want(t, 2).says(t, "proxy.mark", "is routed while the ruleset")
+	p.feed(untrackedConfig, "apply", "-f", "-").want(t, 0)
 }

@@ -31,3 +31,10 @@ func (n *Namespace) Sysctls(paths ...string) (map[string]string, error) {
 	})
 	return out, err
 }
+
+// SetSysctl writes a setting of the namespace, by its path below /proc/sys. The error is
+// ErrNotEntered, or that of the file: /proc/sys of a container without privileges is
+// mounted for reading alone.
+func (n *Namespace) SetSysctl(path, value string) error {
+	return n.Inside(func() error { return os.WriteFile(filepath.Join(sysctls, path), []byte(value), 0) })
+}

@@ -17,7 +17,7 @@ func applyCommand() *cli.Command {
 	return &cli.Command{
 		Usage:       "make the namespace capture what the configuration says, and prove it",
 		Description: "Example: weir apply --config pod.yaml --pid 4711",
-		Flags:       withCommon(append(configurationFlags(), hostNetworkFlag())...),
+		Flags:       withCommon(append(configurationFlags(), hostNetworkFlag(), resetOpenFlag(), writeSysctlsFlag())...),
 		Action: func(cc *cli.Context) error {
 			c, err := checkedConfig(cc)
 			if err != nil {
@@ -32,8 +32,17 @@ func hostNetworkFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "host-network", DisableDefaultText: true, Usage: "apply even to the machine's own network namespace"}
 }
 
+func resetOpenFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "reset-open", DisableDefaultText: true, Usage: "let the first apply of conntrack: none reset the connections that are open"}
+}
+
+func writeSysctlsFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "write-sysctls", DisableDefaultText: true, Usage: "write the settings that the ruleset needs"}
+}
+
 func (cmd *command) apply(ctx context.Context, c *config.File) error {
-	k, err := cmd.capture(c, capture.Options{HostNetwork: cmd.cc.Bool("host-network"), Removing: cmd.noteReset})
+	k, err := cmd.capture(c, capture.Options{HostNetwork: cmd.cc.Bool("host-network"), Removing: cmd.noteReset,
+		ResetOpen: cmd.cc.Bool("reset-open"), WriteSysctls: cmd.cc.Bool("write-sysctls")})
 	if err != nil {
 		return err
 	}
