@@ -33,11 +33,11 @@ func TestCounts(t *testing.T) {
 
 func TestHear(t *testing.T) {
 	console := "booting\r\nweir-kernels: hello\r\nweir-kernels: result {\"Row\":\"modes\",\"Passed\":3}\r\nnoise\r\nweir-kernels: done\r\n"
-	results, said, done := hear(bufio.NewReader(strings.NewReader(console)))
+	results, said, done := hear("", bufio.NewReader(strings.NewReader(console)))
 	if !done || len(results) != 1 || results[0].Passed != 3 || said != "booting\nnoise\n" {
 		t.Errorf("heard %+v, %q, %t", results, said, done)
 	}
-	if _, _, done := hear(bufio.NewReader(strings.NewReader("panic\n"))); done {
+	if _, _, done := hear("", bufio.NewReader(strings.NewReader("panic\n"))); done {
 		t.Error("a guest that ended early is taken for done")
 	}
 }

@@ -3,7 +3,7 @@
 // Command kernels runs weir's kernel tests on Debian's kernels, in an emulated machine,
 // and prints what holds on which. Within the machine it is the first process.
 //
-//	kernels -dir DIR -weir FILE -tests FILE -testdata DIR [-write FILE] [-limit TIME]
+//	kernels -dir DIR -weir FILE -tests FILE -testdata DIR [-write FILE] [-limit TIME] [-kernel VERSION] [-only ROW]
 package main
 
 import (
@@ -13,6 +13,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -28,9 +31,10 @@ func main() {
 	flag.StringVar(&h.testdata, "testdata", "", "the `DIR` of their files")
 	flag.DurationVar(&h.limit, "limit", 15*time.Minute, "give up on a kernel after `TIME`")
 	write := flag.String("write", "", "write the matrix to `FILE` too")
+	version := flag.String("kernel", "", "run on the kernel of that `VERSION` alone, such as 6.1")
 	only := flag.String("only", "", "run the rows of that `NAME` alone")
 	flag.Parse()
-	h.only = *only
+	h.only, h.version = *only, *version
 	if err := h.run(context.Background(), *write); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels:", err)
 		os.Exit(1)
@@ -39,9 +43,9 @@ func main() {
 
 // host is this side of the emulator.
 type host struct {
-	dir, weir, tests, testdata, only string
-	limit                            time.Duration
-	accel                            string
+	dir, weir, tests, testdata, only, version string
+	limit                                     time.Duration
+	accel                                     string
 }
 
 func (h *host) run(ctx context.Context, write string) error {
@@ -53,17 +57,13 @@ func (h *host) run(ctx context.Context, write string) error {
 		return err
 	}
 	start := time.Now()
-	var columns []column
-	for _, k := range kernels {
-		c, err := h.column(ctx, k)
-		if err != nil {
-			return fmt.Errorf("%s: %w", k.suite, err)
-		}
-		columns = append(columns, c)
+	columns, err := h.columns(ctx)
+	if err != nil {
+		return err
 	}
 	text := matrix(columns)
 	fmt.Printf("%s\n%d kernels in %s (%s)\n", text, len(columns), time.Since(start).Round(time.Second), h.accel)
-	if write != "" && h.only == "" { // else it would lose rows
+	if write != "" && h.only == "" && h.version == "" { // else it would lose rows
 		if err := os.WriteFile(write, []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -76,26 +76,52 @@ func (h *host) run(ctx context.Context, write string) error {
 	return nil
 }
 
-// column is what one kernel did.
-func (h *host) column(ctx context.Context, k kernel) (column, error) {
-	files, err := h.kernel(ctx, k)
-	if err != nil {
-		return column{}, err
-	}
-	initramfs, err := h.initramfs(files)
-	if err != nil {
-		return column{}, err
-	}
-	defer os.Remove(initramfs)
-	if h.accel == "" {
-		if h.accel, err = h.accelerator(ctx, files.vmlinuz, initramfs); err != nil {
-			return column{}, err
+// columns are what the kernels did. As many run at a time as there are processors: an
+// emulated one uses one.
+func (h *host) columns(ctx context.Context) ([]column, error) {
+	wanted := slices.DeleteFunc(slices.Clone(kernels), func(k kernel) bool { return h.version != "" && k.version != h.version })
+	columns, errs := make([]column, len(wanted)), make([]error, len(wanted))
+	atWork := make(chan struct{}, runtime.NumCPU())
+	var all sync.WaitGroup
+	for i, k := range wanted {
+		files, initramfs, err := h.prepare(ctx, k)
+		if err != nil {
+			errs[i] = fmt.Errorf("%s: %w", k.suite, err)
+			continue
 		}
+		atWork <- struct{}{}
+		all.Go(func() {
+			defer func() { <-atWork }()
+			defer os.Remove(initramfs)
+			if columns[i], err = h.column(ctx, k, files, initramfs); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", k.suite, err)
+			}
+		})
 	}
+	all.Wait()
+	return columns, errors.Join(errs...)
+}
+
+// prepare makes what a kernel starts from, and finds out how it can.
+func (h *host) prepare(ctx context.Context, k kernel) (files *kernelFiles, initramfs string, err error) {
+	if files, err = h.kernel(ctx, k); err != nil {
+		return nil, "", err
+	}
+	if initramfs, err = h.initramfs(files); err != nil {
+		return nil, "", err
+	}
+	if h.accel == "" {
+		h.accel, err = h.accelerator(ctx, files.vmlinuz, initramfs)
+	}
+	return files, initramfs, err
+}
+
+// column is what one kernel did.
+func (h *host) column(ctx context.Context, k kernel, files *kernelFiles, initramfs string) (column, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.limit)
 	defer cancel()
 	start := time.Now()
-	results, err := boot(ctx, h.accel, files.vmlinuz, initramfs, h.only)
+	results, err := boot(ctx, h.accel, files.vmlinuz, initramfs, h.only, k.version)
 	if err != nil {
 		return column{}, err
 	}

@@ -40,15 +40,16 @@ func (h *host) accelerator(ctx context.Context, vmlinuz, initramfs string) (stri
 	const patience = 30 * time.Second
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if _, err := boot(limited, "kvm", vmlinuz, initramfs, "no row"); err != nil {
+	if _, err := boot(limited, "kvm", vmlinuz, initramfs, "no row", ""); err != nil {
 		fmt.Printf("no guest starts with KVM within %s: emulated\n", patience)
 		return emulated, ctx.Err()
 	}
 	return "kvm", nil
 }
 
-// boot starts a machine and returns what it says of each row.
-func boot(ctx context.Context, accel, vmlinuz, initramfs, only string) ([]result, error) {
+// boot starts a machine and returns what it says of each row, which is printed under the
+// name.
+func boot(ctx context.Context, accel, vmlinuz, initramfs, only, name string) ([]result, error) {
 	line := "console=ttyS0 quiet panic=-1 edd=off nokaslr mitigations=off"
 	if only != "" {
 		line += " " + onlyParameter + strings.ReplaceAll(only, " ", "_")
@@ -72,7 +73,7 @@ func boot(ctx context.Context, accel, vmlinuz, initramfs, only string) ([]result
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	results, said, done := hear(bufio.NewReader(out))
+	results, said, done := hear(name, bufio.NewReader(out))
 	err = cmd.Wait()
 	switch {
 	case ctx.Err() != nil:
@@ -87,7 +88,7 @@ func boot(ctx context.Context, accel, vmlinuz, initramfs, only string) ([]result
 
 // hear reads the console. What is not meant for it is kept, as far as it may explain
 // a failure.
-func hear(console *bufio.Reader) (results []result, said string, done bool) {
+func hear(name string, console *bufio.Reader) (results []result, said string, done bool) {
 	const most = 16 << 10
 	for {
 		line, err := console.ReadString('\n')
@@ -95,7 +96,7 @@ func hear(console *bufio.Reader) (results []result, said string, done bool) {
 		if text, ok := strings.CutPrefix(line, resultLine); ok {
 			var r result
 			if json.Unmarshal([]byte(text), &r) == nil {
-				fmt.Printf("  %-40s %s\n", r.Row, r)
+				fmt.Printf("%-5s %-40s %s\n", name, r.Row, r)
 				results = append(results, r)
 			}
 		} else if line == doneLine {
