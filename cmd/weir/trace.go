@@ -26,8 +26,9 @@ func traceCommand() *cli.Command {
 			&cli.StringFlag{Name: "to", Category: categoryTraced, Usage: "packets to `CIDR[:PORT]`, :PORT or [IPv6]:PORT"},
 			&cli.StringFlag{Name: "from", Category: categoryTraced, Usage: "packets from `CIDR[:PORT]`"},
 			&cli.StringFlag{Name: "uid", Category: categoryTraced, Usage: "packets of sockets that user `UID` opened here"},
+			&cli.BoolFlag{Name: "syn", Category: categoryTraced, DisableDefaultText: true, Usage: "of TCP, only packets that open connections"},
 			&cli.IntFlag{Name: "rate", Value: 100, Usage: "trace at most `N` packets a second"},
-			&cli.IntFlag{Name: "count", DefaultText: "no end", Usage: "end after `N` packets"},
+			&cli.IntFlag{Name: "count", DefaultText: "no end", Usage: "end after `N` connections (of ICMP: packets)"},
 			&cli.DurationFlag{Name: "for", Value: 10 * time.Second, Usage: "end after `TIME`"},
 			&cli.BoolFlag{Name: "host-network", DisableDefaultText: true, Usage: "trace even in the machine's own network namespace"}),
 		Action: func(cc *cli.Context) error {
@@ -44,7 +45,7 @@ const categoryTraced = "which packets"
 
 // traceOptions reads the flags. The error says every problem.
 func traceOptions(cc *cli.Context) (trace.Options, error) {
-	r := trace.Request{Protocol: cc.Args().First(), From: cc.String("from"), To: cc.String("to"), Rate: cc.Int("rate"), For: cc.Duration("for")}
+	r := trace.Request{Protocol: cc.Args().First(), From: cc.String("from"), To: cc.String("to"), SYN: cc.Bool("syn"), Rate: cc.Int("rate"), For: cc.Duration("for")}
 	if uid := cc.String("uid"); cc.IsSet("uid") {
 		r.UID = &uid
 	}

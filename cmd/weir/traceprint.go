@@ -47,6 +47,9 @@ func tracedText(p *trace.Packet) string {
 			b.WriteString(more.label + escape.Text(more.value))
 		}
 	}
+	if p.UID != nil {
+		fmt.Fprintf(&b, " of uid %d", *p.UID)
+	}
 	if p.Mark != 0 {
 		fmt.Fprintf(&b, " mark 0x%x", p.Mark)
 	}

@@ -15,25 +15,27 @@ import (
 
 // collector makes packets of notifications.
 type collector struct {
-	ctx     context.Context
-	conn    *nft.Conn
-	target  *netns.Namespace
-	show    func(*Packet) error
-	most    int // packets, 0 for any number
-	started int
-	full    bool // a packet more than that matched
-	shown   int
-	ruleset *nft.Ruleset
-	read    time.Time // when the ruleset was read
-	links   map[int]string
-	pending []*Packet // on their way, in order of their first notifications
+	ctx         context.Context
+	conn        *nft.Conn
+	target      *netns.Namespace
+	show        func(*Packet) error
+	most        int // connections, 0 for any number
+	started     int
+	full        bool            // a connection more than that matched
+	connections map[string]bool // that began
+	shown       int
+	ruleset     *nft.Ruleset
+	read        time.Time // when the ruleset was read
+	links       map[int]string
+	pending     []*Packet // on their way, in order of their first notifications
 }
 
 const (
-	receiveTick = 50 * time.Millisecond
-	quietTime   = 150 * time.Millisecond // a packet with no notification for so long has arrived
-	rereadPause = time.Second            // between reads of a ruleset that changed meanwhile
-	maxPending  = 4096                   // packets on their way
+	receiveTick    = 50 * time.Millisecond
+	quietTime      = 150 * time.Millisecond // a packet with no notification for so long has arrived
+	rereadPause    = time.Second            // between reads of a ruleset that changed meanwhile
+	maxPending     = 4096                   // packets on their way
+	maxConnections = 1 << 16                // that are told apart
 )
 
 // refresh reads the rules that notifications name by numbers.
@@ -108,10 +110,17 @@ func (c *collector) take(e nft.TraceEvent, now time.Time) error {
 func (c *collector) begin(e nft.TraceEvent, matched bool, now time.Time) *Packet {
 	p := &Packet{id: e.ID, Time: now, Again: !matched, Steps: []Step{}}
 	p.describe(e, c.links)
-	c.full = c.full || matched && c.most > 0 && c.started == c.most
-	p.unasked = c.full || !matched && !c.continues(p)
-	if matched && !p.unasked {
+	known := p.ports && c.connections[p.connection()]
+	c.full = c.full || matched && !known && c.most > 0 && c.started == c.most
+	p.unasked = c.full && !known || !matched && !c.continues(p)
+	if matched && !known && !p.unasked {
 		c.started++
+		if len(c.connections) < maxConnections {
+			c.connections[p.connection()] = true
+		}
+	}
+	if matched && !p.unasked {
+		p.UID = owner(c.ctx, c.target, p) // while the socket is there
 	}
 	c.pending = append(c.pending, p)
 	return p

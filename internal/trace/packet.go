@@ -25,10 +25,12 @@ type Packet struct {
 	In          string    `json:"in,omitempty"`
 	Out         string    `json:"out,omitempty"`
 	Mark        uint32    `json:"mark,omitempty"`
+	UID         *uint32   `json:"uid,omitempty"` // of the socket here that sends it; nil: none, or it has ended
 	Steps       []Step    `json:"steps"`
 
 	id      uint32
 	met     bool // the end of the trace's own chain
+	ports   bool // its protocol has them
 	unasked bool // it is beyond the number asked for, or another program's
 	last    time.Time
 }
@@ -51,6 +53,7 @@ func (p *Packet) describe(e nft.TraceEvent, links map[int]string) {
 	if h := e.Packet; h.Known() && p.Source == "" {
 		p.Protocol = rules.L4Proto.Type().Format(rules.RangeOf(h.Proto).Lo)
 		p.Source, p.Destination = h.Src.String(), h.Dst.String()
+		p.ports = h.Src.Port() != 0 || h.Dst.Port() != 0
 		if h.Src.Port() == 0 && h.Dst.Port() == 0 {
 			p.Source, p.Destination = h.Src.Addr().String(), h.Dst.Addr().String()
 		}
@@ -65,6 +68,11 @@ func (p *Packet) describe(e nft.TraceEvent, links map[int]string) {
 	if e.Mark != 0 {
 		p.Mark = e.Mark
 	}
+}
+
+// connection tells connections apart, by either side's packets.
+func (p *Packet) connection() string {
+	return p.Protocol + " " + min(p.Source, p.Destination) + " " + max(p.Source, p.Destination)
 }
 
 func linkName(index uint32, links map[int]string) string {

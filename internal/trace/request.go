@@ -21,6 +21,7 @@ type Request struct {
 	Protocol string  // tcp, udp, icmp or icmpv6; "" for any
 	From, To string  // an address or a prefix, with a port or without, or a port alone; "" for any
 	UID      *string // nil for any
+	SYN      bool    // of TCP, only packets that open connections
 	Rate     int
 	Count    *int // nil for no end
 	For      time.Duration
@@ -28,7 +29,7 @@ type Request struct {
 
 // An OptionError is what is wrong with one part of a [Request].
 type OptionError struct {
-	Option string // from, to, uid, rate, count or for
+	Option string // from, to, uid, syn, rate, count or for
 	Err    error
 }
 
@@ -40,7 +41,7 @@ func (e *OptionError) Unwrap() error { return e.Err }
 // Parse checks the request. The error joins every problem: an [*OptionError] for each
 // part, and what is wrong with the packets as a whole.
 func (r Request) Parse() (Options, error) {
-	o := Options{Rate: uint32(r.Rate), For: r.For}
+	o := Options{SYN: r.SYN, Rate: uint32(r.Rate), For: r.For}
 	var problems []error
 	problem := func(option, format string, args ...any) {
 		problems = append(problems, &OptionError{option, fmt.Errorf(format, args...)})
@@ -50,11 +51,14 @@ func (r Request) Parse() (Options, error) {
 	}
 	if r.Count != nil {
 		if o.Count = *r.Count; o.Count < 1 {
-			problem("count", "%d is not a number of packets (want at least 1)", o.Count)
+			problem("count", "%d is not a number of connections (want at least 1)", o.Count)
 		}
 	}
 	if r.For <= 0 {
 		problem("for", "%s leaves no time to trace (want such as 30s)", r.For)
+	}
+	if r.SYN && r.Protocol != "" && r.Protocol != "tcp" {
+		problem("syn", "%s has no such packets (want tcp)", r.Protocol)
 	}
 	var err error
 	if o.Match, err = r.match(); err != nil {

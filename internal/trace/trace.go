@@ -21,8 +21,9 @@ import (
 type Options struct {
 	Match []rules.Node // what packets must be, see [Match]; none: any
 	UID   *rules.UID   // the user that opened their socket here; nil: any, and packets that arrive too
+	SYN   bool         // of TCP only packets that open connections
 	Rate  uint32       // packets a second that are traced, at most
-	Count int          // end after so many packets; 0: no such end
+	Count int          // end after so many connections, of protocols without ports packets; 0: no such end
 	For   time.Duration
 }
 
@@ -41,7 +42,7 @@ func Run(ctx context.Context, target *netns.Namespace, o Options, show func(*Pac
 		return counts, netns.WithAdvice(err)
 	}
 	defer conn.Close()
-	c := &collector{ctx: ctx, conn: conn, target: target, show: show, most: o.Count}
+	c := &collector{ctx: ctx, conn: conn, target: target, show: show, most: o.Count, connections: map[string]bool{}}
 	if err := c.refresh(); err != nil {
 		return counts, err
 	}
@@ -63,6 +64,9 @@ func Run(ctx context.Context, target *netns.Namespace, o Options, show func(*Pac
 // kernel is what the kernel is asked to trace.
 func (o Options) kernel() nft.TraceOptions {
 	k := nft.TraceOptions{Hooks: []rules.Hook{rules.Prerouting, rules.Output}, Match: o.Match, Rate: o.Rate}
+	if o.SYN {
+		k.Match = append(k.Match, rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK))
+	}
 	if o.UID != nil {
 		k.Match = append(k.Match, rules.SkUID.Is(*o.UID))
 		k.Hooks = []rules.Hook{rules.Output} // arriving packets have no user
