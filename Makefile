@@ -8,7 +8,7 @@ TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
 FUZZTIME ?= 20000x
 
-.PHONY: help build demo quick arches kernels test check lint fuzz bench soak roundtrip image tools clean
+.PHONY: help build demo quick arches kernels node-test test check lint fuzz bench soak roundtrip image tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -78,6 +78,27 @@ kernels: build ## the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu; writ
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/kernels ./internal/kernels
 	@CGO_ENABLED=0 $(GO) test -c -vet=off -trimpath -ldflags '-s -w' -o bin/integration.test ./integration
 	@./bin/kernels -dir bin/debian -weir bin/weir -tests bin/integration.test -testdata integration/testdata -write docs/kernels.md $(KERNELFLAGS)
+
+# The programs of a node, built once for each version: crictl, containerd 2 and plugins of CNI 1.1.
+CRICTL     := v1.37.0
+CONTAINERD := v2.4.2
+PLUGINS    := v1.10.0
+NODE       := $(CURDIR)/bin/node-$(CRICTL)-$(CONTAINERD)-$(PLUGINS)
+NODEBUILDS := sigs.k8s.io/cri-tools/cmd/crictl@$(CRICTL) \
+	github.com/containerd/containerd/v2/cmd/containerd@$(CONTAINERD) \
+	github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@$(CONTAINERD) \
+	github.com/containerd/containerd/v2/cmd/ctr@$(CONTAINERD) \
+	github.com/containernetworking/plugins/plugins/main/bridge@$(PLUGINS) \
+	github.com/containernetworking/plugins/plugins/main/loopback@$(PLUGINS) \
+	github.com/containernetworking/plugins/plugins/ipam/host-local@$(PLUGINS)
+
+# WEIR_KILLS: how often the plugin is killed, 500 times unless it is set.
+node-test: tools ## the plugin under containerd 1.6 and 2.4, with crictl; builds containerd the first time
+	@command -v containerd >/dev/null || apt-get install -y -qq --no-install-recommends containerd >/dev/null
+	@for p in $(NODEBUILDS); do \
+		name=$${p%%@*}; [ -x $(NODE)/$${name##*/} ] || CGO_ENABLED=0 GOBIN=$(NODE) $(GO) install -trimpath $$p || exit 1; \
+	done
+	WEIR_NODE=$(NODE) $(GO) test -count=1 -timeout 2h -v -run '^TestContainerd' ./integration
 
 ARCHES := arm64:aarch64 s390x:s390x
 

@@ -119,6 +119,7 @@ type outcome struct {
 	out, errs string
 	code      int // -1 for a signal
 	signal    syscall.Signal
+	cpu       time.Duration // user and system time
 }
 
 func (o outcome) String() string {
@@ -193,7 +194,7 @@ func (c *cli) launch(cmd *exec.Cmd) {
 }
 
 func ended(cmd *exec.Cmd, args []string, out, errs string) outcome {
-	o := outcome{args: args, out: out, errs: errs, code: cmd.ProcessState.ExitCode()}
+	o := outcome{args: args, out: out, errs: errs, code: cmd.ProcessState.ExitCode(), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		o.signal = status.Signal()
 	}

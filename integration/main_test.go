@@ -76,6 +76,7 @@ var roles = map[string]func() error{
 	"apply":  playApply,
 	"banner": playBanner,
 	"land":   playLand,
+	"reaper": playReaper,
 	"churn":  playChurn,
 	"hoard":  playHoard,
 	"own":    playOwn,

@@ -124,6 +124,7 @@ func (b *bench) measure(ctx context.Context, wanted *regexp.Regexp) error {
 	}{
 		{"start", b.start},
 		{"processes", b.everySize},
+		{"plugin", b.plugin},
 		{"lists", b.scale},
 		{"session", b.session},
 		{"pods", b.churn},
