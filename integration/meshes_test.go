@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/weir-mesh/weir/internal/lab"
@@ -154,5 +156,79 @@ func writeTable(t *testing.T, file string, fates map[string]scratch.Fate) {
 	}
 	if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestMeshConformance: the arguments of each table, given to weir's command for the mesh, make every probe meet the fate
+// that it meets under the mesh's own rules.
+func TestMeshConformance(t *testing.T) {
+	needUsers(t)
+	isolated(t)
+	probes, err := lab.LoadProbes(conformance + "/probes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := podRoot(t)
+	tables := meshTables(t)
+	of := map[string]int{}
+	for _, table := range tables {
+		of[table.Mode]++
+	}
+	for _, mode := range meshModes {
+		if of[mode] < 6 {
+			t.Errorf("there are %d tables of %s, want 6 at least", of[mode], mode)
+		}
+	}
+	t.Run("tables", func(t *testing.T) {
+		for _, table := range tables {
+			t.Run(table.Config, func(t *testing.T) {
+				t.Parallel()
+				conform(t, root, table, probes)
+			})
+		}
+	})
+}
+
+// TestMeshPrintConfig: what --print-config prints of each table's arguments makes the state that they make.
+func TestMeshPrintConfig(t *testing.T) {
+	c := newCLI(t)
+	c.chroot = podRoot(t)
+	for _, table := range meshTables(t) {
+		c.env = environ(table)
+		command := append([]string{commandOf[table.Mode]}, table.Args...)
+		printed := c.run(append(command, "--print-config")...)
+		dryRun := map[string]string{"linkerd": "--simulate"}[table.Mode]
+		plan := c.run(append(command, cmp.Or(dryRun, "--dry-run"))...)
+		if printed.code != 0 || plan.code != 0 {
+			t.Errorf("%s: %s%s", table.Config, printed.errs, plan.errs)
+			continue
+		}
+		if again := c.feed(printed.out, "plan", "-f", "-"); again.code != 0 || withoutNotes(again.out) != plan.out {
+			t.Errorf("%s: printed as\n%s\nwhich makes\n%s%s\nwant\n%s", table.Config, printed.out, again.out, again.errs, plan.out)
+		}
+	}
+	if left := c.run("show"); !strings.Contains(left.out+left.errs, "weir") || strings.Contains(left.out, "chain ") {
+		t.Errorf("something was applied: %s", left.out)
+	}
+}
+
+// withoutNotes is a plan's ruleset and routing, without what comes before and after.
+func withoutNotes(plan string) string {
+	if i := strings.Index(plan, "table inet"); i >= 0 {
+		plan = plan[i:]
+	}
+	plan, _, _ = strings.Cut(plan, "# what differs from now")
+	return plan
+}
+
+// TestLinkerdCloseWait: the setting is the namespace's, and it is written.
+func TestLinkerdCloseWait(t *testing.T) {
+	c := newCLI(t)
+	got := c.run("linkerd-init", "-p", "4143", "-o", "4140", "-u", "2102", "--timeout-close-wait-secs", "3600")
+	if got.code != 0 {
+		t.Fatal(got.errs)
+	}
+	if value := strings.TrimSpace(c.shell("cat /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait")); value != "3600" {
+		t.Errorf("the setting is %q, want 3600", value)
 	}
 }

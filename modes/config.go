@@ -75,7 +75,7 @@ type DNS struct {
 
 	Protocols    []string `key:"protocols" modes:"sidecar,ambient-pod" default:"udp,tcp" doc:"udp, tcp or both: over which queries are captured"`
 	Zones        string   `key:"zones" modes:"sidecar,ambient-pod" default:"enabled" words:"enabled | disabled" doc:": conntrack zones that keep the proxy's queries over UDP apart from the application's"`
-	Exclusions   string   `key:"exclusions" modes:"sidecar,ambient-pod" default:"owners" words:"none queries are captured before anything of outbound is left alone | owners excluded ports, users and groups | all excluded destinations too" doc:": what outbound leaves alone of queries too"`
+	Exclusions   string   `key:"exclusions" modes:"sidecar,ambient-pod" default:"owners" words:"none queries are captured before anything of outbound is left alone | owners excluded ports, users and groups | all excluded destinations too, which then come first" doc:": what outbound leaves alone of queries too"`
 	ProxyQueries string   `key:"proxyQueries" modes:"sidecar" default:"left" words:"left | captured" doc:": the proxy's own queries"`
 	To           []string `key:"to" modes:"sidecar,ambient-pod" doc:"where captured queries go instead of dns.port: an address, or address:port, at most one of each family; queries of the other family are left alone"`
 }

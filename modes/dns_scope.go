@@ -53,7 +53,7 @@ func (r *reader) dnsScope(d DNS) dnsScope {
 func (r *reader) noteUnusedDNS(written Config, captures bool) {
 	for _, k := range allKeys() {
 		_, set := k.Get(&written)
-		if set && !captures && slices.Contains([]string{"dns.zones", "dns.exclusions", "dns.proxyQueries", "dns.to"}, k.Path) {
+		if set && !captures && slices.Contains([]string{"dns.zones", "dns.proxyQueries", "dns.to"}, k.Path) {
 			r.note(k.Path, "is used only where %s captures queries", Ref{Key: "dns.capture"})
 		}
 	}
@@ -70,8 +70,9 @@ func (d dns) zoned() bool { return d.captures(false) && d.zones }
 // first reports whether queries are captured before anything of outbound is left alone.
 func (d dns) first() bool { return d.capture != dnsNone && d.exclusions == exemptNone }
 
-// notDestinations reports whether queries to excluded destinations are left alone.
-func (d dns) notDestinations() bool { return d.capture != dnsNone && d.exclusions == exemptAll }
+// notDestinations reports whether excluded destinations are left alone first of all: of
+// queries too, and of the proxy's calls to its own pod.
+func (d dns) notDestinations() bool { return d.exclusions == exemptAll }
 
 // ports are the keys by which captured queries are told: that of UDP, that of TCP.
 func (d dns) ports() []rules.Key[rules.Port] {

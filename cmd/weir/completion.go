@@ -9,7 +9,11 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/consul"
 	"github.com/weir-mesh/weir/internal/istio"
+	"github.com/weir-mesh/weir/internal/kuma"
+	"github.com/weir-mesh/weir/internal/linkerd"
+	"github.com/weir-mesh/weir/internal/meshinit"
 	nodepods "github.com/weir-mesh/weir/internal/pods"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
@@ -140,11 +144,14 @@ func flagsOf(c *cli.Command) []cli.Flag {
 	for len(c.Flags) == 0 && len(c.Subcommands) > 0 {
 		c = c.Subcommands[0]
 	}
-	if c.Name != "istio-init" {
+	own, parses := map[string]func() []meshinit.Flag{
+		"istio-init": istio.Flags, "linkerd-init": linkerd.Flags, "kuma-init": kuma.Flags, "consul-redirect": consul.Flags,
+	}[c.Name]
+	if !parses {
 		return c.Flags
 	}
 	var out []cli.Flag
-	for _, f := range istio.Flags() {
+	for _, f := range own() {
 		out = append(out, &wordsFlag{names: []string{f.Name}, usage: f.Usage, value: flagWords{bare: f.Bare}})
 	}
 	return out

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/modes"
-	"github.com/weir-mesh/weir/netns"
 )
 
 func istioInitCommand() *cli.Command {
@@ -33,8 +31,7 @@ func istioInitCommand() *cli.Command {
 				return err
 			}
 			json := a.LogJSON || err != nil && slices.Contains(args, "--log_as_json") // which may come after what is wrong
-			i := istioInit{Arguments: a, streams: streams{cc.App.Reader, cc.App.Writer, cc.App.ErrWriter}, json: json}
-			i.log = i.logger()
+			i := istioInit{a, newInitRun(cc, json, a.Level())}
 			if err == nil {
 				err = i.run(cc.Context)
 			}
@@ -52,23 +49,11 @@ func istioInitCommand() *cli.Command {
 // istioInit is the command at work.
 type istioInit struct {
 	*istio.Arguments
-	streams
-	json bool
-	log  *slog.Logger
-	ns   *netns.Namespace
-}
-
-// logger logs as the reference's flags ask.
-func (i *istioInit) logger() *slog.Logger {
-	options := &slog.HandlerOptions{Level: i.Level()}
-	if i.json {
-		return slog.New(slog.NewJSONHandler(i.err, options))
-	}
-	return slog.New(slog.NewTextHandler(i.err, options))
+	initRun
 }
 
 func (i *istioInit) run(ctx context.Context) (err error) {
-	if i.ns, err = i.target(); err != nil {
+	if i.ns, err = initTarget("--network-namespace", i.NetworkNamespace); err != nil {
 		return err
 	}
 	defer i.ns.Close()
@@ -76,21 +61,6 @@ func (i *istioInit) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
 	defer cancel()
 	return whyEnded(ctx, i.work(ctx))
-}
-
-// target is the namespace that --network-namespace names. The reference is told
-// one by a CNI plugin that has entered it already.
-func (i *istioInit) target() (*netns.Namespace, error) {
-	here := netns.Current()
-	if i.NetworkNamespace == "" {
-		return here, nil
-	}
-	t, err := namedTarget("--network-namespace", i.NetworkNamespace)
-	if err == nil && t.IsCurrent() {
-		t.Close()
-		return here, nil
-	}
-	return t, err
 }
 
 func (i *istioInit) work(ctx context.Context) error {
@@ -160,23 +130,6 @@ func (i *istioInit) dryRun(plan string) error {
 	return err
 }
 
-const maxLogged = 200 // elements of a set
-
-func (i *istioInit) apply(ctx context.Context, k *capture.Capture, text func() string) error {
-	r, err := k.Apply(ctx)
-	if r.HostNetwork {
-		i.log.Warn("this is the machine's own network namespace: everything on it is captured")
-	}
-	if err != nil {
-		return err
-	}
-	i.logText("ruleset as applied", "nft", text())
-	i.logMessages(r)
-	i.log.Info("applied", "outcome", r.Outcome, "table", r.Table, "state", r.State, "kept", r.Kept,
-		"read", r.Read.String(), "commit", r.Commit.String(), "verify", r.Verify.String())
-	return nil
-}
-
 func (i *istioInit) cleanUp(ctx context.Context) error {
 	c, err := capture.OfTable(i.ns, modes.DefaultTable, capture.Options{Removing: func(captured capture.Captured) {
 		i.log.Warn(fmt.Sprintf("%s will be reset (weir remove --drain 30s lets them end)", captured))
@@ -192,20 +145,4 @@ func (i *istioInit) cleanUp(ctx context.Context) error {
 	i.logMessages(r)
 	i.log.Info("cleaned up", "outcome", r.Outcome, "table", r.Table, "reset", r.Reset)
 	return nil
-}
-
-func (i *istioInit) logMessages(r capture.Report) {
-	for _, m := range r.Messages() {
-		i.log.Warn(m.Text)
-	}
-}
-
-// logText logs a text of many lines, which stay lines where a person reads them.
-func (i *istioInit) logText(what, key, text string) {
-	if i.json {
-		i.log.Info(what, key, text)
-	} else if i.log.Enabled(context.Background(), slog.LevelInfo) {
-		i.log.Info(what + ":")
-		fmt.Fprint(i.err, text)
-	}
 }

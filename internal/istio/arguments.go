@@ -3,13 +3,12 @@
 package istio
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/pflag"
-	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/internal/meshinit"
 )
 
 // Arguments are istio-init's flags and environment. They are parsed by the library that the reference
@@ -42,30 +41,19 @@ type Arguments struct {
 	cniMode, reconcile, forceApply, native bool
 
 	flags  *pflag.FlagSet
-	lookup LookupVariable
+	lookup meshinit.LookupVariable
 	unread []string // variables whose value does not parse
 }
 
-// LookupVariable is os.LookupEnv, or stands for it.
-type LookupVariable func(name string) (value string, set bool)
-
 // Parse parses the environment, then the command line, which wins. Arguments that are not flags are
 // ignored, as in the reference. Along with an [ArgumentError] come the arguments up to it.
-func Parse(args []string, lookup LookupVariable) (*Arguments, error) {
+func Parse(args []string, lookup meshinit.LookupVariable) (*Arguments, error) {
 	a := newArguments()
 	a.lookup = lookup
 	a.flags.VisitAll(a.readVariables)
 	err := a.flags.Parse(args)
-	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) {
-		hint := "see weir istio-init --help"
-		if nearest := term.Nearest("--"+unknown.GetSpecifiedName(), a.names()); nearest != "" {
-			hint = "did you mean " + nearest + "?"
-		}
-		err = fmt.Errorf("%w (%s)", err, hint)
-	}
 	if err != nil {
-		return a, ArgumentError{fmt.Errorf("istio-init: %w", err)}
+		return a, ArgumentError{Err: fmt.Errorf("istio-init: %w", meshinit.WithHint("istio-init", a.flags, err))}
 	}
 	return a, nil
 }
@@ -117,24 +105,8 @@ func newArguments() *Arguments {
 	return a
 }
 
-// Flag is a flag of istio-init.
-type Flag struct {
-	Name, Usage string
-	Bare        bool // it may stand without a value
-}
-
 // Flags are all flags of istio-init.
-func Flags() (out []Flag) {
-	newArguments().flags.VisitAll(func(f *pflag.Flag) { out = append(out, Flag{f.Name, f.Usage, f.NoOptDefVal != ""}) })
-	return out
-}
-
-// names are the flags' long names.
-func (a *Arguments) names() []string {
-	var out []string
-	a.flags.VisitAll(func(f *pflag.Flag) { out = append(out, "--"+f.Name) })
-	return out
-}
+func Flags() []meshinit.Flag { return meshinit.FlagsOf(newArguments().flags) }
 
 // Usage is the help of --help.
 func (a *Arguments) Usage() string {
@@ -142,8 +114,4 @@ func (a *Arguments) Usage() string {
 }
 
 // Given are the flags of the command line, such as envoy-port=15001.
-func (a *Arguments) Given() []string {
-	var out []string
-	a.flags.Visit(func(f *pflag.Flag) { out = append(out, f.Name+"="+f.Value.String()) })
-	return out
-}
+func (a *Arguments) Given() []string { return meshinit.GivenOf(a.flags) }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
@@ -71,7 +72,7 @@ func (a *Arguments) refused() error {
 	var errs []error
 	for _, flag := range []string{"istio-inbound-ports", "istio-local-exclude-ports", "istio-exclude-interfaces", "istio-service-cidr",
 		"istio-service-exclude-cidr", "istio-outbound-ports", "istio-local-outbound-ports-exclude", "kube-virt-interfaces"} {
-		for _, w := range split(a.flags.Lookup(flag).Value.String()) {
+		for _, w := range meshinit.Split(a.flags.Lookup(flag).Value.String()) {
 			if w != "*" && (parse.IsAll(w) || parse.IsNone(w)) {
 				errs = append(errs, fmt.Errorf("--%s: %q means nothing here (want '*' for all, or an empty list for none)", flag, w))
 			}
@@ -98,7 +99,7 @@ func (a *Arguments) proxy(env modes.Environment) modes.Proxy {
 		}
 		uid = strconv.FormatUint(uint64(id), 10)
 	}
-	return modes.Proxy{UIDs: split(uid), GIDs: split(cmp.Or(a.proxyGID, uid))}
+	return modes.Proxy{UIDs: meshinit.Split(uid), GIDs: meshinit.Split(cmp.Or(a.proxyGID, uid))}
 }
 
 func (a *Arguments) inbound() modes.Inbound {
@@ -132,13 +133,13 @@ func (a *Arguments) outbound() (modes.Outbound, error) {
 	}
 	noGroup := false
 	if groups, every := a.includedGroups(); every {
-		out.ExcludeGIDs = split(a.variable(ownerGroupsExclude))
+		out.ExcludeGIDs = meshinit.Split(a.variable(ownerGroupsExclude))
 	} else {
-		out.IncludeGIDs = split(groups)
+		out.IncludeGIDs = meshinit.Split(groups)
 		noGroup = len(out.IncludeGIDs) == 0
 	}
 	out.IncludePorts = parse.WithoutPorts(portWords(a.outboundPorts), out.ExcludePorts)
-	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 || noGroup && len(split(a.kubeVirtInterfaces)) == 0 {
+	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 || noGroup && len(meshinit.Split(a.kubeVirtInterfaces)) == 0 {
 		out.Via = "none"
 	}
 	return out, err

@@ -3,15 +3,13 @@
 package istio
 
 import (
-	"errors"
-
-	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/modes"
 )
 
 // names are istio-init's flags and variables for the keys of a configuration, and its words for a key
 // with a value.
-var names = map[modes.Ref]string{
+var names = meshinit.Names{
 	{Key: "proxy.uids"}:            "--proxy-uid",
 	{Key: "proxy.gids"}:            "--proxy-gid",
 	{Key: "inbound.port"}:          "--inbound-capture-port",
@@ -46,30 +44,9 @@ var names = map[modes.Ref]string{
 	{Key: "conntrack", Value: "none"}:      conntrackUse + "=none",
 }
 
-// name is istio-init's name for a key, or the key where it has none.
-func name(r modes.Ref) string {
-	if n, known := names[r]; known {
-		return n
-	}
-	if n, known := names[modes.Ref{Key: r.Key}]; known && r.Value != "" {
-		return n + " " + r.Value
-	}
-	return r.String()
-}
-
 // Note is a note that names istio-init's flags.
-func Note(n modes.Note) modes.Note { return n.Renamed(name) }
+func Note(n modes.Note) modes.Note { return names.Note(n) }
 
 // Problem is an error of modes, of which each [modes.ConfigError] names istio-init's flags. The
 // others stay.
-func Problem(err error) error {
-	var out []error
-	for _, e := range problems.List(err) {
-		var config *modes.ConfigError
-		if errors.As(e, &config) {
-			e = config.Renamed(name)
-		}
-		out = append(out, e)
-	}
-	return problems.Join(out...)
-}
+func Problem(err error) error { return names.Problem(err) }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 )
@@ -27,7 +28,7 @@ func (a *Arguments) Resolve(ctx context.Context, ns *netns.Namespace) (r Resolve
 		return r, err
 	}
 	if r.Config, err = a.Config(r.Environment); err != nil {
-		return r, ArgumentError{err}
+		return r, ArgumentError{Err: err}
 	}
 	if err := capture.LookUp(ctx, ns, &r.Environment, r.Config.Lookups()); err != nil {
 		return r, err
@@ -70,10 +71,7 @@ func (r *Resolved) readInterfaces(ctx context.Context, a *Arguments, ns *netns.N
 }
 
 // ArgumentError is that arguments do not parse, or mean nothing; it joins all that is wrong with them.
-type ArgumentError struct{ error }
-
-// Unwrap returns what is wrong.
-func (e ArgumentError) Unwrap() error { return e.error }
+type ArgumentError = meshinit.ArgumentError
 
 // passthroughIPv6 is the address that a run adds to lo.
 var passthroughIPv6 = netip.MustParseAddr("::6")

@@ -7,20 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/modes"
 )
-
-// split splits a list at its commas. It is empty, not nil, where there is no word: an
-// empty list means none.
-func split(list string) []string {
-	out := []string{}
-	for w := range strings.SplitSeq(list, ",") {
-		if w = strings.TrimSpace(w); w != "" {
-			out = append(out, w)
-		}
-	}
-	return out
-}
 
 // portWord is a port as a configuration has it, where 0 by itself is taken for a
 // mistake.
@@ -33,7 +22,7 @@ func portWord(word string) modes.PortWord {
 
 func portWords(list string) []modes.PortWord {
 	var out []modes.PortWord
-	for _, w := range split(list) {
+	for _, w := range meshinit.Split(list) {
 		out = append(out, portWord(w))
 	}
 	return out
@@ -42,7 +31,7 @@ func portWords(list string) []modes.PortWord {
 // interfaceNames leaves out names with an asterisk, which no interface has:
 // iptables' wildcard is a plus, and an asterisk stands for itself.
 func interfaceNames(list string) []string {
-	return slices.DeleteFunc(split(list), hasAsterisk)
+	return slices.DeleteFunc(meshinit.Split(list), hasAsterisk)
 }
 
 func hasAsterisk(name string) bool { return strings.Contains(name, "*") }
@@ -52,7 +41,7 @@ func hasAsterisk(name string) bool { return strings.Contains(name, "*") }
 // nevertheless, which ::1 is too, and captures as little.
 func includedPrefixes(list string) []string {
 	out := []string{}
-	for _, w := range split(list) {
+	for _, w := range meshinit.Split(list) {
 		switch p, err := netip.ParsePrefix(w); {
 		case err != nil || !p.Addr().Is4In6():
 			out = append(out, w)
@@ -66,7 +55,7 @@ func includedPrefixes(list string) []string {
 const loopbackIPv6 = "::1/128"
 
 // excludedPrefixes leaves out IPv4-mapped prefixes, which exclude nothing.
-func excludedPrefixes(list string) []string { return slices.DeleteFunc(split(list), isMapped) }
+func excludedPrefixes(list string) []string { return slices.DeleteFunc(meshinit.Split(list), isMapped) }
 
 func isMapped(word string) bool {
 	p, err := netip.ParsePrefix(word)
