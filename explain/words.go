@@ -97,7 +97,7 @@ func (x *Explainer) says(a Answer) string {
 		}
 	}
 	if f.Here && f.Socket == nil && !x.host.Assumes && (p.Proto == rules.TCP || p.Proto == rules.UDP) {
-		text += ", where nobody listens"
+		text += ", where no socket listens"
 	}
 	if x.dormant != "" && f.Kind == sim.Untouched {
 		text += fmt.Sprintf(" (table %s is dormant: the kernel calls none of its chains)", x.dormant)

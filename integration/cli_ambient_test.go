@@ -418,8 +418,8 @@ func TestNamespacesThatFail(t *testing.T) {
 	at := func(name string) string { return filepath.Join(folder, name) + ": " }
 	o := c.run("ambient", "pod", "apply", "--netns", folder+"/*", "--netns", "nosuch").want(t, 1).
 		prints(t, "10 network namespaces: 5 created, 5 failed\n").
-		says(t, at("vanished")+"--netns: there is no such namespace", at("file")+"--netns: "+filepath.Join(folder, "file")+" is no network namespace",
-			at("fifo")+"--netns: "+filepath.Join(folder, "fifo")+" is no network namespace",
+		says(t, at("vanished")+"--netns: there is no such namespace", at("file")+"--netns: "+filepath.Join(folder, "file")+" is not a network namespace",
+			at("fifo")+"--netns: "+filepath.Join(folder, "fifo")+" is not a network namespace",
 			at("down")+"lo is down: what is redirected would not reach the proxy (set it up first)", "nosuch: --netns: there is no such namespace", "weir: 5 of 10 network namespaces failed\n")
 	if lines := strings.Count(o.errs, "\n"); lines != 5+2 {
 		t.Errorf("want a line for each failure, one for the note and one for all: %s", o)

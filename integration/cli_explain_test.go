@@ -30,7 +30,7 @@ func TestExplainLive(t *testing.T) {
 	c.must("", "sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/all/route_localnet")
 
 	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
-	c.run(out...).want(t, 0).prints(t, "tcp 192.0.2.2 -> 198.51.100.1:443", "captured: lands on port 15001", "where nobody listens")
+	c.run(out...).want(t, 0).prints(t, "tcp 192.0.2.2 -> 198.51.100.1:443", "captured: lands on port 15001", "where no socket listens")
 	in := []string{"explain", "--live", "--in", "eth0", "--from", "198.51.100.7", "tcp", "192.0.2.2:80"}
 	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
 	c.run("explain", "--live", "--in", "eth7", "--from", "198.51.100.7", "tcp", "192.0.2.2:80").want(t, 2).says(t, `the namespace has no interface "eth7"`)

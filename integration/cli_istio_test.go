@@ -254,7 +254,7 @@ func TestIstioNetworkNamespace(t *testing.T) {
 	there("--cleanup-only").want(t, 0).says(t, "outcome=removed")
 	wantTables(0)
 	c.istio("-i * --network-namespace /nowhere").want(t, 2).says(t, "--network-namespace: there is no such namespace: open /nowhere")
-	c.istio("-i * --network-namespace /proc/self/ns/mnt").want(t, 2).says(t, "--network-namespace: /proc/self/ns/mnt is no network namespace")
+	c.istio("-i * --network-namespace /proc/self/ns/mnt").want(t, 2).says(t, "--network-namespace: /proc/self/ns/mnt is not a network namespace")
 
 	if oneUser() {
 		return

@@ -39,9 +39,9 @@ func TestFailureLeavesTheFormerState(t *testing.T) {
 		{"a route where lo has no IPv6", noIPv6, withoutAddress(capture{tproxy: true}.state()), unix.EACCES, []string{"ip -6 route add", "net.ipv6.conf.lo.disable_ipv6"}},
 		{"a route where lo is down", func(n *namespace) { n.ip("link set lo down") }, withoutAddress(capture{tproxy: true}.state()), unix.ENETDOWN, []string{"route add local default dev lo", "lo is down"}},
 		{"a route in whose place another's is", func(n *namespace) { n.ip("route add unreachable default table 133") }, onlyIPv4(capture{tproxy: true}.state()), unix.EEXIST,
-			[]string{"ip route add local default dev lo table 133", "somebody else's stands in its place"}},
+			[]string{"ip route add local default dev lo table 133", "another program's stands in its place"}},
 		{"an address that another gave another length", func(n *namespace) { n.ip("addr add ::6/64 dev lo") }, capture{tproxy: true}.state(), unix.EEXIST,
-			[]string{"ip address add ::6/128 dev lo", "somebody else's stands in its place"}},
+			[]string{"ip address add ::6/128 dev lo", "another program's stands in its place"}},
 	} {
 		for _, former := range []struct {
 			why   string

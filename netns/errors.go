@@ -13,7 +13,7 @@ var (
 	// ErrNotExist is that there is no such namespace, or that the process has ended.
 	ErrNotExist = errors.New("there is no such namespace")
 	// ErrNotNetns is that a file is there and is not a network namespace.
-	ErrNotNetns = errors.New("is no network namespace")
+	ErrNotNetns = errors.New("is not a network namespace")
 	// ErrNotEntered is that a namespace cannot be entered, which takes CAP_SYS_ADMIN.
 	ErrNotEntered = nl.ErrNotEntered
 	// ErrNotPermitted is that CAP_NET_ADMIN is missing in the user namespace that owns

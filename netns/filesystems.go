@@ -38,7 +38,7 @@ func (s *fileSystems) unfit(fd int, at *unix.Statx_t) string {
 	return ""
 }
 
-// unlisted is a mount that nobody lists, as of a process that changed its root to a
+// unlisted is a mount that no list has, as of a process that changed its root to a
 // folder in a mount namespace of its own. The file system must then be asked after
 // all: a FUSE file system of another user's answers this without its process, see
 // fuse_statfs in fs/fuse/inode.c. What lies below an overlay is not known.

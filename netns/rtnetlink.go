@@ -50,8 +50,8 @@ func (n *Namespace) openNetlink(protocol int) (*nl.Socket, error) {
 	return sockets[0], nil
 }
 
-// readAgain reads until nobody changes meanwhile what is read. The error is a
-// [*nft.ChangedError] where somebody did so for too long.
+// readAgain reads until no program changes meanwhile what is read. The error is a
+// [*nft.ChangedError] where one did so for too long.
 func readAgain(ctx context.Context, read func() error) error {
 	for start := time.Now(); ; {
 		err := read()

@@ -47,7 +47,7 @@ const (
 )
 
 // Session is a Conn's work on one table. It remembers what it read: while
-// nobody else commits, the next apply starts from there. Version goes into the
+// no other program commits, the next apply starts from there. Version goes into the
 // tag.
 type Session struct {
 	Table   string
@@ -65,7 +65,7 @@ func (c *Conn) Session(table, version string) *Session {
 
 // Apply makes the namespace hold the wanted state, whose table must be the
 // session's, and proves it by reading back. No packet meets a moment without
-// rules. On an error the former state is in force again, or what somebody else
+// rules. On an error the former state is in force again, or what another program
 // wrote meanwhile. A context that ends once the wanted rules are in force is
 // too late. A state that holds nothing is ErrEmptyState: to take away what is there
 // is [Session.Remove].
@@ -106,7 +106,7 @@ func (s *Session) Verify(ctx context.Context, want rules.State) (*Live, []rules.
 }
 
 // settle applies until the state holds at a generation that this program made
-// or found, or gives up. Where somebody holds the lock for long it goes on without:
+// or found, or gives up. Where another program holds the lock for long it goes on without:
 // every commit is guarded all the same.
 func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) {
 	var result Result

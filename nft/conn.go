@@ -28,7 +28,7 @@ type Conn struct {
 	diag   *nl.Socket         // of sock_diag(7), or nil
 	noDiag error              // why there is none
 	own    sockdiag.Namespace // the namespace, where it was the calling thread's
-	watch  *watch             // nil: nobody was met
+	watch  *watch             // nil: no other writer was met
 	last   string             // who committed last, in the verb at work; "" where it was not heard
 	added  []netip.Prefix     // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
 }
@@ -102,7 +102,7 @@ func execute(ctx context.Context, conn *nl.Socket, m netlink.Message) (msgs []ne
 	return msgs, nl.Permission(err)
 }
 
-// again reads until nobody changes meanwhile what is read, or somebody has done
+// again reads until no other program changes meanwhile what is read, or one has done
 // so for too long.
 func again(ctx context.Context, read func() error) error {
 	for start := time.Now(); ; {
@@ -131,7 +131,7 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // generation is the number of the namespace's present ruleset. It moves by one
-// with every commit of anyone.
+// with every commit of any program.
 func (c *Conn) generation(ctx context.Context) (uint32, error) {
 	msgs, err := execute(ctx, c.nf, netlink.Message{
 		Header: netlink.Header{Type: nfType(unix.NFT_MSG_GETGEN), Flags: netlink.Request},
@@ -151,7 +151,7 @@ func (c *Conn) generation(ctx context.Context) (uint32, error) {
 	return 0, errors.New("nftables: the kernel told no generation")
 }
 
-// atOneGeneration reads what somebody's commit would change, and tells the
+// atOneGeneration reads what another program's commit would change, and tells the
 // generation at which it stood; where there was a commit that may have changed
 // it, the error is errGeneration, whatever was half read.
 func (c *Conn) atOneGeneration(ctx context.Context, read func() error) (uint32, error) {

@@ -16,7 +16,7 @@ import (
 )
 
 // tables is what the kernel holds of one owner's tables, and of other tables
-// what a reader of ours should know.
+// what a reader of weir's table should know.
 type tables struct {
 	own       *rules.Table
 	leftover  bool

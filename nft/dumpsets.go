@@ -71,7 +71,7 @@ func liftSet(a nl.Attributes) *rules.Set {
 		s.Key = nil
 	}
 	if s.Verdicts && a.Number(unix.NFTA_SET_DATA_TYPE) != verdictDataType {
-		s.Others += " data that is no verdict"
+		s.Others += " data that is not a verdict"
 	}
 	const known = unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT | unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP |
 		unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL | setConcat | setExpr

@@ -88,7 +88,7 @@ func (c *Conn) awaitLock(ctx context.Context, table string) (*Live, error) {
 }
 
 // proveLive reads back at the generation of our own commit: nothing is left to
-// decide. At any other one somebody else has decided since.
+// decide. At any other one another program has decided since.
 func (c *Conn) proveLive(ctx context.Context, table string, generation uint32, decide func(*rules.Table) ([]rules.SetChange, error)) error {
 	live, err := c.read(context.WithoutCancel(ctx), table, rules.State{}, everything())
 	if errors.Is(err, errGeneration) || err == nil && live.generation != generation {

@@ -85,7 +85,7 @@ func (e *DriftError) Error() string {
 	return b.String()
 }
 
-// NotOursError means that a table stands under a name of ours that no apply wrote,
+// NotOursError means that a table stands under a name of weir's that no apply wrote,
 // or that another socket owns, so that only that one can change it.
 type NotOursError struct {
 	Table  string

@@ -17,7 +17,7 @@ import (
 type Feature struct {
 	Name     string
 	Option   string // of the kernel's configuration, or the version that first had it
-	For      string // what of weir needs it
+	For      string // the part of weir that needs it
 	Optional bool   // weir does without it, or with what needs it alone missing
 
 	table *rules.Table // is refused where the feature is missing, or

@@ -12,7 +12,7 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// ForeignChain is a base chain of somebody else's.
+// ForeignChain is a base chain of another program.
 type ForeignChain struct {
 	Family, Table, Chain string
 	Base                 rules.Base

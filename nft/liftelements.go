@@ -118,7 +118,7 @@ func liftElement(b []byte) (e element, err error) {
 		case unix.NFTA_SET_ELEM_DATA:
 			var ok bool
 			if e.Verdict, ok = liftVerdict(data); !ok {
-				e.other = "data that is no verdict"
+				e.other = "data that is not a verdict"
 			}
 		case unix.NFTA_SET_ELEM_TIMEOUT:
 			e.Timeout = milliseconds(nl.BigEndian(data))
@@ -128,7 +128,7 @@ func liftElement(b []byte) (e element, err error) {
 			e.Comment = userText(data, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 		case unix.NFTA_SET_ELEM_EXPR:
 			if e.Counter, e.counts = liftRule([][]byte{data}, nil, 0)[0].(rules.Counter); !e.counts {
-				e.other = "an expression that is no counter"
+				e.other = "an expression that is not a counter"
 			}
 		case nftaSetElemPad:
 		default:

@@ -79,7 +79,7 @@ func (l *lifter) assign(to rules.Selector, register uint32, known bool) bool {
 	return l.node(n)
 }
 
-// rewrite lifts a write to a header that mends the checksums as ours do.
+// rewrite lifts a write to a header that mends the checksums as weir's do.
 func (l *lifter) rewrite(a nl.Attributes) bool {
 	base := expr.PayloadBase(a.Number(unix.NFTA_PAYLOAD_BASE))
 	offset, length := uint32(a.Number(unix.NFTA_PAYLOAD_OFFSET)), uint32(a.Number(unix.NFTA_PAYLOAD_LEN))

@@ -52,7 +52,7 @@ func (l *Live) draining() []rules.Difference {
 }
 
 // Leftovers is what a killed apply left behind: without a table that includes
-// all routing of ours.
+// all routing of weir's.
 func (l *Live) Leftovers() []rules.Difference {
 	if l.State.Table == nil {
 		return l.Differences(rules.State{})

@@ -100,7 +100,7 @@ func (w *work) commitAnyway(ctx context.Context, fill func(*batch)) error {
 	return nil
 }
 
-// blameGeneration puts a failure down to somebody who committed meanwhile, if
+// blameGeneration puts a failure down to a program that committed meanwhile, if
 // anybody did.
 func (w *work) blameGeneration(ctx context.Context, err error) error {
 	if g, gerr := w.conn.generation(ctx); gerr == nil && g != w.generation {

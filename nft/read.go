@@ -14,7 +14,7 @@ import (
 
 // Live is what a network namespace holds of one table and its routing.
 type Live struct {
-	State    rules.State // what is ours, lifted
+	State    rules.State // what weir wrote, lifted
 	Tag      *Tag        // nil: the table has none that can be read
 	Leftover bool        // the table <name>-next of an apply that was killed
 	Foreign  []ForeignChain
@@ -31,7 +31,7 @@ type Live struct {
 	routing    routing
 }
 
-// any reports whether there is anything of ours.
+// any reports whether there is anything of weir's.
 func (l *Live) any() bool {
 	return l.State.Table != nil || l.Leftover || !l.routing.change(rules.State{}, l.Tag).empty()
 }
@@ -65,7 +65,7 @@ func (c *Conn) Read(ctx context.Context, table string) (*Live, error) {
 	})
 }
 
-// readSettled reads again while somebody commits meanwhile and, for as long as
+// readSettled reads again while another program commits meanwhile and, for as long as
 // [lockPatience], while another apply is at work and what was read looks like half
 // of its change. What is wanted decides which routing of others counts.
 func (c *Conn) readSettled(ctx context.Context, table string, wanted rules.State, with scope, half func(*Live) bool) (*Live, error) {
@@ -90,7 +90,7 @@ func (c *Conn) readSettled(ctx context.Context, table string, wanted rules.State
 	}
 }
 
-// readUnlocked reads, and again while somebody commits to what is read.
+// readUnlocked reads, and again while another program commits to what is read.
 func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.State, with scope) (*Live, error) {
 	for start := time.Now(); ; {
 		live, err := c.read(ctx, table, wanted, with)
@@ -107,7 +107,7 @@ func (c *Conn) readUnlocked(ctx context.Context, table string, wanted rules.Stat
 	}
 }
 
-// read reads once; where somebody commits meanwhile, the error is
+// read reads once; where another program commits meanwhile, the error is
 // errGeneration.
 func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with scope) (*Live, error) {
 	var t tables
@@ -154,7 +154,7 @@ func apart(normal, own *rules.Table) *rules.Table {
 
 // Refusal is why an apply of that state, or a remove where it is none, would
 // change nothing: it joins a [*NotOursError] for each table in the way. A table
-// that holds what is wanted is in nobody's way: it only gets a tag.
+// that holds what is wanted is in no other's way: it only gets a tag.
 func (l *Live) Refusal(want rules.State) error { return l.refusal(want.Normal()) }
 
 // refusal is Refusal of a state in normal form.

@@ -27,7 +27,7 @@ func countElements(changes []rules.SetChange) int {
 }
 
 // elementsHold reads the changed elements back, at the generation of our own
-// commit, or at one since which nothing of ours was changed: everything else is as it was read before. That they do not hold is no
+// commit, or at one since which nothing of weir's was changed: everything else is as it was read before. That they do not hold is no
 // proof: the look-up of older kernels misses an element where one interval ends
 // and the next starts (seen on 5.10 and 6.1, not on 6.18).
 func (w *work) elementsHold(ctx context.Context, changes []rules.SetChange) (bool, error) {
@@ -125,7 +125,7 @@ func (w *work) formerWithElements() *Live {
 }
 
 // readBack proves that the wanted state is in force at the generation of the
-// last commit. Where it is not, and nobody else wrote, the former state is put
+// last commit. Where it is not, and no other program wrote, the former state is put
 // back.
 func (w *work) readBack(ctx context.Context, elements []rules.SetChange, elementsAlone bool, change routingChange) error {
 	start := time.Now()
@@ -157,7 +157,7 @@ func (w *work) readBack(ctx context.Context, elements []rules.SetChange, element
 }
 
 // readOwn reads what is live at the generation of the last commit, or at one since which
-// nothing of ours is known to have changed.
+// nothing of weir's is known to have changed.
 func (w *work) readOwn(ctx context.Context) (*Live, error) {
 	for {
 		with := everything()
@@ -187,7 +187,7 @@ func (w *work) readOwn(ctx context.Context) (*Live, error) {
 	}
 }
 
-// otherRouting reports whether another of ours may have changed the routing, and
+// otherRouting reports whether another weir may have changed the routing, and
 // nothing else differs: without the lock at any moment, beside who holds it by
 // adding, before it finds that it was not alone.
 func (w *work) otherRouting(live *Live, differences []rules.Difference) bool {

@@ -126,7 +126,7 @@ type routeFilter struct {
 }
 
 // routes dumps the routes that the filter names: those that deliver locally,
-// and what else is marked as ours.
+// and what else carries weir's protocol number.
 func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter, into *routing) error {
 	request := rtnetlink.RouteMessage{Family: uint8(f), Protocol: filter.protocol, Attributes: rtnetlink.RouteAttributes{Table: filter.table}}
 	payload, err := request.MarshalBinary()

@@ -32,8 +32,8 @@ type liveAddress struct {
 	ours bool // known by its protocol, since Linux 5.18; else the tag knows
 }
 
-// oddity is a policy rule or a route that is marked as ours and says what no
-// State can: somebody changed it.
+// oddity is a policy rule or a route that carries weir's protocol number and says what no
+// State can: another program changed it.
 type oddity struct {
 	where, text string
 	newType     uint16
@@ -51,8 +51,8 @@ func (r routingChange) empty() bool {
 	return len(r.odd)+len(r.add.Routing())+len(r.remove.Routing()) == 0
 }
 
-// ours is the part of a State that the namespace holds: what is marked as ours,
-// what of wanted is there by anyone's hand, and which of the tag's addresses
+// ours is the part of a State that the namespace holds: what carries weir's protocol
+// number, what is wanted and there whoever added it, and which of the tag's addresses
 // are left.
 func (r routing) ours(wanted rules.State, tag *Tag) rules.State {
 	var s rules.State
@@ -79,8 +79,8 @@ func (a liveAddress) addedBy(tag *Tag) bool {
 	return a.ours || tag != nil && slices.Contains(tag.Added, a.Prefix)
 }
 
-// withoutForeign is the wanted state less what of its routing stands there by
-// another's hand: what remains is known as ours without the wanted state.
+// withoutForeign is the wanted state without the routing that another program added:
+// what remains is known as weir's without the wanted state.
 func (r routing) withoutForeign(wanted rules.State) rules.State {
 	own := r.ours(rules.State{}, nil)
 	others := r.ours(wanted, nil)
@@ -119,7 +119,7 @@ func (r routing) differences() []rules.Difference {
 	return d
 }
 
-// twins are rules of ours that stand there more than once: the kernel accepts
+// twins are weir's policy rules that stand there more than once: the kernel accepts
 // them, and takes out one at a time.
 func (r routing) twins() []rules.PolicyRule {
 	var seen, again []rules.PolicyRule

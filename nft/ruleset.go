@@ -46,7 +46,7 @@ const (
 // Registered is whether the table's base chains were registered before the other's.
 // Tables have handles in the order in which they were made, and so has what a table
 // holds, chains and sets before rules: where a base chain's is higher than there are
-// chains and sets, the chain was made again since, nobody knows when.
+// chains and sets, the chain was made again since, at an unknown time.
 func (t *LiveTable) Registered(other *LiveTable) Order {
 	switch {
 	case t.made < other.made && !t.remade():

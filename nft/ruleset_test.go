@@ -129,7 +129,7 @@ table inet i {
 			}
 		}
 	}
-	const want = "type ipv4_addr : verdict; <unknown: data that is no verdict>"
+	const want = "type ipv4_addr : verdict; <unknown: data that is not a verdict>"
 	if got := r.Find("inet", "i").Set("marks").Declaration(); got != want {
 		t.Errorf("the map of marks is declared as %q, want %q", got, want)
 	}

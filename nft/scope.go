@@ -12,7 +12,7 @@ type scope struct {
 	// table's tag, which is nil where it has none. Nil: they are not.
 	elements func(tag *rules.Set) bool
 	rules    bool         // with stateful objects and flowtables
-	written  *rules.Table // what a commit of this program made of it, since which nobody changed it; or nil
+	written  *rules.Table // what a commit of this program made of it, since which no program changed it; or nil
 }
 
 // everything is the whole of a table.

@@ -34,7 +34,7 @@ type Trace struct {
 	table  string
 }
 
-// traceBuffer is room for what the kernel tells while nobody reads.
+// traceBuffer is room for what the kernel tells while the trace does not read.
 const traceBuffer = 8 << 20
 
 // StartTrace begins a trace in the calling thread's network namespace, or in the
@@ -89,7 +89,7 @@ func dialPort(port uint32, netns int) (*netlink.Conn, error) {
 }
 
 // table has a chain before all others of each hook, in which the nodes follow the
-// match. Those of a trace count what matches and what of it is traced.
+// match. Those of a trace count the packets that match and those that are traced.
 func (o TraceOptions) table(name string, then ...rules.Node) *rules.Table {
 	t := &rules.Table{Name: name}
 	nodes := slices.Concat(o.Match, then)

@@ -9,7 +9,7 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// PacketHeader is what of a packet's headers a trace tells. The zero
+// PacketHeader is the part of a packet's headers that a trace tells. The zero
 // PacketHeader tells nothing.
 type PacketHeader struct {
 	Proto    rules.Proto

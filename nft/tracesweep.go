@@ -25,7 +25,7 @@ func (c *Conn) SweepTraces(ctx context.Context, netns int) ([]string, error) {
 	defer c.mu.Unlock()
 	flags, err := c.tableFlags(ctx, unix.NFPROTO_INET)
 	if errors.Is(err, errGeneration) {
-		return nil, nil // somebody changes tables at this moment: the next command sees to it
+		return nil, nil // another program changes tables at this moment: the next command sees to it
 	}
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func ofTrace(t *rules.Table) bool {
 	})
 }
 
-// portTaken reports whether somebody has the netlink port.
+// portTaken reports whether a socket has the netlink port.
 func portTaken(port uint32, netns int) bool {
 	c, err := dialPort(port, netns)
 	if err == nil {

@@ -81,7 +81,7 @@ func (c *Conn) closeWatch() {
 	}
 }
 
-// quiet reports whether it is known that from one generation to another nobody
+// quiet reports whether it is known that from one generation to another no program
 // else changed what the watch is about.
 func (c *Conn) quiet(ctx context.Context, from, to uint32) bool {
 	w := c.watch

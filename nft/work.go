@@ -25,11 +25,11 @@ type work struct {
 	start           time.Time
 	tag             Tag  // what it writes
 	attempts        int  // that were made before
-	uncontended     bool // it found nothing of ours, nor anybody else at work
+	uncontended     bool // it found nothing of weir's, and no other program at work
 	committed       bool // the wanted rules are in force
 	held            bool // the lock
 	next            bool // the helper table stands
-	othersCommitted bool // somebody else committed meanwhile
+	othersCommitted bool // another program committed meanwhile
 	open            openConnections
 
 	commitTime, verifyTime time.Duration
@@ -46,7 +46,7 @@ func (w *work) commit(ctx context.Context, fill func(*batch)) error {
 	return w.blame(err)
 }
 
-// commitNext commits if nobody else did.
+// commitNext commits if no other program did.
 func (w *work) commitNext(ctx context.Context, fill func(*batch)) error {
 	start := time.Now()
 	defer func() { w.commitTime += time.Since(start) }()
@@ -59,8 +59,8 @@ func (w *work) commitNext(ctx context.Context, fill func(*batch)) error {
 	return nil
 }
 
-// goOn takes somebody else's commit in, if it changed nothing of ours. Who holds the
-// lock need not start over even where that is not known: nobody else of weir's is at
+// goOn takes another program's commit in, if it changed nothing of weir's. Who holds the
+// lock need not start over even where that is not known: no other weir is at
 // work, and what a stranger did to our tables shows when they are read back.
 func (w *work) goOn(ctx context.Context) error {
 	if time.Since(w.start) > patience {
@@ -144,7 +144,7 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 }
 
 // blocked is why something of the missing routing was not added and is not there:
-// the kernel has no room for it beside what somebody else put in its place.
+// the kernel has no room for it beside what another program put in its place.
 func (w *work) blocked(ctx context.Context, missing, added rules.State) error {
 	if len(missing.Routing()) == len(added.Routing()) {
 		return nil
@@ -155,10 +155,10 @@ func (w *work) blocked(ctx context.Context, missing, added rules.State) error {
 	}
 	left := now.change(w.want, w.former.Tag).add.Routing()
 	if len(left) == 0 {
-		return nil // another of ours added it meanwhile
+		return nil // another weir added it meanwhile
 	}
-	err = &RejectedError{Where: strings.Join(left, ", "), Err: unix.EEXIST, Hint: "somebody else's stands in its place"}
-	if !w.held && w.attempts < maxAddRetries { // another of ours may have taken it out again
+	err = &RejectedError{Where: strings.Join(left, ", "), Err: unix.EEXIST, Hint: "another program's stands in its place"}
+	if !w.held && w.attempts < maxAddRetries { // another weir may have taken it out again
 		err = fmt.Errorf("%w: %w", errGeneration, err)
 	}
 	return err
@@ -190,7 +190,7 @@ func (w *work) undo(ctx context.Context, change routingChange) error {
 }
 
 // nextTag says what this apply writes. An address that was there before is not
-// ours, unless an earlier apply added it.
+// weir's, unless an earlier apply added it.
 func (w *work) nextTag(change routingChange) Tag {
 	added := change.add.Addresses
 	for _, a := range w.former.routing.addresses {

@@ -25,7 +25,7 @@ const largeSet = 120_000
 // counts as many. Otherwise the set is as it was, and must be dumped: the look-up of
 // older kernels misses some that are there, and they do not count.
 //
-// It is for sets that a commit of this program made and nobody changed since. In
+// It is for sets that a commit of this program made and no other changed since. In
 // another the start of an interval may stand that has no end, which the kernel's count,
 // a count of pairs, rounds off.
 func (c *Conn) readWritten(ctx context.Context, of familyTable, s *rules.Set, count uint64, table *rules.Table) (bool, error) {

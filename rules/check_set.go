@@ -170,7 +170,7 @@ func (c *checker) span(r Range, t DataType) {
 	switch {
 	case t == noType: // told of its selector or set
 	case len(r.Lo) != t.Len() || len(r.Hi) != t.Len():
-		c.problem("holds a value that is no %s", t)
+		c.problem("holds a value that is not of type %s", t)
 	case r.Lo > r.Hi:
 		c.problem("range %s-%s is upside down", t.Format(r.Lo), t.Format(r.Hi))
 	case t == ifNameType:

@@ -104,7 +104,7 @@ type streams struct {
 	out, err io.Writer
 }
 
-// usageError is a command line or configuration that cannot be meant.
+// usageError is a wrong command line or configuration.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }

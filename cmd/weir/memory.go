@@ -17,7 +17,7 @@ const (
 // the peak of 100,000 prefixes stays what it is.
 func expectLarge() {
 	usual := debug.SetGCPercent(firstPercent)
-	if usual < 0 || usual >= firstPercent { // somebody set GOGC
+	if usual < 0 || usual >= firstPercent { // GOGC was set
 		debug.SetGCPercent(usual)
 		return
 	}
