@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -25,6 +26,7 @@ func doctorCommand() *cli.Command {
 			"configuration its proxy's users are looked at, without one those of the rules in force.",
 		Flags: withCommon(append(configurationFlags(),
 			&cli.BoolFlag{Name: "traffic", DisableDefaultText: true, Usage: "send real connections through the configuration, in scratch namespaces"},
+			&cli.StringFlag{Name: "report", Usage: "write what a bug report needs to a new `FILE`, without addresses: checks, rules, routing, listeners"},
 			&cli.BoolFlag{Name: "here", DisableDefaultText: true, Usage: "try in the namespace itself: that may switch conntrack on there and load modules"})...),
 		Action: func(cc *cli.Context) error {
 			c, given, err := optionalConfiguration(cc)
@@ -46,6 +48,11 @@ func doctorCommand() *cli.Command {
 						return err
 					}
 					checks = append(checks, more...)
+				}
+				if file := cc.String("report"); file != "" {
+					if err := cmd.writeReport(ctx, file, checks); err != nil {
+						return err
+					}
 				}
 				return cmd.reportChecks(checks)
 			})
@@ -73,6 +80,21 @@ func (cmd *command) examine(ctx context.Context, c *config.File, given bool) ([]
 	cmd.tell(c, notes, nil)
 	facts.Configured(c.Config, want)
 	return facts.Checks(), nil
+}
+
+// writeReport writes the namespace as a bug report tells of it to a file that is not there
+// yet.
+func (cmd *command) writeReport(ctx context.Context, name string, checks []diagnose.Check) error {
+	text, err := diagnose.WriteReport(ctx, cmd.target, checks)
+	if err != nil {
+		return fmt.Errorf("--report: %w", err)
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("--report: %w", err)
+	}
+	_, err = file.Write(text)
+	return errors.Join(err, file.Close())
 }
 
 // traffic sends real connections through the configuration.

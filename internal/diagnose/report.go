@@ -1,0 +1,165 @@
+//go:build linux
+
+package diagnose
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"github.com/weir-mesh/weir/internal/version"
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/nft"
+)
+
+// What a report holds at most: it is to be read, and sent.
+const (
+	maxReport      = 1 << 20 // bytes
+	maxReportLines = 400     // of one list
+)
+
+// Report is a namespace as a bug report tells of it. Addresses of others than loopback
+// stand as addr-1, addr-2 and so on, the same one as the same word throughout; nothing is
+// read of files, environments or payloads.
+type Report struct {
+	Weir    string   `json:"weir"`
+	Kernel  string   `json:"kernel"`
+	Checks  []Check  `json:"checks"`
+	Tables  []string `json:"tables"`  // of all programs, each rule as nft writes it
+	Rules   []string `json:"rules"`   // policy rules
+	Routes  []string `json:"routes"`  // of all tables but local
+	Links   []string `json:"links"`   // with how many addresses they have
+	Sockets []string `json:"sockets"` // that listen
+	Missing []string `json:"missing,omitempty"`
+}
+
+// WriteReport is the report of a namespace, redacted and bounded, as JSON. What cannot be read
+// is Missing.
+func WriteReport(ctx context.Context, ns *netns.Namespace, checks []Check) ([]byte, error) {
+	r := Report{Weir: version.String(), Kernel: netns.KernelRelease(), Checks: checks}
+	r.tables(ctx, ns)
+	r.host(ctx, ns)
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	text = redact(text)
+	if len(text) > maxReport {
+		return nil, fmt.Errorf("the report has %d bytes, more than %d", len(text), maxReport)
+	}
+	return append(text, '\n'), ctx.Err()
+}
+
+func (r *Report) miss(what string, err error) {
+	r.Missing = append(r.Missing, fmt.Sprintf("%s: %v", what, err))
+}
+
+func (r *Report) tables(ctx context.Context, ns *netns.Namespace) {
+	conn, err := ns.Nft()
+	if err != nil {
+		r.miss("tables", err)
+		return
+	}
+	defer conn.Close()
+	ruleset, err := conn.RulesetWith(ctx, noElements)
+	if err != nil {
+		r.miss("tables", err)
+		return
+	}
+	for _, t := range ruleset.Tables {
+		r.Tables = bounded(r.Tables, tableLines(t))
+	}
+}
+
+func tableLines(t *nft.LiveTable) []string {
+	title := "table " + t.Title()
+	if t.Tag != nil {
+		title += " (" + t.Tag.String() + ")"
+	}
+	lines := []string{title}
+	for _, s := range t.Sets {
+		lines = append(lines, "  set "+s.Name+": "+s.Declaration())
+	}
+	for _, c := range t.Chains {
+		line := "  chain " + c.Name
+		if b := c.Base; b != nil {
+			line += fmt.Sprintf(": %s %s %d, policy drop: %v", b.Type, b.Hook, b.Priority, b.Drop)
+		}
+		lines = append(lines, line)
+		for i, rule := range c.Rules {
+			lines = append(lines, fmt.Sprintf("    %d %s", i+1, rule.String()))
+		}
+	}
+	return lines
+}
+
+// bounded appends as many lines as there is room for.
+func bounded(to, lines []string) []string {
+	for _, l := range lines {
+		if len(to) == maxReportLines {
+			return append(to, "... and more")
+		}
+		if len(to) > maxReportLines {
+			return to
+		}
+		const longest = 1024
+		to = append(to, l[:min(len(l), longest)])
+	}
+	return to
+}
+
+func (r *Report) host(ctx context.Context, ns *netns.Namespace) {
+	host, err := ns.Host(ctx)
+	if err != nil {
+		r.miss("links, routes and sockets", err)
+		return
+	}
+	for _, l := range host.Links {
+		r.Links = bounded(r.Links, []string{fmt.Sprintf("%s: down: %v, %d addresses, rp_filter %d", l.Name, l.Down, len(l.Addresses), l.ReversePath)})
+	}
+	for _, p := range host.PolicyRules {
+		r.Rules = bounded(r.Rules, []string{fmt.Sprintf("%+v", p)})
+	}
+	for _, p := range host.Routes {
+		const local = 255
+		if p.Table != local {
+			r.Routes = bounded(r.Routes, []string{fmt.Sprintf("%+v", p)})
+		}
+	}
+	for _, s := range host.Sockets {
+		if !s.Remote.IsValid() {
+			r.Sockets = bounded(r.Sockets, []string{fmt.Sprintf("protocol %d port %d of uid %d, IPv6: %v, transparent: %v, mark 0x%x",
+				s.Proto, s.Local.Port(), s.UID, s.Local.Addr().Is6(), s.Transparent, uint32(s.Mark))})
+		}
+	}
+}
+
+var addressLike = regexp.MustCompile(`[0-9a-fA-F]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*|\d+\.\d+\.\d+\.\d+`)
+
+// redact puts words for the addresses that are not loopback, unspecified or those of the
+// rules themselves.
+func redact(text []byte) []byte {
+	words := map[netip.Addr]string{}
+	return addressLike.ReplaceAllFunc(text, func(found []byte) []byte {
+		trimmed := strings.TrimRight(string(found), ".:")
+		a, err := netip.ParseAddr(trimmed)
+		if err != nil {
+			if a, err = netip.ParseAddr(string(found)); err != nil {
+				return found
+			}
+			trimmed = string(found)
+		}
+		if a.IsLoopback() || a.IsUnspecified() || a == netip.MustParseAddr("::6") || a == netip.MustParseAddr("169.254.7.127") {
+			return found
+		}
+		word, known := words[a]
+		if !known {
+			word = fmt.Sprintf("addr-%d", len(words)+1)
+			words[a] = word
+		}
+		return append([]byte(word), found[len(trimmed):]...)
+	})
+}
