@@ -1,0 +1,92 @@
+package conflict
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
+)
+
+// listening are sockets of a user on a port, by their addresses.
+func listening(uid rules.UID, port uint16, transparent bool, addresses ...string) (out []sim.Socket) {
+	for _, a := range addresses {
+		out = append(out, sim.Socket{Proto: rules.TCP, Local: netip.AddrPortFrom(netip.MustParseAddr(a), port), UID: uid, Transparent: transparent})
+	}
+	return out
+}
+
+// TestConflicts: each kind beside what looks like it and is harmless.
+func TestConflicts(t *testing.T) {
+	both := []string{"0.0.0.0", "::"}
+	proxy := func(transparent bool, inbound ...string) []sim.Socket {
+		return append(listening(1337, 15001, false, both...), listening(1337, 15006, transparent, inbound...)...)
+	}
+	policyRule := func(r sim.PolicyRule) func(*Seen) {
+		return func(s *Seen) {
+			r.Family = rules.IPv4
+			s.PolicyRules = append([]sim.PolicyRule{r}, s.PolicyRules...)
+			s.Routes = append(s.Routes, sim.Route{Table: 52, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
+		}
+	}
+	sockets := func(all []sim.Socket) func(*Seen) {
+		return func(s *Seen) { s.NoSockets, s.Sockets = false, all }
+	}
+	for _, tt := range []struct {
+		why  string
+		via  func(*modes.Config)
+		seen func(*Seen)
+		want string
+	}{
+		{"nothing", tproxy, func(*Seen) {}, ""},
+		{"a policy rule takes everything first", tproxy, policyRule(sim.PolicyRule{Priority: 5270, Table: 52}), "policy-rule"},
+		{"a policy rule takes another mark", tproxy, policyRule(sim.PolicyRule{Priority: 5270, Table: 52, Mark: 7, Mask: 0xff}), ""},
+		{"a policy rule takes everything, and nothing is marked", nil, policyRule(sim.PolicyRule{Priority: 5270, Table: 52}), ""},
+		{"a policy rule that weir does not know", tproxy, policyRule(sim.PolicyRule{Priority: 5270, Unsupported: "it says more"}), "policy-rule?"},
+		{"a route in the table of ours", tproxy, func(s *Seen) {
+			s.Routes = append(s.Routes, sim.Route{Table: 133, Dst: netip.MustParsePrefix("203.0.113.0/24"), Type: rules.Unicast, Out: "eth0"})
+		}, "route"},
+		{"our route", tproxy, func(s *Seen) {
+			s.Routes = append(s.Routes, sim.Route{Table: 133, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Local, Out: "lo"})
+		}, ""},
+		{"an address of ours elsewhere", nil, func(s *Seen) {
+			s.Links[1].Addresses = append(s.Links[1].Addresses, netip.MustParsePrefix("::6/128"))
+		}, "address"},
+		{"lo is down", nil, func(s *Seen) { s.Links[0].Down = true }, "loopback-down"},
+		{"another link is down", nil, func(s *Seen) { s.Links[1].Down = true }, ""},
+		{"the proxy listens", nil, sockets(proxy(false, both...)), ""},
+		{"the proxy listens transparently", tproxy, sockets(proxy(true, both...)), ""},
+		{"the proxy does not", tproxy, sockets(proxy(false, both...)), "not-transparent not-transparent"},
+		{"it listens on IPv4 alone", nil, sockets(proxy(false, "0.0.0.0")), "one-family"},
+		{"nothing listens", nil, sockets(nil), "no-listener"},
+		{"somebody else listens", nil, sockets(append(listening(1337, 15001, false, both...), listening(1000, 15006, false, both...)...)), "foreign-listener foreign-listener"},
+		{"root listens, as a transparent proxy may", tproxy, sockets(append(listening(1337, 15001, false, both...), listening(0, 15006, true, both...)...)), ""},
+		{"another engine captures", nil, func(s *Seen) {
+			s.Engines = []Engine{{Name: "istio", Signs: []string{"table inet istio-proxy-nat"}, Rules: true}}
+		}, "other-engine"},
+		{"another engine left a policy rule", nil, func(s *Seen) { s.Engines = []Engine{{Name: "istio", Signs: []string{"a policy rule"}}} }, ""},
+		{"programs on connect", nil, func(s *Seen) { s.Programs = []Program{{"connect4", "cil_sock4_connect"}} }, "connect-program?"},
+		{"IPv6 came, and the configuration leaves it to the namespace", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) { s.IPv6 = Auto }, "new-ipv6"},
+		{"IPv6 is switched off", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) { s.IPv6 = Chosen }, ""},
+		{"nobody knows whether it is", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) {}, "new-ipv6?"},
+	} {
+		seen := pod()
+		tt.seen(&seen)
+		var kinds []string
+		for _, c := range Conflicts(wanted(t, tt.via), seen) {
+			k := string(c.Kind)
+			if c.May {
+				k += "?"
+			}
+			kinds = append(kinds, k)
+			if c.Subject == "" || c.Does == "" || c.Remedy == "" {
+				t.Errorf("%s: %+v lacks words", tt.why, c)
+			}
+		}
+		if got := strings.Join(kinds, " "); got != tt.want {
+			t.Errorf("%s: found %q, want %q", tt.why, got, tt.want)
+		}
+	}
+}
