@@ -29,7 +29,7 @@ func guest() {
 		if only != "" && only != strings.ReplaceAll(r.name, " ", "_") {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 12*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 35*time.Minute)
 		start := time.Now()
 		got := r.do(ctx)
 		cancel()

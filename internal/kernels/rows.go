@@ -73,7 +73,7 @@ func conformance(table string) func(context.Context) result {
 // tests runs those kernel tests that match the one pattern and not the others.
 func tests(run string, skip ...string) func(context.Context) result {
 	return func(ctx context.Context) result {
-		args := []string{"-test.run=" + run, "-test.short", "-test.v", "-test.timeout=10m"}
+		args := []string{"-test.run=" + run, "-test.short", "-test.v", "-test.timeout=30m"}
 		if len(skip) > 0 {
 			args = append(args, "-test.skip="+strings.Join(skip, "|"))
 		}
