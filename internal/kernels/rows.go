@@ -112,7 +112,7 @@ func ofTests(out string, err error) (r result) {
 
 // lacking asks the doctor.
 func lacking(ctx context.Context) (r result) {
-	cmd := exec.CommandContext(ctx, "/bin/weir", "doctor", "--json", "--host-network")
+	cmd := exec.CommandContext(ctx, "/bin/weir", "doctor", "--json")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
