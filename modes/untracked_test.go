@@ -27,7 +27,10 @@ func TestUntrackedErrors(t *testing.T) {
 		{"without a route nothing is delivered", func(c *Config) { c.Routing.Table = "none" }, "routing.table: "},
 		{"cgroups want their mark assigned", func(c *Config) { c.Proxy.Cgroups = []string{"proxy.slice"} }, "proxy.assignMark: and proxy.cgroups go together"},
 		{"every datagram", func(c *Config) { c.UDP.Outbound.IncludePorts = []PortWord{"all"} }, "udp.outbound.includePorts: "},
-		{"UDP wants it", func(c *Config) { c.Conntrack, c.UDP.Inbound.IncludePorts = "used", []PortWord{"443"} }, "udp.inbound.includePorts: go with conntrack: none alone"},
+		{"UDP wants it", func(c *Config) {
+			c.Inbound.Via, c.Outbound.Via = "", ""
+			c.Conntrack, c.UDP.Inbound.IncludePorts = "used", []PortWord{"443"}
+		}, "udp.inbound.includePorts: go with conntrack: none alone"},
 		{"outbound tproxy wants it", func(c *Config) { c.Conntrack = "used" }, `outbound.via: "tproxy" goes with conntrack: none alone`},
 	} {
 		c := untracked(tt.change)

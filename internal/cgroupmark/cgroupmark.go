@@ -1,0 +1,225 @@
+//go:build linux
+
+// Package cgroupmark gives a mark to every socket that is made in a cgroup, by a program of four
+// instructions at BPF_CGROUP_INET_SOCK_CREATE: for a proxy that cannot mark its sockets. Listeners
+// have it too, and so has what they accept. Nothing is pinned: the kernel keeps the program as long
+// as the cgroup, and it is found again by its name and its tag.
+package cgroupmark
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Program is what one table's program in a cgroup is to be.
+type Program struct {
+	Cgroup string // its folder
+	Name   string // see [NameOf]
+	Mark   uint32
+}
+
+// NameOf is the name of a table's program: at most 15 letters, digits and underscores
+// (BPF_OBJ_NAME_LEN).
+func NameOf(table string) string {
+	name := "weir_" + strings.ReplaceAll(table, "-", "_")
+	return name[:min(len(name), unix.BPF_OBJ_NAME_LEN-1)]
+}
+
+// Supported is why no program can be attached by this process, nil where one can: that it is in
+// a container, whose proxy's cgroup ends with each restart.
+func Supported() error {
+	const initial = 0xEFFFFFFB // PROC_CGROUP_INIT_INO of linux/proc_ns.h
+	var s unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/cgroup", &s); err == nil && s.Ino != initial {
+		return errors.New("is for hosts and virtual machines: in a container the proxy's cgroup does not exist yet, and ends with each restart")
+	}
+	return nil
+}
+
+// Attach attaches the program, unless it is there already, and reports whether it did. Another one
+// of the name, with another mark, is detached.
+func (p Program) Attach() (changed bool, err error) {
+	own, err := p.load()
+	if err != nil {
+		return false, p.failed("load", err)
+	}
+	defer unix.Close(own)
+	tag, err := tagOf(own)
+	if err != nil {
+		return false, p.failed("load", err)
+	}
+	have, err := p.attached()
+	if err != nil {
+		return false, err
+	}
+	kept := false
+	for _, h := range have {
+		if h.tag == tag && !kept {
+			kept = true
+			continue
+		}
+		if err := p.detach(h.id); err != nil {
+			return true, err
+		}
+		changed = true
+	}
+	if kept {
+		return changed, nil
+	}
+	dir, err := os.Open(p.Cgroup)
+	if err != nil {
+		return changed, p.failed("attach", err)
+	}
+	defer dir.Close()
+	if _, err := bpf(unix.BPF_PROG_ATTACH, attachAttr{uint32(dir.Fd()), uint32(own), unix.BPF_CGROUP_INET_SOCK_CREATE, unix.BPF_F_ALLOW_MULTI}); err != nil {
+		return changed, p.failed("attach", err)
+	}
+	return true, nil
+}
+
+// Attached reports whether the program is there, and how many others of the name are.
+func (p Program) Attached() (is bool, others int, err error) {
+	own, err := p.load()
+	if err != nil {
+		return false, 0, p.failed("load", err)
+	}
+	defer unix.Close(own)
+	tag, err := tagOf(own)
+	if err != nil {
+		return false, 0, p.failed("load", err)
+	}
+	have, err := p.attached()
+	for _, h := range have {
+		if h.tag == tag && !is {
+			is = true
+		} else {
+			others++
+		}
+	}
+	return is, others, err
+}
+
+// DetachAll detaches every program of a name below a root of cgroup v2, and counts them.
+func DetachAll(root, name string) (count int, err error) {
+	err = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return nil // it may have ended
+		}
+		p := Program{Cgroup: path, Name: name}
+		have, err := p.attached()
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		for _, h := range have {
+			if err := p.detach(h.id); err != nil {
+				return err
+			}
+			count++
+		}
+		return nil
+	})
+	return count, err
+}
+
+func (p Program) failed(what string, err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		err = fmt.Errorf("%w (it takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN)", err)
+	}
+	return fmt.Errorf("%s the program that marks the sockets of cgroup %s: %w", what, p.Cgroup, err)
+}
+
+type held struct {
+	id  uint32
+	tag [unix.BPF_TAG_SIZE]byte
+}
+
+// attached are the programs of the name in the cgroup.
+func (p Program) attached() (out []held, err error) {
+	dir, err := os.Open(p.Cgroup)
+	if err != nil {
+		return nil, p.failed("find", err)
+	}
+	defer dir.Close()
+	const most = 64 // BPF_CGROUP_MAX_PROGS
+	var ids [most]uint32
+	query := queryAttr{target: uint32(dir.Fd()), typ: unix.BPF_CGROUP_INET_SOCK_CREATE, ids: pointer(&ids[0]), count: most}
+	if _, err := bpfAt(unix.BPF_PROG_QUERY, unsafe.Pointer(&query), unsafe.Sizeof(query)); err != nil {
+		return nil, p.failed("find", err)
+	}
+	runtime.KeepAlive(&ids)
+	for _, id := range ids[:min(query.count, most)] {
+		fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, idAttr{id: id})
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return nil, p.failed("find", err)
+		}
+		info, err := infoOf(fd)
+		unix.Close(fd)
+		if err != nil {
+			return nil, p.failed("find", err)
+		}
+		if info.nameText() == p.Name {
+			out = append(out, held{id, info.tag})
+		}
+	}
+	return out, nil
+}
+
+func (p Program) detach(id uint32) error {
+	dir, err := os.Open(p.Cgroup)
+	if err != nil {
+		return p.failed("detach", err)
+	}
+	defer dir.Close()
+	fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, idAttr{id: id})
+	if err != nil {
+		return p.failed("detach", err)
+	}
+	defer unix.Close(fd)
+	if _, err := bpf(unix.BPF_PROG_DETACH, attachAttr{uint32(dir.Fd()), uint32(fd), unix.BPF_CGROUP_INET_SOCK_CREATE, 0}); err != nil {
+		return p.failed("detach", err)
+	}
+	return nil
+}
+
+// load has the kernel check the program: it writes the mark to the socket (bpf_sock.mark of
+// linux/bpf.h, which this kind of program may write) and lets it be made.
+func (p Program) load() (fd int, err error) {
+	const (
+		moveImmediate = unix.BPF_ALU64 | unix.BPF_MOV | unix.BPF_K
+		storeWord     = unix.BPF_STX | unix.BPF_MEM | unix.BPF_W
+		markOffset    = 16
+	)
+	var code []byte
+	instruction := func(op, dst, src byte, offset int16, value uint32) {
+		code = append(code, op, src<<4|dst)
+		code = binary.NativeEndian.AppendUint16(code, uint16(offset))
+		code = binary.NativeEndian.AppendUint32(code, value)
+	}
+	instruction(moveImmediate, 2, 0, 0, p.Mark)
+	instruction(storeWord, 1, 2, markOffset, 0)
+	instruction(moveImmediate, 0, 0, 0, 1)
+	instruction(unix.BPF_JMP|unix.BPF_EXIT, 0, 0, 0, 0)
+	license := []byte("Apache-2.0\x00")
+	attr := loadAttr{typ: unix.BPF_PROG_TYPE_CGROUP_SOCK, count: 4, code: pointer(&code[0]), license: pointer(&license[0]), expected: unix.BPF_CGROUP_INET_SOCK_CREATE}
+	copy(attr.name[:], p.Name)
+	fd, err = bpfAt(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	runtime.KeepAlive(code)
+	runtime.KeepAlive(license)
+	return fd, err
+}
+
+func tagOf(fd int) ([unix.BPF_TAG_SIZE]byte, error) {
+	info, err := infoOf(fd)
+	return info.tag, err
+}
