@@ -4,6 +4,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/weir-mesh/weir/capture/internal/policy"
@@ -95,6 +96,9 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 	if err := c.prepareUntracked(ctx, w.state, &r); err != nil {
 		return r, c.failed("apply", err)
 	}
+	if err := c.assignMark(w.state); err != nil { // before the rules: what the proxy opens from now on has its mark
+		return r, c.failed("apply", err)
+	}
 	r.Result, err = c.session.Apply(ctx, w.state)
 	if err != nil {
 		return r, c.failed("apply", err)
@@ -131,7 +135,7 @@ func (c *Capture) remove(ctx context.Context, r *Report) (err error) {
 		r.Result, err = c.reset(ctx, removing)
 	}
 	r.Downgrade = policy.Downgrade(r.Version, r.Result)
-	return err
+	return errors.Join(err, c.unassignMark())
 }
 
 // reset removes at once, and counts the connections that end with that.

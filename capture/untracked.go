@@ -57,11 +57,10 @@ func (c *Capture) prepareUntracked(ctx context.Context, want rules.State, r *Rep
 	if err != nil {
 		return err
 	}
-	own := slices.IndexFunc(want.PolicyRules, func(p rules.PolicyRule) bool { return p.Goto != 0 })
-	if own < 0 {
+	mark, mask, ok := proxyMark(want)
+	if !ok {
 		return nil
 	}
-	mark, mask := want.PolicyRules[own].Mark, want.PolicyRules[own].Mask
 	for _, p := range live.State.PolicyRules {
 		if !slices.Contains(want.PolicyRules, p) && p.Goto == 0 && (mark&p.Mask == p.Mark || p.Mark&mask == mark) && p.In == "" {
 			return &modes.ConfigError{Key: "proxy.mark", Word: modes.MarkText(mark, mask),

@@ -78,7 +78,9 @@ func (c *Capture) verify(ctx context.Context) (Verdict, error) {
 		return v, c.failed("verify", err)
 	}
 	v.Applying, v.Differences = live.Applying, found
-	return v, nil
+	programs, err := c.unassigned(w.state)
+	v.Differences = append(v.Differences, programs...)
+	return v, c.failed("verify", err)
 }
 
 // drift is in what a table is not as its tag says.

@@ -242,8 +242,17 @@ func tool(t testing.TB, name, pkg string) string {
 // ports.
 func (p *realPod) serve(c container, ports ...uint16) *daemon {
 	p.Helper()
+	return p.serveIn(c, nil, ports...)
+}
+
+// serveIn is serve in a cgroup, where there is one.
+func (p *realPod) serveIn(c container, cgroup *os.File, ports ...uint16) *daemon {
+	p.Helper()
 	d := &daemon{t: p, cmd: p.containerCommand(c), ended: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
+	if cgroup != nil {
+		d.cmd.SysProcAttr.UseCgroupFD, d.cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
+	}
 	d.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the thread ends that started it
 	started := make(chan error, 1)
 	go func() {

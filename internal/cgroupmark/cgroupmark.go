@@ -7,13 +7,13 @@
 package cgroupmark
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +26,11 @@ type Program struct {
 	Mark   uint32
 }
 
-// NameOf is the name of a table's program: at most 15 letters, digits and underscores
-// (BPF_OBJ_NAME_LEN).
-func NameOf(table string) string {
-	name := "weir_" + strings.ReplaceAll(table, "-", "_")
-	return name[:min(len(name), unix.BPF_OBJ_NAME_LEN-1)]
+// NameOf is the name of the program of a table in a network namespace, which its inode tells
+// from others: at most 15 letters, digits and underscores (BPF_OBJ_NAME_LEN).
+func NameOf(table string, namespace uint64) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", namespace, table))
+	return fmt.Sprintf("weir_%x", sum[:5])
 }
 
 // Supported is why no program can be attached by this process, nil where one can: that it is in

@@ -21,7 +21,7 @@ func TestProgram(t *testing.T) {
 		t.Skip(err)
 	}
 	t.Cleanup(func() { os.Remove(dir) })
-	name := NameOf(fmt.Sprintf("t%d", os.Getpid()))
+	name := NameOf("weir", uint64(os.Getpid()))
 	for _, mark := range []uint32{0x53d, 0x7a1} {
 		p := Program{dir, name, mark}
 		changed, err := p.Attach()

@@ -1,0 +1,110 @@
+//go:build linux
+
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/weir-mesh/weir/internal/cgroupmark"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// programs are those that give the sockets of proxy.cgroups the proxy's mark, none where
+// that is not asked for.
+func (c *Capture) programs(want rules.State) ([]cgroupmark.Program, error) {
+	if len(c.config.Proxy.Cgroups) == 0 || !want.Untracked {
+		return nil, nil
+	}
+	if err := cgroupmark.Supported(); err != nil {
+		return nil, &modes.ConfigError{Key: "proxy.assignMark", Problem: err.Error()}
+	}
+	mount, err := netns.Cgroup2Mount()
+	if err != nil {
+		return nil, err
+	}
+	if mount == "" {
+		return nil, &modes.ConfigError{Key: "proxy.assignMark", Problem: "needs cgroup v2, which is not mounted here"}
+	}
+	name, err := c.programName()
+	if err != nil {
+		return nil, err
+	}
+	mark, _, _ := proxyMark(want)
+	var out []cgroupmark.Program
+	for _, path := range c.config.Proxy.Cgroups {
+		out = append(out, cgroupmark.Program{Cgroup: filepath.Join(mount, filepath.Clean("/"+path)), Name: name, Mark: uint32(mark)})
+	}
+	return out, nil
+}
+
+func (c *Capture) programName() (string, error) {
+	var s unix.Stat_t
+	err := c.ns.Inside(func() error { return unix.Stat("/proc/thread-self/ns/net", &s) })
+	if err != nil {
+		return "", fmt.Errorf("identify the network namespace: %w", err)
+	}
+	return cgroupmark.NameOf(c.table, s.Ino), nil
+}
+
+// proxyMark is the mark of the proxy's packets in a state without connection tracking.
+func proxyMark(want rules.State) (mark, mask rules.Mark, ok bool) {
+	for _, p := range want.PolicyRules {
+		if p.Goto != 0 {
+			return p.Mark, p.Mask, true
+		}
+	}
+	return 0, 0, false
+}
+
+// assignMark attaches the programs that are not there.
+func (c *Capture) assignMark(want rules.State) error {
+	programs, err := c.programs(want)
+	for _, p := range programs {
+		_, failed := p.Attach()
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+// unassigned tells which programs are not there, and which should not be.
+func (c *Capture) unassigned(want rules.State) ([]rules.Difference, error) {
+	programs, err := c.programs(want)
+	if err != nil {
+		return nil, err
+	}
+	var out []rules.Difference
+	for _, p := range programs {
+		is, others, err := p.Attached()
+		if err != nil {
+			return nil, err
+		}
+		if !is || others > 0 {
+			out = append(out, rules.Difference{Where: "cgroup " + p.Cgroup, Want: fmt.Sprintf("program %s, mark %#x", p.Name, p.Mark),
+				Have: fmt.Sprintf("%d other programs of that name", others)})
+		}
+	}
+	return out, nil
+}
+
+// unassignMark detaches every program of the table's in this namespace. A process that may
+// not look for them has attached none.
+func (c *Capture) unassignMark() error {
+	mount, err := netns.Cgroup2Mount()
+	if err != nil || mount == "" || cgroupmark.Supported() != nil {
+		return nil // no program can be there
+	}
+	name, err := c.programName()
+	if err != nil {
+		return nil // without /proc there is no cgroup either
+	}
+	_, err = cgroupmark.DetachAll(mount, name)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return err
+}
