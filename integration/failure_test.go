@@ -40,7 +40,10 @@ func TestFailureLeavesTheFormerState(t *testing.T) {
 		{"a route where lo is down", func(n *namespace) { n.ip("link set lo down") }, withoutAddress(capture{tproxy: true}.state()), unix.ENETDOWN, []string{"route add local default dev lo", "lo is down"}},
 		{"a route in whose place another's is", func(n *namespace) { n.ip("route add unreachable default table 133") }, onlyIPv4(capture{tproxy: true}.state()), unix.EEXIST,
 			[]string{"ip route add local default dev lo table 133", "another program's stands in its place"}},
-		{"an address that another gave another length", func(n *namespace) { n.ip("addr add ::6/64 dev lo") }, capture{tproxy: true}.state(), unix.EEXIST,
+		{"an address that another gave another length", func(n *namespace) {
+			n.ip("addr add ::6/64 dev lo")
+			eventually(n, "the address is no longer tentative", func() bool { return !strings.Contains(n.routing(), " tentative") })
+		}, capture{tproxy: true}.state(), unix.EEXIST,
 			[]string{"ip address add ::6/128 dev lo", "another program's stands in its place"}},
 	} {
 		for _, former := range []struct {
