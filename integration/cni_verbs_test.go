@@ -3,13 +3,17 @@
 package integration
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/weir-mesh/weir/internal/scratch"
 )
@@ -326,4 +330,86 @@ func TestCNIGarbageCollection(t *testing.T) {
 	if got := pods(); strings.Contains(got, "live") {
 		t.Errorf("a DEL leaves the pod's address:\n%s", got)
 	}
+}
+
+// TestCNIUserNamespace: a pod with hostUsers: false has a network namespace that belongs to a user namespace of
+// its own. Users in rules are the pod's, and its proxy is told from its application.
+func TestCNIUserNamespace(t *testing.T) {
+	needUsers(t)
+	p := newCNIPod(t)
+	const firstID, ids = 300000, 65536
+	sleep := exec.Command("sleep", "infinity")
+	sleep.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: firstID, Size: ids}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: firstID, Size: ids}},
+		Credential:  &syscall.Credential{Uid: 0, Gid: 0},
+
+		GidMappingsEnableSetgroups: true,
+	}
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = sleep.Process.Kill()
+		_ = sleep.Wait()
+	})
+	var err error
+	if p.pod, err = scratch.OpenNamespace(fmt.Sprintf("/proc/%d/ns/net", sleep.Process.Pid)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.pod.Close() })
+	p.do(func() error {
+		for _, line := range []string{
+			fmt.Sprintf("link add veth1 type veth peer name eth0 netns %d", sleep.Process.Pid),
+			"address add 198.18.0.1/24 dev veth1", "link set veth1 up",
+		} {
+			if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+				return fmt.Errorf("ip %s: %w: %s", line, err, out)
+			}
+		}
+		return nil
+	})
+	p.address(t, "198.18.0.2/24")
+	p.ip(t, "link", "set", "eth0", "up")
+	p.ip(t, "link", "set", "lo", "up")
+	p.plugin("ADD", p.call(sidecarPod)).succeeded(t)
+	p.plugin("CHECK", p.call(sidecarPod)).succeeded(t)
+
+	self := installSelf(t)
+	asUser := func(id int, env ...string) *exec.Cmd {
+		args := append([]string{"-t", fmt.Sprint(sleep.Process.Pid), "--user", "--net", "setpriv", "--reuid", fmt.Sprint(id), "--regid", fmt.Sprint(id), "--clear-groups", "env"}, env...)
+		return exec.Command("nsenter", append(args, self)...)
+	}
+	proxy := asUser(proxyID, roleEnv+"=banner", bannerEnv+"=proxy 15001")
+	var errs bytes.Buffer
+	proxy.Stderr, proxy.WaitDelay = &errs, time.Second
+	if out, err := proxy.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	} else if err = proxy.Start(); err != nil {
+		t.Fatal(err)
+	} else if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		_ = proxy.Wait()
+		t.Fatalf("%q, %v\n%s", line, err, &errs)
+	}
+	t.Cleanup(func() {
+		_ = proxy.Process.Kill()
+		_ = proxy.Wait()
+	})
+	for id, want := range map[int]string{appID: "proxy:15001", proxyID: "none"} { // nobody listens in the world
+		out, err := asUser(id, roleEnv+"=land", landEnv+"=198.18.0.1:9999").CombinedOutput()
+		if err != nil || string(out) != want {
+			t.Errorf("user %d of the pod lands at %s, want %s (%v)", id, out, want, err)
+		}
+	}
+}
+
+// installSelf is this test's program, where every user can run it.
+func installSelf(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return installAs(t, filepath.Join(sharedDir(t), "test-role"), text)
 }
