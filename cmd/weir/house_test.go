@@ -78,7 +78,7 @@ var arrows = map[string]struct {
 	"internal/bench/bare":  {"bare is the cost of a process that does nothing", false, nil},
 	"internal/kernels":     {"kernels runs the tests on other kernels", true, nil},
 	"internal/tally":       {"tally counts what go test prints", false, nil},
-	"internal/show":        {"show gathers what there is to see of a namespace, and prints nothing", true, []string{"explain", "internal/conflict", "internal/continuity", "internal/escape", "internal/graph", "internal/term", "netns", "nft", "rules", "sim"}},
+	"internal/show":        {"show gathers what there is to see of a namespace, and prints nothing", true, []string{"explain", "internal/conflict", "internal/conflict/sight", "internal/continuity", "internal/escape", "internal/graph", "internal/term", "netns", "nft", "rules", "sim"}},
 	"internal/scratch":     {"scratch makes networks and knows nothing of interception", true, nil},
 	"internal/lab":         {"lab judges fates and knows nothing of what it judges", true, []string{"internal/scratch"}},
 	"internal/mesh":        {"mesh reads what pods say, and knows no kernel and no API", true, []string{"config", "internal/parse", "internal/problems", "internal/term", "modes"}},

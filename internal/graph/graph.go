@@ -57,6 +57,7 @@ type box struct {
 	place  string
 	note   string
 	order  int32 // among those of the hook; of equals the one that packets meet first comes first
+	nat    int32 // its priority among nat chains, 0 of others
 	rules  []line
 	sets   []*rules.Set // that its rules use, and no box before
 	below  []*box
@@ -82,15 +83,23 @@ func (g Graph) picture() *picture {
 		}
 	}
 	for _, c := range g.Beside {
-		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Place(), number: p.next(nil)}
+		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Place(), nat: natPriority(c.Base), number: p.next(nil)}
 		byHook[c.Base.Hook] = append(byHook[c.Base.Hook], b)
 	}
 	for h, boxes := range byHook {
-		slices.SortStableFunc(boxes, func(a, b *box) int { return cmp.Compare(a.order, b.order) })
+		slices.SortStableFunc(boxes, func(a, b *box) int { return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.nat, b.nat)) })
 		p.hooks = append(p.hooks, hook{h, boxes})
 	}
 	slices.SortFunc(p.hooks, func(a, b hook) int { return rules.Base{Hook: a.hook}.Compare(rules.Base{Hook: b.hook}) })
 	return p
+}
+
+// natPriority puts nat chains in order, which all work at their hook's place.
+func natPriority(b rules.Base) int32 {
+	if b.Type == rules.NATType {
+		return b.Priority
+	}
+	return 0
 }
 
 func (p *picture) next(c *rules.Chain) int {
@@ -119,7 +128,7 @@ func (d *drawing) box(c *rules.Chain) *box {
 	d.met[c] = true
 	b := &box{table: d.table, chain: c, title: c.Name, place: placeOf(c.Base), number: d.picture.next(c)}
 	if c.Base != nil {
-		b.order = c.Base.Place()
+		b.order, b.nat = c.Base.Place(), natPriority(*c.Base)
 	}
 	for i, r := range c.Rules {
 		b.rules = append(b.rules, d.line(c, i, r))

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/weir-mesh/weir/explain"
+	"github.com/weir-mesh/weir/internal/conflict"
+	"github.com/weir-mesh/weir/internal/conflict/sight"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/graph"
 	"github.com/weir-mesh/weir/internal/term"
@@ -61,6 +63,13 @@ func LiveGraph(ctx context.Context, ns *netns.Namespace, table string, foreign T
 		return g, err
 	}
 	g.Routing = live.State.Routing()
+	seen, err := sight.Read(ctx, ns, conn, sight.Scope{Table: table})
+	if err != nil {
+		return g, err
+	}
+	for _, c := range conflict.Conflicts(live.State, seen.Seen) {
+		g.Notes = append(g.Notes, "in the way: "+c.String())
+	}
 	if packet == nil {
 		return g, nil
 	}
