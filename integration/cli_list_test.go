@@ -19,6 +19,7 @@ type residence struct {
 	Tables  []struct {
 		Table, Version, State string
 		Clean                 bool
+		Conflicts             []map[string]any
 	}
 	Error string
 }

@@ -96,10 +96,15 @@ func stateOf(r diagnose.Residence) string {
 	case len(r.Tables) == 0:
 		return "-"
 	}
+	inTheWay := 0
 	for _, t := range r.Tables {
 		if !t.Clean {
 			return "drifted"
 		}
+		inTheWay += len(t.Conflicts)
+	}
+	if inTheWay > 0 {
+		return fmt.Sprintf("%s, %d in the way", clean, inTheWay)
 	}
 	return clean
 }

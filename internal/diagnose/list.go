@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/weir-mesh/weir/internal/conflict"
 	"github.com/weir-mesh/weir/internal/conflict/sight"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -30,6 +31,10 @@ type Holder struct {
 	Version string `json:"version"`
 	State   string `json:"state"`
 	Clean   bool   `json:"clean"` // it is as weir wrote it
+
+	// Conflicts are chains and policy rules of others that keep captured traffic from the
+	// proxy, those that are certain.
+	Conflicts []conflict.Conflict `json:"conflicts,omitempty"`
 }
 
 // look reads what the namespace holds that the process was in when it was listed.
@@ -60,7 +65,7 @@ func (r *Residence) look(ctx context.Context, listed uint64) error {
 	if err != nil {
 		return withAdvice(err)
 	}
-	if err := r.own(ctx, conn, ruleset); err != nil {
+	if err := r.own(ctx, t, conn, ruleset); err != nil {
 		return err
 	}
 	for _, s := range sight.Engines(ruleset.Tables, legacy, policy) {
@@ -73,7 +78,7 @@ func (r *Residence) look(ctx context.Context, listed uint64) error {
 }
 
 // own finds weir's tables, and whether they are as it wrote them.
-func (r *Residence) own(ctx context.Context, conn *nft.Conn, ruleset *nft.Ruleset) error {
+func (r *Residence) own(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, ruleset *nft.Ruleset) error {
 	for _, t := range ruleset.Tables {
 		if t.Tag == nil || t.Family != "inet" {
 			continue
@@ -83,7 +88,19 @@ func (r *Residence) own(ctx context.Context, conn *nft.Conn, ruleset *nft.Rulese
 			return err
 		}
 		drift, err := live.Drift()
-		r.Tables = append(r.Tables, Holder{t.Name, t.Tag.Version, t.Tag.Hash, err == nil && len(drift) == 0})
+		h := Holder{Table: t.Name, Version: t.Tag.Version, State: t.Tag.Hash, Clean: err == nil && len(drift) == 0}
+		if len(live.Foreign)+len(live.State.PolicyRules) > 0 { // nothing else is looked for: there may be a thousand namespaces
+			seen, err := sight.Read(ctx, ns, conn, sight.Scope{Table: t.Name})
+			if err != nil {
+				return err
+			}
+			for _, c := range conflict.Conflicts(live.State, seen.Seen) {
+				if !c.May {
+					h.Conflicts = append(h.Conflicts, c)
+				}
+			}
+		}
+		r.Tables = append(r.Tables, h)
 	}
 	if len(r.Tables) > 0 {
 		r.Engines = append(r.Engines, "weir")
