@@ -71,7 +71,7 @@ var foreignRules = []struct{ chain, rule string }{
 	{"pre", "tcp dport { 80 counter, 90 }"},
 	{"pre", "ip daddr { 10.0.0.0/8, * }"},
 	{"pre", "meta time > \"2020-01-01\""},
-	{"nat", "tcp dport 80 dnat ip to 10.0.0.1"},
+	{"nat", "tcp dport 80 dnat ip to 10.0.0.1 random"},
 	{"post", "masquerade"},
 	{"nat", "tcp dport 80 redirect to :80 random"},
 	{"nat", "redirect persistent"},
