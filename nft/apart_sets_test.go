@@ -4,6 +4,7 @@ package nft
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"github.com/weir-mesh/weir/internal/nl"
@@ -61,8 +62,8 @@ var passedOver = map[int][]uint16{
 // leavesBut are the leaves of a message's attributes but some.
 func leavesBut(b []byte, but []uint16) (out []int) {
 	for at := 0; at+nl.AttributeHeader <= len(b); {
-		length := int(b[at]) | int(b[at+1])<<8
-		typ := (uint16(b[at+2]) | uint16(b[at+3])<<8) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+		length := int(binary.NativeEndian.Uint16(b[at:]))
+		typ := binary.NativeEndian.Uint16(b[at+2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
 		if !bytes.Contains(asBytes(but), asBytes([]uint16{typ})) {
 			out = append(out, shifted(leaves(b[at:at+length], 0), at)...)
 		}

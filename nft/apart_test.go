@@ -4,6 +4,7 @@ package nft
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"testing"
 
@@ -156,7 +157,7 @@ func lifted(exprs [][]byte, sets map[string]*rules.Set, family rules.Family) str
 // leaves are the places of bytes that are values, not headers or padding.
 func leaves(b []byte, from int) (out []int) {
 	for at := 0; at+nl.AttributeHeader <= len(b); {
-		length := int(b[at]) | int(b[at+1])<<8
+		length := int(binary.NativeEndian.Uint16(b[at:]))
 		if length < nl.AttributeHeader || at+length > len(b) {
 			return out
 		}

@@ -35,7 +35,7 @@ func (c column) cell(row string) string {
 // matrix is the document, which names no time: it changes where a kernel does.
 func matrix(columns []column) string {
 	var out strings.Builder
-	fmt.Fprint(&out, "# What holds on which kernel\n\nWritten by `make kernels`, which runs the kernel tests on Debian's kernels for virtual\nmachines, in qemu.\n\n|")
+	fmt.Fprint(&out, "# What holds on which kernel\n\nWritten by `make kernels`, which runs the kernel tests on Debian's kernels for virtual\nmachines, in qemu. What reads \"not run\" has not been tried there.\n\n|")
 	for _, c := range columns {
 		fmt.Fprintf(&out, " | %s (%s)", c.version, c.suite)
 	}
