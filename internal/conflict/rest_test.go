@@ -54,6 +54,9 @@ func TestConflicts(t *testing.T) {
 		{"an address of ours elsewhere", nil, func(s *Seen) {
 			s.Links[1].Addresses = append(s.Links[1].Addresses, netip.MustParsePrefix("::6/128"))
 		}, "address"},
+		{"senders are looked up by marks", tproxy, func(s *Seen) { s.ValidMark = []string{"eth0"} }, "source-validation"},
+		{"that would matter to tproxy, which is not used", nil, func(s *Seen) { s.ValidMark = []string{"eth0"} }, ""},
+		{"a strict reverse path filter, and the route back is by the link", nil, func(s *Seen) { s.Links[1].ReversePath = sim.StrictPath }, ""},
 		{"lo is down", nil, func(s *Seen) { s.Links[0].Down = true }, "loopback-down"},
 		{"another link is down", nil, func(s *Seen) { s.Links[1].Down = true }, ""},
 		{"the proxy listens", nil, sockets(proxy(false, both...)), ""},
