@@ -49,11 +49,14 @@ func (c change) compare(d change) int {
 	return cmp.Or(cmp.Compare(rank(c.after), rank(d.after)), cmp.Compare(rank(c.before), rank(d.before)), cmp.Compare(c.after.port, d.after.port))
 }
 
-// texts are both fates; where all else is alike, with where the packet goes.
+// texts are both fates; where all else is alike, with where the packet goes and how.
 func (c change) texts(listenersBefore, listenersAfter map[rules.Port]string) (before, after string) {
 	before, after = c.before.text(listenersBefore), c.after.text(listenersAfter)
 	if before == after {
 		before, after = before+c.before.way(), after+c.after.way()
+	}
+	if before == after {
+		before, after = before+c.before.addresses(), after+c.after.addresses()
 	}
 	return before, after
 }
@@ -83,6 +86,13 @@ func wholeFateOf(e *sim.Evaluator, p sim.Packet) wholeFate {
 
 func (w wholeFate) text(names map[rules.Port]string) string {
 	return classFate{kind: w.kind, port: w.port, from: w.from}.text(names) + marksText(w.mark, w.ctMark, w.zone)
+}
+
+func (w wholeFate) addresses() string {
+	if w.kind == sim.Proxied {
+		return ", addresses unchanged"
+	}
+	return ""
 }
 
 func (w wholeFate) way() string {

@@ -29,7 +29,7 @@ func Example() {
 	fmt.Printf("by chain %s, rule %d\n", step.Chain, step.Rule)
 	// Output:
 	// captured: lands on the outbound listener, port 15001; original destination 10.0.0.1:443
-	// by chain output, rule 11
+	// by chain output, rule 12
 }
 
 // The fate of a packet in a live namespace, and the step that decides it.

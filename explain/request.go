@@ -19,6 +19,7 @@ type Request struct {
 	Packet string  `json:"packet"`           // protocol and destination, as [packet.Parse] reads them: "tcp 10.0.0.1:443"
 	In     string  `json:"in,omitempty"`     // the interface that it arrives on; "": it is sent from this host
 	From   string  `json:"from,omitempty"`   // its source, "ADDRESS" or "ADDRESS:PORT"; "": what the host gives it
+	Device string  `json:"device,omitempty"` // the interface that its socket is bound to; "": that of its destination's zone (fe80::1%eth0), or none
 	UID    *uint32 `json:"uid,omitempty"`    // the user that opened its socket; nil: 0
 	GID    *uint32 `json:"gid,omitempty"`    // the group; nil: 0
 	Mark   string  `json:"mark,omitempty"`   // its packet mark, "0x539"
@@ -52,6 +53,7 @@ func (r Request) Parse() (sim.Packet, error) {
 	} else if r.UID != nil || r.GID != nil {
 		problem(fmt.Errorf("a packet that arrives on %s has no owner here", escape.Text(r.In)))
 	}
+	problem(r.bind(&p))
 	p.Src, err = parseSource(r.From)
 	problem(err)
 	if r.In != "" && r.From == "" {
@@ -70,6 +72,23 @@ func (r Request) Parse() (sim.Packet, error) {
 		p.State = rules.CTEstablished
 	}
 	return p, errors.Join(errs...)
+}
+
+// bind gives the packet the interface that its socket is bound to.
+func (r Request) bind(p *sim.Packet) error {
+	switch {
+	case r.Device != "" && !isInterface(r.Device):
+		return fmt.Errorf("%q is not an interface name (want at most %d bytes)", r.Device, rules.MaxIfName)
+	case r.Device != "" && r.In != "":
+		return fmt.Errorf("a packet that arrives on %s has no socket here that is bound to %s", escape.Text(r.In), escape.Text(r.Device))
+	case r.Device != "" && p.Device != "" && p.Device != r.Device:
+		return fmt.Errorf("its destination is on %s, and its socket bound to %s", escape.Text(p.Device), escape.Text(r.Device))
+	case r.In != "":
+		p.Device = "" // of a destination here
+	case r.Device != "":
+		p.Device = r.Device
+	}
+	return nil
 }
 
 const ephemeralPort = 40000 // of a source without a port

@@ -129,13 +129,13 @@ func TestShowBesideOthers(t *testing.T) {
 	config := []string{"--mode", "sidecar", "--proxy-uids", "1337", "--inbound-via", "tproxy"}
 	c.ok(append([]string{"apply"}, config...)...)
 	c.nft("table ip x {\nchain a {\ntype nat hook output priority -101\n}\nchain b {\ntype nat hook output priority -99\n}\n" +
-		"chain c {\ntype filter hook output priority -200\n}\nchain d {\ntype filter hook postrouting priority 0\n}\nchain e {\ntype nat hook output priority -100\n}\n}\n")
+		"chain c {\ntype filter hook output priority -200\n}\nchain d {\ntype filter hook forward priority 0\n}\nchain e {\ntype nat hook output priority -100\n}\n}\n")
 	text := c.run(append([]string{"show"}, config...)...).want(t, 0).prints(t,
 		"it is what the configuration says",
 		"chain a of table ip x (output -101): runs between weir's chains",
 		"chain b of table ip x (output -99): runs after weir's chains",
 		"chain c of table ip x (output -200): runs before weir's chains",
-		"chain d of table ip x (postrouting 0): no chain of weir's is on this hook",
+		"chain d of table ip x (forward 0): no chain of weir's is on this hook",
 		"chain e of table ip x (output -100): has the place of weir's chain output").out
 	at := 0
 	for _, chain := range []string{"mangle_prerouting", "tproxy_inbound", "tproxy_divert", "tproxy_deliver", "mangle_output", "output"} {

@@ -17,6 +17,7 @@ type ambientPod struct {
 	inbound        capture
 	tunnel         []rules.Range // the tunnel listener's port or ports
 	outbound       capture
+	linkLocal      bool // captured too
 	ownPod         bool // the application's calls to its own pod are captured
 	dns            dns
 	exclude        exclusions
@@ -47,6 +48,7 @@ func (r *reader) ambientPod(c Config) *ambientPod {
 	p.outbound = capture{via: r.choice("outbound.via", c.Outbound.Via), port: r.listener("outbound.port", c.Outbound.Port)}
 	p.dns = dns{capture: r.choice("dns.capture", c.DNS.Capture), port: r.port("dns.port", c.DNS.Port), dnsScope: r.dnsScope(c.DNS)}
 	p.ownPod = r.choice("outbound.ownPod", c.Outbound.OwnPod) == callsCaptured
+	p.linkLocal = r.choice("outbound.linkLocal", c.Outbound.LinkLocal) == linkLocalCaptured
 	p.exclude = r.exclusions(c)
 	p.exclude.sources = written(c.Inbound.ExcludeSources, r.sources(c.Inbound, p.families))
 	p.reroute = r.rerouted(c.Interfaces.Reroute)

@@ -23,9 +23,17 @@ func (p *ambientPod) state() rules.State {
 	}
 	p.mangleOutput(w)
 	p.natOutput(w)
+	if p.capturesOutbound() {
+		w.guardLoopback()
+	}
 	state := rules.State{Table: w.table}
 	p.routing.deliver(&state)
 	return state
+}
+
+// capturesOutbound reports whether anything that this pod sends goes to the proxy.
+func (p *ambientPod) capturesOutbound() bool {
+	return p.outbound.via != viaNone || p.dns.capture != dnsNone
 }
 
 func (p *ambientPod) ours() rules.Match    { return rules.MetaMark.Masked(p.mark, p.markMask) }
@@ -60,6 +68,9 @@ func (p *ambientPod) takenForAnswers(w *writer, out *chainWriter) {
 	out.add("a query may be taken for the answer to a packet that nobody asked for",
 		rules.OIfName.Not("lo"), p.notOurs(), rules.UDPDport.Is(dnsPort), rules.CTZone.Is(unaskedZone), rules.Goto(dropped.Name))
 	p.excludedInterfaces(dropped, rules.OIfName)
+	if !p.linkLocal {
+		dropped.leaveLinkLocal(rules.Return())
+	}
 	if !p.dns.first() {
 		p.excludedPorts(dropped, rules.UDPDport)
 		dropped.excluded(p.exclude.together, false)
@@ -153,6 +164,9 @@ func (p *ambientPod) rerouted(w *writer, in *chainWriter) {
 func (p *ambientPod) natOutput(w *writer) {
 	out := w.base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	p.excludedInterfaces(out, rules.OIfName)
+	if p.capturesOutbound() && !p.linkLocal {
+		out.leaveLinkLocal(rules.Return())
+	}
 	if p.dns.first() {
 		p.queries(out)
 	}

@@ -64,6 +64,7 @@ type Outbound struct {
 	ExcludeGIDs  []string   `key:"excludeGIDs" modes:"sidecar,ambient-pod" doc:"groups left alone, DNS included"`
 	ExcludeUIDs  []string   `key:"excludeUIDs" modes:"sidecar,ambient-pod" doc:"users left alone, DNS included"`
 	Exclude      []Excluded `key:"exclude" modes:"sidecar,ambient-pod" doc:"traffic left alone by user, protocol and port together: {uids: [1000], protocol: tcp, ports: [80]}; a word alone is a user"`
+	LinkLocal    string     `key:"linkLocal" modes:"sidecar,ambient-pod" default:"left" words:"left | captured" doc:": what is for link-local addresses of IPv6 (fe80::/10), DNS included; a socket that calls one is bound to an interface, by which it does not reach the proxy"`
 	OwnPod       string     `key:"ownPod" modes:"sidecar,ambient-pod" default:"left" words:"left | captured" doc:": the application's calls to its own pod's addresses, over lo"`
 }
 

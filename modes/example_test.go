@@ -65,6 +65,12 @@ func ExampleState() {
 	// 		oifname "lo" ip daddr != 127.0.0.1 counter return comment "the application's calls to its own pod stay as they are"
 	// 		meta l4proto tcp ip daddr != 127.0.0.1 meta mark & 0x00000fff != 0x00000539 counter redirect to :15001 comment "all other TCP goes to the outbound listener"
 	// 	}
+	//
+	// 	chain postrouting {
+	// 		type nat hook postrouting priority 99; policy accept;
+	// 		meta nfproto ipv6 counter return comment "IPv6 is off in this configuration: left alone"
+	// 		oifname != "lo" ip daddr 127.0.0.1 meta l4proto { tcp, udp } counter drop comment "what is redirected never leaves this pod: a socket that is bound to an interface cannot reach the proxy"
+	// 	}
 	// }
 	// # ip route add local default dev lo table 100 protocol 119
 	// # ip rule add priority 32764 fwmark 0x111/0xfff lookup 100 protocol 119

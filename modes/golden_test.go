@@ -134,6 +134,7 @@ var goldens = []golden{
 		c.Proxy.Cgroups, c.Proxy.AssignMark = []string{"proxy.slice"}, "enabled"
 	}), Environment{}},
 	{"ambient", "a pod of ambient mode, both families", ambient(func(*Config) {}), testEnvironment},
+	{"ambient-link-local", "an ambient pod whose calls to link-local addresses are captured too", ambient(func(c *Config) { c.Outbound.LinkLocal = "captured" }), testEnvironment},
 	{"ambient-dns-ipv4", "an ambient pod whose queries are captured, without IPv6", ambient(func(c *Config) { c.DNS.Capture = "all" }), Environment{}},
 	{"ambient-ingress", "an ambient pod that is reached as it is, with virtual machines behind it", ambient(func(c *Config) {
 		c.Inbound.Via = "none"

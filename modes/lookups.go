@@ -38,7 +38,8 @@ func (c Config) Places() bool {
 		return false
 	}
 	unmarked := c.Inbound.Via == "" || strings.EqualFold(c.Inbound.Via, viaRedirect) || parse.IsNone(c.Inbound.Via)
-	return c.Mode == ModeAmbientPod || c.Mode == ModeSidecar && !unmarked
+	untracked := strings.EqualFold(c.Conntrack, conntrackNone)
+	return c.Mode == ModeAmbientPod || c.Mode == ModeSidecar && (untracked || !unmarked)
 }
 
 // named reports whether a word of the lists may be a name.

@@ -25,6 +25,7 @@ type sidecar struct {
 	ownPod         bool           // the application's go through the outbound one
 	outbound       capture
 	cidrs          cidrs
+	linkLocal      bool          // captured too
 	outboundPorts  []rules.Range // captured whatever the CIDRs say
 	includeGIDs    []rules.Range
 	everyGID       bool
@@ -93,6 +94,7 @@ func (r *reader) sidecar(c Config) *sidecar {
 	r.readProxy(s, c.Proxy, mask)
 	r.readInbound(s, c.Inbound)
 	r.readOutbound(s, c.Outbound, c.Interfaces.Reroute)
+	s.linkLocal = r.choice("outbound.linkLocal", c.Outbound.LinkLocal) == linkLocalCaptured
 	r.readDNS(s, c.DNS)
 	s.exclude = r.interfaces("interfaces.exclude", c.Interfaces.Exclude)
 	if s.excludesInterface("lo") {

@@ -42,6 +42,9 @@ func (s *sidecar) queriesLeftAlone(out *chainWriter) {
 		out.add(reason, append(append(nodes, query...), rules.CTOriginalZone.Set(applicationZone))...)
 	}
 	alone("a query over loopback may be answered from another port", rules.Saddr.In(loopbackNetworks...))
+	if !s.linkLocal {
+		alone("a query to a link-local address is left alone", rules.Daddr.In(linkLocal...))
+	}
 	if s.dns.notDestinations() && len(s.cidrs.exclude) > 0 {
 		alone("a query to an excluded destination is left alone", rules.Daddr.InSet(out.prefixes("outbound_exclude", s.cidrs.exclude)))
 	}

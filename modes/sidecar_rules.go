@@ -26,11 +26,19 @@ func (s *sidecar) state() rules.State {
 		s.mangleOutput(w)
 	}
 	s.natOutput(w)
+	if s.capturesOutbound() {
+		w.guardLoopback()
+	}
 	state := rules.State{Table: w.table, Addresses: s.lo}
 	if s.marks() {
 		s.routing.deliver(&state)
 	}
 	return state
+}
+
+// capturesOutbound reports whether anything that this pod sends goes to the proxy.
+func (s *sidecar) capturesOutbound() bool {
+	return s.outbound.via != viaNone || s.dns.capture != dnsNone
 }
 
 // natPrerouting takes what arrives to the inbound listener.
@@ -102,6 +110,9 @@ func (s *sidecar) rerouted(in *chainWriter) {
 func (s *sidecar) natOutput(w *writer) {
 	out := w.base("output", rules.NATType, rules.Output, rules.PriorityDstNAT)
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
+	if s.capturesOutbound() && !s.linkLocal {
+		out.leaveLinkLocal(rules.Return())
+	}
 	if s.dns.first() {
 		s.proxyQueriesLeft(out)
 		s.queries(out)

@@ -38,27 +38,30 @@ func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
 	in.add("of lo, only the proxy's calls to its own pod are inbound",
 		rules.IIfName.Is("lo"), not(rules.MetaMark.Masked(s.loopMark, s.loopMask)), rules.Return())
 	in.sources(s.sources)
+	// What is for an address of the pod's own is delivered here anyway. With the mark it
+	// would be looked up by it where its source is validated, by src_valid_mark or a
+	// foreign `fib saddr . mark`: the way back would lead here, and the packet be dropped.
 	divert := w.chain("tproxy_divert")
-	divert.add("an open connection stays with its socket",
-		s.routing.setMark(), rules.Accept())
+	divert.add("this pod's own address needs no mark", rules.FibDaddrType.Is(rules.Local), rules.Accept())
+	divert.add("another destination is delivered here by its mark", s.routing.setMark(), rules.Accept())
 	// One rule for both families: nft refuses a tproxy that names no family after
 	// a match on an address.
 	deliver := w.chain("tproxy_deliver")
 	deliver.add("loopback addresses stay as they are", rules.Daddr.In(s.loopback...), rules.Return())
 	deliver.add("a new connection goes to the inbound listener, addresses unchanged",
-		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.first()}, s.routing.setMark(), rules.Accept())
+		rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: s.inbound.first()}, rules.Goto(divert.Name))
 	// tproxy ends its rule where no transparent socket takes the packet. A SYN alone is
 	// dropped: what follows it may be of a connection that was open before these rules.
 	deliver.add("nothing listens for it: dropped, else it would reach the application past the proxy",
 		rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop())
 	if s.inbound.all {
 		in.ports("inbound_exclude_ports", rules.TCPDport, s.inbound.exclude, "an excluded inbound port is reached as it is", rules.Return())
-		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.CTEstablished|rules.CTRelated), rules.Jump(divert.Name))
+		in.add("an open connection stays with its socket", rules.CTStates.AnyOf(rules.CTEstablished|rules.CTRelated), rules.Goto(divert.Name))
 		in.add("a new connection goes to the inbound listener", rules.Jump(deliver.Name))
 		return
 	}
 	included := rules.TCPDport.InSet(portSet(w, "inbound_include_ports", s.inbound.include))
-	in.add("an open connection to an included port stays with its socket", included, rules.CTStates.AnyOf(rules.CTEstablished|rules.CTRelated), rules.Jump(divert.Name))
+	in.add("an open connection to an included port stays with its socket", included, rules.CTStates.AnyOf(rules.CTEstablished|rules.CTRelated), rules.Goto(divert.Name))
 	in.add("an included inbound port goes to the inbound listener", included, rules.Jump(deliver.Name))
 }
 

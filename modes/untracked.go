@@ -188,6 +188,9 @@ func (s *sidecar) untrackedOutput(w *writer) {
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
 	out.add("what this pod sends to itself stays here", rules.OIfName.Is("lo"), rules.Goto("to_lo"))
 	out.add("the proxy's own traffic is not captured", s.proxyMark(), rules.Return())
+	if s.loops() && !s.linkLocal {
+		out.leaveLinkLocal(rules.Return())
+	}
 	s.toLoopback(w)
 	if s.outbound.via != viaNone && s.excludesDestinations() {
 		out.add("an answer by a socket that inherited the mark is captured", s.routing.marked(), rules.Return())
@@ -358,7 +361,7 @@ func (s *sidecar) deliverLooped(state *rules.State) {
 		return
 	}
 	by := rules.State{}
-	g.mark, g.mask, g.priority = s.mark, s.markMask, g.priority-1
+	g.mark, g.mask, g.priority = s.mark, s.markMask, max(g.priority, 2)-1
 	g.deliver(&by)
 	for _, r := range by.PolicyRules {
 		out := r

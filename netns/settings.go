@@ -24,7 +24,7 @@ func hostSettings(h *sim.Host) error {
 	}
 	for i := range h.Links {
 		l := &h.Links[i]
-		for key, into := range map[string]*bool{"route_localnet": &l.Localnet, "accept_local": &l.AcceptLocal} {
+		for key, into := range map[string]*bool{"route_localnet": &l.Localnet, "accept_local": &l.AcceptLocal, "src_valid_mark": &l.SourceMark} {
 			for _, of := range []string{"all", l.Name} { // either is enough
 				yes, err := isSet(of, key)
 				if err != nil {

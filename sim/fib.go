@@ -85,10 +85,10 @@ func (w *walk) fibType(f fib) (t rules.AddrType, strange string) {
 
 // fibLink is the interface by which the route to the address leads, "" where it has
 // none, is local, or leads elsewhere than by the interface that is asked for
-// (nft_fib4_eval, nft_fib6_eval). What came by lo before routing is taken to be right.
+// (nft_fib4_eval, nft_fib6_eval).
 func (w *walk) fibLink(f fib) (link, strange string) {
-	if w.hook == rules.Prerouting && w.in == loopback {
-		return loopback, ""
+	if w.fibSkips() {
+		return w.in, ""
 	}
 	p, found := w.host.lookup(w.fibFlow(f))
 	switch {
@@ -100,6 +100,20 @@ func (w *walk) fibLink(f fib) (link, strange string) {
 		return "", ""
 	}
 	return p.Out, ""
+}
+
+// fibSkips reports whether the interface by which the packet came is taken to be right
+// without a lookup (nft_fib_can_skip): what its socket received before came by it too, or
+// it has no socket and came by lo. Kernels from before 2025 go by lo alone, and skip
+// nothing in input.
+func (w *walk) fibSkips() bool {
+	switch {
+	case w.hook != rules.Prerouting && w.hook != rules.Input:
+		return false
+	case w.sender != nil || w.proxied:
+		return w.sender != nil && w.sender.Remote.IsValid() && w.sender.Proto == rules.TCP
+	}
+	return w.in == loopback
 }
 
 // fibFlow is what the route is looked up by: as what is sent here, but for where a

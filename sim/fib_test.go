@@ -70,3 +70,18 @@ func TestFib(t *testing.T) {
 		}
 	}
 }
+
+// TestFibBySocket: of a packet that has a socket, what that received before decides; a
+// listener received nothing.
+func TestFibBySocket(t *testing.T) {
+	h := fibHost()
+	h.Sockets = []Socket{{Proto: rules.TCP, Local: addrPort("0.0.0.0:15001"), Transparent: true}}
+	notes := on(rules.FilterType, rules.Prerouting, 0, "c",
+		nodes(rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15001}), nodes(rules.FibSaddrRoute.By(rules.FibIIf).Is(rules.Missing), rules.Drop()))
+	e := NewEvaluator(h, Table{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{notes}}})
+	for proto, want := range map[rules.Proto]FateKind{rules.TCP: Dropped, rules.UDP: Untouched} {
+		if f := e.Evaluate(Packet{Proto: proto, Dst: addrPort("192.0.2.2:80"), Socket: &Socket{Proto: proto}}, nil).Fate; f.Kind != want {
+			t.Errorf("what comes over lo, proto %d: %+v, want %s", proto, f, want)
+		}
+	}
+}

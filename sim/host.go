@@ -32,6 +32,7 @@ type Link struct {
 	Forwards    []rules.Family // whose packets that come by it are passed on
 	Localnet    bool           // 127.0.0.0/8 may come and leave by it (route_localnet)
 	AcceptLocal bool           // this host's own addresses may come by it (accept_local)
+	SourceMark  bool           // the way back is looked up by the packet's mark (src_valid_mark)
 }
 
 // ReversePath is how a link looks at where IPv4 packets come from, as the sysctl

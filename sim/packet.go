@@ -13,6 +13,7 @@ type Packet struct {
 	Src    netip.AddrPort // of what is sent here, no address leaves it to the kernel
 	Dst    netip.AddrPort
 	In     string  // the interface by which it comes; "": it is sent here
+	Device string  // of what is sent here, the interface that its socket is bound to (SO_BINDTODEVICE, a link-local address); "": none
 	Socket *Socket // that sends it; nil: it comes from elsewhere, or the kernel sends it
 	Mark   rules.Mark
 	Turn   Turn

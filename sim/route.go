@@ -98,12 +98,12 @@ func (l *PolicyRule) takes(f flow) bool {
 }
 
 // longest is the route with the longest prefix, of those the least metric; where an
-// interface is named, of those that lead by it.
+// interface is named, of those that lead by it, or nowhere.
 func (h *Host) longest(table uint32, dst netip.Addr, out string) (Route, bool) {
 	best := -1
 	for i := range h.Routes {
 		p := &h.Routes[i]
-		if p.Table != table || !p.Dst.Contains(dst) || out != "" && p.Out != out {
+		if p.Table != table || !p.Dst.Contains(dst) || out != "" && p.Out != out && p.Out != "" {
 			continue
 		}
 		if best < 0 || p.Dst.Bits() > h.Routes[best].Dst.Bits() ||

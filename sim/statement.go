@@ -15,6 +15,9 @@ func (w *walk) redirect(r rules.Redirect) (rules.Verdict, bool) {
 	switch {
 	case w.hook != rules.Output:
 		to, found = w.host.link(w.in).redirects(w.packet.Dst.Addr())
+		if dst := w.packet.Dst.Addr(); !found && w.host.Assumes && dst.Is6() && dst.IsLinkLocalUnicast() {
+			to, found = dst, true // every link has such an address, though none is assumed
+		}
 	case w.packet.Family() == rules.IPv4:
 		to = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	default:

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weir-mesh/weir/rules"
 )
@@ -30,7 +31,7 @@ func (w *walk) leave() bool {
 		w.end(LostInRouting, "network is unreachable: no connection is opened to a %s address", typeName(t))
 		return false
 	}
-	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
+	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark, out: p.Device})
 	if !ok {
 		return false
 	}
@@ -66,10 +67,10 @@ func (w *walk) thisHost(bound bool) netip.Addr {
 // (ip_route_connect). IPv6 does not, nor does what is sent by no connected socket.
 func (w *walk) connect() bool {
 	p := w.packet
-	if p.Src.Addr().Is6() || p.Proto != rules.TCP && p.Proto != rules.UDP {
+	if p.Src.Addr().Is6() || p.Device != "" || p.Proto != rules.TCP && p.Proto != rules.UDP {
 		return true
 	}
-	path, found := w.host.lookup(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
+	path, found := w.host.lookup(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark, out: p.Device})
 	switch {
 	case found && path == w.path:
 		return true
@@ -77,7 +78,7 @@ func (w *walk) connect() bool {
 		w.end(Unknown, "whether its socket is connected, by which policy rules give it one route or another")
 		return false
 	}
-	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark})
+	path, ok := w.route(flow{src: p.Src.Addr(), dst: p.Dst.Addr(), mark: p.Mark, out: p.Device})
 	w.path = path
 	return ok
 }
@@ -93,6 +94,8 @@ func (w *walk) mayUse(src netip.Addr) bool {
 func (w *walk) route(f flow) (Route, bool) {
 	p, found := w.host.lookup(f)
 	switch {
+	case !found && f.out != "" && f.in == "" && f.dst.Is4(): // it is taken to be on the link (ip_route_output_key_hash_rcu)
+		p = Route{Dst: netip.PrefixFrom(f.dst, f.dst.BitLen()), Type: rules.Unicast, Out: f.out}
 	case !found:
 		w.end(LostInRouting, "no route to %s", f.dst)
 	case p.Unsupported != "":
@@ -109,7 +112,7 @@ func (w *walk) route(f flow) (Route, bool) {
 // address changed (ip_route_me_harder).
 func (w *walk) reroute() bool {
 	before := w.path.Out
-	p, ok := w.route(flow{src: w.packet.Src.Addr(), dst: w.packet.Dst.Addr(), mark: w.packet.Mark})
+	p, ok := w.route(flow{src: w.packet.Src.Addr(), dst: w.packet.Dst.Addr(), mark: w.packet.Mark, out: w.packet.Device})
 	if ok {
 		w.path = p
 		if p.Out != before {
@@ -174,25 +177,52 @@ func (w *walk) routeIn() bool {
 		w.end(LostInRouting, "it comes by %s from an address of this host (a martian)", w.in)
 		return false
 	}
-	if src.Is4() && outside && !w.wayBack(src) {
-		w.end(LostInRouting, "the route back to %s is not by %s (rp_filter)", src, w.in)
-		return false
+	if src.Is4() && outside {
+		if w.validateSource(src); w.ended {
+			return false
+		}
 	}
 	path, ok := w.route(flow{src: src, dst: dst, mark: p.Mark, in: w.in})
 	w.path = path
 	return ok
 }
 
-// wayBack reports whether the link's reverse path filter lets a source in. One of
-// this host's own addresses has its route by the link that it stands on
-// (__fib_validate_source).
-func (w *walk) wayBack(src netip.Addr) bool {
+// validateSource ends a packet whose way back is not by where it came, as strictly as the
+// link wants it. One of this host's own addresses has its route by the link that it stands
+// on. A link without a filter looks all the same where somebody added a local route to a
+// table of his own (fib_validate_source, __fib_validate_source).
+func (w *walk) validateSource(src netip.Addr) {
 	l := w.host.link(w.in)
-	if l == nil || l.ReversePath == AnyPath {
-		return true
+	if l == nil || l.ReversePath == AnyPath && !w.host.hasCustomLocalRoutes() {
+		return
 	}
-	back, found := w.host.lookup(flow{src: w.packet.Dst.Addr(), dst: src, in: loopback})
-	return found && (back.Type == rules.Unicast || back.Type == rules.Local && l.AcceptLocal) && (l.ReversePath == LoosePath || back.Out == w.in)
+	f := flow{src: w.packet.Dst.Addr(), dst: src, in: loopback}
+	by := ""
+	if l.SourceMark {
+		f.mark, by = w.packet.Mark, " by its mark"
+	}
+	back, found := w.host.lookup(f)
+	none := !found || back.Type == blackhole || back.Type == unreachable || back.Type == prohibit
+	switch {
+	case back.Unsupported != "":
+		w.end(Unknown, "%s", back.Unsupported)
+	case none:
+		if l.ReversePath != AnyPath {
+			w.end(LostInRouting, "no route leads back to %s%s (rp_filter)", src, by)
+		}
+	case back.Type != rules.Unicast && !(back.Type == rules.Local && l.AcceptLocal):
+		w.end(LostInRouting, "the route back to %s%s is %s (a martian; src_valid_mark, rp_filter)", src, by, typeName(back.Type))
+	case back.Out != w.in && l.ReversePath == StrictPath:
+		w.end(LostInRouting, "the route back to %s%s is not by %s (rp_filter)", src, by, w.in)
+	}
+}
+
+// hasCustomLocalRoutes reports whether a table other than local delivers IPv4 packets here
+// (fib4_has_custom_local_routes).
+func (h *Host) hasCustomLocalRoutes() bool {
+	return slices.ContainsFunc(h.Routes, func(p Route) bool {
+		return p.Type == rules.Local && p.Table != rules.LocalTable && p.Dst.Addr().Is4()
+	})
 }
 
 func (w *walk) input() {

@@ -57,6 +57,7 @@ func packetFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "in", Category: categoryPacket, Usage: "it arrives on `INTERFACE`; without this it comes from this pod"},
 		&cli.StringFlag{Name: "from", Category: categoryPacket, Usage: "it comes from `ADDRESS[:PORT]`"},
+		&cli.StringFlag{Name: "device", Category: categoryPacket, Usage: "its socket is bound to `INTERFACE` (SO_BINDTODEVICE)"},
 		&cli.StringFlag{Name: "uid", Category: categoryPacket, Usage: "user `UID` opened its socket", DefaultText: "each that rules tell apart"},
 		&cli.StringFlag{Name: "gid", Category: categoryPacket, Usage: "group `GID` opened its socket", DefaultText: "0, if it comes from this pod"},
 		&cli.StringFlag{Name: "mark", Category: categoryPacket, Usage: "it carries packet mark `MARK`"},
@@ -92,7 +93,7 @@ func requestedPackets(cc *cli.Context) ([]explain.Packet, error) {
 		}
 		return packets, nil
 	}
-	r := explain.Request{Packet: strings.Join(cc.Args().Slice(), " "), In: cc.String("in"), From: cc.String("from"),
+	r := explain.Request{Packet: strings.Join(cc.Args().Slice(), " "), In: cc.String("in"), From: cc.String("from"), Device: cc.String("device"),
 		Mark: cc.String("mark"), State: cc.String("state"), CTMark: cc.String("ct-mark")}
 	var errs []error
 	for _, flag := range []struct {
@@ -119,7 +120,7 @@ func requestedPackets(cc *cli.Context) ([]explain.Packet, error) {
 // noPacketFlags refuses flags about one packet where there is none, or many.
 func noPacketFlags(cc *cli.Context) error {
 	var errs []error
-	for _, name := range []string{"in", "from", "uid", "gid", "mark", "state", "ct-mark"} {
+	for _, name := range []string{"in", "from", "device", "uid", "gid", "mark", "state", "ct-mark"} {
 		if cc.IsSet(name) {
 			errs = append(errs, fmt.Errorf("--%s is about one packet that the command line names", name))
 		}

@@ -21,7 +21,7 @@ func (j *judge) loopback() []Conflict {
 
 // trusting is the link without its checks of where packets come from.
 func trusting(l sim.Link) sim.Link {
-	l.ReversePath = sim.AnyPath
+	l.ReversePath, l.SourceMark = sim.AnyPath, false
 	return l
 }
 
@@ -32,13 +32,13 @@ func (j *judge) settings() (out []Conflict) {
 	h.Links = slices.Clone(h.Links)
 	for i, l := range h.Links { // which may have more than were seen
 		if at := slices.IndexFunc(j.seen.Links, func(s sim.Link) bool { return s.Name == l.Name }); at >= 0 {
-			h.Links[i].ReversePath = j.seen.Links[at].ReversePath
+			h.Links[i].ReversePath, h.Links[i].SourceMark = j.seen.Links[at].ReversePath, j.seen.Links[at].SourceMark
 		}
 	}
 	if c, found := j.routed(h); found {
 		var names []string
 		for _, l := range j.seen.Links {
-			if l.Name != loopback && l.ReversePath != trusting(l).ReversePath {
+			if l.Name != loopback && (l.ReversePath != sim.AnyPath || l.SourceMark) {
 				names = append(names, escape.Text(l.Name))
 			}
 		}

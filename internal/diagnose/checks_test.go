@@ -102,12 +102,12 @@ func TestDoctorFindings(t *testing.T) {
 			f.set("all", rpFilter, "2")
 			f.set("eth0", rpFilter, "1")
 		}, ""},
-		{"marks of one interface that reverse paths are looked up by", func(f *Facts) { f.set("eth0", validMark, "1"); f.tproxy = true },
-			"failed src_valid_mark: net.ipv4.conf.eth0.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them; " +
-				"sysctl -w net.ipv4.conf.eth0.src_valid_mark=0, or inbound.via: redirect"},
+		{"marks of one interface that reverse paths are looked up by", func(f *Facts) { f.set("eth0", validMark, "1") },
+			"note src_valid_mark: net.ipv4.conf.eth0.src_valid_mark is 1: what has a mark as it comes in is dropped where a policy rule for the mark delivers it here: with inbound.via tproxy what is for addresses other than the pod's own; " +
+				"sysctl -w net.ipv4.conf.eth0.src_valid_mark=0 where that is to be captured"},
 		{"marks that reverse paths are looked up by", func(f *Facts) { f.set("all", validMark, "1") },
-			"note src_valid_mark: net.ipv4.conf.all.src_valid_mark is 1: with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them; " +
-				"sysctl -w net.ipv4.conf.all.src_valid_mark=0, or inbound.via: redirect"},
+			"note src_valid_mark: net.ipv4.conf.all.src_valid_mark is 1: what has a mark as it comes in is dropped where a policy rule for the mark delivers it here: with inbound.via tproxy what is for addresses other than the pod's own; " +
+				"sysctl -w net.ipv4.conf.all.src_valid_mark=0 where that is to be captured"},
 		{"loopback that neighbours reach", func(f *Facts) { f.set("all", localnet, "1") },
 			"note route_localnet: net.ipv4.conf.all.route_localnet is 1: neighbours on a link reach what listens on 127.0.0.1 here; " +
 				"sysctl -w net.ipv4.conf.all.route_localnet=0: weir does not need it"},

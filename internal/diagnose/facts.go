@@ -39,7 +39,6 @@ type Facts struct {
 	leftovers []rules.Difference // of applies of weir's that were cut short
 	inTheWay  error              // tables with weir's names that it did not write
 	dormant   bool               // weir's table: the kernel calls none of its chains
-	tproxy    bool               // the rules, or the configuration, use it
 
 	state rules.State // that is wanted, or in force
 	sight sight.Sight
@@ -170,7 +169,6 @@ func (f *Facts) try(ctx context.Context, conn *nft.Conn, here bool) {
 // examineTable takes from a table who the proxy is, and how it captures.
 func (f *Facts) examineTable(t *rules.Table) {
 	f.proxyUIDs = proxyUIDs(t)
-	f.tproxy = t != nil && holdsNode(t, func(n rules.Node) bool { _, is := n.(rules.TProxy); return is })
 }
 
 // examineProcesses finds the processes of the namespace, but for this one and the

@@ -42,11 +42,8 @@ func sysctlChecks(f Facts) []Check {
 	mark, markOn := settingCheck(f, validMark)
 	if markOn != "" {
 		mark.Status = Noted
-		if f.tproxy {
-			mark.Status = Failed
-		}
-		mark.Finding += ": with inbound.via tproxy the kernel looks marked packets' senders up in the proxy's routing table, and drops them"
-		mark.Remedy = fmt.Sprintf("sysctl -w %s=0, or inbound.via: redirect", markOn)
+		mark.Finding += ": what has a mark as it comes in is dropped where a policy rule for the mark delivers it here: with inbound.via tproxy what is for addresses other than the pod's own"
+		mark.Remedy = fmt.Sprintf("sysctl -w %s=0 where that is to be captured", markOn)
 	}
 	route, routeOn := settingCheck(f, localnet)
 	if routeOn != "" {

@@ -122,7 +122,7 @@ func (a *Arguments) inbound() modes.Inbound {
 // wins in the reference.
 func (a *Arguments) outbound() (modes.Outbound, error) {
 	out := modes.Outbound{
-		Via: "redirect", Port: portWord(a.outboundPort),
+		Via: "redirect", Port: portWord(a.outboundPort), LinkLocal: "captured", // as in the reference
 		IncludeCIDRs: includedPrefixes(a.outboundCIDRs), ExcludeCIDRs: excludedPrefixes(a.outboundExcludeCIDRs),
 		ExcludePorts: portWords(a.outboundExclude),
 	}

@@ -17,6 +17,7 @@ import (
 type Pattern struct {
 	Proto rules.Proto  // 0: any
 	To    netip.Prefix // not valid: any address
+	Zone  string       // of a link-local address, the interface; "": none is named
 	Ports rules.Range  // empty: any port
 }
 
@@ -33,7 +34,7 @@ func Parse(text string) (Pattern, error) {
 	err = errors.Join(err, splitErr)
 	if splitErr == nil && host != "" {
 		var hostErr error
-		p.To, hostErr = parseHost(host)
+		p.To, p.Zone, hostErr = parseHost(host)
 		err = errors.Join(err, hostErr)
 	}
 	if hasPorts {
@@ -77,15 +78,15 @@ func split(text string) (host, ports string, hasPorts bool, err error) {
 	return host, ports, hasPorts, nil
 }
 
-func parseHost(text string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" && !a.Is4In6() {
-		return netip.PrefixFrom(a, a.BitLen()), nil
+func parseHost(text string) (to netip.Prefix, zone string, err error) {
+	if a, err := netip.ParseAddr(text); err == nil && !a.Is4In6() && (a.Zone() == "" || a.IsLinkLocalUnicast() && len(a.Zone()) <= rules.MaxIfName) {
+		return netip.PrefixFrom(a.WithZone(""), a.BitLen()), a.Zone(), nil
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil || p.Addr().Is4In6() {
-		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix", text)
+		return netip.Prefix{}, "", fmt.Errorf("%q is neither an address nor a prefix", text)
 	}
-	return p.Masked(), nil
+	return p.Masked(), "", nil
 }
 
 func parsePorts(text string) (rules.Range, error) {
@@ -112,7 +113,7 @@ func (p Pattern) String() string {
 	if p.To.IsValid() {
 		host = p.To.String()
 		if p.To.IsSingleIP() {
-			host = p.To.Addr().String()
+			host = p.To.Addr().WithZone(p.Zone).String()
 		}
 	}
 	text := map[rules.Proto]string{rules.TCP: "tcp", rules.UDP: "udp", rules.ICMP: "icmp", rules.ICMPv6: "icmpv6"}[p.Proto] + " "
@@ -136,7 +137,7 @@ func (p Pattern) One() (sim.Packet, error) {
 	case p.TwoFamilies():
 		return sim.Packet{}, fmt.Errorf("%q is of two families", p)
 	}
-	out := sim.Packet{Proto: p.Proto, Dst: netip.AddrPortFrom(p.To.Addr(), 0)}
+	out := sim.Packet{Proto: p.Proto, Dst: netip.AddrPortFrom(p.To.Addr(), 0), Device: p.Zone}
 	if ported {
 		out.Dst = netip.AddrPortFrom(p.To.Addr(), uint16(p.Ports.Lo.Uint64()))
 	}

@@ -11,11 +11,12 @@ import (
 
 func TestParse(t *testing.T) {
 	for text, want := range map[string]Pattern{
-		"tcp 10.0.0.1:443":           {rules.TCP, netip.MustParsePrefix("10.0.0.1/32"), rules.RangeOf(rules.Port(443))},
-		"tcp [2001:db8::/32]:443":    {rules.TCP, netip.MustParsePrefix("2001:db8::/32"), rules.RangeOf(rules.Port(443))},
-		"udp 10.96.0.0/12:8000-8100": {rules.UDP, netip.MustParsePrefix("10.96.0.0/12"), rules.RangeBetween[rules.Port](8000, 8100)},
-		"icmp 192.0.2.1":             {rules.ICMP, netip.MustParsePrefix("192.0.2.1/32"), rules.Range{}},
-		"icmpv6 2001:db8::1":         {rules.ICMPv6, netip.MustParsePrefix("2001:db8::1/128"), rules.Range{}},
+		"tcp 10.0.0.1:443":           {Proto: rules.TCP, To: netip.MustParsePrefix("10.0.0.1/32"), Ports: rules.RangeOf(rules.Port(443))},
+		"tcp [2001:db8::/32]:443":    {Proto: rules.TCP, To: netip.MustParsePrefix("2001:db8::/32"), Ports: rules.RangeOf(rules.Port(443))},
+		"udp 10.96.0.0/12:8000-8100": {Proto: rules.UDP, To: netip.MustParsePrefix("10.96.0.0/12"), Ports: rules.RangeBetween[rules.Port](8000, 8100)},
+		"icmp 192.0.2.1":             {Proto: rules.ICMP, To: netip.MustParsePrefix("192.0.2.1/32"), Ports: rules.Range{}},
+		"icmpv6 2001:db8::1":         {Proto: rules.ICMPv6, To: netip.MustParsePrefix("2001:db8::1/128"), Ports: rules.Range{}},
+		"udp [fe80::1%eth0]:53":      {Proto: rules.UDP, To: netip.MustParsePrefix("fe80::1/128"), Zone: "eth0", Ports: rules.RangeOf(rules.Port(53))},
 		"tcp :443":                   {Proto: rules.TCP, Ports: rules.RangeOf(rules.Port(443))},
 	} {
 		got, err := Parse(text)
