@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"encoding/json"
+	"net"
 	"net/netip"
 	"strconv"
 
@@ -99,6 +100,9 @@ func (r *reading) consulQueries(name string, d consulDocument) {
 		return
 	}
 	address := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if both, _ := parseBool(r.pod.Annotations[consulDualStack]); both {
+		address = netip.IPv6Loopback()
+	}
 	if d.ConsulDNSIP != "" {
 		var err error
 		if address, err = netip.ParseAddr(d.ConsulDNSIP); err != nil {
@@ -112,8 +116,5 @@ func (r *reading) consulQueries(name string, d consulDocument) {
 		return
 	}
 	dns.Capture, dns.Servers = "servers", []string{address.String()}
-	dns.To = []string{address.String() + ":" + strconv.Itoa(d.ConsulDNSPort)}
-	if address.Is6() {
-		dns.To = []string{"[" + address.String() + "]:" + strconv.Itoa(d.ConsulDNSPort)}
-	}
+	dns.To = []string{net.JoinHostPort(address.String(), strconv.Itoa(d.ConsulDNSPort))}
 }

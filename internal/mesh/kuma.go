@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
-	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
@@ -146,11 +145,16 @@ func readKuma(r *reading) {
 	if c.DNS.Capture != "" && c.DNS.Capture != "none" {
 		c.Outbound.Exclude = append(c.Outbound.Exclude, modes.Excluded{Protocol: "tcp", Ports: []modes.PortWord{"53"}}) // as the reference leaves it alone
 	}
+	// excluded ports count only where none are included, as in the reference
 	if len(c.Inbound.IncludePorts) > 0 && !isAll(c.Inbound.IncludePorts) || c.Inbound.Via == "none" {
-		c.Inbound.IncludePorts = parse.WithoutPorts(c.Inbound.IncludePorts, c.Inbound.ExcludePorts)
 		c.Inbound.ExcludePorts = nil
 	}
-	c.Outbound.IncludePorts = parse.WithoutPorts(c.Outbound.IncludePorts, c.Outbound.ExcludePorts)
+	if len(c.Outbound.IncludePorts) > 0 {
+		c.Outbound.ExcludePorts = nil
+	}
+	if c.Outbound.Via == "none" {
+		c.Proxy.OwnCalls = "left"
+	}
 }
 
 // readKumaDocument reads the whole configuration, of which only what changes the capture counts here.
