@@ -232,3 +232,24 @@ func TestLinkerdCloseWait(t *testing.T) {
 		t.Errorf("the setting is %q, want 3600", value)
 	}
 }
+
+// TestTProxyMarkZero: istio-init's -t 0 makes a policy rule without a condition, as the reference does, and a second run
+// finds it unchanged.
+func TestTProxyMarkZero(t *testing.T) {
+	c := newCLI(t)
+	args := strings.Fields("istio-init -u 1337 -m TPROXY -i * -b * -t 0")
+	for _, outcome := range []string{"outcome=created", "outcome=unchanged"} {
+		if got := c.run(args...); got.code != 0 || !strings.Contains(got.errs, outcome) {
+			t.Fatalf("want %s: %s", outcome, got)
+		}
+	}
+	if list := c.shell("ip rule"); !strings.Contains(list, "from all lookup 133") {
+		t.Errorf("the policy rules are\n%s", list)
+	}
+	if got := c.run("remove"); got.code != 0 {
+		t.Fatal(got)
+	}
+	if list := c.shell("ip rule"); strings.Contains(list, "133") {
+		t.Errorf("what remains:\n%s", list)
+	}
+}

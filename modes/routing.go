@@ -85,8 +85,12 @@ func (g routing) deliver(state *rules.State) {
 	if g.table == 0 {
 		return
 	}
+	mask := g.mask
+	if g.mark == 0 { // the reference's rule for it has no condition
+		mask = 0
+	}
 	for _, f := range g.families {
-		state.PolicyRules = append(state.PolicyRules, rules.PolicyRule{Family: f, Priority: g.priority, Mark: g.mark, Mask: g.mask, Table: g.table})
+		state.PolicyRules = append(state.PolicyRules, rules.PolicyRule{Family: f, Priority: g.priority, Mark: g.mark, Mask: mask, Table: g.table})
 		state.Routes = append(state.Routes, rules.Route{Family: f, Table: g.table, Dst: everywhere[f]})
 	}
 }

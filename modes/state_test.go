@@ -411,7 +411,7 @@ func TestNotes(t *testing.T) {
 		{"that all packets are delivered here", with(func(c *Config) { c.Inbound.Via, c.Routing.Table = "tproxy", "local" }), testEnvironment,
 			[]string{"routing.table: local: every packet is delivered to this pod, whatever its destination"}},
 		{"that every packet has the mark", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "0/0xffffffff" }), testEnvironment,
-			[]string{"routing.mark: 0 is what packets without a mark have: they are routed by routing.table, and none comes in by the proxy"}},
+			[]string{"routing.mark: 0 is what packets without a mark have: every packet is routed by routing.table, and none comes in by the proxy"}},
 		{"that nobody listens", with(func(c *Config) { c.Outbound.Port = "0-0" }), testEnvironment,
 			[]string{"outbound.port: nothing can listen on port 0: what is captured is refused"}},
 		{"that two marks are one", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark, c.Routing.LoopMark = "tproxy", "1338", "1338" }), testEnvironment,

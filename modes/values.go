@@ -242,7 +242,7 @@ func (r *reader) mask(key string, mask MarkWord) rules.Mark {
 // noteNoMark tells of a mark that every packet without one has.
 func (r *reader) noteNoMark(key string, mark, mask rules.Mark) {
 	if mask != 0 && mark == 0 {
-		r.note(key, "0 is what packets without a mark have: they are routed by %s, and none comes in by the proxy", Ref{Key: "routing.table"})
+		r.note(key, "0 is what packets without a mark have: every packet is routed by %s, and none comes in by the proxy", Ref{Key: "routing.table"})
 	}
 }
 

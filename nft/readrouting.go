@@ -116,7 +116,7 @@ func liftPolicyRule(f rules.Family, header []byte, a nl.Attributes) (r liveRule,
 	if r.Goto != 0 {
 		does = unix.FR_ACT_GOTO
 	}
-	return r, a.AllTaken() && (suppress == nil || ^nl.Native32(suppress) == 0) && r.Mask != 0 && nl.Native32(header[flags:]) == 0 &&
+	return r, a.AllTaken() && (suppress == nil || ^nl.Native32(suppress) == 0) && (r.Mask != 0 || r.ours) && nl.Native32(header[flags:]) == 0 &&
 		header[1] == 0 && header[2] == 0 && header[3] == 0 && header[action] == does
 }
 

@@ -11,7 +11,7 @@ func (c *checker) routing(s State) {
 	for _, r := range s.PolicyRules {
 		c.where = fmt.Sprintf("policy rule %d", r.Priority)
 		c.policyRule(r)
-		if r.Mask == 0 || r.Mark&^r.Mask != 0 {
+		if r.Mark&^r.Mask != 0 {
 			c.problem("the mark 0x%x wants a mask that covers it, not 0x%x", r.Mark, r.Mask)
 		}
 	}

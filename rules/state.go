@@ -207,7 +207,7 @@ type PolicyRule struct {
 	Family   Family
 	Priority uint32
 	Mark     Mark
-	Mask     Mark
+	Mask     Mark   // 0: every packet is looked up
 	Table    uint32 // 0 where Goto is not
 	In       string // the interface that packets come by, lo for those that are sent here; "" for all
 	Goto     uint32 // the priority of the rule to go on at, greater than its own; 0: Table is looked up
