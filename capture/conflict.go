@@ -25,23 +25,22 @@ func (c *Capture) Conflicts(ctx context.Context) (found []Conflict, unseen []err
 	if err := c.connect(ctx, &Notices{}); err != nil {
 		return nil, nil, err
 	}
-	var state rules.State
-	if c.written {
-		live, err := c.conn.Read(ctx, c.table)
-		if err != nil {
-			return nil, nil, c.failed("look at", err)
-		}
-		state = live.State
-	} else {
+	live, err := c.conn.Read(ctx, c.table)
+	if err != nil {
+		return nil, nil, c.failed("look at", err)
+	}
+	return c.conflictsOf(ctx, live)
+}
+
+// conflictsOf are the conflicts beside what is live.
+func (c *Capture) conflictsOf(ctx context.Context, live *nft.Live) ([]Conflict, []error, error) {
+	state := live.State
+	if !c.written {
 		w, err := c.wanted(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
 		state = w.state
-		live, err := c.conn.Read(ctx, c.table)
-		if err != nil {
-			return nil, nil, c.failed("look at", err)
-		}
 		if len(live.State.PolicyRules) > 0 {
 			state.PolicyRules = live.State.PolicyRules // which may stand elsewhere than an apply would have them now
 		}

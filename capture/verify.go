@@ -38,49 +38,54 @@ func (v Verdict) Clean() bool { return len(v.Differences) == 0 }
 // among them nft.ErrNotPermitted, and a [*modes.ConfigError] for each problem that
 // the configuration has in this environment.
 func (c *Capture) Verify(ctx context.Context) (Verdict, error) {
-	v, err := c.verify(ctx)
+	v, live, err := c.verify(ctx)
 	if err == nil {
-		c.judge(ctx, &v)
+		c.judge(ctx, &v, live)
 	}
 	return v, err
 }
 
-// judge looks for conflicts where that is asked for.
-func (c *Capture) judge(ctx context.Context, v *Verdict) {
-	if c.options.Conflicts {
-		v.Conflicts, v.Unseen, v.Unjudged = c.Conflicts(ctx)
+// judge looks for conflicts where that is asked for. What is live was just read: a long
+// list is not read twice.
+func (c *Capture) judge(ctx context.Context, v *Verdict, live *nft.Live) {
+	if !c.options.Conflicts {
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v.Conflicts, v.Unseen, v.Unjudged = c.conflictsOf(ctx, live)
 }
 
-func (c *Capture) verify(ctx context.Context) (Verdict, error) {
+// verify compares, and returns what it read.
+func (c *Capture) verify(ctx context.Context) (Verdict, *nft.Live, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := Verdict{Table: c.table}
 	if err := c.connect(ctx, &v.Notices); err != nil {
-		return v, err
+		return v, nil, err
 	}
 	if c.written {
 		live, err := c.conn.Read(ctx, c.table)
 		if err != nil {
-			return v, c.failed("verify", err)
+			return v, nil, c.failed("verify", err)
 		}
 		v.Applying, v.Absent = live.Applying, live.State.Table == nil
 		v.Differences, err = drift(c.table, live)
-		return v, c.failed("verify", err)
+		return v, live, c.failed("verify", err)
 	}
 	w, err := c.standing(ctx)
 	v.Notes = w.notes
 	if err != nil {
-		return v, err
+		return v, nil, err
 	}
 	live, found, err := c.session.Verify(ctx, w.state)
 	if err != nil {
-		return v, c.failed("verify", err)
+		return v, nil, c.failed("verify", err)
 	}
 	v.Applying, v.Differences = live.Applying, found
 	programs, err := c.unassigned(w.state)
 	v.Differences = append(v.Differences, programs...)
-	return v, c.failed("verify", err)
+	return v, live, c.failed("verify", err)
 }
 
 // drift is in what a table is not as its tag says.
@@ -97,9 +102,9 @@ const verifyPause = 200 * time.Millisecond
 // most that time. The verdict is the last one.
 func (c *Capture) Await(ctx context.Context, limit time.Duration) (Verdict, error) {
 	for end := time.Now().Add(limit); ; {
-		v, err := c.verify(ctx)
+		v, live, err := c.verify(ctx)
 		if err == nil && (v.Clean() || !time.Now().Before(end)) {
-			c.judge(ctx, &v)
+			c.judge(ctx, &v, live)
 			return v, nil
 		}
 		if err != nil {
