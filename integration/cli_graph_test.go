@@ -45,7 +45,7 @@ func TestGraph(t *testing.T) {
 	config := []string{"--mode", "sidecar", "--proxy-uids", "1337"}
 	draw := func(args ...string) outcome { return c.run(append([]string{"graph"}, args...)...) }
 	draw(append(config, "--uid", "1000", "tcp", "203.0.113.10:80")...).want(t, 0).prints(t,
-		"flowchart TB", "<b>11. all other TCP goes to the outbound listener", "classDef path")
+		"flowchart TB", "<b>12. all other TCP goes to the outbound listener", "classDef path")
 	draw(append(config, "--format", "html", "--uid", "1000", "tcp", "203.0.113.10:80")...).want(t, 0).prints(t,
 		"captured: lands on the outbound listener, port 15001", `<span class="step">`)
 
