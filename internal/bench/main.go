@@ -32,7 +32,7 @@ func main() {
 		os.Exit(launch())
 	}
 	asJSON := flag.Bool("json", false, "print JSON")
-	only := flag.String("only", "", "measure only what `PATTERN` matches: start, processes, lists, session, pods, connections")
+	only := flag.String("only", "", "measure only what `PATTERN` matches: start, processes, plugin, lists, session, pods, connections")
 	bare := flag.String("bare", "", "the path of a Go program that does nothing, to compare the start with")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: bench [-json] [-only PATTERN] [-bare PATH] PATH-OF-WEIR")
