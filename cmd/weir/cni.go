@@ -41,6 +41,8 @@ func cniCommand() *cli.Command {
 	}
 	return &cli.Command{
 		Usage: "be a CNI plugin, where a container runtime calls, or put it into a node",
+		Description: "Example: weir cni install --settings mesh.json\n\n" +
+			"Container runtimes call weir-cni, or weir cni with CNI_COMMAND in the environment.",
 		Subcommands: []*cli.Command{
 			{Name: "install", Usage: "install the plugin, and chain it to the node's network", Action: installPlugin, Flags: folders(
 				&cli.StringFlag{Name: "conflist-mode", Value: install.Chained, Usage: "chained: into the primary plugin's list; own: into a list of weir's own, which sorts first, with the primary's plugins (`MODE`)"},
