@@ -13,11 +13,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"unsafe"
+	"slices"
 
+	"github.com/weir-mesh/weir/internal/bpf"
 	"golang.org/x/sys/unix"
 )
+
+const hook = unix.BPF_CGROUP_INET_SOCK_CREATE
 
 // Program is what one table's program in a cgroup is to be.
 type Program struct {
@@ -45,14 +47,14 @@ func Supported() error {
 }
 
 // Attach attaches the program, unless it is there already, and reports whether it did. Another one
-// of the name, with another mark, is detached.
+// of the name, with another mark, is detached after that, so that no socket is left without.
 func (p Program) Attach() (changed bool, err error) {
 	own, err := p.load()
 	if err != nil {
 		return false, p.failed("load", err)
 	}
 	defer unix.Close(own)
-	tag, err := tagOf(own)
+	info, err := bpf.InfoOf(own)
 	if err != nil {
 		return false, p.failed("load", err)
 	}
@@ -60,29 +62,26 @@ func (p Program) Attach() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	kept := false
-	for _, h := range have {
-		if h.tag == tag && !kept {
-			kept = true
+	kept := slices.IndexFunc(have, func(h held) bool { return h.tag == info.Tag })
+	if kept < 0 {
+		dir, err := os.Open(p.Cgroup)
+		if err != nil {
+			return false, p.failed("attach", err)
+		}
+		defer dir.Close()
+		if err := bpf.Attach(int(dir.Fd()), own, hook); err != nil {
+			return false, p.failed("attach", err)
+		}
+	}
+	for i, h := range have {
+		if i == kept {
 			continue
 		}
 		if err := p.detach(h.id); err != nil {
 			return true, err
 		}
-		changed = true
 	}
-	if kept {
-		return changed, nil
-	}
-	dir, err := os.Open(p.Cgroup)
-	if err != nil {
-		return changed, p.failed("attach", err)
-	}
-	defer dir.Close()
-	if _, err := bpf(unix.BPF_PROG_ATTACH, attachAttr{uint32(dir.Fd()), uint32(own), unix.BPF_CGROUP_INET_SOCK_CREATE, unix.BPF_F_ALLOW_MULTI}); err != nil {
-		return changed, p.failed("attach", err)
-	}
-	return true, nil
+	return kept < 0 || len(have) > 1, nil
 }
 
 // Attached reports whether the program is there, and how many others of the name are.
@@ -92,13 +91,13 @@ func (p Program) Attached() (is bool, others int, err error) {
 		return false, 0, p.failed("load", err)
 	}
 	defer unix.Close(own)
-	tag, err := tagOf(own)
+	info, err := bpf.InfoOf(own)
 	if err != nil {
 		return false, 0, p.failed("load", err)
 	}
 	have, err := p.attached()
 	for _, h := range have {
-		if h.tag == tag && !is {
+		if h.tag == info.Tag && !is {
 			is = true
 		} else {
 			others++
@@ -148,28 +147,25 @@ func (p Program) attached() (out []held, err error) {
 		return nil, p.failed("find", err)
 	}
 	defer dir.Close()
-	const most = 64 // BPF_CGROUP_MAX_PROGS
-	var ids [most]uint32
-	query := queryAttr{target: uint32(dir.Fd()), typ: unix.BPF_CGROUP_INET_SOCK_CREATE, ids: pointer(&ids[0]), count: most}
-	if _, err := bpfAt(unix.BPF_PROG_QUERY, unsafe.Pointer(&query), unsafe.Sizeof(query)); err != nil {
+	ids, err := bpf.Attached(int(dir.Fd()), hook, 0)
+	if err != nil {
 		return nil, p.failed("find", err)
 	}
-	runtime.KeepAlive(&ids)
-	for _, id := range ids[:min(query.count, most)] {
-		fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, idAttr{id: id})
+	for _, id := range ids {
+		fd, err := bpf.ByID(id)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err != nil {
 			return nil, p.failed("find", err)
 		}
-		info, err := infoOf(fd)
+		info, err := bpf.InfoOf(fd)
 		unix.Close(fd)
 		if err != nil {
 			return nil, p.failed("find", err)
 		}
-		if info.nameText() == p.Name {
-			out = append(out, held{id, info.tag})
+		if info.Name == p.Name {
+			out = append(out, held{id, info.Tag})
 		}
 	}
 	return out, nil
@@ -181,12 +177,12 @@ func (p Program) detach(id uint32) error {
 		return p.failed("detach", err)
 	}
 	defer dir.Close()
-	fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, idAttr{id: id})
+	fd, err := bpf.ByID(id)
 	if err != nil {
 		return p.failed("detach", err)
 	}
 	defer unix.Close(fd)
-	if _, err := bpf(unix.BPF_PROG_DETACH, attachAttr{uint32(dir.Fd()), uint32(fd), unix.BPF_CGROUP_INET_SOCK_CREATE, 0}); err != nil {
+	if err := bpf.Detach(int(dir.Fd()), fd, hook); err != nil {
 		return p.failed("detach", err)
 	}
 	return nil
@@ -202,7 +198,11 @@ func (p Program) load() (fd int, err error) {
 	)
 	var code []byte
 	instruction := func(op, dst, src byte, offset int16, value uint32) {
-		code = append(code, op, src<<4|dst)
+		registers := src<<4 | dst
+		if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+			registers = dst<<4 | src // bit-fields of struct bpf_insn, from the other end
+		}
+		code = append(code, op, registers)
 		code = binary.NativeEndian.AppendUint16(code, uint16(offset))
 		code = binary.NativeEndian.AppendUint32(code, value)
 	}
@@ -210,16 +210,5 @@ func (p Program) load() (fd int, err error) {
 	instruction(storeWord, 1, 2, markOffset, 0)
 	instruction(moveImmediate, 0, 0, 0, 1)
 	instruction(unix.BPF_JMP|unix.BPF_EXIT, 0, 0, 0, 0)
-	license := []byte("Apache-2.0\x00")
-	attr := loadAttr{typ: unix.BPF_PROG_TYPE_CGROUP_SOCK, count: 4, code: pointer(&code[0]), license: pointer(&license[0]), expected: unix.BPF_CGROUP_INET_SOCK_CREATE}
-	copy(attr.name[:], p.Name)
-	fd, err = bpfAt(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
-	runtime.KeepAlive(code)
-	runtime.KeepAlive(license)
-	return fd, err
-}
-
-func tagOf(fd int) ([unix.BPF_TAG_SIZE]byte, error) {
-	info, err := infoOf(fd)
-	return info.tag, err
+	return bpf.Load(bpf.Program{Kind: unix.BPF_PROG_TYPE_CGROUP_SOCK, Attach: hook, Name: p.Name, License: "Apache-2.0", Code: code})
 }

@@ -10,9 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// appUser is a user and a group that are not the test's own.
-const appUser = 1000
-
 // sendTimeout is shorter than the first retransmission of a SYN.
 const sendTimeout = 400 * time.Millisecond
 
