@@ -71,7 +71,6 @@ type Seen struct {
 	Sockets     []sim.Socket
 	NoSockets   bool // Sockets were not looked at
 	Programs    []Program
-	ValidMark   []string // the links that look IPv4 senders up by the packet's mark (src_valid_mark)
 	IPv6        Choice
 	Engines     []Engine // other programs that capture, by their signs
 }

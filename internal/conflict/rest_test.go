@@ -2,6 +2,7 @@ package conflict
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,8 +55,7 @@ func TestConflicts(t *testing.T) {
 		{"an address of ours elsewhere", nil, func(s *Seen) {
 			s.Links[1].Addresses = append(s.Links[1].Addresses, netip.MustParsePrefix("::6/128"))
 		}, "address"},
-		{"senders are looked up by marks", tproxy, func(s *Seen) { s.ValidMark = []string{"eth0"} }, "source-validation"},
-		{"that would matter to tproxy, which is not used", nil, func(s *Seen) { s.ValidMark = []string{"eth0"} }, ""},
+		{"senders are looked up by marks, and the pod's own addresses need none", tproxy, func(s *Seen) { s.Links[1].SourceMark = true }, ""},
 		{"a strict reverse path filter, and the route back is by the link", nil, func(s *Seen) { s.Links[1].ReversePath = sim.StrictPath }, ""},
 		{"lo is down", nil, func(s *Seen) { s.Links[0].Down = true }, "loopback-down"},
 		{"another link is down", nil, func(s *Seen) { s.Links[1].Down = true }, ""},
@@ -91,5 +91,22 @@ func TestConflicts(t *testing.T) {
 		if got := strings.Join(kinds, " "); got != tt.want {
 			t.Errorf("%s: found %q, want %q", tt.why, got, tt.want)
 		}
+	}
+}
+
+// TestSourceValidation: a ruleset that delivers by a mark what is for the pod's own addresses
+// loses it where links look senders up by marks.
+func TestSourceValidation(t *testing.T) {
+	want := wanted(t, tproxy)
+	divert := want.Table.Chain("tproxy_divert")
+	divert.Rules = slices.DeleteFunc(divert.Rules, func(r rules.Rule) bool { return strings.Contains(r.Reason, "needs no mark") })
+	seen := pod()
+	if found := Conflicts(want, seen); len(found) != 0 {
+		t.Errorf("without the setting: %v", found)
+	}
+	seen.Links[1].SourceMark = true
+	found := Conflicts(want, seen)
+	if len(found) != 1 || found[0].Kind != SourceValidation || found[0].Example == nil || found[0].Example.In != "eth0" {
+		t.Errorf("found %v", found)
 	}
 }

@@ -27,7 +27,6 @@ func trusting(l sim.Link) sim.Link {
 
 // settings judges each interface's checks of where packets come from by what they change.
 func (j *judge) settings() (out []Conflict) {
-	out = append(out, j.validMark()...)
 	h := j.host
 	h.Links = slices.Clone(h.Links)
 	for i, l := range h.Links { // which may have more than were seen
@@ -48,30 +47,6 @@ func (j *judge) settings() (out []Conflict) {
 		out = append(out, c)
 	}
 	return out
-}
-
-// validMark finds inbound packets that are delivered by a mark where links look senders up
-// by it: the state's own policy rule answers that the sender is local, and the kernel drops
-// the packet (__fib_validate_source of net/ipv4/fib_frontend.c).
-func (j *judge) validMark() []Conflict {
-	var touched traffic
-	var example sim.Packet
-	for _, c := range j.classes {
-		f := j.exchange(c.packet).First.Fate
-		marked := slices.ContainsFunc(j.want.PolicyRules, func(r rules.PolicyRule) bool {
-			return r.Family == rules.IPv4 && r.Mask != 0 && (f.Mark^r.Mark)&r.Mask == 0
-		})
-		if c.family == rules.IPv4 && slices.Contains(j.seen.ValidMark, c.packet.In) && f.Kind == sim.Proxied && marked {
-			touched.add(c)
-			example = c.packet
-		}
-	}
-	if len(touched.names) == 0 {
-		return nil
-	}
-	return []Conflict{{Kind: SourceValidation, Subject: "src_valid_mark of " + list(j.seen.ValidMark), Traffic: touched.words(), Example: &example,
-		Does:   fmt.Sprintf("has senders looked up by the packet's mark, in the routing table that delivers to the proxy: %s is dropped", list(touched.words())),
-		Remedy: "sysctl -w net.ipv4.conf.all.src_valid_mark=0 and of the interface, or inbound.via: redirect"}}
 }
 
 // missingAddresses finds interfaces whose traffic is redirected and that have no address

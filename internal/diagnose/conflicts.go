@@ -19,7 +19,6 @@ func conflictChecks(f Facts) []Check {
 		return []Check{{name, Skipped, f.blind.Error(), ""}}
 	}
 	var out []Check
-	f.sight.ValidMark = nil // which has a check of its own
 	for _, c := range conflict.Conflicts(f.state, f.sight.Seen) {
 		if slices.Contains([]conflict.Kind{conflict.LoopbackDown, conflict.OtherEngine}, c.Kind) {
 			continue

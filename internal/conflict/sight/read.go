@@ -47,7 +47,6 @@ func Read(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, s Scope) (Si
 			return out, err
 		}
 	}
-	out.ValidMark = validMark(ns, host.Links)
 	out.others(ctx, ns, conn, ruleset)
 	return out, nil
 }
@@ -108,20 +107,4 @@ func (s *Sight) miss(what string, err error) {
 	if err != nil {
 		s.Unseen = append(s.Unseen, fmt.Errorf("%s were not looked at: %w", what, err))
 	}
-}
-
-// validMark are the links that have src_valid_mark on, by themselves or for all; none where
-// there is no /proc.
-func validMark(ns *netns.Namespace, links []sim.Link) (out []string) {
-	const folder, name = "net/ipv4/conf/", "/src_valid_mark"
-	values, err := ns.Sysctls(folder + "*" + name)
-	if err != nil {
-		return nil
-	}
-	for _, l := range links {
-		if values[folder+"all"+name] == "1" || values[folder+l.Name+name] == "1" {
-			out = append(out, l.Name)
-		}
-	}
-	return out
 }
