@@ -16,6 +16,17 @@ import (
 // Sockets lists the namespace's TCP and UDP sockets, over sock_diag(7). Which group and
 // which cgroups opened them it does not tell.
 func (n *Namespace) Sockets(ctx context.Context) ([]sim.Socket, error) {
+	return n.sockets(ctx, sockdiag.AnyState, sockdiag.AnyState)
+}
+
+// Listeners lists, as [Namespace.Sockets] does, those that wait for what is sent to a port:
+// TCP's that listen, and UDP's that are not connected. It does not walk through the
+// machine's connections.
+func (n *Namespace) Listeners(ctx context.Context) ([]sim.Socket, error) {
+	return n.sockets(ctx, sockdiag.Listening, sockdiag.Unconnected)
+}
+
+func (n *Namespace) sockets(ctx context.Context, tcp, udp sockdiag.States) ([]sim.Socket, error) {
 	diag, err := n.openNetlink(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
@@ -24,14 +35,17 @@ func (n *Namespace) Sockets(ctx context.Context) ([]sim.Socket, error) {
 	var out []sim.Socket
 	err = readAgain(ctx, func() error {
 		out = nil
-		for _, proto := range []rules.Proto{rules.TCP, rules.UDP} {
+		for _, kind := range []struct {
+			proto  rules.Proto
+			states sockdiag.States
+		}{{rules.TCP, tcp}, {rules.UDP, udp}} {
 			for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-				all, err := sockdiag.Of(ctx, diag, byte(f), byte(proto))
+				all, err := sockdiag.Of(ctx, diag, byte(f), byte(kind.proto), kind.states)
 				if err != nil {
 					return err
 				}
 				for _, s := range all {
-					out = append(out, socketsOf(proto, s)...)
+					out = append(out, socketsOf(kind.proto, s)...)
 				}
 			}
 		}

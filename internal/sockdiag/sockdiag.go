@@ -78,13 +78,24 @@ func TCP(ctx context.Context, s *nl.Socket) ([]Socket, error) {
 	return out, nil
 }
 
-// Of lists the sockets of one family and one protocol in every state, none where the
+// States is a set of the states of linux/tcp_states.h, a bit each.
+type States uint32
+
+// Sets of states. To list none but those that wait spares the walk through every
+// connection of the machine (inet_diag_dump_icsk of net/ipv4/inet_diag.c).
+const (
+	AnyState    States = 1<<32 - 1
+	Listening   States = 1 << 10 // TCP_LISTEN
+	Unconnected States = 1 << 7  // TCP_CLOSE: of a datagram socket
+)
+
+// Of lists the sockets of one family and one protocol in those states, none where the
 // kernel has no such sockets or does not list them. The error may be nl.ErrChanged.
-func Of(ctx context.Context, s *nl.Socket, family, protocol byte) ([]Socket, error) {
+func Of(ctx context.Context, s *nl.Socket, family, protocol byte, states States) ([]Socket, error) {
 	const size, statesAt = 56, 4 // struct inet_diag_req_v2 of linux/inet_diag.h
 	request := make([]byte, size)
 	request[0], request[1] = family, protocol
-	binary.NativeEndian.PutUint32(request[statesAt:], ^uint32(0))
+	binary.NativeEndian.PutUint32(request[statesAt:], uint32(states))
 	out, err := list(ctx, s, unix.SOCK_DIAG_BY_FAMILY, request)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):

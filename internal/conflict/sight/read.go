@@ -43,7 +43,7 @@ func Read(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, s Scope) (Si
 	}
 	out := Sight{Seen: conflict.Seen{Tables: s.tables(ruleset), Links: host.Links, PolicyRules: host.PolicyRules, Routes: host.Routes, NoSockets: !s.Sockets}}
 	if s.Sockets {
-		if out.Sockets, err = ns.Sockets(ctx); err != nil {
+		if out.Sockets, err = ns.Listeners(ctx); err != nil {
 			return out, err
 		}
 	}
