@@ -9,7 +9,7 @@ import (
 	"github.com/weir-mesh/weir/netns"
 )
 
-const namespacesAtOnce = 16
+const namespacesAtOnce = 8 // each holds up to ten descriptors
 
 // ForEach opens network namespaces by their names or paths, as [netns.Open] takes them,
 // and works in each, several at once; what goes wrong in one touches no other. Work is
