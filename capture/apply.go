@@ -10,6 +10,7 @@ import (
 	"github.com/weir-mesh/weir/capture/internal/policy"
 	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
 )
 
 // Report is what an apply or a remove found and did; its Outcome, [nft.Created] or
@@ -18,15 +19,16 @@ type Report struct {
 	nft.Result
 	Notices
 	Table        string
-	Version      string     // of the program that applies, as its tag says
-	State        string     // the hash of what was applied; "" of a remove
-	Conflicts    []Conflict // what keeps captured traffic from the proxy; see [Capture.Conflicts], which looks at listeners too
-	Unseen       []error    // why something that may be in the way was not looked at
-	Unjudged     error      // why nothing was
-	HostNetwork  bool       // it captures the machine's own network namespace, as Options.HostNetwork allows
-	LoopbackDown bool       // lo is down: nothing that is redirected arrives until it is up
-	ResetOpen    int        // connections that a first apply without connection tracking resets, as Options.ResetOpen allows
-	Downgrade    bool       // it changed what a newer version wrote, that of Previous
+	Version      string         // of the program that applies, as its tag says
+	State        string         // the hash of what was applied; "" of a remove
+	Conflicts    []Conflict     // what keeps captured traffic from the proxy; see [Capture.Conflicts], which looks at listeners too
+	Unseen       []error        // why something that may be in the way was not looked at
+	Unjudged     error          // why nothing was
+	Unread       []rules.Sysctl // settings that the rules need, and that /proc/sys does not have
+	HostNetwork  bool           // it captures the machine's own network namespace, as Options.HostNetwork allows
+	LoopbackDown bool           // lo is down: nothing that is redirected arrives until it is up
+	ResetOpen    int            // connections that a first apply without connection tracking resets, as Options.ResetOpen allows
+	Downgrade    bool           // it changed what a newer version wrote, that of Previous
 }
 
 // Messages are the report's notices in words, in the order in which they were met; see
@@ -38,6 +40,9 @@ func (r Report) Messages() []Message {
 	}
 	if r.LoopbackDown && len(r.Conflicts) == 0 {
 		warn("lo is down: %s", policy.LoopbackDown)
+	}
+	for _, s := range r.Unread {
+		warn("whether %s is %s was not looked at, since /proc/sys does not have it: %s", s.Name, s.Value, s.Why)
 	}
 	if r.ResetOpen > 0 {
 		warn("%d connections that were open are reset", r.ResetOpen)

@@ -47,7 +47,7 @@ func (e *SysctlError) Unwrap() error { return e.Err }
 // the proxy's that no policy rule of the present one routes, and at its first apply no open
 // connection. It counts those that it resets.
 func (c *Capture) prepareUntracked(ctx context.Context, want rules.State, r *Report) error {
-	if err := c.settings(want.Sysctls); err != nil {
+	if err := c.settings(want.Sysctls, r); err != nil {
 		return err
 	}
 	if !want.Untracked {
@@ -90,8 +90,9 @@ func untracks(t *rules.Table) bool {
 	})
 }
 
-// settings wants the sysctls, or writes them.
-func (c *Capture) settings(need []rules.Sysctl) error {
+// settings wants the sysctls, or writes them. Those that cannot be seen, without /proc or
+// without IPv6, are told of.
+func (c *Capture) settings(need []rules.Sysctl, r *Report) error {
 	if len(need) == 0 {
 		return nil
 	}
@@ -103,7 +104,15 @@ func (c *Capture) settings(need []rules.Sysctl) error {
 	if err != nil {
 		return err
 	}
-	missing := slices.DeleteFunc(slices.Clone(need), func(s rules.Sysctl) bool { return have[s.Name] == s.Value })
+	var missing []rules.Sysctl
+	for _, s := range need {
+		switch value, seen := have[s.Name]; {
+		case !seen:
+			r.Unread = append(r.Unread, s)
+		case value != s.Value:
+			missing = append(missing, s)
+		}
+	}
 	if len(missing) == 0 {
 		return nil
 	}

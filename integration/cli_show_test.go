@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 )
 
 // others are rulesets of other programs, by their names.
@@ -163,8 +164,9 @@ func TestNamesSteerNoTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs := k.AddTable(&nftables.Table{Name: "theirs\x1b[2J", Family: nftables.TableFamilyINet})
-	k.AddChain(&nftables.Chain{Name: "early\x1b]0;mine\a", Table: theirs, Type: nftables.ChainTypeNAT,
+	early := k.AddChain(&nftables.Chain{Name: "early\x1b]0;mine\a", Table: theirs, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(-150)})
+	k.AddRule(&nftables.Rule{Table: theirs, Chain: early, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}})
 	if err := k.Flush(); err != nil {
 		t.Fatal(err)
 	}

@@ -210,13 +210,20 @@ func TestAnUnaskedAnswerOpensNoWay(t *testing.T) {
 				const port = 4003
 				unasked := scratch.Probe{ID: f.name + ", unasked", Proto: "udp", Src: resolverOf(f), Spoof: true, SPort: 53, Dst: f.pod.Addr(), DPort: port}
 				p.stopResolver() // to have its port
-				if fate, err := unasked.Send(t.Context(), p.far, answerPatience); err != nil || fate.Land != "refused" {
+				// A process that another test is about to start may hold the resolver's sockets yet.
+				var fate scratch.Fate
+				var err error
+				scratch.Eventually(t, "the resolver's port is free", func() bool {
+					fate, err = unasked.Send(t.Context(), p.far, answerPatience)
+					return err != nil || fate.Land != "error:Address already in use"
+				})
+				if err != nil || fate.Land != "refused" {
 					t.Fatalf("%s: %s, %v, want refused: nobody is there", unasked.ID, fate, err)
 				}
 				p.resolve()
 				wire := sniff(t, p.far, "far0")
 				query := ofApp(scratch.Probe{ID: f.name, Proto: "udp", Dst: resolverOf(f), DPort: 53, SPort: port})
-				fate, err := query.Send(t.Context(), p.pod, silence)
+				fate, err = query.Send(t.Context(), p.pod, silence)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -201,7 +201,7 @@ func TestPodByUID(t *testing.T) {
 				c.run(append([]string{"plan", "--exit-code"}, config...)...).want(t, 0)
 				c.run(append([]string{"verify"}, config...)...).want(t, 0)
 				c.run("show", "--pod", uid).want(t, 0).prints(t, "table inet weir, as written")
-				c.run(append([]string{"doctor"}, config...)...).want(t, 0)
+				c.run(append([]string{"doctor"}, config...)...).want(t, 1).prints(t, "failed  captured traffic", "no listener on TCP port 15001")
 				if listed != uid || len(pod.tables()) != 1 {
 					t.Errorf("it is listed as pod %q and has tables %v", listed, pod.tables())
 				}

@@ -40,7 +40,7 @@ func flagHint(cc *cli.Context, name string) string {
 	return "see " + helpOn(cc)
 }
 
-const maxNamed = 5 // flags or commands that a hint names
+const maxNamed = 6 // flags or commands that a hint names
 
 // withEnd are the flags whose names end so.
 func withEnd(names []string, end string) []string {

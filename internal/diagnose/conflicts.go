@@ -24,7 +24,7 @@ func conflictChecks(f Facts) []Check {
 			continue
 		}
 		status := Failed
-		if c.May {
+		if c.May || c.Kind == conflict.NoListener && !f.live { // the proxy may start after the apply
 			status = Noted
 		}
 		out = append(out, Check{name, status, c.String(), c.Remedy})

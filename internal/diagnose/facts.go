@@ -41,6 +41,7 @@ type Facts struct {
 	dormant   bool               // weir's table: the kernel calls none of its chains
 
 	state rules.State // that is wanted, or in force
+	live  bool        // weir's table is there
 	sight sight.Sight
 	blind error // why nothing that may be in the way was looked at
 
@@ -113,7 +114,7 @@ func (f *Facts) examineRules(ctx context.Context, ns *netns.Namespace, conn *nft
 	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
 	f.dormant = live.State.Table != nil && live.State.Table.Dormant
 	f.examineTable(live.State.Table)
-	f.state = live.State
+	f.state, f.live = live.State, live.State.Table != nil
 	f.sight, f.blind = sight.Read(ctx, ns, conn, sight.Scope{Table: f.table, Sockets: true})
 	return nil
 }
