@@ -101,12 +101,12 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 	if err := c.prepareUntracked(ctx, w.state, &r); err != nil {
 		return r, c.failed("apply", err)
 	}
-	if err := c.assignMark(w.state); err != nil { // before the rules: what the proxy opens from now on has its mark
-		return r, c.failed("apply", err)
+	unassign, err := c.assignMark(w.state) // before the rules: what the proxy opens from now on has its mark
+	if err == nil {
+		r.Result, err = c.session.Apply(ctx, w.state)
 	}
-	r.Result, err = c.session.Apply(ctx, w.state)
 	if err != nil {
-		return r, c.failed("apply", err)
+		return r, c.failed("apply", errors.Join(err, unassign()))
 	}
 	r.State = w.state.Hash()
 	c.beside(ctx, w, &r)

@@ -34,10 +34,9 @@ func (c *Capture) programs(want rules.State) ([]cgroupmark.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark, _, _ := proxyMark(want)
 	var out []cgroupmark.Program
 	for _, path := range c.config.Proxy.Cgroups {
-		out = append(out, cgroupmark.Program{Cgroup: filepath.Join(mount, filepath.Clean("/"+path)), Name: name, Mark: uint32(mark)})
+		out = append(out, cgroupmark.Program{Cgroup: filepath.Join(mount, filepath.Clean("/"+path)), Name: name, Mark: uint32(want.ProxyMark)})
 	}
 	return out, nil
 }
@@ -51,24 +50,34 @@ func (c *Capture) programName() (string, error) {
 	return cgroupmark.NameOf(c.table, s.Ino), nil
 }
 
-// proxyMark is the mark of the proxy's packets in a state without connection tracking.
-func proxyMark(want rules.State) (mark, mask rules.Mark, ok bool) {
-	for _, p := range want.PolicyRules {
-		if p.Goto != 0 {
-			return p.Mark, p.Mask, true
+// assignMark attaches the programs that are not there. What it returns detaches those that
+// had no other one of theirs in their place.
+func (c *Capture) assignMark(want rules.State) (undo func() error, err error) {
+	var fresh []cgroupmark.Program
+	undo = func() (err error) {
+		for _, p := range fresh {
+			_, failed := cgroupmark.DetachAll(p.Cgroup, p.Name)
+			err = errors.Join(err, failed)
+		}
+		return err
+	}
+	programs, err := c.programs(want)
+	if err != nil {
+		return undo, err
+	}
+	for _, p := range programs {
+		is, others, err := p.Attached()
+		if err != nil {
+			return undo, err
+		}
+		if !is && others == 0 {
+			fresh = append(fresh, p)
+		}
+		if _, err := p.Attach(); err != nil {
+			return undo, err
 		}
 	}
-	return 0, 0, false
-}
-
-// assignMark attaches the programs that are not there.
-func (c *Capture) assignMark(want rules.State) error {
-	programs, err := c.programs(want)
-	for _, p := range programs {
-		_, failed := p.Attach()
-		err = errors.Join(err, failed)
-	}
-	return err
+	return undo, nil
 }
 
 // unassigned tells which programs are not there, and which should not be.

@@ -57,10 +57,7 @@ func (c *Capture) prepareUntracked(ctx context.Context, want rules.State, r *Rep
 	if err != nil {
 		return err
 	}
-	mark, mask, ok := proxyMark(want)
-	if !ok {
-		return nil
-	}
+	mark, mask := want.ProxyMark, want.ProxyMask
 	for _, p := range live.State.PolicyRules {
 		if !slices.Contains(want.PolicyRules, p) && p.Goto == 0 && (mark&p.Mask == p.Mark || p.Mark&mask == mark) && p.In == "" {
 			return &modes.ConfigError{Key: "proxy.mark", Word: modes.MarkText(mark, mask),

@@ -34,7 +34,7 @@ func (s *sidecar) untrackedState() rules.State {
 	s.untrackedPrerouting(w)
 	s.untrackedOutput(w)
 	s.guard(w)
-	state := rules.State{Table: w.table, Addresses: s.lo, Untracked: true}
+	state := rules.State{Table: w.table, Addresses: s.lo, Untracked: true, ProxyMark: s.mark, ProxyMask: s.markMask}
 	s.deliverLooped(&state)
 	if s.answersByMark() {
 		state.Sysctls = s.answerSettings()

@@ -16,6 +16,8 @@ type State struct {
 	Addresses   []netip.Prefix // on the loopback interface
 	Sysctls     []Sysctl       // needed; written only when asked
 	Untracked   bool           // no connection may be tracked for it: what needs that is refused, and is no part of equality
+	ProxyMark   Mark           // with Untracked: what the proxy's sockets carry, under ProxyMask; likewise
+	ProxyMask   Mark
 }
 
 // Table is a table of family inet: it sees both families and every hook.

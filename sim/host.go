@@ -99,7 +99,8 @@ func (h Host) address(link string, a netip.Prefix) Host {
 	return h
 }
 
-// With is the namespace with the routing and the addresses of a state.
+// With is the namespace with the routing and the addresses of a state, and a proxy that marks its
+// sockets where the state tells it by that.
 func (h Host) With(s rules.State) Host {
 	h.PolicyRules, h.Routes = slices.Clone(h.PolicyRules), slices.Clone(h.Routes)
 	for _, r := range s.PolicyRules {
@@ -111,6 +112,9 @@ func (h Host) With(s rules.State) Host {
 	}
 	for _, a := range s.Addresses {
 		h = h.Plus(loopback, a)
+	}
+	if s.Untracked {
+		h.Proxy.Mark = s.ProxyMark
 	}
 	return h
 }
