@@ -18,7 +18,7 @@ import (
 type OpenConnectionsError struct{ Count int }
 
 func (e *OpenConnectionsError) Error() string {
-	return fmt.Sprintf("%d open connections would be reset: without connection tracking each of their packets is captured, and the proxy does not know them (--reset-open allows it; a pod is best captured as it starts)", e.Count)
+	return fmt.Sprintf("%d open connections would be reset: without connection tracking each of their packets is captured, and the proxy does not know them (--reset-open, or WEIR_RESET_OPEN=true of istio-init, allows it; a pod is best captured as it starts)", e.Count)
 }
 
 // SysctlError means that the namespace lacks settings that the ruleset needs.

@@ -87,7 +87,7 @@ func (i *istioInit) work(ctx context.Context) error {
 		return err
 	}
 	i.logText("resolved configuration", "yaml", text.String())
-	k, err := capture.New(i.ns, c, capture.Options{HostNetwork: true, WriteSysctls: true, Environment: &env})
+	k, err := capture.New(i.ns, c, capture.Options{HostNetwork: true, WriteSysctls: true, ResetOpen: i.ResetOpen(), Environment: &env})
 	if err != nil {
 		return wrongState(err, istio.Problem)
 	}

@@ -70,6 +70,11 @@ func (a *Arguments) untracked() bool { return parse.IsNone(a.variable(conntrackU
 // refused reports what the reference refuses and a configuration does not.
 func (a *Arguments) refused() error {
 	var errs []error
+	if word := a.variable(resetOpen); word != "" {
+		if _, err := strconv.ParseBool(word); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %q is not true or false", resetOpen, term.Shorten(word)))
+		}
+	}
 	for _, flag := range []string{"istio-inbound-ports", "istio-local-exclude-ports", "istio-exclude-interfaces", "istio-service-cidr",
 		"istio-service-exclude-cidr", "istio-outbound-ports", "istio-local-outbound-ports-exclude", "kube-virt-interfaces"} {
 		for _, w := range meshinit.Split(a.flags.Lookup(flag).Value.String()) {

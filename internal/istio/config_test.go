@@ -50,6 +50,7 @@ func TestProblemsNameFlags(t *testing.T) {
 		{"-m TPROXY -b * -t x", nil, "--istio-inbound-tproxy-mark: \"x\""},
 		{"-m TPROXY -b * -r x", nil, "--istio-inbound-tproxy-route-table: \"x\""},
 		{"-m TPROXY -b *", map[string]string{"WEIR_MARK_MASK": "0xff"}, "--istio-inbound-tproxy-mark: \"1337\" has bits outside its mask, 0xff of WEIR_MARK_MASK"},
+		{"", map[string]string{"WEIR_RESET_OPEN": "perhaps"}, "WEIR_RESET_OPEN: \"perhaps\" is not true or false"},
 		{"", map[string]string{"WEIR_MARK_MASK": "x"}, "WEIR_MARK_MASK: \"x\""},
 		{"-i *", map[string]string{"ISTIO_OUTBOUND_OWNER_GROUPS": "99999999999"}, "ISTIO_OUTBOUND_OWNER_GROUPS: \"99999999999\""},
 		{"-i *", map[string]string{"ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE": "99999999999"}, "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE: \"99999999999\""},

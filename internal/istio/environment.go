@@ -5,6 +5,7 @@ package istio
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -24,9 +25,10 @@ const (
 	// the reference's.
 	conntrackUse = "WEIR_CONNTRACK"
 	proxyMark    = "WEIR_PROXY_MARK"
+	resetOpen    = "WEIR_RESET_OPEN" // a bool: whether a first apply may reset open connections
 )
 
-var variablesWithoutFlag = []string{ownerGroups, ownerGroupsExclude, loopbackCIDR, proxyUser, dryRunFile, markMask, conntrackUse, proxyMark}
+var variablesWithoutFlag = []string{ownerGroups, ownerGroupsExclude, loopbackCIDR, proxyUser, dryRunFile, markMask, conntrackUse, proxyMark, resetOpen}
 
 // flagsWithoutVariable are flags that no variable sets.
 var flagsWithoutVariable = []string{"envoy-port", "log_output_level", "log_as_json", "log_target", "log_stacktrace_level", "log_caller", "vklog", "print-config", "help"}
@@ -99,6 +101,13 @@ func (a *Arguments) Variables() []string {
 		add(name)
 	}
 	return out
+}
+
+// ResetOpen reports whether a first apply without connection tracking may reset open
+// connections.
+func (a *Arguments) ResetOpen() bool {
+	reset, _ := strconv.ParseBool(a.variable(resetOpen)) // refused reports a word that is none
+	return reset
 }
 
 // DryRunFile is the file to which a dry run writes its plan too, "" for none.
