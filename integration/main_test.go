@@ -73,17 +73,18 @@ func isolation(user bool) *syscall.SysProcAttr {
 // roles are what children of tests do, by name. They talk over standard input
 // and output, a line at a time.
 var roles = map[string]func() error{
-	"apply":  playApply,
-	"banner": playBanner,
-	"land":   playLand,
-	"reaper": playReaper,
-	"churn":  playChurn,
-	"hoard":  playHoard,
-	"own":    playOwn,
-	"verify": playVerify,
-	"large":  playLarge,
-	"unable": playUnable,
-	"nest":   playNest,
+	"apply":     playApply,
+	"banner":    playBanner,
+	"datagrams": playDatagrams,
+	"land":      playLand,
+	"reaper":    playReaper,
+	"churn":     playChurn,
+	"hoard":     playHoard,
+	"own":       playOwn,
+	"verify":    playVerify,
+	"large":     playLarge,
+	"unable":    playUnable,
+	"nest":      playNest,
 }
 
 func play(name string) int {

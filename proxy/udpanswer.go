@@ -63,30 +63,22 @@ func (s *answerer) release() {
 
 // socket opens what can send from addr. Where addr is the host's own, the service that clients ask for
 // is bound to it, or will be: it is not to be kept from it, nor are its datagrams to be taken. A raw
-// socket binds no port.
+// socket binds no port. Nor can a port be bound that a service of the host has at every address.
 func (a *answerers) socket(ctx context.Context, addr netip.AddrPort) (*answerer, error) {
 	if addr == a.listener.Addr() { // nothing diverted the datagram
 		return &answerer{all: a, addr: addr, raw: a.listener.raw}, nil
 	}
-	local, err := isLocal(addr.Addr())
+	direct, err := isLocal(addr.Addr())
 	if err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error {
-		own := reuseAddress
-		if local {
-			own = receiveNothing
-		}
-		return errors.Join(a.listener.options.Control(network, address, raw), own(raw))
-	}}
-	network, address := networkOf("udp", addr)
-	if local {
-		network, _ = networkOf("ip", addr)
-		network, address = network+":udp", addr.Addr().String()
+	conn, err := a.bind(ctx, addr, direct)
+	if !direct && errors.Is(err, unix.EADDRINUSE) {
+		direct = true
+		conn, err = a.bind(ctx, addr, direct)
 	}
-	conn, err := lc.ListenPacket(ctx, network, address)
 	switch {
-	case err != nil && local && errors.Is(err, unix.EPERM):
+	case err != nil && direct && errors.Is(err, unix.EPERM):
 		return nil, &OptionError{Option: "SOCK_RAW", Needs: "CAP_NET_RAW", Err: unix.EPERM}
 	case err != nil:
 		return nil, err
@@ -95,7 +87,22 @@ func (a *answerers) socket(ctx context.Context, addr netip.AddrPort) (*answerer,
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &answerer{all: a, addr: addr, conn: conn, raw: raw, direct: local}, nil
+	return &answerer{all: a, addr: addr, conn: conn, raw: raw, direct: direct}, nil
+}
+
+// bind opens a socket of that address, a raw one where it is to have no port.
+func (a *answerers) bind(ctx context.Context, addr netip.AddrPort, direct bool) (net.PacketConn, error) {
+	own := reuseAddress
+	network, address := networkOf("udp", addr)
+	if direct {
+		own = receiveNothing
+		network, _ = networkOf("ip", addr)
+		network, address = network+":udp", addr.Addr().String()
+	}
+	lc := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error {
+		return errors.Join(a.listener.options.Control(network, address, raw), own(raw))
+	}}
+	return lc.ListenPacket(ctx, network, address)
 }
 
 // to is how datagrams leave for a client.
