@@ -25,8 +25,14 @@ func trusting(l sim.Link) sim.Link {
 	return l
 }
 
+// checksSources reports whether the kernel drops by the link what comes from where it should not.
+func checksSources(l sim.Link) bool { return l.ReversePath != sim.AnyPath || l.SourceMark }
+
 // settings judges each interface's checks of where packets come from by what they change.
 func (j *judge) settings() (out []Conflict) {
+	if !slices.ContainsFunc(j.seen.Links, checksSources) {
+		return nil
+	}
 	h := j.host
 	h.Links = slices.Clone(h.Links)
 	for i, l := range h.Links { // which may have more than were seen
@@ -37,7 +43,7 @@ func (j *judge) settings() (out []Conflict) {
 	if c, found := j.routed(h); found {
 		var names []string
 		for _, l := range j.seen.Links {
-			if l.Name != loopback && (l.ReversePath != sim.AnyPath || l.SourceMark) {
+			if l.Name != loopback && checksSources(l) {
 				names = append(names, escape.Text(l.Name))
 			}
 		}
