@@ -57,13 +57,17 @@ func install(t testing.TB, dir string) string {
 	return installAs(t, filepath.Join(dir, "weir"), program)
 }
 
-func installAs(t testing.TB, path string, program []byte) string {
-	t.Helper()
-	// A child that another test forks meanwhile would hold the file open for
-	// writing, and it could not be run.
+// unforked writes programs while no other goroutine starts one: what is forked then has the file
+// open for writing until it executes something, and until that the program cannot be run (ETXTBSY).
+func unforked(write func() error) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	if err := os.WriteFile(path, program, 0o755); err != nil {
+	return write()
+}
+
+func installAs(t testing.TB, path string, program []byte) string {
+	t.Helper()
+	if err := unforked(func() error { return os.WriteFile(path, program, 0o755) }); err != nil {
 		t.Fatal(err)
 	}
 	return path

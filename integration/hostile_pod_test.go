@@ -270,7 +270,8 @@ func TestHonestPodsFiles(t *testing.T) {
 				if err := unix.Mount("weir-test", volume, "tmpfs", 0, ""); err != nil {
 					return err
 				}
-				return errors.Join(os.Chmod(volume, 0o755), os.Mkdir(p.chroot, 0o755), os.CopyFS(p.chroot, os.DirFS(p.root)))
+				return errors.Join(os.Chmod(volume, 0o755), os.Mkdir(p.chroot, 0o755),
+					unforked(func() error { return os.CopyFS(p.chroot, os.DirFS(p.root)) }))
 			})
 		}},
 		{"a volume as /etc", func(p *hostilePod) {
