@@ -63,7 +63,7 @@ var wrongUsage = []wrong{
 	{why: "a word too many", args: "version now", says: `weir: unexpected argument "now" of weir version`},
 	{why: "two namespaces", args: "show --netns a --pid 1", says: "weir: --netns and --pid exclude each other"},
 	{why: "a namespace from an empty variable", args: "apply -f FILE --netns=", yaml: podYAML, says: "weir: --netns: is empty"},
-	{why: "what is no namespace", args: "show --netns /proc/self/status", says: "weir: --netns: /proc/self/status is not a network namespace"},
+	{why: "what is not a namespace", args: "show --netns /proc/self/status", says: "weir: --netns: /proc/self/status is not a network namespace"},
 	{why: "a folder", args: "apply -f FILE --netns /", yaml: podYAML, says: "weir: --netns: / is not a network namespace"},
 	{why: "another kind of namespace", args: "show --netns /proc/self/ns/mnt", says: "weir: --netns: /proc/self/ns/mnt is not a network namespace"},
 	{why: "no configuration", args: "apply", says: "weir: there is no configuration (want --config FILE"},

@@ -225,7 +225,7 @@ func TestCNILoopbackDown(t *testing.T) {
 		return err
 	})
 	if err != nil {
-		t.Errorf("::6 is no address once lo is up: %v", err)
+		t.Errorf("::6 is not an address once lo is up: %v", err)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestPlace(t *testing.T) {
 		{"so may the local table's, which delivers here too", []PolicyRule{all(100, rules.LocalTable)}, 32765, ""},
 		{"another mark is not ours", []PolicyRule{local, marked(10, 0x200, 0xf00)}, 32765, ""},
 		{"bits that we leave alone may be set", []PolicyRule{local, marked(10, 0x80000, 0xff0000)}, 9, "10"},
-		{"some bits of ours are ours", []PolicyRule{local, marked(10, 0x9, 0xf)}, 9, "10"},
+		{"some bits of our mark catch it", []PolicyRule{local, marked(10, 0x9, 0xf)}, 9, "10"},
 		{"everything but another's mark is ours too", []PolicyRule{local, not(marked(10, 0xca6c, ^rules.Mark(0)))}, 9, "10"},
 		{"everything but ours is not", []PolicyRule{local, not(marked(10, 0x539, 0xfff))}, 32765, ""},
 		{"a rule that does something else may catch", []PolicyRule{local, {Family: v4, Priority: 10, Text: "from all"}}, 9, "10"},

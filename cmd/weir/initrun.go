@@ -6,9 +6,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/diagnose"
+	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/netns"
 )
 
@@ -30,6 +33,28 @@ func newInitRun(cc *cli.Context, json bool, level slog.Level) initRun {
 		i.log = slog.New(slog.NewTextHandler(i.err, options))
 	}
 	return i
+}
+
+// within does the work in the namespace that a flag names, and gives it a time limit.
+func (i *initRun) within(ctx context.Context, flag, name string, limit time.Duration, work func(context.Context) error) (err error) {
+	if i.ns, err = initTarget(flag, name); err != nil {
+		return err
+	}
+	defer i.ns.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
+	defer cancel()
+	return whyEnded(ctx, work(ctx))
+}
+
+// ended logs how the command failed, where a pod's status shows it too; nil where it did not.
+func (i *initRun) ended(err error) error {
+	err = diagnose.WithPermit(err)
+	istio.WriteTerminationLog(err)
+	if err == nil {
+		return nil
+	}
+	i.log.Error(err.Error())
+	return toldError{err}
 }
 
 // initTarget is the namespace that a flag names. The reference is told one by a CNI plugin that has

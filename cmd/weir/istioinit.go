@@ -12,7 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
-	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/modes"
 )
@@ -35,13 +34,7 @@ func istioInitCommand() *cli.Command {
 			if err == nil {
 				err = i.run(cc.Context)
 			}
-			err = diagnose.WithPermit(err)
-			istio.WriteTerminationLog(err)
-			if err != nil {
-				i.log.Error(err.Error())
-				return toldError{err}
-			}
-			return nil
+			return i.ended(err)
 		},
 	}
 }
@@ -52,15 +45,8 @@ type istioInit struct {
 	initRun
 }
 
-func (i *istioInit) run(ctx context.Context) (err error) {
-	if i.ns, err = initTarget("--network-namespace", i.NetworkNamespace); err != nil {
-		return err
-	}
-	defer i.ns.Close()
-	limit := defaultTimeout + i.ProbeTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
-	defer cancel()
-	return whyEnded(ctx, i.work(ctx))
+func (i *istioInit) run(ctx context.Context) error {
+	return i.within(ctx, "--network-namespace", i.NetworkNamespace, defaultTimeout+i.ProbeTimeout, i.work)
 }
 
 func (i *istioInit) work(ctx context.Context) error {

@@ -11,8 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/consul"
-	"github.com/weir-mesh/weir/internal/diagnose"
-	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/internal/kuma"
 	"github.com/weir-mesh/weir/internal/linkerd"
 	"github.com/weir-mesh/weir/internal/meshinit"
@@ -48,13 +46,7 @@ func meshInitCommand(parse parseArguments, program, example string) *cli.Command
 			if err == nil {
 				err = m.run(cc.Context)
 			}
-			err = diagnose.WithPermit(err)
-			istio.WriteTerminationLog(err)
-			if err != nil {
-				m.log.Error(err.Error())
-				return toldError{err}
-			}
-			return nil
+			return m.ended(err)
 		},
 	}
 }
@@ -65,14 +57,8 @@ type meshInit struct {
 	initRun
 }
 
-func (m *meshInit) run(ctx context.Context) (err error) {
-	if m.ns, err = initTarget("netns", m.Namespace); err != nil {
-		return err
-	}
-	defer m.ns.Close()
-	ctx, cancel := context.WithTimeoutCause(ctx, defaultTimeout, fmt.Errorf("it took longer than %s", defaultTimeout))
-	defer cancel()
-	return whyEnded(ctx, m.work(ctx))
+func (m *meshInit) run(ctx context.Context) error {
+	return m.within(ctx, "netns", m.Namespace, defaultTimeout, m.work)
 }
 
 func (m *meshInit) work(ctx context.Context) error {

@@ -111,7 +111,7 @@ type Engine struct {
 	Rules bool     // some of them are rules, and not only policy rules that were left behind
 }
 
-// Conflicts are what of the namespace keeps traffic that the wanted state captures from
+// Conflicts finds what in the namespace keeps traffic that the wanted state captures from
 // where it should go, gravest first. Nothing is in the way of a state without a table.
 func Conflicts(want rules.State, seen Seen) []Conflict {
 	if want.Table == nil || want.Table.Dormant {

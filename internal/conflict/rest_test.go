@@ -46,13 +46,13 @@ func TestConflicts(t *testing.T) {
 		{"a policy rule takes another mark", tproxy, policyRule(sim.PolicyRule{Priority: 5270, Table: 52, Mark: 7, Mask: 0xff}), ""},
 		{"a policy rule takes everything, and nothing is marked", nil, policyRule(sim.PolicyRule{Priority: 5270, Table: 52}), ""},
 		{"a policy rule that weir does not know", tproxy, policyRule(sim.PolicyRule{Priority: 5270, Unsupported: "it says more"}), "policy-rule?"},
-		{"a route in the table of ours", tproxy, func(s *Seen) {
+		{"a foreign route in weir's routing table", tproxy, func(s *Seen) {
 			s.Routes = append(s.Routes, sim.Route{Table: 133, Dst: netip.MustParsePrefix("203.0.113.0/24"), Type: rules.Unicast, Out: "eth0"})
 		}, "route"},
 		{"our route", tproxy, func(s *Seen) {
 			s.Routes = append(s.Routes, sim.Route{Table: 133, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Local, Out: "lo"})
 		}, ""},
-		{"an address of ours elsewhere", nil, func(s *Seen) {
+		{"weir's address on another interface", nil, func(s *Seen) {
 			s.Links[1].Addresses = append(s.Links[1].Addresses, netip.MustParsePrefix("::6/128"))
 		}, "address"},
 		{"senders are looked up by marks, and the pod's own addresses need none", tproxy, func(s *Seen) { s.Links[1].SourceMark = true }, ""},
@@ -64,7 +64,7 @@ func TestConflicts(t *testing.T) {
 		{"the proxy does not", tproxy, sockets(proxy(false, both...)), "not-transparent not-transparent"},
 		{"it listens on IPv4 alone", nil, sockets(proxy(false, "0.0.0.0")), "one-family"},
 		{"nothing listens", nil, sockets(nil), "no-listener"},
-		{"somebody else listens", nil, sockets(append(listening(1337, 15001, false, both...), listening(1000, 15006, false, both...)...)), "foreign-listener foreign-listener"},
+		{"another user listens", nil, sockets(append(listening(1337, 15001, false, both...), listening(1000, 15006, false, both...)...)), "foreign-listener foreign-listener"},
 		{"root listens, as a transparent proxy may", tproxy, sockets(append(listening(1337, 15001, false, both...), listening(0, 15006, true, both...)...)), ""},
 		{"another engine captures", nil, func(s *Seen) {
 			s.Engines = []Engine{{Name: "istio", Signs: []string{"table inet istio-proxy-nat"}, Rules: true}}

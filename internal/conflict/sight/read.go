@@ -17,7 +17,7 @@ import (
 	"github.com/weir-mesh/weir/sim"
 )
 
-// Scope says what of a namespace to look at.
+// Scope says which parts of a namespace to look at.
 type Scope struct {
 	Table   string // of the ruleset that is judged, of family inet
 	Sockets bool   // look at sockets too: whether the proxy listens
