@@ -6,7 +6,7 @@ LDFLAGS := -s -w $(if $(RELEASE),-X github.com/weir-mesh/weir/internal/version.r
 # Without the library's writers of man pages, which cost every start half a millisecond.
 TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
-FUZZTIME ?= 20000x
+FUZZTIME ?= 5000x
 
 .PHONY: help build demo quick arches kernels node-test test check lint fuzz bench soak roundtrip image tools clean
 
@@ -54,7 +54,7 @@ lint: ## gofmt, vet, staticcheck, tidy
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 
-fuzz: ## each decoder and parser, 20,000 times (FUZZTIME=)
+fuzz: ## each decoder and parser, 5,000 times (FUZZTIME=)
 	@log=$$(mktemp); trap 'rm -f '$$log EXIT; $(GO) list ./... | while read -r pkg; do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$f"; \

@@ -6,17 +6,16 @@ import (
 	"testing"
 )
 
-// TestREADMEEnvironment: the README's file for --environment is one, and has every
+// TestDocumentedEnvironment: the manual's file for --environment is one, and has every
 // key.
-func TestREADMEEnvironment(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+func TestDocumentedEnvironment(t *testing.T) {
+	page, err := os.ReadFile("../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(readme), "\n## Configuration\n")
-	_, rest, _ := strings.Cut(section, "```yaml\n")
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
 	example, _, _ := strings.Cut(rest, "```")
-	if _, err := ParseEnvironment("README.md", []byte(example)); err != nil {
+	if _, err := ParseEnvironment("configuration.md", []byte(example)); err != nil {
 		t.Error(err)
 	}
 	for _, key := range environmentKeys {

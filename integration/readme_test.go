@@ -14,49 +14,69 @@ import (
 	"github.com/weir-mesh/weir/modes"
 )
 
-var update = flag.Bool("update", false, "write the README's generated parts anew")
+var update = flag.Bool("update", false, "write the manual's generated parts anew")
 
-const readme = "../README.md"
-
-// TestREADME makes the parts of the README between <!-- NAME --> and <!-- end -->
+// TestREADME makes the parts of the README and of the manual's pages between <!-- NAME --> and <!-- end -->
 // anew and compares them with what stands there; -update writes them.
 func TestREADME(t *testing.T) {
 	c := newCLI(t)
 	c.dir = sharedDir(t)
 	c.env = []string{"PATH=" + filepath.Dir(c.program) + ":" + os.Getenv("PATH")}
-	text := readFile(t, readme)
 	for _, part := range []struct {
-		name string
-		make func() string
+		page, name string
+		make       func() string
 	}{
-		{"example", c.example},
-		{"badinput", c.badInput},
-		{"ambient", c.ambient},
-		{"explain", c.explained},
-		{"everything", c.surveyed},
-		{"live", c.live},
-		{"keys", keysTable},
+		{"docs/operate.md", "example", c.example},
+		{"docs/operate.md", "badinput", c.badInput},
+		{"docs/ambient.md", "ambient", c.ambient},
+		{"docs/explain.md", "explain", c.explained},
+		{"docs/explain.md", "everything", c.surveyed},
+		{"docs/operate.md", "live", c.live},
+		{"docs/configuration.md", "keys", keysTable},
 	} {
 		t.Run(part.name, func(t *testing.T) {
-			begin := fmt.Sprintf("<!-- %s -->\n", part.name)
-			before, rest, ok := strings.Cut(text, begin)
-			stands, after, ended := strings.Cut(rest, "<!-- end -->")
-			if !ok || !ended {
-				t.Fatalf("the README has no part between %q and <!-- end -->", begin)
-			}
+			page := filepath.Join("..", part.page)
+			before, stands, after := marked(t, page, part.name)
 			want := "\n" + part.make() + "\n"
 			switch {
 			case normalised(stands) == normalised(want):
 			case *update:
-				text = before + begin + want + "<!-- end -->" + after
+				if err := os.WriteFile(page, []byte(before+want+after), 0o644); err != nil {
+					t.Fatal(err)
+				}
 			default:
-				t.Errorf("go test ./integration -run README -update would change\n%s", changed(normalised(stands), normalised(want)))
+				t.Errorf("go test ./integration -run README -update would change %s\n%s", part.page, changed(normalised(stands), normalised(want)))
 			}
 		})
 	}
-	if *update {
-		if err := os.WriteFile(readme, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+}
+
+// marked cuts a page at the part of a name: up to its mark, the part, and from its end on.
+func marked(t *testing.T, page, name string) (before, part, after string) {
+	t.Helper()
+	begin, end := fmt.Sprintf("<!-- %s -->\n", name), "<!-- end -->"
+	before, rest, ok := strings.Cut(readFile(t, page), begin)
+	part, after, ended := strings.Cut(rest, end)
+	if !ok || !ended {
+		t.Fatalf("%s has no part between %q and %s", page, begin, end)
+	}
+	return before + begin, part, end + after
+}
+
+// TestQuickStart runs the README's quick start as it stands, but for the build, in a namespace of its own.
+func TestQuickStart(t *testing.T) {
+	c := newCLI(t)
+	c.env = []string{"PATH=" + filepath.Dir(c.program) + ":" + os.Getenv("PATH")}
+	_, part, _ := marked(t, "../README.md", "quickstart")
+	_, script, ok := strings.Cut(part, "# a network namespace of its own\n")
+	if !ok {
+		t.Fatalf("the quick start makes no namespace:\n%s", part)
+	}
+	script, _, _ = strings.Cut(script, "```")
+	out := c.shell("exec </dev/null; trap 'kill $!' EXIT; " + strings.Replace(script, "15001 &", "15001 >/dev/null 2>&1 &", 1))
+	for _, want := range []string{"created: inet weir", "HTTP/1.0 200 OK", "captured: lands on port 15001", "removed: inet weir"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
 		}
 	}
 }
@@ -100,7 +120,7 @@ func (c *cli) putFile(name, text string) {
 	}
 }
 
-// readmePod is the README's configuration.
+// readmePod is the manual's configuration.
 const readmePod = `version: 1
 mode: sidecar
 ipv6: disabled

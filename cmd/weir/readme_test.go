@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -40,12 +41,12 @@ func found(pattern, text string) []string {
 	return slices.Compact(out)
 }
 
-// below is what stands below a heading of the README.
-func below(t *testing.T, readme, heading string) string {
+// below is what stands below a heading of a document.
+func below(t *testing.T, document, heading string) string {
 	t.Helper()
-	_, rest, ok := strings.Cut(readme, "\n## "+heading+"\n")
+	_, rest, ok := strings.Cut(document, "\n## "+heading+"\n")
 	if !ok {
-		t.Fatalf("the README has no section %q", heading)
+		t.Fatalf("no section %q", heading)
 	}
 	text, _, _ := strings.Cut(rest, "\n## ")
 	return text
@@ -54,7 +55,7 @@ func below(t *testing.T, readme, heading string) string {
 // TestREADMESaysWhatThereIs compares the README's lists with the program's.
 func TestREADMESaysWhatThereIs(t *testing.T) {
 	readme := readText(t, "../../README.md")
-	there := below(t, readme, "What there is")
+	there := below(t, readme, "Commands")
 
 	var commands []string
 	for _, c := range newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}, nil).Commands {
@@ -77,22 +78,33 @@ func TestREADMESaysWhatThereIs(t *testing.T) {
 	}
 
 	makefile := readText(t, "../../Makefile")
-	for _, target := range found("(?m)(?:^|`)make ([a-z]+)", readme) {
+	for _, target := range found("(?m)(?:^|`)make ([a-z-]+)", readme+readText(t, "../../CONTRIBUTING.md")) {
 		if !strings.Contains(makefile, "\n"+target+":") {
-			t.Errorf("the README says make %s, and the Makefile has no such target", target)
+			t.Errorf("make %s is documented, and the Makefile has no such target", target)
 		}
 	}
 
-	// Flags that it mentions are some command's.
-	app := newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}, nil)
-	known := flagNames(app.Commands)
+	if lines := strings.Count(readme, "\n"); lines > 150 {
+		t.Errorf("the README has %d lines, 150 are the most: docs/ has room", lines)
+	}
+}
+
+// TestDocumentedFlags: a flag that the README or a page of the manual mentions is some command's.
+func TestDocumentedFlags(t *testing.T) {
+	known := flagNames(newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}, nil).Commands)
 	for _, f := range slices.Concat(istio.Flags(), linkerd.Flags(), kuma.Flags(), consul.Flags()) {
 		known = append(known, "--"+f.Name)
 	}
-	known = append(known, "--image", "--profile") // kubectl's
-	for _, flag := range found("(--[a-z][a-z0-9_-]*[a-z0-9])", readme) {
-		if !slices.Contains(known, flag) {
-			t.Errorf("the README says %s, and no command has it", flag)
+	known = append(known, "--image", "--profile", "--net", "--bind", "--retry", "--retry-connrefused") // of kubectl, unshare, python3 and curl
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, page := range append(pages, "../../README.md") {
+		for _, flag := range found("(?:^|[ `(])(--[a-z][a-z0-9_-]*[a-z0-9])", readText(t, page)) {
+			if !slices.Contains(known, flag) {
+				t.Errorf("%s says %s, and no command has it", page, flag)
+			}
 		}
 	}
 }
@@ -110,11 +122,11 @@ func flagNames(commands []*cli.Command) []string {
 	return names
 }
 
-// TestREADMEFeatures: each feature has an example, and each example is a whole configuration.
-func TestREADMEFeatures(t *testing.T) {
+// TestFeatures: each feature has an example, and each example is a whole configuration.
+func TestFeatures(t *testing.T) {
 	env := modes.Environment{IPv6: true, LoopbackIPv6: true, Resolvers: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
 		Users: map[string]uint32{"istio-proxy": 1337}, Groups: map[string]uint32{"backup": 34}}
-	text := below(t, readText(t, "../../README.md"), "One example a feature")
+	text := below(t, readText(t, "../../docs/configuration.md"), "One example a feature")
 	features := strings.Split(text, "\n**")[1:]
 	if len(features) == 0 {
 		t.Error("there are no features")
@@ -125,7 +137,7 @@ func TestREADMEFeatures(t *testing.T) {
 		}
 	}
 	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(text, -1) {
-		c, err := config.Parse("README.md", []byte(m[1]))
+		c, err := config.Parse("configuration.md", []byte(m[1]))
 		if err != nil {
 			t.Errorf("%v\n%s", err, m[1])
 			continue
