@@ -85,6 +85,8 @@ var arrows = map[string]struct {
 	"internal/mesh":        {"mesh reads what pods say, and knows no kernel and no API", true, []string{"config", "internal/parse", "internal/problems", "internal/term", "modes"}},
 	"internal/agent":       {"agent is a protocol, whatever is asked", false, nil},
 	"internal/kube":        {"kube asks an API server for a pod", true, []string{"internal/mesh"}},
+	"internal/zds":         {"zds is a protocol, whatever pods are told of", true, nil},
+	"internal/zds/zdstest": {"zdstest is the other end of the protocol", true, []string{"internal/zds"}},
 	"internal/cni":         {"cni is a way into the engine, for container runtimes", true, []string{"capture", "config", "internal/agent", "internal/escape", "internal/istio", "internal/mesh", "internal/problems", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
 	"internal/cni/install": {"install edits files of a node, and calls no runtime", true, []string{"internal/cni"}},
 	"explain":              {"explain answers about packets, from a configuration or a namespace", true, []string{"internal/conflict/sight", "internal/escape", "internal/problems", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
