@@ -116,8 +116,12 @@ arches: ## tests that need no kernel of their own, built for arm64 and s390x, in
 		CI= CGO_ENABLED=0 GOARCH=$${a%%:*} $(GO) test -short -vet=off -count=1 -timeout 30m -skip '^(TestNamespace|Example)$$' -exec qemu-$${a##*:}-static ./nft || exit 1; \
 	done
 
-image: build ## the container image, of one file
-	docker build -t weir:$(or $(RELEASE),dev) .
+# IMAGES: the registry and folder that images are named after.
+IMAGES ?= localhost/weir
+TAG    := $(or $(RELEASE),dev)
+
+image: build ## the container images, as OCI archives that no daemon is needed for: bin/*.oci.tar
+	$(GO) run ./internal/image/pack -name $(IMAGES)/weir:$(TAG) -o bin/weir.oci.tar bin/weir
 
 # What the tests run beside weir: the real nft and ip, what they compare with, and
 # proxies that others wrote.

@@ -78,6 +78,8 @@ var arrows = map[string]struct {
 	"internal/demo":        {"demo shows the binary at work", true, []string{"internal/scratch", "proxy"}},
 	"internal/bench/bare":  {"bare is the cost of a process that does nothing", false, nil},
 	"internal/kernels":     {"kernels runs the tests on other kernels", true, nil},
+	"internal/image":       {"image writes archives of files, whatever they are", false, nil},
+	"internal/image/pack":  {"pack is image as a command", false, []string{"internal/image"}},
 	"internal/tally":       {"tally counts what go test prints", false, nil},
 	"internal/show":        {"show gathers what there is to see of a namespace, and prints nothing", true, []string{"explain", "internal/conflict", "internal/conflict/sight", "internal/continuity", "internal/escape", "internal/graph", "internal/term", "netns", "nft", "rules", "sim"}},
 	"internal/scratch":     {"scratch makes networks and knows nothing of interception", true, nil},
