@@ -8,10 +8,10 @@ TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
 FUZZTIME ?= 5000x
 
-.PHONY: help build demo quick arches kernels node-test test check lint fuzz bench soak roundtrip image tools clean
+.PHONY: help build demo quick arches kernels node-test programs cluster-test test check lint fuzz bench soak roundtrip image tools clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## the programs, static files: bin/weir, and bin/weir-cni, which is weir cni with a client of the API server
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
@@ -96,12 +96,36 @@ NODEBUILDS := sigs.k8s.io/cri-tools/cmd/crictl@$(CRICTL) \
 	github.com/containernetworking/plugins/plugins/ipam/host-local@$(PLUGINS)
 
 # WEIR_KILLS: how often the plugin is killed, 500 times unless it is set.
-node-test: tools ## the plugin under containerd 1.6 and 2.4, with crictl; builds containerd the first time
+node-test: tools $(NODE)/done ## the plugin under containerd 1.6 and 2.4, with crictl; builds containerd the first time
 	@command -v containerd >/dev/null || apt-get install -y -qq --no-install-recommends containerd >/dev/null
+	WEIR_NODE=$(NODE) $(GO) test -count=1 -timeout 2h -v -run '^TestContainerd' ./integration
+
+$(NODE)/done:
 	@for p in $(NODEBUILDS); do \
 		name=$${p%%@*}; [ -x $(NODE)/$${name##*/} ] || CGO_ENABLED=0 GOBIN=$(NODE) $(GO) install -trimpath $$p || exit 1; \
 	done
-	WEIR_NODE=$(NODE) $(GO) test -count=1 -timeout 2h -v -run '^TestContainerd' ./integration
+	@touch $@
+
+# The programs of a cluster, built once for each version, as integration/cluster/programs/go.mod pins them.
+PROGRAMS   := integration/cluster/programs
+KUBERNETES := $(shell sed -n 's|.*k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' $(PROGRAMS)/go.mod)
+CLUSTER    := $(CURDIR)/bin/cluster-$(KUBERNETES)
+KUBELD     := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)
+
+programs: $(NODE)/done $(CLUSTER)/done ## what cluster-test runs: Kubernetes and containerd, built the first time (about ten minutes)
+
+$(CLUSTER)/done:
+	@mkdir -p $(CLUSTER)
+	@for p in kubelet kube-apiserver kube-controller-manager kube-scheduler; do \
+		[ -x $(CLUSTER)/$$p ] || (cd $(PROGRAMS) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(KUBELD)' -o $(CLUSTER)/$$p k8s.io/kubernetes/cmd/$$p) || exit 1; \
+	done
+	@touch $@
+
+# RUN: the tests to run, all without it.
+RUN ?= .
+cluster-test: tools build programs ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
+	@command -v etcd >/dev/null || apt-get install -y -qq --no-install-recommends etcd-server >/dev/null
+	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
 
 ARCHES := arm64:aarch64 s390x:s390x
 
