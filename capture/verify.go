@@ -19,6 +19,7 @@ type Verdict struct {
 	Conflicts   []Conflict         // what stands in the way of captured traffic, where Options.Conflicts asks for it: no drift
 	Unseen      []error            // why something that may be in the way was not looked at
 	Unjudged    error              // why nothing was
+	Generation   uint32             // the ruleset that was read; see nft.Live.Generation
 }
 
 // Messages are the verdict's notices and its conflicts in words.
@@ -69,7 +70,7 @@ func (c *Capture) verify(ctx context.Context) (Verdict, *nft.Live, error) {
 		if err != nil {
 			return v, nil, c.failed("verify", err)
 		}
-		v.Applying, v.Absent = live.Applying, live.State.Table == nil
+		v.Applying, v.Absent, v.Generation = live.Applying, live.State.Table == nil, live.Generation()
 		v.Differences, err = drift(c.table, live)
 		return v, live, c.failed("verify", err)
 	}
@@ -82,7 +83,7 @@ func (c *Capture) verify(ctx context.Context) (Verdict, *nft.Live, error) {
 	if err != nil {
 		return v, nil, c.failed("verify", err)
 	}
-	v.Applying, v.Differences = live.Applying, found
+	v.Applying, v.Differences, v.Generation = live.Applying, found, live.Generation()
 	programs, err := c.unassigned(w.state)
 	v.Differences = append(v.Differences, programs...)
 	return v, live, c.failed("verify", err)

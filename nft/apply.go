@@ -39,6 +39,10 @@ type Result struct {
 	Reset       int           // captured connections that a drain left for the remove to end
 	Uncounted   error         // why there may have been more
 	Unlisted    error         // why it is not known which are open: they may be reset; nil where it is
+
+	// Generation is the ruleset's at which the state was last seen to hold: notifications of it and of those
+	// before tell nothing new. 0 where it did not come to that.
+	Generation uint32
 }
 
 const (
@@ -117,6 +121,9 @@ func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) 
 		err := s.attempt(ctx, want, attempt, &result)
 		if err == nil {
 			s.conn.added = nil
+			if s.live != nil {
+				result.Generation = s.live.generation
+			}
 		}
 		switch {
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):

@@ -31,6 +31,9 @@ type Live struct {
 	routing    routing
 }
 
+// Generation is the ruleset's at which everything was read; it wraps around.
+func (l *Live) Generation() uint32 { return l.generation }
+
 // any reports whether there is anything of weir's.
 func (l *Live) any() bool {
 	return l.State.Table != nil || l.Leftover || !l.routing.change(rules.State{}, l.Tag).empty()

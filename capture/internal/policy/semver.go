@@ -75,3 +75,7 @@ func compareWord(a, b string) int {
 	}
 	return strings.Compare(a, b)
 }
+
+// Newer reports whether a version is one after another, as semver.org orders them; false where one is not a
+// version.
+func Newer(version, than string) bool { return olderThan(than, version) }
