@@ -116,13 +116,10 @@ func (p *plugin) decideAlone(ctx context.Context, r *request) (decision, error) 
 
 // byRules decides by what is known of a pod.
 func (r *request) byRules(pod mesh.Pod) (decision, error) {
-	d, err := r.settings.rules.Decide(pod)
-	if err == nil && d.Outcome != mesh.Left {
-		err = r.settings.sandbox(pod)
-		if r.problems != nil && d.By != mesh.ConfigAnnotation {
-			return decision{d, false}, failure(codeAnnotation, "correct the entry of "+Type+" in the node's network list",
-				"%s is not captured: the configuration of %s: %s", pod, Type, told(r.problems))
-		}
+	d, err := Node{r.settings}.Decide(pod)
+	if asked := err == nil && d.Outcome != mesh.Left; asked && r.problems != nil && d.By != mesh.ConfigAnnotation {
+		return decision{d, false}, failure(codeAnnotation, "correct the entry of "+Type+" in the node's network list",
+			"%s is not captured: the configuration of %s: %s", pod, Type, told(r.problems))
 	}
 	if err != nil {
 		return decision{d, false}, failure(codeAnnotation, "correct it and create the pod again, or leave the pod alone by annotation "+mesh.ConfigAnnotation+" with mode: none",
@@ -133,6 +130,15 @@ func (r *request) byRules(pod mesh.Pod) (decision, error) {
 
 // Annotations by which a pod configures a sandbox that has a network stack of its own.
 var sandboxAnnotations = map[string]string{"dev.gvisor.": "gVisor", "io.katacontainers.": "Kata Containers"}
+
+// Decide decides about a pod as the plugin does.
+func (n Node) Decide(pod mesh.Pod) (mesh.Decision, error) {
+	d, err := n.settings.rules.Decide(pod)
+	if err == nil && d.Outcome != mesh.Left {
+		err = n.settings.sandbox(pod)
+	}
+	return d, err
+}
 
 // sandbox is an error where a pod's sandbox has a network stack of its own, past which its packets do not
 // come: to gVisor the network namespace is a wire, and in Kata the stack is the virtual machine's.
