@@ -1,0 +1,63 @@
+//go:build linux
+
+// Command weir-node is the node's agent: it keeps every pod of a node captured that should be, and tells.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/internal/version"
+)
+
+// Exit codes, as weir has them.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	errs := escape.Writer{Writer: os.Stderr}
+	if err := command(os.Stdout, errs).RunContext(ctx, os.Args); err != nil {
+		for _, e := range problems.List(err) {
+			fmt.Fprintf(errs, "weir-node: %v\n", e)
+		}
+		var usage usageError
+		if errors.As(err, &usage) {
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitFailed)
+	}
+}
+
+// usageError is a flag or an argument that means nothing.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func command(out, errs io.Writer) *cli.App {
+	return &cli.App{
+		Name: "weir-node", Usage: "keep every pod of this node captured that should be, and tell", Version: version.String(),
+		Writer: out, ErrWriter: errs, HideHelpCommand: true, ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		Commands: []*cli.Command{
+			{Name: "run", Usage: "be the node's agent", Flags: runFlags(), Action: runAgent},
+			{Name: "release", Usage: "take every capture of this node out, and keep it out", ArgsUsage: "--all | --resume",
+				Description: "It needs no agent and no API server. The agent and the plugin leave every pod alone until --resume.",
+				Flags: append(sourceFlags(),
+					&cli.BoolFlag{Name: "all", Usage: "take every capture out"},
+					&cli.BoolFlag{Name: "resume", Usage: "let the agent capture again"}),
+				Action: release},
+		},
+	}
+}

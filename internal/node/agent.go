@@ -1,0 +1,240 @@
+//go:build linux
+
+// Package node is the node's agent: it finds the pods of the node, captures those that should be captured and
+// are not, hears what changes in their network namespaces, heals it, and tells. What pods say is for package
+// mesh, what is done to the kernel for package capture, and when it is done for package keep.
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/weir-mesh/weir/internal/cni"
+	"github.com/weir-mesh/weir/internal/mesh"
+	"github.com/weir-mesh/weir/internal/node/inventory"
+	"github.com/weir-mesh/weir/internal/node/keep"
+	"github.com/weir-mesh/weir/internal/node/watch"
+	"github.com/weir-mesh/weir/netns"
+)
+
+// Options are what the agent is given.
+type Options struct {
+	Node    cni.Node // what whoever runs the node decided about pods
+	Sources []inventory.Source
+	Cluster Cluster // nil: there is none
+	Tell    []Teller
+	Log     *slog.Logger
+
+	StateDir string        // where a release is kept, beyond a reboot of the node
+	Sweep    time.Duration // from one look at every namespace to the next
+	Limits   keep.Limits
+}
+
+// Cluster is what an API server knows.
+type Cluster interface {
+	// Pod is a pod of this node, with its spec; false where it is not known.
+	Pod(namespace, name string) (mesh.Pod, bool)
+	// PodByUID is the same, for namespaces that only a cgroup tells the pod of.
+	PodByUID(uid string) (mesh.Pod, bool)
+}
+
+// Agent is the node's agent.
+type Agent struct {
+	Options
+	own     uint64 // the number of the machine's namespace, in which it runs
+	watcher *watch.Watcher
+	keeper  *keep.Keeper
+	refresh chan struct{} // the pods are to be listed again
+	listed  chan struct{} // closed once they were
+
+	mu   sync.Mutex
+	pods map[keep.Key]*pod
+	ids  map[watch.ID]keep.Key
+
+	listing error // why a source told nothing, at the last listing
+}
+
+// New is an agent in the calling thread's network namespace, which is the machine's. It listens from now on.
+func New(o Options) (*Agent, error) {
+	own, err := netns.Current().Inode()
+	if err != nil {
+		return nil, err
+	}
+	watcher, err := watch.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{Options: o, own: own, watcher: watcher, refresh: make(chan struct{}, 1), listed: make(chan struct{}),
+		pods: map[keep.Key]*pod{}, ids: map[watch.ID]keep.Key{}}, nil
+}
+
+// Run works until the context ends. The error is that nothing is heard any more.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer a.watcher.Close()
+	a.keeper = keep.New(ctx, a.mend, a.tell, a.Limits)
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := a.watcher.Run(ctx, listener{a}); err != nil {
+			cancel(err)
+		}
+	})
+	all.Go(func() { a.keepListing(ctx) })
+	all.Go(func() { a.keepSweeping(ctx) })
+	<-ctx.Done()
+	all.Wait()
+	a.keeper.Wait()
+	if err := context.Cause(ctx); err != context.Canceled {
+		return err
+	}
+	return nil
+}
+
+// Refresh has the pods listed again soon.
+func (a *Agent) Refresh() {
+	select {
+	case a.refresh <- struct{}{}:
+	default: // it is to be done already
+	}
+}
+
+// Sweep looks at every namespace.
+func (a *Agent) Sweep() {
+	a.Refresh()
+	a.keeper.Sweep()
+}
+
+func (a *Agent) keepSweeping(ctx context.Context) {
+	tick := time.NewTicker(a.Options.Sweep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			a.Sweep()
+		}
+	}
+}
+
+// listingPause is how long to wait for more of what makes a listing necessary.
+const listingPause = 20 * time.Millisecond
+
+func (a *Agent) keepListing(ctx context.Context) {
+	a.list(ctx)
+	close(a.listed)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.refresh:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(listingPause):
+			a.list(ctx)
+		}
+	}
+}
+
+// list finds the pods that have come and gone.
+func (a *Agent) list(ctx context.Context) {
+	found, err := inventory.All(ctx, a.Sources)
+	if ctx.Err() != nil {
+		return
+	}
+	there := map[keep.Key]bool{}
+	for _, p := range found {
+		key := keep.Key(p.Inode)
+		if there[key] || p.Inode == a.own {
+			continue
+		}
+		there[key] = true
+		a.meet(ctx, key, p)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if fmt.Sprint(err) != fmt.Sprint(a.listing) {
+		a.listing = err
+		if err != nil {
+			a.Log.Warn("some pods may not be known", "error", err)
+		}
+	}
+	for key, p := range a.pods {
+		if there[key] || err != nil {
+			continue
+		}
+		delete(a.pods, key)
+		delete(a.ids, p.id)
+		a.keeper.Forget(key)
+	}
+}
+
+// meet takes in what is known of a namespace.
+func (a *Agent) meet(ctx context.Context, key keep.Key, found inventory.Pod) {
+	a.mu.Lock()
+	p, known := a.pods[key]
+	a.mu.Unlock()
+	if known {
+		if p.learn(found) {
+			a.keeper.Look(key)
+		}
+		return
+	}
+	ns, err := netns.Open(found.Netns)
+	if err != nil {
+		return // it has gone
+	}
+	defer ns.Close()
+	id, err := a.watcher.ID(ctx, ns.FD())
+	if err != nil { // the sweep alone looks after it
+		a.Log.Warn("changes in a network namespace are not heard", "pod", found.String(), "netns", found.Netns, "error", err)
+	}
+	a.mu.Lock()
+	a.pods[key] = &pod{known: found, id: id}
+	if err == nil {
+		a.ids[id] = key
+	}
+	a.mu.Unlock()
+	a.keeper.Add(key)
+}
+
+// listener is the agent as the watcher tells it.
+type listener struct{ *Agent }
+
+func (l listener) Changed(c watch.Change) {
+	l.mu.Lock()
+	key, known := l.ids[c.ID]
+	l.mu.Unlock()
+	if known {
+		l.keeper.Changed(key, cause(c))
+	}
+}
+
+func (l listener) Appeared(watch.ID) { l.Refresh() }
+
+func (l listener) Disappeared(id watch.ID) {
+	l.mu.Lock()
+	key, known := l.ids[id]
+	delete(l.ids, id)
+	if known {
+		delete(l.pods, key)
+	}
+	l.mu.Unlock()
+	if known {
+		l.keeper.Forget(key)
+	}
+}
+
+func (l listener) Overrun() {
+	for _, t := range l.Tell {
+		t.Overrun()
+	}
+	l.Log.Warn("notifications of the kernel were lost: every network namespace is looked at")
+	l.Sweep()
+}

@@ -1,0 +1,242 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/cni"
+	"github.com/weir-mesh/weir/internal/node/inventory"
+	"github.com/weir-mesh/weir/internal/node/keep"
+	"github.com/weir-mesh/weir/internal/scratch"
+	"golang.org/x/sys/unix"
+)
+
+// testNode is a machine of namespaces: one is its own, the others are pods, of which libcni's notes tell.
+type testNode struct {
+	testing.TB
+	host  *scratch.Namespace
+	cache string
+	state string
+	pods  []*testPod
+	told  recorder
+	agent *Agent
+	ended chan error
+	stop  context.CancelFunc
+}
+
+type testPod struct {
+	*scratch.Namespace
+	name string
+}
+
+// recorder keeps findings, by pod.
+type recorder struct {
+	mu       sync.Mutex
+	findings map[string][]keep.Finding
+	overruns int
+}
+
+func (r *recorder) Found(p inventory.Pod, _ Status, f keep.Finding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.findings[p.Name] = append(r.findings[p.Name], f)
+}
+
+func (r *recorder) Applied(capture.Report, error) {}
+
+func (r *recorder) Overrun() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.overruns++
+}
+
+func (r *recorder) of(pod string) []keep.Finding {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.findings[pod])
+}
+
+// annotated is a configuration whose rules need everything that can drift: policy rules, routes, an address on
+// lo, and settings.
+const annotated = `{"version": 1, "mode": "sidecar", "proxy": {"uids": [1337]}, "inbound": {"via": "tproxy", "excludePorts": [15020, 15021]}, "outbound": {"excludeCIDRs": ["10.9.0.0/16"]}}`
+
+func newTestNode(t testing.TB, pods int) *testNode {
+	t.Helper()
+	n := &testNode{TB: t, host: scratch.ForTest(t), cache: t.TempDir(), state: t.TempDir()}
+	n.told.findings = map[string][]keep.Finding{}
+	for i := range pods {
+		n.addPod(fmt.Sprintf("pod-%d", i), annotated)
+	}
+	return n
+}
+
+// addPod makes a pod whose network is joined to the machine's, and notes it as libcni does.
+func (n *testNode) addPod(name, config string) *testPod {
+	n.Helper()
+	p := &testPod{scratch.ForTest(n), name}
+	i := len(n.pods)
+	address := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)}), 24)
+	scratch.Must(n, scratch.Veth(n.host, fmt.Sprintf("veth%d", i), p.Namespace, "eth0"), p.Up("eth0"), p.AddAddress("eth0", address))
+	n.note(p, config)
+	n.pods = append(n.pods, p)
+	return p
+}
+
+func (n *testNode) note(p *testPod, config string) {
+	n.Helper()
+	note := map[string]any{"kind": "cniCacheV1", "containerId": p.name, "ifName": "eth0", "networkName": "net", "netns": p.Path(),
+		"cniArgs":        [][2]string{{"K8S_POD_NAMESPACE", "shop"}, {"K8S_POD_NAME", p.name}, {"K8S_POD_UID", "uid-" + p.name}},
+		"capabilityArgs": map[string]any{"io.kubernetes.cri.pod-annotations": map[string]string{"weir.dev/config": config}}}
+	text, err := json.Marshal(note)
+	scratch.Must(n, err, os.WriteFile(filepath.Join(n.cache, "net-"+p.name+"-eth0"), text, 0o600))
+}
+
+// start runs the agent on the machine until the test ends.
+func (n *testNode) start() {
+	n.Helper()
+	node, err := cni.ReadNode(nil)
+	scratch.Must(n, err)
+	log := slog.New(slog.DiscardHandler)
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	}
+	err = n.host.Do(func() (err error) {
+		n.agent, err = New(Options{Node: node, Sources: []inventory.Source{inventory.Cache(n.cache)}, Tell: []Teller{&n.told}, Log: log,
+			StateDir: n.state, Sweep: time.Hour, Limits: keep.DefaultLimits()})
+		return err
+	})
+	scratch.Must(n, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	n.ended = make(chan error, 1)
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-n.ended; err != nil {
+			n.Error(err)
+		}
+	})
+	go func() { n.ended <- n.agent.Run(ctx) }()
+	n.Cleanup(n.stop)
+}
+
+// settled waits until every pod is captured.
+func (n *testNode) settled() {
+	n.Helper()
+	scratch.Eventually(n, "every pod is captured", func() bool {
+		pods := n.agent.Pods()
+		return len(pods) == len(n.pods) && !slices.ContainsFunc(pods, func(s Status) bool { return s.State != StateCaptured })
+	})
+}
+
+// sh runs a script in the pod, of nft and ip.
+func (p *testPod) sh(t testing.TB, script string) {
+	t.Helper()
+	err := p.Do(func() error {
+		out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w\n%s", script, err, out)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// drift is a way in which a namespace stops being as it should be.
+type drift struct {
+	why     string
+	script  string
+	writer  string // the program that is named
+	blocked bool   // it is another's, and is told of and left
+	after   string // what ends it then
+}
+
+const anyRule = `h=$(nft -a list chain inet weir output | sed -n 's/.*handle \([0-9]*\)$/\1/p' | tail -1); `
+
+var drifts = []drift{
+	{why: "a rule is deleted", script: anyRule + "nft delete rule inet weir output handle $h", writer: "nft"},
+	{why: "a rule is added", script: "nft insert rule inet weir output meta l4proto tcp return", writer: "nft"},
+	{why: "a rule is replaced", script: anyRule + "nft replace rule inet weir output handle $h counter return", writer: "nft"},
+	{why: "an element is added", script: "nft add element inet weir outbound_exclude_ipv4 '{ 203.0.113.0/24 }'", writer: "nft"},
+	{why: "an element is deleted", script: "nft delete element inet weir proxy_uids '{ 1337 }'", writer: "nft"},
+	{why: "a chain is flushed", script: "nft flush chain inet weir output", writer: "nft"},
+	{why: "the table is deleted", script: "nft delete table inet weir", writer: "nft"},
+	{why: "the table is dormant", script: "nft add table inet weir '{ flags dormant; }'", writer: "nft"},
+	{why: "everything is flushed", script: "nft flush ruleset", writer: "nft"},
+	{why: "a chain of others runs first", script: `nft add table ip other; nft add chain ip other out '{ type nat hook output priority -150; }'; nft add rule ip other out tcp dport 80 redirect to :9`,
+		writer: "nft", blocked: true, after: "nft delete table ip other"},
+	{why: "policy rules are deleted", script: "ip rule del priority $(ip rule | sed -n 's/^\\([0-9]*\\):.*fwmark.*/\\1/p' | head -1)", writer: "netlink port"},
+	{why: "the routes are deleted", script: "ip route flush table $(ip rule | sed -n 's/.*fwmark.*lookup \\([0-9]*\\).*/\\1/p' | head -1)", writer: "netlink port"},
+}
+
+// TestDrift: whatever is changed in a pod's namespace is noticed, healed and told with who did it, and what is
+// not changed is not.
+func TestDrift(t *testing.T) {
+	need(t, "nft", "ip")
+	n := newTestNode(t, len(drifts)+3)
+	n.start()
+	n.settled()
+	for i, d := range drifts {
+		n.drift(n.pods[i], d)
+	}
+	for _, p := range n.pods[len(drifts):] {
+		if got := n.told.of(p.name); len(got) != 1 || !got[0].First || !got[0].Healed {
+			t.Errorf("%s, which nobody touched: %+v", p.name, got)
+		}
+	}
+}
+
+// drift changes a pod's namespace, and returns how long it took until that was noticed and until it was healed.
+func (n *testNode) drift(p *testPod, d drift) (noticed, healed time.Duration) {
+	n.Helper()
+	before := len(n.told.of(p.name))
+	start := time.Now()
+	p.sh(n, d.script)
+	var got keep.Finding
+	scratch.Eventually(n, d.why+": it is told", func() bool {
+		all := n.told.of(p.name)
+		if len(all) <= before {
+			return false
+		}
+		got = all[len(all)-1]
+		return got.Healed || d.blocked && len(got.Conflicts) > 0
+	})
+	healed = time.Since(start)
+	if !slices.ContainsFunc(got.Writers, func(w string) bool { return strings.HasPrefix(w, d.writer) }) {
+		n.Errorf("%s: written by %q, want %s", d.why, got.Writers, d.writer)
+	}
+	if d.after != "" {
+		p.sh(n, d.after)
+		scratch.Eventually(n, d.why+": it is told that it has ended", func() bool {
+			all := n.told.of(p.name)
+			return len(all[len(all)-1].Conflicts) == 0
+		})
+	}
+	return got.Noticed, healed
+}
+
+func need(t testing.TB, programs ...string) {
+	t.Helper()
+	if unix.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("needs %s", p)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package keep
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Keeper keeps namespaces as they should be. Its methods may be called from several goroutines.
+type Keeper struct {
+	ctx    context.Context
+	work   Work
+	tell   func(Finding)
+	limits Limits
+	slots  chan struct{}
+
+	mu   sync.Mutex
+	kept map[Key]*ward
+	busy sync.WaitGroup
+}
+
+// New is a keeper that works until the context ends. It tells of the first look at each namespace, of each
+// heal, and of each look that found something else than the one before.
+func New(ctx context.Context, work Work, tell func(Finding), limits Limits) *Keeper {
+	return &Keeper{ctx: ctx, work: work, tell: tell, limits: limits, slots: make(chan struct{}, limits.AtOnce), kept: map[Key]*ward{}}
+}
+
+// Add looks at a namespace, and at each change of it from now on.
+func (k *Keeper) Add(key Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.kept[key] == nil {
+		k.kept[key] = &ward{key: key, foreign: true, wanted: true}
+		k.schedule(k.kept[key], 0)
+	}
+}
+
+// Forget ends that.
+func (k *Keeper) Forget(key Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if w := k.kept[key]; w != nil {
+		w.stop()
+		delete(k.kept, key)
+	}
+}
+
+// Changed tells of a change.
+func (k *Keeper) Changed(key Key, c Cause) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w := k.kept[key]
+	if w == nil || c.Generation != 0 && w.covers(c.Generation) {
+		return
+	}
+	w.hear(k.limits, c)
+	if !w.running {
+		k.schedule(w, w.debounce(k.limits))
+	}
+}
+
+// Look looks at a namespace now: something else than a change calls for it.
+func (k *Keeper) Look(key Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.look(k.kept[key])
+}
+
+// Sweep looks at every namespace, and heals once where a fight had it give up.
+func (k *Keeper) Sweep() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, w := range k.kept {
+		if w.gaveUp {
+			w.gaveUp, w.next = false, time.Time{}
+		}
+		k.look(w)
+	}
+}
+
+func (k *Keeper) look(w *ward) {
+	if w == nil {
+		return
+	}
+	w.wanted, w.foreign = true, true
+	if !w.running {
+		k.schedule(w, 0)
+	}
+}
+
+// Wait waits for the work that is under way, once the context has ended.
+func (k *Keeper) Wait() { k.busy.Wait() }
+
+// schedule has a namespace looked at after a while, or sooner where it already is to be.
+func (k *Keeper) schedule(w *ward, after time.Duration) {
+	due := time.Now().Add(after)
+	if w.drifted && w.next.After(due) {
+		due = w.next
+	}
+	if w.timer != nil && !w.due.After(due) {
+		return
+	}
+	w.stop()
+	w.due = due
+	w.timer = time.AfterFunc(time.Until(due), func() { k.run(w) })
+}
+
+func (k *Keeper) run(w *ward) {
+	k.mu.Lock()
+	if k.ctx.Err() != nil || k.kept[w.key] != w || w.running {
+		k.mu.Unlock()
+		return
+	}
+	w.timer, w.running = nil, true
+	k.busy.Add(1)
+	k.mu.Unlock()
+	defer k.busy.Done()
+
+	k.slots <- struct{}{}
+	k.mu.Lock()
+	heard, order := w.take(time.Now())
+	k.mu.Unlock()
+	start := time.Now()
+	result := k.work(k.ctx, w.key, order)
+	took := time.Since(start)
+	<-k.slots
+
+	k.mu.Lock()
+	w.running = false
+	if result.Gone || k.ctx.Err() != nil {
+		if k.kept[w.key] == w {
+			delete(k.kept, w.key)
+		}
+		k.mu.Unlock()
+		return
+	}
+	f := w.settle(k.limits, heard, order, result, start, took)
+	if k.kept[w.key] == w {
+		if w.wanted {
+			k.schedule(w, 0)
+		} else if len(w.causes) > 0 {
+			k.schedule(w, w.debounce(k.limits))
+		} else if w.drifted && !w.gaveUp {
+			k.schedule(w, time.Until(w.next))
+		}
+	}
+	news := w.isNews(f)
+	k.mu.Unlock()
+	if news {
+		k.tell(f)
+	}
+}

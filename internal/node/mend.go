@@ -1,0 +1,241 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/cni"
+	"github.com/weir-mesh/weir/internal/conflict"
+	"github.com/weir-mesh/weir/internal/mesh"
+	"github.com/weir-mesh/weir/internal/node/keep"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// mend looks at a namespace, and makes it what it should be where that is ordered.
+func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.Result {
+	a.mu.Lock()
+	p := a.pods[key]
+	a.mu.Unlock()
+	if p == nil {
+		return keep.Result{Gone: true}
+	}
+	known := p.snapshot()
+	ns, err := netns.Open(known.Netns)
+	if errors.Is(err, netns.ErrNotExist) || errors.Is(err, netns.ErrNotNetns) {
+		return keep.Result{Gone: true}
+	}
+	if err != nil {
+		return keep.Result{Err: err}
+	}
+	defer ns.Close()
+	if now, err := ns.Inode(); err != nil || now != uint64(key) {
+		return keep.Result{Gone: true} // the path leads to another one
+	}
+	w := &look{a, p, ns, order}
+	if a.Released() {
+		p.set(func(s *Status) { s.State, s.Wrong = StateReleased, nil })
+		return keep.Result{}
+	}
+	described := a.describe(known)
+	d, err := a.Node.Decide(described)
+	p.set(func(s *Status) {
+		s.Mode, s.By, s.Reason = "", d.By, d.Reason
+		if d.Outcome == mesh.Captured && err == nil {
+			s.Mode = d.Config.Mode
+		}
+	})
+	switch {
+	case err != nil && known.IsPod():
+		return keep.Result{Err: fmt.Errorf("%s is not captured: %w", known, err)}
+	case err == nil && d.Outcome == mesh.Captured && d.Config.Mode != modes.ModeNone:
+		return w.captured(ctx, d, described.Spec != nil)
+	}
+	return w.written(ctx)
+}
+
+// look is one look at a namespace.
+type look struct {
+	*Agent
+	pod   *pod
+	ns    *netns.Namespace
+	order keep.Order
+}
+
+// captured looks at a namespace of which it is known what it should be.
+func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.Result {
+	known := w.pod.snapshot()
+	c, err := cni.NewCapture(ctx, w.ns, d, known.Resolvers, capture.Options{LoopbackLater: true, WriteSysctls: true, Conflicts: w.order.Foreign})
+	if err != nil {
+		return keep.Result{Err: err}
+	}
+	defer c.Close()
+	v, err := c.Verify(ctx)
+	if err != nil {
+		return keep.Result{Err: explained(d, err)}
+	}
+	result := found(v)
+	lacking, err := w.settings(ctx, c)
+	if err != nil {
+		return keep.Result{Err: err}
+	}
+	if !v.Clean() {
+		written, err := w.byTag(ctx, c, whole)
+		if err != nil {
+			return keep.Result{Err: err}
+		}
+		if written != "" {
+			w.pod.set(func(s *Status) { s.State = written })
+			return keep.Result{Generation: v.Generation, Conflicts: result.Conflicts}
+		}
+	}
+	result.Differences = append(result.Differences, lacking...)
+	w.pod.set(func(s *Status) { s.State = StateCaptured })
+	if len(result.Differences) == 0 {
+		result.Generation = v.Generation
+		return result
+	}
+	if w.order.Heal {
+		w.heal(ctx, c, &result)
+		result.Err = explained(d, result.Err)
+	}
+	return result
+}
+
+// byTag is the state of a namespace that is as some weir wrote it, on purpose: a newer one, or one that knew
+// the pod where the agent does not know it whole; "" where it is not.
+func (w *look) byTag(ctx context.Context, c *capture.Capture, whole bool) (string, error) {
+	live, _, err := c.Live(ctx)
+	if err != nil || live.State.Table == nil || live.Tag == nil {
+		return "", err
+	}
+	drift, err := live.Drift()
+	switch {
+	case err != nil || len(drift) > 0:
+		return "", err
+	case capture.Newer(live.Tag.Version):
+		w.pod.accept(&live.State, live.Tag.Version)
+		return StateNewer, nil
+	case !whole && (!w.pod.looked() || w.pod.accepts(live.Tag.Hash)):
+		w.pod.accept(&live.State, live.Tag.Version)
+		return StateCaptured, nil
+	}
+	return "", nil
+}
+
+// written looks at a namespace of which it is not known what it should be: what weir wrote there, such as by
+// an init container, is to stay until weir changes it.
+func (w *look) written(ctx context.Context) keep.Result {
+	c, err := capture.OfTable(w.ns, modes.DefaultTable, capture.Options{Conflicts: w.order.Foreign})
+	if err != nil {
+		return keep.Result{Err: err}
+	}
+	defer c.Close()
+	v, err := c.Verify(ctx)
+	if err != nil {
+		return keep.Result{Err: err}
+	}
+	accepted := w.pod.acceptedState()
+	switch {
+	case v.Absent && (accepted == nil || w.byWeir()):
+		w.pod.accept(nil, "")
+		w.pod.set(func(s *Status) { s.State, s.Wrong, s.Mode = StateLeft, nil, "" })
+		return keep.Result{Generation: v.Generation}
+	case v.Clean():
+		live, _, err := c.Live(ctx)
+		if err != nil {
+			return keep.Result{Err: err}
+		}
+		w.pod.accept(&live.State, live.Tag.Version)
+		w.pod.set(func(s *Status) { s.Mode = "as written" })
+		result := found(v)
+		result.Generation = v.Generation
+		return result
+	}
+	result := found(v)
+	if accepted == nil || !w.order.Heal {
+		return result
+	}
+	again, err := capture.OfState(w.ns, *accepted, capture.Options{WriteSysctls: true})
+	if err != nil {
+		result.Err = err
+		return result
+	}
+	defer again.Close()
+	w.heal(ctx, again, &result)
+	return result
+}
+
+// byWeir reports whether nothing else than weir is known to have changed the namespace.
+func (w *look) byWeir() bool {
+	return len(w.order.Writers) > 0 && !slices.ContainsFunc(w.order.Writers, func(name string) bool { return !strings.HasPrefix(name, "weir") })
+}
+
+func (w *look) heal(ctx context.Context, c *capture.Capture, result *keep.Result) {
+	report, err := c.Apply(ctx)
+	for _, t := range w.Tell {
+		t.Applied(report, err)
+	}
+	if err != nil {
+		result.Err = err
+		return
+	}
+	result.Healed, result.Outcome, result.Generation = true, string(report.Outcome), report.Generation
+	w.pod.set(func(s *Status) { s.Version = report.Version })
+}
+
+// settings are the settings that the rules need and that are otherwise.
+func (w *look) settings(ctx context.Context, c *capture.Capture) (lacking []string, err error) {
+	want, _, err := c.State(ctx)
+	if err != nil || len(want.Sysctls) == 0 {
+		return nil, err
+	}
+	var paths []string
+	for _, s := range want.Sysctls {
+		paths = append(paths, s.Name)
+	}
+	have, err := w.ns.Sysctls(paths...)
+	for _, s := range want.Sysctls {
+		if value, seen := have[s.Name]; seen && value != s.Value {
+			lacking = append(lacking, rules.Difference{Where: "setting " + s.Name, Want: s.Value, Have: value}.String())
+		}
+	}
+	return lacking, err
+}
+
+// unheard are what is in the way and begins and ends without a notification, as sockets do: the proxy's own
+// start is one of them.
+var unheard = []conflict.Kind{conflict.NoListener, conflict.NotTransparent, conflict.OneFamily, conflict.ForeignListener, conflict.ConnectProgram}
+
+// found is what a verdict says.
+func found(v capture.Verdict) (r keep.Result) {
+	r.Seen = v.Generation
+	for _, d := range v.Differences {
+		r.Differences = append(r.Differences, d.String())
+	}
+	for _, c := range v.Conflicts {
+		if !c.May && !slices.Contains(unheard, c.Kind) {
+			r.Conflicts = append(r.Conflicts, c.String())
+		}
+	}
+	return r
+}
+
+// explained is an error in the words of whoever wrote the pod's annotations.
+func explained(d mesh.Decision, err error) error {
+	if err == nil || d.Explain == nil {
+		return err
+	}
+	var wrong *modes.ConfigError
+	if errors.As(err, &wrong) {
+		return d.Explain(err)
+	}
+	return err
+}

@@ -1,0 +1,130 @@
+//go:build linux
+
+package node
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/mesh"
+	"github.com/weir-mesh/weir/internal/node/inventory"
+	"github.com/weir-mesh/weir/internal/node/keep"
+	"github.com/weir-mesh/weir/internal/node/watch"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// pod is a network namespace of the node, and what the agent remembers of it.
+type pod struct {
+	id watch.ID
+
+	mu     sync.Mutex
+	known  inventory.Pod
+	status Status
+
+	// accepted is what weir wrote there, where nothing that the agent knows says what it should be; nil:
+	// nothing is accepted. A copy is kept to put it back.
+	accepted *rules.State
+}
+
+// States of a namespace.
+const (
+	StateUnknown  = "unknown"  // it was not looked at yet
+	StateCaptured = "captured" // as it should
+	StateLeft     = "left"     // nothing asks for capture
+	StateDrifted  = "drifted"  // it is not as it should be, and is to be healed
+	StateFighting = "fighting" // another program puts its own back again and again
+	StateBlocked  = "blocked"  // it is as it should be, and something of others is in the way
+	StateFailed   = "failed"   // it cannot be captured
+	StateNewer    = "newer"    // a newer weir wrote it, which is left
+	StateReleased = "released" // by weir-node release
+)
+
+// Status is what the agent knows of a namespace.
+type Status struct {
+	Pod     string   `json:"pod"` // NAMESPACE/NAME, or the path of the namespace
+	UID     string   `json:"uid,omitempty"`
+	Netns   string   `json:"netns"`
+	Mode    string   `json:"mode,omitempty"` // of the configuration, "" where it is not captured
+	By      string   `json:"by,omitempty"`   // what decided
+	Reason  string   `json:"reason,omitempty"`
+	State   string   `json:"state"`
+	Version string   `json:"version,omitempty"` // of the weir that wrote the rules
+	Wrong   []string `json:"wrong,omitempty"`
+	Writer  string   `json:"writer,omitempty"` // of the last drift
+	Heals   int      `json:"heals"`            // since the agent started
+}
+
+// learn takes in what another listing tells, and reports whether it is something new.
+func (p *pod) learn(found inventory.Pod) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	same := p.known.Namespace == found.Namespace && p.known.Name == found.Name && p.known.UID == found.UID &&
+		maps.Equal(p.known.Annotations, found.Annotations) && slices.Equal(p.known.Resolvers, found.Resolvers)
+	if p.known.IsPod() && !found.IsPod() {
+		p.known.Netns = found.Netns
+		return false // a source that knew more does not answer now
+	}
+	p.known = found
+	return !same
+}
+
+func (p *pod) snapshot() inventory.Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known
+}
+
+// describe is the pod as packages mesh and cni are told it, and whether its spec is known.
+func (a *Agent) describe(known inventory.Pod) mesh.Pod {
+	m := mesh.Pod{Namespace: known.Namespace, Name: known.Name, UID: known.UID, Annotations: known.Annotations}
+	if a.Cluster == nil {
+		return m
+	}
+	told, ok := mesh.Pod{}, false
+	if known.IsPod() {
+		if told, ok = a.Cluster.Pod(known.Namespace, known.Name); ok && known.UID != "" && told.UID != known.UID {
+			return m // another pod has the name now
+		}
+	} else if known.UID != "" {
+		told, ok = a.Cluster.PodByUID(known.UID)
+	}
+	if !ok {
+		return m
+	}
+	if known.Annotations != nil {
+		told.Annotations = known.Annotations // of when the pod started: Istio's injector and plugins go by those
+	}
+	return told
+}
+
+// cause is a change as the keeper is told it.
+func cause(c watch.Change) keep.Cause {
+	out := keep.Cause{Generation: c.Generation}
+	for _, o := range c.Objects {
+		out.Objects = append(out.Objects, string(o))
+		out.Foreign = out.Foreign || o == watch.PolicyRule || o == watch.Route
+	}
+	for table := range c.Tables {
+		if !ours(table) {
+			out.Foreign = true
+		}
+	}
+	switch {
+	case c.Writer != "":
+		out.Writer = fmt.Sprintf("%s, PID %d", escape.Text(c.Writer), c.PID)
+	case c.Generation == 0 && c.PID != 0:
+		out.Writer = fmt.Sprintf("netlink port %d", c.PID)
+	}
+	return out
+}
+
+// ours reports whether a table is one that weir works with.
+func ours(table string) bool {
+	_, name, _ := strings.Cut(table, " ")
+	return name == modes.DefaultTable || strings.HasPrefix(name, modes.DefaultTable+"-")
+}

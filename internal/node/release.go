@@ -1,0 +1,103 @@
+//go:build linux
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/node/inventory"
+	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
+)
+
+// releaseFile is there while every capture of the node is out.
+const releaseFile = "released.json"
+
+// Release is a node without captures, on purpose.
+type Release struct {
+	Since time.Time `json:"since"`
+}
+
+// ReleasePath is the file of a release.
+func ReleasePath(stateDir string) string { return filepath.Join(stateDir, releaseFile) }
+
+// Released reports whether the node is to be without captures.
+func (a *Agent) Released() bool {
+	_, err := os.Stat(ReleasePath(a.StateDir))
+	return err == nil
+}
+
+// ReleaseAll takes every capture of the node out, and has the agent and the plugin keep it out until
+// [Resume]. It needs neither of them, nor an API server. Each namespace from which something was removed is
+// told. The error joins what could not be done; everything else was.
+func ReleaseAll(ctx context.Context, stateDir string, sources []inventory.Source, told func(inventory.Pod, capture.Report)) error {
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return err
+	}
+	text, err := json.Marshal(Release{time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	if err := writeFile(ReleasePath(stateDir), append(text, '\n')); err != nil {
+		return err // or the agent would put back what is removed
+	}
+	all, err := inventory.All(ctx, sources)
+	wrong := []error{err}
+	for _, p := range all {
+		report, err := releaseOne(ctx, p)
+		switch {
+		case errors.Is(err, netns.ErrNotExist):
+		case err != nil:
+			wrong = append(wrong, err)
+		case report.Outcome != "":
+			told(p, report)
+		}
+	}
+	return problems.Join(wrong...)
+}
+
+func releaseOne(ctx context.Context, p inventory.Pod) (capture.Report, error) {
+	ns, err := netns.Open(p.Netns)
+	if err != nil {
+		return capture.Report{}, err
+	}
+	defer ns.Close()
+	c, err := capture.OfTable(ns, modes.DefaultTable, capture.Options{})
+	if err != nil {
+		return capture.Report{}, err
+	}
+	defer c.Close()
+	report, err := c.Remove(ctx)
+	return report, err
+}
+
+// Resume ends a release: the agent captures again what should be captured.
+func Resume(stateDir string) error {
+	err := os.Remove(ReleasePath(stateDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("the node is not released")
+	}
+	return err
+}
+
+// writeFile writes a file whole or not at all.
+func writeFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".weir-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

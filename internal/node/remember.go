@@ -1,0 +1,38 @@
+//go:build linux
+
+package node
+
+import (
+	"github.com/weir-mesh/weir/rules"
+)
+
+func (p *pod) set(change func(*Status)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.status)
+}
+
+// accept remembers what is right although the agent does not know what should be there; nil forgets it.
+func (p *pod) accept(state *rules.State, version string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.accepted, p.status.Version = state, version
+}
+
+func (p *pod) acceptedState() *rules.State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepted
+}
+
+func (p *pod) accepts(hash string) bool {
+	state := p.acceptedState()
+	return state != nil && state.Hash() == hash
+}
+
+// looked reports whether the namespace was looked at before.
+func (p *pod) looked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status.State != ""
+}
