@@ -19,7 +19,7 @@ type Verdict struct {
 	Conflicts   []Conflict         // what stands in the way of captured traffic, where Options.Conflicts asks for it: no drift
 	Unseen      []error            // why something that may be in the way was not looked at
 	Unjudged    error              // why nothing was
-	Generation   uint32             // the ruleset that was read; see nft.Live.Generation
+	Generation  uint32             // the ruleset that was read; see nft.Live.Generation
 }
 
 // Messages are the verdict's notices and its conflicts in words.
