@@ -32,6 +32,7 @@ const (
 	nftaSocketKey      = 1 // NFTA_SOCKET_KEY
 	nftaSocketDreg     = 2
 	nftaSocketLevel    = 3
+	nftaDynsetPad      = 8    // NFTA_DYNSET_PAD
 	nftaBitwiseOp      = 6    // NFTA_BITWISE_OP
 	nfnlBatchGenID     = 1    // NFNL_BATCH_GENID
 	setConcat          = 0x80 // NFT_SET_CONCAT

@@ -66,6 +66,9 @@ func together(rows []row) rules.State {
 			case rules.VMap:
 				n.Map = renamed(n.Map)
 				nodes[j] = n
+			case rules.Dynset:
+				n.Set = renamed(n.Set)
+				nodes[j] = n
 			default:
 				nodes[j] = n
 			}
@@ -312,6 +315,8 @@ func TestEveryKindHasARow(t *testing.T) {
 				see(n.Key, n.Elements)
 			case rules.VMap:
 				see(n.Key, n.Elements)
+			case rules.Dynset:
+				see(n.Key, nil)
 			case rules.Verdict:
 				verdicts[n.Kind] = true
 			}
@@ -353,7 +358,7 @@ func TestEveryKindHasARow(t *testing.T) {
 	found := []string{ // only a dump sets them
 		"Set.Others", "Element.Expires", "Element.Counter", "Counter.Packets", "Counter.Bytes", "Set.Name",
 	}
-	for _, v := range []any{rules.Set{}, rules.Element{}, rules.Base{}, rules.Match{}, rules.VMap{}, rules.Verdict{}, rules.Redirect{}, rules.SNAT{}, rules.DNAT{}, rules.TProxy{}, rules.Assign{}, rules.Counter{}, rules.NoTrack{}, rules.Reject{}} {
+	for _, v := range []any{rules.Set{}, rules.Element{}, rules.Base{}, rules.Match{}, rules.VMap{}, rules.Verdict{}, rules.Redirect{}, rules.SNAT{}, rules.DNAT{}, rules.TProxy{}, rules.Assign{}, rules.Counter{}, rules.NoTrack{}, rules.Reject{}, rules.Log{}, rules.Dynset{}} {
 		typ := reflect.TypeOf(v)
 		declared = slices.DeleteFunc(declared, func(kind string) bool { return kind == typ.Name() })
 		for i := range typ.NumField() {

@@ -84,7 +84,7 @@ func liftSet(a nl.Attributes) *rules.Set {
 	if desc, err := nl.Decode(a.Take(unix.NFTA_SET_DESC)); err == nil && flags&unix.NFT_SET_ANONYMOUS == 0 {
 		s.Size = uint32(desc.Number(unix.NFTA_SET_DESC_SIZE))
 	}
-	s.Counters, s.Others = liftSetExpressions(a, s.Others)
+	s.Others += liftSetExpressions(a, s)
 	s.Live = userText(a.Take(unix.NFTA_SET_USERDATA), userdata.NFTNL_UDATA_SET_COMMENT) == reserved.LiveComment
 	return s
 }
@@ -95,19 +95,39 @@ func milliseconds(n uint64) time.Duration {
 	return time.Duration(min(n, math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond
 }
 
-func liftSetExpressions(a nl.Attributes, others string) (counters bool, othersToo string) {
+// liftSetExpressions notes what each element of the set has, and returns what the model
+// does not know of it.
+func liftSetExpressions(a nl.Attributes, s *rules.Set) (others string) {
 	if a.Has(nftaSetExpressions) {
-		return false, others + " several expressions an element"
+		return " several expressions an element"
 	}
 	raw := a.Take(nftaSetExpr)
 	if raw == nil {
-		return false, others
+		return ""
 	}
 	e, err := nl.Decode(raw)
-	if name := e.Text(unix.NFTA_EXPR_NAME); err != nil || name != "counter" {
-		return false, others + " " + name + " an element"
+	name := e.Text(unix.NFTA_EXPR_NAME)
+	switch {
+	case err == nil && name == "counter":
+		s.Counters = true
+		return ""
+	case err == nil && name == "quota":
+		if s.Quota = liftQuota(e); s.Quota > 0 {
+			return ""
+		}
 	}
-	return true, others
+	return " " + name + " an element"
+}
+
+// liftQuota is how many bytes a quota lets through, 0 where it is of another kind.
+func liftQuota(e nl.Attributes) uint64 {
+	a, err := nl.Decode(e.Take(unix.NFTA_EXPR_DATA))
+	bytes, flags := a.Number(unix.NFTA_QUOTA_BYTES), a.Number(unix.NFTA_QUOTA_FLAGS)
+	const over = 1 // NFT_QUOTA_F_INV
+	if err != nil || flags&over != 0 {
+		return 0
+	}
+	return bytes
 }
 
 // keyTypes are the parts of a key by nft's number, none where one is not known.

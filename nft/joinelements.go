@@ -41,6 +41,9 @@ func joinListed(s *rules.Set, raw []*element) {
 		if e.counts && !s.Counters && e.other == "" {
 			e.other = "counters of their own"
 		}
+		if e.quota > 0 && e.quota != s.Quota && e.other == "" {
+			e.other = "quotas of their own"
+		}
 		if e.other != "" && !slices.Contains(others, e.other) && !strings.Contains(s.Others, e.other) {
 			others = append(others, e.other)
 		}

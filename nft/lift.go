@@ -152,6 +152,10 @@ func (l *lifter) expression(e expression, a nl.Attributes) bool {
 	case "reject":
 		return a.Number(unix.NFTA_REJECT_TYPE) == unix.NFT_REJECT_TCP_RST && a.Number(unix.NFTA_REJECT_ICMP_CODE) == 0 &&
 			a.AllTaken() && l.known.proto == rules.TCP && l.node(rules.Reject{})
+	case "log":
+		return l.log(a)
+	case "dynset":
+		return l.dynset(a)
 	case "notrack":
 		return a.AllTaken() && l.node(rules.NoTrack{})
 	}

@@ -80,6 +80,7 @@ type element struct {
 	key, keyEnd []byte
 	end         bool // the value after an interval's last
 	counts      bool
+	quota       uint64 // 0: none
 	other       string // what the model does not know of it
 	rules.Element
 }
@@ -127,13 +128,23 @@ func liftElement(b []byte) (e element, err error) {
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.Comment = userText(data, userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 		case unix.NFTA_SET_ELEM_EXPR:
-			if e.Counter, e.counts = liftRule([][]byte{data}, nil, 0)[0].(rules.Counter); !e.counts {
-				e.other = "an expression that is not a counter"
-			}
+			e.expression(data)
 		case nftaSetElemPad:
 		default:
 			e.other = "an object or several expressions"
 		}
 	})
 	return e, err
+}
+
+// expression is the counter or the quota of an element.
+func (e *element) expression(data []byte) {
+	if a, err := nl.Decode(data); err == nil && a.Text(unix.NFTA_EXPR_NAME) == "quota" {
+		if e.quota = liftQuota(a); e.quota > 0 {
+			return
+		}
+	}
+	if e.Counter, e.counts = liftRule([][]byte{data}, nil, 0)[0].(rules.Counter); !e.counts {
+		e.other = "an expression that is neither a counter nor a quota"
+	}
 }

@@ -184,6 +184,10 @@ func (w *ruleWriter) node(n rules.Node) {
 		w.emit(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 	case rules.Assign:
 		w.assign(n)
+	case rules.Log:
+		w.raw(marshalLog(n))
+	case rules.Dynset:
+		w.dynset(n)
 	case rules.NoTrack:
 		w.emit(&expr.Notrack{})
 	case rules.Opaque:

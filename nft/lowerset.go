@@ -63,11 +63,22 @@ func (l *lowering) declaration(s *rules.Set, flags uint32, id uint32) []byte {
 		if s.Sweep > 0 {
 			ae.Uint32(unix.NFTA_SET_GC_INTERVAL, uint32(s.Sweep/time.Millisecond))
 		}
-		if s.Counters {
-			ae.Bytes(unix.NLA_F_NESTED|nftaSetExpr, marshal(&expr.Counter{}))
+		if e := ofElements(s); e != nil {
+			ae.Bytes(unix.NLA_F_NESTED|nftaSetExpr, marshal(e))
 		}
 		ae.Bytes(unix.NFTA_SET_USERDATA, setUserdata(s))
 	})
+}
+
+// ofElements is the expression that each element of the set has, nil where it has none.
+func ofElements(s *rules.Set) expr.Any {
+	switch {
+	case s.Counters:
+		return &expr.Counter{}
+	case s.Quota > 0:
+		return &expr.Quota{Bytes: s.Quota}
+	}
+	return nil
 }
 
 // setUserdata is what nft wants to know of a set to list it right: the byte

@@ -85,7 +85,15 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 		a := c.addr(d)
 		return rules.RangeOf(netip.PrefixFrom(a, a.BitLen()))
 	}
+	if isRawType(d) {
+		b := binary.BigEndian.AppendUint64(nil, c.number(d.Len()))
+		return rules.RangeOf(rules.Raw(b[8-d.Len():]))
+	}
 	return rules.RangeOf(rules.Mark(c.number(4)))
+}
+
+func isRawType(d rules.DataType) bool {
+	return d >= rules.IhRaw(0, 1).Type() && d <= rules.IhRaw(0, 8).Type()
 }
 
 func (c *chooser) addr(d rules.DataType) netip.Addr {
@@ -157,6 +165,9 @@ func (c *chooser) elements(key []rules.DataType, interval, verdicts bool, most i
 
 func (c *chooser) set(i int, chains []string) *rules.Set {
 	s := &rules.Set{Name: fmt.Sprintf("s%d", i), Interval: c.one(2), Verdicts: c.one(3), Counters: c.one(4)}
+	if !s.Verdicts && !s.Counters && c.one(6) {
+		s.Quota = 1 + c.number(4)
+	}
 	types := setTypes()
 	if c.loading {
 		types = slices.DeleteFunc(types, func(d rules.DataType) bool { return d == rules.SocketCgroup(1).Type() })
@@ -179,7 +190,7 @@ func (c *chooser) set(i int, chains []string) *rules.Set {
 			s.Elements[i].Timeout = time.Duration(1+c.n(90)) * 61 * time.Minute
 		}
 	}
-	if !s.Interval && c.one(3) {
+	if !s.Interval && c.one(3) || s.Dynamic {
 		s.Size = uint32(len(s.Elements) + 1 + c.n(9))
 	}
 	return s
@@ -189,6 +200,8 @@ func (c *chooser) selector() rules.Selector {
 	switch s := pick(c, kernelSelectors()...); {
 	case fibs[s].result != 0 && c.one(2):
 		return rules.Key[rules.AddrType](s).By(rules.FibFlag(pick[uint32](c, unix.NFTA_FIB_F_MARK, unix.NFTA_FIB_F_IIF, unix.NFTA_FIB_F_MARK|unix.NFTA_FIB_F_IIF))).Selector()
+	case isRaw(s):
+		return c.raw(s)
 	case s != socketCgroup:
 		return s
 	case c.loading: // nft wants a path, and reads the id that it has now
@@ -196,6 +209,20 @@ func (c *chooser) selector() rules.Selector {
 	default:
 		return rules.SocketCgroup(uint8(1 + c.n(255))).Selector()
 	}
+}
+
+func isRaw(s rules.Selector) bool {
+	_, _, raw := s.Raw()
+	return raw
+}
+
+// raw reads bytes that have no name.
+func (c *chooser) raw(s rules.Selector) rules.Selector {
+	offset, length := c.n(256), 1+c.n(8)
+	if s == rules.IhRaw(0, 1).Selector() {
+		return rules.IhRaw(offset, length).Selector()
+	}
+	return rules.ThRaw(offset, length).Selector()
 }
 
 func (c *chooser) match(t *rules.Table) rules.Match {
@@ -214,7 +241,7 @@ func (c *chooser) match(t *rules.Table) rules.Match {
 	s := c.selector()
 	d := s.Type()
 	m.Key = []rules.Selector{s}
-	if maskable := d == rules.MetaMark.Type() || d == rules.CTStates.Type() || d == rules.TCPFlags.Type() || d == rules.IPDaddr.Type() || d == rules.IP6Daddr.Type(); maskable && c.one(3) {
+	if maskable := d == rules.MetaMark.Type() || d == rules.CTStates.Type() || d == rules.TCPFlags.Type() || isRawType(d) || d == rules.IPDaddr.Type() || d == rules.IP6Daddr.Type(); maskable && c.one(3) {
 		m.Mask = c.value(d).Lo
 		v := []byte(c.value(d).Lo)
 		for i := range v {
@@ -258,9 +285,31 @@ func (c *chooser) vmap(t *rules.Table, chains []string) rules.VMap {
 	return rules.VMap{Key: []rules.Selector{s}, Elements: c.elements([]rules.DataType{s.Type()}, true, true, 4, chains)}
 }
 
-func (c *chooser) statement() rules.Node {
+// dynset adds to a dynamic set of the table, where there is one.
+func (c *chooser) dynset(t *rules.Table) rules.Node {
+	for _, s := range t.Sets {
+		if !s.Dynamic {
+			continue
+		}
+		n := rules.Dynset{Update: c.one(2), Set: s.Name}
+		if s.Expires && c.one(2) {
+			n.Timeout = time.Duration(c.n(99)) * time.Second
+		}
+		for _, d := range s.Key {
+			n.Key = append(n.Key, c.reading(d))
+		}
+		return n
+	}
+	return rules.Log{}
+}
+
+func (c *chooser) statement(t *rules.Table) rules.Node {
 	mark := func() rules.Mark { return rules.Mark(c.number(4)) }
-	switch c.n(10) {
+	switch c.n(13) {
+	case 10:
+		return rules.Log{Group: uint16(c.number(2)), Snaplen: uint32(c.number(4))}
+	case 11, 12:
+		return c.dynset(t)
 	case 0:
 		return rules.NoTrack{}
 	case 1:
@@ -306,7 +355,7 @@ func (c *chooser) rule(t *rules.Table, base *rules.Base, chains []string) (rules
 		r.Nodes = append(r.Nodes, c.match(t))
 	}
 	for range c.n(3) {
-		r.Nodes = append(r.Nodes, c.statement())
+		r.Nodes = append(r.Nodes, c.statement(t))
 	}
 	switch c.n(4) {
 	case 1:

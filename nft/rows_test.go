@@ -145,6 +145,35 @@ func statementRows() []row {
 			broken: nodes(rules.IP6Saddr.Is(prefix("::53:1/128")), rules.Assign{To: rules.IP6Saddr.Selector(), Xor: addr("10.0.0.1")})},
 		{why: "ports of either protocol are not set", nodes: nodes(tcp, rules.TCPSport.Set(1)), broken: nodes(tcp, rules.ThSport.Set(1))},
 
+		{why: "a copy of a packet goes to a group", nodes: nodes(rules.Log{Group: 900, Snaplen: 65535}, rules.Return()), broken: nodes(rules.Log{Group: 900}, rules.Opaque{Name: "limit"})},
+		{why: "a whole copy goes to the first group", nodes: nodes(rules.Log{}), broken: nodes(rules.Return(), rules.Log{})},
+		{why: "a ClientHello begins", nodes: nodes(rules.IhRaw(0, 2).Is("\x16\x03"), rules.IhRaw(5, 1).Is("\x01"), rules.Log{Group: 1}), broken: nodes(rules.IhRaw(0, 2).Is("\x16"))},
+		{why: "an Initial of QUIC begins", nodes: nodes(rules.UDPDport.Is(443), rules.IhRaw(0, 5).Masked("\xc0\x00\x00\x00\x01", "\xf0\xff\xff\xff\xff")),
+			broken: nodes(rules.UDPDport.Is(443), rules.IhRaw(0, 5).Masked("\xc1\x00\x00\x00\x01", "\xf0\xff\xff\xff\xff"))},
+		{why: "a record is longer than a packet", nodes: nodes(rules.IhRaw(3, 2).Within(rules.RangeBetween[rules.Raw]("\x04\xb1", "\xff\xff"))),
+			broken: nodes(rules.IhRaw(3, 2).Within(rules.RangeBetween[rules.Raw]("\x04\xb1", "\x00\xff")))},
+		{why: "bytes are none of a range", nodes: nodes(rules.IhRaw(255, 3).NotWithin(rules.RangeBetween[rules.Raw]("\x00\x00\x01", "\x00\x01\x00"))),
+			broken: nodes(rules.IhRaw(256, 3).Is("\x00\x00\x01"))},
+		{why: "eight bytes are that", nodes: nodes(rules.IhRaw(1, 8).Is("\x00GET / H")), broken: nodes(rules.IhRaw(1, 9).Is("\x00GET / HT"))},
+		{why: "six bytes are not those", nodes: nodes(rules.IhRaw(1, 6).Not("\x00\x00\x00\x00\x00\x00")), broken: nodes(rules.IhRaw(1, 6).In("\x00\x00\x00\x00\x00\x00", "\x00\x00\x00\x00\x00\x01"))},
+		{why: "seven bytes under a mask are not those", nodes: nodes(negated(rules.IhRaw(0, 7).Masked("\x00\x00\x00\x00\x00\x00\x01", "\x00\x00\x00\x00\x00\x00\x0f"))),
+			broken: nodes(negated(rules.IhRaw(0, 7).Masked("\x00\x00\x00\x00\x00\x00\x01", "\x00\x00\x00\x00\x00\x00\x00")))},
+		{why: "a TCP header has 20 bytes", nodes: nodes(tcp, rules.ThRaw(12, 1).Masked("\x50", "\xf0"), rules.ThRaw(20, 2).Is("\x16\x03")), broken: nodes(tcp, rules.ThRaw(13, 1).Is("\x02"))},
+		{why: "a datagram holds four bytes", nodes: nodes(rules.UDPDport.Is(443), rules.ThRaw(8, 4).Is("\x00\x01\x02\x03")), broken: nodes(rules.ThRaw(2, 2).Is("\x00\x35"))},
+		{why: "a destination is remembered", sets: []*rules.Set{seen}, nodes: nodes(remember), broken: nodes(rules.Dynset{Key: remember.Key, Set: "nowhere"})},
+		{why: "a destination is remembered anew, for a minute", sets: []*rules.Set{seen},
+			nodes:  nodes(rules.TCPFlags.Masked(rules.SYN, rules.SYN|rules.ACK), rules.Dynset{Update: true, Key: remember.Key, Set: "seen", Timeout: time.Minute}, rules.Goto("there")),
+			broken: nodes(rules.Dynset{Update: true, Key: remember.Key, Set: "seen", Timeout: time.Millisecond})},
+		{why: "IPv6 destinations are remembered by user", sets: []*rules.Set{{Name: "seen", Live: true, Dynamic: true, Expires: true, Counters: true, Size: 10, Key: []rules.DataType{rules.IP6Daddr.Type(), rules.L4Proto.Type(), rules.ThDport.Type(), rules.SkUID.Type()}}},
+			nodes:  nodes(rules.Dynset{Update: true, Set: "seen", Key: []rules.Selector{rules.IP6Daddr.Selector(), rules.L4Proto.Selector(), rules.ThDport.Selector(), rules.SkUID.Selector()}}),
+			broken: nodes(rules.IPDaddr.Is(prefix("10.0.0.1/32")), rules.Dynset{Update: true, Set: "seen", Key: []rules.Selector{rules.IP6Daddr.Selector(), rules.L4Proto.Selector(), rules.ThDport.Selector(), rules.SkUID.Selector()}})},
+		{why: "what an element may take is bounded", sets: []*rules.Set{{Name: "seen", Live: true, Dynamic: true, Quota: 16384, Size: 10, Key: []rules.DataType{rules.SkUID.Type()}}},
+			nodes:  nodes(rules.Dynset{Set: "seen", Key: []rules.Selector{rules.SkUID.Selector()}}),
+			broken: nodes(rules.Dynset{Set: "seen", Key: []rules.Selector{rules.SkGID.Selector()}})},
+		{why: "an element goes without a timeout where the set has none", sets: []*rules.Set{{Name: "seen", Live: true, Dynamic: true, Size: 10, Key: []rules.DataType{rules.MetaMark.Type()}}},
+			nodes:  nodes(rules.Dynset{Set: "seen", Key: []rules.Selector{rules.MetaMark.Selector()}}),
+			broken: nodes(rules.Dynset{Set: "seen", Key: []rules.Selector{rules.MetaMark.Selector()}, Timeout: time.Minute})},
+
 		{why: "conntrack is kept from a packet", base: beforeConntrack, nodes: nodes(rules.NoTrack{}), broken: nodes(rules.NoTrack{}, rules.Opaque{Name: "log"})},
 
 		{why: "a th port is one of the protocol that is settled", nodes: nodes(tcp, rules.ThDport.Is(53)), broken: nodes(tcp, rules.UDPDport.Is(53))},
@@ -190,6 +219,12 @@ func statementRows() []row {
 			broken: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6), rules.IP6Daddr.Is(prefix("::1/128")))},
 	}
 }
+
+// seen is a dynamic set as remember adds to it.
+var (
+	seen     = &rules.Set{Name: "seen", Live: true, Dynamic: true, Expires: true, Timeout: time.Hour, Counters: true, Size: 10, Key: []rules.DataType{rules.IPDaddr.Type(), rules.L4Proto.Type(), rules.ThDport.Type()}}
+	remember = rules.Dynset{Key: []rules.Selector{rules.IPDaddr.Selector(), rules.L4Proto.Selector(), rules.ThDport.Selector()}, Set: "seen"}
+)
 
 func negated(m rules.Match) rules.Match {
 	m.Negated = !m.Negated
@@ -273,6 +308,8 @@ var valuesOf = map[rules.DataType]values{
 	rules.TCPFlags.Type(): {singles: spans(rules.SYN, rules.SYN|rules.ACK, 0, ^rules.TCPFlag(0)),
 		masked: []rules.Match{rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.TCPFlags.Masked(rules.SYN, rules.SYN),
 			rules.TCPFlags.Masked(0, rules.FIN|rules.RST), rules.TCPFlags.AnyOf(rules.FIN | rules.SYN), rules.TCPFlags.AnyOf(rules.SYN)}},
+	rules.IhRaw(0, 1).Type(): {singles: spans[rules.Raw]("\x00", "\x16", "\xff"), ranges: between[rules.Raw]("\x01", "\x10", "\x00", "\xff"),
+		masked: []rules.Match{rules.IhRaw(0, 1).Masked("\xc0", "\xf0"), rules.IhRaw(0, 1).AnyOf("\x03")}},
 	rules.SocketTransparent.Type(): {singles: spans(false, true)},
 	rules.FibSaddrRoute.Type():     {singles: spans(rules.Missing, rules.Exists)},
 	rules.SocketCgroup(1).Type():   {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
@@ -328,7 +365,7 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 	for _, m := range v.masked {
 		add("under a mask", m)
 	}
-	if d == rules.CTZone.Type() || d == rules.SocketTransparent.Type() || d == rules.FibSaddrRoute.Type() ||
+	if d == rules.CTZone.Type() || d == rules.SocketTransparent.Type() || d == rules.FibSaddrRoute.Type() || d == rules.IhRaw(0, 1).Type() ||
 		s == rules.FibSaddrOIfName.Selector() || s == rules.FibDaddrOIfName.Selector() {
 		return rows // no set can hold them
 	}

@@ -35,6 +35,29 @@ var payloads = map[rules.Selector]headerBytes{
 	rules.TCPFlags.Selector(): {expr.PayloadBaseTransportHeader, 13, 1},
 }
 
+// rawBases are those of bytes that have no name.
+var rawBases = map[rules.Selector]expr.PayloadBase{
+	rawKind(rules.ThRaw(0, 1)): expr.PayloadBaseTransportHeader,
+	rawKind(rules.IhRaw(0, 1)): payloadInner,
+}
+
+const payloadInner expr.PayloadBase = 3 // NFT_PAYLOAD_INNER_HEADER, since Linux 5.16
+
+func rawKind(k rules.Key[rules.Raw]) rules.Selector {
+	kind, _ := k.Selector().Kind()
+	return kind
+}
+
+// header is where a selector reads that is bytes of a header or behind one.
+func header(s rules.Selector) (headerBytes, bool) {
+	kind, _ := s.Kind()
+	if offset, length, isRaw := s.Raw(); isRaw {
+		return headerBytes{rawBases[kind], uint32(offset), uint32(length)}, true
+	}
+	f, ok := payloads[kind]
+	return f, ok
+}
+
 var metas = map[rules.Selector]expr.MetaKey{
 	rules.L4Proto.Selector():  expr.MetaKeyL4PROTO,
 	rules.NFProto.Selector():  expr.MetaKeyNFPROTO,
@@ -100,7 +123,7 @@ var sockets = map[rules.Selector]expr.SocketKey{
 // the first bytes alone where bytes is not 0.
 func load(s rules.Selector, register, bytes uint32) expr.Any {
 	kind, argument := s.Kind()
-	if p, ok := payloads[kind]; ok {
+	if p, ok := header(s); ok {
 		if bytes == 0 {
 			bytes = p.len
 		}
@@ -222,6 +245,21 @@ func headerField(base expr.PayloadBase, offset, bytes uint32, k known) (rules.Se
 		if base == expr.PayloadBaseTransportHeader && bytes == p.len && s.Proto() == transport(k.proto) {
 			return s, true
 		}
+	}
+	return rawField(base, offset, bytes)
+}
+
+// rawField is the selector of bytes that have no name.
+func rawField(base expr.PayloadBase, offset, bytes uint32) (rules.Selector, bool) {
+	const most, furthest = 8, 255 // that a rule compares, and that the kernel reads from
+	if bytes == 0 || bytes > most || offset > furthest {
+		return 0, false
+	}
+	switch base {
+	case expr.PayloadBaseTransportHeader:
+		return rules.ThRaw(int(offset), int(bytes)).Selector(), true
+	case payloadInner:
+		return rules.IhRaw(int(offset), int(bytes)).Selector(), true
 	}
 	return 0, false
 }

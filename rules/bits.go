@@ -55,6 +55,8 @@ func RangeOf[T Value](v T) Range {
 		return single(number(uint64(v), 4))
 	case CgroupID:
 		return single(number(uint64(v), 8))
+	case Raw:
+		return single(Bits(v))
 	case IfName:
 		return nameSpan(string(v))
 	case netip.Prefix:

@@ -97,8 +97,27 @@ func (c *checker) selector(s Selector) {
 		c.problem("socket cgroupv2 needs a level of 1 to %d", maxCgroupLevel)
 	case kind.fib():
 		c.fibFlags(s, FibFlag(argument))
+	case kind == Selector(thRaw) || kind == Selector(ihRaw):
+		c.raw(s)
 	case kind != Selector(socketCgroup) && argument != 0:
 		c.problem("%s takes no argument", s)
+	}
+}
+
+// raw refuses bytes that nft or the kernel does not read, and those that nft lists by the
+// name of their field.
+func (c *checker) raw(s Selector) {
+	offset, length, _ := s.Raw()
+	if length > maxRawLength || offset > maxRawOffset {
+		c.problem("%s reads beyond the first %d bytes, or more than %d", s, maxRawOffset+1, maxRawLength)
+	}
+	if kind, _ := s.Kind(); kind != Selector(thRaw) {
+		return
+	}
+	ports := length == 2 && (offset == 0 || offset == 2)
+	flags := offset == 13 && length == 1 && c.implied.proto == TCP
+	if ports || flags {
+		c.problem("%s is a field that has a name", s)
 	}
 }
 

@@ -24,8 +24,17 @@ func (c *checker) set(s *Set) {
 	if (s.Dynamic || s.Expires) && !s.Live {
 		c.problem("elements that come and go by themselves want a live set")
 	}
+	if s.Dynamic && !s.Interval && s.Size == 0 {
+		c.problem("has no size: to a dynamic set the kernel gives one (want a size)")
+	}
 	if s.Dynamic && s.Interval {
 		c.problem("cannot be both dynamic and interval")
+	}
+	if s.Quota != 0 && s.Counters {
+		c.problem("has a counter and a quota, of which an element has one")
+	}
+	if s.Quota != 0 && s.Verdicts {
+		c.problem("a verdict map has no quota")
 	}
 	if s.Timeout != 0 && !s.Expires {
 		c.problem("has a timeout without the timeout flag")
@@ -189,12 +198,15 @@ func (d DataType) ranges() bool {
 	case inetService, inetProto, ipv4Addr, ipv6Addr, ifIndex, markType, uidType, gid, zone:
 		return true
 	}
-	return false
+	return d.raw()
 }
+
+// raw reports whether values of the type are bytes of a packet.
+func (d DataType) raw() bool { return d >= integer8 && d < integer8+maxRawLength }
 
 // masks reports whether values of the type are bits to be masked.
 func (d DataType) masks() bool {
-	return slices.Contains([]DataType{ipv4Addr, ipv6Addr, markType, ctState, tcpFlags}, d)
+	return d.raw() || slices.Contains([]DataType{ipv4Addr, ipv6Addr, markType, ctState, tcpFlags}, d)
 }
 
 // ifName refuses what no interface is called (dev_valid_name of net/core/dev.c)

@@ -160,6 +160,27 @@ func (NoTrack) check(c *checker) {
 	}
 }
 
+func (Log) check(*checker) {}
+
+func (d Dynset) check(c *checker) {
+	c.keys(d.Key)
+	if len(d.Key) == 0 {
+		return
+	}
+	c.lookup(d.Key, d.Set, false)
+	c.timeout(d.Timeout)
+	s := c.table_.Set(d.Set)
+	switch {
+	case s == nil:
+	case !s.Dynamic:
+		c.problem("rules add to a dynamic set, which %s is not", d.Set)
+	case d.Update && !s.Expires:
+		c.problem("updates %s, which has no timeout flag", d.Set)
+	case d.Timeout != 0 && !s.Expires:
+		c.problem("adds an element with a timeout to %s, which has no timeout flag", d.Set)
+	}
+}
+
 func (o Opaque) check(c *checker) { c.problem("holds %s, which the model does not know", o.Name) }
 
 func (m Match) needs() nodeNeeds { return reading(m.Key) }
@@ -180,10 +201,12 @@ func (n DNAT) needs() nodeNeeds {
 	return nodeNeeds{terminal: true, tracked: []Family{AddressFamily(n.To)}}
 }
 
-func (TProxy) needs() nodeNeeds  { return nodeNeeds{} }
-func (Reject) needs() nodeNeeds  { return nodeNeeds{terminal: true} }
-func (NoTrack) needs() nodeNeeds { return nodeNeeds{} }
-func (Opaque) needs() nodeNeeds  { return nodeNeeds{tracked: bothFamilies} } // it may be of nat
+func (Log) needs() nodeNeeds      { return nodeNeeds{} }
+func (d Dynset) needs() nodeNeeds { return reading(d.Key) }
+func (TProxy) needs() nodeNeeds   { return nodeNeeds{} }
+func (Reject) needs() nodeNeeds   { return nodeNeeds{terminal: true} }
+func (NoTrack) needs() nodeNeeds  { return nodeNeeds{} }
+func (Opaque) needs() nodeNeeds   { return nodeNeeds{tracked: bothFamilies} } // it may be of nat
 
 func (a Assign) needs() nodeNeeds {
 	var needs nodeNeeds

@@ -207,7 +207,9 @@ func TestCheckSets(t *testing.T) {
 		want []string
 	}{
 		{"a plain set is fine", Set{Key: key, Elements: []Element{{Key: port(80)}}}, nil},
-		{"a live set that times out is fine", Set{Key: key, Live: true, Dynamic: true, Expires: true, Timeout: time.Minute}, nil},
+		{"a live set that times out is fine", Set{Key: key, Live: true, Dynamic: true, Size: 9, Expires: true, Timeout: time.Minute}, nil},
+		{"a dynamic set has a size", Set{Key: key, Live: true, Dynamic: true}, []string{"has no size: to a dynamic set the kernel gives one (want a size)"}},
+		{"an element counts or has a quota", Set{Key: key, Counters: true, Quota: 1}, []string{"has a counter and a quota, of which an element has one"}},
 		{"a set without a key", Set{}, []string{"has no key"}},
 		{"no set holds zones", Set{Key: []DataType{zone}}, []string{"has a key of a type that no set can hold"}},
 		{"a key of too many parts", Set{Key: slices.Repeat(key, 6)}, []string{"has a key of 6 parts and 24 bytes (at most 5 and 64)"}},
@@ -216,7 +218,7 @@ func TestCheckSets(t *testing.T) {
 		{"nft has no ranges of TCP flags", Set{Key: []DataType{tcpFlags}, Interval: true}, []string{"cannot be an interval set: nft has no ranges of tcp_flag"}},
 		{"nft cannot list TCP flags beside another part", Set{Key: []DataType{tcpFlags, markType}}, []string{"has a key of several parts with tcp_flag, which nft cannot list"}},
 		{"a verdict map cannot be live", Set{Key: key, Verdicts: true, Live: true}, []string{"a verdict map cannot be live: its chains are made anew with every change"}},
-		{"elements of a set that is not live stay", Set{Key: key, Dynamic: true}, []string{"elements that come and go by themselves want a live set"}},
+		{"elements of a set that is not live stay", Set{Key: key, Dynamic: true, Size: 9}, []string{"elements that come and go by themselves want a live set"}},
 		{"a dynamic set has no ranges", Set{Key: key, Live: true, Dynamic: true, Interval: true}, []string{"cannot be both dynamic and interval"}},
 		{"a timeout wants its flag", Set{Key: key, Live: true, Timeout: time.Second}, []string{"has a timeout without the timeout flag"}},
 		{"a gc-interval wants the flag", Set{Key: key, Live: true, Sweep: time.Second}, []string{"has a gc-interval without the timeout flag"}},

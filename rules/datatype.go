@@ -32,6 +32,7 @@ const (
 	cgroupsV2
 	tcpFlags
 	presence
+	integer8 // numbers of 1 to 8 bytes, the first that of 1
 )
 
 // typeInfo is what is to know of a data type. Magic is nft's own number for it
@@ -45,6 +46,9 @@ type typeInfo struct {
 }
 
 func (d DataType) info() typeInfo {
+	if d.raw() {
+		return typeInfo{"", 0, int(d-integer8) + 1, false, rawHex} // nft declares no set of its type for them
+	}
 	if int(d) < len(dataTypes) {
 		return dataTypes[d]
 	}
@@ -152,6 +156,10 @@ func address(b Bits) string {
 	a, _ := netip.AddrFromSlice([]byte(b))
 	return a.String()
 }
+
+// rawHex is a number of the packet's bytes as nft reads it: with every leading zero left
+// out, for it takes the length from what it is compared with.
+func rawHex(b Bits) string { return "0x" + strconv.FormatUint(b.Uint64(), 16) }
 
 // quotedName is an exact name. nft takes an asterisk at the end for a wildcard.
 func quotedName(b Bits) string {

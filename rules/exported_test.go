@@ -11,9 +11,10 @@ import (
 
 // TestFewNamesAreExported: what a reader of the package has to know before anything
 // else, its types, functions and constants, stays a page or two. A third of them are
-// selectors, in nft's words.
+// selectors, in nft's words. Each kind of node is one, and so is each way of reading bytes
+// that have no name.
 func TestFewNamesAreExported(t *testing.T) {
-	const most = 151
+	const most = 156 // 5 for what counts and copies a packet: Log, Dynset, Raw, ThRaw and IhRaw
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -29,6 +29,9 @@ func normalNode(n Node, so implied) Node {
 		n.Key = mapped(n.Key, so.of)
 		n.Elements = normalElements(withoutNameRanges(n.Elements, n.Types()), apart)
 		return n
+	case Dynset:
+		n.Key = mapped(n.Key, so.of)
+		return n
 	case TProxy:
 		n.Family = cmp.Or(n.Family, so.family) // nft wants it said where it is settled
 		return n
@@ -84,7 +87,7 @@ func leadingMatches(nodes []Node) []Node {
 	for i, n := range nodes {
 		switch n.(type) {
 		case Match:
-		case VMap:
+		case VMap, Dynset:
 			return nodes[:i+1]
 		default:
 			return nodes[:i]

@@ -171,6 +171,25 @@ func (a Assign) text(*printer) string {
 	return set + value + op + typ.Format(a.Xor)
 }
 
+func (l Log) text(*printer) string {
+	text := fmt.Sprintf("log group %d", l.Group)
+	if l.Snaplen > 0 {
+		text += fmt.Sprintf(" snaplen %d", l.Snaplen)
+	}
+	return text
+}
+
+func (d Dynset) text(*printer) string {
+	verb, timeout := "add", ""
+	if d.Update {
+		verb = "update"
+	}
+	if d.Timeout > 0 {
+		timeout = " timeout " + nftDuration(d.Timeout)
+	}
+	return fmt.Sprintf("%s @%s { %s%s }", verb, escape.Text(d.Set), joinSelectors(d.Key), timeout)
+}
+
 func (NoTrack) text(*printer) string  { return "notrack" }
 func (o Opaque) text(*printer) string { return unknown(o.Name) }
 

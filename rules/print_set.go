@@ -45,6 +45,9 @@ func (s *Set) declaration() []string {
 	if s.Counters {
 		lines = append(lines, "counter")
 	}
+	if s.Quota > 0 {
+		lines = append(lines, fmt.Sprintf("quota %d bytes", s.Quota))
+	}
 	if s.Timeout > 0 {
 		lines = append(lines, "timeout "+nftDuration(s.Timeout))
 	}

@@ -59,7 +59,41 @@ const (
 	FibDaddrOIfName Key[IfName]   = 34 // fib daddr oifname
 	FibSaddrRoute   Key[Presence] = 35 // fib saddr oif, exists or missing
 	FibDaddrRoute   Key[Presence] = 36 // fib daddr oif, exists or missing
+
+	thRaw Key[Raw] = 37 // @th,0,8 and so on
+	ihRaw Key[Raw] = 38 // @ih,0,8
 )
+
+// ThRaw reads length bytes (1-8) that begin offset bytes (0-255) after the start of the
+// transport header: `@th,96,8` is ThRaw(12, 1). A field that nft has a name for, such as
+// a port, is read by that.
+func ThRaw(offset, length int) Key[Raw] { return thRaw | rawArgument(offset, length) }
+
+// IhRaw reads length bytes (1-8) that begin offset bytes (0-255) after the end of a TCP or
+// UDP header: `@ih,0,16` is IhRaw(0, 2). A packet that ends before has no such bytes. Since
+// Linux 5.16 (NFT_PAYLOAD_INNER_HEADER of linux/netfilter/nf_tables.h).
+func IhRaw(offset, length int) Key[Raw] { return ihRaw | rawArgument(offset, length) }
+
+const (
+	maxRawOffset = 255 // NFTA_PAYLOAD_OFFSET is a byte in the kernel
+	maxRawLength = 8   // nft compares with numbers of up to 64 bits, of those that it reads back
+
+	rawOffsetBits = 12
+)
+
+// rawArgument is both in an argument, of which 0 is the first byte.
+func rawArgument(offset, length int) Key[Raw] {
+	return (Key[Raw](length-1)<<rawOffsetBits | Key[Raw](offset)&(1<<rawOffsetBits-1)) << argumentShift
+}
+
+// Raw is where a selector of [ThRaw] or [IhRaw] reads, in bytes; ok is false of others.
+func (s Selector) Raw() (offset, length int, ok bool) {
+	kind, argument := s.Kind()
+	if kind != Selector(thRaw) && kind != Selector(ihRaw) {
+		return 0, 0, false
+	}
+	return int(argument & (1<<rawOffsetBits - 1)), int(argument>>rawOffsetBits) + 1, true
+}
 
 // SocketCgroup reads the id of the ancestor of the socket's cgroup v2 that is
 // level steps (1-255) below the root (NFT_SOCKET_CGROUPV2 of
@@ -136,6 +170,9 @@ var selectors = [...]selectorInfo{
 	FibDaddrOIfName: {"fib daddr oifname", ifNameType, 0, 0},
 	FibSaddrRoute:   {"fib saddr oif", presence, 0, 0},
 	FibDaddrRoute:   {"fib daddr oif", presence, 0, 0},
+
+	thRaw: {"@th", integer8, 0, 0},
+	ihRaw: {"@ih", integer8, 0, 0},
 }
 
 func (s Selector) info() selectorInfo {
@@ -152,6 +189,9 @@ func (s Selector) String() string {
 	switch {
 	case kind == Selector(socketCgroup):
 		return fmt.Sprintf("%s level %d", text, argument)
+	case kind == Selector(thRaw) || kind == Selector(ihRaw):
+		offset, length, _ := s.Raw()
+		return fmt.Sprintf("%s,%d,%d", text, 8*offset, 8*length)
 	case kind.fib() && argument != 0:
 		return fibText(text, FibFlag(argument))
 	}
@@ -179,7 +219,12 @@ func fibText(text string, by FibFlag) string {
 }
 
 // Type is the kind of value that the selector reads.
-func (s Selector) Type() DataType { return s.info().typ }
+func (s Selector) Type() DataType {
+	if _, length, ok := s.Raw(); ok {
+		return integer8 + DataType(length) - 1
+	}
+	return s.info().typ
+}
 
 // Proto is the transport protocol that the selector implies, 0 for none.
 func (s Selector) Proto() Proto { return s.info().proto }

@@ -139,10 +139,11 @@ type Set struct {
 	Name     string
 	Key      []DataType // several make a concatenation
 	Verdicts bool
-	Interval bool // elements may be ranges
-	Dynamic  bool // rules may add elements: a live set
-	Counters bool // elements count
-	Expires  bool // elements may time out: a live set,
+	Interval bool   // elements may be ranges
+	Dynamic  bool   // rules may add elements: a live set
+	Counters bool   // elements count
+	Quota    uint64 // bytes: a rule that finds or adds an element ends once so many packets' bytes were seen; 0 is no limit
+	Expires  bool   // elements may time out: a live set,
 	Timeout  time.Duration
 	Sweep    time.Duration // how often the kernel drops elements that timed out; 0: every second
 	Size     uint32        // at most so many elements, none of them a range of a plain key; 0 is no limit

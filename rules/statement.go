@@ -1,6 +1,9 @@
 package rules
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Node is one step of a rule: a [Match] or a statement. The kernel walks a
 // rule's nodes in order. The set of kinds is closed.
@@ -154,6 +157,27 @@ func (k Key[T]) SetFromMasked(from Key[T], mask T) Assign {
 
 // NoTrack keeps conntrack from the packet; before conntrack, at priority raw.
 type NoTrack struct{}
+
+// Log sends a copy of the packet to the programs that listen to a group of NFNETLINK_LOG,
+// and the packet goes on: `log group 900 snaplen 128`. Where none listens no copy is made,
+// and where the listener does not keep up copies are lost, not packets.
+type Log struct {
+	Group   uint16
+	Snaplen uint32 // so many bytes of the packet at most, from its network header on; 0: all
+}
+
+// Dynset adds what the key reads to a dynamic set, `add @set { key }`, or with Update also
+// begins the timeout of an element anew that is there. The element counts the packet, where
+// the set has counters. Where the set is full the rule ends; see "SET STATEMENT" in nft(8).
+type Dynset struct {
+	Update  bool
+	Key     []Selector
+	Set     string        // declared, dynamic
+	Timeout time.Duration // of the element; 0: as the set has it
+}
+
+// Types are the data types of the key's parts.
+func (d Dynset) Types() []DataType { return typesOf(d.Key) }
 
 // Opaque is a run of expressions that the model does not know, as the kernel
 // gave it. No wanted rule equals it, so it shows as drift; what is put back

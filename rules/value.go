@@ -110,7 +110,10 @@ type IfIndex uint32
 // CgroupID is the id of a cgroup v2 directory (its inode number).
 type CgroupID uint64
 
+// Raw is bytes of a packet, 1 to 8 of them, as they stand there.
+type Raw string
+
 // Value is everything that a selector can be compared with.
 type Value interface {
-	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | Presence | CTState | TCPFlag | Zone | bool | IfIndex | CgroupID | netip.Prefix
+	Port | UID | GID | IfName | Mark | Proto | Family | AddrType | Presence | CTState | TCPFlag | Zone | bool | IfIndex | CgroupID | Raw | netip.Prefix
 }

@@ -16,7 +16,7 @@ type Host struct {
 	Sockets     []Socket
 	// Assumes is true of a host whose sockets were not read: something listens,
 	// transparently, wherever a rule hands packets to, and what live sets hold is
-	// not known.
+	// not known, but that dynamic ones hold what packets added.
 	Assumes bool
 	// Proxy is what such a listener is like: its owner and its mark.
 	Proxy Socket

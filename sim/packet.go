@@ -17,6 +17,7 @@ type Packet struct {
 	Socket *Socket // that sends it; nil: it comes from elsewhere, or the kernel sends it
 	Mark   rules.Mark
 	Turn   Turn
+	Data   string        // what follows its transport header; a TCP header is one without options
 	State  rules.CTState // of its connection; 0: as the [Tracker] finds it
 	CTMark rules.Mark    // of the connection, where State says that there is one
 }

@@ -131,6 +131,11 @@ func (w *walk) evaluate(n rules.Node) (verdict rules.Verdict, holds bool) {
 		return w.reject(n)
 	case rules.Assign:
 		return w.assign(n)
+	case rules.Log:
+		w.did(n)
+		return rules.Verdict{}, true
+	case rules.Dynset:
+		return w.dynset(n)
 	case rules.NoTrack:
 		return w.noTrack(n)
 	case rules.Opaque:
@@ -187,10 +192,13 @@ func (w *walk) lookup(set string, key []rules.Bits) (*rules.Element, bool) {
 		w.end(Unknown, "set %s does not exist", set)
 	case x.strange != "":
 		w.end(Unknown, "set %s has %s", set, x.strange)
-	case x.live && w.host.Assumes:
+	case x.live && !x.dynamic && w.host.Assumes:
 		w.end(Unknown, "what set %s holds changes at run time", set)
 	default:
-		return x.find(key), true
+		if found := x.find(key); found != nil {
+			return found, true
+		}
+		return anyElement(w.tracker.added[x], key), true
 	}
 	return nil, false
 }

@@ -33,6 +33,9 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 		w.end(Unknown, "%s reads what stands there in a packet of %s", s, rules.L4Proto.Type().Format(rules.RangeOf(p.Proto).Lo))
 		return "", false
 	}
+	if offset, length, isRaw := s.Raw(); isRaw {
+		return w.readRaw(kind, offset, length)
+	}
 	switch kind {
 	case rules.Selector(rules.L4Proto):
 		return rules.RangeOf(p.Proto).Lo, true

@@ -12,12 +12,14 @@ type index struct {
 	elements []rules.Element // of a plain key sorted, none of them overlapping
 	plain    bool
 	live     bool
+	dynamic  bool // packets alone add to it
+	size     int  // 0: no limit
 	strange  string
 }
 
 func newIndex(s *rules.Set) *index {
 	plain := len(s.Key) == 1 && !slices.ContainsFunc(s.Elements, func(e rules.Element) bool { return len(e.Key) != 1 })
-	return &index{s.Normal().Elements, plain, s.Live, s.Others}
+	return &index{s.Normal().Elements, plain, s.Live, s.Dynamic, int(s.Size), s.Others}
 }
 
 // find is the element that holds the key.

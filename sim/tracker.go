@@ -6,11 +6,12 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// Tracker is what conntrack knows: the connections of packets that went before.
-// The zero Tracker knows none.
+// Tracker is what packets that went before left behind: the connections that conntrack
+// knows, and elements that rules added to dynamic sets. The zero Tracker knows none.
 type Tracker struct {
 	tuples map[tuple][]direction // the newest first
 	all    []*Connection
+	added  map[*index][]rules.Element
 }
 
 // Connection is what conntrack keeps of one.
