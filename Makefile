@@ -8,7 +8,7 @@ TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
 FUZZTIME ?= 5000x
 
-.PHONY: help build demo quick arches kernels node-test programs cluster-test test check lint fuzz bench soak roundtrip image tools clean
+.PHONY: help build demo quick arches kernels node-test programs cluster-test test check lint fuzz bench soak roundtrip image man release tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -140,6 +140,16 @@ arches: ## tests that need no kernel of their own, built for arm64 and s390x, in
 			./rules ./modes ./sim/... ./internal/nl ./internal/escape ./internal/graph || exit 1; \
 		CI= CGO_ENABLED=0 GOARCH=$${a%%:*} $(GO) test -short -vet=off -count=1 -timeout 30m -skip '^(TestNamespace|Example)$$' -exec qemu-$${a##*:}-static ./nft || exit 1; \
 	done
+
+# Pages and completions need a date: that of the commit.
+man: ## the manual's pages, in bin/man: man bin/man/weir-apply.8
+	@mkdir -p bin/man
+	@CGO_ENABLED=0 $(GO) build -tags man -ldflags '-X github.com/weir-mesh/weir/internal/version.commit=$(shell git rev-parse HEAD) -X github.com/weir-mesh/weir/internal/version.date=$(shell git show -s --format=%cI HEAD)' -o bin/weir-man ./cmd/weir
+	@bin/weir-man man bin/man
+
+release: ## what is shipped of this commit, in dist: archives, .deb, .rpm, lists of modules, checksums (RELEASE=v1.2.3)
+	@test -z "$$(git status --porcelain)" || { echo "release: commit first"; exit 1; }
+	$(GO) run ./internal/release -version "$(RELEASE)" -out dist
 
 # IMAGES: the registry and folder that images are named after.
 IMAGES ?= localhost/weir

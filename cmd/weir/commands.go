@@ -59,7 +59,7 @@ func commands(args []string) []*cli.Command {
 		out[i] = n.make()
 		out[i].Name, out[i].Aliases = n.names[0], n.names[1:]
 	}
-	return out
+	return append(out, developers()...)
 }
 
 // newApp is the program for those arguments; without any, with every command.
@@ -70,19 +70,23 @@ func newApp(std streams, args []string) *cli.App {
 		Description: "weir says what a proxy wants to see as nftables tables, chains, sets and rules,\n" +
 			"sends them over netlink in a way that no packet slips past, reads them back and compares.\n" +
 			"No other program is run.",
-		Reader:         std.in,
-		Writer:         std.out,
-		ErrWriter:      std.err,
-		HideVersion:    true,
-		Compiled:       time.Unix(1, 0), // else the library looks at the program's file
-		Suggest:        true,
-		Commands:       commands(args),
-		Flags:          []cli.Flag{cli.HelpFlag},     // which the library leaves out where the program has a help command
+		Reader:      std.in,
+		Writer:      std.out,
+		ErrWriter:   std.err,
+		HideVersion: true,
+		Compiled:    time.Unix(1, 0), // else the library looks at the program's file
+		Suggest:     true,
+		Commands:    commands(args),
+		// The library leaves the first out where the program has a help command.
+		Flags:          []cli.Flag{cli.HelpFlag, &cli.BoolFlag{Name: "version", DisableDefaultText: true, Usage: "print the version"}},
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   wrongFlag,
 		Action: func(cc *cli.Context) error {
 			if cc.Args().Present() {
 				return noCommand(cc.App, cc.Args().First())
+			}
+			if cc.Bool("version") {
+				return printVersion(cc)
 			}
 			return cli.ShowAppHelp(cc)
 		},

@@ -41,6 +41,9 @@ var arrows = map[string]struct {
 	others bool // it may import packages of other modules
 	own    []string
 }{
+	"internal/man":     {"man writes the manual of any command line", true, nil},
+	"internal/release": {"release builds programs and what is shipped with them", true, nil},
+
 	"internal/escape":         {"escape writes text, whoever wrote it", false, nil},
 	"internal/reserved":       {"reserved knows the names that weir keeps for itself", false, nil},
 	"internal/term":           {"term words messages, whatever they are about", false, nil},

@@ -19,15 +19,24 @@ func versionCommand() *cli.Command {
 		Usage:       "print the version",
 		Description: "Example: weir version --json",
 		Flags:       []cli.Flag{jsonFlag()},
-		Action: func(cc *cli.Context) error {
-			if cc.Bool("json") {
-				return writeJSON(cc.App.Writer, map[string]string{
-					"version": version.String(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
-			}
-			_, err := fmt.Fprintln(cc.App.Writer, "weir", version.String())
-			return err
-		},
+		Action:      printVersion,
 	}
+}
+
+func printVersion(cc *cli.Context) error {
+	if !cc.Bool("json") {
+		_, err := fmt.Fprintln(cc.App.Writer, "weir", version.String())
+		return err
+	}
+	commit, date := version.Commit()
+	return writeJSON(cc.App.Writer, struct {
+		Version string `json:"version"`
+		Commit  string `json:"commit,omitempty"`
+		Date    string `json:"date,omitempty"` // of the commit
+		Go      string `json:"go"`
+		OS      string `json:"os"`
+		Arch    string `json:"arch"`
+	}{version.String(), commit, date, runtime.Version(), runtime.GOOS, runtime.GOARCH})
 }
 
 func jsonFlag() cli.Flag {

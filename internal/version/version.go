@@ -5,9 +5,12 @@ import "runtime/debug"
 
 const module = "github.com/weir-mesh/weir"
 
-// release is set at build time, by
-// -ldflags "-X github.com/weir-mesh/weir/internal/version.release=v1.2.3".
-var release = ""
+// Set at build time by the linker, -ldflags "-X github.com/weir-mesh/weir/internal/version.release=v1.2.3".
+var (
+	release = "" // a version
+	commit  = "" // the revision in full
+	date    = "" // of the commit, RFC 3339
+)
 
 // String is the release; without one, the version of weir's module that the Go
 // toolchain recorded, as the program's own or as one that it imports; else "dev".
@@ -25,4 +28,25 @@ func String() string {
 		}
 	}
 	return "dev"
+}
+
+// Commit is the revision that the program was built from and the time of it (RFC 3339), as the
+// release says or the Go toolchain recorded; empty where neither did.
+func Commit() (revision, at string) {
+	if commit != "" {
+		return commit, date
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Path != module {
+		return "", ""
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value
+		case "vcs.time":
+			at = s.Value
+		}
+	}
+	return revision, at
 }
