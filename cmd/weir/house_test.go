@@ -90,6 +90,7 @@ var arrows = map[string]struct {
 	"internal/mesh":           {"mesh reads what pods say, and knows no kernel and no API", true, []string{"config", "internal/parse", "internal/problems", "internal/term", "modes"}},
 	"internal/agent":          {"agent is a protocol, whatever is asked", false, nil},
 	"internal/kube":           {"kube asks an API server for a pod", true, []string{"internal/mesh"}},
+	"internal/node/ambient":   {"ambient is what the agent does for pods without a proxy of their own", true, []string{"capture", "internal/cni", "internal/mesh", "internal/zds", "modes", "netns"}},
 	"internal/zds":            {"zds is a protocol, whatever pods are told of", true, nil},
 	"internal/zds/zdstest":    {"zdstest is the other end of the protocol", true, []string{"internal/zds"}},
 	"internal/cni":            {"cni is a way into the engine, for container runtimes", true, []string{"capture", "config", "internal/agent", "internal/escape", "internal/istio", "internal/mesh", "internal/problems", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},

@@ -28,6 +28,11 @@ const (
 	maxEnrolled     = 4 << 20 // bytes of the file
 )
 
+// NewEnrolled is a file's content, of this version.
+func NewEnrolled(namespaces, pods, except []string) Enrolled {
+	return Enrolled{Version: enrolledVersion, Namespaces: namespaces, Pods: pods, Except: except}
+}
+
 // ReadEnrolled reads the file; where there is none, nothing is enrolled.
 func ReadEnrolled(path string) (e Enrolled, err error) {
 	f, err := os.Open(path)

@@ -159,7 +159,7 @@ func TestRounds(t *testing.T) {
 			ns := file(t)
 			start := time.Now()
 			limit, done := context.WithTimeout(t.Context(), 10*time.Second)
-			if err := s.Enrol(limit, workload(uid), ns); err != nil {
+			if err := s.Enrol(limit, workload(uid), int(ns.Fd())); err != nil {
 				t.Fatalf("round %d: %v", i, err)
 			}
 			done()
@@ -184,21 +184,21 @@ func TestRounds(t *testing.T) {
 			for uid, ns := range there {
 				if random.IntN(4) == 0 { // a namespace that is not found yet
 					s.KeepServed(workload(uid))
-				} else if err := s.Prepare(workload(uid), ns); err != nil {
+				} else if err := s.Prepare(workload(uid), int(ns.Fd())); err != nil {
 					t.Fatal(err)
 				}
 			}
 			stop = serve(t, s, socket)
 			if random.IntN(2) == 0 { // it is found soon
 				for uid, ns := range there {
-					if err := s.Prepare(workload(uid), ns); err != nil {
+					if err := s.Prepare(workload(uid), int(ns.Fd())); err != nil {
 						t.Fatal(err)
 					}
 				}
 			} else { // or the proxy must not forget before it is
 				settled(t, z, wanted)
 				for uid, ns := range there {
-					if err := s.Prepare(workload(uid), ns); err != nil {
+					if err := s.Prepare(workload(uid), int(ns.Fd())); err != nil {
 						t.Fatal(err)
 					}
 				}

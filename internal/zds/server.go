@@ -79,15 +79,15 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the node's proxy refused pod %s: %s", e.Workload, e.Reason)
 }
 
-// Enrol has a pod served in a network namespace, and waits until a proxy acknowledged that. The descriptor
+// Enrol has a pod served in the network namespace of a descriptor, and waits until a proxy acknowledged that. The descriptor
 // stays the caller's. Whatever the error, the server knows the pod from then on and tells every proxy that
 // connects later: a caller who gives up releases it. The error matches ErrNoProxy where none was connected
 // when the context ended, and is a *[RefusedError] where the proxy refused.
 //
 // A pod that is served in that namespace already is not told again. One of the same UID in another namespace
 // (its sandbox was made anew) takes the place of the former.
-func (s *Server) Enrol(ctx context.Context, w Workload, ns *os.File) error {
-	p, err := s.record(w, ns)
+func (s *Server) Enrol(ctx context.Context, w Workload, netns int) error {
+	p, err := s.record(w, netns)
 	if err != nil {
 		return err
 	}
@@ -116,15 +116,15 @@ func (s *Server) Enrol(ctx context.Context, w Workload, ns *os.File) error {
 
 // Prepare has every proxy that connects from now on told of a pod, without waiting for one: for the pods
 // that there are before Serve.
-func (s *Server) Prepare(w Workload, ns *os.File) error {
-	_, err := s.record(w, ns)
+func (s *Server) Prepare(w Workload, netns int) error {
+	_, err := s.record(w, netns)
 	return err
 }
 
 // record makes a pod known, and tells the newest proxy.
-func (s *Server) record(w Workload, ns *os.File) (*pod, error) {
+func (s *Server) record(w Workload, netns int) (*pod, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
+	if err := unix.Fstat(netns, &st); err != nil {
 		return nil, fmt.Errorf("network namespace of pod %s: %w", w, err)
 	}
 	id := inode{st.Dev, st.Ino}
@@ -138,7 +138,7 @@ func (s *Server) record(w Workload, ns *os.File) (*pod, error) {
 		}
 		return former, nil
 	}
-	fd, err := unix.FcntlInt(ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	fd, err := unix.FcntlInt(uintptr(netns), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("network namespace of pod %s: %w", w, err)
 	}

@@ -117,7 +117,7 @@ func await(t testing.TB, s *zds.Server, want zds.Status) {
 func TestSnapshot(t *testing.T) {
 	socket, a, b := filepath.Join(t.TempDir(), "z.sock"), file(t), file(t)
 	s := zds.New(zds.Options{}).WithoutPause()
-	if err := s.Prepare(workload("a"), a); err != nil {
+	if err := s.Prepare(workload("a"), int(a.Fd())); err != nil {
 		t.Fatal(err)
 	}
 	s.KeepServed(workload("k"))
@@ -132,20 +132,20 @@ func TestSnapshot(t *testing.T) {
 	expect(t, p, zds.Keep, "k", "")
 	expect(t, p, zds.SnapshotSent, "", "")
 	enrolled := make(chan error, 1)
-	go func() { enrolled <- s.Enrol(t.Context(), workload("b"), b) }()
+	go func() { enrolled <- s.Enrol(t.Context(), workload("b"), int(b.Fd())) }()
 	if got := expect(t, p, zds.Add, "b", ""); got != inode(t, b) {
 		t.Errorf("the namespace is another")
 	}
 	if err := <-enrolled; err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Enrol(t.Context(), workload("b"), b); err != nil { // at once: it is served
+	if err := s.Enrol(t.Context(), workload("b"), int(b.Fd())); err != nil { // at once: it is served
 		t.Fatal(err)
 	}
 	s.Release("a")
 	expect(t, p, zds.Del, "a", "")
 	s.Release("a")
-	go func() { enrolled <- s.Enrol(t.Context(), workload("b"), a) }() // its sandbox was made anew
+	go func() { enrolled <- s.Enrol(t.Context(), workload("b"), int(a.Fd())) }() // its sandbox was made anew
 	if got := expect(t, p, zds.Add, "b", ""); got != inode(t, a) {
 		t.Errorf("the namespace is another")
 	}
@@ -163,7 +163,7 @@ func TestTwoProxies(t *testing.T) {
 	serve(t, s, socket)
 	older := dial(t, socket)
 	expect(t, older, zds.SnapshotSent, "", "")
-	if err := s.Prepare(workload("a"), file(t)); err != nil {
+	if err := s.Prepare(workload("a"), int(file(t).Fd())); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, older, zds.Add, "a", "")
@@ -171,7 +171,7 @@ func TestTwoProxies(t *testing.T) {
 	expect(t, newest, zds.Add, "a", "")
 	expect(t, newest, zds.SnapshotSent, "", "")
 	for _, uid := range []string{"b", "c"} {
-		if err := s.Prepare(workload(uid), file(t)); err != nil {
+		if err := s.Prepare(workload(uid), int(file(t).Fd())); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, newest, zds.Add, uid, "")
@@ -194,25 +194,25 @@ func TestRefused(t *testing.T) {
 	serve(t, s, socket)
 	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := s.Enrol(soon, workload("a"), ns); !errors.Is(err, zds.ErrNoProxy) {
+	if err := s.Enrol(soon, workload("a"), int(ns.Fd())); !errors.Is(err, zds.ErrNoProxy) {
 		t.Errorf("%v", err)
 	}
 	p := dial(t, socket)
 	expect(t, p, zds.Add, "a", "no certificate")
 	expect(t, p, zds.SnapshotSent, "", "")
 	enrolled := make(chan error, 1)
-	go func() { enrolled <- s.Enrol(t.Context(), workload("a"), ns) }()
+	go func() { enrolled <- s.Enrol(t.Context(), workload("a"), int(ns.Fd())) }()
 	expect(t, p, zds.Add, "a", strings.Repeat("no certificate", 1000))
 	var refused *zds.RefusedError
 	if err := <-enrolled; !errors.As(err, &refused) || refused.Workload.UID != "a" {
 		t.Errorf("%v", err)
 	}
-	go func() { enrolled <- s.Enrol(t.Context(), workload("a"), ns) }()
+	go func() { enrolled <- s.Enrol(t.Context(), workload("a"), int(ns.Fd())) }()
 	expect(t, p, zds.Add, "a", "")
 	if err := <-enrolled; err != nil {
 		t.Error(err)
 	}
-	go func() { enrolled <- s.Enrol(t.Context(), workload("b"), ns) }()
+	go func() { enrolled <- s.Enrol(t.Context(), workload("b"), int(ns.Fd())) }()
 	if _, held, err := p.Next(); err != nil || held == nil {
 		t.Fatal(err)
 	} else {
@@ -287,7 +287,7 @@ func TestHostile(t *testing.T) {
 	for range 20 { // more than there are places
 		raw()
 	}
-	if err := s.Prepare(workload("a"), file(t)); err != nil {
+	if err := s.Prepare(workload("a"), int(file(t).Fd())); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, p, zds.Add, "a", "")
@@ -297,7 +297,7 @@ func TestHostile(t *testing.T) {
 func TestWrongUser(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "z.sock")
 	s := zds.New(zds.Options{Users: []uint32{uint32(os.Getuid()) + 1}}).WithoutPause()
-	if err := s.Prepare(workload("a"), file(t)); err != nil {
+	if err := s.Prepare(workload("a"), int(file(t).Fd())); err != nil {
 		t.Fatal(err)
 	}
 	serve(t, s, socket)

@@ -1,0 +1,227 @@
+//go:build linux
+
+package ambient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/zds"
+	"github.com/weir-mesh/weir/netns"
+)
+
+// Pod is a pod that is to be in the mesh.
+type Pod struct {
+	zds.Workload
+	Addresses []netip.Addr // of which the node's own connections are probes
+}
+
+// Options are what the agent gives.
+type Options struct {
+	Settings Settings
+	Host     *netns.Namespace // the machine's own
+	Proxy    *zds.Server
+	Version  string // of the program, which the host's table records
+	Log      *slog.Logger
+
+	// Annotate writes a pod's annotation Redirection; "" takes it away. nil: there is no API server.
+	Annotate func(ctx context.Context, p Pod, value string) error
+}
+
+// Side is the ambient side of an agent. Its methods may be called from several goroutines.
+type Side struct {
+	Options
+
+	mu      sync.Mutex
+	members map[string]*member // by UID
+
+	hostMu sync.Mutex // one change of the host's table at a time
+}
+
+// member is a pod that was asked for.
+type member struct {
+	Pod
+	told string // the value of Redirection that was written; "": none
+}
+
+// New is a side without pods.
+func New(o Options) *Side { return &Side{Options: o, members: map[string]*member{}} }
+
+// Prepare has the proxies that connect from now on told of a pod that was in the mesh before the agent
+// started, without waiting for one. ns is nil where its namespace is not known: a proxy that serves it goes on.
+func (s *Side) Prepare(p Pod, ns *netns.Namespace) error {
+	s.remember(p)
+	if ns == nil {
+		s.Proxy.KeepServed(p.Workload)
+		return nil
+	}
+	return s.Proxy.Prepare(p.Workload, ns.FD())
+}
+
+func (s *Side) remember(p Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.members[p.UID]; m != nil {
+		m.Pod = p
+		return
+	}
+	s.members[p.UID] = &member{Pod: p}
+}
+
+// Enrol puts a pod into the mesh: first the proxy listens in its namespace, so that what the rules then
+// capture has somewhere to go; then rules, which the caller applies and proves; then the probe set, without
+// which a pod would become unready; then the annotation. A pod that is in the mesh already costs little.
+//
+// Whatever the error, the pod is a member from then on, and the next Enrol goes on: a caller who gives up
+// releases it. The error matches zds.ErrNoProxy where no proxy was connected when the context ended.
+func (s *Side) Enrol(ctx context.Context, p Pod, ns *netns.Namespace, rules func(context.Context) error) error {
+	s.remember(p)
+	err := s.Proxy.Enrol(ctx, p.Workload, ns.FD())
+	if err == nil {
+		err = rules(ctx)
+	}
+	if err == nil {
+		err = s.exempt(ctx, p)
+	}
+	if err != nil {
+		s.annotate(ctx, p, Pending)
+		return fmt.Errorf("pod %s is not in the ambient mesh yet: %w", p, err)
+	}
+	s.annotate(ctx, p, Enabled)
+	return nil
+}
+
+// Release takes a pod out of the mesh. What is in its namespace is the caller's to remove, before: captured
+// connections have nowhere to go without a proxy.
+func (s *Side) Release(ctx context.Context, uid string, gone bool) error {
+	s.mu.Lock()
+	m := s.members[uid]
+	delete(s.members, uid)
+	s.mu.Unlock()
+	s.Proxy.Release(uid)
+	if m == nil {
+		return nil
+	}
+	if !gone {
+		s.write(ctx, m.Pod, "")
+	}
+	set := capture.Pods{}
+	for _, a := range m.Addresses {
+		set[a.Unmap().WithZone("")] = uid
+	}
+	return s.onHost(func(c *capture.Capture) error {
+		_, err := c.DeletePods(ctx, set)
+		return err
+	})
+}
+
+// Members are the UIDs of the pods that were asked for.
+func (s *Side) Members() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for uid := range s.members {
+		out = append(out, uid)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// annotate writes the annotation where it is another than the last.
+func (s *Side) annotate(ctx context.Context, p Pod, value string) {
+	s.mu.Lock()
+	m := s.members[p.UID]
+	same := m == nil || m.told == value
+	s.mu.Unlock()
+	if same || !s.write(ctx, p, value) {
+		return
+	}
+	s.mu.Lock()
+	m.told = value
+	s.mu.Unlock()
+}
+
+// write reports whether the annotation was written. That it was not keeps no pod from working: the next Enrol
+// tries again.
+func (s *Side) write(ctx context.Context, p Pod, value string) bool {
+	if s.Annotate == nil {
+		return true
+	}
+	err := s.Annotate(ctx, p, value)
+	if err != nil {
+		s.Log.Warn("an annotation was not written", "annotation", Redirection, "value", value, "pod", p.String(), "error", err)
+	}
+	return err == nil
+}
+
+// exempt puts a pod's addresses into the probe set, and makes the host's table where it is not there.
+func (s *Side) exempt(ctx context.Context, p Pod) error {
+	set := capture.Pods{}
+	for _, a := range p.Addresses {
+		set[a.Unmap().WithZone("")] = p.UID
+	}
+	return s.onHost(func(c *capture.Capture) error {
+		_, err := c.AddPods(ctx, set)
+		if errors.Is(err, capture.ErrNoProbeSet) {
+			if _, err = c.Apply(ctx); err == nil {
+				_, err = c.AddPods(ctx, set)
+			}
+		}
+		return err
+	})
+}
+
+// Mend makes the host's table and its probe set what they should be, and tells what differed.
+func (s *Side) Mend(ctx context.Context) (differences []string, err error) {
+	s.mu.Lock()
+	want := addressesOf(s.members)
+	s.mu.Unlock()
+	err = s.onHost(func(c *capture.Capture) error {
+		v, err := c.Verify(ctx)
+		if err != nil {
+			return err
+		}
+		for _, d := range v.Differences {
+			differences = append(differences, d.String())
+		}
+		if !v.Clean() {
+			if _, err := c.Apply(ctx); err != nil {
+				return err
+			}
+		}
+		change, err := c.SetPods(ctx, want)
+		if n := change.Added + change.Moved + change.Deleted; n > 0 {
+			differences = append(differences, fmt.Sprintf("probe set: %d added, %d moved, %d deleted", change.Added, change.Moved, change.Deleted))
+		}
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("the node's own table: %w", err)
+	}
+	return differences, err
+}
+
+// RemoveHost takes out what is in the machine's own namespace.
+func (s *Side) RemoveHost(ctx context.Context) error {
+	return s.onHost(func(c *capture.Capture) error {
+		_, err := c.Remove(ctx)
+		return err
+	})
+}
+
+func (s *Side) onHost(do func(*capture.Capture) error) error {
+	s.hostMu.Lock()
+	defer s.hostMu.Unlock()
+	c, err := capture.New(s.Host, s.Settings.host(), capture.Options{HostNetwork: true, Version: s.Version})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return do(c)
+}
