@@ -12,15 +12,14 @@ package main
 import (
 	"context"
 	"os"
-	"runtime"
 
 	"github.com/weir-mesh/weir/internal/cni"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/kube"
+	_ "github.com/weir-mesh/weir/internal/oneproc"
 )
 
 func main() {
-	runtime.GOMAXPROCS(1) // one thing after the other: more threads only wake and wait
 	if !cni.Run(context.Background(), cni.Program{Out: os.Stdout, Err: escape.Writer{Writer: os.Stderr}, Pod: kube.Pod}) {
 		os.Exit(1)
 	}

@@ -48,6 +48,7 @@ var arrows = map[string]struct {
 	"internal/reserved":       {"reserved knows the names that weir keeps for itself", false, nil},
 	"internal/term":           {"term words messages, whatever they are about", false, nil},
 	"internal/stderr":         {"stderr writes messages, whatever they say", true, []string{"internal/escape"}},
+	"internal/oneproc":        {"oneproc is a setting of the runtime", false, nil},
 	"internal/version":        {"version is a fact of the build", false, nil},
 	"rules":                   {"rules says what a ruleset is, and knows nobody", false, []string{"internal/escape", "internal/reserved"}},
 	"internal/continuity":     {"continuity writes what keeps connections alive, and knows rules alone", false, []string{"rules"}},

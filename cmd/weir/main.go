@@ -16,7 +16,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/istio"
+	_ "github.com/weir-mesh/weir/internal/oneproc"
 	"github.com/weir-mesh/weir/internal/stderr"
 	"github.com/weir-mesh/weir/modes"
 )
@@ -38,7 +38,6 @@ const (
 )
 
 func main() {
-	runtime.GOMAXPROCS(1) // one thing after the other: more threads only wake and wait
 	if isPlugin(os.Args) {
 		os.Exit(runPlugin(context.Background()))
 	}
