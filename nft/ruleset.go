@@ -95,12 +95,25 @@ func (c *Conn) Ruleset(ctx context.Context) (*Ruleset, error) {
 // sets are read where with says so, which is given the table's family, name and
 // tag: of others there may be hundreds of thousands.
 func (c *Conn) RulesetWith(ctx context.Context, with func(*LiveTable) bool) (*Ruleset, error) {
+	return c.ruleset(ctx, func(*LiveTable) bool { return true }, with)
+}
+
+// RulesetBeside reads all tables at one generation, for a caller who has read some of
+// them already: known says so of a table of that family and name, of which its chains
+// without rules and its sets without elements are read again.
+func (c *Conn) RulesetBeside(ctx context.Context, known func(*LiveTable) bool) (*Ruleset, error) {
+	others := func(t *LiveTable) bool { return !known(t) }
+	return c.ruleset(ctx, others, others)
+}
+
+// ruleset reads all tables: the rules and the elements of those of which the functions say so.
+func (c *Conn) ruleset(ctx context.Context, withRules, withElements func(*LiveTable) bool) (*Ruleset, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var tables []*LiveTable
 	err := again(ctx, func() error {
 		_, err := c.atOneGeneration(ctx, func() (err error) {
-			tables, err = c.allTables(ctx, with)
+			tables, err = c.allTables(ctx, withRules, withElements)
 			return err
 		})
 		return err
@@ -111,7 +124,7 @@ func (c *Conn) RulesetWith(ctx context.Context, with func(*LiveTable) bool) (*Ru
 	return &Ruleset{tables}, nil
 }
 
-func (c *Conn) allTables(ctx context.Context, with func(*LiveTable) bool) ([]*LiveTable, error) {
+func (c *Conn) allTables(ctx context.Context, withRules, withElements func(*LiveTable) bool) ([]*LiveTable, error) {
 	heads, err := c.tableHeads(ctx, unix.AF_UNSPEC)
 	if err != nil {
 		return nil, err
@@ -129,11 +142,11 @@ func (c *Conn) allTables(ctx context.Context, with func(*LiveTable) bool) ([]*Li
 		}
 		var tag *rules.Set
 		asked := false
-		t.Table, tag, err = c.table(ctx, key, head.flags, chains[key], t.handles, scope{rules: true, elements: func(tag *rules.Set) bool {
+		t.Table, tag, err = c.table(ctx, key, head.flags, chains[key], t.handles, scope{rules: withRules(t), elements: func(tag *rules.Set) bool {
 			if tag != nil && signed(tag) {
 				t.Tag = parseTag(tag)
 			}
-			asked = with(t)
+			asked = withElements(t)
 			return asked
 		}})
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,6 +52,18 @@ table bridge b {
 	}
 	if want := []string{"bridge b", "inet weir", "ip proxy"}; !slices.Equal(titles, want) {
 		t.Fatalf("the tables are %q, want %q", titles, want)
+	}
+	beside, err := c.RulesetBeside(t.Context(), func(t *LiveTable) bool { return t.Name == "weir" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if holds := func(t *LiveTable) bool {
+		return slices.ContainsFunc(t.Chains, func(c *rules.Chain) bool { return len(c.Rules) > 0 })
+	}; holds(beside.Find("inet", "weir")) || !holds(beside.Find("ip", "proxy")) || !holds(r.Find("inet", "weir")) {
+		t.Error("of the table that is known already the rules are read again, or of others they are not")
+	}
+	if beside.Find("inet", "weir").Registered(beside.Find("ip", "proxy")) != r.Find("inet", "weir").Registered(r.Find("ip", "proxy")) {
+		t.Error("the order of the tables is not known without the rules of one")
 	}
 	proxy := r.Find("ip", "proxy")
 	if proxy.Tag != nil || proxy.Set("tag") == nil {

@@ -21,8 +21,8 @@ type target struct {
 
 // targets are where the classes of captured traffic go.
 func (j *judge) targets() (out []*target) {
-	for _, c := range j.classes {
-		f := j.exchange(c.packet).First.Fate
+	for _, c := range j.classes() {
+		f := j.fate(c.packet)
 		if f.Kind != sim.Redirected && f.Kind != sim.Proxied {
 			continue
 		}

@@ -49,7 +49,7 @@ func (j *judge) routed(h sim.Host) (c Conflict, found bool) {
 	e := sim.NewEvaluator(h.With(j.want), sim.Table{Table: j.want.Table})
 	var touched traffic
 	c.May = true
-	for _, k := range j.classes {
+	for _, k := range j.classes() {
 		after := e.Connect(k.packet, nil)
 		if same(j.exchange(k.packet), after) {
 			continue

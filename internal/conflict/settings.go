@@ -66,7 +66,7 @@ func (j *judge) missingAddresses() (out []Conflict) {
 			if l.Name == loopback || hasFamily(l, f) {
 				continue
 			}
-			if fate := j.exchange(p).First.Fate; fate.Kind == sim.Dropped && bare.Evaluate(p, nil).Fate.Kind == sim.Untouched {
+			if fate := j.fate(p); fate.Kind == sim.Dropped && bare.Evaluate(p, nil).Fate.Kind == sim.Untouched {
 				out = append(out, Conflict{Kind: NoAddress, Subject: "interface " + escape.Text(l.Name), Example: &p,
 					Does:    fmt.Sprintf("has no %s address to redirect to: %s connections that come in by it are dropped (such as %s)", familyNames[f], familyNames[f], packetText(p)),
 					Traffic: []string{"TCP by " + escape.Text(l.Name) + " (" + familyNames[f] + ")"},
@@ -82,13 +82,16 @@ func (j *judge) missingAddresses() (out []Conflict) {
 func (j *judge) loopbackWithout() (out []Conflict) {
 	at := slices.IndexFunc(j.seen.Links, func(l sim.Link) bool { return l.Name == loopback && !l.Down })
 	for _, f := range families {
+		if at < 0 || hasFamily(j.seen.Links[at], f) {
+			continue
+		}
 		var touched traffic
-		for _, c := range j.classes {
+		for _, c := range j.classes() {
 			if c.family == f && c.packet.In == "" && j.captures(c.packet) {
 				touched.add(c)
 			}
 		}
-		if at < 0 || hasFamily(j.seen.Links[at], f) || len(touched.names) == 0 {
+		if len(touched.names) == 0 {
 			continue
 		}
 		out = append(out, Conflict{Kind: NoAddress, Subject: "lo", Traffic: touched.words(),
@@ -114,13 +117,16 @@ func (j *judge) ipv6() []Conflict {
 			names = append(names, escape.Text(l.Name)+" has "+own.String())
 		}
 	}
-	for _, c := range j.classes {
+	if len(names) == 0 {
+		return nil
+	}
+	for _, c := range j.classes() {
 		if c.family == rules.IPv6 {
 			return nil
 		}
 		takes = append(takes, c.name)
 	}
-	if len(names) == 0 || len(takes) == 0 {
+	if len(takes) == 0 {
 		return nil
 	}
 	slices.Sort(takes)

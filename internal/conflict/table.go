@@ -38,7 +38,7 @@ func (j *judge) table(t Table) []Conflict {
 	for _, c := range t.Chains {
 		rulesOf += len(c.Rules)
 	}
-	room := max(maxSteps/rulesOf/len(evaluators), len(j.classes))
+	room := max(maxSteps/rulesOf/len(evaluators), len(j.classes()))
 	found := findings{}
 	for _, c := range j.probes(t, room) {
 		before := j.exchange(c.packet)
@@ -82,14 +82,14 @@ func touchesPackets(t *rules.Table) bool {
 // probes are the packets that a table is judged by: of each class the one that stands
 // for it, and those that the table's rules name and the state captures too.
 func (j *judge) probes(t Table, room int) (out []class) {
-	out = slices.Clone(j.classes)
-	for _, c := range j.classes {
+	out = slices.Clone(j.classes())
+	for _, c := range j.classes() {
 		for _, p := range witnesses(t.Table.Table, c.packet) {
 			if len(out) >= room {
 				return out
 			}
-			same := j.exchange(p).First.Fate
-			if before := j.exchange(c.packet).First.Fate; same.Kind == before.Kind && same.Port == before.Port {
+			same := j.fate(p)
+			if before := j.fate(c.packet); same.Kind == before.Kind && same.Port == before.Port {
 				out = append(out, class{c.name, c.family, p, true})
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
@@ -26,15 +27,16 @@ type judge struct {
 	seen    Seen
 	host    sim.Host // the namespace without anything of others'
 	alone   *sim.Evaluator
-	classes []class
-	known   map[string]sim.Exchange // of the wanted state alone, by packet
+	classes func() []class             // of traffic: worked out where something is judged by them
+	fates   map[packetKey]sim.Fate     // of first packets by the wanted state alone, by packet
+	known   map[packetKey]sim.Exchange // likewise, of connections
 }
 
 func newJudge(want rules.State, seen Seen) *judge {
-	j := &judge{want: want, seen: seen, known: map[string]sim.Exchange{}}
+	j := &judge{want: want, seen: seen, fates: map[packetKey]sim.Fate{}, known: map[packetKey]sim.Exchange{}}
 	j.host = j.bareHost()
 	j.alone = sim.NewEvaluator(j.host.With(want), sim.Table{Table: want.Table})
-	j.classes = j.captured()
+	j.classes = sync.OnceValue(j.captured)
 	return j
 }
 
@@ -194,7 +196,7 @@ func (j *judge) captured() (out []class) {
 			}
 			c.packet = like[i]
 		}
-		f := j.exchange(c.packet).First.Fate
+		f := j.fate(c.packet)
 		if key := fmt.Sprint(c.packet.Proto, c.packet.In, c.family, f.Port); !known[key] { // TCP queries are often like all TCP
 			known[key] = true
 			out = append(out, c)
@@ -204,7 +206,7 @@ func (j *judge) captured() (out []class) {
 }
 
 func (j *judge) captures(p sim.Packet) bool {
-	kind := j.exchange(p).First.Fate.Kind
+	kind := j.fate(p).Kind
 	return kind == sim.Redirected || kind == sim.Proxied
 }
 
@@ -299,9 +301,20 @@ func marksOf(s rules.State) (out []rules.Mark) {
 	return slices.Compact(out)
 }
 
+// fate is what becomes of a packet, by the state alone.
+func (j *judge) fate(p sim.Packet) sim.Fate {
+	key := keyOf(p)
+	f, ok := j.fates[key]
+	if !ok {
+		f = j.alone.Evaluate(p, nil).Fate
+		j.fates[key] = f
+	}
+	return f
+}
+
 // exchange is what becomes of the connection that a packet opens, by the state alone.
 func (j *judge) exchange(p sim.Packet) sim.Exchange {
-	key := packetKey(p)
+	key := keyOf(p)
 	x, ok := j.known[key]
 	if !ok {
 		x = j.alone.Connect(p, nil)

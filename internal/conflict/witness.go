@@ -1,7 +1,6 @@
 package conflict
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/weir-mesh/weir/rules"
@@ -16,7 +15,7 @@ const (
 // witnesses are packets like p that meet the rules of a table: for each rule that base
 // chains lead to, p with what the rule and those on the way to it ask for.
 func witnesses(t *rules.Table, p sim.Packet) []sim.Packet {
-	w := &witnessing{table: t, seen: map[string]bool{packetKey(p): true}}
+	w := &witnessing{table: t, seen: map[packetKey]bool{keyOf(p): true}}
 	for _, c := range t.Chains {
 		if c.Base != nil {
 			w.met = map[string]bool{}
@@ -29,7 +28,7 @@ func witnesses(t *rules.Table, p sim.Packet) []sim.Packet {
 type witnessing struct {
 	table *rules.Table
 	met   map[string]bool // chains, on the way from a base chain
-	seen  map[string]bool // packets
+	seen  map[packetKey]bool
 	out   []sim.Packet
 }
 
@@ -70,7 +69,7 @@ func (w *witnessing) rule(r rules.Rule, p sim.Packet) {
 				jumps = append(jumps, n)
 			}
 		}
-		if key := packetKey(q); !w.seen[key] {
+		if key := keyOf(q); !w.seen[key] {
 			w.seen[key] = true
 			w.out = append(w.out, q)
 		}
@@ -144,10 +143,22 @@ func within(r rules.Range) (netip.Addr, bool) {
 	return netip.AddrFromSlice([]byte(lo))
 }
 
-func packetKey(p sim.Packet) string {
-	key := fmt.Sprint(p.Proto, p.Src, p.Dst, p.In, p.Mark)
+// packetKey is by what packets that are judged differ.
+type packetKey struct {
+	proto      rules.Proto
+	src, dst   netip.AddrPort
+	in         string
+	mark       rules.Mark
+	sent       bool // by a socket
+	uid        rules.UID
+	gid        rules.GID
+	socketMark rules.Mark
+}
+
+func keyOf(p sim.Packet) packetKey {
+	k := packetKey{proto: p.Proto, src: p.Src, dst: p.Dst, in: p.In, mark: p.Mark}
 	if p.Socket != nil {
-		key += fmt.Sprint(p.Socket.UID, p.Socket.GID, p.Socket.Mark)
+		k.sent, k.uid, k.gid, k.socketMark = true, p.Socket.UID, p.Socket.GID, p.Socket.Mark
 	}
-	return key
+	return k
 }

@@ -116,21 +116,23 @@ func TestDoctorFindings(t *testing.T) {
 		{"no cgroup2", func(f *Facts) { f.cgroup2 = "" },
 			"note cgroup2: is not mounted: owners by cgroup cannot be told; mount -t cgroup2 none /sys/fs/cgroup, where those are wanted"},
 		{"another engine alone", func(f *Facts) {
-			f.sightings = sight.Engines(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT"}}}, nil)
+			f.sight.Engines = sight.Engines(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT"}}}, nil)
 		}, "note other engines: captured by istio: chains ISTIO_OUTPUT in iptables-legacy's table ip nat"},
 		{"what another engine left", func(f *Facts) {
-			f.sightings = sight.Engines(nil, nil, []rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}})
+			f.sight.Engines = sight.Engines(nil, nil, []rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}})
 		}, "failed other engines: istio has rules here: the policy rule ipv4 fwmark 0x111/0xfff lookup 100; " +
 			"take them out by istio's own clean-up, or delete the pod: two engines capture each other's traffic"},
 		{"another engine beside weir", func(f *Facts) {
 			f.state.Table = &rules.Table{Name: "weir"}
-			f.sightings = sight.Engines(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT", "MINE"}}},
+			f.sight.Engines = sight.Engines(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT", "MINE"}}},
 				[]rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}, {Mark: 5, Mask: 5, Table: 100}})
 		},
 			"failed other engines: istio has rules here: chains ISTIO_OUTPUT in iptables-legacy's table ip nat; " +
 				"the policy rule ipv4 fwmark 0x111/0xfff lookup 100; " +
 				"take them out by istio's own clean-up, or delete the pod: two engines capture each other's traffic"},
-		{"legacy tables that cannot be read", func(f *Facts) { f.legacyErr = errors.New("not permitted") },
+		{"rules of others that cannot be read", func(f *Facts) { f.blind = errors.New("too much") },
+			"skipped other engines: they were not looked for: too much"},
+		{"legacy tables that cannot be read", func(f *Facts) { f.sight.NoLegacy = errors.New("not permitted") },
 			"skipped other engines: iptables-legacy's tables were not read: not permitted"},
 		{"a table by weir's name", func(f *Facts) { f.inTheWay = &nft.NotOursError{Table: "weir", Lacks: "tag"} },
 			"failed tables in the way: table inet weir is there, and weir did not write it: it has no tag (to give it up: nft delete table inet weir); " +

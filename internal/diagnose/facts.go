@@ -31,11 +31,9 @@ type Facts struct {
 	looked    bool // at addresses and lo
 	ipv6      bool // an address that is not link-local, on an interface other than lo
 	lo        netns.Loopback
-	sysctls   map[string]string // by path below /proc/sys, those that can be read
-	mounts    bool              // what is mounted can be read
-	cgroup2   string            // where it is mounted
-	sightings []conflict.Engine
-	legacyErr error
+	sysctls   map[string]string  // by path below /proc/sys, those that can be read
+	mounts    bool               // what is mounted can be read
+	cgroup2   string             // where it is mounted
 	leftovers []rules.Difference // of applies of weir's that were cut short
 	inTheWay  error              // tables with weir's names that it did not write
 	dormant   bool               // weir's table: the kernel calls none of its chains
@@ -96,21 +94,10 @@ func (f *Facts) Configured(c modes.Config, want rules.State) {
 }
 
 func (f *Facts) examineRules(ctx context.Context, ns *netns.Namespace, conn *nft.Conn) error {
-	ruleset, err := conn.RulesetWith(ctx, noElements)
-	if err != nil {
-		return err
-	}
 	live, err := conn.Read(ctx, f.table)
 	if err != nil {
 		return err
 	}
-	policy, err := conn.ForeignPolicyRules(ctx)
-	if err != nil {
-		return err
-	}
-	legacy, err := ns.LegacyTables()
-	f.legacyErr = withAdvice(err)
-	f.sightings = sight.Engines(ruleset.Tables, legacy, policy)
 	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
 	f.dormant = live.State.Table != nil && live.State.Table.Dormant
 	f.examineTable(live.State.Table)

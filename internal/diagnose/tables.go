@@ -17,11 +17,14 @@ func leftoverChecks(f Facts) []Check {
 		return []Check{{"other engines", Skipped, "the rules were not read", ""}}
 	}
 	var out []Check
-	for _, s := range f.sightings {
-		out = append(out, f.engineCheck(s))
+	for _, e := range f.sight.Engines {
+		out = append(out, f.engineCheck(e))
 	}
-	if f.legacyErr != nil {
-		out = append(out, Check{"other engines", Skipped, fmt.Sprintf("iptables-legacy's tables were not read: %v", WithPermit(f.legacyErr)), ""})
+	switch {
+	case f.blind != nil:
+		out = append(out, Check{"other engines", Skipped, fmt.Sprintf("they were not looked for: %v", f.blind), ""})
+	case f.sight.NoLegacy != nil:
+		out = append(out, Check{"other engines", Skipped, fmt.Sprintf("iptables-legacy's tables were not read: %v", WithPermit(withAdvice(f.sight.NoLegacy))), ""})
 	}
 	if len(out) == 0 {
 		out = append(out, Check{"other engines", Passed, "no rules of theirs: nftables, iptables-nft, iptables-legacy, policy rules", ""})
@@ -44,7 +47,7 @@ func leftoverChecks(f Facts) []Check {
 // engineCheck judges another engine. One that captures alone is no failure: the namespace
 // is its.
 func (f Facts) engineCheck(e conflict.Engine) Check {
-	if e.Rules && f.state.Table == nil && len(f.sightings) == 1 {
+	if e.Rules && f.state.Table == nil && len(f.sight.Engines) == 1 {
 		return Check{"other engines", Noted, "captured by " + e.Name + ": " + strings.Join(e.Signs, "; "), ""}
 	}
 	return Check{"other engines", Failed, e.Name + " has rules here: " + strings.Join(e.Signs, "; "),

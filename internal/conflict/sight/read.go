@@ -27,13 +27,14 @@ type Scope struct {
 // Sight is what was seen, and what could not be.
 type Sight struct {
 	conflict.Seen
-	Unseen []error // why something was not looked at
+	Unseen   []error // why something was not looked at
+	NoLegacy error   // why iptables-legacy's tables were not, which Unseen tells too
 }
 
 // Read reads what the namespace holds beside the ruleset's own. The error is that nothing
 // could be read, among them nft.ErrNotPermitted; what alone could not be read is Unseen.
 func Read(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, s Scope) (Sight, error) {
-	ruleset, err := conn.RulesetWith(ctx, func(t *nft.LiveTable) bool { return !s.owns(t) })
+	ruleset, err := conn.RulesetBeside(ctx, s.owns)
 	if err != nil {
 		return Sight{}, err
 	}
@@ -86,6 +87,7 @@ func (s *Sight) others(ctx context.Context, ns *netns.Namespace, conn *nft.Conn,
 	policy, err := conn.ForeignPolicyRules(ctx)
 	s.miss("policy rules", err)
 	legacy, err := ns.LegacyTables()
+	s.NoLegacy = err
 	s.miss("iptables-legacy's tables", err)
 	s.Engines = Engines(ruleset.Tables, legacy, policy)
 	s.connectPrograms()
