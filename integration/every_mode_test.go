@@ -18,6 +18,7 @@ func TestEveryMode(t *testing.T) {
 		"--mode sidecar --proxy-gids 1337 --inbound-via tproxy",
 		"--mode sidecar --proxy-uids 1337 --dns-capture all --drop-invalid=enabled",
 		"--mode sidecar --proxy-uids 1337 --dns-capture servers --dns-servers 10.96.0.10 --outbound-exclude-cidrs 10.0.0.0/8,fd00::/8",
+		"--mode sidecar --proxy-mark 0x53d/0xfff --inbound-via tproxy --outbound-via tproxy --conntrack none",
 		"--mode ambient-pod",
 		"--mode ambient-pod --dns-capture all",
 		"--mode ambient-host",

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCounts(t *testing.T) {
@@ -33,11 +34,11 @@ func TestCounts(t *testing.T) {
 
 func TestHear(t *testing.T) {
 	console := "booting\r\nweir-kernels: hello\r\nweir-kernels: result {\"Row\":\"modes\",\"Passed\":3}\r\nnoise\r\nweir-kernels: done\r\n"
-	results, said, done := hear("", bufio.NewReader(strings.NewReader(console)))
+	results, said, done := hear("", bufio.NewReader(strings.NewReader(console)), func() time.Duration { return 0 })
 	if !done || len(results) != 1 || results[0].Passed != 3 || said != "booting\nnoise\n" {
 		t.Errorf("heard %+v, %q, %t", results, said, done)
 	}
-	if _, _, done := hear("", bufio.NewReader(strings.NewReader("panic\n"))); done {
+	if _, _, done := hear("", bufio.NewReader(strings.NewReader("panic\n")), func() time.Duration { return 0 }); done {
 		t.Error("a guest that ended early is taken for done")
 	}
 }

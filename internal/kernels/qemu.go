@@ -73,7 +73,7 @@ func boot(ctx context.Context, accel, vmlinuz, initramfs, only, name string) ([]
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	results, said, done := hear(name, bufio.NewReader(out))
+	results, said, done := hear(name, bufio.NewReader(out), func() time.Duration { return processorTime(cmd.Process.Pid) })
 	err = cmd.Wait()
 	switch {
 	case ctx.Err() != nil:
@@ -86,17 +86,41 @@ func boot(ctx context.Context, accel, vmlinuz, initramfs, only, name string) ([]
 	return results, nil
 }
 
-// hear reads the console. What is not meant for it is kept, as far as it may explain
-// a failure.
-func hear(name string, console *bufio.Reader) (results []result, said string, done bool) {
+// processorTime is what a process has used of the processors, 0 where it is gone.
+func processorTime(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, fields, _ := strings.Cut(string(text), ") ") // the command's name may hold spaces
+	var ticks, n time.Duration
+	for i, field := range strings.Fields(fields) {
+		const utime, stime = 11, 12 // proc_pid_stat(5), counted from the state
+		if i == utime || i == stime {
+			if _, err := fmt.Sscan(field, &n); err == nil {
+				ticks += n
+			}
+		}
+	}
+	const perSecond = 100 // USER_HZ, the same on every architecture that Go has
+	return ticks * time.Second / perSecond
+}
+
+// hear reads the console, and prints each result as it comes, with the processor time
+// that it took of the host. What is not meant for it is kept, as far as it may explain a
+// failure.
+func hear(name string, console *bufio.Reader, processor func() time.Duration) (results []result, said string, done bool) {
 	const most = 16 << 10
+	var before time.Duration
 	for {
 		line, err := console.ReadString('\n')
 		line = strings.TrimRight(line, "\r\n")
 		if text, ok := strings.CutPrefix(line, resultLine); ok {
 			var r result
 			if json.Unmarshal([]byte(text), &r) == nil {
-				fmt.Printf("%-5s %-40s %s\n", name, r.Row, r)
+				now := processor()
+				fmt.Printf("%-5s %-40s %s, %s of the host's processor\n", name, r.Row, r, (now - before).Round(time.Second))
+				before = now
 				results = append(results, r)
 			}
 		} else if line == doneLine {

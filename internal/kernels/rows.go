@@ -31,7 +31,7 @@ var rows = []row{
 	{"conformance: sidecar, dual stack", "the same with both families", conformance("redirect-dual-stack")},
 	{"conformance: ambient pod", "the same of an ambient pod", conformance("ambient")},
 	{"conformance: DNS", "the same with DNS captured", conformance("dns-all")},
-	{"drift", "what others change is found, named and mended", tests(`^(TestDrift|TestNoDrift)$`)},
+	{"drift", "each fifth of the changes by others that the tests know is found, named and mended", tests(`^(TestDrift|TestNoDrift)$`)},
 	{"kills", "of 20 applies that are killed, each leaves the former rules or the new ones, whole", tests(`^TestKilled$`)},
 	{"trace", "packets are followed across the rules", tests(`^(TestTrace|TestTraceInWords|TestTraceKilled|TestTraceInterrupted)$`)},
 	{"doctor", "the doctor names what is wrong with a namespace", tests(`^TestDoctor$`, `iptables|left-overs_of_others|tracker_is_full`)},
