@@ -28,7 +28,7 @@ func consulRedirectCommand() *cli.Command {
 	return meshInitCommand(consul.Parse, "consul connect redirect-traffic", "consul-redirect -proxy-uid 5995 -proxy-inbound-port 20000")
 }
 
-type parseArguments func([]string, meshinit.LookupVariable) (*meshinit.Arguments, error)
+type parseArguments func([]string, meshinit.Input) (*meshinit.Arguments, error)
 
 // meshInitCommand is the init program of a mesh.
 func meshInitCommand(parse parseArguments, program, example string) *cli.Command {
@@ -37,7 +37,7 @@ func meshInitCommand(parse parseArguments, program, example string) *cli.Command
 		Description:     "Example: weir " + example + "\n\nIts --help lists the flags; --print-config prints what they mean as weir's own configuration.",
 		SkipFlagParsing: true,
 		Action: func(cc *cli.Context) error {
-			a, err := parse(cc.Args().Slice(), os.LookupEnv)
+			a, err := parse(cc.Args().Slice(), meshinit.Input{Variable: os.LookupEnv, Stdin: cc.App.Reader})
 			if a.Help != "" {
 				_, err := fmt.Fprint(cc.App.Writer, a.Help)
 				return err
@@ -58,7 +58,7 @@ type meshInit struct {
 }
 
 func (m *meshInit) run(ctx context.Context) error {
-	return m.within(ctx, "netns", m.Namespace, defaultTimeout, m.work)
+	return m.within(ctx, "--netns", m.Namespace, defaultTimeout, m.work)
 }
 
 func (m *meshInit) work(ctx context.Context) error {

@@ -72,7 +72,7 @@ func Flags() (out []meshinit.Flag) {
 
 // Parse parses redirect-traffic's command line. As in the reference, what follows the first argument
 // that is not a flag is ignored. Along with a [meshinit.ArgumentError] come the arguments up to it.
-func Parse(args []string, _ meshinit.LookupVariable) (*meshinit.Arguments, error) {
+func Parse(args []string, _ meshinit.Input) (*meshinit.Arguments, error) {
 	a, out := new(arguments), &meshinit.Arguments{Names: names, Level: slog.LevelInfo}
 	f := a.flags(out)
 	err := f.Parse(args)
@@ -97,7 +97,7 @@ func Parse(args []string, _ meshinit.LookupVariable) (*meshinit.Arguments, error
 	if !a.dualStack {
 		out.Remarks = append(out.Remarks, "IPv6 is left alone, as by the reference where Consul's agent is not dual-stack (-dual-stack captures it)")
 	}
-	out.Meaning = func(modes.Environment) (modes.Config, error) { return a.config() }
+	out.Config = func(modes.Environment) (modes.Config, error) { return a.config() }
 	return out, nil
 }
 

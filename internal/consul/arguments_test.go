@@ -7,21 +7,22 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/modes"
 )
 
 func TestConfig(t *testing.T) {
+	first := modes.DNS{Zones: "disabled", Exclusions: "none", ProxyQueries: "captured"}
 	least := func(change func(*modes.Config)) modes.Config {
 		c := modes.Config{
 			Mode: "sidecar", IPv6: "disabled", Proxy: modes.Proxy{UIDs: []string{"5995"}, OwnCalls: "left"},
-			Inbound:  modes.Inbound{Port: "20000", TunnelPort: "none"},
-			Outbound: modes.Outbound{Port: "15001", OwnPod: "captured"}, Loopback: modes.Loopback{Passthrough: []string{}},
+			Inbound:  modes.Inbound{Via: "redirect", Port: "20000", TunnelPort: "none"},
+			Outbound: modes.Outbound{Via: "redirect", Port: "15001", OwnPod: "captured"}, DNS: first, Loopback: modes.Loopback{Passthrough: []string{}},
 		}
 		change(&c)
 		return c
 	}
 	const given = "-proxy-uid 5995 -proxy-inbound-port 20000 "
-	first := modes.DNS{Zones: "disabled", Exclusions: "none", ProxyQueries: "captured"}
 	for _, tt := range []struct {
 		why, args string
 		want      modes.Config
@@ -42,16 +43,16 @@ func TestConfig(t *testing.T) {
 		}), ""},
 		{"what is required", "", modes.Config{}, "-proxy-uid: is required\n-proxy-inbound-port: is required"},
 		{"Consul is not asked", "-proxy-uid 5995 -proxy-id web", modes.Config{}, `-proxy-id: Consul is not asked for the registration of "web"`},
-		{"the address is of the family whose queries are captured", given + "-consul-dns-ip ::1", modes.Config{}, "-consul-dns-ip: ::1 is IPv6, which is captured only with -dual-stack"},
+		{"the address is of the family whose queries are captured", given + "-consul-dns-ip ::1", modes.Config{}, "-consul-dns-ip: ::1 is IPv6, which is captured only with dual stack"},
 		{"nor the other way round", given + "-consul-dns-ip 10.0.0.1 -dual-stack", modes.Config{}, "-consul-dns-ip: 10.0.0.1 is IPv4"},
 		{"a CIDR", given + "-exclude-outbound-cidr 10.0.0.0/33", modes.Config{}, `-exclude-outbound-cidr: "10.0.0.0/33" is not an address or prefix`},
 	} {
-		a, err := Parse(strings.Fields(tt.args), nil)
+		a, err := Parse(strings.Fields(tt.args), meshinit.Input{})
 		if err != nil {
 			t.Errorf("%s: %v", tt.why, err)
 			continue
 		}
-		got, err := a.Meaning(modes.Environment{})
+		got, err := a.Config(modes.Environment{})
 		normal(&got)
 		switch {
 		case tt.problem == "" && (err != nil || !reflect.DeepEqual(got, tt.want)):
@@ -69,10 +70,10 @@ func normal(c *modes.Config) {
 }
 
 func TestParse(t *testing.T) {
-	if _, err := Parse([]string{"-proxy-uidd", "3"}, nil); err == nil || err.Error() != "consul-redirect: unknown flag: -proxy-uidd (did you mean -proxy-uid?)" {
+	if _, err := Parse([]string{"-proxy-uidd", "3"}, meshinit.Input{}); err == nil || err.Error() != "consul-redirect: unknown flag: -proxy-uidd (did you mean -proxy-uid?)" {
 		t.Errorf("an unknown flag: %v", err)
 	}
-	a, err := Parse([]string{"-token", "secret", "-proxy-uid", "3", "rest"}, nil)
+	a, err := Parse([]string{"-token", "secret", "-proxy-uid", "3", "rest"}, meshinit.Input{})
 	if err != nil || strings.Contains(strings.Join(append(a.Given, a.Remarks...), " "), "secret") || !strings.Contains(strings.Join(a.Remarks, " "), `"rest" and what follows is ignored`) {
 		t.Errorf("got %+v, %v", a, err)
 	}

@@ -5,9 +5,9 @@ package consul
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
@@ -28,53 +28,27 @@ var names = meshinit.Names{
 	{Key: "ipv6"}:                  "-dual-stack",
 }
 
-// config is the configuration that means the same: the application's calls to its own pod are captured and the
-// proxy's are not, there is no tunnel, and queries come before everything else, the proxy's too.
+// config is the configuration that means the same.
 func (a *arguments) config() (modes.Config, error) {
-	c := modes.Config{
-		Mode:    modes.ModeSidecar,
-		IPv6:    "disabled",
-		Proxy:   modes.Proxy{UIDs: []string{a.uid}, OwnCalls: "left"},
-		Inbound: modes.Inbound{Port: modes.PortWord(strconv.Itoa(a.inbound)), TunnelPort: "none", ExcludePorts: meshinit.PortWords(a.inPorts)},
-		Outbound: modes.Outbound{Port: modes.PortWord(strconv.Itoa(a.outbound)), OwnPod: "captured",
-			ExcludePorts: meshinit.PortWords(a.outPorts), ExcludeCIDRs: a.outCIDRs, ExcludeUIDs: a.ids},
-		Loopback: modes.Loopback{Passthrough: []string{}},
-	}
+	c, wrong := options.Consul{
+		UID: a.uid, InboundPort: modes.PortWord(strconv.Itoa(a.inbound)), OutboundPort: modes.PortWord(strconv.Itoa(a.outbound)),
+		ExcludeInbound: options.PortWords(a.inPorts), ExcludeOutbound: options.PortWords(a.outPorts), ExcludeCIDRs: a.outCIDRs, ExcludeUIDs: a.ids,
+		DNSAddress: a.dnsIP, DNSPort: a.dnsPort, DualStack: &a.dualStack,
+	}.Over(options.ConsulRules())
 	if a.dualStack {
 		c.IPv6 = "enabled"
 	}
 	refused := a.refused()
+	for _, p := range wrong {
+		refused = errors.Join(refused, fmt.Errorf("%s: %s", flagOf[p.Option], p.Text))
+	}
 	if a.uid == "" || a.inbound == 0 {
 		return c, refused
 	}
-	a.dns(&c)
 	return c, problems.Join(refused, names.Problem(modes.Check(c)))
 }
 
-// dns answers queries at Consul's DNS service: with an address alone those to anyone, with a port those to the address.
-func (a *arguments) dns(c *modes.Config) {
-	first := modes.DNS{Zones: "disabled", Exclusions: "none", ProxyQueries: "captured"}
-	at := a.dnsIP
-	switch {
-	case a.dnsPort != 0:
-		if at == "" && a.dualStack {
-			at = "::1"
-		} else if at == "" {
-			at = "127.0.0.1"
-		}
-		addr, err := netip.ParseAddr(at)
-		if err != nil {
-			return // refused
-		}
-		first.Capture, first.Servers = "servers", []string{at}
-		first.To = []string{netip.AddrPortFrom(addr, uint16(a.dnsPort)).String()}
-	case at != "":
-		first.Capture, first.To = "all", []string{at}
-	default:
-		return
-	}
-	c.DNS = first
-}
+var flagOf = map[options.Option]string{options.DNSAddress: "-consul-dns-ip", options.DNSPort: "-consul-dns-port"}
 
 // refused reports what the reference refuses and a configuration does not, and what cannot be done.
 func (a *arguments) refused() error {
@@ -91,19 +65,6 @@ func (a *arguments) refused() error {
 	}
 	if a.inbound == 0 && a.id == "" {
 		problem("-proxy-inbound-port: is required")
-	}
-	if a.dnsPort < 0 || a.dnsPort > 65535 {
-		problem("-consul-dns-port: %d is not a port (want a number of 1-65535)", a.dnsPort)
-	}
-	if a.dnsIP != "" {
-		switch at, err := netip.ParseAddr(a.dnsIP); {
-		case err != nil:
-			problem("-consul-dns-ip: %q is not an address", term.Shorten(a.dnsIP))
-		case a.dualStack && at.Is4():
-			problem("-consul-dns-ip: %s is IPv4, and with -dual-stack IPv6's queries alone are captured", at)
-		case !a.dualStack && !at.Is4():
-			problem("-consul-dns-ip: %s is IPv6, which is captured only with -dual-stack", at)
-		}
 	}
 	return errors.Join(errs...)
 }

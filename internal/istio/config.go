@@ -6,10 +6,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
-	"github.com/weir-mesh/weir/internal/meshinit"
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
@@ -18,7 +17,6 @@ import (
 
 const (
 	defaultProxyUser  = "istio-proxy"
-	defaultProxyUID   = 1337
 	wholeMark         = "0xffffffff" // a mask
 	referenceLoopMark = 1338         // of the proxy's calls to its own pod, which no flag sets
 )
@@ -26,25 +24,43 @@ const (
 // Config is the configuration that means the same, but for IPv6, which the namespace decides (see
 // [Arguments.Resolve]). The error joins everything that is wrong with the values.
 func (a *Arguments) Config(env modes.Environment) (modes.Config, error) {
-	outbound, err := a.outbound()
-	c := modes.Config{
-		Mode:       modes.ModeSidecar,
-		Proxy:      a.proxy(env),
-		Inbound:    a.inbound(),
-		Outbound:   outbound,
-		DNS:        modes.DNS{Capture: a.dnsCapture()},
-		Interfaces: modes.Interfaces{Exclude: interfaceNames(a.excludeInterfaces)},
-		Loopback:   modes.Loopback{CIDR: a.variable(loopbackCIDR)},
-		Routing:    a.routing(),
-	}
-	for _, name := range interfaceNames(a.kubeVirtInterfaces) {
-		c.Interfaces.Reroute = append(c.Interfaces.Reroute, modes.Rerouted{Name: name, Exclusions: "ignored"}) // as in the reference
-	}
+	c, wrong := a.options().Over(modes.Config{
+		Mode:     modes.ModeSidecar,
+		Proxy:    a.proxy(env),
+		Inbound:  modes.Inbound{Via: "redirect", Port: portWord(a.inboundPort), TunnelPort: portWord(a.tunnelPort)},
+		Outbound: modes.Outbound{Via: "redirect", Port: portWord(a.outboundPort), LinkLocal: "captured"}, // as in the reference
+		DNS:      modes.DNS{Capture: a.dnsCapture()},
+		Loopback: modes.Loopback{CIDR: a.variable(loopbackCIDR)},
+		Routing:  a.routing(),
+	})
+	a.groups(&c.Outbound)
 	if a.dropInvalid {
 		c.DropInvalid = "enabled"
 	}
 	a.untrack(&c)
-	return c, problems.Join(err, a.refused(), Problem(modes.Check(c)))
+	var errs []error
+	for _, p := range wrong {
+		errs = append(errs, fmt.Errorf("--istio-service-exclude-cidr: %s (leave --istio-service-cidr empty for that)", p.Text))
+	}
+	return c, problems.Join(append(errs, a.refused(), Problem(modes.Check(c)))...)
+}
+
+// options are the arguments that annotations have too.
+func (a *Arguments) options() options.Istio {
+	o := options.Istio{
+		TProxy:            a.mode == "TPROXY",
+		IncludeInbound:    append([]modes.PortWord{}, portWords(a.inboundPorts)...),
+		IncludeOutbound:   portWords(a.outboundPorts),
+		ExcludeOutbound:   portWords(a.outboundExclude),
+		IncludeCIDRs:      includedPrefixes(a.outboundCIDRs),
+		ExcludeCIDRs:      excludedPrefixes(a.outboundExcludeCIDRs),
+		ExcludeInterfaces: interfaceNames(a.excludeInterfaces),
+		Reroute:           interfaceNames(a.kubeVirtInterfaces),
+	}
+	if a.inboundPorts == "*" {
+		o.ExcludeInbound = portWords(a.inboundExclude) // which count only then
+	}
+	return o
 }
 
 // untrack has the proxy's mark, and with WEIR_CONNTRACK=none both directions captured by
@@ -77,7 +93,7 @@ func (a *Arguments) refused() error {
 	}
 	for _, flag := range []string{"istio-inbound-ports", "istio-local-exclude-ports", "istio-exclude-interfaces", "istio-service-cidr",
 		"istio-service-exclude-cidr", "istio-outbound-ports", "istio-local-outbound-ports-exclude", "kube-virt-interfaces"} {
-		for _, w := range meshinit.Split(a.flags.Lookup(flag).Value.String()) {
+		for _, w := range options.Split(a.flags.Lookup(flag).Value.String()) {
 			if w != "*" && (parse.IsAll(w) || parse.IsNone(w)) {
 				errs = append(errs, fmt.Errorf("--%s: %q means nothing here (want '*' for all, or an empty list for none)", flag, w))
 			}
@@ -100,54 +116,24 @@ func (a *Arguments) proxy(env modes.Environment) modes.Proxy {
 	if uid == "" {
 		id, known := env.Users[cmp.Or(a.variable(proxyUser), defaultProxyUser)]
 		if !known {
-			id = defaultProxyUID
+			id = options.IstioID
 		}
 		uid = strconv.FormatUint(uint64(id), 10)
 	}
-	return modes.Proxy{UIDs: meshinit.Split(uid), GIDs: meshinit.Split(cmp.Or(a.proxyGID, uid))}
+	return modes.Proxy{UIDs: options.Split(uid), GIDs: options.Split(cmp.Or(a.proxyGID, uid))}
 }
 
-func (a *Arguments) inbound() modes.Inbound {
-	in := modes.Inbound{Via: "redirect", Port: portWord(a.inboundPort), TunnelPort: portWord(a.tunnelPort), IncludePorts: portWords(a.inboundPorts)}
-	switch {
-	case len(in.IncludePorts) == 0 && a.mode == "TPROXY":
-		in.Via, in.IncludePorts = "marks", nil
-	case len(in.IncludePorts) == 0:
-		in.Via, in.IncludePorts = "none", nil
-	case a.mode == "TPROXY":
-		in.Via = "tproxy"
+// groups captures nothing where no group is included, unless what comes from an interface is.
+func (a *Arguments) groups(out *modes.Outbound) {
+	groups, every := a.includedGroups()
+	if every {
+		out.ExcludeGIDs = options.Split(a.variable(ownerGroupsExclude))
+		return
 	}
-	if a.inboundPorts == "*" {
-		in.ExcludePorts = portWords(a.inboundExclude) // which count only then
-	}
-	return in
-}
-
-// outbound leaves out of the included ports what is excluded too: exclusion
-// wins in the reference.
-func (a *Arguments) outbound() (modes.Outbound, error) {
-	out := modes.Outbound{
-		Via: "redirect", Port: portWord(a.outboundPort), LinkLocal: "captured", // as in the reference
-		IncludeCIDRs: includedPrefixes(a.outboundCIDRs), ExcludeCIDRs: excludedPrefixes(a.outboundExcludeCIDRs),
-		ExcludePorts: portWords(a.outboundExclude),
-	}
-	var err error
-	if star := slices.Index(out.ExcludeCIDRs, "*"); star >= 0 {
-		out.ExcludeCIDRs = slices.Delete(out.ExcludeCIDRs, star, star+1)
-		err = fmt.Errorf("--istio-service-exclude-cidr: %q excludes everything (leave --istio-service-cidr empty for that)", "*")
-	}
-	noGroup := false
-	if groups, every := a.includedGroups(); every {
-		out.ExcludeGIDs = meshinit.Split(a.variable(ownerGroupsExclude))
-	} else {
-		out.IncludeGIDs = meshinit.Split(groups)
-		noGroup = len(out.IncludeGIDs) == 0
-	}
-	out.IncludePorts = parse.WithoutPorts(portWords(a.outboundPorts), out.ExcludePorts)
-	if len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 || noGroup && len(meshinit.Split(a.kubeVirtInterfaces)) == 0 {
+	out.IncludeGIDs = options.Split(groups)
+	if len(out.IncludeGIDs) == 0 && len(options.Split(a.kubeVirtInterfaces)) == 0 {
 		out.Via = "none"
 	}
-	return out, err
 }
 
 // kernelTables are the kernel's routing tables, by what becomes of packets where the

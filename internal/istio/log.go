@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/weir-mesh/weir/internal/meshinit"
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/internal/term"
 )
 
@@ -23,7 +23,7 @@ func parseLevel(list string) (slog.Level, error) {
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn,
 		"error": slog.LevelError, "fatal": slog.LevelError, "none": slog.LevelError + 1}
 	wanted, found := slog.LevelInfo, false
-	for _, w := range meshinit.Split(list) {
+	for _, w := range options.Split(list) {
 		scope, level, scoped := strings.Cut(w, ":")
 		if !scoped {
 			level = scope

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/weir-mesh/weir/internal/meshinit"
+	"github.com/weir-mesh/weir/internal/mesh/options"
 )
 
 // Remarks say what the arguments mean where that may surprise: what the reference ignores without a
@@ -25,7 +25,7 @@ func (a *Arguments) Remarks() []string {
 		remark("istio-inbound-tproxy-route-table %s is one of the kernel's own: packets with the mark are routed as others are, as in the reference", a.tproxyTable)
 	}
 	groups, everyGroup := a.includedGroups()
-	if !everyGroup && len(meshinit.Split(groups)) == 0 {
+	if !everyGroup && len(options.Split(groups)) == 0 {
 		remark("%s is empty: outbound traffic of no group is captured, as in the reference (unset it, or set it to '*', for all groups)", ownerGroups)
 	}
 	if exclude := a.variable(ownerGroupsExclude); exclude != "" && !everyGroup {
@@ -45,14 +45,14 @@ func (a *Arguments) Remarks() []string {
 // remarkWords are about words of lists that match no packet.
 func (a *Arguments) remarkWords(remark func(format string, args ...any)) {
 	for _, name := range []string{"istio-exclude-interfaces", "kube-virt-interfaces"} {
-		for _, w := range meshinit.Split(a.flags.Lookup(name).Value.String()) {
+		for _, w := range options.Split(a.flags.Lookup(name).Value.String()) {
 			if hasAsterisk(w) {
 				remark("%s: %q names no interface, as in the reference (the wildcard is eth+)", name, w)
 			}
 		}
 	}
 	for _, name := range []string{"istio-service-cidr", "istio-service-exclude-cidr"} {
-		for _, w := range meshinit.Split(a.flags.Lookup(name).Value.String()) {
+		for _, w := range options.Split(a.flags.Lookup(name).Value.String()) {
 			if isMapped(w) {
 				remark("%s: no packet has an address of %s, which is IPv4-mapped, as in the reference (write it as IPv4)", name, w)
 			}

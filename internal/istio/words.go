@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/weir-mesh/weir/internal/meshinit"
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -22,7 +22,7 @@ func portWord(word string) modes.PortWord {
 
 func portWords(list string) []modes.PortWord {
 	var out []modes.PortWord
-	for _, w := range meshinit.Split(list) {
+	for _, w := range options.Split(list) {
 		out = append(out, portWord(w))
 	}
 	return out
@@ -31,7 +31,7 @@ func portWords(list string) []modes.PortWord {
 // interfaceNames leaves out names with an asterisk, which no interface has:
 // iptables' wildcard is a plus, and an asterisk stands for itself.
 func interfaceNames(list string) []string {
-	return slices.DeleteFunc(meshinit.Split(list), hasAsterisk)
+	return slices.DeleteFunc(options.Split(list), hasAsterisk)
 }
 
 func hasAsterisk(name string) bool { return strings.Contains(name, "*") }
@@ -41,7 +41,7 @@ func hasAsterisk(name string) bool { return strings.Contains(name, "*") }
 // nevertheless, which ::1 is too, and captures as little.
 func includedPrefixes(list string) []string {
 	out := []string{}
-	for _, w := range meshinit.Split(list) {
+	for _, w := range options.Split(list) {
 		switch p, err := netip.ParsePrefix(w); {
 		case err != nil || !p.Addr().Is4In6():
 			out = append(out, w)
@@ -55,7 +55,7 @@ func includedPrefixes(list string) []string {
 const loopbackIPv6 = "::1/128"
 
 // excludedPrefixes leaves out IPv4-mapped prefixes, which exclude nothing.
-func excludedPrefixes(list string) []string { return slices.DeleteFunc(meshinit.Split(list), isMapped) }
+func excludedPrefixes(list string) []string { return slices.DeleteFunc(options.Split(list), isMapped) }
 
 func isMapped(word string) bool {
 	p, err := netip.ParsePrefix(word)

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"github.com/weir-mesh/weir/internal/meshinit"
-	"github.com/weir-mesh/weir/internal/term"
-	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 )
 
 // arguments are the flags and variables of install transparent-proxy.
@@ -28,8 +26,8 @@ type arguments struct {
 	family               string
 	dropInvalid          bool
 	logs, firewalld      bool
-	config               []string
-	resolvConf           string // a variable
+	files                []string // of a configuration
+	resolvConf           string   // a variable
 	insertOutbound       bool
 }
 
@@ -74,7 +72,8 @@ func (a *arguments) flags(out *meshinit.Arguments) *pflag.FlagSet {
 		f.Uint(name, 0, "accepted: there is no lock of xtables to wait for")
 	}
 	f.String("sleep-between-retries", "2s", "accepted")
-	f.StringArrayVar(&a.config, "config", nil, "refused: give what a file says as flags, or as variables KUMA_TRANSPARENT_PROXY_...")
+	f.StringArrayVar(&a.files, "config", nil, "file of Kuma's configuration of the transparent proxy, YAML or JSON, - for standard input; variables and flags win; may be given several times")
+	f.StringArrayVar(&a.files, "config-file", nil, "as config")
 	f.BoolVar(&out.DryRun, "dry-run", false, "change nothing, print the plan")
 	f.StringVar(&out.Namespace, "netns", "", "work in the network namespace of that path or name; not the reference's (default: the present one)")
 	f.BoolVar(&out.PrintConfig, "print-config", false, "change nothing, print weir's own configuration that makes the same state")
@@ -87,15 +86,16 @@ func Flags() []meshinit.Flag {
 	return meshinit.FlagsOf(new(arguments).flags(new(meshinit.Arguments)))
 }
 
-// Parse parses the environment, then the command line, which wins. Arguments that are not flags, such as the words install
-// transparent-proxy of an injected container, are ignored. Along with a [meshinit.ArgumentError] come the arguments up
-// to it.
-func Parse(args []string, lookup meshinit.LookupVariable) (*meshinit.Arguments, error) {
-	a, out := new(arguments), &meshinit.Arguments{Names: names, Level: slog.LevelInfo, Users: true}
+// Parse parses files of a configuration, then the environment, which wins over them, then the rest of the command line,
+// which wins over both. Arguments that are not flags, such as the words install transparent-proxy of an injected
+// container, are ignored. Along with a [meshinit.ArgumentError] come the arguments up to it.
+func Parse(args []string, in meshinit.Input) (*meshinit.Arguments, error) {
+	a, out := new(arguments), &meshinit.Arguments{Names: names, Level: slog.LevelInfo}
 	f := a.flags(out)
-	environmentErr := a.readEnvironment(f, lookup)
+	filesErr := a.readFiles(f, args, in.Stdin)
+	environmentErr := a.readEnvironment(f, in.Variable)
 	err := f.Parse(args)
-	a.readLists(f, lookup)
+	a.readLists(f, in.Variable)
 	a.twoDNS = f.Changed("redirect-dns") && f.Changed("redirect-all-dns-traffic") && a.dns && a.allDNS
 	out.Given = meshinit.GivenOf(f)
 	if help, _ := f.GetBool("help"); help || errors.Is(err, pflag.ErrHelp) {
@@ -105,50 +105,32 @@ func Parse(args []string, lookup meshinit.LookupVariable) (*meshinit.Arguments, 
 	if err != nil {
 		err = fmt.Errorf("kuma-init: %w", meshinit.WithHint("kuma-init", f, err))
 	}
-	if err := errors.Join(environmentErr, err); err != nil {
+	if err := errors.Join(filesErr, environmentErr, err); err != nil {
 		return out, meshinit.ArgumentError{Err: err}
 	}
 	if a.logs {
 		out.Remarks = append(out.Remarks, "iptables-logs is ignored: weir trace shows which rules packets meet")
 	}
-	out.Meaning = a.meaning
-	out.Missing = withoutResolver
-	out.HasIPv6 = func(addresses []netip.Addr) bool {
-		return a.family == "dualstack" && slices.ContainsFunc(addresses, func(at netip.Addr) bool { return at.Is6() && !at.IsLoopback() })
-	}
+	out.Meaning = meshinit.Meaning{Users: true, Config: a.config, HasIPv6: a.hasIPv6, AllDNS: "redirect-all-dns-traffic"}
 	return out, nil
 }
 
-// withoutResolver captures no DNS, as the reference does, where resolv.conf was read and names no server.
-func withoutResolver(c *modes.Config, env modes.Environment) []string {
-	if c.DNS.Capture != "servers" || len(env.Resolvers) > 0 || env.Unread["resolv.conf"] != nil {
-		return nil
-	}
-	c.DNS.Capture = "none"
-	return []string{"redirect-dns: resolv.conf names no server: DNS is not captured, as in the reference (redirect-all-dns-traffic captures queries to any address)"}
+// hasIPv6 is that another interface than lo has an IPv6 address, a link-local one too.
+func (a *arguments) hasIPv6(addresses []netns.Address) bool {
+	return strings.EqualFold(a.family, "dualstack") && slices.ContainsFunc(addresses, func(at netns.Address) bool {
+		return at.Addr().Is6() && !at.Loopback() && !at.Addr().IsLoopback()
+	})
 }
 
 // refused reports what the reference refuses and a configuration does not, and what cannot be done.
 func (a *arguments) refused() error {
 	var errs []error
 	problem := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if a.family = strings.ToLower(a.family); a.family != "dualstack" && a.family != "ipv4" {
-		problem("--ip-family-mode: %q is not a mode (want dualstack or ipv4)", term.Shorten(a.family))
-	}
 	if a.twoDNS {
 		problem("--redirect-dns: goes not with --redirect-all-dns-traffic (want one of them)")
 	}
 	if a.firewalld {
 		problem("--store-firewalld: weir's table is not firewalld's, which leaves it alone: it does not come back by it after a reboot (run weir again then)")
-	}
-	if len(a.config) > 0 {
-		problem("--config: %q is not read (want what it says as flags, or as variables KUMA_TRANSPARENT_PROXY_...)", term.Shorten(a.config[0]))
-	}
-	if a.resolvConf != "" && a.resolvConf != "/etc/resolv.conf" {
-		problem("KUMA_TRANSPARENT_PROXY_REDIRECT_DNS_RESOLV_CONFIG_PATH: %q is not read (want /etc/resolv.conf)", term.Shorten(a.resolvConf))
-	}
-	if len(a.inbound.uids) > 0 {
-		problem("KUMA_TRANSPARENT_PROXY_REDIRECT_INBOUND_EXCLUDE_PORTS_FOR_UIDS: what comes in has no user")
 	}
 	return errors.Join(errs...)
 }

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 )
 
 var environment = modes.Environment{Users: map[string]uint32{"envoy": 101}}
@@ -18,8 +20,8 @@ func TestConfig(t *testing.T) {
 		c := modes.Config{
 			Mode: "sidecar", Proxy: modes.Proxy{UIDs: []string{"5678"}},
 			Inbound:  modes.Inbound{Via: "redirect", Port: "15006", TunnelPort: "none"},
-			Outbound: modes.Outbound{Port: "15001"},
-			DNS:      modes.DNS{Capture: "none", Port: "15053", Protocols: []string{"udp"}, Exclusions: "all"},
+			Outbound: modes.Outbound{Via: "redirect", Port: "15001"},
+			DNS:      modes.DNS{Port: "15053", Protocols: []string{"udp"}, Exclusions: "all"},
 		}
 		change(&c)
 		return c
@@ -55,7 +57,7 @@ func TestConfig(t *testing.T) {
 			}
 		}), ""},
 		{"not so", "--exclude-outbound-ports-for-uids tcp:80:1000,2000", nil, modes.Config{}, `--exclude-outbound-ports-for-uids: "tcp:80:1000,2000" is not [protocol:][ports:]uids`},
-		{"a protocol", "--exclude-outbound-ports-for-uids sctp:80:1000", nil, modes.Config{}, `--exclude-outbound-ports-for-uids: "sctp" is not one of: all, tcp, udp`},
+		{"a protocol", "--exclude-outbound-ports-for-uids sctp:80:1000", nil, modes.Config{}, `--exclude-outbound-ports-for-uids: "sctp:80:1000" is not [protocol:][ports:]uids`},
 		{"networks: of one family the last counts", "--vnet docker0:172.17.0.0/16 --vnet docker0:172.18.0.0/16 --vnet br+:fd00::1/64", nil, least(func(c *modes.Config) {
 			c.Interfaces.Reroute = []modes.Rerouted{
 				{Name: "docker0", Exclusions: "ignored", ExcludeCIDRs: []string{"172.18.0.0/16"}, DNS: "enabled", Family: "ipv4"},
@@ -65,16 +67,16 @@ func TestConfig(t *testing.T) {
 		{"not a network", "--vnet docker0", nil, modes.Config{}, `--vnet: "docker0" is not interface:CIDR`},
 		{"a gateway", "--redirect-inbound=false --exclude-inbound-ports 22", nil, least(func(c *modes.Config) { c.Inbound.Via = "none" }), ""},
 		{"not both", "--redirect-dns --redirect-all-dns-traffic", nil, modes.Config{}, "--redirect-dns: goes not with --redirect-all-dns-traffic"},
-		{"what cannot be done", "--store-firewalld --config kuma.yaml", nil, modes.Config{}, "--config: \"kuma.yaml\" is not read"},
-		{"a family", "--ip-family-mode ipv6", nil, modes.Config{}, `--ip-family-mode: "ipv6" is not a mode (want dualstack or ipv4)`},
+		{"what cannot be done", "--store-firewalld", nil, modes.Config{}, "--store-firewalld: weir's table is not firewalld's"},
+		{"a family", "--ip-family-mode ipv6", nil, modes.Config{}, `--ip-family-mode: "ipv6" is not a family (want dualstack or ipv4)`},
 	} {
 		lookup := func(name string) (string, bool) { v, set := tt.env[name]; return v, set }
-		a, err := Parse(strings.Fields(tt.args), lookup)
+		a, err := Parse(strings.Fields(tt.args), meshinit.Input{Variable: lookup})
 		if err != nil {
 			t.Errorf("%s: %v", tt.why, err)
 			continue
 		}
-		got, err := a.Meaning(environment)
+		got, err := a.Config(environment)
 		switch {
 		case tt.problem == "" && (err != nil || !reflect.DeepEqual(got, tt.want)):
 			t.Errorf("%s:\ngot  %+v, %v\nwant %+v", tt.why, got, err, tt.want)
@@ -85,13 +87,13 @@ func TestConfig(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	none := func(string) (string, bool) { return "", false }
+	none := meshinit.Input{Variable: func(string) (string, bool) { return "", false }}
 	if _, err := Parse([]string{"--redirect-dsn"}, none); err == nil || err.Error() != "kuma-init: unknown flag: --redirect-dsn (did you mean --redirect-dns?)" {
 		t.Errorf("an unknown flag: %v", err)
 	}
-	wrong := func(name string) (string, bool) {
+	wrong := meshinit.Input{Variable: func(name string) (string, bool) {
 		return "maybe", name == "KUMA_TRANSPARENT_PROXY_REDIRECT_OUTBOUND_ENABLED"
-	}
+	}}
 	if _, err := Parse(nil, wrong); err == nil || !strings.Contains(err.Error(), `KUMA_TRANSPARENT_PROXY_REDIRECT_OUTBOUND_ENABLED: "maybe": is not a bool`) {
 		t.Errorf("a wrong variable: %v", err)
 	}
@@ -99,11 +101,11 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Meaning(environment); err != nil {
+	if _, err := a.Config(environment); err != nil {
 		t.Fatal(err)
 	}
 	for address, want := range map[string]bool{"192.0.2.1": false, "fe80::1": true, "2001:db8::1": true} {
-		if got := a.HasIPv6([]netip.Addr{netip.MustParseAddr(address)}); got != want {
+		if got := a.HasIPv6([]netns.Address{{Prefix: netip.MustParsePrefix("::1/128"), Index: 1}, {Prefix: netip.PrefixFrom(netip.MustParseAddr(address), 24), Index: 2}}); got != want {
 			t.Errorf("IPv6 by %s: %v", address, got)
 		}
 	}

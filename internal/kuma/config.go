@@ -3,12 +3,12 @@
 package kuma
 
 import (
+	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	defaultUID  = 5678
 	defaultUser = "kuma-dp"
 	lastUID     = 1<<32 - 2
 )
@@ -44,43 +43,62 @@ var names = meshinit.Names{
 	{Key: "inbound.via", Value: "none"}:      "--redirect-inbound=false",
 }
 
-// meaning is the configuration that means the same, but for IPv6, which the namespace decides. There is no tunnel, and
-// what is excluded by address comes before queries.
-func (a *arguments) meaning(env modes.Environment) (modes.Config, error) {
+// config is the configuration that means the same, but for IPv6, which the namespace decides.
+func (a *arguments) config(env modes.Environment) (modes.Config, error) {
 	refused := a.refused()
 	uid, err := a.uid(env)
-	c := modes.Config{
-		Mode:     modes.ModeSidecar,
-		Proxy:    modes.Proxy{UIDs: []string{strconv.FormatUint(uint64(uid), 10)}},
-		Inbound:  a.in(),
-		Outbound: modes.Outbound{Port: modes.PortWord(a.outbound.port), ExcludeCIDRs: lists(a.outbound.ips)},
-		DNS:      modes.DNS{Capture: "none", Port: modes.PortWord(a.dnsPort), Protocols: []string{"udp"}, Exclusions: "all"},
-	}
-	switch {
-	case a.allDNS:
-		c.DNS.Capture = "all"
-	case a.dns:
-		c.DNS.Capture = "servers"
-	}
-	if a.noZones && c.DNS.Capture != "none" {
-		c.DNS.Zones = "disabled"
+	o := options.Kuma{
+		UID:            strconv.FormatUint(uint64(uid), 10),
+		Inbound:        a.inbound.options(),
+		Outbound:       a.outbound.options(),
+		UserExclusions: a.outbound.uids,
+		InboundUsers:   a.inbound.uids,
+		DNS:            options.KumaDNS{Enabled: a.dns || a.allDNS, All: a.allDNS, Port: modes.PortWord(a.dnsPort), NoZones: a.noZones},
+		TCPQueries:     a.insertOutbound,
+		Networks:       a.vnet,
+		Family:         a.family,
+		ResolvConf:     a.resolvConf,
 	}
 	if a.dropInvalid {
-		c.DropInvalid = "enabled"
+		o.DropInvalid = "enabled"
 	}
-	usersErr := a.excludeUsers(&c)
-	a.out(&c, uid)
-	vnetErr := a.networks(&c)
-	return c, problems.Join(refused, err, usersErr, vnetErr, names.Problem(modes.Check(c)))
+	c, wrong := o.Over(options.KumaRules())
+	for _, p := range wrong {
+		refused = errors.Join(refused, fmt.Errorf("%s: %s", optionNames[p.Option], p.Text))
+	}
+	return c, problems.Join(refused, err, names.Problem(modes.Check(c)))
+}
+
+func (d direction) options() options.KumaFlow {
+	return options.KumaFlow{
+		Off: !d.enabled, Port: modes.PortWord(d.port),
+		Include: options.PortWords(split(d.include)), Exclude: options.PortWords(split(d.exclude)), ExcludeIPs: split(strings.Join(d.ips, ",")),
+	}
+}
+
+// split splits a list at its commas; nil where there is no word.
+func split(list string) []string {
+	if words := options.Split(list); len(words) > 0 {
+		return words
+	}
+	return nil
+}
+
+var optionNames = map[options.Option]string{
+	options.UserExclusions: "--exclude-outbound-ports-for-uids",
+	options.InboundUsers:   variablePrefix + "REDIRECT_INBOUND_EXCLUDE_PORTS_FOR_UIDS",
+	options.Networks:       "--vnet",
+	options.Family:         "--ip-family-mode",
+	options.ResolvConf:     variablePrefix + "REDIRECT_DNS_RESOLV_CONFIG_PATH",
 }
 
 // uid is the proxy's user. The reference wants passwd to list it.
 func (a *arguments) uid(env modes.Environment) (uint32, error) {
 	if a.user == "" {
-		if id, known := env.Users[defaultUser]; known && !hasUser(env, defaultUID) {
+		if id, known := env.Users[defaultUser]; known && !hasUser(env, options.KumaUID) {
 			return id, nil
 		}
-		return defaultUID, nil
+		return options.KumaUID, nil
 	}
 	if n, err := strconv.ParseUint(a.user, 10, 32); err == nil && n <= lastUID {
 		return uint32(n), nil
@@ -88,7 +106,7 @@ func (a *arguments) uid(env modes.Environment) (uint32, error) {
 	if id, known := env.Users[a.user]; known {
 		return id, nil
 	}
-	return defaultUID, fmt.Errorf("--kuma-dp-user: %q is neither a number nor a user known here", term.Shorten(a.user))
+	return options.KumaUID, fmt.Errorf("--kuma-dp-user: %q is neither a number nor a user known here", term.Shorten(a.user))
 }
 
 func hasUser(env modes.Environment, uid uint32) bool {
@@ -98,116 +116,4 @@ func hasUser(env modes.Environment, uid uint32) bool {
 		}
 	}
 	return false
-}
-
-// in has excluded ports count only where none are included, as in the reference.
-func (a *arguments) in() modes.Inbound {
-	in := modes.Inbound{Via: "redirect", Port: modes.PortWord(a.inbound.port), TunnelPort: "none"}
-	if !a.inbound.enabled {
-		in.Via = "none"
-		return in
-	}
-	in.ExcludeSources = lists(a.inbound.ips)
-	if include := meshinit.PortWords(meshinit.Split(a.inbound.include)); len(include) > 0 {
-		in.IncludePorts = include
-	} else {
-		in.ExcludePorts = meshinit.PortWords(meshinit.Split(a.inbound.exclude))
-	}
-	return in
-}
-
-// out excludes ports of TCP alone, where UDP to one of them is a query. With queries captured, those over TCP are left
-// alone, but for the proxy's.
-func (a *arguments) out(c *modes.Config, uid uint32) {
-	if !a.outbound.enabled {
-		c.Outbound.Via, c.Proxy.OwnCalls = "none", "left"
-		return
-	}
-	excluded := meshinit.PortWords(meshinit.Split(a.outbound.exclude))
-	include := meshinit.PortWords(meshinit.Split(a.outbound.include))
-	switch {
-	case len(include) > 0:
-		c.Outbound.IncludeCIDRs, c.Outbound.IncludePorts = []string{}, include
-	case slices.Contains(excluded, "53") && c.DNS.Capture != "none":
-		c.Outbound.Exclude = append(c.Outbound.Exclude, modes.Excluded{Protocol: "tcp", Ports: excluded})
-	default:
-		c.Outbound.ExcludePorts = excluded
-	}
-	if c.DNS.Capture != "none" && !a.insertOutbound {
-		c.Outbound.Exclude = append(c.Outbound.Exclude, modes.Excluded{UIDs: allBut(uid), Protocol: "tcp", Ports: modes.Ports(53)})
-	}
-}
-
-// allBut are the ranges of all users but one.
-func allBut(uid uint32) []string {
-	var out []string
-	add := func(lo, hi uint32) {
-		if lo <= hi {
-			out = append(out, fmt.Sprintf("%d-%d", lo, hi))
-		}
-	}
-	if uid > 0 {
-		add(0, uid-1)
-	}
-	add(uid+1, lastUID)
-	return out
-}
-
-// excludeUsers reads [protocol:][ports:]uids.
-func (a *arguments) excludeUsers(c *modes.Config) error {
-	var errs []error
-	for _, text := range a.outbound.uids {
-		parts := strings.Split(text, ":")
-		if len(parts) > 3 || strings.Contains(parts[len(parts)-1], ",") || parts[len(parts)-1] == "*" || parts[len(parts)-1] == "" {
-			errs = append(errs, fmt.Errorf("--exclude-outbound-ports-for-uids: %q is not [protocol:][ports:]uids (want such as tcp:80,8000-8100:1000-2000, with one user or one range)", term.Shorten(text)))
-			continue
-		}
-		x := modes.Excluded{UIDs: []string{parts[len(parts)-1]}}
-		if len(parts) > 1 && parts[len(parts)-2] != "*" {
-			x.Ports = meshinit.PortWords(meshinit.Split(parts[len(parts)-2]))
-		}
-		if len(parts) < 3 || parts[0] == "" || parts[0] == "*" {
-			c.Outbound.Exclude = append(c.Outbound.Exclude, x)
-			continue
-		}
-		for _, p := range meshinit.Split(parts[0]) {
-			x.Protocol = strings.ToLower(p)
-			c.Outbound.Exclude = append(c.Outbound.Exclude, x)
-		}
-	}
-	return problems.Join(errs...)
-}
-
-// networks reroutes interfaces. Of several networks of one family the last one counts, as in the reference.
-func (a *arguments) networks(c *modes.Config) error {
-	var errs []error
-	at := map[string]int{}
-	for _, text := range a.vnet {
-		name, cidr, _ := strings.Cut(text, ":")
-		p, err := netip.ParsePrefix(cidr)
-		if err != nil || name == "" {
-			errs = append(errs, fmt.Errorf("--vnet: %q is not interface:CIDR (want such as docker0:172.17.0.0/16 or br+:172.18.0.0/16)", term.Shorten(text)))
-			continue
-		}
-		family := "ipv4"
-		if p.Addr().Is6() {
-			family = "ipv6"
-		}
-		r := modes.Rerouted{Name: name, Exclusions: "ignored", ExcludeCIDRs: []string{cidr}, DNS: "enabled", Family: family}
-		if i, twice := at[name+" "+family]; twice {
-			c.Interfaces.Reroute[i] = r
-			continue
-		}
-		at[name+" "+family] = len(c.Interfaces.Reroute)
-		c.Interfaces.Reroute = append(c.Interfaces.Reroute, r)
-	}
-	return problems.Join(errs...)
-}
-
-// lists joins lists with commas.
-func lists(all []string) (out []string) {
-	for _, l := range all {
-		out = append(out, meshinit.Split(l)...)
-	}
-	return out
 }

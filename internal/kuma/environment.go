@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/spf13/pflag"
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/internal/term"
 )
@@ -76,7 +77,7 @@ func (a *arguments) readLists(f *pflag.FlagSet, lookup meshinit.LookupVariable) 
 		{"REDIRECT_VNET_NETWORKS", "vnet", &a.vnet},
 	} {
 		if text, set := lookup(variablePrefix + v.name); set && !f.Changed(v.flag) {
-			*v.into = meshinit.Split(text)
+			*v.into = options.Split(text)
 		}
 	}
 }

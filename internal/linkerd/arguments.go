@@ -59,7 +59,7 @@ func Flags() []meshinit.Flag {
 
 // Parse parses proxy-init's command line, which no variable adds to. Arguments that are not flags are
 // ignored, as in the reference. Along with a [meshinit.ArgumentError] come the arguments up to it.
-func Parse(args []string, _ meshinit.LookupVariable) (*meshinit.Arguments, error) {
+func Parse(args []string, _ meshinit.Input) (*meshinit.Arguments, error) {
 	a, out := new(arguments), &meshinit.Arguments{Names: names}
 	f := a.flags(out)
 	err := f.Parse(args)
@@ -76,7 +76,7 @@ func Parse(args []string, _ meshinit.LookupVariable) (*meshinit.Arguments, error
 		out.Sysctls = []meshinit.Sysctl{{Path: "net/netfilter/nf_conntrack_tcp_timeout_close_wait", Value: strconv.Itoa(a.closeWait)}}
 		out.Remarks = append(out.Remarks, "timeout-close-wait-secs is a setting of the namespace, which a configuration does not have")
 	}
-	out.Meaning = func(modes.Environment) (modes.Config, error) { return a.config() }
+	out.Config = func(modes.Environment) (modes.Config, error) { return a.config() }
 	return out, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-mesh/weir/internal/meshinit"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -15,7 +16,7 @@ func TestConfig(t *testing.T) {
 		c := modes.Config{
 			Mode: "sidecar", IPv6: "enabled", Proxy: modes.Proxy{UIDs: []string{"2102"}, OwnCalls: "left"},
 			Inbound:  modes.Inbound{Via: "redirect", Port: "4143", TunnelPort: "none"},
-			Outbound: modes.Outbound{Port: "4140"}, Loopback: modes.Loopback{Passthrough: []string{}},
+			Outbound: modes.Outbound{Via: "redirect", Port: "4140"}, Loopback: modes.Loopback{Passthrough: []string{}},
 		}
 		change(&c)
 		return c
@@ -45,12 +46,12 @@ func TestConfig(t *testing.T) {
 		{"a mode of iptables", "-p 4143 -o 4140 -u 2102 --iptables-mode bpf", modes.Config{}, `--iptables-mode: "bpf" is not a mode (want legacy, nft or plain)`},
 		{"a level", "-p 4143 -o 4140 -u 2102 --log-level loud", modes.Config{}, `--log-level: "loud" is not a level`},
 	} {
-		a, err := Parse(strings.Fields(tt.args), nil)
+		a, err := Parse(strings.Fields(tt.args), meshinit.Input{})
 		if err != nil {
 			t.Errorf("%s: %v", tt.why, err)
 			continue
 		}
-		got, err := a.Meaning(modes.Environment{})
+		got, err := a.Config(modes.Environment{})
 		switch {
 		case tt.problem == "" && (err != nil || !reflect.DeepEqual(got, tt.want)):
 			t.Errorf("%s:\ngot  %+v, %v\nwant %+v", tt.why, got, err, tt.want)
@@ -65,11 +66,11 @@ func TestParse(t *testing.T) {
 		{"--proxy-uuid 3", "linkerd-init: unknown flag: --proxy-uuid (did you mean --proxy-uid?)"},
 		{"--proxy-uid x", `linkerd-init: invalid argument "x" for "-u, --proxy-uid" flag`},
 	} {
-		if _, err := Parse(strings.Fields(tt.args), nil); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := Parse(strings.Fields(tt.args), meshinit.Input{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.args, err, tt.want)
 		}
 	}
-	a, err := Parse(strings.Fields("--timeout-close-wait-secs 3600 --simulate --netns /run/netns/x --log-format json"), nil)
+	a, err := Parse(strings.Fields("--timeout-close-wait-secs 3600 --simulate --netns /run/netns/x --log-format json"), meshinit.Input{})
 	if err != nil || len(a.Sysctls) != 1 || a.Sysctls[0].Value != "3600" || !a.DryRun || a.Namespace != "/run/netns/x" || !a.LogJSON {
 		t.Errorf("got %+v, %v", a, err)
 	}

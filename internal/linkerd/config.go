@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/internal/meshinit"
-	"github.com/weir-mesh/weir/internal/parse"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 )
@@ -25,26 +25,23 @@ var names = meshinit.Names{
 	{Key: "ipv6"}:                   "--ipv6",
 }
 
-// config is the configuration that means the same. All of lo is left alone, the proxy's calls to its own pod too, and
-// there is no tunnel.
+// config is the configuration that means the same.
 func (a *arguments) config() (modes.Config, error) {
-	c := modes.Config{
-		Mode:     modes.ModeSidecar,
-		IPv6:     "disabled",
-		Proxy:    modes.Proxy{OwnCalls: "left"},
-		Inbound:  a.inbound(),
-		Outbound: modes.Outbound{Port: number(a.outgoing), ExcludePorts: meshinit.PortWords(a.outboundIgnore)},
-		Loopback: modes.Loopback{Passthrough: []string{}},
+	o := options.Linkerd{
+		InboundPort: number(a.incoming), OutboundPort: number(a.outgoing),
+		IncludeInbound: numbers(a.redirect), SkipInbound: options.PortWords(a.inboundIgnore), SkipOutbound: options.PortWords(a.outboundIgnore),
 	}
-	if a.ipv6 {
-		c.IPv6 = "enabled"
+	for _, s := range a.subnets {
+		o.SkipSubnets = append(o.SkipSubnets, strings.TrimSpace(s))
 	}
 	if a.uid > 0 {
-		c.Proxy.UIDs = []string{strconv.Itoa(a.uid)}
+		o.UID = strconv.Itoa(a.uid)
 	}
 	if a.gid > 0 {
-		c.Proxy.GIDs = []string{strconv.Itoa(a.gid)}
+		o.GID = strconv.Itoa(a.gid)
 	}
+	c := o.Over(options.LinkerdRules())
+	c.IPv6 = options.OnOff(a.ipv6)
 	if err := a.refused(); err != nil {
 		if a.uid <= 0 && a.gid <= 0 {
 			c.Proxy.UIDs = []string{"1"} // reported already
@@ -54,24 +51,11 @@ func (a *arguments) config() (modes.Config, error) {
 	return c, names.Problem(modes.Check(c))
 }
 
-// inbound leaves out of the ports to redirect what is ignored too: to ignore wins in the reference.
-func (a *arguments) inbound() modes.Inbound {
-	in := modes.Inbound{Via: "redirect", Port: number(a.incoming), TunnelPort: "none"}
-	for _, s := range a.subnets {
-		in.ExcludeSources = append(in.ExcludeSources, strings.TrimSpace(s))
-	}
-	ignored := meshinit.PortWords(a.inboundIgnore)
-	if len(a.redirect) == 0 {
-		in.ExcludePorts = ignored
-		return in
-	}
-	for _, p := range a.redirect {
-		in.IncludePorts = append(in.IncludePorts, number(p))
-	}
-	if in.IncludePorts = parse.WithoutPorts(in.IncludePorts, ignored); len(in.IncludePorts) == 0 {
-		in.Via, in.IncludePorts = "none", nil
-	}
-	return in
-}
-
 func number(port int) modes.PortWord { return modes.PortWord(strconv.Itoa(port)) }
+
+func numbers(ports []int) (out []modes.PortWord) {
+	for _, p := range ports {
+		out = append(out, number(p))
+	}
+	return out
+}

@@ -2,11 +2,9 @@ package mesh
 
 import (
 	"encoding/json"
-	"net"
-	"net/netip"
 	"strconv"
 
-	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -47,9 +45,6 @@ func readConsul(r *reading) {
 		return
 	}
 	r.readConsulDocument(consulConfig, text)
-	if both, set := r.yes(consulDualStack); set && !both {
-		r.Config.IPv6 = "disabled"
-	}
 }
 
 // consulDocument is the part of the document that changes the capture.
@@ -72,49 +67,27 @@ func (r *reading) readConsulDocument(name, text string) {
 		r.problem(name, "%v (want the JSON that Consul writes)", err)
 		return
 	}
-	c := &r.Config
+	o := options.Consul{
+		UID:            d.ProxyUserID,
+		ExcludeInbound: options.PortWords(d.ExcludeInboundPorts), ExcludeOutbound: options.PortWords(d.ExcludeOutboundPorts),
+		ExcludeCIDRs: d.ExcludeOutboundCIDRs, ExcludeUIDs: d.ExcludeUIDs,
+		DNSAddress: d.ConsulDNSIP, DNSPort: d.ConsulDNSPort,
+	}
 	if d.ProxyUserID == "" {
 		r.problem(name, "ProxyUserID is missing")
-	} else {
-		c.Proxy.UIDs = []string{d.ProxyUserID}
 	}
 	if d.ProxyInboundPort == 0 {
 		r.problem(name, "ProxyInboundPort is missing")
 	} else {
-		c.Inbound.Port = modes.PortWord(strconv.Itoa(d.ProxyInboundPort))
+		o.InboundPort = modes.PortWord(strconv.Itoa(d.ProxyInboundPort))
 	}
 	if d.ProxyOutboundPort != 0 {
-		c.Outbound.Port = modes.PortWord(strconv.Itoa(d.ProxyOutboundPort))
+		o.OutboundPort = modes.PortWord(strconv.Itoa(d.ProxyOutboundPort))
 	}
-	c.Inbound.ExcludePorts = append(c.Inbound.ExcludePorts, portWords(d.ExcludeInboundPorts)...)
-	c.Outbound.ExcludePorts = append(c.Outbound.ExcludePorts, portWords(d.ExcludeOutboundPorts)...)
-	c.Outbound.ExcludeCIDRs = append(c.Outbound.ExcludeCIDRs, d.ExcludeOutboundCIDRs...)
-	c.Outbound.ExcludeUIDs = append(c.Outbound.ExcludeUIDs, d.ExcludeUIDs...)
-	r.consulQueries(name, d)
-}
-
-// consulQueries sends queries to Consul's DNS service: those to any address to the service's address, or with
-// a port those to the address (the loopback address where there is none) to that port of it.
-func (r *reading) consulQueries(name string, d consulDocument) {
-	if d.ConsulDNSIP == "" && d.ConsulDNSPort == 0 {
-		return
+	if both, set := r.yes(consulDualStack); set {
+		o.DualStack = &both
 	}
-	address := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if both, _ := parseBool(r.pod.Annotations[consulDualStack]); both {
-		address = netip.IPv6Loopback()
-	}
-	if d.ConsulDNSIP != "" {
-		var err error
-		if address, err = netip.ParseAddr(d.ConsulDNSIP); err != nil {
-			r.problem(name, "ConsulDNSIP: %q is not an address", term.Shorten(d.ConsulDNSIP))
-			return
-		}
-	}
-	dns := &r.Config.DNS
-	if d.ConsulDNSPort == 0 {
-		dns.Capture, dns.To = "all", []string{address.String()}
-		return
-	}
-	dns.Capture, dns.Servers = "servers", []string{address.String()}
-	dns.To = []string{net.JoinHostPort(address.String(), strconv.Itoa(d.ConsulDNSPort))}
+	var wrong []options.Problem
+	r.Config, wrong = o.Over(r.Config)
+	r.wrong(wrong, nil, map[options.Option]string{options.DNSAddress: "ConsulDNSIP", options.DNSPort: "ConsulDNSPort"})
 }

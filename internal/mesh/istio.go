@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/weir-mesh/weir/internal/parse"
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
@@ -29,8 +29,6 @@ const (
 	istioReroute         = "istio.io/reroute-virtual-interfaces"
 	istioKubevirt        = "traffic.sidecar.istio.io/kubevirtInterfaces" // istioReroute's former name
 )
-
-const istioProxyID = 1337
 
 // istioOwnPorts are the proxy's, for the kubelet's probes and for metrics.
 var istioOwnPorts = []modes.PortWord{"15020", "15021", "15090"}
@@ -90,7 +88,7 @@ func istioWants(p Pod) string {
 
 // isGateway reports whether templates of the injector make a pod without a sidecar.
 func isGateway(templates string) bool {
-	words := split(templates)
+	words := options.Split(templates)
 	return !slices.Contains(words, "sidecar") &&
 		slices.ContainsFunc(words, func(w string) bool { return w == "gateway" || w == "grpc-agent" || w == "grpc-simple" })
 }
@@ -110,28 +108,46 @@ func istrue(word string) bool {
 }
 
 func readIstio(r *reading) {
-	c := &r.Config
 	r.istioProxy()
+	var o options.Istio
 	switch mode, _ := r.value(istioMode); mode {
 	case "", "REDIRECT":
 	case "TPROXY":
-		c.Inbound.Via = "tproxy"
+		o.TProxy = true
 	default:
 		r.problem(istioMode, "%q is not a mode (want REDIRECT, TPROXY or NONE)", term.Shorten(mode))
 	}
-	r.istioInbound()
-	r.istioOutbound()
-	r.words(istioExcludeLinks, &c.Interfaces.Exclude)
+	r.ports(istioIncludeInbound, &o.IncludeInbound)
+	o.ExcludeInbound = r.istioExcludedInbound()
+	r.words(istioIncludeCIDRs, &o.IncludeCIDRs)
+	r.words(istioExcludeCIDRs, &o.ExcludeCIDRs)
+	r.ports(istioIncludeOutbound, &o.IncludeOutbound)
+	r.ports(istioExcludeOutbound, &o.ExcludeOutbound)
+	r.words(istioExcludeLinks, &o.ExcludeInterfaces)
 	reroute, set := r.list(istioReroute)
 	if !set {
 		reroute, set = r.list(istioKubevirt)
 	}
 	if set {
-		c.Interfaces.Reroute = nil
-		for _, name := range reroute {
-			c.Interfaces.Reroute = append(c.Interfaces.Reroute, modes.Rerouted{Name: name, Exclusions: "ignored"}) // as in the reference
-		}
+		o.Reroute = reroute
 	}
+	var wrong []options.Problem
+	r.Config, wrong = o.Over(r.Config)
+	for i := range wrong {
+		wrong[i].Text += " (leave " + istioIncludeCIDRs + " empty for that)"
+	}
+	r.wrong(wrong, map[options.Option]string{options.ExcludeCIDRs: istioExcludeCIDRs}, nil)
+}
+
+// istioExcludedInbound has the proxy's own ports too, as Istio's injector has it.
+func (r *reading) istioExcludedInbound() []modes.PortWord {
+	excluded := r.Config.Inbound.ExcludePorts
+	r.ports(istioExcludeInbound, &excluded)
+	excluded = with(excluded, istioOwnPorts...)
+	if port, set := r.number(istioStatusPort, "port", 1, 65535); set {
+		excluded = with(excluded, modes.PortWord(port))
+	}
+	return excluded
 }
 
 // istioProxy reads what the proxy's own container says, and as far as it is not known, the annotation from
@@ -151,56 +167,12 @@ func (r *reading) istioProxy() {
 		env = proxyMetadata(document)
 	}
 	if word, set := env["ISTIO_META_DNS_CAPTURE"]; set {
-		r.Config.DNS.Capture = pick(istrue(word), "all", "none")
+		r.Config.DNS.Capture = "none"
+		if istrue(word) {
+			r.Config.DNS.Capture = "all"
+		}
 	}
 	if word, set := env["INVALID_DROP"]; set {
-		r.Config.DropInvalid = pick(istrue(word), "enabled", "disabled")
-	}
-}
-
-func pick(yes bool, word, otherwise string) string {
-	if yes {
-		return word
-	}
-	return otherwise
-}
-
-func (r *reading) istioInbound() {
-	in := &r.Config.Inbound
-	include, set := r.list(istioIncludeInbound)
-	switch {
-	case set && len(include) == 0:
-		in.Via, in.IncludePorts = "none", nil
-		if mode, _ := r.value(istioMode); mode == "TPROXY" {
-			in.Via = "marks" // which the reference sets whatever the ports
-		}
-	case set:
-		in.IncludePorts = portWords(include)
-	}
-	r.ports(istioExcludeInbound, &in.ExcludePorts)
-	in.ExcludePorts = with(in.ExcludePorts, istioOwnPorts...)
-	if port, set := r.number(istioStatusPort, "port", 1, 65535); set {
-		in.ExcludePorts = with(in.ExcludePorts, modes.PortWord(port))
-	}
-	if len(in.IncludePorts) > 0 && !isAll(in.IncludePorts) || in.Via == "none" || in.Via == "marks" {
-		in.ExcludePorts = nil // which count only where all are included
-	}
-}
-
-func isAll(words []modes.PortWord) bool { return len(words) == 1 && parse.IsAll(string(words[0])) }
-
-func (r *reading) istioOutbound() {
-	out := &r.Config.Outbound
-	r.words(istioIncludeCIDRs, &out.IncludeCIDRs)
-	r.words(istioExcludeCIDRs, &out.ExcludeCIDRs)
-	if slices.Contains(out.ExcludeCIDRs, "*") {
-		r.problem(istioExcludeCIDRs, "%q excludes everything (leave %s empty for that)", "*", istioIncludeCIDRs)
-		out.ExcludeCIDRs = nil
-	}
-	r.ports(istioIncludeOutbound, &out.IncludePorts)
-	r.ports(istioExcludeOutbound, &out.ExcludePorts)
-	out.IncludePorts = parse.WithoutPorts(out.IncludePorts, out.ExcludePorts) // exclusion wins
-	if out.IncludeCIDRs != nil && len(out.IncludeCIDRs)+len(out.IncludePorts) == 0 {
-		out.Via, out.IncludeCIDRs = "none", nil
+		r.Config.DropInvalid = options.OnOff(istrue(word))
 	}
 }

@@ -3,7 +3,7 @@ package mesh
 import (
 	"strings"
 
-	"github.com/weir-mesh/weir/internal/parse"
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -45,27 +45,29 @@ func linkerdWants(p Pod) string {
 	return ""
 }
 
+// readLinkerd reads annotations of which an empty one counts as missing, in the pod and in the namespace. Those of
+// inbound ports are added: the proxy's own stay skipped, as Linkerd's injector has it.
 func readLinkerd(r *reading) {
 	r.namespaceToo = true
-	c := &r.Config
+	var o options.Linkerd
 	if ports, set := r.list(linkerdSkipInbound); set {
-		c.Inbound.ExcludePorts = with(c.Inbound.ExcludePorts, portWords(ports)...)
+		o.SkipInbound = with(r.Config.Inbound.ExcludePorts, options.PortWords(ports)...)
 	}
-	r.ports(linkerdSkipOutbound, &c.Outbound.ExcludePorts)
-	r.words(linkerdSkipSubnets, &c.Inbound.ExcludeSources)
+	r.ports(linkerdSkipOutbound, &o.SkipOutbound)
+	r.words(linkerdSkipSubnets, &o.SkipSubnets)
 	if id, set := r.number(linkerdUID, "user id", 0, maxID); set {
-		c.Proxy.UIDs = []string{id}
+		o.UID = id
 	}
 	if id, set := r.number(linkerdGID, "group id", 0, maxID); set {
-		c.Proxy.GIDs = []string{id}
+		o.GID = id
 	}
 	if r.pod.label(linkerdControlPlane) != "" {
-		c.Outbound.ExcludePorts = with(c.Outbound.ExcludePorts, "443", "6443") // the API server's
+		if o.SkipOutbound == nil {
+			o.SkipOutbound = r.Config.Outbound.ExcludePorts
+		}
+		o.SkipOutbound = with(o.SkipOutbound, "443", "6443") // the API server's
 	}
-	if len(c.Inbound.IncludePorts) > 0 && !isAll(c.Inbound.IncludePorts) {
-		c.Inbound.IncludePorts = parse.WithoutPorts(c.Inbound.IncludePorts, c.Inbound.ExcludePorts) // exclusion wins
-		c.Inbound.ExcludePorts = nil
-	}
+	r.Config = o.Over(r.Config)
 }
 
 // maxID is the highest user or group id: the next one means none to the kernel.

@@ -67,11 +67,15 @@ func (p Pod) label(name string) string {
 	return p.Spec.Labels[name]
 }
 
-// annotation is an annotation of the pod or, for meshes that look there too, of its namespace.
+// annotation is an annotation of the pod or, for meshes that look there too, of its namespace: for those an
+// empty one is as good as none.
 func (p Pod) annotation(name string, namespaceToo bool) (value string, set bool) {
-	if value, set = p.Annotations[name]; set || !namespaceToo || p.Spec == nil {
+	value, set = p.Annotations[name]
+	if !namespaceToo || value != "" {
 		return value, set
 	}
-	value, set = p.Spec.NamespaceAnnotations[name]
-	return value, set
+	if p.Spec != nil {
+		value = p.Spec.NamespaceAnnotations[name]
+	}
+	return value, value != ""
 }

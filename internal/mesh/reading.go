@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/mesh/options"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
@@ -43,6 +44,21 @@ func (r *reading) problem(annotation, format string, args ...any) {
 	r.problems = append(r.problems, &Problem{annotation, fmt.Sprintf(format, args...)})
 }
 
+// wrong are problems with options: of the annotation that is for the option where it is set, otherwise of a
+// field of the document.
+func (r *reading) wrong(problems []options.Problem, annotations, fields map[options.Option]string) {
+	for _, p := range problems {
+		if p.Entry > 0 {
+			p.Text = fmt.Sprintf("entry %d: %s", p.Entry, p.Text)
+		}
+		annotation := annotations[p.Option]
+		if _, set := r.pod.annotation(annotation, r.namespaceToo); !set {
+			annotation, p.Text = r.document, fields[p.Option]+": "+p.Text
+		}
+		r.problem(annotation, "%s", p.Text)
+	}
+}
+
 // value is the value of an annotation.
 func (r *reading) value(annotation string) (value string, set bool) {
 	value, set = r.pod.annotation(annotation, r.namespaceToo)
@@ -56,12 +72,12 @@ func (r *reading) value(annotation string) (value string, set bool) {
 // list is the words of an annotation that is a list with commas: empty, and not nil, for none.
 func (r *reading) list(annotation string) (words []string, set bool) {
 	value, set := r.value(annotation)
-	return split(value), set
+	return options.Split(value), set
 }
 
 func (r *reading) ports(annotation string, to *[]modes.PortWord) {
 	if words, set := r.list(annotation); set {
-		*to = portWords(words)
+		*to = options.PortWords(words)
 	}
 }
 
@@ -153,25 +169,6 @@ func (r *reading) named(err error) error {
 		}
 	}
 	return &Problem{annotation, text}
-}
-
-// split splits a list at its commas, without what is blank.
-func split(list string) []string {
-	out := []string{}
-	for w := range strings.SplitSeq(list, ",") {
-		if w = strings.TrimSpace(w); w != "" {
-			out = append(out, w)
-		}
-	}
-	return out
-}
-
-func portWords(words []string) []modes.PortWord {
-	out := make([]modes.PortWord, len(words))
-	for i, w := range words {
-		out[i] = modes.PortWord(w)
-	}
-	return out
 }
 
 // with is a list and further words, each once.

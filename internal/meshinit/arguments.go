@@ -5,13 +5,12 @@ package meshinit
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net/netip"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"github.com/weir-mesh/weir/internal/term"
-	"github.com/weir-mesh/weir/modes"
 )
 
 // Arguments are what an init program was told.
@@ -26,11 +25,8 @@ type Arguments struct {
 	Remarks     []string // what the arguments mean where that may surprise
 	Sysctls     []Sysctl // to write besides
 
-	Names   Names                                                 // of keys
-	Users   bool                                                  // the configuration asks for the users of passwd
-	Meaning func(modes.Environment) (modes.Config, error)         // the configuration, but for IPv6 where HasIPv6 is set
-	HasIPv6 func(addresses []netip.Addr) bool                     // of the interfaces but lo; nil where the arguments say it
-	Missing func(c *modes.Config, env modes.Environment) []string // what the reference leaves out where the namespace lacks it; nil: nothing
+	Names Names // of keys
+	Meaning
 }
 
 // Sysctl is a setting of the network namespace that a program writes.
@@ -38,6 +34,12 @@ type Sysctl struct{ Path, Value string }
 
 // LookupVariable is os.LookupEnv, or stands for it.
 type LookupVariable func(name string) (value string, set bool)
+
+// Input is what an init program reads besides its arguments.
+type Input struct {
+	Variable LookupVariable
+	Stdin    io.Reader
+}
 
 // ArgumentError is that arguments do not parse, or mean nothing; it joins all that is wrong with them.
 type ArgumentError struct{ Err error }
@@ -82,27 +84,6 @@ func Hint(program, flag string, names []string) string {
 		return "did you mean " + nearest + "?"
 	}
 	return "see weir " + program + " --help"
-}
-
-// Split splits a list at its commas. It is empty, not nil, where there is no word: an empty list means
-// none.
-func Split(list string) []string {
-	out := []string{}
-	for w := range strings.SplitSeq(list, ",") {
-		if w = strings.TrimSpace(w); w != "" {
-			out = append(out, w)
-		}
-	}
-	return out
-}
-
-// PortWords are words for ports.
-func PortWords(list []string) []modes.PortWord {
-	var out []modes.PortWord
-	for _, w := range list {
-		out = append(out, modes.PortWord(w))
-	}
-	return out
 }
 
 // ParseLevel reads a word for a level of a log.

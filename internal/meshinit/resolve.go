@@ -5,12 +5,25 @@ package meshinit
 import (
 	"context"
 	"errors"
-	"net/netip"
+	"fmt"
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 )
+
+// Meaning is what arguments mean, which a network namespace completes.
+type Meaning struct {
+	Users  bool                                          // Config asks for the users of passwd
+	Config func(modes.Environment) (modes.Config, error) // but for IPv6 where HasIPv6 is set
+
+	// HasIPv6 tells by the namespace's addresses whether IPv6 is captured; nil where the arguments do.
+	HasIPv6 func([]netns.Address) bool
+
+	// AllDNS is the flag that captures queries to any address, of a program that captures none where
+	// resolv.conf names no server; "" of one that fails.
+	AllDNS string
+}
 
 // Resolved is what arguments mean in a network namespace.
 type Resolved struct {
@@ -20,27 +33,36 @@ type Resolved struct {
 }
 
 // Resolve is the configuration that the arguments mean in a namespace, and what is known of the
-// namespace. The error is an [ArgumentError], or says what could not be read.
-func (a *Arguments) Resolve(ctx context.Context, ns *netns.Namespace) (r Resolved, err error) {
-	if r.Environment, err = capture.FileEnvironment(ctx, ns, modes.Lookups{Users: a.Users}); err != nil {
+// namespace. Where it cannot be entered IPv6 is disabled, if its addresses decide. The error is an
+// [ArgumentError], or says what could not be read.
+func (m Meaning) Resolve(ctx context.Context, ns *netns.Namespace) (r Resolved, err error) {
+	if r.Environment, err = capture.FileEnvironment(ctx, ns, modes.Lookups{Users: m.Users}); err != nil {
 		return r, err
 	}
-	if r.Config, err = a.Meaning(r.Environment); err != nil {
+	if r.Config, err = m.Config(r.Environment); err != nil {
 		return r, ArgumentError{err}
 	}
 	if err := capture.LookUp(ctx, ns, &r.Environment, r.Config.Lookups()); err != nil {
 		return r, err
 	}
-	if a.Missing != nil {
-		r.Warnings = a.Missing(&r.Config, r.Environment)
-	}
-	return r, r.readInterfaces(ctx, a, ns)
+	r.withoutResolver(m.AllDNS)
+	return r, r.readInterfaces(ctx, m.HasIPv6, ns)
 }
 
-// readInterfaces fills in what the namespace's interfaces tell. Where it cannot be entered IPv6 is
-// disabled, if they decide.
-func (r *Resolved) readInterfaces(ctx context.Context, a *Arguments, ns *netns.Namespace) error {
-	if a.HasIPv6 != nil {
+// withoutResolver captures no DNS where resolv.conf was read and names no server. One that cannot be read
+// is an error in the references too.
+func (r *Resolved) withoutResolver(allDNS string) {
+	if allDNS != "" && r.Config.DNS.Capture == "servers" && len(r.Environment.Resolvers) == 0 && r.Environment.Unread["resolv.conf"] == nil {
+		r.Config.DNS.Capture = "none"
+		r.Warnings = append(r.Warnings, fmt.Sprintf(
+			"redirect-dns: resolv.conf names no server: DNS is not captured, as in the reference (%s captures queries to any address)", allDNS))
+	}
+}
+
+// readInterfaces fills in what the namespace's interfaces and routing tell, which takes no privilege
+// in the present namespace.
+func (r *Resolved) readInterfaces(ctx context.Context, hasIPv6 func([]netns.Address) bool, ns *netns.Namespace) error {
+	if hasIPv6 != nil {
 		r.Config.IPv6 = "disabled"
 	}
 	addresses, err := ns.Addresses(ctx)
@@ -50,14 +72,13 @@ func (r *Resolved) readInterfaces(ctx context.Context, a *Arguments, ns *netns.N
 	case err != nil:
 		return err
 	}
-	var others []netip.Addr
-	for _, at := range addresses {
-		if !at.Loopback() {
-			others = append(others, at.Addr())
-		}
-	}
-	if a.HasIPv6 != nil && a.HasIPv6(others) {
+	if hasIPv6 != nil && hasIPv6(addresses) {
 		r.Config.IPv6 = "enabled"
+	}
+	if r.Config.Places() {
+		if r.Environment.PolicyRules, err = capture.PolicyRules(ctx, ns); err != nil {
+			return err
+		}
 	}
 	lo, err := ns.Loopback(ctx)
 	r.Environment.LoopbackIPv6 = lo.IPv6
