@@ -17,7 +17,7 @@ func TestConfig(t *testing.T) {
 		c := modes.Config{
 			Mode: "sidecar", IPv6: "disabled", Proxy: modes.Proxy{UIDs: []string{"5995"}, OwnCalls: "left"},
 			Inbound:  modes.Inbound{Via: "redirect", Port: "20000", TunnelPort: "none"},
-			Outbound: modes.Outbound{Via: "redirect", Port: "15001", OwnPod: "captured"}, DNS: first, Loopback: modes.Loopback{Passthrough: []string{}},
+			Outbound: modes.Outbound{Via: "redirect", Port: "15001", OwnPod: "captured"}, Loopback: modes.Loopback{Passthrough: []string{}},
 		}
 		change(&c)
 		return c

@@ -1,6 +1,7 @@
 package options
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,15 +22,13 @@ type Consul struct {
 }
 
 // ConsulRules are redirect-traffic's whatever it is told: the application's calls to its own pod are
-// captured and the proxy's are not, there is no tunnel, all of lo is left alone, and queries come before
-// everything else, the proxy's too.
+// captured and the proxy's are not, there is no tunnel, and all of lo is left alone.
 func ConsulRules() modes.Config {
 	return modes.Config{
 		Mode:     modes.ModeSidecar,
 		Proxy:    modes.Proxy{OwnCalls: "left"},
 		Inbound:  modes.Inbound{Via: "redirect", TunnelPort: "none"},
 		Outbound: modes.Outbound{Via: "redirect", Port: "15001", OwnPod: "captured"},
-		DNS:      modes.DNS{Zones: "disabled", Exclusions: "none", ProxyQueries: "captured"},
 		Loopback: modes.Loopback{Passthrough: []string{}},
 	}
 }
@@ -58,7 +57,8 @@ func (o Consul) Over(c modes.Config) (modes.Config, []Problem) {
 }
 
 // dns answers queries at Consul's DNS service: with an address alone those to any address, with a port those
-// to the address, or to the loopback address where there is none.
+// to the address, or to the loopback address where there is none. They come before everything else, the
+// proxy's too.
 func (o Consul) dns(dns *modes.DNS) (wrong []Problem) {
 	problem := func(option Option, format string, args ...any) {
 		wrong = append(wrong, Problem{Option: option, Text: fmt.Sprintf(format, args...)})
@@ -89,6 +89,9 @@ func (o Consul) dns(dns *modes.DNS) (wrong []Problem) {
 		dns.To = []string{netip.AddrPortFrom(address, uint16(o.DNSPort)).String()}
 	case o.DNSAddress != "":
 		dns.Capture, dns.To = "all", []string{address.String()}
+	}
+	if dns.Capture != "" {
+		dns.Zones, dns.Exclusions, dns.ProxyQueries = cmp.Or(dns.Zones, "disabled"), cmp.Or(dns.Exclusions, "none"), cmp.Or(dns.ProxyQueries, "captured")
 	}
 	return wrong
 }
