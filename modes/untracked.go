@@ -151,6 +151,10 @@ func (s *sidecar) fromLoopback(w *writer) {
 		lo.add("the proxy speaks with a client's address: a socket that takes it inherits the mark of what is captured",
 			not(rules.FibSaddrType.Is(rules.Local)), s.routing.setMark())
 	}
+	if s.loops() {
+		lo.add("the proxy's mark ends here: a socket or an answer of the kernel's that inherited it would leave past the proxy",
+			s.proxyMark(), rules.MetaMark.SetMasked(0, s.markMask))
+	}
 }
 
 // deliverInbound hands packets to the inbound listener. tproxy ends its rule where no
