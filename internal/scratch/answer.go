@@ -3,7 +3,9 @@
 package scratch
 
 import (
+	"context"
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -63,4 +65,56 @@ func fromAddressAsked(received []byte) []byte {
 		}
 	}
 	return nil
+}
+
+// portAsked is where a datagram was sent that came to a transparent listener, zero where the kernel
+// does not say.
+func portAsked(received []byte) netip.AddrPort {
+	messages, err := unix.ParseSocketControlMessage(received)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	for _, m := range messages {
+		if !(m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_ORIGDSTADDR || m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_ORIGDSTADDR) {
+			continue
+		}
+		switch data := m.Data; {
+		case len(data) >= unix.SizeofSockaddrInet6 && binary.NativeEndian.Uint16(data) == unix.AF_INET6:
+			return netip.AddrPortFrom(netip.AddrFrom16([16]byte(data[8:24])), binary.BigEndian.Uint16(data[2:]))
+		case len(data) >= unix.SizeofSockaddrInet4 && binary.NativeEndian.Uint16(data) == unix.AF_INET:
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte(data[4:8])), binary.BigEndian.Uint16(data[2:]))
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// answerFrom sends a datagram from the address and port that another one was sent to which tproxy took.
+// A raw socket leaves the port to the application that may have it.
+func answerFrom(ctx context.Context, from netip.AddrPort, mark uint32, to netip.AddrPort, text []byte) error {
+	const header, checksumAt = 8, 6
+	network := "ip4:udp"
+	if from.Addr().Is6() {
+		network = "ip6:udp"
+	}
+	options := socketOptions{mark: mark, transparent: true}
+	conn, err := (&net.ListenConfig{Control: options.control}).ListenPacket(ctx, network, from.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if from.Addr().Is6() { // where a datagram must have a checksum, the kernel can write it
+		raw, err := conn.(*net.IPConn).SyscallConn()
+		if err == nil {
+			err = controlled(raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_CHECKSUM, checksumAt) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	datagram := binary.BigEndian.AppendUint16(nil, from.Port())
+	datagram = binary.BigEndian.AppendUint16(datagram, to.Port())
+	datagram = binary.BigEndian.AppendUint16(datagram, uint16(header+len(text)))
+	datagram = append(append(datagram, 0, 0), text...)
+	_, err = conn.WriteTo(datagram, &net.IPAddr{IP: to.Addr().Unmap().AsSlice()})
+	return err
 }

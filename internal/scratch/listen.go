@@ -76,7 +76,7 @@ func (l Listeners) Serve(ctx context.Context, ns *Namespace) (*Server, error) {
 		})
 	}
 	for _, conn := range opened.udp {
-		s.running.Go(func() { s.echo(ctx, conn) })
+		s.running.Go(func() { s.echo(ctx, ns, l.Identity, conn) })
 	}
 	for range opened.tcp {
 		err = errors.Join(err, <-started)
@@ -182,8 +182,9 @@ func respond(ctx context.Context, conn *net.TCPConn, land string) {
 
 // echo answers the datagrams of one socket until it is closed. An answer that cannot be sent is one
 // that the client does not get: a timeout.
-func (s *Server) echo(ctx context.Context, conn *net.UDPConn) {
-	land := land(s.name, addrPort(conn.LocalAddr()).Port())
+func (s *Server) echo(ctx context.Context, ns *Namespace, as Identity, conn *net.UDPConn) {
+	port := addrPort(conn.LocalAddr()).Port()
+	land := land(s.name, port)
 	datagram, control := make([]byte, datagramSize), make([]byte, controlSize)
 	for {
 		_, n, _, peer, err := conn.ReadMsgUDPAddrPort(datagram, control)
@@ -196,6 +197,10 @@ func (s *Server) echo(ctx context.Context, conn *net.UDPConn) {
 		}
 		text, err := json.Marshal(answer{Land: land, Peer: peer.Addr().Unmap()})
 		if err != nil {
+			continue
+		}
+		if asked := portAsked(control[:n]); asked.IsValid() && asked.Port() != port {
+			_ = ns.DoAs(as.UID, as.GID, func() error { return answerFrom(ctx, asked, as.Mark, peer, text) })
 			continue
 		}
 		_, _, _ = conn.WriteMsgUDPAddrPort(text, fromAddressAsked(control[:n]), peer)

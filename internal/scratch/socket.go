@@ -18,13 +18,14 @@ type socketOptions struct {
 	mark        uint32 // SO_MARK, where it is not 0
 	transparent bool   // IP_TRANSPARENT: addresses that are not its own
 	pktinfo     bool   // IP_PKTINFO: with each datagram, the address that it was sent to
+	origdst     bool   // IP_RECVORIGDSTADDR: and the port, which tproxy leaves as it was
 }
 
 // control applies the options; it has the type of the Control fields of package net.
 func (o socketOptions) control(network, _ string, raw syscall.RawConn) error {
-	level, transparent, pktinfo := unix.SOL_IP, unix.IP_TRANSPARENT, unix.IP_PKTINFO
+	level, transparent, pktinfo, origdst := unix.SOL_IP, unix.IP_TRANSPARENT, unix.IP_PKTINFO, unix.IP_RECVORIGDSTADDR
 	if network[len(network)-1] == '6' {
-		level, transparent, pktinfo = unix.SOL_IPV6, unix.IPV6_TRANSPARENT, unix.IPV6_RECVPKTINFO
+		level, transparent, pktinfo, origdst = unix.SOL_IPV6, unix.IPV6_TRANSPARENT, unix.IPV6_RECVPKTINFO, unix.IPV6_RECVORIGDSTADDR
 	}
 	return controlled(raw, func(fd int) error {
 		for _, opt := range []struct {
@@ -37,6 +38,7 @@ func (o socketOptions) control(network, _ string, raw syscall.RawConn) error {
 			{o.mark != 0, unix.SOL_SOCKET, unix.SO_MARK, o.mark, "SO_MARK"},
 			{o.transparent, level, transparent, 1, "IP_TRANSPARENT"},
 			{o.pktinfo, level, pktinfo, 1, "IP_PKTINFO"},
+			{o.origdst, level, origdst, 1, "IP_RECVORIGDSTADDR"},
 		} {
 			if !opt.wanted {
 				continue

@@ -60,7 +60,7 @@ func (s *sockets) openTCP(ctx context.Context, network, address string, options 
 }
 
 func (s *sockets) openUDP(ctx context.Context, network, address string, options socketOptions) error {
-	options.pktinfo = true
+	options.pktinfo, options.origdst = true, options.transparent
 	config := net.ListenConfig{Control: options.control}
 	conn, err := config.ListenPacket(ctx, network, address)
 	if err != nil {
