@@ -124,7 +124,7 @@ $(CLUSTER)/done:
 
 # RUN: the tests to run, all without it.
 RUN ?= .
-cluster-test: tools build programs ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
+cluster-test: tools image programs ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
 	@command -v etcd >/dev/null || apt-get install -y -qq --no-install-recommends etcd-server >/dev/null
 	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
 
@@ -157,6 +157,7 @@ TAG    := $(or $(RELEASE),dev)
 
 image: build ## the container images, as OCI archives that no daemon is needed for: bin/*.oci.tar
 	$(GO) run ./internal/image/pack -name $(IMAGES)/weir:$(TAG) -o bin/weir.oci.tar bin/weir
+	$(GO) run ./internal/image/pack -name $(IMAGES)/weir-node:$(TAG) -o bin/weir-node.oci.tar bin/weir-node bin/weir-cni bin/weir
 
 # What the tests run beside weir: the real nft and ip, what they compare with, and
 # proxies that others wrote.

@@ -1,5 +1,5 @@
 // Command pack makes a container image of programs: pack -name NAME:TAG -o FILE PROGRAM... has each in the
-// root folder, and starts the first.
+// root folder, and starts the first. /var/run is /run there, as on the nodes whose folders are mounted in it.
 package main
 
 import (
@@ -28,7 +28,8 @@ func pack(name, out string, programs []string) error {
 	if name == "" || out == "" || len(programs) == 0 {
 		return errors.New("want -name NAME:TAG -o FILE PROGRAM...")
 	}
-	i := image.Image{Name: name, Config: image.Config{Entrypoint: []string{"/" + filepath.Base(programs[0])}}}
+	i := image.Image{Name: name, Config: image.Config{Entrypoint: []string{"/" + filepath.Base(programs[0])}},
+		Files: []image.File{{Name: "run/"}, {Name: "tmp/", Mode: 0o1777}, {Name: "var/run", Link: "../run"}}}
 	for _, p := range programs {
 		text, err := os.ReadFile(p)
 		if err != nil {
