@@ -123,6 +123,16 @@ var users = []struct{ name, token, user, group string }{
 // newCluster boots a cluster, without a plugin of weir's.
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
+	c := newNode(t)
+	start := time.Now()
+	c.startDaemons()
+	t.Logf("the node is Ready %.1f s after its daemons were started", time.Since(start).Seconds())
+	return c
+}
+
+// newNode boots a machine that could be a cluster: none of its daemons runs.
+func newNode(t testing.TB) *cluster {
+	t.Helper()
 	c := &cluster{programs: os.Getenv(programsEnv), node: os.Getenv(nodeEnv), weir: os.Getenv(weirEnv)}
 	if c.programs == "" || c.node == "" || c.weir == "" {
 		t.Skip("make cluster-test runs it: it builds a cluster's programs")
@@ -147,9 +157,6 @@ func newCluster(t testing.TB) *cluster {
 	c.machine = newMachine(t, dir)
 	c.api = newAPI(c.machine)
 	c.furnish()
-	start := time.Now()
-	c.startDaemons()
-	t.Logf("the node is Ready %.1f s after its daemons were started", time.Since(start).Seconds())
 	return c
 }
 
@@ -254,15 +261,22 @@ func (c *cluster) startDaemons() {
 			c.Fatal(err)
 		}
 	}
-	c.start("containerd", "containerd", "-c", c.path("containerd.toml"))
 	c.startControlPlane()
-	await(c, "containerd", time.Minute, func() error { _, err := c.crictl("info"); return err })
-	if out, err := c.try("ctr", "-a", "/run/containerd/containerd.sock", "-n", "k8s.io", "images", "import", "--local", c.path("tools.tar")); err != nil {
-		c.Fatalf("%v\n%s", err, out)
-	}
+	c.startRuntime()
 	c.startKubelet()
 	await(c, "the node is Ready", 3*time.Minute, c.nodeReady)
 	await(c, "the default service account", time.Minute, func() error { return c.get("/api/v1/namespaces/default/serviceaccounts/default", nil) })
+}
+
+// startRuntime starts containerd with the images that were written.
+func (c *cluster) startRuntime() {
+	c.Helper()
+	c.start("containerd", "containerd", "-c", c.path("containerd.toml"))
+	await(c, "containerd", time.Minute, func() error { _, err := c.crictl("info"); return err })
+	archives, _ := filepath.Glob(c.path("*.tar"))
+	for _, a := range archives {
+		c.run("ctr", "-a", "/run/containerd/containerd.sock", "-n", "k8s.io", "images", "import", "--local", a)
+	}
 }
 
 func (c *cluster) startControlPlane() {
