@@ -22,6 +22,22 @@ type PolicyRule struct {
 	Unsupported string // what it says that the model does not know
 }
 
+// FromKernel reports whether the rule is one of the three that every namespace has.
+func (l PolicyRule) FromKernel() bool {
+	var table uint32
+	switch l.Priority {
+	case 0:
+		table = rules.LocalTable
+	case 32766:
+		table = rules.MainTable
+	case 32767:
+		table = defaultTable
+	default:
+		return false
+	}
+	return l == PolicyRule{Family: l.Family, Priority: l.Priority, Table: table}
+}
+
 // Route is an entry of a routing table.
 type Route struct {
 	Table       uint32

@@ -18,7 +18,7 @@ func (j *judge) policyRules() (out []Conflict) {
 		if j.owns(r) {
 			own[r.Family] = max(own[r.Family], r.Priority)
 		}
-		if fromKernel(r) || j.owns(r) || own[r.Family] == r.Priority && own[r.Family] > 0 {
+		if r.FromKernel() || j.owns(r) || own[r.Family] == r.Priority && own[r.Family] > 0 {
 			continue // of equal rules the kernel asks those first that it lists first
 		}
 		h := j.host

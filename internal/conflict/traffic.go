@@ -48,7 +48,7 @@ func (j *judge) bareHost() sim.Host {
 		h.Links = append(h.Links, trusting(l))
 	}
 	for _, r := range j.seen.PolicyRules {
-		if fromKernel(r) {
+		if r.FromKernel() {
 			h.PolicyRules = append(h.PolicyRules, r)
 		}
 	}
@@ -100,15 +100,6 @@ func reaches(h sim.Host, f rules.Family) bool {
 	p := sim.Packet{Proto: rules.TCP, Dst: netip.AddrPortFrom(world[f], 80), Socket: &sim.Socket{Proto: rules.TCP}}
 	return sim.NewEvaluator(h).Evaluate(p, nil).Fate.Kind == sim.Untouched
 }
-
-// fromKernel reports whether the rule is one of the three that every namespace has.
-func fromKernel(r sim.PolicyRule) bool {
-	standard := map[uint32]uint32{0: rules.LocalTable, 32766: rules.MainTable, 32767: defaultTable}
-	table, ok := standard[r.Priority]
-	return ok && r.Unsupported == "" && !r.Not && r == sim.PolicyRule{Family: r.Family, Priority: r.Priority, Table: table}
-}
-
-const defaultTable = 253 // RT_TABLE_DEFAULT of linux/rtnetlink.h
 
 // ownTable reports whether the state has routes in that table.
 func (j *judge) ownTable(table uint32) bool {
