@@ -40,7 +40,8 @@ func links(ctx context.Context, s *nl.Socket) ([]sim.Link, error) {
 		if err != nil {
 			return err
 		}
-		out = append(out, sim.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8])), Down: nl.Native32(m.Data[8:12])&unix.IFF_UP == 0})
+		out = append(out, sim.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8])), Down: nl.Native32(m.Data[8:12])&unix.IFF_UP == 0,
+			Port: a.Has(unix.IFLA_MASTER)})
 		return nil
 	})
 	if err != nil {

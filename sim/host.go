@@ -27,6 +27,7 @@ type Link struct {
 	Name      string
 	Index     rules.IfIndex
 	Down      bool           // it is not up; its routes are gone with that
+	Port      bool           // it is a port of a bridge or another master, by which its packets come in
 	Addresses []netip.Prefix // in the kernel's order
 	ReversePath
 	Forwards    []rules.Family // whose packets that come by it are passed on

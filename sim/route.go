@@ -106,9 +106,13 @@ func (h *Host) lookup(f flow) (Route, bool) {
 }
 
 // takes compares marks under the mask on both sides (fib_rule_match): a rule's mark
-// may have bits outside of it.
+// may have bits outside of it. Of IPv4 no source is 0.0.0.0, which prefixes may hold.
 func (l *PolicyRule) takes(f flow) bool {
-	said := (f.mark^l.Mark)&l.Mask == 0 && (!l.From.IsValid() || l.From.Contains(f.src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
+	src := f.src
+	if !src.IsValid() && f.dst.Is4() {
+		src = netip.IPv4Unspecified()
+	}
+	said := (f.mark^l.Mark)&l.Mask == 0 && (!l.From.IsValid() || l.From.Contains(src)) && (!l.To.IsValid() || l.To.Contains(f.dst)) &&
 		(l.In == "" || l.In == cmp.Or(f.in, loopback))
 	return said != l.Not
 }

@@ -63,7 +63,7 @@ func (j *judge) missingAddresses() (out []Conflict) {
 	for _, l := range j.host.Links {
 		for _, f := range families {
 			p := sim.Packet{Proto: rules.TCP, In: l.Name, Src: netip.AddrPortFrom(client[f], clientPort), Dst: netip.AddrPortFrom(world[f], 80)}
-			if l.Name == loopback || hasFamily(l, f) {
+			if l.Name == loopback || l.Down || l.Port || hasFamily(l, f) {
 				continue
 			}
 			if fate := j.fate(p); fate.Kind == sim.Dropped && bare.Evaluate(p, nil).Fate.Kind == sim.Untouched {
