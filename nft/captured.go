@@ -50,7 +50,7 @@ var errUncounted = errors.New("connections by TPROXY cannot be told from others 
 func (s *Session) Captured(ctx context.Context) (Captured, error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	if s.conn.own.HasNoTCP() {
+	if s.conn.noTCP() {
 		return Captured{}, nil
 	}
 	if err := s.refreshWith(ctx, rules.State{}, withoutElements()); err != nil {

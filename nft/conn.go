@@ -25,12 +25,11 @@ type Conn struct {
 	mu     sync.Mutex
 	nf     *nl.Socket
 	route  *nl.Socket
-	diag   *nl.Socket         // of sock_diag(7), or nil
-	noDiag error              // why there is none
-	own    sockdiag.Namespace // the namespace, where it was the calling thread's
-	watch  *watch             // nil: no other writer was met
-	last   string             // who committed last, in the verb at work; "" where it was not heard
-	added  []netip.Prefix     // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
+	diag   *nl.Socket     // of sock_diag(7), or nil
+	noDiag error          // why there is none
+	watch  *watch         // nil: no other writer was met
+	last   string         // who committed last, in the verb at work; "" where it was not heard
+	added  []netip.Prefix // addresses, by an apply that goes on: before Linux 5.18 only its tag will know them
 }
 
 // Open connects to the calling thread's network namespace or, where netns is
@@ -56,9 +55,6 @@ func Open(netns int) (*Conn, error) {
 		c.diag = sockets[2]
 	} else {
 		c.noDiag = noDiag
-	}
-	if netns == 0 {
-		c.own = sockdiag.OfThread()
 	}
 	// Acknowledgements then say what the kernel refused.
 	if err := errors.Join(c.nf.SetOption(unix.NETLINK_EXT_ACK), c.route.SetOption(unix.NETLINK_EXT_ACK)); err != nil {

@@ -13,7 +13,7 @@ func (c *Conn) tcpSockets(ctx context.Context) (out []sockdiag.Socket, err error
 	if c.diag == nil {
 		return nil, c.noDiag
 	}
-	if c.own.HasNoTCP() {
+	if c.noTCP() {
 		return nil, nil
 	}
 	err = again(ctx, func() error {
@@ -21,4 +21,12 @@ func (c *Conn) tcpSockets(ctx context.Context) (out []sockdiag.Socket, err error
 		return err
 	})
 	return out, err
+}
+
+// noTCP reports whether the namespace certainly has no TCP socket but those that have closed.
+func (c *Conn) noTCP() (none bool) {
+	if err := c.nf.Inside(func() { none = sockdiag.NoTCPHere() }); err != nil {
+		return false
+	}
+	return none
 }

@@ -4,10 +4,11 @@ package nft
 
 import (
 	"net"
+	"os"
 	"testing"
 
 	"github.com/mdlayher/netlink"
-	"github.com/weir-mesh/weir/internal/sockdiag"
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // TestNoTCP: the kernel counts every socket that an apply must know of.
@@ -22,7 +23,7 @@ func TestNoTCP(t *testing.T) {
 		asked := false
 		c.diag.Asked = func(netlink.Message) { asked = true }
 		defer func() { c.diag.Asked = nil }()
-		if got := c.own.HasNoTCP(); got != want {
+		if got := c.noTCP(); got != want {
 			t.Errorf("%s: there is none: %t", why, got)
 		}
 		sockets, err := c.tcpSockets(t.Context())
@@ -51,8 +52,33 @@ func TestNoTCP(t *testing.T) {
 		list(false, network+" is half closed by a socket without owner")
 		b.Close()
 	}
-	c.own = sockdiag.Namespace{}
-	if sockets, err := c.tcpSockets(t.Context()); err != nil || sockets == nil {
-		t.Errorf("a connection to an unknown namespace is certain of what is there: %v, %v", sockets, err)
+	from, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	elsewhere, err := scratch.NewNamespace()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer elsewhere.Close()
+	l, err := net.Listen("tcp4", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	err = elsewhere.Do(func() error {
+		c, err := Open(int(from.Fd()))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if sockets, err := c.tcpSockets(t.Context()); err != nil || len(sockets) == 0 {
+			t.Errorf("from a thread in a namespace without sockets another's are not seen: %v, %v", sockets, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

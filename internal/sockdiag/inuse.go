@@ -7,29 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
-// Namespace tells network namespaces apart; its zero value is none's.
-type Namespace struct{ device, inode uint64 }
-
-// OfThread is the network namespace of the calling thread, none without /proc.
-func OfThread() Namespace {
-	var st unix.Stat_t
-	if unix.Stat("/proc/thread-self/ns/net", &st) != nil {
-		return Namespace{}
-	}
-	return Namespace{uint64(st.Dev), st.Ino}
-}
-
-// HasNoTCP reports whether the namespace certainly has no TCP socket but those that have
-// closed. To list none takes sock_diag(7) a walk through the hash table of the whole
-// machine, which is an eighth of a first apply. Where there is no /proc, or this
-// thread is elsewhere, it is not certain.
-func (n Namespace) HasNoTCP() bool {
-	return n != Namespace{} && n == OfThread() &&
-		noneInUse("/proc/thread-self/net/sockstat", "TCP: inuse ", false) &&
+// NoTCPHere reports whether the network namespace of the calling thread certainly has no
+// TCP socket but those that have closed. To list none takes sock_diag(7) a walk through
+// the hash table of the whole machine, which is an eighth of a first apply and more.
+// Where there is no /proc it is not certain.
+func NoTCPHere() bool {
+	return noneInUse("/proc/thread-self/net/sockstat", "TCP: inuse ", false) &&
 		noneInUse("/proc/thread-self/net/sockstat6", "TCP6: inuse ", true)
 }
 
