@@ -4,8 +4,8 @@ import "fmt"
 
 // The label that puts a pod, or the pods of a namespace, into the ambient mesh.
 const (
-	DataplaneMode    = "istio.io/dataplane-mode"
-	DataplaneAmbient = "ambient"
+	dataplaneMode    = "istio.io/dataplane-mode"
+	dataplaneAmbient = "ambient"
 	dataplaneNone    = "none"
 )
 
@@ -17,14 +17,14 @@ func ambient(p Pod) string {
 	case p.Spec.HostNetwork:
 		return ""
 	}
-	switch p.Spec.Labels[DataplaneMode] {
-	case DataplaneAmbient:
-		return fmt.Sprintf("its label %s is %s", DataplaneMode, DataplaneAmbient)
+	switch p.Spec.Labels[dataplaneMode] {
+	case dataplaneAmbient:
+		return fmt.Sprintf("its label %s is %s", dataplaneMode, dataplaneAmbient)
 	case dataplaneNone:
 		return ""
 	}
-	if p.Spec.NamespaceLabels[DataplaneMode] == DataplaneAmbient {
-		return fmt.Sprintf("label %s of namespace %s is %s", DataplaneMode, p.Namespace, DataplaneAmbient)
+	if p.Spec.NamespaceLabels[dataplaneMode] == dataplaneAmbient {
+		return fmt.Sprintf("label %s of namespace %s is %s", dataplaneMode, p.Namespace, dataplaneAmbient)
 	}
 	return ""
 }
