@@ -9,11 +9,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weir-mesh/weir/netns"
+	"golang.org/x/sys/unix"
 )
 
 type residence struct {
 	PID     int
-	Name    string
+	Process string
+	Netns   string
 	Pod     string
 	Engines []string
 	Tables  []struct {
@@ -91,6 +95,56 @@ func TestList(t *testing.T) {
 	// The pod's UID does where a process's number does.
 	c.run("show", "--pod", uid).want(t, 0).prints(t, "table inet weir, as written")
 	c.run("show", "--pod", uid, "--pid", "1").want(t, 2).says(t, "--pod excludes --netns and --pid")
+}
+
+// TestListByName: a namespace that no process is in has a row by its name, and one that a process is in tells
+// both. A name whose namespace has gone has none.
+func TestListByName(t *testing.T) {
+	t.Parallel()
+	needUsers(t)
+	c := newCLI(t)
+	empty, lived := c.elsewhere(t), c.elsewhere(t)
+	empty.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+	pid := lived.resident()
+	cmd, out, errs := c.command("", "list", "--json")
+	err := inMounts(func() error {
+		if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+			return err
+		}
+		if err := os.Mkdir(netns.Folder, 0o755); err != nil {
+			return err
+		}
+		for name, n := range map[string]*namespace{"empty\n1": empty.namespace, "lived": lived.namespace, "gone": nil} {
+			point := filepath.Join(netns.Folder, name)
+			if err := os.WriteFile(point, nil, 0o644); err != nil {
+				return err
+			}
+			if n != nil {
+				if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", n.file.Fd()), point, "", unix.MS_BIND, ""); err != nil {
+					return err
+				}
+			}
+		}
+		return c.within(cmd.Run)
+	})
+	if err != nil {
+		t.Fatalf("%v: %s%s", err, out, errs)
+	}
+	rows := map[string]residence{}
+	for _, r := range jsonOf[[]residence](t, out.String()) {
+		if r.Netns != "" {
+			rows[r.Netns] = r
+		}
+	}
+	if r := rows["empty\n1"]; r.PID != 0 || fmt.Sprint(r.Engines) != "[weir]" || r.Error != "" {
+		t.Errorf("the namespace without a process: %+v", r)
+	}
+	if r := rows["lived"]; r.PID != pid || r.Process != "sleep" || r.Error != "" {
+		t.Errorf("the namespace of process %d: %+v", pid, r)
+	}
+	if len(rows) != 2 {
+		t.Errorf("names: %+v", rows)
+	}
 }
 
 // podCgroup makes a pod's cgroup as a kubelet does. It returns the pod's UID and the

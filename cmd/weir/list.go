@@ -25,7 +25,8 @@ func listCommand() *cli.Command {
 	return &cli.Command{
 		Usage: "list the network namespaces on this node: whose they are, and which engine captures there",
 		Description: "Example: weir list\n\n" +
-			"A row for each namespace that a process is in, printed as soon as it is known.\n" +
+			"A row for each namespace that a process is in or that /run/netns has a name of,\n" +
+			"printed as soon as it is known.\n" +
 			"One that cannot be read within two seconds has the reason in its row. Those of\n" +
 			"other users take root.",
 		Flags: []cli.Flag{timeoutFlag(), jsonFlag()},
@@ -54,7 +55,9 @@ func list(ctx context.Context, cc *cli.Context) error {
 		rows = append(rows, r)
 		return nil
 	})
-	slices.SortFunc(rows, func(a, b diagnose.Residence) int { return a.PID - b.PID })
+	slices.SortFunc(rows, func(a, b diagnose.Residence) int {
+		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.Netns, b.Netns))
+	})
 	return errors.Join(writeJSON(cc.App.Writer, rows), err)
 }
 
@@ -63,21 +66,26 @@ func list(ctx context.Context, cc *cli.Context) error {
 // fixed, and a longer text moves the rest of its row.
 func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing) error {
 	const engine, wrote = 16, 24
-	name, pod := len("PROCESS"), len("POD")
-	for _, p := range l.Residents() {
-		name = max(name, utf8.RuneCountInString(escape.Text(p.Name)))
-		pod = max(pod, utf8.RuneCountInString(escape.Text(p.Pod)))
+	process, named, pod := len("PROCESS"), len("NETNS"), len("POD")
+	for _, r := range l.Residents() {
+		process = max(process, utf8.RuneCountInString(escape.Text(r.Process)))
+		named = max(named, utf8.RuneCountInString(escape.Text(r.Netns)))
+		pod = max(pod, utf8.RuneCountInString(escape.Text(r.Pod)))
 	}
 	row := func(cells ...string) error {
 		c := escape.Texts(cells)
-		_, err := fmt.Fprintf(w, "%-7s  %-*s  %-*s  %-*s  %-*s  %s\n", c[0], name, c[1], pod, c[2], engine, c[3], wrote, c[4], c[5])
+		_, err := fmt.Fprintf(w, "%-7s  %-*s  %-*s  %-*s  %-*s  %-*s  %s\n", c[0], process, c[1], named, c[2], pod, c[3], engine, c[4], wrote, c[5], c[6])
 		return err
 	}
-	if err := row("PID", "PROCESS", "POD", "ENGINE", "WEIR", "STATE"); err != nil {
+	if err := row("PID", "PROCESS", "NETNS", "POD", "ENGINE", "WEIR", "STATE"); err != nil {
 		return err
 	}
 	return l.Each(ctx, func(r diagnose.Residence) error {
-		return row(strconv.Itoa(r.PID), r.Name, cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), stateOf(r))
+		pid := "-"
+		if r.PID != 0 {
+			pid = strconv.Itoa(r.PID)
+		}
+		return row(pid, cmp.Or(r.Process, "-"), cmp.Or(r.Netns, "-"), cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), stateOf(r))
 	})
 }
 

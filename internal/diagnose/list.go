@@ -15,10 +15,11 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// Residence is a network namespace that processes are in.
+// Residence is a network namespace that processes are in, or that has a name.
 type Residence struct {
-	PID     int      `json:"pid"` // of the oldest of them
-	Name    string   `json:"name"`
+	PID     int      `json:"pid,omitempty"` // of the oldest of them
+	Process string   `json:"process,omitempty"`
+	Netns   string   `json:"netns,omitempty"` // its name in netns.Folder
 	Pod     string   `json:"pod,omitempty"`
 	Engines []string `json:"engines"` // that have rules there
 	Tables  []Holder `json:"tables"`  // weir's
@@ -37,15 +38,15 @@ type Holder struct {
 	Conflicts []conflict.Conflict `json:"conflicts,omitempty"`
 }
 
-// look reads what the namespace holds that the process was in when it was listed.
-func (r *Residence) look(ctx context.Context, listed uint64) error {
-	t, err := netns.OfProcess(r.PID)
+// look reads what a namespace holds, if it is still the one that was listed.
+func (r *Residence) look(ctx context.Context, open func() (*netns.Namespace, error), listed uint64) error {
+	t, err := open()
 	if err != nil {
 		return fmt.Errorf("list: %w%s", err, netns.Advice(err))
 	}
 	defer t.Close()
 	if now, err := t.Inode(); err != nil || now != listed {
-		return fmt.Errorf("process %d is in another network namespace than when it was listed: %w", r.PID, cmp.Or(err, netns.ErrNotExist))
+		return fmt.Errorf("another network namespace is there than when it was listed: %w", cmp.Or(err, netns.ErrNotExist))
 	}
 	conn, err := t.Nft()
 	if err != nil {

@@ -26,10 +26,14 @@ const (
 	maxResidents = 8 // processes of a namespace that are tried, where the first ones end
 )
 
-// visit is a namespace to look at, by the processes in it, oldest first.
-type visit struct{ processes []pods.Process }
+// visit is a namespace to look at: by the processes in it, oldest first, or where there are none by its name.
+type visit struct {
+	processes []pods.Process
+	name      string // in netns.Folder, "" for none
+	inode     uint64
+}
 
-// Listing is the network namespaces that processes are in, before any is looked at.
+// Listing is the network namespaces that processes are in or that have a name, before any is looked at.
 type Listing struct {
 	Hidden int      // processes that may not be looked at
 	Doubts []string // why processes in a cgroup that names a pod are not counted as its
@@ -37,8 +41,8 @@ type Listing struct {
 	visits []visit
 }
 
-// NewListing finds the namespaces that processes are in. Its error is that there is
-// no /proc.
+// NewListing finds the namespaces that processes are in, and those of netns.Folder. Its error is that there is
+// no /proc, or that the folder cannot be read.
 func NewListing() (*Listing, error) {
 	all, err := pods.Processes()
 	if err != nil {
@@ -57,19 +61,30 @@ func NewListing() (*Listing, error) {
 			l.Hidden++
 		case !known:
 			at[p.Netns] = len(l.visits)
-			l.visits = append(l.visits, visit{[]pods.Process{p}})
+			l.visits = append(l.visits, visit{processes: []pods.Process{p}, inode: p.Netns})
 		case len(l.visits[i].processes) < maxResidents:
 			l.visits[i].processes = append(l.visits[i].processes, p)
 		}
 	}
-	return l, nil
+	named, err := namedNamespaces(netns.Folder)
+	for _, n := range named {
+		i, known := at[n.inode]
+		switch {
+		case !known:
+			at[n.inode] = len(l.visits)
+			l.visits = append(l.visits, n)
+		case l.visits[i].name == "":
+			l.visits[i].name = n.name
+		}
+	}
+	return l, err
 }
 
-// Residents are the oldest process of each namespace.
-func (l *Listing) Residents() []pods.Process {
-	out := make([]pods.Process, len(l.visits))
+// Residents are what is known of each namespace before it is looked at.
+func (l *Listing) Residents() []Residence {
+	out := make([]Residence, len(l.visits))
 	for i, v := range l.visits {
-		out[i] = v.processes[0]
+		out[i] = v.residence()
 	}
 	return out
 }
@@ -163,24 +178,35 @@ func (v visit) within(ctx context.Context, budget time.Duration) (Residence, loo
 	}
 }
 
-// look looks at the namespace by the first of its processes that is there still.
+// look looks at the namespace by the first of its processes that is there still, else by its name.
 func (v visit) look(ctx context.Context) (r Residence, err error) {
 	for _, p := range v.processes {
-		r = newResidence(p)
-		if err = r.look(ctx, p.Netns); !errors.Is(err, netns.ErrNotExist) {
+		r = v.residence()
+		r.PID, r.Process, r.Pod = p.PID, p.Name, p.Pod
+		if err = r.look(ctx, func() (*netns.Namespace, error) { return netns.OfProcess(p.PID) }, v.inode); !errors.Is(err, netns.ErrNotExist) {
 			return r, err
 		}
 	}
-	return r, err
+	if v.name == "" {
+		return r, err
+	}
+	r = v.residence()
+	r.PID, r.Process, r.Pod = 0, "", ""
+	return r, r.look(ctx, func() (*netns.Namespace, error) { return netns.Open(v.name) }, v.inode)
 }
 
 // gaveUp is the row of a namespace that was not read.
 func (v visit) gaveUp(err error) Residence {
-	r := newResidence(v.processes[0])
+	r := v.residence()
 	r.Error = WithPermit(err).Error()
 	return r
 }
 
-func newResidence(p pods.Process) Residence {
-	return Residence{PID: p.PID, Name: p.Name, Pod: p.Pod, Engines: []string{}, Tables: []Holder{}}
+func (v visit) residence() Residence {
+	r := Residence{Netns: v.name, Engines: []string{}, Tables: []Holder{}}
+	if len(v.processes) > 0 {
+		p := v.processes[0]
+		r.PID, r.Process, r.Pod = p.PID, p.Name, p.Pod
+	}
+	return r
 }
