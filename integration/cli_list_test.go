@@ -31,7 +31,7 @@ type residence struct {
 // resident starts a process that stays in the namespace until the test is over.
 func (c *cli) resident() int {
 	c.Helper()
-	sleep := exec.Command("sleep", "60")
+	sleep := exec.Command("sleep", "600")
 	c.do(sleep.Start)
 	c.Cleanup(func() { _ = sleep.Process.Kill(); _ = sleep.Wait() })
 	return sleep.Process.Pid

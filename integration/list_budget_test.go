@@ -142,7 +142,7 @@ func TestListBudget(t *testing.T) {
 	t.Logf("list took %s", took.Round(time.Millisecond))
 	all := jsonOf[[]residence](t, c.run("list", "--json", "--timeout", "50s").want(t, 0).out)
 	for i := range all[1:] {
-		if all[i].PID >= all[i+1].PID {
+		if a, b := all[i], all[i+1]; a.PID > b.PID || a.PID == b.PID && a.Netns >= b.Netns {
 			t.Errorf("rows %d and %d are out of order", i, i+1)
 		}
 	}
