@@ -13,10 +13,11 @@ FUZZTIME ?= 5000x
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build: ## the programs, static files: bin/weir; bin/weir-cni, which is weir cni with a client of the API server; bin/weir-node, the node's agent
+build: ## the programs, static files: bin/weir; bin/weir-cni, which is weir cni with a client of the API server; bin/weir-node, the node's agent; bin/weir-egress, which counts what is called
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir-cni ./cmd/weir-cni
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir-node ./cmd/weir-node
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir-egress ./cmd/weir-egress
 
 demo: build ## show interception of real traffic in throw-away network namespaces
 	@CGO_ENABLED=0 $(GO) build -o bin/demo ./internal/demo

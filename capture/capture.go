@@ -86,7 +86,7 @@ type Capture struct {
 func New(ns *netns.Namespace, config modes.Config, options Options) (*Capture, error) {
 	frame := modes.Config{Version: config.Version, Mode: config.Mode, Table: config.Table}
 	switch config.Mode {
-	case modes.ModeSidecar, modes.ModeAmbientPod, modes.ModeAmbientHost:
+	case modes.ModeSidecar, modes.ModeAmbientPod, modes.ModeAmbientHost, modes.ModeEgress:
 		frame.Mode = modes.ModeNone // which wants no other key
 	}
 	if err := modes.Check(frame); err != nil {
@@ -212,6 +212,9 @@ func (c *Capture) wantedIn(ctx context.Context, seen func(modes.Environment) mod
 		if lo, err = c.ns.Loopback(ctx); err == nil {
 			w.lo = &lo
 			env, err = readEnvironment(ctx, c.ns, lo, c.config)
+			if err == nil && c.config.Mode == modes.ModeEgress {
+				env.InnerPayload, err = c.conn.InnerPayload(ctx)
+			}
 		}
 	}
 	if err != nil {

@@ -28,7 +28,8 @@ func Environment(ctx context.Context, ns *netns.Namespace, config modes.Config) 
 // has no IPv6. It needs no privilege, and is what to start from for answers about a
 // pod that does not run yet. The error is that the context ended.
 func FileEnvironment(ctx context.Context, ns *netns.Namespace, asked modes.Lookups) (modes.Environment, error) {
-	env := modes.Environment{PostroutingInput: netns.KernelSince(netns.KernelRelease(), 5, 7)}
+	release := netns.KernelRelease()
+	env := modes.Environment{PostroutingInput: netns.KernelSince(release, 5, 7), InnerPayload: netns.KernelSince(release, 5, 16)}
 	return env, LookUp(ctx, ns, &env, asked)
 }
 
@@ -67,6 +68,9 @@ func readEnvironment(ctx context.Context, ns *netns.Namespace, lo netns.Loopback
 	env, err := FileEnvironment(ctx, ns, config.Lookups())
 	env.IPv6 = netns.HasIPv6(addresses)
 	env.LoopbackIPv6 = lo.IPv6
+	if config.Mode == modes.ModeEgress && err == nil {
+		env.MTU, err = ns.SmallestMTU(ctx)
+	}
 	if err == nil && config.Places() {
 		env.PolicyRules, err = PolicyRules(ctx, ns)
 	}

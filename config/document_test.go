@@ -20,7 +20,7 @@ func problemLines(err error) []string {
 	return strings.Split(err.Error(), "\n")
 }
 
-const wantKeys = "version, mode, table, ipv6, proxy, inbound, outbound, dns, udp, interfaces, loopback, probes, conntrack, dropInvalid, routing"
+const wantKeys = "version, mode, table, ipv6, proxy, inbound, outbound, dns, udp, interfaces, loopback, probes, conntrack, dropInvalid, routing, watch"
 
 func TestDocumentProblems(t *testing.T) {
 	const proxy = "mode: sidecar\nproxy: {uids: [1337]}\n"
@@ -71,7 +71,7 @@ func TestDocumentProblems(t *testing.T) {
 		{"a key of no other mode", "mode: none\nuids: [1]\n", []string{"pod.yaml:2:1: uids: unknown key (did you mean proxy.uids (mode sidecar) or probes.uids (mode ambient-host)?)"}},
 		{"a key that the mode does not use", "mode: none\nproxy: {uids: [1337]}\nipv6: off\n", []string{
 			"pod.yaml:2:9: proxy.uids: is not used by mode none (it is by sidecar)",
-			"pod.yaml:3:1: ipv6: is not used by mode none (it is by sidecar, ambient-pod, ambient-host)",
+			"pod.yaml:3:1: ipv6: is not used by mode none (it is by sidecar, ambient-pod, ambient-host, egress)",
 		}},
 		{"a key that is written twice", "mode: none\nmode: sidecar\ntable: a\ntable: b\n", []string{
 			"pod.yaml:2:1: mode: is written twice (first in line 1)",
@@ -151,7 +151,7 @@ func TestDocumentProblems(t *testing.T) {
 		{"a problem of an absent key has the file alone, and comes last", "proxy: {uids: [x/y, -1]}\ntable: 1\n", []string{
 			`pod.yaml:1:21: proxy.uids: "-1" is not a user id (want 0-4294967294, or a range such as 1000-2000)`,
 			`pod.yaml:2:8: table: "1" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
-			"pod.yaml: mode: is missing (want sidecar, ambient-pod, ambient-host or none)",
+			"pod.yaml: mode: is missing (want sidecar, ambient-pod, ambient-host, egress or none)",
 		}},
 		{"shapes and words are told together, in order", "version: 2\nmode: sidecar\nproxy: {uid: 1337}\ninbound: {via: redirct}\noutbound: {excludePorts: [1, [2], 99999]}\ndns: on\n", []string{
 			`pod.yaml:1:10: version: "2" is not known (want 1)`,

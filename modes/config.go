@@ -14,9 +14,9 @@ package modes
 // then follows on them.
 type Config struct {
 	Version     string     `key:"version" default:"1" doc:"of this format: 1"`
-	Mode        string     `key:"mode" words:"sidecar | ambient-pod | ambient-host | none" doc:" (required)"`
-	Table       string     `key:"table" default:"weir" doc:"the nftables table, of family inet"`
-	IPv6        string     `key:"ipv6" modes:"sidecar,ambient-pod,ambient-host" default:"auto" words:"auto | enabled | disabled" doc:"; auto is enabled where an interface other than lo has an IPv6 address that is not link-local"`
+	Mode        string     `key:"mode" words:"sidecar | ambient-pod | ambient-host | egress | none" doc:" (required)"`
+	Table       string     `key:"table" default:"weir" egress:"weir-egress" doc:"the nftables table, of family inet"`
+	IPv6        string     `key:"ipv6" modes:"sidecar,ambient-pod,ambient-host,egress" default:"auto" egress:"enabled" words:"auto | enabled | disabled" doc:"; auto is enabled where an interface other than lo has an IPv6 address that is not link-local"`
 	Proxy       Proxy      `key:"proxy"`
 	Inbound     Inbound    `key:"inbound"`
 	Outbound    Outbound   `key:"outbound"`
@@ -28,6 +28,7 @@ type Config struct {
 	Conntrack   string     `key:"conntrack" modes:"sidecar" default:"used" words:"used | none both directions by tproxy, told apart by proxy.mark; no connection is tracked" doc:": whether the kernel's connection tracking is used, whose table may fill up"`
 	DropInvalid string     `key:"dropInvalid" modes:"sidecar" default:"disabled" words:"disabled | enabled" doc:": drop packets that conntrack calls invalid"`
 	Routing     Routing    `key:"routing"`
+	Watch       Watch      `key:"watch"`
 }
 
 // Proxy says whose traffic is never captured: at least one of its keys.
@@ -141,10 +142,20 @@ type Routing struct {
 	Priority string   `key:"priority" modes:"sidecar,ambient-pod" default:"auto" doc:"of the policy rule that looks it up: auto, or a number of 1-32765; auto is 32765 (ambient-pod: 32764), or a place before every policy rule of others that may catch marked packets, and stays where it stands as long as that is one"`
 }
 
+// Watch is what is counted of calls to other hosts, and how they get their names.
+type Watch struct {
+	Names       []string `key:"names" modes:"egress" default:"dns,sni,http,quic" doc:"what tells the names of destinations: dns, sni, http, quic, or none"`
+	By          string   `key:"by" modes:"egress" default:"uid" words:"uid | cgroup | pod on a node, what it forwards" doc:": whose calls are told apart"`
+	CgroupLevel string   `key:"cgroupLevel" modes:"egress" default:"2" doc:"with by: cgroup, how deep below the root of cgroup v2: 2 is system.slice/nginx.service"`
+	Size        string   `key:"size" modes:"egress" default:"16384" doc:"destinations at once, of each family; what there is no room for is counted as such"`
+	Resolvers   []string `key:"resolvers" modes:"egress" doc:"addresses whose DNS answers are believed; the default is those of resolv.conf"`
+}
+
 // The modes.
 const (
 	ModeNone        = "none"
 	ModeSidecar     = "sidecar"
 	ModeAmbientPod  = "ambient-pod"
 	ModeAmbientHost = "ambient-host"
+	ModeEgress      = "egress"
 )

@@ -15,5 +15,7 @@ type Environment struct {
 	PolicyRules []PolicyRule // of both families, in the order in which the kernel asks those of one; for routing.priority
 
 	PostroutingInput bool              // packets in postrouting tell by which interface they came in (Linux 5.7)
+	InnerPayload     bool              // rules read what follows a transport header (Linux 5.16); for mode egress
+	MTU              int               // the smallest of an interface other than lo, in bytes; 0: not known; for mode egress
 	Cgroups          map[string]uint64 // ids of cgroups v2, by their paths below the root
 }

@@ -3,6 +3,7 @@ package modes
 import (
 	"bytes"
 	"flag"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,10 @@ type golden struct {
 	config Config
 	env    Environment
 }
+
+// watchedEnvironment is that of a pod of which egress is counted, on a new kernel.
+var watchedEnvironment = Environment{InnerPayload: true, MTU: 1500,
+	Resolvers: []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00::53")}}
 
 // goldens are configurations that show every rule of a mode.
 var goldens = []golden{
@@ -158,6 +163,11 @@ var goldens = []golden{
 		c.Outbound.ExcludeUIDs = []string{}
 		c.Outbound.ExcludeGIDs = []string{}
 	}), testEnvironment},
+	{"egress", "what a pod calls is counted by user, and named", Config{Mode: ModeEgress}, watchedEnvironment},
+	{"egress-old", "a kernel that reads no data behind headers, a small MTU, cgroups", Config{Mode: ModeEgress, IPv6: "disabled",
+		Watch: Watch{By: "cgroup", CgroupLevel: "3", Resolvers: []string{"192.0.2.53"}}}, Environment{MTU: 576}},
+	{"egress-counts", "nothing is copied, and room is made for more", Config{Mode: ModeEgress, Watch: Watch{Names: []string{"none"}, Size: "65536"}}, watchedEnvironment},
+	{"egress-node", "a node counts what it forwards, by pod", Config{Mode: ModeEgress, Watch: Watch{By: "pod"}}, watchedEnvironment},
 	{"ambient-host", "probes are what the host itself opens", host(func(*Config) {}), testEnvironment},
 	{"ambient-host-old", "where postrouting does not tell how a packet came in, and there is no IPv6", host(func(*Config) {}), Environment{}},
 	{"ambient-host-uids", "probes are what a user opens", host(func(c *Config) {

@@ -50,7 +50,11 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 		if modes := f.Tag.Get("modes"); modes != "" {
 			k.Modes = strings.Split(modes, ",")
 		}
-		for _, mode := range k.Modes {
+		using := k.Modes
+		if len(using) == 0 {
+			using = allModes()
+		}
+		for _, mode := range using {
 			if own, ok := f.Tag.Lookup(mode); ok {
 				k.Own = append(k.Own, Own{mode, own})
 			}

@@ -27,7 +27,7 @@ func (c Config) Lookups() Lookups {
 	return Lookups{
 		Users:     named(c.Proxy.UIDs, c.Outbound.ExcludeUIDs, c.Probes.UIDs, excludedUsers(c.Outbound.Exclude)),
 		Groups:    named(c.Proxy.GIDs, c.Outbound.IncludeGIDs, c.Outbound.ExcludeGIDs),
-		Resolvers: servers && empty(c.DNS.Servers),
+		Resolvers: servers && empty(c.DNS.Servers) || c.Mode == ModeEgress && c.Watch.Resolvers == nil,
 	}
 }
 

@@ -69,6 +69,8 @@ func (r *reader) readMode(c Config) func() rules.State {
 		return p.state
 	case ModeAmbientHost:
 		return r.ambientHost(c.withDefaults()).state
+	case ModeEgress:
+		return r.egress(c.withDefaults()).state
 	}
 	return func() rules.State { return rules.State{} }
 }
@@ -109,7 +111,7 @@ func (c Config) TableName() string {
 	if c.Table != "" {
 		return c.Table
 	}
-	return DefaultTable
+	return keyOf("table").DefaultOf(c.Mode)
 }
 
 // DefaultTable is the table that is used where none is named.
@@ -153,7 +155,9 @@ func oneOf(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-func allModes() []string { return []string{ModeSidecar, ModeAmbientPod, ModeAmbientHost, ModeNone} }
+func allModes() []string {
+	return []string{ModeSidecar, ModeAmbientPod, ModeAmbientHost, ModeEgress, ModeNone}
+}
 
 const maxTableName = 31
 

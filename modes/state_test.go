@@ -48,11 +48,11 @@ func TestProblems(t *testing.T) {
 	}{
 		{"the least configuration is complete", least(), nil},
 		{"mode none needs nothing", Config{Mode: ModeNone}, nil},
-		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar, ambient-pod, ambient-host or none)`}},
+		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar, ambient-pod, ambient-host, egress or none)`}},
 		{"a misspelt mode is told the nearest", Config{Mode: "sidcar"}, []string{`mode: "sidcar" is not a mode (want sidecar)`}},
-		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar, ambient-pod, ambient-host or none)`}},
+		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar, ambient-pod, ambient-host, egress or none)`}},
 		{"without a mode the words are read all the same", Config{Outbound: Outbound{Port: "x"}, Inbound: Inbound{Via: "tproxi", ExcludePorts: []PortWord{"0"}}}, []string{
-			`mode: is missing (want sidecar, ambient-pod, ambient-host or none)`,
+			`mode: is missing (want sidecar, ambient-pod, ambient-host, egress or none)`,
 			`inbound.via: "tproxi" is not one of: redirect, tproxy, marks, none`,
 			`inbound.excludePorts: "0" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)`,
 			`outbound.port: "x" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
@@ -63,7 +63,7 @@ func TestProblems(t *testing.T) {
 		}},
 		{"a later version may mean other things", with(func(c *Config) { c.Version = "2" }), []string{`version: "2" is not known (want 1)`}},
 		{"a mode says which keys it cannot use, and who can", Config{Mode: ModeNone, IPv6: "auto", Proxy: Proxy{UIDs: []string{}}}, []string{
-			`ipv6: is not used by mode none (it is by sidecar, ambient-pod, ambient-host)`,
+			`ipv6: is not used by mode none (it is by sidecar, ambient-pod, ambient-host, egress)`,
 			`proxy.uids: is not used by mode none (it is by sidecar)`,
 		}},
 

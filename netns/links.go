@@ -32,6 +32,28 @@ func (n *Namespace) LinkNames(ctx context.Context) (map[int]string, error) {
 	return names, nil
 }
 
+// SmallestMTU is the smallest maximum transmission unit of an interface other than lo, in
+// bytes; 0 where there is none.
+func (n *Namespace) SmallestMTU(ctx context.Context) (smallest int, err error) {
+	err = n.withRoute(ctx, func(s *nl.Socket) error {
+		return nl.Dump(ctx, s, unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), func(m netlink.Message) error {
+			a, err := linkAttributes(m)
+			if err != nil {
+				return err
+			}
+			mtu := int(a.Native32(unix.IFLA_MTU))
+			if nl.Native32(m.Data[8:12])&unix.IFF_LOOPBACK == 0 && mtu > 0 && (smallest == 0 || mtu < smallest) {
+				smallest = mtu
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("list links: %w", err)
+	}
+	return smallest, nil
+}
+
 // links are the namespace's interfaces, without their addresses.
 func links(ctx context.Context, s *nl.Socket) ([]sim.Link, error) {
 	var out []sim.Link

@@ -159,7 +159,7 @@ func TestConfigurationOfStandardInput(t *testing.T) {
 		t.Errorf("got %+v, %v", c.Config, err)
 	}
 	_, err = load(t, "mode: 1\n", "-f", "-")
-	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "1" is not a mode (want sidecar, ambient-pod, ambient-host or none)`; got != want {
+	if got, want := fmt.Sprint(err), `standard input:1:7: mode: "1" is not a mode (want sidecar, ambient-pod, ambient-host, egress or none)`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -182,7 +182,7 @@ func TestFlagProblems(t *testing.T) {
 			"there is no configuration (want --config FILE, --config - for standard input, or flags: at least --mode sidecar --proxy-uids 1337)"}},
 		{"flags alone may be too few", []string{"--mode", "sidecar"}, []string{
 			"proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop"}},
-		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod, ambient-host or none)"}},
+		{"an absent key has no place", []string{"--proxy-uids", "1337"}, []string{"mode: is missing (want sidecar, ambient-pod, ambient-host, egress or none)"}},
 		{"a map in a flag has places", append(least, "--interfaces-reroute", "a/b", "--interfaces-reroute", "{name: tap0, exclusions: some}"), []string{
 			`--interfaces-reroute: "a/b" is not an interface name`,
 			`--interfaces-reroute:1:26: interfaces.reroute.exclusions: "some" is not one of: honoured, ignored`}},
@@ -247,6 +247,7 @@ func TestEveryKeyByFlagAndFile(t *testing.T) {
 		"loopback.cidr": "127.0.0.0/8", "loopback.passthrough": "127.0.0.6,::6",
 		"probes.addresses": "192.0.2.1,fd00::1", "probes.from": "local", "probes.uids": "0", "probes.cgroups": "kubelet.slice", "probes.mark": "0x1",
 		"proxy.cgroups": "proxy.slice", "proxy.assignMark": "enabled", "conntrack": "none",
+		"watch.names": "dns,sni", "watch.cgroupLevel": "3", "watch.resolvers": "10.96.0.10,fd00::10",
 		"routing.mark": "0x1", "routing.loopMark": "0x2", "routing.mask": "0xffff", "routing.table": "200", "routing.priority": "100",
 	}
 	for _, k := range modes.Keys() {

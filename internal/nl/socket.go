@@ -141,13 +141,18 @@ func (s *Socket) Port() (uint32, error) {
 	return own.Pid, nil
 }
 
-// Join has the socket receive what a group is told, with room for as many bytes
-// of it as the system allows, up to room.
+// Room makes room for as many bytes that are not read yet as the system allows, up to room.
+func (s *Socket) Room(room int) error {
+	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) == nil {
+		return nil
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, room))
+}
+
+// Join has the socket receive what a group is told, with [Socket.Room] for it.
 func (s *Socket) Join(group, room int) error {
-	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room); err != nil {
-		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, room); err != nil {
-			return os.NewSyscallError("setsockopt", err)
-		}
+	if err := s.Room(room); err != nil {
+		return err
 	}
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group))
 }

@@ -34,10 +34,11 @@ func RefuseHost(isHost func() (bool, error), effect string) error {
 }
 
 // AllowHost keeps an example from capturing a whole machine. It reports whether an
-// apply that is allowed to does so. Mode ambient-host is for that namespace.
+// apply that is allowed to does so. Mode ambient-host is for that namespace, and mode
+// egress captures nothing.
 func AllowHost(mode string, allowed bool, isHost func() (bool, error)) (host bool, err error) {
 	switch {
-	case mode == modes.ModeAmbientHost:
+	case mode == modes.ModeAmbientHost, mode == modes.ModeEgress:
 		return false, nil
 	case allowed:
 		host, err := isHost()
@@ -51,7 +52,7 @@ func AllowHost(mode string, allowed bool, isHost func() (bool, error)) (host boo
 // has run for long, so there it is an error. The mode is "" of a ruleset by hand.
 func Loopback(mode string, state rules.State, isUp func() (bool, error)) (down bool, err error) {
 	switch {
-	case mode == modes.ModeAmbientHost, mode == "" && !delivers(state):
+	case mode == modes.ModeAmbientHost, mode == modes.ModeEgress, mode == "" && !delivers(state):
 		return false, nil
 	}
 	up, err := isUp()

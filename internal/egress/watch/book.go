@@ -1,0 +1,119 @@
+//go:build linux
+
+package watch
+
+import (
+	"net/netip"
+
+	"github.com/weir-mesh/weir/internal/egress/names"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// Evidence for the name of a destination, beside that of package names.
+const (
+	byDNS     = "dns"     // an answer of a resolver gave the address to the name
+	byAddress = "address" // nothing names it
+
+	contradicted = "!" // behind the evidence: no answer gave the address to the name
+)
+
+const (
+	maxNames   = 1000 // names at once: those that come later are "other"
+	maxPerHost = 16   // of one address
+	otherName  = "other"
+)
+
+// book is what destinations are called.
+type book struct {
+	names    map[string]bool
+	claimed  map[endpoint]map[string]names.By
+	answered map[netip.Addr]map[string]bool
+	given    map[string]map[netip.Addr]bool // the same, the other way round
+	answers  bool
+}
+
+type endpoint struct {
+	proto rules.Proto
+	addr  netip.AddrPort
+}
+
+func newBook() *book {
+	return &book{names: map[string]bool{}, claimed: map[endpoint]map[string]names.By{}, answered: map[netip.Addr]map[string]bool{}, given: map[string]map[netip.Addr]bool{}}
+}
+
+// known is the name, or otherName where there are too many.
+func (b *book) known(name string) string {
+	if b.names[name] {
+		return name
+	}
+	if len(b.names) >= maxNames {
+		return otherName
+	}
+	b.names[name] = true
+	return name
+}
+
+func (b *book) claim(c names.Claim) {
+	if c.Name == "" {
+		return
+	}
+	at := endpoint{rules.Proto(c.Proto), c.Dst}
+	if b.claimed[at] == nil {
+		if len(b.claimed) >= maxDestinations {
+			return
+		}
+		b.claimed[at] = map[string]names.By{}
+	}
+	if name := b.known(c.Name); len(b.claimed[at]) < maxPerHost {
+		b.claimed[at][name] = c.By
+	}
+}
+
+func (b *book) answer(a names.Answer) {
+	b.answers = true
+	name := b.known(a.Name)
+	if b.given[name] == nil {
+		b.given[name] = map[netip.Addr]bool{}
+	}
+	for _, addr := range a.Addresses {
+		if b.answered[addr] == nil && len(b.answered) < maxDestinations {
+			b.answered[addr] = map[string]bool{}
+		}
+		if of := b.answered[addr]; of != nil && len(of) < maxPerHost {
+			of[name] = true
+		}
+		if len(b.given[name]) < maxDestinations {
+			b.given[name][addr] = true
+		}
+	}
+}
+
+// of are the names of a destination, and what the first is known from.
+func (b *book) of(d Destination) (found []string, by string) {
+	claims := b.claimed[endpoint{d.Proto, d.Addr}]
+	for name, from := range claims {
+		found = append(found, name)
+		evidence := string(from)
+		if b.contradicts(name, d.Addr.Addr()) {
+			evidence += contradicted
+		}
+		by = max(by, evidence)
+	}
+	if len(found) > 0 {
+		return found, by
+	}
+	for name := range b.answered[d.Addr.Addr()] {
+		found = append(found, name)
+	}
+	if len(found) > 0 {
+		return found, byDNS
+	}
+	return nil, byAddress
+}
+
+// contradicts reports whether resolvers know better than the client: they gave the name
+// other addresses, or the address to no name at all. Where no answer is seen, nothing is.
+func (b *book) contradicts(name string, addr netip.Addr) bool {
+	given := b.given[name]
+	return b.answers && name != otherName && !given[addr] && (len(given) > 0 || len(b.answered[addr]) == 0)
+}

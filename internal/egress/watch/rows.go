@@ -1,0 +1,123 @@
+//go:build linux
+
+package watch
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Row is one line of what was called: a host on a port, by an owner.
+type Row struct {
+	Host     string   `json:"host"`
+	Names    []string `json:"names,omitempty"` // where the address has several
+	Port     uint16   `json:"port"`
+	Proto    string   `json:"proto"`
+	Owner    string   `json:"owner"` // "" where it is not known
+	By       string   `json:"by"`    // what the name is known from: sni, quic, http, dns or address; with ! where DNS contradicts
+	Conns    uint64   `json:"connections"`
+	Sent     uint64   `json:"sentBytes"` // of IP packets
+	Received uint64   `json:"receivedBytes"`
+	Now      uint64   `json:"bitsPerSecond"` // since the row was made last
+}
+
+// Report is everything that was counted so far, most bytes first.
+type Report struct {
+	Time       time.Time `json:"time"`
+	Rows       []Row     `json:"rows"`
+	Lost       uint64    `json:"lostCopies"` // copies of packets that the reader was too slow for: names, not bytes
+	Incomplete uint64    `json:"incomplete"` // ClientHellos and messages of which not all was copied
+	Unasked    uint64    `json:"unaskedAnswers"`
+	Overflow   uint64    `json:"uncountedPackets"` // that full sets had no room for
+	Hellos     uint64    `json:"uncopiedHellos"`
+	Drift      []string  `json:"drift,omitempty"` // in what the table is not as it was written
+}
+
+type rowKey struct {
+	host, owner, by, proto string
+	port                   uint16
+}
+
+// rows puts names and counts together.
+func rows(c *counts, b *book) []Row {
+	byKey := map[rowKey]*Row{}
+	for d, t := range owned(c.totals) {
+		found, by := b.of(d)
+		slices.Sort(found)
+		host := d.Addr.Addr().String()
+		switch len(found) {
+		case 0:
+		case 1:
+			host, found = found[0], nil
+		default:
+			host = fmt.Sprintf("%s (%d names)", host, len(found))
+		}
+		proto := "tcp"
+		if d.Proto != 6 {
+			proto = "udp"
+		}
+		key := rowKey{host, d.Owner, by, proto, d.Addr.Port()}
+		r := byKey[key]
+		if r == nil {
+			r = &Row{Host: host, Names: found, Port: key.port, Proto: proto, Owner: d.Owner, By: by}
+			byKey[key] = r
+		}
+		r.Conns, r.Sent, r.Received = r.Conns+t.Opened, r.Sent+t.Sent, r.Received+t.Received
+	}
+	if o := c.other; o != (Total{}) {
+		byKey[rowKey{host: otherName}] = &Row{Host: otherName, By: byAddress, Conns: o.Opened, Sent: o.Sent, Received: o.Received}
+	}
+	out := make([]Row, 0, len(byKey))
+	for _, r := range byKey {
+		out = append(out, *r)
+	}
+	slices.SortFunc(out, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(b.Sent+b.Received, a.Sent+a.Received), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.By, b.By))
+	})
+	return out
+}
+
+// owned has what no socket owned count for the owner of the rest, where a destination has one
+// alone: the last packets of a connection are the kernel's.
+func owned(totals map[Destination]*Total) map[Destination]Total {
+	owners := map[Destination][]string{}
+	for d := range totals {
+		bare := d
+		bare.Owner = ""
+		if d.Owner != "" {
+			owners[bare] = append(owners[bare], d.Owner)
+		}
+	}
+	out := make(map[Destination]Total, len(totals))
+	for d, t := range totals {
+		if of := owners[d]; d.Owner == "" && len(of) == 1 {
+			d.Owner = of[0]
+		}
+		out[d] = out[d].plus(*t)
+	}
+	return out
+}
+
+func (t Total) plus(o Total) Total {
+	return Total{t.Opened + o.Opened, t.SentPackets + o.SentPackets, t.Sent + o.Sent, t.ReceivedPackets + o.ReceivedPackets, t.Received + o.Received}
+}
+
+// rates fills in what each row moves now, by the row of the report before.
+func rates(now, before []Row, passed time.Duration) {
+	had := map[rowKey]uint64{}
+	key := func(r Row) rowKey { return rowKey{r.Host, r.Owner, r.By, r.Proto, r.Port} }
+	for _, r := range before {
+		had[key(r)] = r.Sent + r.Received
+	}
+	if passed <= 0 {
+		return
+	}
+	for i := range now {
+		r := &now[i]
+		if total := r.Sent + r.Received; total > had[key(*r)] {
+			r.Now = uint64(float64(total-had[key(*r)]) * 8 / passed.Seconds())
+		}
+	}
+}

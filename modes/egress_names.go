@@ -1,0 +1,139 @@
+package modes
+
+import (
+	"net/netip"
+
+	"github.com/weir-mesh/weir/rules"
+)
+
+// copies reports whether packets to destinations tell their names.
+func (e *egress) copies() bool { return e.names["sni"] || e.names["http"] || e.names["quic"] }
+
+// copyQueries and copyAnswers copy what passes between the namespace and its resolvers, over
+// lo too: of others nothing is believed.
+func (e *egress) copyQueries(c *chainWriter) { e.resolverRules(c, outward) }
+func (e *egress) copyAnswers(c *chainWriter) { e.resolverRules(c, inward) }
+
+func (e *egress) resolverRules(c *chainWriter, d direction) {
+	if !e.names["dns"] {
+		return
+	}
+	for _, f := range e.families {
+		set := e.resolverSet(c.writer, f)
+		end := addresses(f).dst
+		if d == inward {
+			end = addresses(f).src
+		}
+		from := rules.Match{Key: []rules.Selector{end}, Set: set}
+		udp, tcp := dnsPorts(d)
+		c.rule("DNS of a resolver", from, udp, rules.Log{Group: NamesGroup, Snaplen: wholeCopy})
+		c.rule("DNS of a resolver, over TCP", append([]rules.Node{from, tcp}, append(e.hasData(), rules.Log{Group: NamesGroup, Snaplen: wholeCopy})...)...)
+	}
+}
+
+func dnsPorts(d direction) (udp, tcp rules.Match) {
+	if d == inward {
+		return rules.UDPSport.Is(dnsPort), rules.TCPSport.Is(dnsPort)
+	}
+	return rules.UDPDport.Is(dnsPort), rules.TCPDport.Is(dnsPort)
+}
+
+// copyDNS copies DNS of pods, with whatever resolver: behind a service it is one of many.
+func (e *egress) copyDNS(c *chainWriter, f rules.Family, d direction) {
+	if !e.names["dns"] {
+		return
+	}
+	udp, tcp := dnsPorts(d)
+	c.rule("DNS", udp, rules.Log{Group: NamesGroup, Snaplen: wholeCopy})
+	c.rule("DNS over TCP", append([]rules.Node{tcp}, append(e.hasData(), rules.Log{Group: NamesGroup, Snaplen: wholeCopy})...)...)
+}
+
+// resolverSet declares the resolvers of a family, once.
+func (e *egress) resolverSet(w *writer, f rules.Family) string {
+	name := f.SetName("resolvers")
+	if w.table.Set(name) != nil {
+		return name
+	}
+	s := &rules.Set{Name: name, Key: rules.Match{Key: []rules.Selector{addresses(f).src}}.Types()}
+	for _, a := range e.resolvers {
+		if rules.AddressFamily(a) == f {
+			s.Elements = append(s.Elements, rules.Element{Key: []rules.Range{rules.RangeOf(netip.PrefixFrom(a, a.BitLen()))}})
+		}
+	}
+	w.table.Sets = append(w.table.Sets, s)
+	return name
+}
+
+// hasData matches packets that hold more than headers. Where the kernel cannot tell the end
+// of a TCP header, it is every packet.
+func (e *egress) hasData() []rules.Node {
+	if !e.inner {
+		return nil
+	}
+	return []rules.Node{rules.IhRaw(0, 1).Within(rules.RangeBetween[rules.Raw]("\x00", "\xff"))}
+}
+
+// copyNames copies what tells the name of the destination.
+func (e *egress) copyNames(w *writer, f rules.Family) {
+	c := w.chain(f.SetName("names"))
+	if e.names["quic"] {
+		e.copyInitials(c)
+	}
+	c.rule("not TCP", rules.L4Proto.Not(rules.TCP), rules.Return())
+	if e.names["sni"] {
+		s := &rules.Set{Name: f.SetName("hello"), Key: rules.Match{Key: connection(f)}.Types(), Live: true, Dynamic: true, Expires: true,
+			Timeout: helloTimeout, Size: helloSize, Quota: helloQuota}
+		w.table.Sets = append(w.table.Sets, s)
+		rest := append([]rules.Node{rules.Match{Key: connection(f), Set: s.Name}}, e.hasData()...)
+		c.rule("the rest of a ClientHello", append(rest, rules.Log{Group: NamesGroup, Snaplen: wholeCopy}, rules.Return())...)
+	}
+	if e.inner {
+		e.copyBegun(c, f, rules.IhRaw)
+		return
+	}
+	for words := leastHeaderWord; words <= maxHeaderWords; words++ {
+		name := f.SetName("data") + "_" + string("0123456789abcdef"[words])
+		c.rule("the header has that length", rules.L4Proto.Is(rules.TCP), rules.ThRaw(12, 1).Masked(rules.Raw([]byte{byte(words << 4)}), "\xf0"), rules.Goto(name))
+		data := w.chain(name)
+		e.copyBegun(data, f, func(offset, length int) rules.Key[rules.Raw] { return rules.ThRaw(4*words+offset, length) })
+	}
+}
+
+func connection(f rules.Family) []rules.Selector {
+	a := addresses(f)
+	return []rules.Selector{a.src, rules.TCPSport.Selector(), a.dst, rules.TCPDport.Selector()}
+}
+
+// copyBegun copies packets with which a ClientHello or a request begins.
+func (e *egress) copyBegun(c *chainWriter, f rules.Family, at func(offset, length int) rules.Key[rules.Raw]) {
+	if e.names["sni"] {
+		const handshake, clientHello = "\x16\x03", "\x01" // of RFC 8446, sections 5.1 and 4
+		begins := []rules.Node{rules.L4Proto.Is(rules.TCP), at(0, 2).Is(handshake), at(5, 1).Is(clientHello)}
+		long := at(3, 2).Within(rules.RangeBetween(rules.Raw([]byte{byte(e.whole >> 8), byte(e.whole)}), rules.Raw("\xff\xff")))
+		c.rule("a ClientHello begins", append(begins[:3:3], rules.Log{Group: NamesGroup, Snaplen: wholeCopy})...)
+		c.rule("a ClientHello of several packets", append(begins[:3:3], long, rules.Dynset{Update: true, Key: connection(f), Set: f.SetName("hello")}, rules.Return())...)
+		c.rule(EgressHelloOverflow, append(begins[:3:3], long, rules.Counter{}, rules.Return())...)
+	}
+	if e.names["http"] {
+		for _, method := range []string{"GET ", "POST", "PUT ", "HEAD", "DELE", "PATC", "OPTI"} {
+			c.rule("an HTTP request begins", rules.TCPDport.Is(httpPort), at(0, 4).Is(rules.Raw(method)), rules.Log{Group: NamesGroup, Snaplen: httpCopy}, rules.Return())
+		}
+	}
+}
+
+// copyInitials copies the packets with which QUIC begins, by the type of the packet and its
+// version (RFC 9000, section 17.2.2, and RFC 9369, section 3.2).
+func (e *egress) copyInitials(c *chainWriter) {
+	at := rules.IhRaw
+	if !e.inner {
+		const header = 8
+		at = func(offset, length int) rules.Key[rules.Raw] { return rules.ThRaw(header+offset, length) }
+	}
+	for _, version := range []struct {
+		name string
+		head rules.Raw
+	}{{"1", "\xc0\x00\x00\x00\x01"}, {"2", "\xd0\x6b\x33\x43\xcf"}} {
+		c.rule("an Initial of QUIC version "+version.name, rules.UDPDport.Is(httpsPort), at(0, 5).Masked(version.head, "\xf0\xff\xff\xff\xff"),
+			rules.Log{Group: NamesGroup, Snaplen: wholeCopy}, rules.Return())
+	}
+}
