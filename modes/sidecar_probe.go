@@ -25,7 +25,8 @@ type Example struct {
 }
 
 // Examples are one connection for each family that a sidecar's configuration
-// captures: for the proxy a call to its own pod, for other users one that leaves it.
+// captures: for the proxy a call to its own pod, for other users one that leaves it, and where
+// queries to every server are captured one over TCP to an address that no host has.
 // The port is the wanted one if that is captured, else the next that is.
 func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
 	s := (&reader{mode: c.Mode, env: env}).sidecar(c.withDefaults()) // which State accepted
@@ -35,6 +36,9 @@ func Examples(c Config, env Environment, by Caller, port rules.Port) []Example {
 			out = append(out, s.call(f, env, by, port))
 		} else {
 			out = append(out, s.opened(f, by, port))
+			if query, some := s.query(f, by); some {
+				out = append(out, query)
+			}
 		}
 	}
 	return out
@@ -75,13 +79,9 @@ func (s *sidecar) call(f rules.Family, env Environment, by Caller, port rules.Po
 }
 
 // opened is what users other than the proxy open. Where all destinations are captured
-// it is a documentation address (RFC 5737, RFC 3849), which no host has.
+// it goes to nobody.
 func (s *sidecar) opened(f rules.Family, by Caller, port rules.Port) Example {
 	e := Example{What: "outbound " + f.String(), Port: s.outbound.first()}
-	nobody := map[rules.Family][]netip.Prefix{
-		rules.IPv4: {netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("203.0.113.1/32")},
-		rules.IPv6: {netip.MustParsePrefix("2001:db8::1/128")},
-	}
 	included := slices.DeleteFunc(slices.Clone(s.cidrs.include), func(p netip.Prefix) bool { return rules.AddressFamily(p.Addr()) != f })
 	anyPort := s.cidrs.all || len(included) > 0
 	if s.cidrs.all || len(included) == 0 {
@@ -105,6 +105,28 @@ func (s *sidecar) opened(f rules.Family, by Caller, port rules.Port) Example {
 		e.To = netip.AddrPortFrom(to, uint16(port))
 	}
 	return e
+}
+
+// query is a connection to port 53 of no host's; false where one to a real server alone would
+// be captured, or none is.
+func (s *sidecar) query(f rules.Family, by Caller) (Example, bool) {
+	e := Example{What: "DNS " + f.String(), Port: s.dns.port}
+	looked := s.everyGID || holds(s.includeGIDs, by.GID)
+	to, somewhere := s.within(nobody[f])
+	switch {
+	case s.dns.capture != dnsAll || !s.dns.captures(true) || s.dns.elsewhere() || !somewhere,
+		s.excludesPort(dnsPort), excludesTCP(s.excluded, by.UID, dnsPort),
+		!looked || holds(s.excludeGIDs, by.GID) || holds(s.excludeUIDs, by.UID):
+		return e, false
+	}
+	e.To = netip.AddrPortFrom(to, uint16(dnsPort))
+	return e, true
+}
+
+// nobody are documentation addresses (RFC 5737, RFC 3849), which no host has.
+var nobody = map[rules.Family][]netip.Prefix{
+	rules.IPv4: {netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("203.0.113.1/32")},
+	rules.IPv6: {netip.MustParsePrefix("2001:db8::1/128")},
 }
 
 // within is an address of one of the prefixes that is not excluded: the first of

@@ -197,6 +197,9 @@ func (t Tag) differences(have rules.State) []rules.Difference {
 	for _, a := range without(have.Addresses, t.Addresses) {
 		d = append(d, rules.Difference{Where: "address", Have: rules.AddressText(a)})
 	}
+	if have.Table != nil && have.Table.Dormant {
+		d = append(d, rules.Difference{Where: "the table", Want: "awake, " + written, Have: "dormant: the kernel calls none of its chains"})
+	}
 	if hash := have.Hash(); len(d) == 0 && hash != t.Hash {
 		d = append(d, rules.Difference{Where: "the state", Want: t.Hash + ", " + written, Have: hash})
 	}

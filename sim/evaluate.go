@@ -10,7 +10,7 @@ import (
 // and may be used by many at a time.
 type Evaluator struct {
 	host    Host
-	hooks   [rules.Ingress + 1][]station
+	hooks   map[rules.Family]*[rules.Ingress + 1][]station // that packets of a family meet
 	names   map[*rules.Table]names
 	tracked []rules.Family // whose connections conntrack knows
 }
@@ -47,8 +47,8 @@ type baseChain struct {
 // NewEvaluator is for packets that meet all those tables, in the order in which
 // they were made, each table's chains in theirs.
 func NewEvaluator(h Host, tables ...Table) *Evaluator {
-	e := &Evaluator{host: h, names: map[*rules.Table]names{}, tracked: tracked(tables)}
-	var awake []*rules.Table
+	e := &Evaluator{host: h, hooks: map[rules.Family]*[rules.Ingress + 1][]station{}, names: map[*rules.Table]names{}, tracked: tracked(tables)}
+	var awake []Table
 	for _, t := range tables {
 		n := names{t.Family, map[string]*index{}, map[string]*rules.Chain{}}
 		for _, s := range t.Sets {
@@ -59,11 +59,21 @@ func NewEvaluator(h Host, tables ...Table) *Evaluator {
 		}
 		e.names[t.Table] = n
 		if !t.Dormant {
-			awake = append(awake, t.Table)
+			awake = append(awake, t)
 		}
 	}
-	for h := range e.hooks {
-		e.hooks[h] = e.stations(rules.Hook(h), awake)
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		// The kernel hooks nat in for a family with the first nat chain that sees it.
+		var seeing []*rules.Table
+		for _, t := range awake {
+			if t.Family == 0 || t.Family == f {
+				seeing = append(seeing, t.Table)
+			}
+		}
+		e.hooks[f] = new([rules.Ingress + 1][]station)
+		for h := range e.hooks[f] {
+			e.hooks[f][h] = e.stations(rules.Hook(h), seeing)
+		}
 	}
 	return e
 }

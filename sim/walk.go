@@ -72,8 +72,9 @@ func (w *walk) kernel(does string, args ...any) {
 // run takes the packet through a hook, and reports whether it comes out.
 func (w *walk) run(hook rules.Hook) bool {
 	w.hook = hook
-	for i := range w.hooks[hook] {
-		s := &w.hooks[hook][i]
+	stations := w.hooks[w.packet.Family()][hook]
+	for i := range stations {
+		s := &stations[i]
 		switch {
 		case s.tracks:
 			w.conntrack()

@@ -94,6 +94,30 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// TestSourcesThatNothingAnswers: what a strict filter drops with and without the rules is no
+// conflict of theirs.
+func TestSourcesThatNothingAnswers(t *testing.T) {
+	seen := pod()
+	second := sim.Link{Name: "eth1", Index: 9, Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.5/24")}, ReversePath: sim.StrictPath}
+	seen.Links = append(seen.Links, second)
+	for _, via := range []func(*modes.Config){nil, tproxy} {
+		if found := Conflicts(wanted(t, via), seen); len(found) != 0 {
+			t.Errorf("found %v", found)
+		}
+	}
+}
+
+// TestNoPlaceBeforeZero: where routing.priority has no place to take, the remedy does not name it.
+func TestNoPlaceBeforeZero(t *testing.T) {
+	seen := pod()
+	seen.PolicyRules = append([]sim.PolicyRule{{Family: rules.IPv4, Priority: 0, Table: 52}}, seen.PolicyRules...)
+	seen.Routes = append(seen.Routes, sim.Route{Table: 52, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: rules.Unicast, Out: "eth0"})
+	c, found := Find(Conflicts(wanted(t, tproxy), seen), PolicyRuleFirst)
+	if !found || strings.Contains(c.Remedy, "weir apply") {
+		t.Errorf("found %v, remedy %q", found, c.Remedy)
+	}
+}
+
 // TestSourceValidation: a ruleset that delivers by a mark what is for the pod's own addresses
 // loses it where links look senders up by marks.
 func TestSourceValidation(t *testing.T) {

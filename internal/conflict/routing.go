@@ -30,6 +30,9 @@ func (j *judge) policyRules() (out []Conflict) {
 				c.Does = fmt.Sprintf("says what weir cannot evaluate, and may catch %s first", list(c.Traffic))
 			}
 			c.Remedy = fmt.Sprintf("weir apply with routing.priority: auto takes a place before it; or give it a priority number above weir's (ip %srule shows them)", ip6(r.Family))
+			if r.Priority == 0 {
+				c.Remedy = fmt.Sprintf("give it a priority number above weir's (ip %srule shows them): there is no place before priority 0, which auto could take", ip6(r.Family))
+			}
 			out = append(out, c)
 		}
 	}
@@ -45,13 +48,19 @@ func (j *judge) owns(r sim.PolicyRule) bool {
 
 // routed says which traffic comes out differently where the state is on another host.
 // The state's routing comes after an equal priority's, as what is added later does.
-func (j *judge) routed(h sim.Host) (c Conflict, found bool) {
+func (j *judge) routed(h sim.Host) (c Conflict, found bool) { return j.routedUnless(h, nil) }
+
+// routedUnless leaves out the traffic that does not arrive without the state either.
+func (j *judge) routedUnless(h sim.Host, without *sim.Evaluator) (c Conflict, found bool) {
 	e := sim.NewEvaluator(h.With(j.want), sim.Table{Table: j.want.Table})
 	var touched traffic
 	c.May = true
 	for _, k := range j.classes() {
 		after := e.Connect(k.packet, nil)
-		if same(j.exchange(k.packet), after) {
+		lost := func() bool {
+			return without != nil && k.packet.In != "" && without.Evaluate(k.packet, nil).Fate.Kind == sim.LostInRouting
+		}
+		if same(j.exchange(k.packet), after) || lost() {
 			continue
 		}
 		touched.add(k)

@@ -40,7 +40,7 @@ func (j *judge) settings() (out []Conflict) {
 			h.Links[i].ReversePath, h.Links[i].SourceMark = j.seen.Links[at].ReversePath, j.seen.Links[at].SourceMark
 		}
 	}
-	if c, found := j.routed(h); found {
+	if c, found := j.routedUnless(h, sim.NewEvaluator(h)); found { // what the checks drop anyway is not lost by the state
 		var names []string
 		for _, l := range j.seen.Links {
 			if l.Name != loopback && checksSources(l) {

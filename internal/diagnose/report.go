@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/version"
@@ -37,20 +38,41 @@ type Report struct {
 }
 
 // WriteReport is the report of a namespace, redacted and bounded, as JSON. What cannot be read
-// is Missing.
+// is Missing, and what there was no room for.
 func WriteReport(ctx context.Context, ns *netns.Namespace, checks []Check) ([]byte, error) {
 	r := Report{Weir: version.String(), Kernel: netns.KernelRelease(), Checks: checks}
 	r.tables(ctx, ns)
 	r.host(ctx, ns)
-	text, err := json.MarshalIndent(r, "", "  ")
+	text, err := r.text()
 	if err != nil {
 		return nil, err
 	}
-	text = redact(text)
-	if len(text) > maxReport {
-		return nil, fmt.Errorf("the report has %d bytes, more than %d", len(text), maxReport)
-	}
 	return append(text, '\n'), ctx.Err()
+}
+
+// text is the report as it is written, with shorter lists where it would be too long.
+func (r Report) text() ([]byte, error) {
+	for lines := maxReportLines; ; lines /= 2 {
+		text, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return nil, err
+		}
+		if text = redact(text); len(text) < maxReport || lines == 0 {
+			return text, nil
+		}
+		r = r.cut(lines / 2)
+	}
+}
+
+// cut is the report with that many lines of each list, and a note of it.
+func (r Report) cut(lines int) Report {
+	note := fmt.Sprintf("lines after the first %d of each list: the report would be longer than %d bytes", lines, maxReport)
+	for _, list := range []*[]string{&r.Tables, &r.Rules, &r.Routes, &r.Links, &r.Sockets, &r.Missing} {
+		*list = slices.Clone((*list)[:min(len(*list), lines)])
+	}
+	r.Checks = slices.Clone(r.Checks[:min(len(r.Checks), lines)])
+	r.Missing = append([]string{note}, r.Missing...)
+	return r
 }
 
 func (r *Report) miss(what string, err error) {

@@ -2,7 +2,12 @@
 
 package diagnose
 
-import "testing"
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
 
 func TestRedact(t *testing.T) {
 	for in, want := range map[string]string{
@@ -14,5 +19,32 @@ func TestRedact(t *testing.T) {
 		if got := string(redact([]byte(in))); got != want {
 			t.Errorf("%q is redacted as %q, want %q", in, got, want)
 		}
+	}
+}
+
+// TestReportIsBounded: what is too long for a report is cut, and the report says so.
+func TestReportIsBounded(t *testing.T) {
+	var r Report
+	for i := range maxReportLines {
+		r.Tables = append(r.Tables, fmt.Sprint(i, strings.Repeat("x", 2000)))
+		r.Routes = append(r.Routes, fmt.Sprint(i, strings.Repeat("y", 2000)))
+	}
+	text, err := r.text()
+	if err != nil || len(text) >= maxReport {
+		t.Fatalf("%d bytes: %v", len(text), err)
+	}
+	var got Report
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got.Tables); n == 0 || n == maxReportLines || len(got.Routes) != n || len(got.Missing) != 1 || !strings.Contains(got.Missing[0], fmt.Sprint("after the first ", n)) {
+		t.Errorf("%d and %d lines are left, and missing is %q", n, len(got.Routes), got.Missing)
+	}
+	if len(r.Tables) != maxReportLines {
+		t.Error("the report itself was cut")
+	}
+	short := Report{Tables: []string{"a"}}
+	if text, err := short.text(); err != nil || !strings.Contains(string(text), `"a"`) || strings.Contains(string(text), "missing") {
+		t.Errorf("a short report: %s, %v", text, err)
 	}
 }
