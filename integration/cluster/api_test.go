@@ -45,11 +45,16 @@ func isStatus(err error, code int) bool {
 
 // do sends a request; body and answer may be nil.
 func (a *api) do(method, path, kind string, body []byte, answer any) error {
-	r, err := http.NewRequestWithContext(context.Background(), method, "https://"+nodeAddress+":6443"+path, bytes.NewReader(body))
+	if !strings.HasPrefix(path, "https:") {
+		path = "https://" + nodeAddress + ":6443" + path
+	}
+	r, err := http.NewRequestWithContext(context.Background(), method, path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	r.Header.Set("Authorization", "Bearer "+a.token)
+	if a.token != "" {
+		r.Header.Set("Authorization", "Bearer "+a.token)
+	}
 	if kind != "" {
 		r.Header.Set("Content-Type", kind)
 	}

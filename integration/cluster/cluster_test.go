@@ -38,6 +38,7 @@ type cluster struct {
 	*machine
 	*api
 	cgroup               string
+	standalone           bool // the kubelet has no API server
 	programs, node, weir string
 }
 
@@ -102,6 +103,7 @@ const primaryList = `{
   "plugins": [
     {
       "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
+      "capabilities": {"io.kubernetes.cri.pod-annotations": true},
       "ipam": {
         "type": "host-local", "dataDir": "/run/cni/host-local",
         "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd88::/64"}]],
@@ -200,6 +202,14 @@ func (c *cluster) furnish() {
 	c.write("k8s/sa.key", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})))
 	c.write("k8s/sa.pub", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})))
 	c.writeToolImage()
+	if archive := filepath.Join(c.weir, "weir-node.oci.tar"); fileExists(archive) {
+		c.program("weir-node.tar", archive)
+	}
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func (c *cluster) writeToolImage() {
@@ -256,16 +266,22 @@ func removeCgroups(parent string) {
 // startDaemons starts all that a node and a control plane have, and waits until the node is Ready.
 func (c *cluster) startDaemons() {
 	c.Helper()
-	for _, dir := range cgroupHierarchies(c.cgroup) {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			c.Fatal(err)
-		}
-	}
+	c.makeCgroups()
 	c.startControlPlane()
 	c.startRuntime()
 	c.startKubelet()
 	await(c, "the node is Ready", 3*time.Minute, c.nodeReady)
 	await(c, "the default service account", time.Minute, func() error { return c.get("/api/v1/namespaces/default/serviceaccounts/default", nil) })
+}
+
+// makeCgroups makes the parent of the pods' cgroups, which the kubelet wants to be there.
+func (c *cluster) makeCgroups() {
+	c.Helper()
+	for _, dir := range cgroupHierarchies(c.cgroup) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			c.Fatal(err)
+		}
+	}
 }
 
 // startRuntime starts containerd with the images that were written.
@@ -333,7 +349,11 @@ func (c *cluster) reboot() {
 	removeCgroups(c.cgroup)
 	c.client.CloseIdleConnections()
 	c.boot()
-	c.startDaemons()
+	if c.standalone {
+		c.startStandalone()
+	} else {
+		c.startDaemons()
+	}
 }
 
 // serveWorld listens on the node as what is outside of the mesh.

@@ -48,12 +48,12 @@ const nodeAddress, gatewayAddress = "192.0.2.1", "10.88.0.1"
 const bootScript = `set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
-mkdir -p /var/lib/kubelet /var/lib/cni /opt /etc/cni
-mount -t tmpfs tmpfs /opt
-mount -t tmpfs tmpfs /etc/cni
-for d in /var/lib/kubelet /var/lib/cni /opt/cni/bin /etc/cni/net.d; do mkdir -p "$0/disk$d" $d; mount --bind "$0/disk$d" $d; done
+mkdir -p /opt /etc/cni
+for d in /var/lib /var/log /opt /etc/cni; do mount -t tmpfs tmpfs $d; done
+for d in /var/lib/kubelet /var/lib/cni /var/lib/weir /opt/cni/bin /etc/cni/net.d; do mkdir -p "$0/disk$d" $d; mount --bind "$0/disk$d" $d; done
 mount --make-shared /var/lib/kubelet
 mount --make-shared /run
+mkdir -p /run/netns; mount --bind /run/netns /run/netns; mount --make-shared /run/netns
 mkdir -p /run/netns /run/containerd /run/lock
 hostname weirnode
 ip link set lo up

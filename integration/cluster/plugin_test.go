@@ -10,13 +10,24 @@ import (
 // TestPlugin: the plugin alone, without an agent, captures a pod before its containers run.
 func TestPlugin(t *testing.T) {
 	c := newCluster(t)
+	c.namespace("shop", "")
+	testPlugin(t, c)
+}
+
+// TestPluginAlone is the same without an API server.
+func TestPluginAlone(t *testing.T) {
+	c := newStandalone(t)
+	c.startStandalone()
+	testPlugin(t, c)
+}
+
+func testPlugin(t *testing.T, c *cluster) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			c.tellLogs("containerd", "kubelet", "apiserver", "controllers", "scheduler")
 		}
 	})
 	c.serveWorld()
-	c.namespace("shop", "")
 	c.run(c.path("bin/weir"), "cni", "install", "--bin-dir", "/opt/cni/bin", "--conf-dir", "/etc/cni/net.d")
 	c.create(sidecarPod, "shop", "cart")
 	c.create(plainPod, "shop", "plain")

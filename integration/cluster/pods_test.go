@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"time"
 )
@@ -59,17 +60,39 @@ func (c *cluster) namespace(name, labels string) {
 
 func (c *cluster) create(k podKind, namespace, name string) {
 	c.Helper()
-	if err := c.apply(k.text(namespace, name)); err != nil {
+	var err error
+	if c.standalone {
+		err = c.put(namespace, name, k.text(namespace, name))
+	} else {
+		err = c.apply(k.text(namespace, name))
+	}
+	if err != nil {
 		c.Fatal(err)
 	}
+}
+
+// find is a pod as the API server or, where there is none, the kubelet knows it.
+func (c *cluster) find(namespace, name string) (pod, error) {
+	if c.standalone {
+		return c.standalonePod(namespace, name)
+	}
+	return c.pod(namespace, name)
+}
+
+// why is what there is to say of a pod that is not as it should be.
+func (c *cluster) why(namespace, name string, p pod) error {
+	if !c.standalone {
+		return errors.New(strings.Join(c.events(namespace, name), "\n"))
+	}
+	return fmt.Errorf("%+v", p.Status)
 }
 
 // awaitReady waits until a pod is, and returns how long that took.
 func (c *cluster) awaitReady(namespace, name string, limit time.Duration) (p pod, took time.Duration) {
 	c.Helper()
 	took = await(c, namespace+"/"+name+" is Ready", limit, func() (err error) {
-		if p, err = c.pod(namespace, name); err == nil && !p.ready() {
-			err = errors.New(strings.Join(c.events(namespace, name), "\n"))
+		if p, err = c.find(namespace, name); err == nil && !p.ready() {
+			err = c.why(namespace, name, p)
 		}
 		return err
 	})
@@ -79,16 +102,22 @@ func (c *cluster) awaitReady(namespace, name string, limit time.Duration) (p pod
 // remove deletes a pod and waits until it has gone.
 func (c *cluster) remove(namespace, name string) (took time.Duration) {
 	c.Helper()
-	if err := c.delete("/api/v1/namespaces/" + namespace + "/pods/" + name + "?gracePeriodSeconds=0"); err != nil && !isStatus(err, 404) {
+	var err error
+	if c.standalone {
+		err = os.Remove(c.manifest(namespace, name))
+	} else {
+		err = c.delete("/api/v1/namespaces/" + namespace + "/pods/" + name + "?gracePeriodSeconds=0")
+	}
+	if err != nil && !isStatus(err, 404) && !errors.Is(err, os.ErrNotExist) {
 		c.Fatal(err)
 	}
 	return await(c, namespace+"/"+name+" has gone", time.Minute, func() error {
-		_, err := c.pod(namespace, name)
+		p, err := c.find(namespace, name)
 		switch {
 		case isStatus(err, 404):
 			return nil
 		case err == nil:
-			return errors.New(strings.Join(c.events(namespace, name), "\n"))
+			return c.why(namespace, name, p)
 		}
 		return err
 	})
@@ -110,7 +139,7 @@ func (c *cluster) netnsOf(p pod) (string, error) {
 
 // from is who answers at an address when a user connects from a pod.
 func (c *cluster) from(netns string, uid int, to string) string {
-	out, err := c.try("nsenter", "--net="+netns, "setpriv", "--reuid", fmt.Sprint(uid), "--regid", fmt.Sprint(uid), "--clear-groups", c.path("play"), "role", "land", to)
+	out, err := c.try("nsenter", "--net="+netns, "setpriv", "--reuid", fmt.Sprint(uid), "--regid", fmt.Sprint(uid), "--clear-groups", c.path("play"), "role", "ask", to)
 	if err != nil {
 		return fmt.Sprintf("%v: %s", err, out)
 	}
@@ -139,7 +168,7 @@ func (c *cluster) notCaptured(p pod) error {
 		}
 	}
 	for _, tt := range []struct{ port, want string }{{"8080", "proxy:15006"}, {"8081", "app:8081"}} {
-		out, err := c.try(c.path("play"), "role", "land", net.JoinHostPort(p.Status.PodIP, tt.port))
+		out, err := c.try(c.path("play"), "role", "ask", net.JoinHostPort(p.Status.PodIP, tt.port))
 		word, _, _ := strings.Cut(out, " from ")
 		if err != nil || word != tt.want {
 			wrong = append(wrong, fmt.Errorf("the node to %s lands at %q, want %q", tt.port, out, tt.want))

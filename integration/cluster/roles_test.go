@@ -16,6 +16,7 @@ import (
 var roles = map[string]func(args []string) error{
 	"serve": serveWord, // WORD PORT...: say the word to whoever connects
 	"land":  land,      // ADDRESS [ADDRESS...]: who answers there, as the container's last words
+	"ask":   ask,       // ADDRESS: the same of one, printed alone
 	"sleep": func([]string) error { select {} },
 }
 
@@ -50,12 +51,21 @@ func serveWord(args []string) error {
 					defer conn.Close()
 					from, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
 					fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\n\r\n%s:%s from %s\n", args[0], port, from)
+					// A probe's request is read, or the end of the connection would be a reset.
+					_ = conn.(*net.TCPConn).CloseWrite()
+					_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+					_, _ = io.Copy(io.Discard, conn)
 				}()
 			}
 		})
 	}
 	fmt.Println("ready")
 	all.Wait()
+	return nil
+}
+
+func ask(args []string) error {
+	fmt.Println(answerOf(args[0]))
 	return nil
 }
 
