@@ -117,8 +117,9 @@ func (c *checker) disjoint(elements []Element) {
 		if len(e.Key) == 0 {
 			continue
 		}
-		if reach < e.Key[0].Lo {
-			open = open[:0] // lists are long, and mostly of one part
+		if reach < e.Key[0].Lo { // lists are long, and mostly of one part
+			open, reach = append(open[:0], e), e.Key[0].Hi
+			continue
 		}
 		open = slices.DeleteFunc(open, func(o *Element) bool { return len(o.Key) != len(e.Key) || o.Key[0].Hi < e.Key[0].Lo })
 		if slices.ContainsFunc(open, e.overlaps) {

@@ -162,7 +162,8 @@ func wrongState(err error, explain func(error) error) error {
 
 func withCommon(flags ...cli.Flag) []cli.Flag {
 	isTaken := func(f cli.Flag) bool {
-		return slices.ContainsFunc(flags, func(g cli.Flag) bool { return g.Names()[0] == f.Names()[0] })
+		name := f.Names()[0] // the library finds it by a regular expression, each time
+		return slices.ContainsFunc(flags, func(g cli.Flag) bool { return g.Names()[0] == name })
 	}
 	return append(append(flags, timeoutFlag(), jsonFlag()), slices.DeleteFunc(targetFlags(), isTaken)...)
 }

@@ -159,13 +159,16 @@ func (r *Report) host(ctx context.Context, ns *netns.Namespace) {
 	}
 }
 
-var addressLike = regexp.MustCompile(`[0-9a-fA-F]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*|\d+\.\d+\.\d+\.\d+`)
+// addressLike is compiled where a report is made: each command would pay for it at its start.
+func addressLike() *regexp.Regexp {
+	return regexp.MustCompile(`[0-9a-fA-F]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*|\d+\.\d+\.\d+\.\d+`)
+}
 
 // redact puts words for the addresses that are not loopback, unspecified or those of the
 // rules themselves.
 func redact(text []byte) []byte {
 	words := map[netip.Addr]string{}
-	return addressLike.ReplaceAllFunc(text, func(found []byte) []byte {
+	return addressLike().ReplaceAllFunc(text, func(found []byte) []byte {
 		trimmed := strings.TrimRight(string(found), ".:")
 		a, err := netip.ParseAddr(trimmed)
 		if err != nil {
