@@ -80,7 +80,7 @@ var arrows = map[string]struct {
 	"internal/kuma":           {"kuma is the arguments of install transparent-proxy", true, []string{"internal/mesh/options", "internal/meshinit", "internal/problems", "internal/term", "modes", "netns"}},
 	"internal/consul":         {"consul is redirect-traffic's arguments", true, []string{"internal/mesh/options", "internal/meshinit", "internal/problems", "internal/term", "modes"}},
 	"internal/istio":          {"istio is what istio-init does beyond the engine, and prints nothing", true, []string{"capture", "internal/mesh/options", "internal/meshinit", "internal/parse", "internal/problems", "internal/term", "modes", "netns", "proxy", "rules"}},
-	"internal/bench":          {"bench measures the binary beside others", true, []string{"internal/scratch", "modes", "nft", "rules"}},
+	"internal/bench":          {"bench measures the binary beside others", true, []string{"internal/scratch", "modes", "nft", "proxy", "rules"}},
 	"internal/demo":           {"demo shows the binary at work", true, []string{"internal/scratch", "proxy"}},
 	"internal/bench/bare":     {"bare is the cost of a process that does nothing", false, nil},
 	"internal/kernels":        {"kernels runs the tests on other kernels", true, nil},

@@ -31,8 +31,15 @@ func main() {
 	if os.Args[0] == launcherName {
 		os.Exit(launch())
 	}
+	if os.Args[0] == roleName {
+		if err := playRole(os.Args[1:]); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", strings.Join(os.Args[1:], " "), err)
+			os.Exit(1)
+		}
+		return
+	}
 	asJSON := flag.Bool("json", false, "print JSON")
-	only := flag.String("only", "", "measure only what `PATTERN` matches: start, processes, plugin, lists, session, pods, connections")
+	only := flag.String("only", "", "measure only what `PATTERN` matches: start, processes, plugin, lists, session, pods, connections, interception")
 	bare := flag.String("bare", "", "the path of a Go program that does nothing, to compare the start with")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: bench [-json] [-only PATTERN] [-bare PATH] PATH-OF-WEIR")
@@ -129,6 +136,7 @@ func (b *bench) measure(ctx context.Context, wanted *regexp.Regexp) error {
 		{"session", b.session},
 		{"pods", b.churn},
 		{"connections", b.connections},
+		{"interception", b.interception},
 	} {
 		if !wanted.MatchString(part.name) {
 			continue

@@ -15,6 +15,7 @@ type report struct {
 	Machine     string         `json:"machine"`
 	Processes   []processTable `json:"processes"`
 	Connections []rateRow      `json:"connections"`
+	Captures    []captureRow   `json:"captures"`
 	Pods        []podsRow      `json:"pods"`
 	Comparisons []comparison   `json:"comparisons"`
 }
@@ -87,6 +88,7 @@ func (r report) print(w io.Writer) error {
 	for _, row := range r.Connections {
 		fmt.Fprintf(t, "  %s\t%8.0f (%.0f-%.0f)\n", row.What, row.Rate.Median, row.Rate.Low, row.Rate.High)
 	}
+	r.printCaptures(t)
 	if len(r.Pods) > 0 {
 		fmt.Fprintf(t, "\npods of ambient mode, %d rounds\tpods\twall ms\tCPU ms a pod\tpeak RSS MB\tthreads\tdescriptors\n", podRounds)
 	}

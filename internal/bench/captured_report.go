@@ -1,0 +1,134 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+)
+
+// captureRow is what one way of capture cost, in one direction.
+type captureRow struct {
+	What      string    `json:"what"`
+	Direction direction `json:"direction"`
+	Way       string    `json:"way"`
+	Unit      string    `json:"unit"`
+	PerCPU    summary   `json:"perSecondOfCPU"`
+	PerSecond summary   `json:"perSecond"`
+	CPU       summary   `json:"cpuMicrosecondsEach"`
+	// Beside REDIRECT in the same round.
+	CPURatio  interval `json:"perSecondOfCPUBesideRedirect"`
+	WallRatio interval `json:"perSecondBesideRedirect"`
+}
+
+// An interval is a median and where it is with a probability of 90 %.
+type interval struct {
+	Median float64 `json:"median"`
+	Low    float64 `json:"low"`
+	High   float64 `json:"high"`
+}
+
+func (i interval) String() string { return fmt.Sprintf("%.3f (%.3f-%.3f)", i.Median, i.Low, i.High) }
+
+// alternateWays takes rounds, in each of which every way has some turns, another one first:
+// what else the machine does then meets them alike.
+func (b *bench) alternateWays(ctx context.Context, pods []*pod, m captureMeasure, d direction) (err error) {
+	turners := map[*pod]turner{}
+	defer func() {
+		for _, t := range turners {
+			err = errors.Join(err, t.Close())
+		}
+	}()
+	for _, p := range pods {
+		if turners[p], err = m.start(ctx, p, d); err != nil {
+			return fmt.Errorf("%s, %s, %s: %w", p.way, m.name, d, err)
+		}
+	}
+	perCPU, perSecond, each := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
+	for round := range captureRounds + 1 {
+		amounts, efforts := map[string]float64{}, map[string]effort{}
+		for turn := range m.turns * len(pods) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			p := pods[(turn+turn/len(pods)+round)%len(pods)]
+			amount, took, err := turners[p].turn(ctx)
+			if err != nil {
+				return fmt.Errorf("%s, %s, %s: %w", p.way, m.name, d, err)
+			}
+			amounts[p.way] += amount
+			efforts[p.way] = effort{efforts[p.way].wall + took.wall, efforts[p.way].cpu + took.cpu}
+		}
+		if round == 0 {
+			continue
+		}
+		for _, p := range pods {
+			amount, took := amounts[p.way], efforts[p.way]
+			perCPU[p.way] = append(perCPU[p.way], amount/took.cpu.Seconds())
+			perSecond[p.way] = append(perSecond[p.way], amount/took.wall.Seconds())
+			each[p.way] = append(each[p.way], took.cpu.Seconds()*1e6/amount)
+		}
+	}
+	for _, p := range pods {
+		if err := p.pod.Do(forgetConnections); err != nil {
+			return err
+		}
+		row := captureRow{m.name, d, p.way, m.unit, summarize(perCPU[p.way]), summarize(perSecond[p.way]), summarize(each[p.way]),
+			ratioInterval(perCPU[p.way], perCPU[wayRedirect]), ratioInterval(perSecond[p.way], perSecond[wayRedirect])}
+		b.report.Captures = append(b.report.Captures, row)
+		if m.bar != 0 && (p.way == wayLean || p.way == wayFuller) {
+			b.report.compare(comparison{What: fmt.Sprintf("%s, %s: %s / %s, lower end of 90 %%", m.name, d, p.way, wayRedirect),
+				Value: summary{row.CPURatio.Low, row.CPURatio.Low, row.CPURatio.Low}, Bar: m.bar, AtLeast: true})
+		}
+	}
+	return nil
+}
+
+// ratioInterval is the median ratio of values of the same rounds, between the order statistics
+// that hold it with a probability of at least 90 %, whatever the distribution is.
+func ratioInterval(a, b []float64) interval {
+	r := make([]float64, len(a))
+	for i := range a {
+		r[i] = a[i] / b[i]
+	}
+	slices.Sort(r)
+	k := medianRank(len(r), 0.9)
+	return interval{quantile(r, 0.5), r[k], r[len(r)-1-k]}
+}
+
+// medianRank is the highest k for which the median lies between the k-th lowest and the k-th
+// highest of n values, counted from 0, with at least that probability.
+func medianRank(n int, probability float64) int {
+	outside, term := 0.0, math.Pow(0.5, float64(n)) // the term of no value below the median
+	for k := 0; ; k++ {
+		outside += 2 * term
+		if 1-outside < probability {
+			return max(k-1, 0)
+		}
+		term *= float64(n-k) / float64(k+1)
+	}
+}
+
+// printCaptures has a table for each thing that was measured.
+func (r report) printCaptures(w io.Writer) {
+	last := ""
+	for _, row := range r.Captures {
+		if title := fmt.Sprintf("%s, %s, %d rounds", row.What, row.Direction, captureRounds); title != last {
+			last = title
+			fmt.Fprintf(w, "\n%s\t%s per second of CPU\tCPU us each\tbeside REDIRECT (90 %%)\tper second\tbeside REDIRECT (90 %%)\n", title, row.Unit)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", row.Way, row.PerCPU.rate(), row.CPU, row.CPURatio, row.PerSecond.rate(), row.WallRatio)
+	}
+}
+
+// rate is a summary of large numbers, or of small ones.
+func (s summary) rate() string {
+	if s.Median < 1000 {
+		return s.String()
+	}
+	return fmt.Sprintf("%8.0f (%.0f-%.0f)", s.Median, s.Low, s.High)
+}
