@@ -64,6 +64,12 @@ func (c *chainWriter) add(reason string, nodes ...rules.Node) {
 	c.Rules = append(c.Rules, c.table.Expand(rules.Rule{Reason: reason, Nodes: nodes}, c.families...)...)
 }
 
+// lead appends a rule that decides nothing, but leads to those that do. It has no counter:
+// without conntrack every packet meets it, and what decides about the packet counts it.
+func (c *chainWriter) lead(reason string, nodes ...rules.Node) {
+	c.Rules = append(c.Rules, c.table.Expand(rules.Rule{Reason: reason, Nodes: nodes}, c.families...)...)
+}
+
 // set declares a set of numbers and ranges of them, once.
 func set[T interface {
 	rules.UID | rules.GID | rules.CgroupID
