@@ -115,6 +115,7 @@ func medianRank(n int, probability float64) int {
 
 // printCaptures has a table for each thing that was measured.
 func (r report) printCaptures(w io.Writer) {
+	r.printHeld(w)
 	last := ""
 	for _, row := range r.Captures {
 		if title := fmt.Sprintf("%s, %s, %d rounds", row.What, row.Direction, captureRounds); title != last {
@@ -122,6 +123,16 @@ func (r report) printCaptures(w io.Writer) {
 			fmt.Fprintf(w, "\n%s\t%s per second of CPU\tCPU us each\tbeside REDIRECT (90 %%)\tper second\tbeside REDIRECT (90 %%)\n", title, row.Unit)
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", row.Way, row.PerCPU.rate(), row.CPU, row.CPURatio, row.PerSecond.rate(), row.WallRatio)
+	}
+}
+
+// printHeld has a row for each way and direction.
+func (r report) printHeld(w io.Writer) {
+	if len(r.Held) > 0 {
+		fmt.Fprint(w, "\na held connection, up to the proxy\tentries of the tracker\tbytes\n")
+	}
+	for _, h := range r.Held {
+		fmt.Fprintf(w, "  %s, %s\t%8.2f\t%8.0f\n", h.Direction, h.Way, h.Entries, h.Bytes)
 	}
 }
 

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	bulkAtATime = 128 << 20
-	bulkChunk   = 256 << 10
+	aloneAtATime = 120
+	bulkAtATime  = 128 << 20
+	bulkChunk    = 256 << 10
 )
 
 // onOneThread runs both ends of connections on one thread: what that uses of a processor is
@@ -102,6 +103,53 @@ func askedFor(fd int) (netip.AddrPort, error) {
 	}
 	in := local.(*unix.SockaddrInet4)
 	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port)), nil
+}
+
+// alone are connections of which both ends are one thread's: what they take is what the
+// kernel does for them, and little else.
+type alone struct {
+	p *pod
+	d direction
+}
+
+func capturedAlone(_ context.Context, p *pod, d direction) (turner, error) { return alone{p, d}, nil }
+
+func (a alone) Close() error { return nil }
+
+// turn opens connections one after the other, has a byte go each way, and closes them in
+// good order, the client first.
+func (a alone) turn(ctx context.Context) (float64, effort, error) {
+	took, err := onOneThread(ctx, a.p, a.d, func(listener int) error {
+		for range aloneAtATime {
+			client, accepted, err := a.p.open(a.d, listener)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(exchange(client, accepted), unix.Close(client), unix.Close(accepted)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return aloneAtATime, took, err
+}
+
+// exchange has a byte go there and back.
+func exchange(client, accepted int) error {
+	one := make([]byte, 1)
+	for _, way := range [][2]int{{client, accepted}, {accepted, client}} {
+		if _, err := unix.Write(way[0], one); err != nil {
+			return err
+		}
+		n, err := unix.Read(way[1], one)
+		for errors.Is(err, unix.EINTR) {
+			n, err = unix.Read(way[1], one)
+		}
+		if err != nil || n != 1 {
+			return fmt.Errorf("read %d bytes, not 1: %w", n, err)
+		}
+	}
+	return nil
 }
 
 // A bulk sends much over one connection.

@@ -165,6 +165,7 @@ type captureMeasure struct {
 }
 
 var captureMeasures = []captureMeasure{
+	{"connections, both ends by one thread", "connections", captureBar, 6, capturedAlone},
 	{"connections, answered by the proxy", "connections", captureBar, answeredTurns, answered},
 	{"connections, relayed by the proxy", "connections", 0, 1, relayed},
 	{"bulk", "Gbit", bulkBar, 4, capturedBulk},
@@ -180,6 +181,9 @@ func (b *bench) interception(ctx context.Context) (err error) {
 		}
 	}()
 	if err != nil {
+		return err
+	}
+	if err := b.held(ctx, pods); err != nil {
 		return err
 	}
 	for _, m := range captureMeasures {

@@ -16,6 +16,7 @@ type report struct {
 	Processes   []processTable `json:"processes"`
 	Connections []rateRow      `json:"connections"`
 	Captures    []captureRow   `json:"captures"`
+	Held        []heldRow      `json:"held"`
 	Pods        []podsRow      `json:"pods"`
 	Comparisons []comparison   `json:"comparisons"`
 }
