@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/weir-mesh/weir/proxy"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,6 +76,20 @@ func TestDoctor(t *testing.T) {
 		}, nil, 0, []string{"note IPv6", "note rp_filter", "skipped proxy's users"}},
 		{"one with a table by weir's name", func(c *cli) { c.nft("table inet weir {\nchain c {\n}\n}\n") }, nil, 1,
 			[]string{"note IPv6", "failed tables in the way", "skipped proxy's users"}},
+		{"one that captures without conntrack, which another table switches on", func(c *cli) {
+			c.untrackedWith(untrackedMark)
+			c.nft("table ip other {\nchain c {\nct state new counter\n}\n}\n")
+		}, nil, 0, []string{"note IPv6", "skipped proxy's users", "note connection tracking"}},
+		{"one where a nat table of iptables does", func(c *cli) {
+			c.untrackedWith(untrackedMark)
+			c.must("", "iptables-nft", "-t", "nat", "-A", "OUTPUT", "-d", "192.0.2.9", "-j", "DNAT", "--to-destination", "192.0.2.8")
+		}, nil, 0, []string{"note IPv6", "skipped proxy's users", "note connection tracking"}},
+		{"one where a table does not, though it looks like it", func(c *cli) {
+			c.untrackedWith(untrackedMark)
+			c.nft("table ip other {\nchain c {\ntype filter hook output priority raw\nnotrack\n}\nchain n {\ntype nat hook output priority -100\n}\n}\n")
+		}, nil, 0, []string{"note IPv6", "skipped proxy's users"}},
+		{"one whose proxy does not mark its listeners", func(c *cli) { c.untrackedWith(0) }, nil, 1,
+			[]string{"note IPv6", "failed captured traffic", "skipped proxy's users"}},
 		{"one whose tracker is full", fillTracker, nil, 1, []string{"note IPv6", "skipped proxy's users", "failed conntrack"}},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
@@ -94,6 +110,20 @@ func TestDoctor(t *testing.T) {
 				t.Errorf("the doctor changed the rules:\n%s\nto\n%s", before, after)
 			}
 		})
+	}
+}
+
+// untrackedWith captures without connection tracking, to listeners with a mark.
+func (c *cli) untrackedWith(mark uint32) {
+	c.Helper()
+	c.feed(untrackedConfig, "apply", "-f", "-").want(c, 0)
+	for _, port := range []uint16{15001, 15006} {
+		var l *proxy.Listener
+		c.do(func() (err error) {
+			l, err = proxy.Listen(c.Context(), netip.AddrPortFrom(netip.IPv4Unspecified(), port), proxy.SocketOptions{Transparent: true, Mark: mark})
+			return err
+		})
+		c.Cleanup(func() { l.Close() })
 	}
 }
 

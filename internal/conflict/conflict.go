@@ -31,6 +31,7 @@ const (
 	LoopbackDown     Kind = "loopback-down"     // nothing that is redirected arrives
 	NoListener       Kind = "no-listener"       // nothing listens where captured traffic goes
 	NotTransparent   Kind = "not-transparent"   // the listener lacks IP_TRANSPARENT
+	Unmarked         Kind = "unmarked"          // the listener lacks the proxy's mark, and its answers are captured
 	OneFamily        Kind = "one-family"        // the listener takes one family alone
 	ForeignListener  Kind = "foreign-listener"  // the port is held by a user that is not the proxy's
 	OtherEngine      Kind = "other-engine"      // another program captures too

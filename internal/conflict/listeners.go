@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 )
@@ -17,6 +18,7 @@ type target struct {
 	family      rules.Family
 	transparent bool // the socket must be
 	traffic     traffic
+	packet      sim.Packet // one of them
 }
 
 // targets are where the classes of captured traffic go.
@@ -28,7 +30,7 @@ func (j *judge) targets() (out []*target) {
 		}
 		i := slices.IndexFunc(out, func(t *target) bool { return t.port == f.Port && t.proto == c.packet.Proto && t.family == c.family })
 		if i < 0 {
-			i, out = len(out), append(out, &target{port: f.Port, proto: c.packet.Proto, family: c.family})
+			i, out = len(out), append(out, &target{port: f.Port, proto: c.packet.Proto, family: c.family, packet: c.packet})
 		}
 		out[i].transparent = out[i].transparent || f.Kind == sim.Proxied
 		out[i].traffic.add(c)
@@ -67,6 +69,11 @@ func (j *judge) listeners() (out []Conflict) {
 			c.Kind = NotTransparent
 			c.Does = fmt.Sprintf("is listened on over %s without IP_TRANSPARENT: %s is dropped", familyNames[t.family], list(c.Traffic))
 			c.Remedy = "have the proxy set IP_TRANSPARENT on its listener (envoy: transparent: true), or inbound.via: redirect"
+		case t.proto == rules.TCP && j.answersAreCaptured(t, heard):
+			mark, mask, _ := ProxyMark(j.want)
+			c.Kind = Unmarked
+			c.Does = fmt.Sprintf("is listened on over %s without the proxy's mark, %s: its answers are captured in their turn, and do not reach the clients of %s", familyNames[t.family], modes.MarkText(mark, mask), list(c.Traffic))
+			c.Remedy = "have the proxy set SO_MARK on its listener; on a host, proxy.cgroups with assignMark: enabled sets it"
 		case !j.proxyOwns(heard):
 			c.Kind, c.Takes = ForeignListener, true
 			c.Does = fmt.Sprintf("is held over %s by user %d, which is not the proxy's: it gets %s", familyNames[t.family], heard[0].UID, list(c.Traffic))
@@ -80,6 +87,39 @@ func (j *judge) listeners() (out []Conflict) {
 		out = append(out, unheard(deaf))
 	}
 	return out
+}
+
+// answersAreCaptured reports whether what the sockets answer does not come to where it
+// would with the proxy's mark, which without connection tracking each packet has to have.
+func (j *judge) answersAreCaptured(t *target, heard []sim.Socket) bool {
+	mark, mask, untracked := ProxyMark(j.want)
+	if !untracked || slices.ContainsFunc(heard, func(s sim.Socket) bool { return s.Mark&mask == mark }) {
+		return false
+	}
+	completes := func(mark rules.Mark) bool {
+		h := j.host.With(j.want)
+		h.Sockets = slices.Clone(h.Sockets)
+		for i := range h.Sockets {
+			h.Sockets[i].Mark = mark
+		}
+		return sim.NewEvaluator(h, sim.Table{Table: j.want.Table}).Connect(t.packet, nil).End == sim.Completed
+	}
+	return completes(mark) && !completes(heard[0].Mark)
+}
+
+// ProxyMark is the mark of the proxy's packets where a state captures without connection
+// tracking; false where it does not. Of one that was read from the kernel, the policy rules
+// tell: those for the proxy's mark alone go on to another.
+func ProxyMark(s rules.State) (mark, mask rules.Mark, untracked bool) {
+	if s.Untracked {
+		return s.ProxyMark, s.ProxyMask, true
+	}
+	for _, r := range s.PolicyRules {
+		if r.Goto != 0 {
+			return r.Mark, r.Mask, true
+		}
+	}
+	return 0, 0, false
 }
 
 // unheard are ports without a listener, in one conflict.

@@ -35,6 +35,15 @@ func TestConflicts(t *testing.T) {
 	sockets := func(all []sim.Socket) func(*Seen) {
 		return func(s *Seen) { s.NoSockets, s.Sockets = false, all }
 	}
+	marked := func(marks ...rules.Mark) func(*Seen) {
+		return func(s *Seen) {
+			all := append(listening(1337, 15001, true, both...), listening(1337, 15006, true, both...)...)
+			for i := range all {
+				all[i].Mark = marks[i/len(both)]
+			}
+			s.NoSockets, s.Sockets = false, all
+		}
+	}
 	for _, tt := range []struct {
 		why  string
 		via  func(*modes.Config)
@@ -62,6 +71,11 @@ func TestConflicts(t *testing.T) {
 		{"the proxy listens", nil, sockets(proxy(false, both...)), ""},
 		{"the proxy listens transparently", tproxy, sockets(proxy(true, both...)), ""},
 		{"the proxy does not", tproxy, sockets(proxy(false, both...)), "not-transparent not-transparent"},
+		{"without conntrack its listeners have its mark", untracked, marked(0x53d, 0x53d), ""},
+		{"it is under a mask", untracked, marked(0x1053d, 0x2053d), ""},
+		{"the inbound listener lacks it, and what it answers leaves the pod", untracked, marked(0x53d, 0), "unmarked unmarked"},
+		{"the outbound listener lacks it, and what it answers stays in the pod", untracked, marked(0, 0x53d), ""},
+		{"conntrack knows answers without a mark", tproxy, marked(0, 0), ""},
 		{"it listens on IPv4 alone", nil, sockets(proxy(false, "0.0.0.0")), "one-family"},
 		{"nothing listens", nil, sockets(nil), "no-listener"},
 		{"another user listens", nil, sockets(append(listening(1337, 15001, false, both...), listening(1000, 15006, false, both...)...)), "foreign-listener foreign-listener"},

@@ -25,6 +25,10 @@ func wanted(t *testing.T, change func(*modes.Config)) rules.State {
 
 func tproxy(c *modes.Config) { c.Inbound.Via = "tproxy" }
 
+func untracked(c *modes.Config) {
+	c.Inbound.Via, c.Outbound.Via, c.Conntrack, c.Proxy = "tproxy", "tproxy", "none", modes.Proxy{Mark: "0x53d/0xfff"}
+}
+
 // pod is what a namespace with eth0 and default routes holds.
 func pod() Seen {
 	h := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.1.5/24"), netip.MustParsePrefix("fd00:10:244:1::5/64")}})

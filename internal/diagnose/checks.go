@@ -42,7 +42,9 @@ func (f Facts) Checks() []Check {
 	out = append(out, leftoverChecks(f)...)
 	out = append(out, dormantChecks(f)...)
 	out = append(out, conflictChecks(f)...)
-	return append(out, userCheck(f), connectionsCheck(f))
+	out = append(out, userCheck(f))
+	out = append(out, trackingCheck(f)...)
+	return append(out, connectionsCheck(f))
 }
 
 // oldest is the kernel that no ruleset of a present mode needs more than.
@@ -201,7 +203,7 @@ func connectionsCheck(f Facts) Check {
 		return Check{name, Skipped, "the connection tracker's numbers cannot be read here", ""}
 	}
 	fill := fmt.Sprintf("%d of %d connections", c.Count, c.Max)
-	const remedy = "more room (sysctl -w net.netfilter.nf_conntrack_max=%s on the machine), shorter net.netfilter.nf_conntrack_tcp_timeout_established, or inbound.via: tproxy"
+	const remedy = "more room (sysctl -w net.netfilter.nf_conntrack_max=%s on the machine), shorter net.netfilter.nf_conntrack_tcp_timeout_established, or conntrack: none in the configuration, which takes no entry"
 	double := strconv.FormatUint(2*c.Max, 10)
 	switch {
 	case c.Max > 0 && c.Count >= c.Max:

@@ -36,6 +36,7 @@ type Facts struct {
 	cgroup2   string             // where it is mounted
 	leftovers []rules.Difference // of applies of weir's that were cut short
 	inTheWay  error              // tables with weir's names that it did not write
+	trackers  []string           // what switches connection tracking on
 	dormant   bool               // weir's table: the kernel calls none of its chains
 
 	state rules.State // that is wanted, or in force
@@ -98,6 +99,12 @@ func (f *Facts) examineRules(ctx context.Context, ns *netns.Namespace, conn *nft
 	if err != nil {
 		return err
 	}
+	ruleset, err := conn.RulesetWith(ctx, noElements)
+	if err != nil {
+		return err
+	}
+	legacy, _ := ns.LegacyTables() // sight tells where they cannot be read
+	f.trackers = trackers(ruleset.Tables, legacy)
 	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
 	f.dormant = live.State.Table != nil && live.State.Table.Dormant
 	f.examineTable(live.State.Table)
