@@ -59,8 +59,8 @@ func (p *pod) play(ctx context.Context, d direction, service bool, proxy string,
 		return s, err
 	}
 	to := p.destination(d)
-	s.client, err = play(ctx, clientIn, "client", strconv.Itoa(int(to.Port())), to.Addr().String(), strconv.Itoa(p.sourcePort))
-	p.sourcePort += sourcePorts
+	s.client, err = play(ctx, clientIn, "client", strconv.Itoa(int(to.Port())), to.Addr().String(), strconv.Itoa(p.sourcePort[d]))
+	p.sourcePort[d] += sourcePorts
 	return s, err
 }
 

@@ -75,7 +75,7 @@ var directions = []direction{outbound, inbound}
 type pod struct {
 	way        string
 	pod, peer  *scratch.Namespace
-	sourcePort int // of the next connection
+	sourcePort map[direction]int // of the next connection
 }
 
 func (p *pod) Close() error { return errors.Join(p.pod.Close(), p.peer.Close()) }
@@ -83,7 +83,7 @@ func (p *pod) Close() error { return errors.Join(p.pod.Close(), p.peer.Close()) 
 // pods makes a pod for each way of capture.
 func (b *bench) pods(ctx context.Context) (pods []*pod, err error) {
 	for i, c := range captured {
-		p := &pod{way: c.name, sourcePort: firstSourcePort}
+		p := &pod{way: c.name, sourcePort: map[direction]int{outbound: firstSourcePort, inbound: firstSourcePort}}
 		if p.pod, err = scratch.NewNamespace(); err != nil {
 			return pods, err
 		}
