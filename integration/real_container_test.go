@@ -37,14 +37,18 @@ func initContainer(args ...string) container {
 
 var buildRuntime = sync.OnceValues(func() ([]byte, error) { return build("./integration/container", "") })
 
-// runtime installs what starts containers, and returns its path.
+// runtime installs what starts containers the first time, and returns its path.
 func (p *realPod) runtime() string {
 	p.Helper()
+	if p.containers != "" {
+		return p.containers
+	}
 	program, err := buildRuntime()
 	if err != nil {
 		p.Fatal(err)
 	}
-	return installAs(p, filepath.Join(filepath.Dir(p.program), "container"), program)
+	p.containers = installAs(p, filepath.Join(filepath.Dir(p.program), "container"), program)
+	return p.containers
 }
 
 // containerCommand is the container, not yet started, on the machine's own files or,
@@ -55,7 +59,7 @@ func (p *realPod) containerCommand(c container, more ...string) *exec.Cmd {
 	if len(c.Caps) > 0 {
 		args = append(args, "-caps", strings.Trim(strings.ReplaceAll(fmt.Sprint(c.Caps), " ", ","), "[]"))
 	}
-	cmd := exec.Command(p.containers, append(append(append(args, more...), "--"), c.Args...)...)
+	cmd := exec.Command(p.runtime(), append(append(append(args, more...), "--"), c.Args...)...)
 	cmd.Env = append([]string{}, c.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd

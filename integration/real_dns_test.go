@@ -69,6 +69,14 @@ func (q question) response() []byte {
 	return append(append(b, 0, byte(len(data))), data...)
 }
 
+// firstTruncated is the number of the first name whose answers are too long for a datagram.
+const firstTruncated = 1 << 23
+
+// truncated is the answer that has no room.
+func (q question) truncated() []byte {
+	return append([]byte{byte(q.id >> 8), byte(q.id), 0x83, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, q.asked()...)
+}
+
 // parseQuestion reads a query; more is what follows the question.
 func parseQuestion(b []byte) (q question, more []byte, err error) {
 	if len(b) < dnsHeader+1 || len(b) < dnsHeader+int(b[dnsHeader])+11 {
@@ -156,6 +164,9 @@ func (r *resolver) overUDP(conn *net.UDPConn) {
 			return
 		}
 		if answer := r.answer(b[:n]); answer != nil {
+			if q, _, err := parseQuestion(b[:n]); err == nil && q.number >= firstTruncated {
+				answer = q.truncated()
+			}
 			r.callers.Store(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), true)
 			_, _ = conn.WriteToUDPAddrPort(answer, from)
 		}
@@ -250,10 +261,19 @@ func (q question) overTCP(to netip.AddrPort) error {
 // to forward to.
 func (p *realPod) dnsmasq(c container, upstream netip.Addr) *daemon {
 	p.Helper()
+	return p.serve(p.dnsmasqOf(c, upstream), 15053)
+}
+
+// dnsmasqOf is the container with dnsmasq, on more addresses where there are some.
+func (p *realPod) dnsmasqOf(c container, upstream netip.Addr, more ...string) container {
+	p.Helper()
 	c.Args = []string{tool(p, "dnsmasq", "dnsmasq-base"), "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file", "--log-facility=-",
 		"--no-resolv", "--no-hosts", "--cache-size=0", "--dns-forward-max=1000", "--add-cpe-id=" + proxyMarkOption,
 		"--port=15053", "--listen-address=127.0.0.1", "--listen-address=::1", "--bind-interfaces", "--server=" + upstream.String()}
-	return p.serve(c, 15053)
+	for _, a := range more {
+		c.Args = append(c.Args, "--listen-address="+a)
+	}
+	return c
 }
 
 // TestDNSByDnsmasq lets dnsmasq answer what applications ask their resolvers:

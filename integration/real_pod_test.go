@@ -30,7 +30,7 @@ import (
 type realPod struct {
 	*cli
 	pod, far   *scratch.Namespace
-	containers string // the program that starts containers
+	containers string // the program that starts containers, once there is one
 }
 
 // family is what a pod has of one family.
@@ -80,7 +80,6 @@ func newRealPod(t testing.TB) *realPod {
 	t.Helper()
 	needUsers(t)
 	p := &realPod{cli: newCLI(t)}
-	p.containers = p.runtime()
 	var err error
 	if p.pod, err = scratch.OpenNamespace(fmt.Sprintf("/proc/self/fd/%d", p.file.Fd())); err != nil {
 		t.Fatal(err)

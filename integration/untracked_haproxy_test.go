@@ -52,21 +52,7 @@ func TestUntrackedHAProxy(t *testing.T) {
 		return p.serveIn(c, folder, 15001, 15006)
 	}
 	both := func(t *testing.T, requests int) {
-		for _, f := range families {
-			client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
-			in := netip.AddrPortFrom(f.pod.Addr(), appPort)
-			load{in: p.far, requests: requests, from: client, to: func(int) netip.AddrPort { return in },
-				right: func(i int, s seen) bool {
-					return s.By == "inbound" && s.Peer.Addr() == f.pass && s.For == client(i).String() && s.To == named(in) && s.Asked == in
-				}}.run(t)
-			application.only(t, requests)
-			to := func(i int) netip.AddrPort { return f.somewhere(i, worldPorts[i%len(worldPorts)]) }
-			load{in: p.pod, uid: appID, gid: appID, requests: requests, to: to,
-				right: func(i int, s seen) bool {
-					return s.By == "outbound" && s.Peer.Addr() == f.pod.Addr() && s.To == named(to(i)) && s.Asked == to(i)
-				}}.run(t)
-			world.only(t, requests)
-		}
+		bothWays(t, p, requests, world, application, func(f family, _ netip.Addr) netip.Addr { return f.pass })
 	}
 	d := start()
 	both(t, requests)
@@ -80,4 +66,25 @@ func TestUntrackedHAProxy(t *testing.T) {
 	p.feed(config, "verify", "-f", "-").want(t, 0)
 	p.ok("remove")
 	p.feed(config, "verify", "-f", "-").want(t, 3).prints(t, "cgroup ", "program weir_")
+}
+
+// bothWays sends requests in and out, in both families, by a proxy that says in headers what it saw, and
+// that calls the application from the address that called tells.
+func bothWays(t *testing.T, p *realPod, requests int, world, application *web, called func(f family, client netip.Addr) netip.Addr) {
+	t.Helper()
+	for _, f := range families {
+		client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
+		in := netip.AddrPortFrom(f.pod.Addr(), appPort)
+		load{in: p.far, requests: requests, from: client, to: func(int) netip.AddrPort { return in },
+			right: func(i int, s seen) bool {
+				return s.By == "inbound" && s.Peer.Addr() == called(f, client(i)) && s.For == client(i).String() && s.To == named(in) && s.Asked == in
+			}}.run(t)
+		application.only(t, requests)
+		to := func(i int) netip.AddrPort { return f.somewhere(i, worldPorts[i%len(worldPorts)]) }
+		load{in: p.pod, uid: appID, gid: appID, requests: requests, to: to,
+			right: func(i int, s seen) bool {
+				return s.By == "outbound" && s.Peer.Addr() == f.pod.Addr() && s.To == named(to(i)) && s.Asked == to(i)
+			}}.run(t)
+		world.only(t, requests)
+	}
 }

@@ -86,7 +86,7 @@ func (w *lifeWay) echo(wait time.Duration) error {
 }
 
 func (w *lifeWay) idle() error {
-	return w.echo(time.Duration(howOften(1500, 5000)) * time.Millisecond)
+	return w.echo(1500 * time.Millisecond)
 }
 
 func (w *lifeWay) once(port uint16) error {
