@@ -163,7 +163,8 @@ image: build ## the container images, as OCI archives that no daemon is needed f
 # What the tests run beside weir: the real nft and ip, what they compare with, and
 # proxies that others wrote.
 TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables haproxy:haproxy dnsmasq:dnsmasq-base jq:jq curl:curl \
-	/usr/lib/cni/ptp:containernetworking-plugins podman:podman runc:runc conmon:conmon busybox:busybox-static
+	/usr/lib/cni/ptp:containernetworking-plugins podman:podman runc:runc conmon:conmon busybox:busybox-static \
+	nginx:nginx-light dig:bind9-dnsutils
 
 # Where a package is installed, its service is not started: policy-rc.d says so.
 tools:
