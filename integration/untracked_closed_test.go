@@ -47,7 +47,9 @@ func TestUntrackedFailsClosed(t *testing.T) {
 			return err
 		})
 	}
-	timedOut := func(err error) bool { return errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "timeout") }
+	timedOut := func(err error) bool {
+		return errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "timeout")
+	}
 	refused := func(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 	type attempt struct {
 		why    string
