@@ -76,6 +76,9 @@ func notes(r watch.Report, left int) (out []string) {
 	add(r.Unasked, "DNS answers were not asked for: not believed")
 	add(r.Overflow, "packets are counted for no host: a set is full (watch.size)")
 	add(r.Hellos, "ClientHellos are copied in part: a set is full")
+	if r.Unheard {
+		out = append(out, "the end of some connections was not heard of: their bytes stay with the address")
+	}
 	for _, d := range r.Drift {
 		out = append(out, "the table is not as it was written: "+d)
 	}

@@ -27,6 +27,7 @@ type Socket struct {
 	Transparent bool          // IP_TRANSPARENT, where the kernel tells options
 	Options     bool          // it does, since Linux 5.11
 	OnlyIPv6    bool          // IPV6_V6ONLY
+	Traffic     Traffic       // where it was asked for
 }
 
 // Ends are the addresses of a connection as one of its ends sees them. IPv4 addresses
@@ -159,6 +160,7 @@ func decode(data []byte) (Socket, error) {
 	if options := a.Take(diagSockopt); len(options) > 0 {
 		s.Options, s.Transparent = true, options[0]&transparent != 0
 	}
+	s.Traffic = traffic(a.Take(diagInfo))
 	only := a.Take(diagV6Only)
 	s.OnlyIPv6 = len(only) > 0 && only[0] != 0
 	return s, nil

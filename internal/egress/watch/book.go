@@ -93,11 +93,7 @@ func (b *book) of(d Destination) (found []string, by string) {
 	claims := b.claimed[endpoint{d.Proto, d.Addr}]
 	for name, from := range claims {
 		found = append(found, name)
-		evidence := string(from)
-		if b.contradicts(name, d.Addr.Addr()) {
-			evidence += contradicted
-		}
-		by = max(by, evidence)
+		by = max(by, b.judged(from, name, d))
 	}
 	if len(found) > 0 {
 		return found, by
@@ -109,6 +105,18 @@ func (b *book) of(d Destination) (found []string, by string) {
 		return found, byDNS
 	}
 	return nil, byAddress
+}
+
+// evidence is what a name that a client gave to the destination is known from.
+func (b *book) evidence(d Destination, name string) string {
+	return b.judged(b.claimed[endpoint{d.Proto, d.Addr}][name], name, d)
+}
+
+func (b *book) judged(from names.By, name string, d Destination) string {
+	if b.contradicts(name, d.Addr.Addr()) {
+		return string(from) + contradicted
+	}
+	return string(from)
 }
 
 // contradicts reports whether resolvers know better than the client: they gave the name

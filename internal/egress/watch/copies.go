@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -36,6 +37,7 @@ const (
 	copyPacket   = 2
 	flagSequence = 1
 	attrPayload  = 9
+	attrUser     = 11
 	attrSequence = 12
 )
 
@@ -99,9 +101,9 @@ func (c *copies) permitted() bool {
 	return errors.Is(c.configure(unusedGroup, configCommand, []byte{unbind}), unix.ENODEV)
 }
 
-// read reads until the context ends, and visits each copy from its network header on. What
-// the visit is given holds until it returns.
-func (c *copies) read(ctx context.Context, visit func(packet []byte)) error {
+// read reads until the context ends, and visits each copy from its network header on, with
+// the user who sent it, "" where it has none. What the visit is given holds until it returns.
+func (c *copies) read(ctx context.Context, visit func(packet []byte, user string)) error {
 	for ctx.Err() == nil {
 		part, err := c.socket.Receive(unix.MSG_DONTWAIT)
 		switch {
@@ -127,7 +129,7 @@ func (c *copies) read(ctx context.Context, visit func(packet []byte)) error {
 // come in that time.
 const copyPause = 20 * time.Millisecond
 
-func (c *copies) messages(part []byte, visit func([]byte)) error {
+func (c *copies) messages(part []byte, visit func([]byte, string)) error {
 	for len(part) > 0 {
 		m, rest, err := nl.Next(part)
 		if err != nil {
@@ -138,17 +140,22 @@ func (c *copies) messages(part []byte, visit func([]byte)) error {
 		if m.Header.Type != unix.NFNL_SUBSYS_ULOG<<8|msgPacket || len(m.Data) < generic {
 			continue
 		}
+		var packet []byte
+		user := ""
 		err = nl.Walk(m.Data[generic:], func(typ uint16, data []byte) {
 			switch typ {
 			case attrSequence:
 				c.count(uint32(nl.BigEndian(data)))
 			case attrPayload:
-				visit(data)
+				packet = data
+			case attrUser:
+				user = strconv.FormatUint(nl.BigEndian(data), 10)
 			}
 		})
 		if err != nil {
 			return err
 		}
+		visit(packet, user)
 	}
 	return nil
 }

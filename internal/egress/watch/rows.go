@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/weir-mesh/weir/rules"
 )
 
 // Row is one line of what was called: a host on a port, by an owner.
@@ -32,6 +34,7 @@ type Report struct {
 	Unasked    uint64    `json:"unaskedAnswers"`
 	Overflow   uint64    `json:"uncountedPackets"` // that full sets had no room for
 	Hellos     uint64    `json:"uncopiedHellos"`
+	Unheard    bool      `json:"unheardCloses"`   // of some connections the end was not heard: what they moved stays with the address
 	Drift      []string  `json:"drift,omitempty"` // in what the table is not as it was written
 }
 
@@ -40,31 +43,43 @@ type rowKey struct {
 	port                   uint16
 }
 
-// rows puts names and counts together.
-func rows(c *counts, b *book) []Row {
-	byKey := map[rowKey]*Row{}
+// table are rows under construction.
+type table map[rowKey]*Row
+
+func (rows table) add(d Destination, host string, found []string, by string, conns, sent, received uint64) {
+	proto := "tcp"
+	if d.Proto != rules.TCP {
+		proto = "udp"
+	}
+	key := rowKey{host, d.Owner, by, proto, d.Addr.Port()}
+	r := rows[key]
+	if r == nil {
+		r = &Row{Host: host, Names: found, Port: key.port, Proto: proto, Owner: d.Owner, By: by}
+		rows[key] = r
+	}
+	r.Conns, r.Sent, r.Received = r.Conns+conns, r.Sent+sent, r.Received+received
+}
+
+// rows puts names and counts together. What has several names is split by the traffic of its
+// sockets; the rest stays with the address.
+func rows(c *counts, b *book, s *shared) []Row {
+	byKey := table{}
 	for d, t := range owned(c.totals) {
 		found, by := b.of(d)
 		slices.Sort(found)
-		host := d.Addr.Addr().String()
+		address := d.Addr.Addr().String()
 		switch len(found) {
 		case 0:
+			byKey.add(d, address, nil, by, t.Opened, t.Sent, t.Received)
 		case 1:
-			host, found = found[0], nil
+			byKey.add(d, found[0], nil, by, t.Opened, t.Sent, t.Received)
 		default:
-			host = fmt.Sprintf("%s (%d names)", host, len(found))
+			parts, rest := s.parts(d, found, t)
+			for name, part := range parts {
+				byKey.add(d, name, nil, b.evidence(d, name), part.Conns, part.Sent, part.Received)
+			}
+			byKey.add(d, fmt.Sprintf("%s (%d names)", address, len(found)), found, by, rest.Opened, rest.Sent, rest.Received)
 		}
-		proto := "tcp"
-		if d.Proto != 6 {
-			proto = "udp"
-		}
-		key := rowKey{host, d.Owner, by, proto, d.Addr.Port()}
-		r := byKey[key]
-		if r == nil {
-			r = &Row{Host: host, Names: found, Port: key.port, Proto: proto, Owner: d.Owner, By: by}
-			byKey[key] = r
-		}
-		r.Conns, r.Sent, r.Received = r.Conns+t.Opened, r.Sent+t.Sent, r.Received+t.Received
 	}
 	if o := c.other; o != (Total{}) {
 		byKey[rowKey{host: otherName}] = &Row{Host: otherName, By: byAddress, Conns: o.Opened, Sent: o.Sent, Received: o.Received}

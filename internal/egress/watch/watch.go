@@ -28,6 +28,8 @@ type Watch struct {
 	reader *names.Reader
 	book   *book
 	counts *counts
+	shared *shared
+	user   string // whose copy is read
 
 	last     Report
 	verified time.Time
@@ -43,10 +45,14 @@ func Start(ctx context.Context, ns *netns.Namespace, config modes.Config, option
 		return nil, err
 	}
 	w := &Watch{capture: c, book: newBook(), counts: newCounts(), done: make(chan error, 1)}
-	w.reader = names.NewReader(w.book.claim, w.book.answer)
+	w.reader = names.NewReader(w.claim, w.book.answer)
 	if w.copies, err = openCopies(ns.FD(), modes.NamesGroup); err != nil {
 		c.Close()
 		return nil, err
+	}
+	if w.shared, err = openShared(ns); err != nil {
+		c.Close()
+		return nil, errors.Join(err, w.copies.close())
 	}
 	report, err := c.Apply(ctx)
 	if err == nil {
@@ -54,7 +60,7 @@ func Start(ctx context.Context, ns *netns.Namespace, config modes.Config, option
 		err = seed(ctx, ns, c.Table())
 	}
 	if err != nil {
-		return nil, errors.Join(err, w.remove(ctx), w.copies.close())
+		return nil, errors.Join(err, w.remove(ctx), w.copies.close(), w.shared.close())
 	}
 	reading, cancel := context.WithCancel(ctx)
 	w.cancel = cancel
@@ -62,9 +68,15 @@ func Start(ctx context.Context, ns *netns.Namespace, config modes.Config, option
 	return w, nil
 }
 
-func (w *Watch) packet(b []byte) {
+func (w *Watch) claim(c names.Claim) {
+	w.book.claim(c)
+	w.shared.claim(c, w.user)
+}
+
+func (w *Watch) packet(b []byte, user string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.user = user
 	w.reader.Packet(b, time.Now())
 }
 
@@ -84,9 +96,12 @@ func (w *Watch) Report(ctx context.Context) (Report, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reader.Tick(now)
+	if err := w.shared.take(ctx); err != nil {
+		return Report{}, err
+	}
 	w.counts.take(live.State.Table)
-	r := Report{Time: now, Rows: rows(w.counts, w.book), Lost: w.copies.Lost, Incomplete: w.reader.Counts.Incomplete, Unasked: w.reader.Counts.Unasked,
-		Overflow: w.counts.overflow, Hellos: w.counts.hellos, Drift: w.drift}
+	r := Report{Time: now, Rows: rows(w.counts, w.book, w.shared), Lost: w.copies.Lost, Incomplete: w.reader.Counts.Incomplete, Unasked: w.reader.Counts.Unasked,
+		Overflow: w.counts.overflow, Hellos: w.counts.hellos, Unheard: w.shared.Lost, Drift: w.drift}
 	if !w.last.Time.IsZero() {
 		rates(r.Rows, w.last.Rows, now.Sub(w.last.Time))
 	}
@@ -117,7 +132,7 @@ func (w *Watch) verify(ctx context.Context, now time.Time) error {
 func (w *Watch) Close(ctx context.Context) error {
 	w.cancel()
 	err := <-w.done
-	return errors.Join(err, w.copies.close(), w.remove(ctx))
+	return errors.Join(err, w.copies.close(), w.shared.close(), w.remove(ctx))
 }
 
 func (w *Watch) remove(ctx context.Context) error {

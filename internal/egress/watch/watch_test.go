@@ -152,6 +152,22 @@ func TestWatch(t *testing.T) {
 	if report.Lost+report.Overflow+report.Hellos+report.Incomplete != 0 || len(report.Drift) > 0 || len(report.Rows) != 2 {
 		t.Errorf("the report: %+v", report)
 	}
+	open := w.dial(t, "[2001:db8::2]:443", "other.example") // a second name of the address
+	fetch(t, open)
+	fetch(t, open)
+	report = w.await(t, watched, func(rows []Row) bool {
+		return slices.ContainsFunc(rows, func(r Row) bool { return r.Host == "other.example" && r.Received > 2*payload }) &&
+			slices.ContainsFunc(rows, func(r Row) bool { return r.Host == "six.example" && r.Received > payload })
+	})
+	for _, r := range report.Rows {
+		want := map[string]uint64{"other.example": 2 * payload, "six.example": payload, "2001:db8::2 (2 names)": 0}[r.Host]
+		if r.Host != "four.example" && (r.Received < want || r.Received > want+want/100+payload/30 || r.Owner != "0") {
+			t.Errorf("a shared address: %+v", r)
+		}
+	}
+	if len(report.Rows) != 4 {
+		t.Errorf("a shared address: %+v", report.Rows)
+	}
 	if n := w.tracked(t); n != 0 {
 		t.Errorf("%d connections are tracked", n)
 	}
