@@ -35,7 +35,7 @@ func sources(cc *cli.Context) (out []inventory.Source) {
 }
 
 func runFlags() []cli.Flag {
-	return append(sourceFlags(),
+	return append(append(sourceFlags(), ambientFlags()...),
 		&cli.StringFlag{Name: "settings", Usage: "`FILE` of the keys of the plugin's entry, in JSON: the agent decides about pods by the same"},
 		&cli.StringFlag{Name: "socket", Value: agent.DefaultSocket, Usage: "unix `SOCKET` on which the plugin and weir list ask; its folder must exist"},
 		&cli.StringFlag{Name: "health", Value: ":8000", Usage: "`ADDRESS` of /healthz and /readyz; \"\" for none"},

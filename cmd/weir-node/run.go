@@ -27,7 +27,7 @@ func runAgent(cc *cli.Context) error {
 		return err
 	}
 	a, err := node.New(node.Options{Node: settings, Sources: sources(cc), Log: log, StateDir: cc.String("state-dir"),
-		Sweep: cc.Duration("sweep"), Limits: keep.DefaultLimits()})
+		Sweep: cc.Duration("sweep"), Limits: keep.DefaultLimits(), Ambient: newAmbient(cc, nil, nil, log)})
 	if err != nil {
 		return err
 	}

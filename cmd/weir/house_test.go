@@ -99,7 +99,7 @@ var arrows = map[string]struct {
 	"internal/zds/zdstest":    {"zdstest is the other end of the protocol", true, []string{"internal/zds"}},
 	"internal/cni":            {"cni is a way into the engine, for container runtimes", true, []string{"capture", "config", "internal/agent", "internal/escape", "internal/istio", "internal/mesh", "internal/problems", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
 	"internal/cni/install":    {"install edits files of a node, and calls no runtime", true, []string{"internal/cni"}},
-	"internal/node":           {"node is the node's agent: what it finds is mended by the engine, and told", true, []string{"capture", "internal/cni", "internal/conflict", "internal/escape", "internal/mesh", "internal/node/inventory", "internal/node/keep", "internal/node/watch", "internal/problems", "modes", "netns", "rules"}},
+	"internal/node":           {"node is the node's agent: what it finds is mended by the engine, and told", true, []string{"capture", "internal/cni", "internal/conflict", "internal/escape", "internal/mesh", "internal/node/ambient", "internal/node/inventory", "internal/node/keep", "internal/node/watch", "internal/problems", "internal/zds", "modes", "netns", "rules"}},
 	"internal/node/inventory": {"inventory finds a node's pods, and knows nothing of capture", true, []string{"internal/pods", "internal/problems", "netns"}},
 	"internal/node/watch":     {"watch hears network namespaces, whatever should be in them", true, []string{"internal/nl"}},
 	"internal/node/keep":      {"keep decides when to look and to heal, and knows no kernel", false, nil},

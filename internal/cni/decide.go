@@ -95,7 +95,7 @@ func (p *plugin) decideAlone(ctx context.Context, r *request) (decision, error) 
 		p.warn("what the agent left on disk is not known: %v", err)
 	}
 	pod := r.pod
-	pod.Enrolled = enrolled.why(pod)
+	pod.Enrolled = enrolled.Why(pod)
 	d, err := r.byRules(pod)
 	asksNothing := !r.annotated && pod.Consul == ""
 	if r.settings.kubeconfig == "" || err != nil || !asksNothing && d.Outcome != mesh.Ambient {

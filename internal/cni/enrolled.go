@@ -59,8 +59,8 @@ func ReadEnrolled(path string) (e Enrolled, err error) {
 	return e, nil
 }
 
-// why is why a pod is enrolled, "" where it is not.
-func (e Enrolled) why(p mesh.Pod) string {
+// Why is why a pod is enrolled, "" where it is not.
+func (e Enrolled) Why(p mesh.Pod) string {
 	name := p.Namespace + "/" + p.Name
 	switch {
 	case slices.Contains(e.Pods, name):

@@ -30,7 +30,7 @@ const annotationsCapability = "io.kubernetes.cri.pod-annotations"
 func Capabilities() map[string]bool { return map[string]bool{annotationsCapability: true, "dns": true} }
 
 const (
-	defaultEnrolled = "/run/weir/enrolled.json"
+	defaultEnrolled = "/var/lib/weir/enrolled.json"
 	defaultResults  = "/var/lib/cni/results"
 	defaultTimeout  = 30 * time.Second
 	maxTimeout      = 100 * time.Second // the kubelet gives up after two minutes

@@ -4,8 +4,8 @@ import "fmt"
 
 // The label that puts a pod, or the pods of a namespace, into the ambient mesh.
 const (
-	dataplaneMode    = "istio.io/dataplane-mode"
-	dataplaneAmbient = "ambient"
+	DataplaneMode    = "istio.io/dataplane-mode"
+	DataplaneAmbient = "ambient"
 	dataplaneNone    = "none"
 )
 
@@ -17,14 +17,14 @@ func ambient(p Pod) string {
 	case p.Spec.HostNetwork:
 		return ""
 	}
-	switch p.Spec.Labels[dataplaneMode] {
-	case dataplaneAmbient:
-		return fmt.Sprintf("its label %s is %s", dataplaneMode, dataplaneAmbient)
+	switch p.Spec.Labels[DataplaneMode] {
+	case DataplaneAmbient:
+		return fmt.Sprintf("its label %s is %s", DataplaneMode, DataplaneAmbient)
 	case dataplaneNone:
 		return ""
 	}
-	if p.Spec.NamespaceLabels[dataplaneMode] == dataplaneAmbient {
-		return fmt.Sprintf("label %s of namespace %s is %s", dataplaneMode, p.Namespace, dataplaneAmbient)
+	if p.Spec.NamespaceLabels[DataplaneMode] == DataplaneAmbient {
+		return fmt.Sprintf("label %s of namespace %s is %s", DataplaneMode, p.Namespace, DataplaneAmbient)
 	}
 	return ""
 }

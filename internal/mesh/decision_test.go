@@ -154,13 +154,13 @@ func TestWhoIsLeftAlone(t *testing.T) {
 		{"the label wins over the annotation", Pod{Annotations: istioPod(map[string]string{istioInject: "true"}).Annotations, Spec: &Spec{Labels: map[string]string{istioInject: "false"}, Containers: []Container{{Name: "istio-proxy"}}}}, Left, istioInject},
 		{"an excluded namespace", Pod{Namespace: "kube-system", Annotations: istioPod(nil).Annotations}, Left, "kube-system is excluded"},
 		{"nothing is asked", Pod{Annotations: map[string]string{"a": "b"}}, Left, "no annotation asks"},
-		{"a pod of the ambient mesh", Pod{Spec: &Spec{Labels: map[string]string{dataplaneMode: "ambient"}}}, Ambient, dataplaneMode},
-		{"a namespace of the ambient mesh", Pod{Namespace: "shop", Spec: &Spec{NamespaceLabels: map[string]string{dataplaneMode: "ambient"}}}, Ambient, "namespace shop"},
-		{"but not this pod", Pod{Spec: &Spec{Labels: map[string]string{dataplaneMode: "none"}, NamespaceLabels: map[string]string{dataplaneMode: "ambient"}}}, Left, ""},
-		{"never with a sidecar", Pod{Annotations: istioPod(map[string]string{istioInject: "false"}).Annotations, Spec: &Spec{Labels: map[string]string{dataplaneMode: "ambient"}, Containers: []Container{{Name: "istio-proxy"}}}}, Left, istioInject},
+		{"a pod of the ambient mesh", Pod{Spec: &Spec{Labels: map[string]string{DataplaneMode: "ambient"}}}, Ambient, DataplaneMode},
+		{"a namespace of the ambient mesh", Pod{Namespace: "shop", Spec: &Spec{NamespaceLabels: map[string]string{DataplaneMode: "ambient"}}}, Ambient, "namespace shop"},
+		{"but not this pod", Pod{Spec: &Spec{Labels: map[string]string{DataplaneMode: "none"}, NamespaceLabels: map[string]string{DataplaneMode: "ambient"}}}, Left, ""},
+		{"never with a sidecar", Pod{Annotations: istioPod(map[string]string{istioInject: "false"}).Annotations, Spec: &Spec{Labels: map[string]string{DataplaneMode: "ambient"}, Containers: []Container{{Name: "istio-proxy"}}}}, Left, istioInject},
 		{"enrolled on disk", Pod{Enrolled: "it is enrolled"}, Ambient, "it is enrolled"},
 		{"enrolled, but excluded", Pod{Namespace: "kube-system", Enrolled: "it is enrolled"}, Left, "excluded"},
-		{"a host network pod of the ambient mesh", Pod{Spec: &Spec{HostNetwork: true, Labels: map[string]string{dataplaneMode: "ambient"}}}, Left, ""},
+		{"a host network pod of the ambient mesh", Pod{Spec: &Spec{HostNetwork: true, Labels: map[string]string{DataplaneMode: "ambient"}}}, Left, ""},
 	} {
 		d, err := Rules{ExcludeNamespaces: []string{"kube-system"}}.Decide(tt.pod)
 		if err != nil || d.Outcome != tt.want || !strings.Contains(d.Reason, tt.say) {

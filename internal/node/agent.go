@@ -24,7 +24,8 @@ import (
 type Options struct {
 	Node    cni.Node // what whoever runs the node decided about pods
 	Sources []inventory.Source
-	Cluster Cluster // nil: there is none
+	Cluster Cluster  // nil: there is none
+	Ambient *Ambient // nil: pods of the ambient mesh are left alone
 	Tell    []Teller
 	Log     *slog.Logger
 
@@ -39,6 +40,14 @@ type Cluster interface {
 	Pod(namespace, name string) (mesh.Pod, bool)
 	// PodByUID is the same, for namespaces that only a cgroup tells the pod of.
 	PodByUID(uid string) (mesh.Pod, bool)
+	// Pods are those of this node.
+	Pods() []mesh.Pod
+	// Namespaces are those that have a label of that value.
+	Namespaces(label, value string) []string
+	// ServiceAccount is the name of a pod's; "" where the pod is not known.
+	ServiceAccount(namespace, name string) string
+	// Synced reports whether everything was listed once.
+	Synced() bool
 }
 
 // Agent is the node's agent.
@@ -84,6 +93,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	})
 	all.Go(func() { a.keepListing(ctx) })
+	if a.Ambient != nil {
+		all.Go(func() { a.Ambient.run(ctx, a) })
+	}
 	all.Go(func() { a.keepSweeping(ctx) })
 	<-ctx.Done()
 	all.Wait()
@@ -157,6 +169,7 @@ func (a *Agent) list(ctx context.Context) {
 		there[key] = true
 		a.meet(ctx, key, p)
 	}
+	a.Ambient.writeEnrolled(a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if fmt.Sprint(err) != fmt.Sprint(a.listing) {
@@ -172,6 +185,7 @@ func (a *Agent) list(ctx context.Context) {
 		delete(a.pods, key)
 		delete(a.ids, p.id)
 		a.keeper.Forget(key)
+		a.Ambient.gone(p, key)
 	}
 }
 
@@ -208,6 +222,9 @@ func (a *Agent) meet(ctx context.Context, key keep.Key, found inventory.Pod) {
 type listener struct{ *Agent }
 
 func (l listener) Changed(c watch.Change) {
+	if c.ID == watch.Own {
+		l.Ambient.hostChanged(c)
+	}
 	l.mu.Lock()
 	key, known := l.ids[c.ID]
 	l.mu.Unlock()
@@ -223,6 +240,7 @@ func (l listener) Disappeared(id watch.ID) {
 	key, known := l.ids[id]
 	delete(l.ids, id)
 	if known {
+		l.Ambient.gone(l.pods[key], key)
 		delete(l.pods, key)
 	}
 	l.mu.Unlock()

@@ -55,6 +55,14 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 	switch {
 	case err != nil && known.IsPod():
 		return keep.Result{Err: fmt.Errorf("%s is not captured: %w", known, err)}
+	case d.Outcome == mesh.Ambient && a.Ambient != nil:
+		return w.ambient(ctx, d, described)
+	case a.Ambient.has(described.UID):
+		if err := w.leaveAmbient(ctx, described.UID); err != nil {
+			return keep.Result{Err: err}
+		}
+	}
+	switch {
 	case err == nil && d.Outcome == mesh.Captured && d.Config.Mode != modes.ModeNone:
 		return w.captured(ctx, d, described.Spec != nil)
 	}

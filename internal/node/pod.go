@@ -82,6 +82,7 @@ func (p *pod) snapshot() inventory.Pod {
 // describe is the pod as packages mesh and cni are told it, and whether its spec is known.
 func (a *Agent) describe(known inventory.Pod) mesh.Pod {
 	m := mesh.Pod{Namespace: known.Namespace, Name: known.Name, UID: known.UID, Annotations: known.Annotations}
+	m.Enrolled = a.Ambient.why(m)
 	if a.Cluster == nil {
 		return m
 	}

@@ -47,7 +47,8 @@ type Side struct {
 // member is a pod that was asked for.
 type member struct {
 	Pod
-	told string // the value of Redirection that was written; "": none
+	inode uint64 // of its namespace; 0: not known
+	told  string // the value of Redirection that was written; "": none
 }
 
 // New is a side without pods.
@@ -56,22 +57,28 @@ func New(o Options) *Side { return &Side{Options: o, members: map[string]*member
 // Prepare has the proxies that connect from now on told of a pod that was in the mesh before the agent
 // started, without waiting for one. ns is nil where its namespace is not known: a proxy that serves it goes on.
 func (s *Side) Prepare(p Pod, ns *netns.Namespace) error {
-	s.remember(p)
 	if ns == nil {
+		s.remember(p, 0)
 		s.Proxy.KeepServed(p.Workload)
 		return nil
 	}
+	inode, err := ns.Inode()
+	if err != nil {
+		return err
+	}
+	s.remember(p, inode)
 	return s.Proxy.Prepare(p.Workload, ns.FD())
 }
 
-func (s *Side) remember(p Pod) {
+func (s *Side) remember(p Pod, inode uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m := s.members[p.UID]; m != nil {
-		m.Pod = p
-		return
+	m := s.members[p.UID]
+	if m == nil {
+		m = &member{}
+		s.members[p.UID] = m
 	}
-	s.members[p.UID] = &member{Pod: p}
+	m.Pod, m.inode = p, inode
 }
 
 // Enrol puts a pod into the mesh: first the proxy listens in its namespace, so that what the rules then
@@ -81,8 +88,12 @@ func (s *Side) remember(p Pod) {
 // Whatever the error, the pod is a member from then on, and the next Enrol goes on: a caller who gives up
 // releases it. The error matches zds.ErrNoProxy where no proxy was connected when the context ended.
 func (s *Side) Enrol(ctx context.Context, p Pod, ns *netns.Namespace, rules func(context.Context) error) error {
-	s.remember(p)
-	err := s.Proxy.Enrol(ctx, p.Workload, ns.FD())
+	inode, err := ns.Inode()
+	if err != nil {
+		return err
+	}
+	s.remember(p, inode)
+	err = s.Proxy.Enrol(ctx, p.Workload, ns.FD())
 	if err == nil {
 		err = rules(ctx)
 	}
@@ -97,20 +108,41 @@ func (s *Side) Enrol(ctx context.Context, p Pod, ns *netns.Namespace, rules func
 	return nil
 }
 
-// Release takes a pod out of the mesh. What is in its namespace is the caller's to remove, before: captured
-// connections have nowhere to go without a proxy.
-func (s *Side) Release(ctx context.Context, uid string, gone bool) error {
-	s.mu.Lock()
-	m := s.members[uid]
-	delete(s.members, uid)
-	s.mu.Unlock()
-	s.Proxy.Release(uid)
+// Release takes a pod out of the mesh that lives on. What is in its namespace is the caller's to remove,
+// before: captured connections have nowhere to go without a proxy.
+func (s *Side) Release(ctx context.Context, uid string) error {
+	m := s.forget(uid, func(*member) bool { return true })
 	if m == nil {
 		return nil
 	}
-	if !gone {
-		s.write(ctx, m.Pod, "")
+	s.write(ctx, m.Pod, "")
+	return s.giveUp(ctx, m)
+}
+
+// Gone takes a pod out of the mesh whose namespace has gone. Where it has another one by now, it stays.
+func (s *Side) Gone(ctx context.Context, uid string, inode uint64) error {
+	m := s.forget(uid, func(m *member) bool { return m.inode == inode })
+	if m == nil {
+		return nil
 	}
+	return s.giveUp(ctx, m)
+}
+
+func (s *Side) forget(uid string, is func(*member) bool) *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.members[uid]
+	if m == nil || !is(m) {
+		return nil
+	}
+	delete(s.members, uid)
+	return m
+}
+
+// giveUp takes a pod from the proxy and the probe set.
+func (s *Side) giveUp(ctx context.Context, m *member) error {
+	uid := m.UID
+	s.Proxy.Release(uid)
 	set := capture.Pods{}
 	for _, a := range m.Addresses {
 		set[a.Unmap().WithZone("")] = uid
@@ -119,6 +151,13 @@ func (s *Side) Release(ctx context.Context, uid string, gone bool) error {
 		_, err := c.DeletePods(ctx, set)
 		return err
 	})
+}
+
+// Has reports whether a pod was asked for.
+func (s *Side) Has(uid string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members[uid] != nil
 }
 
 // Members are the UIDs of the pods that were asked for.

@@ -187,7 +187,10 @@ func TestEnrol(t *testing.T) {
 		t.Errorf("where nothing is wrong: %q, %v", found, err)
 	}
 
-	if err := n.Release(t.Context(), "u1", false); err != nil {
+	if err := n.Gone(t.Context(), "u1", 1); err != nil || !n.Has("u1") { // another namespace of the same pod
+		t.Errorf("%v, members %q", err, n.Members())
+	}
+	if err := n.Release(t.Context(), "u1"); err != nil {
 		t.Fatal(err)
 	}
 	if got := n.probes(t); got != "" || n.annotation("u1") != "" || len(n.Members()) != 0 {
