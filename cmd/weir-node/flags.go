@@ -3,10 +3,12 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/agent"
+	"github.com/weir-mesh/weir/internal/cni/install"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/netns"
 )
@@ -34,8 +36,20 @@ func sources(cc *cli.Context) (out []inventory.Source) {
 	return out
 }
 
+func installFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "cni-bin-dir", Usage: "the runtime's `FOLDERS` of plugins, of which the first that can be written is taken"},
+		&cli.StringFlag{Name: "cni-conf-dir", Usage: "the runtime's `FOLDER` of network lists; without it no plugin is installed"},
+	}
+}
+
 func runFlags() []cli.Flag {
-	return append(append(sourceFlags(), ambientFlags()...),
+	return append(slices.Concat(sourceFlags(), installFlags(), ambientFlags()),
+		&cli.StringFlag{Name: "conflist-mode", Value: install.Chained, Usage: "chained: into the primary plugin's list; own: into a list of weir's own, which sorts first (`MODE`)"},
+		&cli.StringFlag{Name: "program", Usage: "the `FILE` to install as plugin; by default weir-cni beside this program"},
+		&cli.StringFlag{Name: "node-name", EnvVars: []string{"NODE_NAME"}, Usage: "this node's `NAME` in the cluster"},
+		&cli.StringFlag{Name: "kubeconfig", Usage: "`FILE` by which the API server is asked; by default the pod's own service account, where it has one"},
+		&cli.StringFlag{Name: "repair", Value: repairHeal, Usage: "`MODE` for a pod that is found without its capture at its first look: heal, delete (the pod) or label (it cni.istio.io/uninitialized)"},
 		&cli.StringFlag{Name: "settings", Usage: "`FILE` of the keys of the plugin's entry, in JSON: the agent decides about pods by the same"},
 		&cli.StringFlag{Name: "socket", Value: agent.DefaultSocket, Usage: "unix `SOCKET` on which the plugin and weir list ask; its folder must exist"},
 		&cli.StringFlag{Name: "health", Value: ":8000", Usage: "`ADDRESS` of /healthz and /readyz; \"\" for none"},

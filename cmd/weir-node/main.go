@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/escape"
@@ -52,6 +53,11 @@ func command(out, errs io.Writer) *cli.App {
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
 		Commands: []*cli.Command{
 			{Name: "run", Usage: "be the node's agent", Flags: runFlags(), Action: runAgent},
+			{Name: "uninstall", Usage: "take the plugin out of the lists, and then away; captures stay until their pods end",
+				Flags: append(installFlags(),
+					&cli.DurationFlag{Name: "wait", Value: 10 * time.Second, Usage: "`TIME` between the two, for calls by the former list"},
+					&cli.BoolFlag{Name: "stay", Usage: "stay until a signal, as a DaemonSet's container is to"}),
+				Action: uninstall},
 			{Name: "release", Usage: "take every capture of this node out, and keep it out", ArgsUsage: "--all | --resume",
 				Description: "It needs no agent and no API server. The agent and the plugin leave every pod alone until --resume.",
 				Flags: append(sourceFlags(),

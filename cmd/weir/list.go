@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/agent"
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/modes"
@@ -47,30 +48,55 @@ func list(ctx context.Context, cc *cli.Context) error {
 	if len(l.Doubts) > 0 {
 		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(l.Doubts), escape.Text(l.Doubts[0]))
 	}
-	if !cc.Bool("json") {
-		return printResidences(ctx, cc.App.Writer, l)
+	known, err := askAgent(ctx)
+	if err != nil {
+		fmt.Fprintf(cc.App.ErrWriter, "note: the node agent did not answer: %v\n", err)
 	}
-	rows := []diagnose.Residence{}
+	if !cc.Bool("json") {
+		return printResidences(ctx, cc.App.Writer, l, known)
+	}
+	rows := []listed{}
 	err = l.Each(ctx, func(r diagnose.Residence) error {
-		rows = append(rows, r)
+		rows = append(rows, listed{r, known[r.Pod]})
 		return nil
 	})
-	slices.SortFunc(rows, func(a, b diagnose.Residence) int {
+	slices.SortFunc(rows, func(a, b listed) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.Netns, b.Netns))
 	})
 	return errors.Join(writeJSON(cc.App.Writer, rows), err)
 }
 
+// listed is a row, with what the node's agent says of it.
+type listed struct {
+	diagnose.Residence
+	Agent *agent.Row `json:"agent,omitempty"` // nil: there is none, or it does not know the pod
+}
+
+// askAgent is what the node's agent knows, by the UIDs of pods: nothing where there is no agent.
+func askAgent(ctx context.Context) (map[string]*agent.Row, error) {
+	rows, err := agent.Rows(ctx, agent.DefaultSocket)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil, nil
+	}
+	known := map[string]*agent.Row{}
+	for _, r := range rows {
+		if r.UID != "" {
+			known[r.UID] = &r
+		}
+	}
+	return known, err
+}
+
 // printResidences prints a row for each namespace as soon as it is known. The widths of
 // the columns are those of what is known of all beforehand; for what is read they are
 // fixed, and a longer text moves the rest of its row.
-func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing) error {
+func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing, known map[string]*agent.Row) error {
 	const engine, wrote = 16, 24
 	process, named, pod := len("PROCESS"), len("NETNS"), len("POD")
 	for _, r := range l.Residents() {
 		process = max(process, utf8.RuneCountInString(escape.Text(r.Process)))
 		named = max(named, utf8.RuneCountInString(escape.Text(r.Netns)))
-		pod = max(pod, utf8.RuneCountInString(escape.Text(r.Pod)))
+		pod = max(pod, utf8.RuneCountInString(escape.Text(podName(r.Pod, known))))
 	}
 	row := func(cells ...string) error {
 		c := escape.Texts(cells)
@@ -85,8 +111,27 @@ func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing) erro
 		if r.PID != 0 {
 			pid = strconv.Itoa(r.PID)
 		}
-		return row(pid, cmp.Or(r.Process, "-"), cmp.Or(r.Netns, "-"), cmp.Or(r.Pod, "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), stateOf(r))
+		return row(pid, cmp.Or(r.Process, "-"), cmp.Or(r.Netns, "-"), cmp.Or(podName(r.Pod, known), "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), agentState(stateOf(r), known[r.Pod]))
 	})
+}
+
+// podName is a pod's name where the agent knows it, else its UID.
+func podName(uid string, known map[string]*agent.Row) string {
+	if r := known[uid]; r != nil {
+		return r.Pod
+	}
+	return uid
+}
+
+// agentState is a state with what only the agent knows.
+func agentState(state string, r *agent.Row) string {
+	if r == nil || slices.Contains([]string{"captured", "left", "unknown"}, r.State) {
+		return state
+	}
+	if r.Writer != "" {
+		return fmt.Sprintf("%s, %s (%s)", state, r.State, r.Writer)
+	}
+	return state + ", " + r.State
 }
 
 func versionsOf(r diagnose.Residence) string {

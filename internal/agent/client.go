@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -30,6 +32,12 @@ func Ask(ctx context.Context, socket string, request Request) (Answer, error) {
 		return answer, nil
 	}
 	return Answer{}, fmt.Errorf("%s: %q is not a decision", socket, answer.Decision)
+}
+
+// Rows asks the agent which pods it knows. An error that matches fs.ErrNotExist is that there is no agent.
+func Rows(ctx context.Context, socket string) ([]Row, error) {
+	answer, err := Ask(ctx, socket, Request{Command: List})
+	return answer.Rows, err
 }
 
 // Tell sends a request that wants no answer.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package agent is how the CNI plugin asks the node's agent about a pod: one request and one answer, each a
 // line of JSON, over a unix socket. The agent knows what the plugin does not: labels, the pod's containers,
 // and the proxy of the node.
@@ -24,8 +26,8 @@ const NoticeTimeout = 100 * time.Millisecond
 const Version = 1
 
 // maxMessage is how many bytes a message may have: annotations have 256 KiB at most, and JSON may write each
-// byte as six.
-const maxMessage = 2 << 20
+// byte as six; a list has a few hundred bytes a pod.
+const maxMessage = 4 << 20
 
 // The commands of a request are CNI's.
 const (
@@ -34,6 +36,24 @@ const (
 	Del   = "DEL"
 	GC    = "GC"
 )
+
+// List is a command beside those of CNI: which pods the agent knows, for people.
+const List = "LIST"
+
+// Row is a pod, or a network namespace that is of none that is known, as the agent sees it.
+type Row struct {
+	Pod     string   `json:"pod"` // NAMESPACE/NAME, or the path of the namespace
+	UID     string   `json:"uid,omitempty"`
+	Netns   string   `json:"netns"`
+	Mode    string   `json:"mode,omitempty"`    // of the configuration, "" where it is not captured
+	By      string   `json:"by,omitempty"`      // what decided: a mesh, or an annotation
+	Reason  string   `json:"reason,omitempty"`  // why it is not captured
+	State   string   `json:"state"`             // captured, left, drifted, fighting, blocked, failed, newer, released, unknown
+	Version string   `json:"version,omitempty"` // of the weir that wrote the rules
+	Wrong   []string `json:"wrong,omitempty"`
+	Writer  string   `json:"writer,omitempty"` // of the last drift
+	Heals   int      `json:"heals"`            // since the agent started
+}
 
 // Request is what the plugin was told.
 type Request struct {
@@ -80,4 +100,6 @@ type Answer struct {
 	Config json.RawMessage `json:"config,omitempty"`
 	// FirstAddressDecides is that IPv6 is captured only where the pod's first address is one of IPv6.
 	FirstAddressDecides bool `json:"firstAddressDecides,omitempty"`
+
+	Rows []Row `json:"rows,omitempty"` // of a List
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package agent
 
 import (
@@ -7,6 +9,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Handler answers a request. What it answers to a DEL or a GC nobody reads.
@@ -41,8 +45,30 @@ func Serve(ctx context.Context, listener net.Listener, answer Handler) error {
 			}
 			return err
 		}
+		if !ofRoot(conn) {
+			conn.Close()
+			continue
+		}
 		go serve(ctx, conn, answer)
 	}
+}
+
+// ofRoot reports whether a process of root's connected, or one of the program's own user: the socket's mode
+// says so too, and a folder that is shared with a container may lose it.
+func ofRoot(conn net.Conn) bool {
+	unixConn, is := conn.(*net.UnixConn)
+	if !is {
+		return false
+	}
+	raw, err := unixConn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peer *unix.Ucred
+	if controlled := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); controlled != nil || err != nil {
+		return false
+	}
+	return peer.Uid == 0 || peer.Uid == uint32(os.Getuid())
 }
 
 func serve(ctx context.Context, conn net.Conn, answer Handler) {

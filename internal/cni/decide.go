@@ -5,6 +5,7 @@ package cni
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -26,6 +27,8 @@ func left(reason string) decision {
 // decide decides about the pod of a request, by whoever knows most of it.
 func (p *plugin) decide(ctx context.Context, r *request, command string) (decision, error) {
 	switch {
+	case r.settings.isReleased():
+		return left("captures are released on this node: weir-node release --resume ends that"), nil
 	case !r.isPod && r.pod.Consul == "":
 		return r.decideContainer()
 	case r.pod.Namespace == r.settings.agentNamespace && strings.HasPrefix(r.pod.Name, r.settings.agentName):
@@ -49,6 +52,15 @@ func (p *plugin) decide(ctx context.Context, r *request, command string) (decisi
 			"%s needs the node agent to be captured (%s), and %s", r.pod, d.Reason, unanswered)
 	}
 	return d, err
+}
+
+// isReleased reports whether the node is to be without captures, as weir-node release says.
+func (s settings) isReleased() bool {
+	if s.released == "" {
+		return false
+	}
+	_, err := os.Stat(s.released)
+	return err == nil
 }
 
 // decideContainer decides about a container that is no pod.

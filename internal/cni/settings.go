@@ -31,6 +31,7 @@ func Capabilities() map[string]bool { return map[string]bool{annotationsCapabili
 
 const (
 	defaultEnrolled = "/var/lib/weir/enrolled.json"
+	defaultReleased = "/var/lib/weir/released.json"
 	defaultResults  = "/var/lib/cni/results"
 	defaultTimeout  = 30 * time.Second
 	maxTimeout      = 100 * time.Second // the kubelet gives up after two minutes
@@ -42,6 +43,7 @@ type settings struct {
 	config     *modes.Config // for containers that are no pods; nil: they are left alone
 	socket     string        // the agent's; "": there is none
 	enrolled   string        // the file that the agent left
+	released   string        // a file that is there while the node is to be without captures
 	kubeconfig string        // "": the API server is not asked
 	results    string        // the folder in which libcni keeps what it attached
 	timeout    time.Duration // of one call
@@ -56,6 +58,7 @@ func defaultSettings() settings {
 		rules:     mesh.Rules{ExcludeNamespaces: []string{"kube-system"}, Defaults: map[string]modes.Config{}},
 		socket:    agent.DefaultSocket,
 		enrolled:  defaultEnrolled,
+		released:  defaultReleased,
 		results:   defaultResults,
 		timeout:   defaultTimeout,
 		agentName: "weir-node-", agentNamespace: "weir-system",
@@ -69,6 +72,7 @@ type field func(*settings, json.RawMessage) error
 var fields = map[string]field{
 	"agentSocket":       path(func(s *settings) *string { return &s.socket }),
 	"enrolled":          path(func(s *settings) *string { return &s.enrolled }),
+	"released":          path(func(s *settings) *string { return &s.released }),
 	"kubeconfig":        path(func(s *settings) *string { return &s.kubeconfig }),
 	"results":           path(func(s *settings) *string { return &s.results }),
 	"excludeNamespaces": names(func(s *settings) *[]string { return &s.rules.ExcludeNamespaces }),

@@ -9,7 +9,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-mesh/weir/internal/cni"
@@ -40,6 +42,8 @@ type Cluster interface {
 	Pod(namespace, name string) (mesh.Pod, bool)
 	// PodByUID is the same, for namespaces that only a cgroup tells the pod of.
 	PodByUID(uid string) (mesh.Pod, bool)
+	// Await is a pod that starts at this moment, of which the kubelet may have heard before.
+	Await(ctx context.Context, namespace, name, uid string) (mesh.Pod, bool)
 	// Pods are those of this node.
 	Pods() []mesh.Pod
 	// Namespaces are those that have a label of that value.
@@ -55,7 +59,7 @@ type Agent struct {
 	Options
 	own     uint64 // the number of the machine's namespace, in which it runs
 	watcher *watch.Watcher
-	keeper  *keep.Keeper
+	keeper  atomic.Pointer[keep.Keeper]
 	refresh chan struct{} // the pods are to be listed again
 	listed  chan struct{} // closed once they were
 
@@ -85,7 +89,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer a.watcher.Close()
-	a.keeper = keep.New(ctx, a.mend, a.tell, a.Limits)
+	a.keeper.Store(keep.New(ctx, a.mend, a.tell, a.Limits))
 	var all sync.WaitGroup
 	all.Go(func() {
 		if err := a.watcher.Run(ctx, listener{a}); err != nil {
@@ -99,7 +103,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	all.Go(func() { a.keepSweeping(ctx) })
 	<-ctx.Done()
 	all.Wait()
-	a.keeper.Wait()
+	a.keeper.Load().Wait()
 	if err := context.Cause(ctx); err != context.Canceled {
 		return err
 	}
@@ -117,7 +121,28 @@ func (a *Agent) Refresh() {
 // Sweep looks at every namespace.
 func (a *Agent) Sweep() {
 	a.Refresh()
-	a.keeper.Sweep()
+	if k := a.keeper.Load(); k != nil { // it runs
+		k.Sweep()
+	}
+}
+
+// Listed is closed once the pods of the node were listed.
+func (a *Agent) Listed() <-chan struct{} { return a.listed }
+
+// Reconsider looks at the namespaces about which something else is decided than at their last look.
+func (a *Agent) Reconsider() {
+	k := a.keeper.Load()
+	if k == nil {
+		return // the first look is still to come
+	}
+	a.mu.Lock()
+	all := maps.Clone(a.pods)
+	a.mu.Unlock()
+	for key, p := range all {
+		if a.reconsiders(p) {
+			k.Look(key)
+		}
+	}
 }
 
 func (a *Agent) keepSweeping(ctx context.Context) {
@@ -184,7 +209,7 @@ func (a *Agent) list(ctx context.Context) {
 		}
 		delete(a.pods, key)
 		delete(a.ids, p.id)
-		a.keeper.Forget(key)
+		a.keeper.Load().Forget(key)
 		a.Ambient.gone(p, key)
 	}
 }
@@ -196,7 +221,7 @@ func (a *Agent) meet(ctx context.Context, key keep.Key, found inventory.Pod) {
 	a.mu.Unlock()
 	if known {
 		if p.learn(found) {
-			a.keeper.Look(key)
+			a.keeper.Load().Look(key)
 		}
 		return
 	}
@@ -215,7 +240,7 @@ func (a *Agent) meet(ctx context.Context, key keep.Key, found inventory.Pod) {
 		a.ids[id] = key
 	}
 	a.mu.Unlock()
-	a.keeper.Add(key)
+	a.keeper.Load().Add(key)
 }
 
 // listener is the agent as the watcher tells it.
@@ -229,7 +254,7 @@ func (l listener) Changed(c watch.Change) {
 	key, known := l.ids[c.ID]
 	l.mu.Unlock()
 	if known {
-		l.keeper.Changed(key, cause(c))
+		l.keeper.Load().Changed(key, cause(c))
 	}
 }
 
@@ -245,7 +270,7 @@ func (l listener) Disappeared(id watch.ID) {
 	}
 	l.mu.Unlock()
 	if known {
-		l.keeper.Forget(key)
+		l.keeper.Load().Forget(key)
 	}
 }
 

@@ -41,11 +41,14 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 	}
 	w := &look{a, p, ns, order}
 	if a.Released() {
-		p.set(func(s *Status) { s.State, s.Wrong = StateReleased, nil })
+		p.set(func(s *Status) { s.State, s.Mode, s.Wrong = StateReleased, "", nil })
 		return keep.Result{}
 	}
 	described := a.describe(known)
 	d, err := a.Node.Decide(described)
+	p.mu.Lock()
+	p.decided = decided(described, d, err)
+	p.mu.Unlock()
 	p.set(func(s *Status) {
 		s.Mode, s.By, s.Reason = "", d.By, d.Reason
 		if d.Outcome == mesh.Captured && err == nil {

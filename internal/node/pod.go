@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/weir-mesh/weir/internal/agent"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/mesh"
 	"github.com/weir-mesh/weir/internal/node/inventory"
@@ -22,9 +23,10 @@ import (
 type pod struct {
 	id watch.ID
 
-	mu     sync.Mutex
-	known  inventory.Pod
-	status Status
+	mu      sync.Mutex
+	known   inventory.Pod
+	status  Status
+	decided string // in words, at the last look
 
 	// accepted is what weir wrote there, where nothing that the agent knows says what it should be; nil:
 	// nothing is accepted. A copy is kept to put it back.
@@ -45,19 +47,7 @@ const (
 )
 
 // Status is what the agent knows of a namespace.
-type Status struct {
-	Pod     string   `json:"pod"` // NAMESPACE/NAME, or the path of the namespace
-	UID     string   `json:"uid,omitempty"`
-	Netns   string   `json:"netns"`
-	Mode    string   `json:"mode,omitempty"` // of the configuration, "" where it is not captured
-	By      string   `json:"by,omitempty"`   // what decided
-	Reason  string   `json:"reason,omitempty"`
-	State   string   `json:"state"`
-	Version string   `json:"version,omitempty"` // of the weir that wrote the rules
-	Wrong   []string `json:"wrong,omitempty"`
-	Writer  string   `json:"writer,omitempty"` // of the last drift
-	Heals   int      `json:"heals"`            // since the agent started
-}
+type Status = agent.Row
 
 // learn takes in what another listing tells, and reports whether it is something new.
 func (p *pod) learn(found inventory.Pod) bool {
@@ -128,4 +118,19 @@ func cause(c watch.Change) keep.Cause {
 func ours(table string) bool {
 	_, name, _ := strings.Cut(table, " ")
 	return name == modes.DefaultTable || strings.HasPrefix(name, modes.DefaultTable+"-")
+}
+
+// decided is what was decided about a pod, in words.
+func decided(p mesh.Pod, d mesh.Decision, err error) string {
+	return fmt.Sprint(d.Outcome, d.By, d.Reason, p.Spec != nil, err)
+}
+
+// reconsiders reports whether what is decided about a pod is another thing than at its last look, or that look
+// failed.
+func (a *Agent) reconsiders(p *pod) bool {
+	described := a.describe(p.snapshot())
+	d, err := a.Node.Decide(described)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return decided(described, d, err) != p.decided || p.status.State == StateFailed
 }

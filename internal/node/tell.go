@@ -76,7 +76,7 @@ func (p *pod) judge(f keep.Finding) Status {
 		s.State, s.Wrong = StateDrifted, f.Differences
 	case len(f.Conflicts) > 0:
 		s.State, s.Wrong = StateBlocked, f.Conflicts
-	case s.Mode != "" && s.State != StateNewer:
+	case s.Mode != "" && s.State != StateNewer && s.State != StateReleased:
 		s.State = StateCaptured
 	case s.State == "":
 		s.State = StateLeft

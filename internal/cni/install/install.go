@@ -34,6 +34,13 @@ type Options struct {
 	Program  string   // the file to install
 	Settings []byte   // further keys of the plugin's entry, in JSON; nil: those that it has
 	Tell     func(format string, args ...any)
+	Changed  func() // called for each file that an install changes; nil: nobody is
+}
+
+func (o Options) changed() {
+	if o.Changed != nil {
+		o.Changed()
+	}
 }
 
 // Install installs the program first, and then the entry that makes a runtime call it. An install again
@@ -174,6 +181,9 @@ func count(l list) (n int) {
 func (o Options) chain(name string, given []byte) error {
 	path := filepath.Join(o.ConfDir, name)
 	wrote, err := edit(path, func(text []byte) ([]byte, error) { return o.appended(text, given) })
+	if wrote {
+		o.changed()
+	}
 	if err == nil {
 		o.Tell("%s: %s", path, pick(wrote, cni.Type+" is its last plugin", "unchanged"))
 	}
@@ -207,6 +217,7 @@ func (o Options) convert(name string, given []byte) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	o.changed()
 	o.Tell("%s: in place of %s, with %s as its last plugin", list, name, cni.Type)
 	return syncFolder(path)
 }
@@ -241,6 +252,7 @@ func (o Options) writeOwn(name string, given []byte) error {
 	if err := replace(path, text, 0o600); err != nil {
 		return err
 	}
+	o.changed()
 	o.Tell("%s: the plugins of %s, and %s as the last one", path, name, cni.Type)
 	return nil
 }

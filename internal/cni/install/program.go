@@ -45,6 +45,7 @@ func (o Options) installProgram() error {
 		}
 		err := replace(path, text, 0o755)
 		if err == nil {
+			o.changed()
 			o.Tell("%s: installed", path)
 			return nil
 		}

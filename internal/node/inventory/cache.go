@@ -96,7 +96,7 @@ func readNote(path string) (n note, err error) {
 }
 
 func (n note) pod() Pod {
-	p := Pod{Netns: n.Netns, Container: n.ContainerID, Annotations: n.Capabilities.Annotations}
+	p := Pod{Netns: HostPath(n.Netns), Container: n.ContainerID, Annotations: n.Capabilities.Annotations}
 	for _, pair := range n.Args {
 		switch pair[0] {
 		case "K8S_POD_NAMESPACE":

@@ -5,6 +5,7 @@ package inventory
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/weir-mesh/weir/internal/problems"
 	"golang.org/x/sys/unix"
@@ -60,6 +61,15 @@ func (p Pod) with(more Pod) Pod {
 		p.Resolvers = more.Resolvers
 	}
 	return p
+}
+
+// HostPath is a path of the machine's as it stands here: runtimes write /var/run, which an image that holds
+// one file does not have.
+func HostPath(path string) string {
+	if rest, is := strings.CutPrefix(path, "/var/run/"); is {
+		return "/run/" + rest
+	}
+	return path
 }
 
 // inode is the number of the network namespace that a path leads to, 0 where it leads to none.

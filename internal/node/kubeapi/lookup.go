@@ -1,0 +1,87 @@
+//go:build linux
+
+package kubeapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/weir-mesh/weir/internal/mesh"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Pod is a pod of this node, whole; false where it is not known.
+func (c *Client) Pod(namespace, name string) (mesh.Pod, bool) {
+	o, known, err := c.pods.GetStore().GetByKey(namespace + "/" + name)
+	if p, is := o.(*corev1.Pod); err == nil && known && is && c.namespaces.HasSynced() {
+		return c.describe(p), true
+	}
+	return mesh.Pod{}, false
+}
+
+// PodByUID is the same by a UID.
+func (c *Client) PodByUID(uid string) (mesh.Pod, bool) {
+	found, err := c.pods.GetIndexer().ByIndex(byUID, uid)
+	if err != nil || len(found) != 1 || !c.namespaces.HasSynced() {
+		return mesh.Pod{}, false
+	}
+	p, is := found[0].(*corev1.Pod)
+	if !is {
+		return mesh.Pod{}, false
+	}
+	return c.describe(p), true
+}
+
+// askTime is how long an API server has for a pod that the kubelet knows already: the runtime waits.
+const askTime = time.Second
+
+// Await is a pod that starts at this moment: the kubelet may have heard of it before the agent has.
+func (c *Client) Await(ctx context.Context, namespace, name, uid string) (mesh.Pod, bool) {
+	p, known := c.Pod(namespace, name)
+	if known && (uid == "" || p.UID == uid) {
+		return p, true
+	}
+	if !c.namespaces.HasSynced() {
+		return mesh.Pod{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	asked, err := c.core.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil || uid != "" && string(asked.UID) != uid {
+		return mesh.Pod{}, false
+	}
+	if _, err := stripPod(asked); err != nil {
+		return mesh.Pod{}, false
+	}
+	return c.describe(asked), true
+}
+
+// ServiceAccount is the name of a pod's service account; "" where the pod is not known.
+func (c *Client) ServiceAccount(namespace, name string) string {
+	o, known, err := c.pods.GetStore().GetByKey(namespace + "/" + name)
+	if p, is := o.(*corev1.Pod); err == nil && known && is {
+		return p.Spec.ServiceAccountName
+	}
+	return ""
+}
+
+// Namespaces are those whose pods are in the ambient mesh, by a label; Each pod of this node is visited.
+func (c *Client) Namespaces(label, value string) (out []string) {
+	for _, o := range c.namespaces.GetStore().List() {
+		if n, is := o.(*metav1.PartialObjectMetadata); is && n.Labels[label] == value {
+			out = append(out, n.Name)
+		}
+	}
+	return out
+}
+
+// Pods are the pods of this node.
+func (c *Client) Pods() (out []mesh.Pod) {
+	for _, o := range c.pods.GetStore().List() {
+		if p, is := o.(*corev1.Pod); is {
+			out = append(out, c.describe(p))
+		}
+	}
+	return out
+}
