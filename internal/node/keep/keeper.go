@@ -73,6 +73,7 @@ func (k *Keeper) Sweep() {
 	for _, w := range k.kept {
 		if w.gaveUp {
 			w.gaveUp, w.next = false, time.Time{}
+			w.heals, w.healed = k.limits.Most-1, time.Now() // one more heal is one more of the fight
 		}
 		k.look(w)
 	}

@@ -1,0 +1,199 @@
+package keep
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// stage is a namespace that a test changes, with a ruleset that is either right or not.
+type stage struct {
+	mu         sync.Mutex
+	keeper     *Keeper
+	wrong      bool
+	fails      error
+	generation uint32
+	looks      int
+	heals      []time.Time
+	findings   []Finding
+	rival      bool // puts its own back after each heal
+}
+
+func (s *stage) change(writer string) {
+	s.mu.Lock()
+	s.wrong = true
+	s.generation++
+	c := Cause{Generation: s.generation, Writer: writer, Objects: []string{"rule"}}
+	s.mu.Unlock()
+	s.keeper.Changed(1, c)
+}
+
+func (s *stage) work(_ context.Context, _ Key, o Order) (r Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looks++
+	r.Seen = s.generation
+	switch {
+	case s.fails != nil:
+		r.Err = s.fails
+		return r
+	case !s.wrong:
+		r.Generation = s.generation
+		return r
+	}
+	r.Differences = []string{"rule 1 differs"}
+	if !o.Heal {
+		return r
+	}
+	s.wrong = false
+	s.generation += 3
+	s.heals = append(s.heals, time.Now())
+	r.Healed, r.Outcome, r.Generation = true, "replaced", s.generation
+	own := s.generation
+	go s.keeper.Changed(1, Cause{Generation: own, Writer: "weir-node"})
+	if s.rival {
+		time.AfterFunc(time.Millisecond, func() { s.change("rival, PID 7") })
+	}
+	return r
+}
+
+func (s *stage) tell(f Finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.findings = append(s.findings, f)
+}
+
+func inStage(t *testing.T, do func(*testing.T, *stage)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &stage{generation: 1}
+		s.keeper = New(ctx, s.work, s.tell, DefaultLimits())
+		s.keeper.Add(1)
+		synctest.Wait()
+		do(t, s)
+		s.mu.Lock()
+		s.rival = false
+		s.mu.Unlock()
+		cancel()
+		s.keeper.Wait()
+		time.Sleep(time.Hour) // whatever still waits ends
+	})
+}
+
+// TestHeal: a change is looked at after 50 ms and healed, its writer is named, and the heal's own commits are
+// looked at no more.
+func TestHeal(t *testing.T) {
+	inStage(t, func(t *testing.T, s *stage) {
+		s.change("nft, PID 4711")
+		time.Sleep(49 * time.Millisecond)
+		synctest.Wait()
+		if len(s.heals) > 0 {
+			t.Error("healed before further changes could come")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(s.heals) != 1 || s.looks != 2 {
+			t.Errorf("%d heals, %d looks", len(s.heals), s.looks)
+		}
+		got := s.findings[len(s.findings)-1]
+		if !got.Healed || !slices.Equal(got.Writers, []string{"nft, PID 4711"}) || got.Noticed != 50*time.Millisecond {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// TestHarmless: commits that change nothing of weir's are looked at, and told to nobody; without end they are
+// looked at no more than every two seconds.
+func TestHarmless(t *testing.T) {
+	inStage(t, func(t *testing.T, s *stage) {
+		before := len(s.findings)
+		for range 6000 {
+			s.mu.Lock()
+			s.generation++
+			g := s.generation
+			s.mu.Unlock()
+			s.keeper.Changed(1, Cause{Generation: g, Writer: "kube-proxy"})
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		if len(s.findings) != before {
+			t.Errorf("told: %+v", s.findings[before:])
+		}
+		if s.looks > 400 {
+			t.Errorf("%d looks in a minute", s.looks)
+		}
+	})
+}
+
+// TestFight: another program that puts its own back at once is healed ten times with longer and longer pauses,
+// then left until a sweep, and named.
+func TestFight(t *testing.T) {
+	inStage(t, func(t *testing.T, s *stage) {
+		s.mu.Lock()
+		s.rival = true
+		s.mu.Unlock()
+		s.change("rival, PID 7")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(s.heals); n != DefaultLimits().Most {
+			t.Fatalf("%d heals in an hour", n)
+		}
+		last := s.heals[len(s.heals)-1].Sub(s.heals[len(s.heals)-2])
+		if last < 5*time.Second {
+			t.Errorf("the last pause was %s", last)
+		}
+		if !slices.ContainsFunc(s.findings, func(f Finding) bool { return f.GaveUp && slices.Contains(f.Writers, "rival, PID 7") }) {
+			t.Errorf("it is not told: %+v", s.findings)
+		}
+		s.keeper.Sweep()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := len(s.heals); n != DefaultLimits().Most+1 {
+			t.Errorf("%d heals after a sweep", n)
+		}
+	})
+}
+
+// TestFailure: an error is told once, tried again with longer and longer pauses up to a minute, and told when it
+// is over.
+func TestFailure(t *testing.T) {
+	inStage(t, func(t *testing.T, s *stage) {
+		before := len(s.findings)
+		s.mu.Lock()
+		s.fails = errors.New("not permitted")
+		s.mu.Unlock()
+		s.keeper.Look(1)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s.looks < 60 || s.looks > 80 {
+			t.Errorf("%d looks in an hour", s.looks)
+		}
+		s.mu.Lock()
+		s.fails = nil
+		s.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		told := s.findings[before:]
+		if len(told) != 2 || told[0].Err == nil || told[1].Err != nil {
+			t.Errorf("told %+v", told)
+		}
+	})
+}
+
+// TestForgotten: a namespace that has gone is looked at no more.
+func TestForgotten(t *testing.T) {
+	inStage(t, func(t *testing.T, s *stage) {
+		s.keeper.Forget(1)
+		s.change("nft")
+		s.keeper.Sweep()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s.looks != 1 {
+			t.Errorf("%d looks", s.looks)
+		}
+	})
+}
