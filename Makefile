@@ -8,7 +8,7 @@ TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
 FUZZTIME ?= 5000x
 
-.PHONY: help build demo quick arches kernels node-test programs cluster-test test check lint fuzz bench soak roundtrip image man release tools clean
+.PHONY: help build demo quick arches kernels node-test programs cluster-test alerts test check lint fuzz bench soak roundtrip image man release tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -128,6 +128,11 @@ RUN ?= .
 cluster-test: tools image programs ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
 	@command -v etcd >/dev/null || apt-get install -y -qq --no-install-recommends etcd-server >/dev/null
 	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
+
+alerts: ## check and test the alert rules with promtool
+	@command -v promtool >/dev/null || apt-get install -y -qq --no-install-recommends prometheus >/dev/null
+	promtool check rules deploy/alerts.yaml
+	promtool test rules deploy/alerts_test.yaml
 
 ARCHES := arm64:aarch64 s390x:s390x
 

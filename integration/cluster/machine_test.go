@@ -47,13 +47,13 @@ const nodeAddress, gatewayAddress = "192.0.2.1", "10.88.0.1"
 // bootScript mounts what survives a reboot, and makes what a node has of a network.
 const bootScript = `set -e
 mount --make-rprivate /
+umount -R -l /run/netns 2>/dev/null || :   # the machine's own, below which nothing would be found
 mount -t tmpfs tmpfs /run
 mkdir -p /opt /etc/cni
 for d in /var/lib /var/log /opt /etc/cni; do mount -t tmpfs tmpfs $d; done
 for d in /var/lib/kubelet /var/lib/cni /var/lib/weir /opt/cni/bin /etc/cni/net.d; do mkdir -p "$0/disk$d" $d; mount --bind "$0/disk$d" $d; done
 mount --make-shared /var/lib/kubelet
 mount --make-shared /run
-mkdir -p /run/netns; mount --bind /run/netns /run/netns; mount --make-shared /run/netns
 mkdir -p /run/netns /run/containerd /run/lock
 hostname weirnode
 ip link set lo up
