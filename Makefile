@@ -36,13 +36,18 @@ quick: build ## under a minute, before each commit: build, format, vet, the shor
 COMPUTES := ^(TestExplainAllGoldens|TestTruth|TestDocumentsThatAreTooMuch|TestLongListsOfAnyWords|TestLargeDocument)$$
 PURE     := /(rules|modes|sim|sim/packet|sim/survey|internal/graph|internal/tally)$$
 
-# What node-test runs, under container runtimes that are built first.
-ELSEWHERE := ^(TestContainerd|TestContainerdKill)$$
+# The tests of the whole, which run the programs as they are built: a race would be theirs, not the tests'.
+WHOLE    := /integration$$
 
-test: tools ## every test, with the race detector; kernel tests in namespaces of their own
+# What node-test and cluster-test run, under container runtimes that are built first.
+ELSEWHERE := ^(TestContainerd|TestContainerdKill)$$
+CLUSTERED := /integration/cluster$$
+
+test: tools ## every test, units with the race detector; kernel tests in namespaces of their own
 	@mkdir -p bin
 	$(GO) run ./internal/tally $(filter -v,$(TESTFLAGS)) -o bin/tested -- \
-		-race -count=1 -timeout 40m -skip '$(COMPUTES)|$(ELSEWHERE)' $(filter-out -v,$(TESTFLAGS)) $$($(GO) list ./... | grep -vE '$(PURE)') -- \
+		-race -count=1 -timeout 40m -skip '$(COMPUTES)|$(ELSEWHERE)' $(filter-out -v,$(TESTFLAGS)) $$($(GO) list ./... | grep -vE '$(PURE)|$(WHOLE)|$(CLUSTERED)') -- \
+		-count=1 -timeout 40m -skip '$(ELSEWHERE)' $(filter-out -v,$(TESTFLAGS)) ./integration -- \
 		-count=1 -timeout 40m $(filter-out -v,$(TESTFLAGS)) $$($(GO) list ./... | grep -E '$(PURE)') -- \
 		-count=1 -timeout 40m -run '$(COMPUTES)' $(filter-out -v,$(TESTFLAGS)) ./cmd/weir ./config
 
