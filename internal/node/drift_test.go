@@ -141,6 +141,20 @@ func (n *testNode) settled() {
 	})
 }
 
+// settledWithin is settled with more time.
+func (n *testNode) settledWithin(limit time.Duration) {
+	n.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+		pods := n.agent.Pods()
+		if len(pods) == len(n.pods) && !slices.ContainsFunc(pods, func(s Status) bool { return s.State != StateCaptured }) {
+			return
+		}
+		if time.Now().After(end) {
+			n.Fatalf("not every pod is captured within %s", limit)
+		}
+	}
+}
+
 // sh runs a script in the pod, of nft and ip.
 func (p *testPod) sh(t testing.TB, script string) {
 	t.Helper()

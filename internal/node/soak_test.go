@@ -1,0 +1,70 @@
+//go:build linux
+
+package node
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestDriftAtScale: in 250 namespaces something drifts every 100 ms for five minutes (WEIR_SOAK_TIME), each
+// namespace in its turn: all is noticed and healed, and a namespace that nobody touched is told of once.
+func TestDriftAtScale(t *testing.T) {
+	if os.Getenv("WEIR_SOAK") == "" {
+		t.Skip("WEIR_SOAK=1 runs it")
+	}
+	need(t, "nft", "ip")
+	limit := 5 * time.Minute
+	if word := os.Getenv("WEIR_SOAK_TIME"); word != "" {
+		var err error
+		if limit, err = time.ParseDuration(word); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const pods, untouched = 250, 20
+	n := newTestNode(t, pods)
+	start := time.Now()
+	n.start()
+	n.settledWithin(2 * time.Minute)
+	t.Logf("%d namespaces found and captured in %s", pods, time.Since(start).Round(time.Millisecond))
+	var noticed, healed []time.Duration
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for i, end := 0, time.Now().Add(limit); time.Now().Before(end); i++ {
+		<-tick.C
+		a, b := n.drift(n.pods[i%(pods-untouched)], drifts[i%len(drifts)])
+		noticed, healed = append(noticed, a), append(healed, b)
+	}
+	for _, p := range n.pods[pods-untouched:] {
+		if got := n.told.of(p.name); len(got) != 1 {
+			t.Errorf("%s, which nobody touched, is told of %d times", p.name, len(got))
+		}
+	}
+	slices.Sort(noticed)
+	slices.Sort(healed)
+	t.Logf("%d drifts of %d kinds: noticed in %s (median) and %s (worst), healed in %s and %s from before the change; %d overruns; RSS %s, %d goroutines",
+		len(noticed), len(drifts), noticed[len(noticed)/2], noticed[len(noticed)-1], healed[len(healed)/2], healed[len(healed)-1], n.told.overruns, rss(t), runtime.NumGoroutine())
+}
+
+// rss is the memory of the test's process, the test's own included.
+func rss(t *testing.T) string {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, is := strings.CutPrefix(line, "VmRSS:"); is {
+			kb, err := strconv.Atoi(strings.Fields(value)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strconv.Itoa(kb>>10) + " MB"
+		}
+	}
+	return "not known"
+}
