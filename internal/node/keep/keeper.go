@@ -13,6 +13,7 @@ type Keeper struct {
 	tell   func(Finding)
 	limits Limits
 	slots  chan struct{}
+	slow   chan struct{} // of the looks that take long
 
 	mu   sync.Mutex
 	kept map[Key]*ward
@@ -22,7 +23,7 @@ type Keeper struct {
 // New is a keeper that works until the context ends. It tells of the first look at each namespace, of each
 // heal, and of each look that found something else than the one before.
 func New(ctx context.Context, work Work, tell func(Finding), limits Limits) *Keeper {
-	return &Keeper{ctx: ctx, work: work, tell: tell, limits: limits, slots: make(chan struct{}, limits.AtOnce), kept: map[Key]*ward{}}
+	return &Keeper{ctx: ctx, work: work, tell: tell, limits: limits, slots: make(chan struct{}, limits.AtOnce), slow: make(chan struct{}, 1), kept: map[Key]*ward{}}
 }
 
 // Add looks at a namespace, and at each change of it from now on.
@@ -106,25 +107,46 @@ func (k *Keeper) schedule(w *ward, after time.Duration) {
 	w.timer = time.AfterFunc(time.Until(due), func() { k.run(w) })
 }
 
+// run looks at a namespace, and has what others have there looked at in its turn.
 func (k *Keeper) run(w *ward) {
 	k.mu.Lock()
+	w.timer = nil
+	k.mu.Unlock()
+	k.turn(w, k.slots, func() (heard, Order) { return w.take(time.Now()) })
+}
+
+// runForeign looks at a namespace and at what others have there, which takes long: one at a time, so that no
+// other look waits for it.
+func (k *Keeper) runForeign(w *ward) {
+	k.turn(w, k.slow, func() (heard, Order) {
+		h, o := w.take(time.Now())
+		h, w.last = w.last, heard{}
+		w.foreign, o.Foreign = false, true
+		return h, o
+	})
+}
+
+// turn does one look.
+func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (heard, Order)) {
+	k.busy.Add(1)
+	defer k.busy.Done()
+	slots <- struct{}{}
+	defer func() { <-slots }()
+	k.mu.Lock()
+	if slots == k.slow {
+		w.queued = false
+	}
 	if k.ctx.Err() != nil || k.kept[w.key] != w || w.running {
 		k.mu.Unlock()
-		return
+		return // the look that is under way has what is left done
 	}
-	w.timer, w.running = nil, true
-	k.busy.Add(1)
+	w.running = true
+	h, order := take()
 	k.mu.Unlock()
-	defer k.busy.Done()
 
-	k.slots <- struct{}{}
-	k.mu.Lock()
-	heard, order := w.take(time.Now())
-	k.mu.Unlock()
 	start := time.Now()
 	result := k.work(k.ctx, w.key, order)
 	took := time.Since(start)
-	<-k.slots
 
 	k.mu.Lock()
 	w.running = false
@@ -135,19 +157,30 @@ func (k *Keeper) run(w *ward) {
 		k.mu.Unlock()
 		return
 	}
-	f := w.settle(k.limits, heard, order, result, start, took)
-	if k.kept[w.key] == w {
-		if w.wanted {
-			k.schedule(w, 0)
-		} else if len(w.causes) > 0 {
-			k.schedule(w, w.debounce(k.limits))
-		} else if w.drifted && !w.gaveUp {
-			k.schedule(w, time.Until(w.next))
-		}
-	}
+	f := w.settle(k.limits, h, order, result, start, took)
+	k.next(w)
 	news := w.isNews(f)
 	k.mu.Unlock()
 	if news {
 		k.tell(f)
+	}
+}
+
+// next has done what is left to do in a namespace.
+func (k *Keeper) next(w *ward) {
+	if k.kept[w.key] != w {
+		return
+	}
+	switch {
+	case w.wanted:
+		k.schedule(w, 0)
+	case len(w.causes) > 0:
+		k.schedule(w, w.debounce(k.limits))
+	case w.drifted && !w.gaveUp:
+		k.schedule(w, time.Until(w.next))
+	}
+	if w.foreign && !w.queued {
+		w.queued = true
+		go k.runForeign(w)
 	}
 }

@@ -13,8 +13,10 @@ type ward struct {
 	due   time.Time
 
 	running bool
-	wanted  bool // it is to be looked at, whatever was heard
-	foreign bool // what others have there is to be looked at
+	wanted  bool  // it is to be looked at, whatever was heard
+	foreign bool  // what others have there is to be looked at
+	queued  bool  // that look waits for its turn
+	last    heard // since the last of those
 	causes  []Cause
 	heard   time.Time // when the first of them was
 
@@ -60,10 +62,10 @@ func (w *ward) hear(l Limits, c Cause) {
 	if len(w.causes) == 0 {
 		w.heard = time.Now()
 	}
-	w.foreign = w.foreign || c.Foreign
 	if c.Generation == 0 && (w.running || time.Since(w.healed) < l.Debounce) {
-		c.Writer = "" // it may be the heal itself, whose routing has no generation
+		c.Writer, c.Foreign = "", false // it may be the heal itself, whose routing has no generation
 	}
+	w.foreign = w.foreign || c.Foreign || len(w.conflicts) > 0
 	if len(w.causes) < maxCauses {
 		w.causes = append(w.causes, c)
 		return
@@ -88,8 +90,12 @@ func (w *ward) take(now time.Time) (heard, Order) {
 	for _, c := range w.causes {
 		h.add(c)
 	}
-	o := Order{Heal: !w.gaveUp && !w.next.After(now), Foreign: w.foreign || len(w.conflicts) > 0, Writers: h.writers}
-	w.causes, w.wanted, w.foreign = nil, false, false
+	o := Order{Heal: !w.gaveUp && !w.next.After(now), Writers: h.writers}
+	w.causes, w.wanted = nil, false
+	w.last.writers, w.last.objects = union(w.last.writers, h.writers), union(w.last.objects, h.objects)
+	if w.last.at.IsZero() {
+		w.last.at = h.at
+	}
 	return h, o
 }
 
