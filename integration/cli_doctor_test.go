@@ -84,6 +84,15 @@ func TestDoctor(t *testing.T) {
 			c.untrackedWith(untrackedMark)
 			c.must("", "iptables-nft", "-t", "nat", "-A", "OUTPUT", "-d", "192.0.2.9", "-j", "DNAT", "--to-destination", "192.0.2.8")
 		}, nil, 0, []string{"note IPv6", "skipped proxy's users", "note connection tracking"}},
+		{"one where iptables-legacy does", func(c *cli) {
+			c.untrackedWith(untrackedMark)
+			c.must("", "iptables-legacy", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", "192.0.2.9", "-j", "REDIRECT", "--to-ports", "9")
+		}, nil, 0, []string{"note IPv6", "skipped proxy's users", "note connection tracking"}},
+		{"one where rules of iptables do not, which the model does not know", func(c *cli) {
+			c.untrackedWith(untrackedMark)
+			c.must("", "iptables-nft", "-A", "OUTPUT", "-p", "tcp", "-m", "multiport", "--dports", "1,2", "-j", "ACCEPT")
+			c.must("", "iptables-legacy", "-t", "filter", "-A", "OUTPUT", "-d", "192.0.2.9", "-j", "ACCEPT")
+		}, nil, 0, []string{"note IPv6", "skipped proxy's users"}},
 		{"one where a table does not, though it looks like it", func(c *cli) {
 			c.untrackedWith(untrackedMark)
 			c.nft("table ip other {\nchain c {\ntype filter hook output priority raw\nnotrack\n}\nchain n {\ntype nat hook output priority -100\n}\n}\n")

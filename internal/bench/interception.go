@@ -120,6 +120,7 @@ func (p *pod) connect() error {
 		p.pod.Up(nearLink), p.peer.Up(nearLink),
 		// the default may be one that paces, by timers
 		p.pod.Sysctl(congestionControl, "reno"), p.peer.Sysctl(congestionControl, "reno"),
+		p.pod.Sysctl("net/ipv4/ip_local_port_range", "58000 65535"), // the clients' own are below
 		p.peer.AddRoute(scratch.Route{Dst: netip.MustParsePrefix(farPrefix), Local: true, Table: unix.RT_TABLE_LOCAL}),
 		p.pod.AddRoute(far))
 }

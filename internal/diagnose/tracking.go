@@ -33,20 +33,26 @@ func trackers(tables []*nft.LiveTable, legacy []netns.LegacyTable) (out []string
 }
 
 func tracks(c *rules.Chain) bool {
-	alone := rules.Table{Chains: []*rules.Chain{c}}
-	if alone.Tracks(rules.IPv4) || alone.Tracks(rules.IPv6) {
-		return true
+	for _, r := range c.Rules {
+		for _, n := range r.Nodes {
+			if o, unknown := n.(rules.Opaque); unknown {
+				if opaqueTracks(o) {
+					return true
+				}
+				continue // the model takes it for all that it may be
+			}
+			alone := rules.Table{Chains: []*rules.Chain{{Rules: []rules.Rule{{Nodes: []rules.Node{n}}}}}}
+			if alone.Tracks(rules.IPv4) || alone.Tracks(rules.IPv6) {
+				return true
+			}
+		}
 	}
-	return slices.ContainsFunc(c.Rules, func(r rules.Rule) bool { return slices.ContainsFunc(r.Nodes, opaqueTracks) })
+	return false
 }
 
 // opaqueTracks reports whether an expression that the model does not know needs connection
 // tracking: nftables' own by name, those of xtables by their extension.
-func opaqueTracks(n rules.Node) bool {
-	o, ok := n.(rules.Opaque)
-	if !ok {
-		return false
-	}
+func opaqueTracks(o rules.Opaque) bool {
 	needing := []string{"ct", "nat", "masq", "redir", "synproxy", "connlimit", "ct_fallback",
 		"conntrack", "state", "connmark", "connbytes", "connlabel", "cluster", "helper",
 		"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CONNSECMARK", "SYNPROXY"}
