@@ -18,7 +18,7 @@ import (
 const agentImage = "localhost/weir/weir-node:dev"
 
 // agentPod is the pod of the manifest's DaemonSet, as a kubelet without an API server can start it.
-func agentPod(t testing.TB) string {
+func agentPod(t testing.TB, flags ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "weir-node.yaml"))
 	if err != nil {
@@ -54,6 +54,13 @@ func agentPod(t testing.TB) string {
 	c["args"] = slices.DeleteFunc(c["args"].([]any), func(v any) bool {
 		return strings.HasPrefix(v.(string), "--settings")
 	})
+	if len(flags) > 0 {
+		for _, f := range flags {
+			c["args"] = append(c["args"].([]any), f)
+		}
+		spec["volumes"] = append(spec["volumes"].([]any), map[string]any{"name": "ztunnel", "hostPath": map[string]any{"path": "/run/ztunnel", "type": "DirectoryOrCreate"}})
+		c["volumeMounts"] = append(c["volumeMounts"].([]any), map[string]any{"name": "ztunnel", "mountPath": "/run/ztunnel"})
+	}
 	c["image"], c["imagePullPolicy"] = agentImage, "Never"
 	out, err := yaml.Marshal(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "weir-node", "namespace": "weir-system", "labels": set.Spec.Template.Metadata.Labels}, "spec": spec})
 	if err != nil {

@@ -41,27 +41,30 @@ func serveWord(args []string) error {
 		if err != nil {
 			return err
 		}
-		all.Go(func() {
-			for {
-				conn, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer conn.Close()
-					from, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-					fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\n\r\n%s:%s from %s\n", args[0], port, from)
-					// A probe's request is read, or the end of the connection would be a reset.
-					_ = conn.(*net.TCPConn).CloseWrite()
-					_ = conn.SetReadDeadline(time.Now().Add(time.Second))
-					_, _ = io.Copy(io.Discard, conn)
-				}()
-			}
-		})
+		all.Go(func() { answerAll(ln, args[0], port) })
 	}
 	fmt.Println("ready")
 	all.Wait()
 	return nil
+}
+
+// answerAll says a word and a port to whoever connects.
+func answerAll(ln net.Listener, word, port string) {
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			from, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+			fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\n\r\n%s:%s from %s\n", word, port, from)
+			// A probe's request is read, or the end of the connection would be a reset.
+			_ = conn.(*net.TCPConn).CloseWrite()
+			_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+			_, _ = io.Copy(io.Discard, conn)
+		}()
+	}
 }
 
 func ask(args []string) error {

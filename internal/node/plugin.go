@@ -41,12 +41,15 @@ func (a *Agent) decide(ctx context.Context, q agent.Request) agent.Answer {
 	if a.Released() {
 		return agent.Answer{Decision: agent.Leave, Reason: "captures are released on this node: weir-node release --resume ends that"}
 	}
-	if a.Cluster == nil {
-		return agent.Answer{Decision: agent.Unknown}
+	pod, known := mesh.Pod{}, false
+	if a.Cluster != nil {
+		pod, known = a.Cluster.Await(ctx, q.Namespace, q.Name, q.UID)
 	}
-	pod, known := a.Cluster.Await(ctx, q.Namespace, q.Name, q.UID)
-	if !known {
-		return agent.Answer{Decision: agent.Unknown}
+	if !known { // while the API server is away, the file tells of pods of the ambient mesh
+		pod = mesh.Pod{Namespace: q.Namespace, Name: q.Name, UID: q.UID}
+		if pod.Enrolled = a.Ambient.why(pod); pod.Enrolled == "" {
+			return agent.Answer{Decision: agent.Unknown}
+		}
 	}
 	if q.Annotations != nil {
 		pod.Annotations = q.Annotations
