@@ -41,7 +41,11 @@ func Connections(ctx context.Context, s *nl.Socket, family byte) ([]Socket, erro
 // ListenEnded has a socket of sock_diag receive each TCP connection that ends from now on,
 // with its traffic, with room for that many bytes of them. One that is reset at once
 // (SO_LINGER of 0) has neither a remote port nor traffic.
-func ListenEnded(s *nl.Socket, room int) error {
+func ListenEnded(ctx context.Context, s *nl.Socket, room int) error {
+	// What a socket sends gives it a port, without which it hears no group, and loads tcp_diag.
+	if _, err := Connections(ctx, s, unix.AF_INET); err != nil && !errors.Is(err, nl.ErrChanged) {
+		return err
+	}
 	const tcp, tcp6 = 1, 3 // SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET6_TCP_DESTROY
 	return errors.Join(s.Join(tcp, room), s.Join(tcp6, room))
 }

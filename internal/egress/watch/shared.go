@@ -5,6 +5,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/weir-mesh/weir/internal/egress/names"
 	"github.com/weir-mesh/weir/internal/nl"
@@ -29,6 +30,16 @@ type flow struct {
 	known      bool             // it counts as a connection already
 }
 
+// ended is a connection that ended, and until when its name may come.
+type ended struct {
+	sockdiag.Socket
+	until time.Time
+}
+
+// nameWait is how much later than the end of a connection its name is read at most: copies
+// are gathered before they are sent.
+const nameWait = 3 * time.Second
+
 const (
 	maxFlows  = 1 << 16 // connections under a name at once
 	maxClosed = 1 << 14 // that ended before their name was read
@@ -41,17 +52,17 @@ type shared struct {
 	events, dumps *nl.Socket
 	flows         map[sockdiag.Ends]*flow
 	shares        map[shareKey]*share
-	early         []sockdiag.Socket // that ended, of which no name is known yet
-	Lost          bool              // some end was not heard of
+	early         []ended // of which no name is known yet
+	Lost          bool    // some end was not heard of
 }
 
-func openShared(ns *netns.Namespace) (*shared, error) {
+func openShared(ctx context.Context, ns *netns.Namespace) (*shared, error) {
 	sockets, err := nl.Open(ns.FD(), unix.NETLINK_SOCK_DIAG, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
 	}
 	s := &shared{events: sockets[0], dumps: sockets[1], flows: map[sockdiag.Ends]*flow{}, shares: map[shareKey]*share{}}
-	if err := sockdiag.ListenEnded(s.events, closeRoom); err != nil {
+	if err := sockdiag.ListenEnded(ctx, s.events, closeRoom); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -84,12 +95,16 @@ func (s *shared) take(ctx context.Context) error {
 		return err
 	}
 	s.Lost = s.Lost || lost
-	early := s.early
+	now := time.Now()
+	waiting := s.early
+	for _, one := range closed {
+		waiting = append(waiting, ended{one, now.Add(nameWait)})
+	}
 	s.early = nil
-	for i, one := range append(early, closed...) {
-		if s.moved(one) {
+	for _, one := range waiting {
+		if s.moved(one.Socket) {
 			delete(s.flows, one.Ends)
-		} else if i >= len(early) && len(s.early) < maxClosed { // its name may come yet
+		} else if now.Before(one.until) && len(s.early) < maxClosed {
 			s.early = append(s.early, one)
 		}
 	}

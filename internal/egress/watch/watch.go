@@ -50,7 +50,7 @@ func Start(ctx context.Context, ns *netns.Namespace, config modes.Config, option
 		c.Close()
 		return nil, err
 	}
-	if w.shared, err = openShared(ns); err != nil {
+	if w.shared, err = openShared(ctx, ns); err != nil {
 		c.Close()
 		return nil, errors.Join(err, w.copies.close())
 	}

@@ -155,6 +155,7 @@ func TestWatch(t *testing.T) {
 	open := w.dial(t, "[2001:db8::2]:443", "other.example") // a second name of the address
 	fetch(t, open)
 	fetch(t, open)
+	scratch.Must(t, open.Close()) // its bytes are told as it ends
 	report = w.await(t, watched, func(rows []Row) bool {
 		return slices.ContainsFunc(rows, func(r Row) bool { return r.Host == "other.example" && r.Received > 2*payload }) &&
 			slices.ContainsFunc(rows, func(r Row) bool { return r.Host == "six.example" && r.Received > payload })
