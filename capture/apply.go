@@ -116,7 +116,7 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 
 // Remove removes everything that weir created under the table's name, and nothing
 // else: the table with its probe set, its policy rules, routes and addresses. There
-// is no error where nothing is left to remove. Captured connections do not outlive
+// is not an error where nothing is left to remove. Captured connections do not outlive
 // the rules: with Options.Drain they get time to end. A drain that is interrupted is
 // a [*nft.DrainedError]: nothing new is captured any more.
 func (c *Capture) Remove(ctx context.Context) (Report, error) {

@@ -23,7 +23,7 @@ type Options struct {
 	// no such word. Plan, Verify and Remove never do.
 	HostNetwork bool
 
-	// LoopbackLater is that lo is brought up by whoever made the namespace, as a container
+	// LoopbackLater is that lo is brought up by the maker of the namespace, as a container
 	// runtime does while CNI plugins run: that it is down is neither ErrLoopbackDown nor
 	// Report.LoopbackDown.
 	LoopbackLater bool

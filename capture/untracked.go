@@ -25,7 +25,7 @@ func (e *OpenConnectionsError) Error() string {
 // Options.WriteSysctls has Apply write them.
 type SysctlError struct {
 	Missing []rules.Sysctl
-	Err     error // why they could not be written; nil where nobody asked for that
+	Err     error // why they could not be written; nil where that was not asked for
 }
 
 func (e *SysctlError) Error() string {

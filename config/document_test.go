@@ -34,15 +34,15 @@ func TestDocumentProblems(t *testing.T) {
 		{"marks of a document's begin and end", "%YAML 1.2\n---\nmode: none\n...\n", nil},
 		{"an empty second document says nothing", "---\nmode: none\n---\n# the end\n", nil},
 		{"lines may end as on Windows", "mode: sidecar\r\nproxy:\r\n  uids:\r\n    - 1337\r\n", nil},
-		{"a byte order mark is no part of a key", "\ufeffmode: none\n", nil},
+		{"a byte order mark is not part of a key", "\ufeffmode: none\n", nil},
 		{"a tab may stand before a comment or a value", "mode:\tnone\t# nothing\n\t# of ours\n", nil},
 		{"null is absent", proxy + "inbound:\noutbound: {port: ~, includeCIDRs: null}\n", nil},
 		{"quotes are no part of a word", "mode: 'sidecar'\n\"proxy\": {uids: [\"1337\"]}\n", nil},
 
 		{"an empty file", "", []string{"pod.yaml: holds no configuration (the least one is: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
 		{"a file of comments", "# mode: none\n---\n", []string{"pod.yaml: holds no configuration (the least one is: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
-		{"a list is no configuration", "- mode: none\n", []string{"pod.yaml:1:1: is a list (want keys, at least: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
-		{"a word is no configuration", "\n  sidecar", []string{"pod.yaml:2:3: is one word (want keys, at least: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
+		{"a list is not a configuration", "- mode: none\n", []string{"pod.yaml:1:1: is a list (want keys, at least: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
+		{"a word is not a configuration", "\n  sidecar", []string{"pod.yaml:2:3: is one word (want keys, at least: version: 1, mode: sidecar, proxy: {uids: [1337]})"}},
 		{"two documents", "mode: none\n---\nmode: sidecar\n---\n- x\n", []string{
 			"pod.yaml:3:1: a second document begins (want one a file)",
 			"pod.yaml:5:1: a second document begins (want one a file)",
@@ -81,7 +81,7 @@ func TestDocumentProblems(t *testing.T) {
 			"pod.yaml:6:3: outbound.port: is written twice (first in line 5)",
 			"pod.yaml:7:1: dns: is written twice (first in line 3)",
 		}},
-		{"a key that is no word", "mode: none\n[a, b]: c\n", []string{"pod.yaml:2:7: is not YAML: found an invalid key for this map"}},
+		{"a key that is not a word", "mode: none\n[a, b]: c\n", []string{"pod.yaml:2:7: is not YAML: found an invalid key for this map"}},
 
 		{"a list where a word is wanted", proxy + "inbound:\n  port: [15006]\n", []string{"pod.yaml:4:9: inbound.port: is a list (want one word)"}},
 		{"a map where a word is wanted", proxy + "inbound:\n  port: {tcp: 15006}\n",

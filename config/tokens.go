@@ -31,7 +31,7 @@ func parseBounded(text string, within time.Duration) ([]*ast.DocumentNode, error
 			done <- result{err: err}
 			return
 		}
-		file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // ours tell of every duplicate
+		file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // this package reports every duplicate itself
 		if err != nil {
 			done <- result{err: err}
 			return

@@ -20,7 +20,7 @@ type ownerClass struct {
 const maxOwners = 64 // users and groups that are told apart
 
 // ByOwner says what becomes of a packet that this host sends, for each class of owners
-// that the rules treat differently: of a packet whose owner nobody told. Where all are
+// that the rules treat differently: of a packet whose owner is not given. Where all are
 // treated alike there is one answer.
 func (x *Explainer) ByOwner(p sim.Packet) []Answer {
 	if p.Socket == nil {
@@ -55,17 +55,17 @@ func alike(a, b Answer) bool {
 	return f.Kind == g.Kind && f.Port == g.Port && f.Dst == g.Dst && f.Out == g.Out && f.Here == g.Here && f.Why == g.Why && a.Decided == b.Decided
 }
 
-// owners are the classes of owners: anybody whom no rule names, then each user and group
+// owners are the classes of owners: any user that no rule names, then each user and group
 // that rules name.
 func (x *Explainer) owners() []ownerClass {
 	uids, gids := x.tested(rules.SkUID.Selector()), x.tested(rules.SkGID.Selector())
-	nobody := ownerClass{"any other user", rules.UID(unnamed(uids)), rules.GID(unnamed(gids))}
-	out := []ownerClass{nobody}
+	other := ownerClass{"any other user", rules.UID(unnamed(uids)), rules.GID(unnamed(gids))}
+	out := []ownerClass{other}
 	for _, r := range uids {
-		out = append(out, ownerClass{"uid " + rules.SkUID.Type().FormatRange(r), rules.UID(r.Lo.Uint64()), nobody.gid})
+		out = append(out, ownerClass{"uid " + rules.SkUID.Type().FormatRange(r), rules.UID(r.Lo.Uint64()), other.gid})
 	}
 	for _, r := range gids {
-		out = append(out, ownerClass{"gid " + rules.SkUID.Type().FormatRange(r), nobody.uid, rules.GID(r.Lo.Uint64())})
+		out = append(out, ownerClass{"gid " + rules.SkUID.Type().FormatRange(r), other.uid, rules.GID(r.Lo.Uint64())})
 	}
 	return out[:min(len(out), maxOwners)]
 }

@@ -21,7 +21,7 @@ func AssumedLinks() []sim.Link {
 		netip.MustParsePrefix("10.244.1.5/24"), netip.MustParsePrefix("2001:db8:244:1::5/64")}}}
 }
 
-// Pod is a host that nobody looked at: it has those interfaces (without any, the
+// Pod is a host that is assumed, not read: it has those interfaces (without any, the
 // [AssumedLinks]), default routes by the first of them, and its listeners listen.
 func Pod(links ...sim.Link) sim.Host {
 	if len(links) == 0 {

@@ -64,7 +64,7 @@ func wantClean(t testing.TB, s *nft.Session, want rules.State) {
 	}
 }
 
-// watch listens to what anybody changes in the namespace's nftables, and
+// watch listens to every change in the namespace's nftables, and
 // returns a function that lists it, one "message set-or-table" a change.
 func (n *namespace) watch() func() []string {
 	const nftablesGroup = 7 // NFNLGRP_NFTABLES

@@ -25,7 +25,7 @@ func TestBrokenStderr(t *testing.T) {
 			r.Close()
 			return w
 		}},
-		{"a full pipe that nobody reads", func(t *testing.T) *os.File {
+		{"a full pipe that is not read", func(t *testing.T) *os.File {
 			_, w := pipe(t)
 			fill(t, w)
 			return w

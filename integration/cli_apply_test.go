@@ -331,7 +331,7 @@ func TestRivals(t *testing.T) {
 		{"theirs were there, of our priority", func() { rival("same", -100) }, nil, "", ours},
 		{"theirs are made anew", func() { rival("same", -100) }, nil, "warning: chain c of table ip same (nat output -100) sends outbound TCP (IPv4) elsewhere than to the proxy", "same"},
 		{"ours are replaced for an element", nil, []string{"--outbound-exclude-ports", "7"}, "", ours},
-		{"theirs are made anew again, and ours were too: nobody knows when", func() { rival("same", -100) }, []string{"--outbound-exclude-ports", "8"}, "the one that was made last runs first", "same"},
+		{"theirs are made anew again, and ours were too: at an unknown time", func() { rival("same", -100) }, []string{"--outbound-exclude-ports", "8"}, "the one that was made last runs first", "same"},
 		{"ours are replaced", nil, []string{"--outbound-port", "15009"}, "", ours},
 		{"theirs run later", func() { c.nft("delete table ip same"); rival("later", -99) }, nil, "", ours},
 		{"theirs run before", func() { rival("before", -101) }, nil, "warning: chain c of table ip before (nat output -101) sends outbound TCP (IPv4) elsewhere than to the proxy", "before"},
@@ -350,7 +350,7 @@ func TestRivals(t *testing.T) {
 	}
 }
 
-// TestForeignTable: who chose a name that is taken loses nobody's table.
+// TestForeignTable: who chose a name that is taken loses no table of others.
 func TestForeignTable(t *testing.T) {
 	c := newCLI(t)
 	c.nft(`add table inet fw; add chain inet fw input { type filter hook input priority 0; }; add rule inet fw input tcp dport 22 accept`)

@@ -194,7 +194,7 @@ func TestDoctorUnprivileged(t *testing.T) {
 			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 		}
 		var failed *exec.ExitError
-		if err := cmd.Run(); !errors.As(err, &failed) || failed.ExitCode() != 1 { // of lo, which nobody set up
+		if err := cmd.Run(); !errors.As(err, &failed) || failed.ExitCode() != 1 { // of lo, which was not set up
 			t.Fatalf("%v: %s", err, &out)
 		}
 		report := jsonOf[doctorReport](t, out.String())
@@ -221,7 +221,7 @@ func TestDoctorUnprivileged(t *testing.T) {
 // ofTheMachine are the checks that a machine may fail by what it is.
 var ofTheMachine = []string{"other engines", "left-overs", "conntrack", "IPv6"}
 
-// TestDoctorSharedUser: somebody else in the namespace is the proxy's user.
+// TestDoctorSharedUser: another process in the namespace is the proxy's user.
 func TestDoctorSharedUser(t *testing.T) {
 	t.Parallel()
 	needUsers(t)

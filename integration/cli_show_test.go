@@ -58,7 +58,7 @@ func kubeProxy(services int) string {
 	}
 	chain services {
 		ip daddr . meta l4proto . th dport vmap @service-ips
-		ip daddr @cluster-ips counter drop comment "ports of services that nobody serves"
+		ip daddr @cluster-ips counter drop comment "ports of services that are not served"
 	}
 	chain nat-prerouting {
 		type nat hook prerouting priority -100;

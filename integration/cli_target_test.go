@@ -165,7 +165,7 @@ func initialNamespace(t *testing.T) *namespace {
 	return nil
 }
 
-// TestInitialNamespaceIsRefused: nobody captures a machine by trying an example.
+// TestInitialNamespaceIsRefused: no machine is captured by trying an example.
 // The kernel ends a run that opens a netlink socket, so none can do harm here.
 func TestInitialNamespaceIsRefused(t *testing.T) {
 	isolated(t)

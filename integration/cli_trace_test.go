@@ -192,7 +192,7 @@ func (n *namespace) flood(to string, d time.Duration) (sent int) {
 		defer conn.Close()
 		for end := time.Now().Add(d); time.Now().Before(end); {
 			for range 64 {
-				_, _ = conn.Write([]byte("x")) // refused, if nobody listens
+				_, _ = conn.Write([]byte("x")) // refused, if nothing listens
 				sent++
 			}
 		}
@@ -303,7 +303,7 @@ func TestTraceKilled(t *testing.T) {
 		t.Errorf("the trace tables %v are left", left)
 	}
 
-	// As kernels before Linux 5.12 leave it: a table without an owner, by the name of a port that nobody has.
+	// As kernels before Linux 5.12 leave it: a table without an owner, by the name of a port that does not exist.
 	c.nft("table inet weir-trace-9abcdef0 {\nchain trace-output {\ntype filter hook output priority -2147483648\nmeta nftrace set 1\n}\n}\n")
 	c.nft("table inet weir-trace-9abcdef1 {\nchain theirs {\ntype filter hook output priority 0\n}\n}\n")
 	c.run("show").want(t, 0).says(t, "took table inet weir-trace-9abcdef0 away, left by a trace that was killed")

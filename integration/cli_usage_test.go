@@ -24,7 +24,7 @@ type wrong struct {
 var wrongUsage = []wrong{
 	{why: "a command that is none", args: "frobnicate", says: `weir: unknown command "frobnicate" (see weir help)`},
 	{why: "a command that is nearly one", args: "aply", says: `weir: unknown command "aply" (did you mean apply?)`},
-	{why: "help for what is no command", args: "help verfy", says: `weir: unknown command "verfy" (did you mean verify?)`},
+	{why: "help for what is not a command", args: "help verfy", says: `weir: unknown command "verfy" (did you mean verify?)`},
 	{why: "a flag that is none, of no command", args: "--frobnicate", says: "weir: unknown flag --frobnicate of weir (see weir help)"},
 	{why: "a flag that is none", args: "remove --frobnicate", says: "weir: unknown flag --frobnicate of weir remove (see weir help remove)"},
 	{why: "a flag that is nearly one", args: "apply --confg FILE", says: "weir: unknown flag --confg of weir apply (did you mean --config?)"},
@@ -134,7 +134,7 @@ var wrongConfiguration = []wrong{
 			"FILE:5:22: outbound.excludePorts: \"70000\" is not a port (want a number of 1-65535, a range such as 8000-8100, or a service such as https)\n" +
 			"FILE:6:18: outbound.excludeCIDRs: \"10.0.0.0/33\" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)\n" +
 			"FILE:7:16: inbound.via: \"tproxi\" is not one of: redirect, tproxy, marks, none\n"},
-	{why: "the file's and the flags', the file's first, and names that nobody has", args: "verify -f FILE --dns-port x", yaml: "mode: sidecar\nproxy: {uids: [x y]}\ndns: {capture: some, port: y}\n", exact: true,
+	{why: "the file's and the flags', the file's first, and names that do not exist", args: "verify -f FILE --dns-port x", yaml: "mode: sidecar\nproxy: {uids: [x y]}\ndns: {capture: some, port: y}\n", exact: true,
 		says: "weir: FILE:2:16: proxy.uids: \"x y\" is neither a number nor a user known here\n" +
 			"FILE:3:16: dns.capture: \"some\" is not one of: none, servers, all\n--dns-port: \"x\" is not a port (want a number of 1-65535)\n"},
 }

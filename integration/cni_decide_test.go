@@ -172,7 +172,7 @@ func TestCNIDeadAgent(t *testing.T) {
 	}
 }
 
-// TestCNIContainer: a container that is no pod is captured by the configuration in the plugin's entry.
+// TestCNIContainer: a container that is not a pod is captured by the configuration in the plugin's entry.
 func TestCNIContainer(t *testing.T) {
 	p := newCNIPod(t, "198.18.0.2/24")
 	call := p.call(nil)
@@ -297,7 +297,7 @@ func TestCNIServer(t *testing.T) {
 			}
 		}
 		p.plugin("DEL", call).succeeded(t)
-		// nobody is there any more
+		// no host is there any more
 		o = p.plugin("ADD", call)
 		if o.succeeded(t); !strings.Contains(o.errs, "is not known to the API server") || p.isCaptured(t) {
 			t.Error(o)

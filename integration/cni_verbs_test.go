@@ -396,7 +396,7 @@ func TestCNIUserNamespace(t *testing.T) {
 		_ = proxy.Process.Kill()
 		_ = proxy.Wait()
 	})
-	for id, want := range map[int]string{appID: "proxy:15001", proxyID: "none"} { // nobody listens in the world
+	for id, want := range map[int]string{appID: "proxy:15001", proxyID: "none"} { // nothing listens in the world
 		out, err := asUser(id, roleEnv+"=land", landEnv+"=198.18.0.1:9999").CombinedOutput()
 		if err != nil || string(out) != want {
 			t.Errorf("user %d of the pod lands at %s, want %s (%v)", id, out, want, err)

@@ -76,7 +76,7 @@ func (n *namespace) churn(t *testing.T, gap, what, table string) (stop func()) {
 	return func() { _ = c.Process.Kill(); _ = c.Wait() }
 }
 
-// TestForeignWriter: whoever commits without rest to other tables starves nobody.
+// TestForeignWriter: whoever commits without rest to other tables starves no other.
 func TestForeignWriter(t *testing.T) {
 	t.Parallel()
 	needUsers(t)

@@ -215,7 +215,7 @@ func TestDrainCutShort(t *testing.T) {
 	}
 }
 
-// TestDrainOvertaken has somebody else settle the table while a drain waits: the drain
+// TestDrainOvertaken has another process settle the table while a drain waits: the drain
 // ends, and what was applied meanwhile stays.
 func TestDrainOvertaken(t *testing.T) {
 	for _, row := range []struct {

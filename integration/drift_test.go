@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drift is one thing that somebody does behind weir's back.
+// drift is one thing that another program does behind weir's back.
 type drift struct {
 	why string
 	// do are lines for nft ("nft ..."), for ip ("ip ..."), or "rewrite OLD -> NEW",
@@ -120,7 +120,7 @@ var drifts = []drift{
 	{why: "a ct state", do: replace("output", own, "meta skuid @proxies ct state new return"), named: append(rule("output", own), "ct state")},
 	{why: "a comparison", do: replace("output", rest, "tcp dport >= 80 jump to_proxy"), named: rule("output", rest)},
 	{why: "bytes of a header", do: replace("local", oneHost, "@th,24,8 80 return"), named: rule("local", oneHost)},
-	{why: "a mask that is no prefix", do: replace("local", oneHost, "ip daddr and 255.0.0.255 == 203.0.0.9 return"), named: rule("local", oneHost)},
+	{why: "a mask that is not a prefix", do: replace("local", oneHost, "ip daddr and 255.0.0.255 == 203.0.0.9 return"), named: rule("local", oneHost)},
 	{why: "an expression of iptables", by: xtMatch, named: []string{"chain local rule 7 should not be there", "unknown: match"}},
 	{why: "tracing", do: replace("output", own, "meta skuid @proxies meta nftrace set 1 return"), named: rule("output", own)},
 	{why: "a rewritten header", do: replace("local", oneHost, "ip daddr 203.0.113.9 ip dscp set cs1 return"), named: rule("local", oneHost)},
@@ -319,7 +319,7 @@ func (n *namespace) disturb(d drift) {
 			}
 			n.nft("delete table inet " + tableName + "\n" + strings.ReplaceAll(text, before, after))
 		default:
-			n.Fatalf("%q is no line of a drift", line)
+			n.Fatalf("%q is not a line of a drift", line)
 		}
 	}
 }

@@ -377,7 +377,7 @@ func (t *trial) send(p sim.Packet) {
 }
 
 // refusals are what a sender is told of a packet that the rules or the routes
-// stopped, or that nobody took.
+// stopped, or that was not accepted.
 var refusals = []error{unix.EPERM, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ECONNREFUSED, unix.EINVAL, unix.EACCES}
 
 func sendFirst(p sim.Packet, mark uint32) error {

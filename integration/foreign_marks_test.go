@@ -84,7 +84,7 @@ var labAddresses = map[rules.Family]struct{ pod, peer netip.Addr }{
 	rules.IPv6: {netip.MustParseAddr("2001:db8:18::2"), netip.MustParseAddr("2001:db8:18::1")},
 }
 
-// markWriters are tables in which somebody else sets one bit of a mark, that Tailscale
+// markWriters are tables in which another program sets one bit of a mark, that Tailscale
 // and others use, before and after every chain of a capture.
 func markWriters() map[string]string {
 	tables := map[string]string{"nobody": "table inet others {\n}\n"}
@@ -99,7 +99,7 @@ func markWriters() map[string]string {
 	return tables
 }
 
-// TestForeignMarks: a bit of somebody else's in the packet's or the connection's
+// TestForeignMarks: another program's bit in the packet's or the connection's
 // mark, set before or after ours, in either hook and family, hides no mark of ours.
 func TestForeignMarks(t *testing.T) {
 	t.Parallel()

@@ -84,7 +84,7 @@ func (f *fuse) serve() {
 		binary.LittleEndian.PutUint32(reply, uint32(16+len(answer)))
 		binary.LittleEndian.PutUint32(reply[4:], uint32(-int32(errno)))
 		binary.LittleEndian.PutUint64(reply[8:], unique)
-		_, _ = f.device.Write(append(reply, answer...)) // nobody may wait for it any more
+		_, _ = f.device.Write(append(reply, answer...)) // the caller may have given up
 	}
 }
 

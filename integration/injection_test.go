@@ -55,7 +55,7 @@ func TestInjectedArguments(t *testing.T) {
 			if slices.Contains(tt.args, "--log_as_json") {
 				for line := range strings.Lines(r.errs) {
 					if !json.Valid([]byte(line)) {
-						t.Errorf("%q is no JSON", line)
+						t.Errorf("%q is not JSON", line)
 					}
 				}
 			}
@@ -152,7 +152,7 @@ func TestAGatewayIsLeftAlone(t *testing.T) {
 
 // TestIPv6IsOffOnLo has IPv6 on eth0 and not on lo: there is no ::6, nor a route
 // to lo, which is told; what comes in is captured in both families, what goes out
-// over IPv6 reaches nobody, which is told too.
+// over IPv6 reaches no listener, which is told too.
 func TestIPv6IsOffOnLo(t *testing.T) {
 	for _, mode := range []string{"REDIRECT", "TPROXY"} {
 		t.Run(mode, func(t *testing.T) {

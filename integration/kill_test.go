@@ -66,7 +66,7 @@ func TestKilled(t *testing.T) {
 type killing struct {
 	*namespace
 	s     *nft.Session
-	clean map[int][]string // the routing of each state, in ip's words, when nobody was killed
+	clean map[int][]string // the routing of each state, in ip's words, without a kill
 }
 
 // hold makes the namespace hold a state.

@@ -85,7 +85,7 @@ func (c *cli) lives(config string) {
 	}
 }
 
-// TestLargeNeighbours: what others have much of is in nobody's way. A set of theirs
+// TestLargeNeighbours: what others have much of is in no one's way. A set of theirs
 // by the name of the tag was dumped at every command.
 func TestLargeNeighbours(t *testing.T) {
 	for _, tt := range []struct {

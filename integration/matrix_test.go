@@ -89,7 +89,7 @@ var counted = regexp.MustCompile(`counter packets \d+ bytes \d+`)
 
 // holds is all that the namespace holds, as nft and ip tell it, less what
 // counters count. Tables list their sets in the order in which they were made,
-// which is no part of what they do.
+// which is not part of what they do.
 func (n *namespace) holds() string {
 	n.Helper()
 	var text string

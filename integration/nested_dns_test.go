@@ -198,7 +198,7 @@ func TestDNSOfOthers(t *testing.T) {
 	}
 }
 
-// TestAnUnaskedAnswerOpensNoWay: a packet from a resolver's port that nobody asked for
+// TestAnUnaskedAnswerOpensNoWay: a packet from a resolver's port that was not asked for
 // does not let the next query from that port out past the proxy.
 func TestAnUnaskedAnswerOpensNoWay(t *testing.T) {
 	for _, way := range dnsWays() {
@@ -218,7 +218,7 @@ func TestAnUnaskedAnswerOpensNoWay(t *testing.T) {
 					return err != nil || fate.Land != "error:Address already in use"
 				})
 				if err != nil || fate.Land != "refused" {
-					t.Fatalf("%s: %s, %v, want refused: nobody is there", unasked.ID, fate, err)
+					t.Fatalf("%s: %s, %v, want refused: no host is there", unasked.ID, fate, err)
 				}
 				p.resolve()
 				wire := sniff(t, p.far, "far0")

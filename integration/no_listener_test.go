@@ -67,7 +67,7 @@ func (p *realPod) comesIn(f family, port uint16, patience time.Duration) string 
 const silence = 1500 * time.Millisecond
 
 // TestNoTransparentListener: what comes in for a proxy that does not listen, or not
-// transparently, or on one family alone, reaches nobody, as with the reference. What
+// transparently, or on one family alone, reaches no listener, as with the reference. What
 // was open before goes on, and a proxy that starts later gets what comes then.
 func TestNoTransparentListener(t *testing.T) {
 	for _, way := range tproxyWays {

@@ -36,7 +36,7 @@ func (c captured) placesOf(family string) (at []string) {
 }
 
 // TestPlaceBeforeOthers: the proxy's onward call, with the client's address, is answered
-// whichever policy rule somebody has, and whenever it came.
+// whichever policy rules others have, and whenever it came.
 func TestPlaceBeforeOthers(t *testing.T) {
 	t.Parallel()
 	needUsers(t)
@@ -86,7 +86,7 @@ func TestPlaceBeforeOthers(t *testing.T) {
 				pod.ip(v + " route add default via " + a.peer.String() + " table 200")
 				pod.ip(v + " rule add from " + a.pod.String() + " lookup 200 pref 5270")
 			}
-			verify() // what came in front is no drift
+			verify() // what came in front is not drift
 			again()
 			stands("with a source's rule at 5270", "5269")
 			call("with a source's rule at 5270")

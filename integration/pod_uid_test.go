@@ -229,7 +229,7 @@ func TestPodOfTwoNamespaces(t *testing.T) {
 	args := []string{"apply", "--pod", uid, "--mode", "sidecar", "--proxy-uids", "1337"}
 	c.run(args...).want(t, 0).prints(t, "created: inet weir")
 
-	// What is not root's is not the pod's, and keeps nobody from its capture.
+	// What is not root's is not the pod's, and keeps no pod from its capture.
 	tree.join("session/"+pod+strings.Repeat("c", 64), hijacker)
 	tree.delegate("session")
 	c.run(args...).want(t, 0).prints(t, "unchanged: inet weir")

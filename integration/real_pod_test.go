@@ -105,7 +105,7 @@ func (p *realPod) join() error {
 		link string
 	}{{p.pod, "eth0"}, {p.far, "far0"}} {
 		err := errors.Join(
-			end.ns.Sysctl("net/ipv6/conf/"+end.link+"/accept_dad", "0"), // there is nobody to ask
+			end.ns.Sysctl("net/ipv6/conf/"+end.link+"/accept_dad", "0"), // no host is there to ask
 			end.ns.Sysctl("net/ipv4/conf/"+end.link+"/rp_filter", "0"),
 			end.ns.Sysctl("net/ipv4/conf/all/rp_filter", "0"),
 			end.ns.Up(end.link))
@@ -295,7 +295,7 @@ func (d *daemon) stop() {
 	}
 }
 
-// listening reports whether somebody listens on all of the TCP ports, in both
+// listening reports whether a program listens on all of the TCP ports, in both
 // families.
 func (p *realPod) listening(ports []uint16) bool {
 	p.Helper()

@@ -121,7 +121,7 @@ func playVerify() error {
 		}
 		found := slices.IndexFunc(states, func(want rules.State) bool { return len(live.Differences(want)) == 0 })
 		if found < 0 {
-			return fmt.Errorf("the state of nobody: from the first it differs in %v", differences)
+			return fmt.Errorf("the state is neither: from the first it differs in %v", differences)
 		}
 		seen[found] = true
 	}

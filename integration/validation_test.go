@@ -113,7 +113,7 @@ func TestValidation(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nobody's", func(t *testing.T) {
+	t.Run("no rules", func(t *testing.T) {
 		p := p.elsewhereCalled(t)
 		var group sync.WaitGroup
 		for _, c := range []struct {
@@ -159,7 +159,7 @@ func (p *realPod) elsewhereCalled(t testing.TB) *realPod {
 	return &other
 }
 
-// TestValidationBesideALiveProxy validates while somebody has the capture ports:
+// TestValidationBesideALiveProxy validates while a proxy has the capture ports:
 // they keep them, and every connection to them.
 func TestValidationBesideALiveProxy(t *testing.T) {
 	p := newRealPod(t)
@@ -200,7 +200,7 @@ func TestValidationBesideALiveProxy(t *testing.T) {
 			})
 		})
 	}
-	t.Run("where somebody listens on the probe's port too", func(t *testing.T) {
+	t.Run("where a program listens on the probe's port too", func(t *testing.T) {
 		p := p.elsewhereCalled(t)
 		p.hold(t, asProxy, 15006, nil)
 		p.hold(t, asApp, 15002, nil)
@@ -255,7 +255,7 @@ func (p *realPod) hold(t testing.TB, c container, port uint16, listen <-chan str
 		})
 	}
 	if atOnce {
-		eventually(t, fmt.Sprintf("somebody listens on %d", port), func() bool { return p.listening([]uint16{port}) })
+		eventually(t, fmt.Sprintf("a program listens on %d", port), func() bool { return p.listening([]uint16{port}) })
 	}
 	return &taken
 }

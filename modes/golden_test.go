@@ -236,7 +236,7 @@ func TestGoldens(t *testing.T) {
 	for _, f := range files {
 		name := strings.TrimSuffix(filepath.Base(f), ".nft")
 		if !slices.ContainsFunc(goldens, func(g golden) bool { return g.name == name }) {
-			t.Errorf("%s is no configuration's", f)
+			t.Errorf("%s is not a configuration's", f)
 		}
 	}
 }

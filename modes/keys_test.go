@@ -13,10 +13,10 @@ func TestKeysAreAReference(t *testing.T) {
 	flagForm := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	for _, k := range Keys() {
 		if !form.MatchString(k.Path) || paths[k.Path] {
-			t.Errorf("%q is no path of its own", k.Path)
+			t.Errorf("%q is not a path of its own", k.Path)
 		}
 		if !flagForm.MatchString(k.Flag()) || flags[k.Flag()] {
-			t.Errorf("%s: %q is no flag of its own", k.Path, k.Flag())
+			t.Errorf("%s: %q is not a flag of its own", k.Path, k.Flag())
 		}
 		paths[k.Path], flags[k.Flag()] = true, true
 		if k.Doc == "" || strings.HasSuffix(k.Doc, ".") {
@@ -24,7 +24,7 @@ func TestKeysAreAReference(t *testing.T) {
 		}
 		for _, m := range k.Modes {
 			if !slices.Contains(allModes(), m) {
-				t.Errorf("%s: %q is no mode", k.Path, m)
+				t.Errorf("%s: %q is not a mode", k.Path, m)
 			}
 		}
 		for _, m := range k.Modes {

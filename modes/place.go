@@ -60,8 +60,8 @@ func (r *reader) priority(word string, g routing) uint32 {
 	return place
 }
 
-// place is the priority at which no rule of others catches what has the mark before ours:
-// where ours stands already, if that is such a place, else as high as there is one. first
+// place is the priority at which no rule of others catches what has the mark before weir's:
+// where weir's stands already, if that is such a place, else as high as there is one. first
 // is the rule of others that comes before all others, if one is in the way of last; found
 // is false where it leaves no place before it.
 func (g routing) place(all []PolicyRule, last uint32) (place uint32, first PolicyRule, found bool) {
@@ -84,7 +84,7 @@ func (g routing) place(all []PolicyRule, last uint32) (place uint32, first Polic
 
 func (g routing) concerns(l PolicyRule) bool { return slices.Contains(g.families, l.Family) }
 
-// standing is the one priority at which ours stands.
+// standing is the one priority at which weir's rule stands.
 func (g routing) standing(all []PolicyRule) (at uint32, stands bool) {
 	for _, l := range all {
 		switch {
@@ -98,7 +98,7 @@ func (g routing) standing(all []PolicyRule) (at uint32, stands bool) {
 	return at, stands
 }
 
-// keeps reports whether no rule of others comes before ours at that priority. Of one
+// keeps reports whether no rule of others comes before weir's at that priority. Of one
 // priority the kernel asks what was added first, and lists it first.
 func (g routing) keeps(all []PolicyRule, at uint32) bool {
 	met := map[rules.Family]bool{}
@@ -111,7 +111,7 @@ func (g routing) keeps(all []PolicyRule, at uint32) bool {
 	return true
 }
 
-// is reports whether the rule is ours, wherever it stands.
+// is reports whether the rule is weir's, wherever it stands.
 func (g routing) is(l PolicyRule) bool {
 	return l.Own && !l.Not && l.Mark == g.mark && l.Mask == g.mask && l.Table == g.table
 }

@@ -78,7 +78,7 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestAsStanding: for a comparison with what is live, what came in front is no drift.
+// TestAsStanding: for a comparison with what is live, what came in front is not drift.
 func TestAsStanding(t *testing.T) {
 	c := Config{Mode: ModeAmbientPod}
 	front := PolicyRule{Family: rules.IPv4, Priority: 10, Table: 7, Text: "from all"}
@@ -98,7 +98,7 @@ func TestAsStanding(t *testing.T) {
 	}
 }
 
-// TestPlaceIsForAPolicyRule: what has none asks nobody for a place.
+// TestPlaceIsForAPolicyRule: what has none asks for no place.
 func TestPlaceIsForAPolicyRule(t *testing.T) {
 	front := []PolicyRule{{Family: rules.IPv4, Priority: 10, Table: 7, Text: "from all"}}
 	sidecar := Config{Mode: ModeSidecar, Proxy: Proxy{UIDs: []string{"1337"}}}

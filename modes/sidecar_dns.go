@@ -30,7 +30,7 @@ func (s *sidecar) rawOutput(w *writer) {
 	s.capturedQueries(out)
 }
 
-// loopbackNetworks are where nobody outside of the namespace sends from.
+// loopbackNetworks are that no host outside the namespace sends from.
 var loopbackNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
 // queriesLeftAlone zones what natOutput does not capture, or what a resolver of
@@ -66,13 +66,13 @@ func (s *sidecar) queriesLeftAlone(out *chainWriter) {
 }
 
 // capturedQueries have their zone in both directions. In zone 0, a packet from port 53
-// that nobody asked for would be a connection, and the query the answer to it, which
+// that was not asked for would be a connection, and the query the answer to it, which
 // nat leaves alone: it would pass the proxy.
 func (s *sidecar) capturedQueries(out *chainWriter) {
 	const why = "the application's queries have a conntrack zone of their own"
 	query := append(s.resolvers(out.writer, rules.Daddr), rules.UDPDport.Is(dnsPort))
 	switch {
-	case s.dns.elsewhere(): // whoever answers is looked for in zone 0
+	case s.dns.elsewhere(): // the answer is looked for in zone 0
 		out.add(why, append(query, rules.CTOriginalZone.Set(applicationZone))...)
 	case s.dns.first():
 		out.add(why, append(query, rules.CTZone.Set(applicationZone))...)

@@ -108,7 +108,7 @@ func TestProblems(t *testing.T) {
 		}), []string{
 			`probes.cgroups: "a/../b" is not the path of a cgroup (want such as kubelet.slice/kubelet.service)`,
 			`probes.cgroups: "/" is not the path of a cgroup (want such as kubelet.slice/kubelet.service)`}},
-		{"a mark is no cgroup's where there is none", host(func(c *Config) { c.Probes.From = "pods" }),
+		{"a mark is not a cgroup's where there is none", host(func(c *Config) { c.Probes.From = "pods" }),
 			[]string{`probes.from: "pods" is not one of: local, uids, cgroups`}},
 
 		{"a proxy that nothing tells apart would be captured itself", Config{Mode: ModeSidecar},
@@ -118,11 +118,11 @@ func TestProblems(t *testing.T) {
 		{"a group is enough", Config{Mode: ModeSidecar, Proxy: Proxy{GIDs: []string{"1337"}}}, nil},
 		{"a mark is enough", Config{Mode: ModeSidecar, Proxy: Proxy{Mark: "0x539/0xfff"}}, nil},
 		{"names are looked up in the environment", with(func(c *Config) { c.Proxy = Proxy{UIDs: []string{"envoy"}, GIDs: []string{"mesh"}} }), nil},
-		{"a user that nobody knows", with(func(c *Config) { c.Proxy.UIDs = []string{"proxyy"} }),
+		{"a user that is not known", with(func(c *Config) { c.Proxy.UIDs = []string{"proxyy"} }),
 			[]string{`proxy.uids: "proxyy" is neither a number nor a user known here`}},
-		{"a user's name is no group's", with(func(c *Config) { c.Proxy.GIDs = []string{"envoy"} }),
+		{"a user's name is not a group's", with(func(c *Config) { c.Proxy.GIDs = []string{"envoy"} }),
 			[]string{`proxy.gids: "envoy" is neither a number nor a group known here`}},
-		{"4294967295 is -1 to the kernel: nobody", with(func(c *Config) { c.Proxy.UIDs = []string{"4294967295"} }),
+		{"4294967295 is -1 to the kernel, which is no user", with(func(c *Config) { c.Proxy.UIDs = []string{"4294967295"} }),
 			[]string{`proxy.uids: "4294967295" is not a user id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"an id has 32 bits", with(func(c *Config) { c.Proxy.GIDs = []string{"4294967296"} }),
 			[]string{`proxy.gids: "4294967296" is not a group id (want 0-4294967294, or a range such as 1000-2000)`}},
@@ -217,7 +217,7 @@ func TestProblems(t *testing.T) {
 
 		{"a prefix has at most as many bits as its family", with(func(c *Config) { c.Outbound.ExcludeCIDRs = []string{"10.0.0.0/33"} }),
 			[]string{`outbound.excludeCIDRs: "10.0.0.0/33" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
-		{"a name is no address", with(func(c *Config) { c.Outbound.IncludeCIDRs = []string{"example.com"} }),
+		{"a name is not an address", with(func(c *Config) { c.Outbound.IncludeCIDRs = []string{"example.com"} }),
 			[]string{`outbound.includeCIDRs: "example.com" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`}},
 		{"no packet's IPv6 address is an IPv4-mapped one", with(func(c *Config) {
 			c.Outbound.ExcludeCIDRs, c.Loopback.Passthrough = []string{"::ffff:10.0.0.0/104", "::ffff:192.0.2.1"}, []string{"::ffff:127.0.0.6"}
@@ -233,7 +233,7 @@ func TestProblems(t *testing.T) {
 			`outbound.excludeCIDRs: "fe80::1%eth0" is not an address or prefix (want 10.0.0.0/8, 192.0.2.1 or fd00::/8)`,
 			`dns.servers: "fe80::1%eth0" is not an address (want 192.0.2.1 or 2001:db8::1)`,
 		}},
-		{"a server is no prefix", with(func(c *Config) { c.DNS = DNS{Capture: "servers", Servers: []string{"10.0.0.0/8"}} }),
+		{"a server is not a prefix", with(func(c *Config) { c.DNS = DNS{Capture: "servers", Servers: []string{"10.0.0.0/8"}} }),
 			[]string{`dns.servers: "10.0.0.0/8" is not an address (want 192.0.2.1 or 2001:db8::1)`}},
 		{"servers say nothing where all queries are captured", with(func(c *Config) { c.DNS = DNS{Capture: "all", Servers: []string{"10.0.0.1"}} }),
 			[]string{`dns.servers: is used only with dns.capture: servers`}},
@@ -316,7 +316,7 @@ func TestProblems(t *testing.T) {
 		{"mark 0 is meant where its mask is written", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "0/0xffffffff" }), nil},
 		{"but for the proxy", with(func(c *Config) { c.Proxy.Mark = "0/0xffffffff" }),
 			[]string{`proxy.mark: "0/0xffffffff" is what packets without a mark have (want a number that is not 0)`}},
-		{"table 0 is no table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is not a whole number from 1 to 4294967295`}},
+		{"table 0 is not a table", with(func(c *Config) { c.Routing.Table = "0" }), []string{`routing.table: "0" is not a whole number from 1 to 4294967295`}},
 		{"priority 0 is that of the local table", with(func(c *Config) { c.Routing.Priority = "0" }), []string{`routing.priority: "0" is neither auto nor a whole number from 1 to 32765`}},
 
 		{"a word that is not allowed is told all that are", with(func(c *Config) { c.Inbound.Via, c.IPv6 = "iptables", "maybe" }), []string{
@@ -347,7 +347,7 @@ func TestProblems(t *testing.T) {
 		for _, e := range joined(err) {
 			var config *ConfigError
 			if !errors.As(e, &config) {
-				t.Errorf("%s: %v is no ConfigError", tt.why, e)
+				t.Errorf("%s: %v is not a ConfigError", tt.why, e)
 			}
 		}
 		unknownNames := func(line string) bool { return strings.Contains(line, "known here") }
@@ -412,7 +412,7 @@ func TestNotes(t *testing.T) {
 			[]string{"routing.table: local: every packet is delivered to this pod, whatever its destination"}},
 		{"that every packet has the mark", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark = "tproxy", "0/0xffffffff" }), testEnvironment,
 			[]string{"routing.mark: 0 is what packets without a mark have: every packet is routed by routing.table, and none comes in by the proxy"}},
-		{"that nobody listens", with(func(c *Config) { c.Outbound.Port = "0-0" }), testEnvironment,
+		{"that nothing listens", with(func(c *Config) { c.Outbound.Port = "0-0" }), testEnvironment,
 			[]string{"outbound.port: nothing can listen on port 0: what is captured is refused"}},
 		{"that two marks are one", with(func(c *Config) { c.Inbound.Via, c.Routing.Mark, c.Routing.LoopMark = "tproxy", "1338", "1338" }), testEnvironment,
 			[]string{"routing.loopMark: is routing.mark too: the proxy's calls to its own pod are not captured as they come in"}},
@@ -473,7 +473,7 @@ func TestSharedListeners(t *testing.T) {
 			"outbound.port: 9 is inbound.port too: one listener has to serve for both",
 			"outbound.port: 9 is inbound.tunnelPort too: one listener has to serve for both",
 		}},
-		{"what is no port is another's problem", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "x", "x" }), nil},
+		{"what is not a port is another's problem", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "x", "x" }), nil},
 		{"an ambient pod whose inbound is not captured has no listener for it", Config{Mode: ModeAmbientPod, Inbound: Inbound{Via: "none"}, Outbound: Outbound{Port: "15006"}}, nil},
 		{"mode none has no listener", Config{Mode: ModeNone}, nil},
 	} {
@@ -611,7 +611,7 @@ func BenchmarkLargeLists(b *testing.B) {
 			}
 		}},
 		{"prefixes with the bits of a host", 60_000, func(c *Config, n int) { c.Outbound.ExcludeCIDRs = manyPrefixes(n, "10.%d.%d.1/24") }},
-		{"words that are no prefixes", 60_000, func(c *Config, n int) { c.Outbound.ExcludeCIDRs = manyPrefixes(n, "10.%d.%d.1/33") }},
+		{"words that are not prefixes", 60_000, func(c *Config, n int) { c.Outbound.ExcludeCIDRs = manyPrefixes(n, "10.%d.%d.1/33") }},
 		{"ports that are both included and excluded", 60_000, func(c *Config, n int) {
 			c.Outbound.IncludePorts, c.Outbound.ExcludePorts = ports(n), ports(n)
 		}},
@@ -643,7 +643,7 @@ func BenchmarkState(b *testing.B) {
 }
 
 // FuzzState has words of every kind in every key: no word makes a panic, and
-// what is no problem is a state that checks.
+// what is not a problem is a state that checks.
 func FuzzState(f *testing.F) {
 	f.Add("sidecar", "1337", "80-90", "10.0.0.0/8", "eth*", "0x539/0xfff", "all", true)
 	f.Add("sidecar", "envoy", "all", "all", "eth0", "1", "servers", false)

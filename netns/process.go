@@ -17,7 +17,7 @@ import (
 
 // A Process is a handle of a process: a descriptor of its directory in /proc. What
 // is read through it is that process's, or an error that matches ErrNotExist once
-// it has ended, whoever has its process ID then.
+// it has ended, even if another process has its process ID then.
 type Process struct {
 	PID int
 	dir *os.File

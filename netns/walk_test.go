@@ -143,7 +143,7 @@ func TestWalkWhileFilesAreSwapped(t *testing.T) {
 }
 
 // TestFileSystemsThatMayNotAnswer: a mount is told by its number, or by the device
-// where the process does not list it; one that nobody lists is asked.
+// where the process does not list it; one that is not listed is asked.
 func TestFileSystemsThatMayNotAnswer(t *testing.T) {
 	const withID, without = unix.STATX_MNT_ID, 0
 	disk, err := os.Open(t.TempDir())
@@ -158,7 +158,7 @@ func TestFileSystemsThatMayNotAnswer(t *testing.T) {
 		{"a disk", "36 35 0:40 / / rw,noatime shared:1 - ext4 /dev/root rw", withID, 36, true},
 		{"the same, by its device", "36 35 0:40 / / rw,noatime shared:1 - ext4 /dev/root rw", without, 0, true},
 		{"a mount of the device that the process does not list", "36 35 0:40 / / rw - ext4 /dev/root rw", withID, 99, true},
-		{"a device that nobody lists", "36 35 0:41 / / rw - fuse x rw", withID, 99, true},
+		{"a device that is not listed", "36 35 0:41 / / rw - fuse x rw", withID, 99, true},
 		{"FUSE", "36 35 0:40 / /run/x rw shared:1 master:2 - fuse x rw", withID, 36, false},
 		{"FUSE, with a name", "36 35 0:40 / /run/x rw - fuse.sshfs a:/b rw,user_id=0", withID, 36, false},
 		{"FUSE, by its device", "36 35 0:40 / /run/x rw - fuse.sshfs a:/b rw,user_id=0", without, 0, false},

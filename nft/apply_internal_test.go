@@ -173,7 +173,7 @@ func TestTakenDifferently(t *testing.T) {
 	}
 }
 
-// TestOdditiesComeBack: what somebody changed of our routing is as it was after an
+// TestOdditiesComeBack: what another program changed of our routing is as it was after an
 // apply that is refused, or taken differently.
 func TestOdditiesComeBack(t *testing.T) {
 	if !inNamespace(t) {
@@ -244,7 +244,7 @@ func TestRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := w.restore(t.Context(), change); !errors.Is(err, errGeneration) {
-		t.Errorf("it is put back over what somebody else wrote: %v", err)
+		t.Errorf("it is put back over what another program wrote: %v", err)
 	}
 }
 
@@ -495,7 +495,7 @@ func TestTablesRace(t *testing.T) {
 	}
 }
 
-// TestPatienceEnds holds the lock for longer than anybody waits: an apply goes on
+// TestPatienceEnds holds the lock for longer than an apply waits: an apply goes on
 // without it, and names who holds it.
 func TestPatienceEnds(t *testing.T) {
 	if !inNamespace(t) {

@@ -30,7 +30,7 @@ type change struct {
 func (b *batch) add(c change) { b.changes = append(b.changes, c) }
 
 // commit sends the batch, guarded with the generation, unless that is 0: if
-// anybody committed since, nothing happens and the error is errGeneration.
+// another commit came since, nothing happens and the error is errGeneration.
 // errUnknown means that the outcome must be read back.
 func (c *Conn) commit(ctx context.Context, b *batch, generation uint32) error {
 	if err := ctx.Err(); err != nil {

@@ -26,7 +26,7 @@ func (c *Conn) addRouting(ctx context.Context, s rules.State) (added rules.State
 }
 
 // eachOdd removes what another program made of weir's routing, or puts it back; what is not there,
-// or is there, is no error.
+// or is there, is not an error.
 func (c *Conn) eachOdd(ctx context.Context, odd []oddity, add bool) error {
 	return each(odd, func(o oddity) error { return c.change(ctx, add, o.newType, o.raw, o.text, func() {}) })
 }

@@ -169,7 +169,7 @@ func TestTagOfAnotherTable(t *testing.T) {
 		why, script string
 		whole, ours bool
 	}{
-		{"an element far behind is no line", "add element inet weir tag { 1000000 }", true, false},
+		{"an element far behind is not a line", "add element inet weir tag { 1000000 }", true, false},
 		{"without it the tag is what it was", "delete element inet weir tag { 1000000 }", true, true},
 		{"a line that is gone ends it", "delete element inet weir tag { 3 }", false, false},
 	} {

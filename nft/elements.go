@@ -15,7 +15,7 @@ import (
 // ChangeLive changes elements of a table's live sets, and nothing else, in one
 // commit. Decide is given the table as it is, nil where there is none, and says
 // what to delete from and to add to which set; an element that takes another
-// comment is both. Where anybody commits between the reading and this commit,
+// comment is both. Where another commit comes between the reading and this commit,
 // decide is asked anew: changes that are made side by side do not lose each other.
 func (c *Conn) ChangeLive(ctx context.Context, table string, decide func(*rules.Table) ([]rules.SetChange, error)) ([]rules.SetChange, error) {
 	c.mu.Lock()

@@ -28,7 +28,7 @@ func TestRandomStatesHold(t *testing.T) {
 	c := dialKernel(t)
 	seed, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64)
 	if err == nil {
-		budget = 50 * time.Second // somebody is looking for trouble
+		budget = 50 * time.Second // a person is looking for trouble
 	}
 	first := seed
 	tables, rulesHeld := 0, 0

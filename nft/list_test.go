@@ -65,7 +65,7 @@ var spellings = []spelling{
 	spelt("priorities have names", `priority mangle`, "priority -150"),
 	spelt("priorities have names", `priority filter`, "priority 0"),
 	spelt("priorities have names", `priority dstnat`, "priority -100"),
-	spelt("one device is no list", `device "lo"`, `devices = { "lo" }`),
+	spelt("one device is not a list", `device "lo"`, `devices = { "lo" }`),
 	spelt("a range of marks that are a prefix is listed as one", `0x00000010/28`, `0x00000010-0x0000001f`),
 	spelt("an interface that there is has a name", `iif != "lo"`, `iif != 1`),
 	spelt("iif needs no meta", `\biif `, `meta iif `),

@@ -35,13 +35,13 @@ func (w *work) release(ctx context.Context) error {
 
 // lock creates the lock table, which belongs to this program's socket and goes
 // with it, and looks at the routing again: only who holds the lock changes
-// that, but for who finds nothing of ours. That one does without, for the end of
+// that, except for one that finds nothing of weir's. That one does without, for the end of
 // a table is a wait of milliseconds for its socket's owner, and its only commit
-// fails if anybody took the lock, or was faster. Kernels before Linux 5.12 have no such tables; there the routing is
+// fails if another process took the lock, or was faster. Kernels before Linux 5.12 have no such tables; there the routing is
 // compared once more at the end, as everywhere.
 func (w *work) lock(ctx context.Context, change routingChange) (routingChange, error) {
 	if !w.lockOK || w.former.lock != nil && !w.former.lock.owned {
-		return change, nil // what has its name and no owner is no lock
+		return change, nil // what has its name and no owner is not a lock
 	}
 	err := w.commit(ctx, func(b *batch) {
 		l := lower(b, &rules.Table{Name: reserved.Lock})
@@ -78,6 +78,6 @@ func newTable(l *lowering, flags uint32, how netlink.HeaderFlags) change {
 
 // lockState is what is known of the table by the lock's name.
 type lockState struct {
-	owned bool   // else it is no lock: it would stay when its maker ends
+	owned bool   // else it is not a lock: it would stay when its maker ends
 	port  uint32 // of the socket that owns it
 }

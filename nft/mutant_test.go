@@ -27,7 +27,7 @@ func (r *roundTrip) mutate(s script, read reading) {
 		for i, rule := range list {
 			var places [][2]int // expression and byte
 			for e, raw := range rule.exprs {
-				if !isCounter(raw) { // what it has counted is no part of a rule
+				if !isCounter(raw) { // what it has counted is not part of a rule
 					for _, at := range leaves(raw, 0) {
 						places = append(places, [2]int{e, at})
 					}

@@ -60,7 +60,7 @@ func runInNamespace(t *testing.T, attr *syscall.SysProcAttr) ([]byte, error) {
 	var output bytes.Buffer
 	limit, told := time.Minute, io.Writer(&output)
 	if os.Getenv(roundTripEnv) != "" {
-		limit, told = 100*time.Hour, io.MultiWriter(&output, os.Stdout) // somebody watches
+		limit, told = 100*time.Hour, io.MultiWriter(&output, os.Stdout) // a person watches
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()

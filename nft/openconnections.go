@@ -101,7 +101,7 @@ func (w *work) commitAnyway(ctx context.Context, fill func(*batch)) error {
 }
 
 // blameGeneration puts a failure down to a program that committed meanwhile, if
-// anybody did.
+// another process did.
 func (w *work) blameGeneration(ctx context.Context, err error) error {
 	if g, gerr := w.conn.generation(ctx); gerr == nil && g != w.generation {
 		return fmt.Errorf("%w: %w", errGeneration, err)

@@ -44,7 +44,7 @@ func TestWhichClientsAreTaken(t *testing.T) {
 		{"the proxy has the other end, IPv6", "[fd00::5]:40004", true},
 		{"the other end is elsewhere", "10.0.0.5:40001", false},
 		{"both ends are here, and see each other", "10.0.0.5:40002", false},
-		{"a server is nobody's client, whoever else is connected to it", "10.0.0.5:8080", false},
+		{"a server is not a client, whatever is connected to it", "10.0.0.5:8080", false},
 		{"the other end closed", "10.0.0.5:40003", false},
 	} {
 		for _, s := range pod {
@@ -100,7 +100,7 @@ func TestWhatARemoveResets(t *testing.T) {
 		{"who calls the listener itself", []sockdiag.Socket{socketOf(sockdiag.Established, "127.0.0.1:15001", "127.0.0.1:40000"), socketOf(sockdiag.Established, "127.0.0.1:40000", "127.0.0.1:15001")}, 0, 0, false},
 		{"what TPROXY gave to a socket", []sockdiag.Socket{transparent(socketOf(sockdiag.Established, "10.0.0.5:8080", "203.0.113.7:5000"))}, 0, 1, false},
 		{"the proxy's call in the client's name is the same one", []sockdiag.Socket{transparent(socketOf(sockdiag.Established, "203.0.113.7:6000", "10.0.0.5:8080")), socketOf(sockdiag.Established, "10.0.0.5:8080", "203.0.113.7:6000")}, 0, 0, false},
-		{"a listener is no connection", []sockdiag.Socket{transparent(socketOf(sockdiag.Listen, "10.0.0.5:15006", "")), socketOf(sockdiag.Listen, "127.0.0.1:15001", "")}, 0, 0, false},
+		{"a listener is not a connection", []sockdiag.Socket{transparent(socketOf(sockdiag.Listen, "10.0.0.5:15006", "")), socketOf(sockdiag.Listen, "127.0.0.1:15001", "")}, 0, 0, false},
 		{"what has closed is reset no more", []sockdiag.Socket{socketOf(sockdiag.TimeWait, "127.0.0.1:15001", "10.0.0.5:40000")}, 0, 0, false},
 		{"a kernel before 5.11 tells no options", []sockdiag.Socket{mute}, 0, 0, true},
 	} {

@@ -18,7 +18,7 @@ import (
 
 // readRouting dumps the policy rules, our routes and those of the wanted
 // tables, and the addresses of the loopback interface. What the tags of tables
-// other than ours tell of is theirs.
+// of other tables than weir's tell of is theirs.
 func (c *Conn) readRouting(ctx context.Context, wanted rules.State, otherTags []*Tag) (routing, error) {
 	var r routing
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {

@@ -52,7 +52,7 @@ func (r routingChange) empty() bool {
 }
 
 // ours is the part of a State that the namespace holds: what carries weir's protocol
-// number, what is wanted and there whoever added it, and which of the tag's addresses
+// number, what is wanted and there, added by any program, and which of the tag's addresses
 // are left.
 func (r routing) ours(wanted rules.State, tag *Tag) rules.State {
 	var s rules.State

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ruleset is every table of a network namespace, whoever wrote it, lifted as far
+// Ruleset is every table of a network namespace, of any program, lifted as far
 // as the model goes. Tables are in order of their families and names.
 type Ruleset struct {
 	Tables []*LiveTable

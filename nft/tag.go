@@ -203,7 +203,7 @@ func (t Tag) differences(have rules.State) []rules.Difference {
 	if hash := have.Hash(); len(d) == 0 && hash != t.Hash {
 		d = append(d, rules.Difference{Where: "the state", Want: t.Hash + ", " + written, Have: hash})
 	}
-	for i := range d { // the tag is what anybody in the namespace wrote there
+	for i := range d { // any process in the namespace may have written the tag
 		d[i] = rules.Difference{Where: escape.Text(d[i].Where), Want: escape.Text(d[i].Want), Have: escape.Text(d[i].Have)}
 	}
 	return d

@@ -35,7 +35,7 @@ func TestTraceCountsWhatIsLost(t *testing.T) {
 	}
 	const sent = 20_000
 	for range sent {
-		_, _ = conn.Write(nil) // refused: nobody listens
+		_, _ = conn.Write(nil) // refused: nothing listens
 	}
 	var told int
 	for {

@@ -81,7 +81,7 @@ func (w *work) goOn(ctx context.Context) error {
 	return nil
 }
 
-// blame puts a failure down to whoever committed meanwhile.
+// blame puts a failure down to the program that committed meanwhile.
 func (w *work) blame(err error) error {
 	if err != nil && w.othersCommitted {
 		return fmt.Errorf("%w: %w", errGeneration, err)
@@ -97,7 +97,7 @@ func (w *work) do(ctx context.Context, change routingChange) (outcome Outcome, e
 		if w.next || w.held {
 			w.live = nil
 			if w.held {
-				w.generation = 0 // whoever else commits has no business with the helper tables
+				w.generation = 0 // other programs have no business with the helper tables
 			}
 			err = errors.Join(err, w.release(context.WithoutCancel(ctx)))
 		}

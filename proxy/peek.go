@@ -14,7 +14,7 @@ import (
 )
 
 // Peek shows look the first bytes that the client sends, and leaves them in the connection for
-// whoever reads it next. look is called at once with what is there, perhaps nothing, and again with
+// the next reader. look is called at once with what is there, perhaps nothing, and again with
 // all of it each time that more has come. The waiting ends without an error when look returns true,
 // when there are limit bytes, or when the client has ended its stream; else with the cause of ctx's
 // end or the error of the connection.

@@ -41,7 +41,7 @@ func TestCheckChains(t *testing.T) {
 	}{
 		{"a chain that is jumped to is fine", []*Chain{filter(rule(Jump("out"))), regular("out", rule(Return()))}, nil},
 		{"there is no such chain", []*Chain{filter(rule(Jump("nowhere")))}, []string{`chain in rule 1 "r": jumps to chain nowhere, which does not exist`}},
-		{"nobody jumps to a base chain", []*Chain{filter(rule(Accept())), regular("out", rule(Goto("in")))},
+		{"a base chain is not jumped to", []*Chain{filter(rule(Accept())), regular("out", rule(Goto("in")))},
 			[]string{`chain out rule 1 "r": in is a base chain: no rule can jump there`}},
 		{"two chains jump to each other", []*Chain{filter(rule(Jump("b"))), regular("a", rule(Jump("b"))), regular("b", rule(Jump("a")))},
 			[]string{"chain a: jumps in a circle: a -> b -> a"}},
@@ -50,7 +50,7 @@ func TestCheckChains(t *testing.T) {
 		{"as deep as the kernel goes is fine", chainOf(maxChainDepth - 1), nil},
 		{"deeper than the kernel goes", chainOf(maxChainDepth), []string{`chain c15 rule 1 "r": jumps deeper than 16 chains`}},
 		{"a chain is declared twice", []*Chain{regular("a"), regular("a")}, []string{"chain a: declared twice"}},
-		{"a word of nft's is no name", []*Chain{regular("accept")}, []string{`chain accept: "accept" is a keyword of nft, not a name for a chain`}},
+		{"a word of nft's is not a name", []*Chain{regular("accept")}, []string{`chain accept: "accept" is a keyword of nft, not a name for a chain`}},
 		{"a name begins with a letter", []*Chain{regular("1st")},
 			[]string{`chain 1st: "1st" is not a name for a chain (want a letter, then letters, digits, '_', '-' or '.')`}},
 		{"a name is too long", []*Chain{regular(strings.Repeat("a", 256))},
@@ -139,8 +139,8 @@ func TestCheckRules(t *testing.T) {
 			[]string{"nft does not take tcp dport after a list of protocols or families (want a rule for each)"}},
 		{"there is no such set", input, []Node{TCPDport.InSet(SetOf[Port]{"nowhere"})}, []string{"set nowhere does not exist"}},
 		{"a set is keyed otherwise", input, []Node{MetaMark.InSet(SetOf[Mark]{"ports"})}, []string{"ports is keyed by inet_service, not by meta mark"}},
-		{"a set is no map", input, []Node{VMap{Key: []Selector{Selector(TCPDport)}, Map: "ports"}}, []string{"ports is a set"}},
-		{"a map is no set", input, []Node{TCPDport.InSet(SetOf[Port]{"verdicts"})}, []string{"verdicts is a map"}},
+		{"a set is not a map", input, []Node{VMap{Key: []Selector{Selector(TCPDport)}, Map: "ports"}}, []string{"ports is a set"}},
+		{"a map is not a set", input, []Node{TCPDport.InSet(SetOf[Port]{"verdicts"})}, []string{"verdicts is a map"}},
 		{"a set and values at once", input, []Node{Match{Key: []Selector{Selector(TCPDport)}, Set: "ports", Elements: port80}},
 			[]string{"looks up ports and compares with values too"}},
 		{"a concatenation wants a declared set", input, []Node{Match{Key: []Selector{Selector(TCPDport), Selector(TCPSport)},
@@ -189,7 +189,7 @@ func TestCheckReasons(t *testing.T) {
 		{"no reason is fine", "", nil},
 		{"longer than nft takes", long, []string{fmt.Sprintf("chain in rule 1 %q: %q is 129 bytes long (at most 128)", long, long)}},
 		{"a quote would end the comment", `a "b"`, []string{`chain in rule 1 "a \"b\"": "a \"b\"" holds a double quote or a control character`}},
-		{"a line break is no text", "a\nb", []string{`chain in rule 1 "a\nb": "a\nb" holds a double quote or a control character`}},
+		{"a line break is not text", "a\nb", []string{`chain in rule 1 "a\nb": "a\nb" holds a double quote or a control character`}},
 	} {
 		s := State{Table: &Table{Name: "t", Chains: []*Chain{base(FilterType, Input, 0, Rule{tt.reason, []Node{Accept()}})}}}
 		if got := problems(s); !slices.Equal(got, tt.want) {
@@ -276,7 +276,7 @@ func TestCheckRest(t *testing.T) {
 			Addresses:   []netip.Prefix{prefix("10.0.0.1/32")}}, nil},
 		{"a table has room for its helpers' names", State{Table: &Table{Name: strings.Repeat("t", 251)}}, []string{"table: the name of a table has at most 250 bytes"}},
 		{"a table without a name", State{Table: &Table{}}, []string{`table: "" is not a name for a table (want a letter, then letters, digits, '_', '-' or '.')`}},
-		{"a table holds what nobody asked for", State{Table: &Table{Name: "t", Others: []string{"a flowtable"}}},
+		{"a table holds what was not asked for", State{Table: &Table{Name: "t", Others: []string{"a flowtable"}}},
 			[]string{"table: inet t holds a flowtable, which the model does not know"}},
 		{"a set is declared twice", State{Table: &Table{Name: "t", Sets: []*Set{{Name: "s", Key: []DataType{markType}}, {Name: "s", Key: []DataType{markType}}}}},
 			[]string{"set s: declared twice"}},

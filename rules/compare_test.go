@@ -61,7 +61,7 @@ func TestCompareNamesWhatDiffers(t *testing.T) {
 			*s = ofElements(1)
 			s.Table.Sets[0].Counters = true
 		}), []string{"set ports differs\n  want  type inet_service; flags interval\n  have  type inet_service; flags interval; counter"}},
-		{"a set is nobody's", ofRules(1), ofElements(1), []string{"set ports" + extra}},
+		{"a set is in one of them alone", ofRules(1), ofElements(1), []string{"set ports" + extra}},
 		{"something unknown stands in the table", ofRules(1), with(func(s *State) { s.Table.Others = []string{"flowtable f"} }),
 			[]string{"table inet weir" + extra + "flowtable f"}},
 		{"there is no table", ofRules(1), State{}, []string{"table inet weir" + missing + "table inet weir"}},

@@ -15,7 +15,7 @@ type State struct {
 	Routes      []Route
 	Addresses   []netip.Prefix // on the loopback interface
 	Sysctls     []Sysctl       // needed; written only when asked
-	Untracked   bool           // no connection may be tracked for it: what needs that is refused, and is no part of equality
+	Untracked   bool           // no connection may be tracked for it: what needs that is refused, and is not part of equality
 	ProxyMark   Mark           // with Untracked: what the proxy's sockets carry, under ProxyMask; likewise
 	ProxyMask   Mark
 }

@@ -104,7 +104,7 @@ const (
 // Zone is a conntrack zone.
 type Zone uint16
 
-// IfIndex is an interface index; 0 is no interface.
+// IfIndex is an interface index; 0 is none.
 type IfIndex uint32
 
 // CgroupID is the id of a cgroup v2 directory (its inode number).

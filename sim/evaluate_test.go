@@ -119,7 +119,7 @@ func TestEvaluate(t *testing.T) {
 		{"a port of a packet that has none is whatever stands there", Packet{Proto: rules.ICMP, Dst: out.Dst},
 			[]*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.ThDport.Is(53), rules.Drop()))},
 			Fate{Kind: Unknown, Dst: out.Dst}},
-		{"an opaque rule that is not reached stands in nobody's way", out,
+		{"an opaque rule that is not reached decides nothing", out,
 			[]*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.TCPDport.Is(80), rules.Opaque{Name: "xt match"}))},
 			Fate{Dst: out.Dst, Out: "eth0"}},
 	} {
@@ -349,7 +349,7 @@ func TestAnswersComeBack(t *testing.T) {
 	}
 	x = e.Connect(Packet{Proto: rules.TCP, Dst: addrPort("192.0.2.2:9"), Socket: &Socket{}}, new(Tracker))
 	if x.End != Refused {
-		t.Errorf("nobody listens on port 9: %+v", x)
+		t.Errorf("nothing listens on port 9: %+v", x)
 	}
 	spoofed := Packet{Proto: rules.TCP, Src: addrPort("203.0.113.7:443"), Dst: addrPort("192.0.2.2:9"), Socket: &Socket{Transparent: true}}
 	if x = e.Connect(spoofed, new(Tracker)); x.End != NoAnswer || x.Answer.Fate.Here {

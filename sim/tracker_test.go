@@ -30,8 +30,8 @@ func TestZonesOfADirection(t *testing.T) {
 		{"an answer is not found where the reply has the zone too", both, both, []Packet{query(proxy)}, answer, Untouched, 0, 0},
 		{"the same addresses and ports are two connections, the proxy's first", original, both, []Packet{query(proxy)}, query(app), Redirected, 2, 2},
 		{"the same addresses and ports are two connections, the application's first", original, both, []Packet{query(app)}, query(proxy), Untouched, 1, 0},
-		{"what nobody asked for is no query's connection in a zone of both directions", original, both, []Packet{answer}, query(app), Redirected, 2, 2},
-		{"what nobody asked for makes a query in a zone of one direction its answer", original, original, []Packet{answer}, query(app), Untouched, 0, 0},
+		{"what was not asked for is not a query's connection in a zone of both directions", original, both, []Packet{answer}, query(app), Redirected, 2, 2},
+		{"what was not asked for makes a query in a zone of one direction its answer", original, original, []Packet{answer}, query(app), Untouched, 0, 0},
 	} {
 		e := EvaluatorOf(rules.State{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{
 			on(rules.FilterType, rules.Output, rules.PriorityRaw, "raw", nodes(rules.UDPDport.Is(53), rules.SkUID.Is(proxy), tt.proxy(1)), nodes(rules.UDPDport.Is(53), tt.app(2))),

@@ -65,7 +65,7 @@ func file(t *testing.T, name, text string) string {
 }
 
 func TestFlagsSetKeys(t *testing.T) {
-	cidrs := file(t, "cidrs.txt", "\ufeff# ours\r\n10.0.0.0/8, 192.0.2.1\r\n\n  fd00::/8 # theirs\n198.51.100.0/24,\n")
+	cidrs := file(t, "cidrs.txt", "\ufeff# own\r\n10.0.0.0/8, 192.0.2.1\r\n\n  fd00::/8 # theirs\n198.51.100.0/24,\n")
 	none := file(t, "none.txt", "# nothing\n\n")
 	pod := file(t, "pod.yaml", "mode: sidecar\nproxy: {uids: [1337, 1338]}\ninbound: {port: 4143}\noutbound: {excludePorts: [22, 23]}\n")
 	least := []string{"--mode", "sidecar", "--proxy-uids", "1337"}
@@ -178,7 +178,7 @@ func TestFlagProblems(t *testing.T) {
 	}{
 		{"nothing was given", nil, []string{
 			"there is no configuration (want --config FILE, --config - for standard input, or flags: at least --mode sidecar --proxy-uids 1337)"}},
-		{"an environment is no configuration", []string{"--environment", pod}, []string{
+		{"an environment is not a configuration", []string{"--environment", pod}, []string{
 			"there is no configuration (want --config FILE, --config - for standard input, or flags: at least --mode sidecar --proxy-uids 1337)"}},
 		{"flags alone may be too few", []string{"--mode", "sidecar"}, []string{
 			"proxy: needs uids, gids or a mark: without one the proxy's own traffic would be captured in a loop"}},
@@ -220,7 +220,7 @@ func TestFlagProblems(t *testing.T) {
 			`--table: "?" is not a table name (want a letter, then at most 30 letters, digits, '_' or '-')`,
 			`--dns-port: "x" is not a port (want a number of 1-65535)`,
 		}},
-		{"a file that is no YAML hides what its keys would be, not what flags are", []string{"-f", noYAML, "--table", ""}, []string{
+		{"a file that is not YAML hides what its keys would be, not what flags are", []string{"-f", noYAML, "--table", ""}, []string{
 			noYAML + `:1:7: is not YAML: sequence end token ']' not found`,
 			`--table: is empty (without the flag its default holds)`,
 		}},
@@ -450,7 +450,7 @@ func TestArrange(t *testing.T) {
 		{"nothing is left out", "weir ambient host pods add 10.0.0.1 --pod a", "weir ambient host pods add --pod a 10.0.0.1"},
 		{"what takes arguments is never meant by itself", "weir ambient host pods 10.0.0.1", "weir ambient host pods 10.0.0.1"},
 		{"help is on what was named", "weir ambient host --help", "weir ambient host --help"},
-		{"what is no command is told", "weir ambient hots --v6", "weir ambient hots --v6"},
+		{"what is not a command is told", "weir ambient hots --v6", "weir ambient hots --v6"},
 	} {
 		if got := strings.Join(arrange(app, strings.Fields(tt.args)), " "); got != tt.want {
 			t.Errorf("%s: %q is arranged as %q, not %q", tt.why, tt.args, got, tt.want)

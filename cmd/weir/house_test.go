@@ -50,7 +50,7 @@ var arrows = map[string]struct {
 	"internal/stderr":         {"stderr writes messages, whatever they say", true, []string{"internal/escape"}},
 	"internal/oneproc":        {"oneproc is a setting of the runtime", false, nil},
 	"internal/version":        {"version is a fact of the build", false, nil},
-	"rules":                   {"rules says what a ruleset is, and knows nobody", false, []string{"internal/escape", "internal/reserved"}},
+	"rules":                   {"rules says what a ruleset is, and knows no other package", false, []string{"internal/escape", "internal/reserved"}},
 	"internal/egress/names":   {"names reads copies of packets, and knows no kernel", true, nil},
 	"internal/egress/watch":   {"watch counts what a namespace calls, and prints nothing", true, []string{"capture", "internal/egress/names", "internal/nl", "internal/sockdiag", "modes", "netns", "nft", "rules"}},
 	"internal/continuity":     {"continuity writes what keeps connections alive, and knows rules alone", false, []string{"rules"}},

@@ -69,7 +69,7 @@ func (a *api) do(method, path, kind string, body []byte, answer any) error {
 	}
 	if resp.StatusCode >= 300 {
 		s := status{Code: resp.StatusCode, Message: string(text)}
-		_ = json.Unmarshal(text, &s) // where it is no JSON, its words are the message
+		_ = json.Unmarshal(text, &s) // where it is not JSON, its words are the message
 		return fmt.Errorf("%s %s: %w", method, path, &s)
 	}
 	if answer == nil {

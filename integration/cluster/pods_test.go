@@ -178,7 +178,7 @@ func (c *cluster) notCaptured(p pod) error {
 }
 
 // firstWords are how a pod's first program was not captured; nil where it was: nothing listened yet where the
-// proxy does, so that nobody answers, and the world must not.
+// proxy does, so that nothing answers, and the world must not.
 func firstWords(p pod) error {
 	said, ended := p.said("first")
 	if !ended {

@@ -86,7 +86,7 @@ func land(args []string) error {
 	return nil
 }
 
-// answerOf is the word that is said at an address, "none" where nobody answers.
+// answerOf is the word that is said at an address, "none" where nothing answers.
 func answerOf(to string) string {
 	conn, err := net.DialTimeout("tcp", to, 2*time.Second)
 	if err != nil {

@@ -52,7 +52,7 @@ func TestAsk(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := Ask(t.Context(), socket, Request{}); err == nil {
-		t.Error("nobody answered, and that is no error")
+		t.Error("nothing answered, and that is not an error")
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handler answers a request. What it answers to a DEL or a GC nobody reads.
+// Handler answers a request. What it answers to a DEL or a GC is not read.
 type Handler func(context.Context, Request) Answer
 
 // Listen listens on a socket that root alone may connect to, in place of one that a former agent left
@@ -80,7 +80,7 @@ func serve(ctx context.Context, conn net.Conn, answer Handler) {
 	}
 	var request Request
 	if receive(conn, &request) != nil {
-		return // whoever it was, it asked nothing
+		return // no request came
 	}
 	a := Answer{Decision: Unknown}
 	if request.Version == Version {
@@ -91,5 +91,5 @@ func serve(ctx context.Context, conn net.Conn, answer Handler) {
 	if err != nil {
 		return
 	}
-	_, _ = conn.Write(append(line, '\n')) // whoever does not read it does without
+	_, _ = conn.Write(append(line, '\n')) // a client that does not read loses the answer
 }

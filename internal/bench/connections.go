@@ -116,7 +116,7 @@ func (b *bench) scenes(ctx context.Context) ([]scene, error) {
 }
 
 // outside gives a namespace an address and a route to the rest of the world,
-// where nobody answers: only what is redirected arrives. A local one answers
+// where nothing answers: only what is redirected arrives. A local one answers
 // itself for those destinations.
 func outside(ns *scratch.Namespace, local bool) error {
 	if err := scratch.Veth(ns, farLink, ns, "far0"); err != nil {
@@ -193,7 +193,7 @@ func listen() (fd int, err error) {
 	return fd, nil
 }
 
-// connectTimeout is for a connection that nobody takes.
+// connectTimeout is for a connection that is not accepted.
 var connectTimeout = unix.Timeval{Sec: 2}
 
 // connectOnce connects, accepts and resets.

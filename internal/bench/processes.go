@@ -144,7 +144,7 @@ func (b *bench) plan(ctx context.Context, name, config string) (path string, err
 
 // alternate runs the contenders in turn and adds up what each step cost. The
 // first round only warms up. Namespaces are kept to the end: the kernel's work
-// to take them down is nobody's.
+// to take them down is not measured.
 func alternate(ctx context.Context, contenders []contender, rounds int, costs map[string]series) (err error) {
 	var used []*scratch.Namespace
 	defer func() {

@@ -23,7 +23,7 @@ func TestSummarize(t *testing.T) {
 func TestRatiosAreOfTheSameRound(t *testing.T) {
 	got := ratios([]float64{1, 20, 300}, []float64{2, 40, 600})
 	if want := (summary{0.5, 0.5, 0.5}); got != want {
-		t.Errorf("a slow round is no spread: %v, want %v", got, want)
+		t.Errorf("a slow round makes no spread: %v, want %v", got, want)
 	}
 }
 

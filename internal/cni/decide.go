@@ -24,7 +24,7 @@ func left(reason string) decision {
 	return decision{Decision: mesh.Decision{Outcome: mesh.Left, Reason: reason}}
 }
 
-// decide decides about the pod of a request, by whoever knows most of it.
+// decide decides about the pod of a request, by the source that knows most of it.
 func (p *plugin) decide(ctx context.Context, r *request, command string) (decision, error) {
 	switch {
 	case r.settings.isReleased():
@@ -32,7 +32,7 @@ func (p *plugin) decide(ctx context.Context, r *request, command string) (decisi
 	case !r.isPod && r.pod.Consul == "":
 		return r.decideContainer()
 	case r.pod.Namespace == r.settings.agentNamespace && strings.HasPrefix(r.pod.Name, r.settings.agentName):
-		return left("it is the node agent itself"), nil // which must start, or nobody's answers come back
+		return left("it is the node agent itself"), nil // which must start, or no query is answered
 	}
 	unanswered := "there is no agent: agentSocket is empty"
 	if r.settings.socket != "" && r.isPod {

@@ -69,7 +69,7 @@ func hostProbes() (*capture.Capture, error) {
 	return capture.OfTable(netns.Current(), modes.DefaultTable, capture.Options{})
 }
 
-// forgetProbes deletes the pod's addresses from the probe set. That there is none is no error.
+// forgetProbes deletes the pod's addresses from the probe set. That there is none is not an error.
 func (r *request) forgetProbes(ctx context.Context) error {
 	if capture.CheckPodUID(r.pod.UID) != nil || len(r.addresses) == 0 {
 		return nil

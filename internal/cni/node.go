@@ -15,7 +15,7 @@ import (
 	"github.com/weir-mesh/weir/netns"
 )
 
-// Node is what whoever runs the node decided about its pods, in the keys of the plugin's entry: the node's
+// Node is what the node's operator decided about its pods, in the keys of the plugin's entry: the node's
 // agent decides by the same.
 type Node struct{ settings settings }
 

@@ -37,10 +37,10 @@ const (
 	maxTimeout      = 100 * time.Second // the kubelet gives up after two minutes
 )
 
-// settings are the plugin's entry in the list: what whoever runs the node decided.
+// settings are the plugin's entry in the list: what the node's operator decided.
 type settings struct {
 	rules      mesh.Rules
-	config     *modes.Config // for containers that are no pods; nil: they are left alone
+	config     *modes.Config // for containers that are not pods; nil: they are left alone
 	socket     string        // the agent's; "": there is none
 	enrolled   string        // the file that the agent left
 	released   string        // a file that is there while the node is to be without captures
@@ -194,7 +194,7 @@ func meshDefaults(s *settings, raw json.RawMessage) error {
 	return problems.Join(all...)
 }
 
-// containers reads the configuration for containers that are no pods.
+// containers reads the configuration for containers that are not pods.
 func containers(s *settings, raw json.RawMessage) error {
 	c, err := mesh.PodConfig("", raw)
 	s.config = &c

@@ -48,7 +48,7 @@ type Conflict struct {
 	May     bool        `json:"may,omitempty"`     // it cannot be told for certain
 	Takes   bool        `json:"takes,omitempty"`   // captured traffic ends elsewhere than at the proxy, without an error
 	Example *sim.Packet `json:"-"`                 // a packet that it touches; nil where none was evaluated
-	Table   string      `json:"table,omitempty"`   // of nftables, as "FAMILY NAME"; "" where it is no chain
+	Table   string      `json:"table,omitempty"`   // of nftables, as "FAMILY NAME"; "" where it is not a chain
 	Owner   string      `json:"owner,omitempty"`   // whose it is, "" where that is not known
 	Remedy  string      `json:"remedy"`
 }

@@ -87,7 +87,7 @@ func TestConflicts(t *testing.T) {
 		{"programs on connect", nil, func(s *Seen) { s.Programs = []Program{{"connect4", "cil_sock4_connect"}} }, "connect-program?"},
 		{"IPv6 came, and the configuration leaves it to the namespace", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) { s.IPv6 = Auto }, "new-ipv6"},
 		{"IPv6 is switched off", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) { s.IPv6 = Chosen }, ""},
-		{"nobody knows whether it is", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) {}, "new-ipv6?"},
+		{"it is unknown whether it is", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) {}, "new-ipv6?"},
 	} {
 		seen := pod()
 		tt.seen(&seen)

@@ -191,7 +191,7 @@ func userCheck(f Facts) Check {
 				uids, len(top), joined(top)), "a user of its own for the proxy (proxy.uids, securityContext.runAsUser)"}
 		}
 	}
-	return Check{name, Passed, "user " + joined(f.proxyUIDs) + ": nobody else's in this namespace", ""}
+	return Check{name, Passed, "user " + joined(f.proxyUIDs) + ": no other process of it in this namespace", ""}
 }
 
 const nearlyFull = 90 // per cent

@@ -59,7 +59,7 @@ func TestDoctorFindings(t *testing.T) {
 	}{
 		{"an old kernel", func(f *Facts) { f.kernel = "4.19.0-27-amd64" },
 			"failed kernel: Linux 4.19.0-27-amd64 is older than 5.10, the oldest that is tried; a newer kernel; the lines below say what works on this one"},
-		{"a release that is no version", func(f *Facts) { f.kernel = "mine" },
+		{"a release that is not a version", func(f *Facts) { f.kernel = "mine" },
 			`skipped kernel: its release "mine" does not say its version`},
 		{"no capability", func(f *Facts) { f.readErr = fmt.Errorf("x: %w", nft.ErrNotPermitted) },
 			"failed CAP_NET_ADMIN: rules can be neither read nor changed: CAP_NET_ADMIN is missing in the network namespace; " +

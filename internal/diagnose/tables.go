@@ -44,7 +44,7 @@ func leftoverChecks(f Facts) []Check {
 	return append(out, Check{"left-overs", Failed, strings.Join(lines, "\n"), remedy})
 }
 
-// engineCheck judges another engine. One that captures alone is no failure: the namespace
+// engineCheck judges another engine. One that captures alone is not a failure: the namespace
 // is its.
 func (f Facts) engineCheck(e conflict.Engine) Check {
 	if e.Rules && f.state.Table == nil && len(f.sight.Engines) == 1 {

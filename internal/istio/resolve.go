@@ -24,7 +24,7 @@ var passthroughIPv6 = netip.MustParseAddr("::6")
 
 // HasIPv6 decides as the reference does whether a namespace with those addresses has IPv6, and depends
 // on their order as it does: the first one that is neither loopback nor link-local decides, or with
-// dual stack any IPv6 one. What an earlier run added to lo is no sign of IPv6.
+// dual stack any IPv6 one. What an earlier run added to lo is not a sign of IPv6.
 func (a *Arguments) HasIPv6(addresses []netns.Address) bool {
 	for _, at := range addresses {
 		if at.Addr().IsLoopback() || at.Addr().IsLinkLocalUnicast() || at.Loopback() && at.Addr() == passthroughIPv6 {

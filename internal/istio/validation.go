@@ -113,7 +113,7 @@ func (v Validation) compare(ctx context.Context, log *slog.Logger) (same bool, t
 	default:
 		log.Info("the rules are not what weir would write; a connection is tried",
 			"differences", len(verdict.Differences), "first", verdict.Differences[0].String())
-		return false, nil, nil // who wrote others is no conflict: connections tell whether they capture
+		return false, nil, nil // who wrote others is not a conflict: connections tell whether they capture
 	}
 	for _, conflict := range verdict.Conflicts {
 		switch {

@@ -40,7 +40,7 @@ func untouched(p scratch.Probe) []scratch.Fate {
 	switch {
 	case p.Spoof: // the answer goes to whom the address belongs
 		return []scratch.Fate{{Land: "timeout"}}
-	case own && p.DPort == 9999: // where nobody listens
+	case own && p.DPort == 9999: // where nothing listens
 		return []scratch.Fate{{Land: "refused"}}
 	case own:
 		return []scratch.Fate{answered}

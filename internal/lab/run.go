@@ -20,7 +20,7 @@ const (
 	probeTimeout = 400 * time.Millisecond
 	// probesAtOnce is how many probes work at a time: few, so that they do not make each other late.
 	probesAtOnce = 8
-	// probeSilence is after how long a probe counts as waiting for nothing, which is no work: the next
+	// probeSilence is after how long a probe counts as waiting for nothing, which counts as no work: the next
 	// one need not wait with it. Timeouts then overlap, a few dozen at most.
 	probeSilence = 100 * time.Millisecond
 )

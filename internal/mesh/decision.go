@@ -29,7 +29,7 @@ type Decision struct {
 	// Istio does it. Otherwise the configuration says.
 	FirstAddressDecides bool
 
-	// Explain is an error of the configuration in the words of whoever wrote it: it names annotations, and
+	// Explain is an error of the configuration in the words of its author: it names annotations, and
 	// places in them.
 	Explain func(error) error
 }
@@ -50,7 +50,7 @@ const (
 // Names are the meshes in the order in which they are asked.
 func Names() []string { return []string{Istio, Linkerd, Kuma, Consul, Nomad} }
 
-// Rules are what whoever runs the node decided.
+// Rules are what the node's operator decided.
 type Rules struct {
 	ExcludeNamespaces []string                // whose pods no mesh captures
 	Off               []string                // meshes whose pods are left alone

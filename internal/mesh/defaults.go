@@ -22,7 +22,7 @@ func Default(name string) modes.Config {
 	return modes.Config{}
 }
 
-// defaults are those of the mesh with what whoever runs the node decided.
+// defaults are those of the mesh with what the node's operator decided.
 func (r Rules) defaults(name string) modes.Config {
 	return Overlay(Default(name), r.Defaults[name])
 }

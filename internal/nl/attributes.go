@@ -13,7 +13,7 @@ import (
 const AttributeHeader = 4
 
 // Attributes are the attributes of one object. Take marks the one that it reads, so
-// that what nobody read can be told. Where a type comes more than once, each Take
+// that attributes which were not read can be told. Where a type comes more than once, each Take
 // reads the next.
 type Attributes []Attribute
 

@@ -30,7 +30,7 @@ func Permission(err error) error {
 }
 
 // Dump sends a request and visits the replies, whose data holds until the visit ends.
-// The error is ErrChanged where somebody's change interrupted the dump or the replies
+// The error is ErrChanged where a change by another process interrupted the dump or the replies
 // overflowed the socket, and ErrNotPermitted where the capability is missing.
 func Dump(ctx context.Context, s *Socket, typ uint16, payload []byte, visit func(netlink.Message) error) error {
 	err := s.Execute(ctx, netlink.Message{

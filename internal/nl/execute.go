@@ -35,7 +35,7 @@ var ErrLimit = errors.New("netlink: the answers are longer than is read of them"
 // holds until the visit ends. With [netlink.Acknowledge] it may ask for any number
 // of messages, with [netlink.Dump] too, else for one.
 //
-// An error of the kernel's is a [*netlink.OpError]. That of a dump which somebody's
+// An error of the kernel's is a [*netlink.OpError]. That of a dump which another's
 // change interrupted is EINTR; its messages were visited all the same. Where the
 // context ends or a visit fails, the rest of the answer is passed over by the next
 // request.

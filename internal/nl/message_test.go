@@ -51,9 +51,9 @@ func TestRead(t *testing.T) {
 		want    error
 	}{
 		{"the one message that answers is the end", false, message(data, 0, own, 1), 1, true, nil},
-		{"a part of a dump is no end", true, join(full, full), 2, false, nil},
+		{"a part of a dump is not an end", true, join(full, full), 2, false, nil},
 		{"a dump ends with its end", true, join(full, message(unix.NLMSG_DONE, unix.NLM_F_MULTI, own, errno(0)...)), 1, true, nil},
-		{"an end without a number is no error", true, message(unix.NLMSG_DONE, unix.NLM_F_MULTI, own), 0, true, nil},
+		{"an end without a number is not an error", true, message(unix.NLMSG_DONE, unix.NLM_F_MULTI, own), 0, true, nil},
 		{"a dump can end with an error", true, join(full, message(unix.NLMSG_DONE, unix.NLM_F_MULTI, own, errno(unix.EMSGSIZE)...)), 1, true, unix.EMSGSIZE},
 		{"an acknowledgement is an end", true, message(unix.NLMSG_ERROR, 0, own, errno(0)...), 0, true, nil},
 		{"a refusal", false, message(unix.NLMSG_ERROR, 0, own, errno(unix.ENOENT)...), 0, true, unix.ENOENT},
@@ -61,7 +61,7 @@ func TestRead(t *testing.T) {
 		{"a late answer to another request", false, join(message(data, 0, own-1, 1), message(data, 0, own, 2)), 1, true, nil},
 		{"a late refusal of another request", false, message(unix.NLMSG_ERROR, 0, own-1, errno(unix.EPERM)...), 0, false, nil},
 		{"a late end of another dump", true, join(message(unix.NLMSG_DONE, unix.NLM_F_MULTI, own-1), full), 1, false, nil},
-		{"somebody changed what is dumped", true, join(message(data, unix.NLM_F_MULTI|unix.NLM_F_DUMP_INTR, own), message(unix.NLMSG_DONE, unix.NLM_F_MULTI, own)), 1, true, unix.EINTR},
+		{"what is dumped was changed", true, join(message(data, unix.NLM_F_MULTI|unix.NLM_F_DUMP_INTR, own), message(unix.NLMSG_DONE, unix.NLM_F_MULTI, own)), 1, true, unix.EINTR},
 		{"the end alone says so", true, join(full, message(unix.NLMSG_DONE, unix.NLM_F_MULTI|unix.NLM_F_DUMP_INTR, own)), 1, true, unix.EINTR},
 		{"a header that is cut short", true, full[:10], 0, false, ErrShort},
 		{"a message that is cut short", true, full[:len(full)-4], 0, false, ErrShort},

@@ -24,7 +24,7 @@ import (
 
 // Options are what the agent is given.
 type Options struct {
-	Node    cni.Node // what whoever runs the node decided about pods
+	Node    cni.Node // what the node's operator decided about pods
 	Sources []inventory.Source
 	Cluster Cluster  // nil: there is none
 	Ambient *Ambient // nil: pods of the ambient mesh are left alone

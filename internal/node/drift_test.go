@@ -209,7 +209,7 @@ func TestDrift(t *testing.T) {
 	}
 	for _, p := range n.pods[len(drifts):] {
 		if got := n.told.of(p.name); len(got) != 1 || !got[0].First || !got[0].Healed {
-			t.Errorf("%s, which nobody touched: %+v", p.name, got)
+			t.Errorf("%s, which was not touched: %+v", p.name, got)
 		}
 	}
 }

@@ -239,7 +239,7 @@ func found(v capture.Verdict) (r keep.Result) {
 	return r
 }
 
-// explained is an error in the words of whoever wrote the pod's annotations.
+// explained is an error in the words of the author of the pod's annotations.
 func explained(d mesh.Decision, err error) error {
 	if err == nil || d.Explain == nil {
 		return err

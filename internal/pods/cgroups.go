@@ -13,7 +13,7 @@ import (
 )
 
 // Cgroups tells pods by the cgroups of processes. It believes a cgroup's name where
-// nobody but root can have made it: a cgroup that is delegated to a user may hold a
+// only root can have made it: a cgroup that is delegated to a user may hold a
 // folder by any name.
 type Cgroups struct {
 	mounts []mount
@@ -124,7 +124,7 @@ func (c *Cgroups) rootOwnsOne(m mount, folder string) error {
 	case uint64(at.Dev) != m.device: // another mount covers it
 		return errNotShown
 	case at.Uid != 0:
-		return fmt.Errorf("%s belongs to user %d, not to root: anybody may have made what is in it", folder, at.Uid)
+		return fmt.Errorf("%s belongs to user %d, not to root: another user may have made what is in it", folder, at.Uid)
 	}
 	return nil
 }

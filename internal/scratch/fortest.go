@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Test is a test, as *testing.T has it: package testing is no part of programs.
+// Test is a test, as *testing.T has it: package testing is not part of programs.
 type Test interface {
 	Helper()
 	Cleanup(func())

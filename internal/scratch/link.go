@@ -79,7 +79,7 @@ func (n *Namespace) Up(link string) error {
 }
 
 // AddAddress gives a link an address with the length of its on-link prefix. IPv6 addresses are usable
-// at once: nobody else is on the link, so nobody is asked (no duplicate address detection).
+// at once: no other host is on the link, so none is asked (no duplicate address detection).
 func (n *Namespace) AddAddress(link string, address netip.Prefix) error {
 	ip := net.IP(address.Addr().AsSlice())
 	msg := &rtnetlink.AddressMessage{

@@ -172,7 +172,7 @@ func respond(ctx context.Context, conn *net.TCPConn, land string) {
 	if _, err := conn.Write(text); err != nil {
 		return
 	}
-	// The client closes first, so that its port and not ours stays in TIME_WAIT.
+	// The client closes first, so that its port and not the listener's stays in TIME_WAIT.
 	_, _ = conn.Read(make([]byte, 1))
 	// Our FIN from one CPU could overtake the kernel's acknowledgement of the client's from another.
 	// The client would acknowledge twice, and the second time get a reset, which leaves its trace in

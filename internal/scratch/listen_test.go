@@ -39,11 +39,11 @@ func TestProbesMeetListeners(t *testing.T) {
 		{"from a foreign address", Probe{Proto: "tcp", Src: ip("203.0.113.9"), Spoof: true, Dst: ip("192.0.2.2"), DPort: 80}, "timeout"},
 		{"from a foreign address without leave", Probe{Proto: "tcp", Src: ip("203.0.113.9"), Dst: ip("192.0.2.2"), DPort: 80}, "error:Cannot assign requested address"},
 		{"with a mark that nothing asks for", Probe{Proto: "tcp", Mark: 0xf0000001, Dst: ip("192.0.2.2"), DPort: 80}, "b:80 orig=192.0.2.2:80 src=kept"},
-		{"nobody listens", Probe{Proto: "tcp", Dst: ip("192.0.2.2"), DPort: 81}, "refused"},
-		{"nobody listens, UDP", Probe{Proto: "udp", Dst: ip("127.0.0.1"), DPort: 54}, "refused"},
+		{"nothing listens", Probe{Proto: "tcp", Dst: ip("192.0.2.2"), DPort: 81}, "refused"},
+		{"nothing listens, UDP", Probe{Proto: "udp", Dst: ip("127.0.0.1"), DPort: 54}, "refused"},
 		{"no such route", Probe{Proto: "tcp", Dst: ip("198.51.100.1"), DPort: 80}, "error:Network is unreachable"},
 		{"no such route, UDP", Probe{Proto: "udp", Dst: ip("198.51.100.1"), DPort: 80}, "error:Network is unreachable"},
-		{"nobody is there", Probe{Proto: "udp", Dst: ip("192.0.2.3"), DPort: 80}, "timeout"},
+		{"no host is there", Probe{Proto: "udp", Dst: ip("192.0.2.3"), DPort: 80}, "timeout"},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			if got := send(t, a, tt.p); got != tt.want {

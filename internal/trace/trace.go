@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package trace follows real packets across the rules of a network namespace: each
-// rule that they match, with its reason and its verdict, whoever's table it is in.
+// rule that they match, with its reason and its verdict, in every table.
 //
 // The package neither reads flags nor prints: packets are handed over as they
 // arrive.

@@ -161,7 +161,7 @@ func (s *Server) KeepServed(w Workload) {
 	}
 }
 
-// Release has a pod served no longer. It waits for nobody: each proxy is told in its turn.
+// Release has a pod served no longer. It does not wait: each proxy is told in its turn.
 func (s *Server) Release(uid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +221,7 @@ func (p *pod) close() {
 	}
 }
 
-// announce wakes whoever waits for a change. s.mu is held.
+// announce wakes those that wait for a change. s.mu is held.
 func (s *Server) announce() {
 	close(s.changed)
 	s.changed = make(chan struct{})

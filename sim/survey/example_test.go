@@ -13,7 +13,7 @@ import (
 // Which packets does a ruleset drop, of all that there are?
 func Example() {
 	in := &rules.Chain{Name: "input", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Input, Priority: rules.PriorityFilter}}
-	in.Add("nobody reaches the agent", rules.IIfName.Is("eth0"), rules.TCPDport.Is(9000), rules.Drop())
+	in.Add("the agent is not reached", rules.IIfName.Is("eth0"), rules.TCPDport.Is(9000), rules.Drop())
 	state := rules.State{Table: &rules.Table{Name: "firewall", Chains: []*rules.Chain{in}}}
 	host := sim.NewHost(sim.Link{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.5/24")}})
 

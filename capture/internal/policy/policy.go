@@ -48,7 +48,7 @@ func AllowHost(mode string, allowed bool, isHost func() (bool, error)) (host boo
 }
 
 // Loopback reports whether lo is down where that matters, and may come up later: a
-// sidecar's init container may run before whoever sets it up. A pod of ambient mode
+// sidecar's init container may run before it is set up. A pod of ambient mode
 // has run for long, so there it is an error. The mode is "" of a ruleset by hand.
 func Loopback(mode string, state rules.State, isUp func() (bool, error)) (down bool, err error) {
 	switch {

@@ -20,7 +20,7 @@ const (
 
 // edit changes a file that others write too, some in place and some by rename, and loses nothing of theirs:
 // it exchanges the files in one step and looks at what it took out. Where that is not what was changed,
-// somebody wrote meanwhile, and that is changed in turn. It reports whether it wrote.
+// another program wrote meanwhile, and that is changed in turn. It reports whether it wrote.
 func edit(path string, change func([]byte) ([]byte, error)) (bool, error) {
 	before, err := readWhole(path)
 	if err != nil {
@@ -78,7 +78,7 @@ func exchange(name, path string, expected []byte) (newer []byte, err error) {
 	return readWhole(name)
 }
 
-// readWhole reads a file of JSON, and waits for whoever is writing it in place. What is not JSON is returned
+// readWhole reads a file of JSON, and waits while a program writes it in place. What is not JSON is returned
 // with an error.
 func readWhole(path string) (text []byte, err error) {
 	for range editTries {

@@ -10,7 +10,7 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
-// maker is a program that capture is no business of, told by what it calls its tables and
+// maker is a program that has no business with capture, told by what it calls its tables and
 // chains.
 type maker struct {
 	name           string

@@ -40,7 +40,7 @@ func (w *kumaWords) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// first is the word of what is no list, "" where there is none.
+// first is the word of what is not a list, "" where there is none.
 func (w kumaWords) first() string {
 	if len(w) == 0 {
 		return ""

@@ -13,7 +13,7 @@ import (
 	"github.com/weir-mesh/weir/modes"
 )
 
-// Settings are what whoever runs the node decided about its ambient pods. The zero Settings are those of
+// Settings are what the node's operator decided about its ambient pods. The zero Settings are those of
 // Istio's agent but for dns.
 type Settings struct {
 	DNS  bool // queries are captured, unless a pod's annotation says otherwise

@@ -34,7 +34,7 @@ func (p Pod) String() string {
 	return p.Netns
 }
 
-// Source tells of pods. What one cannot tell of is left out, and is no error; an error is that it tells of
+// Source tells of pods. What one cannot tell of is left out, and is not an error; an error is that it tells of
 // none.
 type Source interface {
 	Name() string

@@ -33,7 +33,7 @@ type Change struct {
 	Objects []Object        // each once
 	Tables  map[string]bool // of nftables, as FAMILY-NUMBER NAME
 
-	Generation uint32 // of the ruleset, which the commit made; 0: it was no commit
+	Generation uint32 // of the ruleset, which the commit made; 0: it was not a commit
 	Writer     string // the program that committed, as the kernel names it; "" where it does not
 	PID        uint32 // of the writer: of a commit in the machine's own numbers; else the port of its socket, which most programs have from their PID
 }

@@ -1,6 +1,6 @@
 // Command quic is the two ends of QUIC connections for a test of the UDP proxy: a server that echoes,
 // and a client that changes its port in the middle of each connection. It is a module of its own, so
-// that quic-go is no dependency of weir's.
+// that quic-go is not a dependency of weir's.
 //
 //	quic server ADDRESS:PORT                 prints "ready", and serves until its input ends
 //	quic client ADDRESS:PORT CONNECTIONS     prints how many were right, or fails
