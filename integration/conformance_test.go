@@ -65,6 +65,16 @@ func podRoot(t testing.TB) (root string) {
 	return root
 }
 
+// loadProbes are those that every table has a fate for.
+func loadProbes(t testing.TB) []scratch.Probe {
+	t.Helper()
+	probes, err := lab.LoadProbes(conformance + "/probes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return probes
+}
+
 // environ is a table's environment as a process has it.
 func environ(table *lab.Table) []string {
 	var out []string
@@ -84,11 +94,7 @@ var commandOf = map[string]string{"sidecar": "istio-init", "ambient": "ambient",
 func TestConformance(t *testing.T) {
 	needUsers(t)
 	isolated(t)
-	probes, err := lab.LoadProbes(conformance + "/probes.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := podRoot(t)
+	probes, root := loadProbes(t), podRoot(t)
 	start := time.Now()
 	tables := append(sidecarTables(t), tablesOf(t, "ambient")...)
 	if len(tables) != 39+14 {

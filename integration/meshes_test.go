@@ -56,10 +56,7 @@ func TestMeshTables(t *testing.T) {
 			t.Skipf("needs Debian's package iptables: %v", err)
 		}
 	}
-	probes, err := lab.LoadProbes(conformance + "/probes.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	probes := loadProbes(t)
 	for file, table := range meshTables(t) {
 		t.Run(table.Config, func(t *testing.T) {
 			t.Parallel()
@@ -164,11 +161,7 @@ func writeTable(t *testing.T, file string, fates map[string]scratch.Fate) {
 func TestMeshConformance(t *testing.T) {
 	needUsers(t)
 	isolated(t)
-	probes, err := lab.LoadProbes(conformance + "/probes.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := podRoot(t)
+	probes, root := loadProbes(t), podRoot(t)
 	tables := meshTables(t)
 	of := map[string]int{}
 	for _, table := range tables {

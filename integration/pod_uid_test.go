@@ -33,6 +33,16 @@ type cgroupTree struct {
 	made []string
 }
 
+// needCgroupTree skips the test where there is no hierarchy of version 2 to be changed.
+func needCgroupTree(t *testing.T) *cgroupTree {
+	t.Helper()
+	tree := newCgroupTree(t, cgroupMount(t))
+	if tree == nil {
+		t.Skip("no cgroup v2")
+	}
+	return tree
+}
+
 // newCgroupTree is nil where there is no hierarchy, or none to be changed.
 func newCgroupTree(t *testing.T, mount string) *cgroupTree {
 	t.Helper()
@@ -216,10 +226,7 @@ func TestPodOfTwoNamespaces(t *testing.T) {
 	t.Parallel()
 	needUsers(t)
 	c := newCLI(t)
-	tree := newCgroupTree(t, cgroupMount(t))
-	if tree == nil {
-		t.Skip("no cgroup v2")
-	}
+	tree := needCgroupTree(t)
 	uid := newPodUID()
 	pod := "kubepods/burstable/pod" + uid + "/"
 	one, two := c.elsewhere(t), c.elsewhere(t)
@@ -253,10 +260,7 @@ func TestPodThatMakesNamespaces(t *testing.T) {
 	t.Parallel()
 	needUsers(t)
 	c := newCLI(t)
-	tree := newCgroupTree(t, cgroupMount(t))
-	if tree == nil {
-		t.Skip("no cgroup v2")
-	}
+	tree := needCgroupTree(t)
 	uid := newPodUID()
 	container := c.elsewhere(t)
 	parent := container.start("nest") // starts a child in a network namespace of its own

@@ -153,33 +153,46 @@ func TestTheProxyFindsTheDestination(t *testing.T) {
 	application := serveWeb(t, p.pod, appID, appPort)
 	in := p.relay(proxyID, proxyID, 15006, proxy.SocketOptions{}, proxy.Dialer{Source: []netip.Addr{families[0].pass, families[1].pass}})
 	out := p.relay(proxyID, proxyID, 15001, proxy.SocketOptions{}, proxy.Dialer{})
+	for _, way := range p.ways(in, out, application, world) {
+		t.Run(way.name, func(t *testing.T) { way.send(t, requests) })
+	}
+}
+
+// relayedWay is one direction of a family's connections, and what the service at its end sees.
+type relayedWay struct {
+	name    string
+	load    load
+	relay   *relay
+	service *web
+	from    netip.Addr // whom the service sees
+}
+
+// ways are connections both ways in both families, by a proxy for each direction.
+func (p *realPod) ways(in, out *relay, application, world *web) (ways []relayedWay) {
 	for _, f := range families {
+		client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
 		inside := func(int) netip.AddrPort { return netip.AddrPortFrom(f.pod.Addr(), appPort) }
 		outside := func(i int) netip.AddrPort { return f.somewhere(i, worldPorts[i%len(worldPorts)]) }
-		client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
-		for _, way := range []struct {
-			name    string
-			load    load
-			relay   *relay
-			service *web
-			from    netip.Addr // whom the service sees
-		}{
-			{"inbound", load{in: p.far, from: client, to: inside}, in, application, f.pass},
-			{"outbound", load{in: p.pod, uid: appID, gid: appID, to: outside}, out, world, f.pod.Addr()},
-		} {
-			t.Run(way.name+" "+f.name, func(t *testing.T) {
-				l := way.load
-				l.requests = requests
-				l.right = func(i int, s seen) bool {
-					c, ours := way.relay.of(s)
-					return ours && s.Peer.Addr() == way.from && c.OriginalDst == l.to(i) && s.Asked == l.to(i) && (l.from == nil || c.Client.Addr() == l.from(i))
-				}
-				l.run(t)
-				if got := way.service.connections.Swap(0); got != int64(requests) {
-					t.Errorf("the service got %d connections, want %d", got, requests)
-				}
-			})
-		}
+		ways = append(ways,
+			relayedWay{"inbound " + f.name, load{in: p.far, from: client, to: inside}, in, application, f.pass},
+			relayedWay{"outbound " + f.name, load{in: p.pod, uid: appID, gid: appID, to: outside}, out, world, f.pod.Addr()})
+	}
+	return ways
+}
+
+// send sends requests that way, each of which must reach the service by the proxy, which must
+// have recovered its destination.
+func (w relayedWay) send(t *testing.T, requests int) {
+	t.Helper()
+	l := w.load
+	l.requests = requests
+	l.right = func(i int, s seen) bool {
+		c, ours := w.relay.of(s)
+		return ours && s.Peer.Addr() == w.from && c.OriginalDst == l.to(i) && s.Asked == l.to(i) && (l.from == nil || c.Client.Addr() == l.from(i))
+	}
+	l.run(t)
+	if got := w.service.connections.Swap(0); got != int64(requests) {
+		t.Errorf("the service got %d connections, want %d", got, requests)
 	}
 }
 

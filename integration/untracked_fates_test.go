@@ -26,11 +26,7 @@ const fateMark = 0x7a1
 func TestUntrackedFates(t *testing.T) {
 	needUsers(t)
 	isolated(t)
-	probes, err := lab.LoadProbes(conformance + "/probes.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := podRoot(t)
+	probes, root := loadProbes(t), podRoot(t)
 	for _, table := range sidecarTables(t) {
 		t.Run(table.Config, func(t *testing.T) {
 			t.Parallel()

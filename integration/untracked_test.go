@@ -41,48 +41,16 @@ func (p *realPod) untrackedEntries(t testing.TB) {
 	}
 }
 
-// untrackedWay is one direction of a family's connections, and what the service at its end sees.
-type untrackedWay struct {
-	name    string
-	load    load
-	relay   *relay
-	service *web
-	from    netip.Addr
-}
-
 // untrackedWays are a proxy of the project's own for each direction, and connections both ways
 // in both families.
-func (p *realPod) untrackedWays() (ways []untrackedWay) {
+func (p *realPod) untrackedWays() (ways []relayedWay) {
 	p.Helper()
 	world := serveWeb(p, p.far, 0, worldPorts...)
 	application := serveWeb(p, p.pod, appID, appPort)
 	marked := proxy.SocketOptions{Transparent: true, Mark: untrackedMark}
 	in := p.relay(proxyID, proxyID, 15006, marked, proxy.Dialer{Mark: untrackedMark, Source: []netip.Addr{families[0].pass, families[1].pass}})
 	out := p.relay(proxyID, proxyID, 15001, marked, proxy.Dialer{Mark: untrackedMark})
-	for _, f := range families {
-		client := func(i int) netip.Addr { return f.clients[i%len(f.clients)] }
-		ways = append(ways,
-			untrackedWay{"inbound " + f.name, load{in: p.far, from: client, to: func(int) netip.AddrPort { return netip.AddrPortFrom(f.pod.Addr(), appPort) }}, in, application, f.pass},
-			untrackedWay{"outbound " + f.name, load{in: p.pod, uid: appID, gid: appID,
-				to: func(i int) netip.AddrPort { return f.somewhere(i, worldPorts[i%len(worldPorts)]) }}, out, world, f.pod.Addr()})
-	}
-	return ways
-}
-
-// send sends requests that way, each of which must reach the service by the proxy, which must
-// have recovered its destination.
-func (w untrackedWay) send(t *testing.T, requests int) {
-	t.Helper()
-	l := w.load
-	l.requests = requests
-	l.right = func(i int, s seen) bool {
-		c, ours := w.relay.of(s)
-		return ours && s.Peer.Addr() == w.from && c.OriginalDst == l.to(i) && s.Asked == l.to(i) && (l.from == nil || c.Client.Addr() == l.from(i))
-	}
-	l.run(t)
-	if got := w.service.connections.Swap(0); got != int64(requests) {
-		t.Errorf("the service got %d connections, want %d", got, requests)
-	}
+	return p.ways(in, out, application, world)
 }
 
 // TestUntracked captures without connection tracking: every connection reaches the project's

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,22 +51,23 @@ func serve(t *testing.T, s *proxy.Server, options proxy.SocketOptions, addr stri
 	}
 	s.OnAccept = func(c proxy.ConnInfo) { r.accepted <- c }
 	s.OnClose = func(c proxy.ConnInfo, carried proxy.Bytes, err error) { r.ended <- ended{c, carried, err} }
+	r.stop = serving(t, func(ctx context.Context) error { return s.Serve(ctx, ln) })
+	return r
+}
+
+// serving serves until it is stopped, at the end of the test at the latest, which is no failure.
+func serving(t *testing.T, serve func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, ln) }()
-	stopped := false
-	r.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
+	go func() { served <- serve(ctx) }()
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := receive(t, served); err != nil {
 			t.Errorf("Serve = %v, want nil after cancellation", err)
 		}
-	}
-	t.Cleanup(r.stop)
-	return r
+	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // to is a Dial that goes to addr whatever the original destination was.

@@ -35,21 +35,7 @@ func serveUDP(t *testing.T, s *proxy.UDPServer, addr string, options proxy.Socke
 	r := &relayed{ln: ln, opened: make(chan proxy.ConnInfo, 256), ended: make(chan ended, 256)}
 	s.OnOpen = func(c proxy.ConnInfo) { r.opened <- c }
 	s.OnClose = func(c proxy.ConnInfo, carried proxy.Bytes, err error) { r.ended <- ended{c, carried, err} }
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, ln) }()
-	stopped := false
-	r.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := receive(t, served); err != nil {
-			t.Errorf("Serve = %v, want nil after cancellation", err)
-		}
-	}
-	t.Cleanup(r.stop)
+	r.stop = serving(t, func(ctx context.Context) error { return s.Serve(ctx, ln) })
 	return r
 }
 
