@@ -25,7 +25,10 @@ func TestCounts(t *testing.T) {
 		{"nothing matches", "testing: warning: no tests to run\nPASS\n", nil, 0, 1, 0, "no tests to run"},
 		{"it is killed", "--- PASS: TestA (0.1s)\npanic: test timed out\n", failed, 1, 1, 0, "timed out"},
 	} {
-		r := ofTests(tt.out, tt.err)
+		r := ofTests(tt.out+"    a_test.go:2: needs Linux 5.13 for z\n", tt.err)
+		if len(r.Lacks) != 1 || r.Lacks[0] != "Linux 5.13 for z" {
+			t.Errorf("%s: lacks %q", tt.why, r.Lacks)
+		}
 		if r.Passed != tt.passed || r.Failed != tt.failed || r.Skipped != tt.skipped || !strings.Contains(r.Log, tt.log) || strings.Contains(r.Log, "=== RUN") {
 			t.Errorf("%s: %+v", tt.why, r)
 		}
@@ -45,9 +48,9 @@ func TestHear(t *testing.T) {
 
 func TestMatrix(t *testing.T) {
 	text := matrix([]column{{kernel{"bullseye", "5.10"}, "5.10.0-1", []result{
-		{Row: "modes", Passed: 3}, {Row: "drift", Failed: 2}, {Row: "kills", Passed: 1, Skipped: 1}, {Row: lackingRow, Lacks: []string{"x: since Linux 5.12"}},
+		{Row: "modes", Passed: 3}, {Row: "drift", Failed: 2}, {Row: "kills", Passed: 1, Skipped: 1, Lacks: []string{"Linux 5.18 for y"}}, {Row: lackingRow, Lacks: []string{"x: since Linux 5.12"}},
 	}}})
-	for _, want := range []string{"every mode | ok |\n", "mended | **2 failed** |\n", "whole | ok, 1 skipped |\n", "- Linux 5.10: x: since Linux 5.12\n"} {
+	for _, want := range []string{"every mode | ok |\n", "mended | **2 failed** |\n", "whole | ok, 1 skipped |\n", "- Linux 5.10: a test of row kills does without Linux 5.18 for y; x: since Linux 5.12\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -52,9 +52,17 @@ func matrix(columns []column) string {
 	}
 	fmt.Fprint(&out, "\n## What they lack\n\n")
 	for _, c := range columns {
-		lacks := []string{"nothing that weir uses"}
-		if i := slices.IndexFunc(c.results, func(r result) bool { return r.Row == lackingRow && len(r.Lacks) > 0 }); i >= 0 {
-			lacks = c.results[i].Lacks
+		var lacks []string
+		for _, r := range c.results {
+			for _, l := range r.Lacks {
+				if r.Row != lackingRow {
+					l = "a test of row " + r.Row + " does without " + l
+				}
+				lacks = append(lacks, l)
+			}
+		}
+		if len(lacks) == 0 {
+			lacks = []string{"nothing that weir uses"}
 		}
 		fmt.Fprintf(&out, "- Linux %s: %s\n", c.version, strings.Join(lacks, "; "))
 	}

@@ -31,7 +31,7 @@ var rows = []row{
 	{"conformance: sidecar, dual stack", "the same with both families", conformance("redirect-dual-stack")},
 	{"conformance: ambient pod", "the same of an ambient pod", conformance("ambient")},
 	{"conformance: DNS", "the same with DNS captured", conformance("dns-all")},
-	{"drift", "each fifth of the changes by others that the tests know is found, named and mended", tests(`^(TestDrift|TestNoDrift)$`)},
+	{"drift", "each seventh of the changes by others that the tests know is found, named and mended", tests(`^(TestDrift|TestNoDrift)$`)},
 	{"kills", "of 20 applies that are killed, each leaves the former rules or the new ones, whole", tests(`^TestKilled$`)},
 	{"trace", "packets are followed across the rules", tests(`^(TestTrace|TestTraceInWords|TestTraceKilled|TestTraceInterrupted)$`)},
 	{"doctor", "the doctor names what is wrong with a namespace", tests(`^TestDoctor$`, `iptables|left-overs_of_others|tracker_is_full`)},
@@ -86,6 +86,9 @@ func tests(run string, skip ...string) func(context.Context) result {
 
 var ending = regexp.MustCompile(`(?m)^ *--- (PASS|FAIL|SKIP): `)
 
+// lacked is what a test says that it does without, and the version that brings it.
+var lacked = regexp.MustCompile(`(?m)needs (Linux \d+\.\d+ for .*)$`)
+
 // ofTests counts the tests of an output. One without a test has failed.
 func ofTests(out string, err error) (r result) {
 	for _, m := range ending.FindAllStringSubmatch(out, -1) {
@@ -97,6 +100,9 @@ func ofTests(out string, err error) (r result) {
 		case "SKIP":
 			r.Skipped++
 		}
+	}
+	for _, m := range lacked.FindAllStringSubmatch(out, -1) {
+		r.Lacks = append(r.Lacks, m[1])
 	}
 	if r.Failed == 0 && (err != nil || r.Passed+r.Skipped == 0) {
 		r.Failed = 1
