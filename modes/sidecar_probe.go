@@ -85,7 +85,7 @@ func (s *sidecar) opened(f rules.Family, by Caller, port rules.Port) Example {
 	included := slices.DeleteFunc(slices.Clone(s.cidrs.include), func(p netip.Prefix) bool { return rules.AddressFamily(p.Addr()) != f })
 	anyPort := s.cidrs.all || len(included) > 0
 	if s.cidrs.all || len(included) == 0 {
-		included = none[f]
+		included = nobody[f]
 	}
 	to, somewhere := s.within(included)
 	port, free := nextPort(port, func(p rules.Port) bool {
