@@ -28,7 +28,8 @@ import (
 // seenTable is the table of the test's own that notes, after everything else,
 // which packets were delivered and which left, with what they carried. Packets
 // are known by their source ports; of TCP the first of a connection counts. What
-// listeners answer is dropped: the answer to an answer would pass for a packet.
+// listeners answer is dropped, here and from the peer: the answer to an answer would pass
+// for a packet.
 const seenTable = `
 table inet seen {
   set came { type inet_service; flags dynamic; size 65535; }
@@ -41,6 +42,7 @@ table inet seen {
   set out_ct { type inet_service . mark; flags dynamic; size 65535; }
   chain ingress { type filter hook ingress devices = { eth0, eth1, nic9 } priority -2147483648
     meta l4proto { tcp, udp } th sport >= 20000 update @came { th sport }
+    meta l4proto { tcp, udp } th sport < 20000 drop
   }
   chain answers { type filter hook output priority -2147483648
     meta l4proto { tcp, udp } th sport < 20000 drop
