@@ -31,6 +31,8 @@ var rows = []row{
 	{"conformance: sidecar, dual stack", "the same with both families", conformance("redirect-dual-stack")},
 	{"conformance: ambient pod", "the same of an ambient pod", conformance("ambient")},
 	{"conformance: DNS", "the same with DNS captured", conformance("dns-all")},
+	{"untracked", "without connection tracking, packets end where they ended with the reference, by three of its tables", tests(`^TestUntrackedFates$/^(redirect-dual-stack|tproxy|dns-all)$`)},
+	{"untracked lives", "connections that are captured so live and die in every way and lose nothing, or nothing leaves", tests(`^(TestUntrackedLife|TestUntrackedFailsClosed)$`)},
 	{"drift", "each seventh of the changes by others that the tests know is found, named and mended", tests(`^(TestDrift|TestNoDrift)$`)},
 	{"kills", "of 20 applies that are killed, each leaves the former rules or the new ones, whole", tests(`^TestKilled$`)},
 	{"trace", "packets are followed across the rules", tests(`^(TestTrace|TestTraceInWords|TestTraceKilled|TestTraceInterrupted)$`)},
