@@ -100,11 +100,14 @@ func TestUntrackedUDP(t *testing.T) {
 			t.Run(way.name+" "+f.name, func(t *testing.T) {
 				var want []string
 				for range flows {
-					from, err := askByDatagram(way.from, way.to)
+					from, err := askByDatagram(way.from, way.to, 1)
 					if err != nil {
 						t.Fatalf("after %d flows: %v", len(want), err)
 					}
 					want = append(want, fmt.Sprint(from, " ", way.to))
+				}
+				if _, err := askByDatagram(way.from, way.to, 9000); err != nil {
+					t.Errorf("in fragments: %v", err)
 				}
 				scratch.Eventually(t, "the proxy has had every flow", func() bool {
 					for _, w := range want {
@@ -120,9 +123,9 @@ func TestUntrackedUDP(t *testing.T) {
 	p.untrackedEntries(t)
 }
 
-// askByDatagram sends a datagram and waits for the answer, which a connected socket takes
+// askByDatagram sends a datagram of that size and waits for the answer, which a connected socket takes
 // from the address asked alone.
-func askByDatagram(ns *scratch.Namespace, to netip.AddrPort) (from netip.AddrPort, err error) {
+func askByDatagram(ns *scratch.Namespace, to netip.AddrPort, size int) (from netip.AddrPort, err error) {
 	var conn *net.UDPConn
 	err = ns.DoAs(appID, appID, func() (err error) {
 		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
@@ -137,7 +140,7 @@ func askByDatagram(ns *scratch.Namespace, to netip.AddrPort) (from netip.AddrPor
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return from, err
 	}
-	if _, err := conn.Write([]byte("x")); err != nil {
+	if _, err := conn.Write(make([]byte, size)); err != nil {
 		return from, err
 	}
 	_, err = conn.Read(make([]byte, 1500))
