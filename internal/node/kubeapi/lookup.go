@@ -51,9 +51,6 @@ func (c *Client) Await(ctx context.Context, namespace, name, uid string) (mesh.P
 	if err != nil || uid != "" && string(asked.UID) != uid {
 		return mesh.Pod{}, false
 	}
-	if _, err := stripPod(asked); err != nil {
-		return mesh.Pod{}, false
-	}
 	return c.describe(asked), true
 }
 
