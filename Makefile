@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # weir: what there is to do. `make` lists it.
 
 GO      ?= go

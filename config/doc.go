@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package config reads configurations that people write, as YAML documents and
 // flags, and tells every problem with the line and column where it stands:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package modes
 
 // Config is what people write, as words: see the configuration reference in the

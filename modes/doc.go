@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package modes says what to capture. A [Config] is what people write and an
 // [Environment] what a network namespace is like; together they become, checked,
 // a [rules.State]:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package nft makes a kernel hold a [rules.State] and proves that it does: it

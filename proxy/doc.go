@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package proxy has what a transparent proxy is made of: sockets that the kernel diverts connections

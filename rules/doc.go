@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rules says what a network namespace should hold for one owner: an
 // nftables table with its chains, sets and maps, and the policy routing that
 // its rules stand on. A [State] is plain data: modes.State makes one of a

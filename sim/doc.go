@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package sim tells what a kernel does with a packet: which rules it meets in a
 // network namespace, where nat and routing take it, and what becomes of it. A [Host]
 // is what the namespace is like beside its tables, an [Evaluator] takes a [Packet]

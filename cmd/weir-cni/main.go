@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // GOMAXPROCS is 1, so the runtime need not poll the CPU limit of the cgroup.

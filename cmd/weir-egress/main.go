@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Command weir-egress tells which hosts a network namespace calls, in bytes and by name.

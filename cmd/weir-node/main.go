@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Command weir-node is the node's agent: it keeps every pod of a node captured that should be, and tells.

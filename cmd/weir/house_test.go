@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 package main
@@ -6,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -269,5 +272,28 @@ func TestOnlyProgramsTalk(t *testing.T) {
 	}
 	if read < 100 {
 		t.Errorf("%d files were read", read)
+	}
+}
+
+// TestLicenceLines: each file of source says its licence in the way of SPDX.
+func TestLicenceLines(t *testing.T) {
+	read := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && slices.Contains([]string{".git", "bin", "dist"}, d.Name()):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".go":
+			return nil
+		}
+		read++
+		if !strings.HasPrefix(readText(t, path), "// SPDX-License-Identifier: Apache-2.0\n\n") {
+			t.Errorf("%s does not begin with // SPDX-License-Identifier: Apache-2.0", path)
+		}
+		return nil
+	})
+	if err != nil || read == 0 {
+		t.Fatalf("read %d files: %v", read, err)
 	}
 }

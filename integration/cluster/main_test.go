@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package cluster tests the node agent on a Kubernetes cluster of one node: etcd, the control plane, the

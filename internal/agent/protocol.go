@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package agent is how the CNI plugin asks the node's agent about a pod: one request and one answer, each a

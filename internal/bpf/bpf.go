@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package bpf speaks bpf(2), as far as programs that are attached to cgroups need it. The layouts

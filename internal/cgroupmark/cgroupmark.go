@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package cgroupmark gives a mark to every socket that is made in a cgroup, by a program of four

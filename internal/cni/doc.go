@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package cni is weir as a CNI plugin: it answers a runtime's ADD, DEL, CHECK, GC, STATUS and VERSION, of

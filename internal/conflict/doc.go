@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package conflict judges what stands in a ruleset's way in a network namespace: tables, policy
 // rules, routes, settings, sockets and programs of others that keep captured traffic from the proxy.
 // It evaluates packets (package sim) with and without each of them, so that what looks alike and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package consul is what consul-redirect does beyond weir itself: the flags of Consul's connect redirect-traffic and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package escape writes text from outside (names in a kernel, comments, file
 // names, words of a command line) so that it stays one cell of one line and
 // cannot steer a terminal. It knows nothing of where the text comes from.

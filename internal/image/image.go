@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package image writes container images as OCI archives, which containerd (ctr images import), podman load,
 // skopeo, crane and Docker from version 25 on read: one layer, no daemon, and the same bytes for the same files.
 package image

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package istio is what istio-init does beyond weir itself: its flags and variables, what they mean as

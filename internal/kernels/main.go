@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Command kernels runs weir's kernel tests on Debian's kernels, in an emulated machine,

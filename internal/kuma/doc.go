@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package kuma is what kuma-init does beyond weir itself: the flags and variables of Kuma's install transparent-proxy

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package lab compares what becomes of real packets with what was recorded of the reference engines:

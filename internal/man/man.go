@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package man writes the manual pages of a command line: one for the program and one for each command,
 // as roff for man(7).
 package man

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package meshinit is what the init programs of meshes have in common, as commands of weir: arguments that mean a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mountinfo reads proc_pid_mountinfo(5).
 package mountinfo
 

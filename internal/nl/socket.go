@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package nl is netlink as the kernel's own subsystems speak it: requests, their

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package node is the node's agent: it finds the pods of the node, captures those that should be captured and

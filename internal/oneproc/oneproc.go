@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package oneproc has the program that imports it run Go code on one processor, from before
 // other packages are initialized: its commands do one thing after the other, and more threads
 // only wake and wait. In main it would be late: the memory cached for the other processors is

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package pods knows how kubelets lay out the pods of a node: the names of their

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package problems joins what is wrong with an input, so that one message tells
 // all of it and each problem can still be looked at by itself.
 package problems

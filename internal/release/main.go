@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command release builds what is shipped of a revision: static programs for each architecture, archives with manual
 // pages and completions, packages for Debian and for RPM, lists of what each program holds, licences, and checksums.
 //

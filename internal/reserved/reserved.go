@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package reserved knows the names and numbers that weir keeps for itself in a network
 // namespace: the tables that it works with beside its own, the set with its notes, and
 // what its sets, routes and policy rules are known by.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package rtnl reads what rtnetlink(7) lists. It knows nothing of what it is read

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package scratch makes small networks out of kernel namespaces: namespaces joined by veth pairs, with

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command tally runs go test and counts. It prints what go test prints; of tests that
 // pass, their output with -v alone.
 //

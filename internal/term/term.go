@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package term holds what messages to people have in common: a word repeated at a bounded length, the
 // name that was probably meant, a number with its noun. It is pure and knows nothing of weir.
 package term

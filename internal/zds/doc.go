@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package zds is the agent's end of the protocol by which ztunnel, Istio's proxy of a node, learns of the pods

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package proxytest tests transparent proxies. It makes network namespaces with an application and

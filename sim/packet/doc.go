@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package packet is the grammar in which people and programs say which packets
 // they mean:
 //

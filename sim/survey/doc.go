@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package survey says what becomes of every packet of TCP, UDP and ICMP between
 // unicast addresses. It does not sample: it cuts the space of packets into classes
 // of membership, by what a ruleset tests them for, takes one packet of each class,

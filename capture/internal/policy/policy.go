@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package policy decides what an apply may do in a network namespace, from facts alone:

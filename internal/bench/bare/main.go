@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command bare prints a line, as `weir version` does: what any Go program takes to
 // start.
 package main

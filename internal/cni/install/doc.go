@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package install puts the CNI plugin into a node by hand: the program into the folder where the runtime

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command pack makes a container image of programs: pack -name NAME:TAG -o FILE PROGRAM... has each in the
 // root folder, and starts the first. /var/run is /run there, as on the nodes whose folders are mounted in it.
 package main

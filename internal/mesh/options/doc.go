@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package options is what the capture programs of Istio, Linkerd, Kuma and Consul can be told, one type a
 // mesh, and what it means as a configuration of weir. The init commands fill it from arguments and
 // variables, and package mesh from annotations, so that both know one meaning and one set of defaults.

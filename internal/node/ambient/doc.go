@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package ambient is what the node's agent does for pods that have no proxy of their own: the rules in each,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package health answers probes over HTTP: whether the program lives, and whether it is ready or why not.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package installer keeps the plugin installed on a node: what another program takes out of a list, or from

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package inventory finds the pods of a node and their network namespaces: by libcni's notes of what it

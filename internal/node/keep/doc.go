@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package keep decides when network namespaces are looked at, and when they are healed: soon after a change
 // that is not known to be harmless, not too often, and not for ever where another program puts its own back
 // again and again. It knows no kernel: its callers look and heal.

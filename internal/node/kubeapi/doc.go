@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package kubeapi is what the node's agent knows from an API server: the pods of its own node, and labels and

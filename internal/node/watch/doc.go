@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package watch hears what changes in every network namespace of a node, by two netlink sockets in one of

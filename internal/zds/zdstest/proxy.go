@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package zdstest stands in for ztunnel: it speaks the proxy's end of package zds.

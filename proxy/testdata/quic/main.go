@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command quic is the two ends of QUIC connections for a test of the UDP proxy: a server that echoes,
 // and a client that changes its port in the middle of each connection. It is a module of its own, so
 // that quic-go is not a dependency of weir's.
