@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -252,15 +253,26 @@ func cgroupHierarchies(parent string) []string {
 	return dirs
 }
 
+// removeCgroups removes the cgroups of a machine that is off. Its last processes may still be ending.
 func removeCgroups(parent string) {
-	for range 6 { // children first
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		left := false
 		for _, dir := range cgroupHierarchies(parent) {
-			_ = filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-				if err == nil {
-					_ = os.Remove(path)
+			var found []string
+			_ = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+				if err == nil && entry.IsDir() {
+					found = append(found, path)
 				}
 				return nil
 			})
+			for _, path := range slices.Backward(found) { // children first
+				if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+					left = true
+				}
+			}
+		}
+		if !left {
+			return
 		}
 	}
 }
