@@ -28,7 +28,8 @@ type Ambient struct {
 	Socket   string // on which the node's proxy connects
 	Enrolled string // the file that the plugin reads where the agent does not answer
 
-	events chan func(context.Context) // one after the other
+	events   chan func(context.Context) // one after the other
+	released func() bool                // the node is to be without captures, its own table too
 }
 
 // NewAmbient is the ambient side of an agent.
@@ -45,6 +46,7 @@ const (
 
 // run prepares what the proxy is told first, and serves until the context ends.
 func (m *Ambient) run(ctx context.Context, a *Agent) {
+	m.released = a.Released
 	m.prepare(ctx, a)
 	m.mendHost(ctx)
 	l, err := zds.Listen(m.Socket)
@@ -142,6 +144,13 @@ func (m *Ambient) later(do func(context.Context)) {
 	}
 }
 
+// look looks at the host's table soon.
+func (m *Ambient) look() {
+	if m != nil {
+		m.later(m.mendHost)
+	}
+}
+
 func (m *Ambient) has(uid string) bool { return m != nil && uid != "" && m.Has(uid) }
 
 // why is why a pod is in the mesh by the file, for which its spec need not be known.
@@ -176,13 +185,16 @@ func (m *Ambient) hostChanged(c watch.Change) {
 	}
 	for table := range c.Tables {
 		if ours(table) {
-			time.AfterFunc(hostDebounce, func() { m.later(m.mendHost) })
+			time.AfterFunc(hostDebounce, m.look)
 			return
 		}
 	}
 }
 
 func (m *Ambient) mendHost(ctx context.Context) {
+	if m.released() {
+		return
+	}
 	found, err := m.Mend(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:

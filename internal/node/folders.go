@@ -46,6 +46,7 @@ func (a *Agent) WatchFolders(ctx context.Context, folders ...string) error {
 				a.Log.Info("captures are resumed")
 			}
 			a.Sweep()
+			a.Ambient.look()
 		}
 	}
 }

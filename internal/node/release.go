@@ -23,6 +23,9 @@ import (
 // releaseFile is there while every capture of the node is out.
 const releaseFile = "released.json"
 
+// machineNetns is the machine's own network namespace: the agent and weir-node release run in it.
+const machineNetns = "/proc/self/ns/net"
+
 // Release is a node without captures, on purpose.
 type Release struct {
 	Since time.Time `json:"since"`
@@ -53,7 +56,8 @@ func ReleaseAll(ctx context.Context, stateDir string, sources []inventory.Source
 	}
 	all, err := inventory.All(ctx, sources)
 	wrong := []error{err}
-	for _, p := range all {
+	host := inventory.Pod{Netns: machineNetns} // which has the ambient mesh's own table
+	for _, p := range append(all, host) {
 		report, err := releaseOne(ctx, p)
 		switch {
 		case errors.Is(err, netns.ErrNotExist):

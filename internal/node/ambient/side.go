@@ -248,14 +248,6 @@ func (s *Side) Mend(ctx context.Context) (differences []string, err error) {
 	return differences, err
 }
 
-// RemoveHost takes out what is in the machine's own namespace.
-func (s *Side) RemoveHost(ctx context.Context) error {
-	return s.onHost(func(c *capture.Capture) error {
-		_, err := c.Remove(ctx)
-		return err
-	})
-}
-
 func (s *Side) onHost(do func(*capture.Capture) error) error {
 	s.hostMu.Lock()
 	defer s.hostMu.Unlock()
