@@ -33,7 +33,7 @@ var wrongUsage = []wrong{
 	{why: "a key's flag that is nearly one", args: "plan --outbound-exclude-cidr 10.0.0.0/8", says: "(did you mean --outbound-exclude-cidrs?)"},
 	{why: "another command's flag", args: "apply -f FILE --wait 3s", yaml: podYAML, says: "weir: unknown flag --wait of weir apply (it is a flag of weir verify"},
 	{why: "a flag before the command", args: "--json show", says: "weir: unknown flag --json of weir (flags follow the command)"},
-	{why: "a command as a flag", args: "--version", says: "weir: unknown flag --version of weir (did you mean weir version?)"},
+	{why: "a command as a flag", args: "--doctor", says: "weir: unknown flag --doctor of weir (did you mean weir doctor?)"},
 	{why: "the end of a flag", args: "plan --port 15001", says: "weir: unknown flag --port of weir plan (did you mean --inbound-port or --inbound-tunnel-port or --outbound-port or --dns-port or --udp-outbound-port or --udp-inbound-port?)"},
 	{why: "one of the end of a flag", args: "plan --exclude-cidr 10.0.0.0/8", says: "weir: unknown flag --exclude-cidr of weir plan (did you mean --outbound-exclude-cidrs?)"},
 	{why: "the end of flags that another command has whole", args: "plan --uid 1337", says: "(did you mean --proxy-uids or --outbound-exclude-uids or --probes-uids?)"},

@@ -131,7 +131,7 @@ var drifts = []drift{
 	{why: "a throw of dice", do: replace("output", own, "meta skuid @proxies numgen random mod 2 0 return"), named: rule("output", own)},
 	{why: "a length of packets", do: replace("output", own, `meta skuid @proxies meta length 100 return`), named: rule("output", own)},
 	{why: "a priority", do: replace("local", tunnel, `oifname "tun*" meta priority set 1:2 return`), named: rule("local", tunnel)},
-	{why: "an element added by packets", do: replace("local", tunnel, `oifname "tun*" update @seen { ip daddr } return`), named: append(rule("local", tunnel), "unknown: .*dynset")},
+	{why: "an element added by packets", do: replace("local", tunnel, `oifname "tun*" update @seen { ip daddr } return`), named: append(rule("local", tunnel), `update @seen { ip daddr }`)},
 	{why: "a fib lookup", do: replace("local", tunnel, `oifname "tun*" fib daddr . oif type local return`), named: rule("local", tunnel)},
 
 	// Sets and maps.
