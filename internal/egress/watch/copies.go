@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -26,7 +27,7 @@ type copies struct {
 	socket *nl.Socket
 	next   uint32 // sequence number
 	begun  bool
-	Lost   uint64 // that the kernel had no room for
+	Lost   atomic.Uint64 // that the kernel had no room for
 }
 
 // Of linux/netfilter/nfnetlink_log.h.
@@ -165,7 +166,7 @@ func (c *copies) messages(part []byte, visit func([]byte, string)) error {
 // count finds what was lost by the gaps in the numbers.
 func (c *copies) count(number uint32) {
 	if c.begun {
-		c.Lost += uint64(number - c.next)
+		c.Lost.Add(uint64(number - c.next))
 	}
 	c.begun, c.next = true, number+1
 }

@@ -69,6 +69,13 @@ func (s *stage) tell(f Finding) {
 	s.findings = append(s.findings, f)
 }
 
+// seen is what happened so far.
+func (s *stage) seen() (heals []time.Time, looks int, findings []Finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.heals), s.looks, slices.Clone(s.findings)
+}
+
 func inStage(t *testing.T, do func(*testing.T, *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -93,15 +100,16 @@ func TestHeal(t *testing.T) {
 		s.change("nft, PID 4711")
 		time.Sleep(49 * time.Millisecond)
 		synctest.Wait()
-		if len(s.heals) > 0 {
+		if heals, _, _ := s.seen(); len(heals) > 0 {
 			t.Error("healed before further changes could come")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(s.heals) != 1 || s.looks != 3 {
-			t.Errorf("%d heals, %d looks", len(s.heals), s.looks)
+		heals, looks, findings := s.seen()
+		if len(heals) != 1 || looks != 3 {
+			t.Errorf("%d heals, %d looks", len(heals), looks)
 		}
-		got := s.findings[len(s.findings)-1]
+		got := findings[len(findings)-1]
 		if !got.Healed || !slices.Equal(got.Writers, []string{"nft, PID 4711"}) || got.Noticed != 50*time.Millisecond {
 			t.Errorf("%+v", got)
 		}
@@ -112,7 +120,7 @@ func TestHeal(t *testing.T) {
 // looked at no more than every two seconds.
 func TestHarmless(t *testing.T) {
 	inStage(t, func(t *testing.T, s *stage) {
-		before := len(s.findings)
+		_, _, before := s.seen()
 		for range 6000 {
 			s.mu.Lock()
 			s.generation++
@@ -122,11 +130,12 @@ func TestHarmless(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		synctest.Wait()
-		if len(s.findings) != before {
-			t.Errorf("told: %+v", s.findings[before:])
+		_, looks, findings := s.seen()
+		if len(findings) != len(before) {
+			t.Errorf("told: %+v", findings[len(before):])
 		}
-		if s.looks > 400 {
-			t.Errorf("%d looks in a minute", s.looks)
+		if looks > 400 {
+			t.Errorf("%d looks in a minute", looks)
 		}
 	})
 }
@@ -141,21 +150,22 @@ func TestFight(t *testing.T) {
 		s.change("rival, PID 7")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if n := len(s.heals); n != DefaultLimits().Most {
-			t.Fatalf("%d heals in an hour", n)
+		heals, _, findings := s.seen()
+		if len(heals) != DefaultLimits().Most {
+			t.Fatalf("%d heals in an hour", len(heals))
 		}
-		last := s.heals[len(s.heals)-1].Sub(s.heals[len(s.heals)-2])
+		last := heals[len(heals)-1].Sub(heals[len(heals)-2])
 		if last < 5*time.Second {
 			t.Errorf("the last pause was %s", last)
 		}
-		if !slices.ContainsFunc(s.findings, func(f Finding) bool { return f.GaveUp && slices.Contains(f.Writers, "rival, PID 7") }) {
-			t.Errorf("it is not told: %+v", s.findings)
+		if !slices.ContainsFunc(findings, func(f Finding) bool { return f.GaveUp && slices.Contains(f.Writers, "rival, PID 7") }) {
+			t.Errorf("it is not told: %+v", findings)
 		}
 		s.keeper.Sweep()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := len(s.heals); n != DefaultLimits().Most+1 {
-			t.Errorf("%d heals after a sweep", n)
+		if heals, _, _ = s.seen(); len(heals) != DefaultLimits().Most+1 {
+			t.Errorf("%d heals after a sweep", len(heals))
 		}
 	})
 }
@@ -164,22 +174,23 @@ func TestFight(t *testing.T) {
 // is over.
 func TestFailure(t *testing.T) {
 	inStage(t, func(t *testing.T, s *stage) {
-		before := len(s.findings)
+		_, _, before := s.seen()
 		s.mu.Lock()
 		s.fails = errors.New("not permitted")
 		s.mu.Unlock()
 		s.keeper.Look(1)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if s.looks < 60 || s.looks > 80 {
-			t.Errorf("%d looks in an hour", s.looks)
+		if _, looks, _ := s.seen(); looks < 60 || looks > 80 {
+			t.Errorf("%d looks in an hour", looks)
 		}
 		s.mu.Lock()
 		s.fails = nil
 		s.mu.Unlock()
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		told := s.findings[before:]
+		_, _, findings := s.seen()
+		told := findings[len(before):]
 		if len(told) != 2 || told[0].Err == nil || told[1].Err != nil {
 			t.Errorf("told %+v", told)
 		}
@@ -194,8 +205,8 @@ func TestForgotten(t *testing.T) {
 		s.keeper.Sweep()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if s.looks != 2 { // with that at what others have
-			t.Errorf("%d looks", s.looks)
+		if _, looks, _ := s.seen(); looks != 2 { // with that at what others have
+			t.Errorf("%d looks", looks)
 		}
 	})
 }
