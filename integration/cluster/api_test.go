@@ -214,17 +214,6 @@ func (a *api) pod(namespace, name string) (p pod, err error) {
 	return p, err
 }
 
-// pods lists those of a namespace, all with "".
-func (a *api) pods(namespace string) ([]pod, error) {
-	path := "/api/v1/pods"
-	if namespace != "" {
-		path = "/api/v1/namespaces/" + namespace + "/pods"
-	}
-	var list struct{ Items []pod }
-	err := a.get(path, &list)
-	return list.Items, err
-}
-
 // events are what happened to an object, newest last.
 func (a *api) events(namespace, name string) (lines []string) {
 	var list struct {

@@ -181,21 +181,6 @@ func (m *machine) start(name string, args ...string) {
 	m.daemons[name] = &daemon{cmd, log}
 }
 
-// stop kills a daemon.
-func (m *machine) stop(name string) {
-	m.Helper()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	d := m.daemons[name]
-	if d == nil {
-		m.Fatalf("%s does not run", name)
-	}
-	// The process is nsenter until it executes: its group is that of the daemon.
-	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
-	_ = d.cmd.Wait()
-	delete(m.daemons, name)
-}
-
 // tellLogs prints the ends of the logs of a test that failed.
 func (m *machine) tellLogs(names ...string) {
 	for _, name := range names {

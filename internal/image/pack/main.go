@@ -28,7 +28,7 @@ func main() {
 
 func pack(name, out string, programs []string) error {
 	if name == "" || out == "" || len(programs) == 0 {
-		return errors.New("want -name NAME:TAG -o FILE PROGRAM...")
+		return errors.New("want -name NAME:TAG, -o FILE and programs")
 	}
 	i := image.Image{Name: name, Config: image.Config{Entrypoint: []string{"/" + filepath.Base(programs[0])}},
 		Files: []image.File{{Name: "run/"}, {Name: "tmp/", Mode: 0o1777}, {Name: "var/run", Link: "../run"}}}

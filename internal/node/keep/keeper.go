@@ -122,7 +122,7 @@ func (k *Keeper) run(w *ward) {
 func (k *Keeper) runForeign(w *ward) {
 	k.turn(w, k.slow, func() (heard, Order) {
 		h, o := w.take(time.Now())
-		h, w.last = w.last, heard{}
+		h, w.last = w.last.and(h), heard{}
 		w.foreign, o.Foreign = false, true
 		return h, o
 	})

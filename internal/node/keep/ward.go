@@ -52,6 +52,14 @@ func (h *heard) add(c Cause) {
 	h.objects = union(h.objects, c.Objects)
 }
 
+// and is what was heard before and now.
+func (h heard) and(now heard) heard {
+	if h.at.IsZero() {
+		return now
+	}
+	return heard{h.at, union(h.writers, now.writers), union(h.objects, now.objects)}
+}
+
 const maxCauses = 64
 
 // later reports whether generation a came after b: they wrap around.
@@ -128,9 +136,7 @@ func (w *ward) settle(l Limits, h heard, o Order, r Result, start time.Time, too
 	}
 	bad := len(r.Differences) > 0 || r.Err != nil
 	if w.drifted { // what was heard first is what did it
-		h.at = w.drift.at
-		h.writers = union(w.drift.writers, h.writers)
-		h.objects = union(w.drift.objects, h.objects)
+		h = w.drift.and(h)
 	}
 	f.Heard, f.Writers, f.Objects = h.at, h.writers, h.objects
 	if bad && !w.drifted && !h.at.IsZero() {
