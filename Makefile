@@ -40,8 +40,8 @@ PURE     := /(rules|modes|sim|sim/packet|sim/survey|internal/graph|internal/tall
 # The tests of the whole, which run the programs as they are built: a race would be theirs, not the tests'.
 WHOLE    := /integration$$
 
-# What node-test and cluster-test run, under container runtimes that are built first.
-ELSEWHERE := ^(TestContainerd|TestContainerdKill)$$
+# What node-test and cluster-test run, under container runtimes that are built first, and what soak alone runs.
+ELSEWHERE := ^(TestContainerd|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC)$$
 CLUSTERED := /integration/cluster$$
 
 test: tools ## every test, units with the race detector; kernel tests in namespaces of their own

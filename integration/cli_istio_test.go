@@ -95,7 +95,7 @@ func TestIstioPrecedence(t *testing.T) {
 		{"defaults", nil, "", []string{"port: \"15006\"", "tunnelPort: \"15008\"", "port: \"15001\"", "uids:\n    - \"1337\"", "gids:\n    - \"1337\"", "via: none", "capture: none"}, nil},
 		{"a variable wins over the default", []string{"INBOUND_CAPTURE_PORT=1", "ISTIO_INBOUND_PORTS=*"}, "", []string{"port: \"1\"", "- \"*\""}, nil},
 		{"the command line wins over the variable", []string{"INBOUND_CAPTURE_PORT=1", "PROXY_UID=5", "ISTIO_SERVICE_CIDR=10.0.0.0/8"}, "-z 2 -u 6", []string{"port: \"2\"", "- \"6\"", "10.0.0.0/8"}, []string{"\"1\"", "\"5\""}},
-		{"an empty value is a value", []string{"ISTIO_SERVICE_CIDR=10.0.0.0/8"}, "-i ''", []string{"includeCIDRs: []"}, []string{"10.0.0.0"}},
+		{"an empty value is a value", []string{"ISTIO_SERVICE_CIDR=10.0.0.0/8"}, "-i ''", []string{"outbound:\n  via: none"}, []string{"10.0.0.0"}},
 		{"the outbound port has no variable", []string{"ENVOY_PORT=1"}, "-i *", []string{"port: \"15001\""}, nil},
 		{"the last of repeats wins", nil, "-p 1 -p15001 -p=2 --envoy-port=3 --envoy-port 4", []string{"port: \"4\""}, []string{"port: \"15001\""}},
 		{"joined short flags", nil, "-p15002 -u7 -g8", []string{"port: \"15002\"", "- \"7\"", "- \"8\""}, nil},
