@@ -76,7 +76,7 @@ bench: build tools ## speed and memory, as ratios to nft and iptables-restore
 	$(GO) run ./internal/bench -bare ./bin/bare $(BENCHFLAGS) ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
-	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration
+	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration ./internal/node ./internal/zds
 
 # SEED: the first; otherwise it is the time.
 COUNT ?= 1000000
