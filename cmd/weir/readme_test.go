@@ -98,7 +98,7 @@ func TestDocumentedFlags(t *testing.T) {
 		known = append(known, "--"+f.Name)
 	}
 	known = append(known, "--image", "--profile", "--net", "--bind", "--retry", "--retry-connrefused") // of kubectl, unshare, python3 and curl
-	beside, err := filepath.Glob("../weir-*/*.go") // other programs, which no test can import: their source names their flags
+	beside, err := filepath.Glob("../weir-*/*.go")                                                     // other programs, which no test can import: their source names their flags
 	if err != nil || len(beside) == 0 {
 		t.Fatalf("no other programs: %v", err)
 	}
