@@ -9,9 +9,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -264,6 +266,45 @@ func TestCNIFamilies(t *testing.T) {
 		if got := p.ruleset(t); strings.Contains(got, "IPv6 is off") == tt.v6 || !strings.Contains(got, "15001") {
 			t.Errorf("%s: IPv6 is captured: want %v\n%s", tt.why, tt.v6, got)
 		}
+		if slices.Contains(tt.addresses, v4) {
+			p.capturesCalls(t, "tcp4", "203.0.113.9:80")
+		}
+		if tt.v6 {
+			p.capturesCalls(t, "tcp6", "[2001:db8:99::9]:80")
+		}
+	}
+}
+
+// capturesCalls: a connection of the pod to an address of elsewhere arrives at the outbound listener.
+func (p cniPod) capturesCalls(t *testing.T, network, to string) {
+	t.Helper()
+	family := "-" + strings.TrimPrefix(network, "tcp")
+	for _, link := range []string{"lo", "eth0"} {
+		p.ip(t, "link", "set", link, "up")
+	}
+	p.ip(t, family, "route", "replace", "default", "dev", "eth0")
+	err := p.pod.Do(func() error {
+		listener, err := net.Listen(network, ":15001")
+		if err != nil {
+			return err
+		}
+		defer listener.Close()
+		conn, err := net.DialTimeout(network, to, 5*time.Second)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			return err
+		}
+		accepted, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		return accepted.Close()
+	})
+	if err != nil {
+		t.Errorf("%s to %s does not reach the proxy: %v", network, to, err)
 	}
 }
 
