@@ -3,8 +3,8 @@
 // Command release builds what is shipped of a revision: static programs for each architecture, archives with manual
 // pages and completions, packages for Debian and for RPM, lists of what each program holds, licences, and checksums.
 //
-// Two runs on one revision make the same bytes, in whichever folder, under whichever user, umask and module cache:
-// no path, time or owner of the machine enters; times are the commit's.
+// Two runs on one revision are to make the same bytes: no path, time or owner of the machine enters; times are the
+// commit's.
 package main
 
 import (
