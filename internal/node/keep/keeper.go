@@ -17,9 +17,10 @@ type Keeper struct {
 	slots  chan struct{}
 	slow   chan struct{} // of the looks that take long
 
-	mu   sync.Mutex
-	kept map[Key]*ward
-	busy sync.WaitGroup
+	mu    sync.Mutex
+	kept  map[Key]*ward
+	ended bool // nothing begins any more
+	busy  sync.WaitGroup
 }
 
 // New is a keeper that works until the context ends. It tells of the first look at each namespace, of each
@@ -92,8 +93,24 @@ func (k *Keeper) look(w *ward) {
 	}
 }
 
-// Wait waits for the work that is under way, once the context has ended.
-func (k *Keeper) Wait() { k.busy.Wait() }
+// Wait waits for the work that is under way, once the context has ended. Nothing begins from then on.
+func (k *Keeper) Wait() {
+	k.mu.Lock()
+	k.ended = true
+	k.mu.Unlock()
+	k.busy.Wait()
+}
+
+// begin counts work that begins; false means that none does any more.
+func (k *Keeper) begin() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended {
+		return false
+	}
+	k.busy.Add(1)
+	return true
+}
 
 // schedule has a namespace looked at after a while, or sooner where it already is to be.
 func (k *Keeper) schedule(w *ward, after time.Duration) {
@@ -130,7 +147,9 @@ func (k *Keeper) runForeign(w *ward) {
 
 // turn does one look.
 func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (heard, Order)) {
-	k.busy.Add(1)
+	if !k.begin() {
+		return
+	}
 	defer k.busy.Done()
 	slots <- struct{}{}
 	defer func() { <-slots }()
