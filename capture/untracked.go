@@ -95,25 +95,17 @@ func (c *Capture) settings(need []rules.Sysctl, r *Report) error {
 	if len(need) == 0 {
 		return nil
 	}
-	paths := make([]string, len(need))
-	for i, s := range need {
-		paths[i] = s.Name
-	}
-	have, err := c.ns.Sysctls(paths...)
+	unmet, unread, err := c.ns.Unmet(need)
 	if err != nil {
 		return err
 	}
-	var missing []rules.Sysctl
-	for _, s := range need {
-		switch value, seen := have[s.Name]; {
-		case !seen:
-			r.Unread = append(r.Unread, s)
-		case value != s.Value:
-			missing = append(missing, s)
-		}
-	}
-	if len(missing) == 0 {
+	r.Unread = append(r.Unread, unread...)
+	if len(unmet) == 0 {
 		return nil
+	}
+	missing := make([]rules.Sysctl, len(unmet))
+	for i, s := range unmet {
+		missing[i] = s.Sysctl
 	}
 	if !c.options.WriteSysctls {
 		return &SysctlError{Missing: missing}

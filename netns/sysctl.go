@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/weir-mesh/weir/rules"
 )
 
 const sysctls = "/proc/sys/"
@@ -32,6 +34,34 @@ func (n *Namespace) Sysctls(paths ...string) (map[string]string, error) {
 		return nil
 	})
 	return out, err
+}
+
+// Unmet is a setting that has another value here than rules need.
+type Unmet struct {
+	rules.Sysctl
+	Have string
+}
+
+// Unmet are the settings that are other here than needed, and those that are not there or cannot be read.
+// The error is ErrNotEntered.
+func (n *Namespace) Unmet(need []rules.Sysctl) (other []Unmet, unread []rules.Sysctl, err error) {
+	paths := make([]string, len(need))
+	for i, s := range need {
+		paths[i] = s.Name
+	}
+	have, err := n.Sysctls(paths...)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range need {
+		switch value, seen := have[s.Name]; {
+		case !seen:
+			unread = append(unread, s)
+		case value != s.Value:
+			other = append(other, Unmet{s, value})
+		}
+	}
+	return other, unread, nil
 }
 
 // SetSysctl writes a setting of the namespace, by its path below /proc/sys. The error is

@@ -44,8 +44,9 @@ var arrows = map[string]struct {
 	others bool // it may import packages of other modules
 	own    []string
 }{
-	"internal/man":     {"man writes the manual of any command line", true, nil},
-	"internal/release": {"release builds programs and what is shipped with them", true, nil},
+	"internal/man":        {"man writes the manual of any command line, whichever library reads it", false, nil},
+	"internal/release":    {"release builds programs and what is shipped with them", true, nil},
+	"internal/atomicfile": {"atomicfile writes files, whatever they hold", false, nil},
 
 	"internal/escape":         {"escape writes text, whoever wrote it", false, nil},
 	"internal/reserved":       {"reserved knows the names that weir keeps for itself", false, nil},
@@ -97,12 +98,12 @@ var arrows = map[string]struct {
 	"internal/mesh/options":   {"options mean a configuration, whoever gives them", true, []string{"internal/parse", "internal/term", "modes"}},
 	"internal/agent":          {"agent is a protocol, whatever is asked", true, nil},
 	"internal/kube":           {"kube asks an API server for a pod", true, []string{"internal/mesh"}},
-	"internal/node/ambient":   {"ambient is what the agent does for pods without a proxy of their own", true, []string{"capture", "internal/cni", "internal/mesh", "internal/zds", "modes", "netns"}},
+	"internal/node/ambient":   {"ambient is what the agent does for pods without a proxy of their own", true, []string{"capture", "internal/atomicfile", "internal/cni", "internal/mesh", "internal/zds", "modes", "netns"}},
 	"internal/zds":            {"zds is a protocol, whatever pods are told of", true, nil},
 	"internal/zds/zdstest":    {"zdstest is the other end of the protocol", true, []string{"internal/zds"}},
 	"internal/cni":            {"cni is a way into the engine, for container runtimes", true, []string{"capture", "config", "internal/agent", "internal/escape", "internal/istio", "internal/mesh", "internal/problems", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
 	"internal/cni/install":    {"install edits files of a node, and calls no runtime", true, []string{"internal/cni"}},
-	"internal/node":           {"node is the node's agent: what it finds is mended by the engine, and told", true, []string{"capture", "config", "internal/agent", "internal/cni", "internal/conflict", "internal/escape", "internal/mesh", "internal/node/ambient", "internal/node/inventory", "internal/node/keep", "internal/node/watch", "internal/problems", "internal/zds", "modes", "netns", "rules"}},
+	"internal/node":           {"node is the node's agent: what it finds is mended by the engine, and told", true, []string{"capture", "config", "internal/agent", "internal/atomicfile", "internal/cni", "internal/conflict", "internal/escape", "internal/mesh", "internal/node/ambient", "internal/node/inventory", "internal/node/keep", "internal/node/watch", "internal/problems", "internal/zds", "modes", "netns", "rules"}},
 	"internal/node/metrics":   {"metrics counts what the agent finds", true, []string{"capture", "internal/node", "internal/node/inventory", "internal/node/keep"}},
 	"internal/node/kubeapi":   {"kubeapi is what the agent knows of a cluster, and writes there", true, []string{"capture", "internal/escape", "internal/mesh", "internal/node", "internal/node/inventory", "internal/node/keep"}},
 	"internal/node/health":    {"health answers probes, whatever is ready", false, nil},

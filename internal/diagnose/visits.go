@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -68,15 +69,16 @@ func NewListing() (*Listing, error) {
 			l.visits[i].processes = append(l.visits[i].processes, p)
 		}
 	}
-	named, err := namedNamespaces(netns.Folder)
+	named, err := netns.Named(netns.Folder)
 	for _, n := range named {
-		i, known := at[n.inode]
+		name := filepath.Base(n.Path)
+		i, known := at[n.Inode]
 		switch {
 		case !known:
-			at[n.inode] = len(l.visits)
-			l.visits = append(l.visits, n)
+			at[n.Inode] = len(l.visits)
+			l.visits = append(l.visits, visit{name: name, inode: n.Inode})
 		case l.visits[i].name == "":
-			l.visits[i].name = n.name
+			l.visits[i].name = name
 		}
 	}
 	return l, err

@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/urfave/cli/v2"
 )
 
 // Section is the manual's: programs of administration.
@@ -23,17 +22,28 @@ type Source struct {
 	Date    time.Time
 }
 
-// Write makes the pages in dir, which is there, and returns their names in the order of the commands.
-func Write(app *cli.App, from Source, dir string) ([]string, error) {
-	pages := []page{{name: app.Name, usage: app.Usage, synopsis: app.Name + " COMMAND [OPTIONS]", description: app.Description, flags: app.Flags}}
-	pages[0].commands = app.Commands
-	for _, c := range app.Commands {
-		pages = append(pages, pagesOf([]string{app.Name}, c)...)
-	}
-	names := make([]string, 0, len(pages))
-	for _, p := range pages {
+// Command is a command line, or a command of it.
+type Command struct {
+	Name, Usage string
+	Arguments   string // that follow, such as [FILE]
+	Description string // whose lines stay as they are
+	Options     []Option
+	Commands    []Command
+}
+
+// Option is a flag.
+type Option struct {
+	Names       []string // with their dashes
+	Placeholder string   // of its value; "": it takes none
+	Usage       string
+}
+
+// Write makes the pages of a program in dir, which is there, and returns their names in the order of the commands.
+func Write(program Command, from Source, dir string) ([]string, error) {
+	var names []string
+	for _, p := range pagesOf(nil, program) {
 		name := p.name + "." + Section
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(p.roff(app.Name, from)), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(p.roff(program.Name, from)), 0o644); err != nil {
 			return nil, err
 		}
 		names = append(names, name)
@@ -42,28 +52,24 @@ func Write(app *cli.App, from Source, dir string) ([]string, error) {
 }
 
 type page struct {
-	name, usage, synopsis, description string
-	flags                              []cli.Flag
-	commands                           []*cli.Command
+	Command
+	name, synopsis string
 }
 
-func pagesOf(above []string, c *cli.Command) []page {
-	if c.Hidden {
-		return nil
-	}
-	path := append(append([]string(nil), above...), c.Name)
+func pagesOf(above []string, c Command) []page {
+	path := append(slices.Clone(above), c.Name)
 	synopsis := strings.Join(path, " ")
-	if len(c.Subcommands) > 0 {
+	if len(c.Commands) > 0 {
 		synopsis += " COMMAND"
 	}
-	if len(c.VisibleFlags()) > 0 {
+	if len(c.Options) > 0 {
 		synopsis += " [OPTIONS]"
 	}
-	if c.ArgsUsage != "" {
-		synopsis += " " + c.ArgsUsage
+	if c.Arguments != "" {
+		synopsis += " " + c.Arguments
 	}
-	pages := []page{{name: strings.Join(path, "-"), usage: c.Usage, synopsis: synopsis, description: c.Description, flags: c.VisibleFlags(), commands: c.Subcommands}}
-	for _, sub := range c.Subcommands {
+	pages := []page{{c, strings.Join(path, "-"), synopsis}}
+	for _, sub := range c.Commands {
 		pages = append(pages, pagesOf(path, sub)...)
 	}
 	return pages
@@ -72,24 +78,22 @@ func pagesOf(above []string, c *cli.Command) []page {
 func (p page) roff(program string, from Source) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH %s %s %s %q %q\n", strings.ToUpper(escape(p.name)), Section, from.Date.UTC().Format(time.DateOnly), program+" "+from.Version, "Weir")
-	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", escape(p.name), line(p.usage))
+	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", escape(p.name), line(p.Usage))
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n", line(p.synopsis))
-	if p.description != "" {
+	if p.Description != "" {
 		// Examples and lists are laid out by hand: they keep their lines.
-		fmt.Fprintf(&b, ".SH DESCRIPTION\n.nf\n%s\n.fi\n", lines(p.description))
+		fmt.Fprintf(&b, ".SH DESCRIPTION\n.nf\n%s\n.fi\n", lines(p.Description))
 	}
-	if len(p.flags) > 0 {
+	if len(p.Options) > 0 {
 		b.WriteString(".SH OPTIONS\n")
-		for _, f := range p.flags {
-			b.WriteString(option(f))
+		for _, o := range p.Options {
+			b.WriteString(o.roff())
 		}
 	}
-	if len(p.commands) > 0 {
+	if len(p.Commands) > 0 {
 		b.WriteString(".SH COMMANDS\n")
-		for _, c := range p.commands {
-			if !c.Hidden {
-				fmt.Fprintf(&b, ".TP\n.BR %s (%s)\n%s\n", escape(p.name+"-"+c.Name), Section, line(c.Usage))
-			}
+		for _, c := range p.Commands {
+			fmt.Fprintf(&b, ".TP\n.BR %s (%s)\n%s\n", escape(p.name+"-"+c.Name), Section, line(c.Usage))
 		}
 	}
 	if p.name != program {
@@ -98,43 +102,16 @@ func (p page) roff(program string, from Source) string {
 	return b.String()
 }
 
-// option is one flag: its names, its value's placeholder and what it means.
-func option(f cli.Flag) string {
-	doc, documented := f.(cli.DocGenerationFlag)
-	var usage, placeholder, standard string
-	if documented {
-		usage = doc.GetUsage()
-		if doc.TakesValue() {
-			placeholder, usage = unquoted(usage)
-			standard = doc.GetDefaultText()
-		}
-	}
-	names := make([]string, 0, 2)
-	for _, n := range f.Names() {
-		dashes := "--"
-		if len(n) == 1 {
-			dashes = "-"
-		}
-		names = append(names, "\\fB"+escape(dashes+n)+"\\fR")
+func (o Option) roff() string {
+	names := make([]string, len(o.Names))
+	for i, n := range o.Names {
+		names[i] = "\\fB" + escape(n) + "\\fR"
 	}
 	head := strings.Join(names, ", ")
-	if placeholder != "" {
-		head += " \\fI" + escape(placeholder) + "\\fR"
+	if o.Placeholder != "" {
+		head += " \\fI" + escape(o.Placeholder) + "\\fR"
 	}
-	if standard != "" {
-		usage += " (default: " + standard + ")"
-	}
-	return fmt.Sprintf(".TP\n%s\n%s\n", head, line(usage))
-}
-
-// unquoted cuts the placeholder, which the flag library wants between backquotes, out of a usage text.
-func unquoted(usage string) (placeholder, text string) {
-	before, rest, ok := strings.Cut(usage, "`")
-	name, after, ended := strings.Cut(rest, "`")
-	if !ok || !ended {
-		return "VALUE", usage
-	}
-	return name, before + name + after
+	return fmt.Sprintf(".TP\n%s\n%s\n", head, line(o.Usage))
 }
 
 // line is text as one line of roff.

@@ -9,19 +9,16 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/urfave/cli/v2"
 )
 
 func TestWrite(t *testing.T) {
-	app := &cli.App{Name: "weir", Usage: "capture", Description: "What it is.\n.not a request", Commands: []*cli.Command{
-		{Name: "apply", Usage: "make it so", ArgsUsage: "[FILE]", Description: "Example: weir apply",
-			Flags: []cli.Flag{&cli.StringFlag{Name: "config", Aliases: []string{"f"}, Usage: "read `FILE`, a\\b"}}},
-		{Name: "pod", Usage: "pods", Subcommands: []*cli.Command{{Name: "list", Usage: "list them"}}},
-		{Name: "secret", Hidden: true},
+	weir := Command{Name: "weir", Usage: "capture", Description: "What it is.\n.not a request", Commands: []Command{
+		{Name: "apply", Usage: "make it so", Arguments: "[FILE]", Description: "Example: weir apply",
+			Options: []Option{{Names: []string{"--config", "-f"}, Placeholder: "FILE", Usage: "read FILE, a\\b"}}},
+		{Name: "pod", Usage: "pods", Commands: []Command{{Name: "list", Usage: "list them"}}},
 	}}
 	dir := t.TempDir()
-	names, err := Write(app, Source{"v1.2.3", time.Unix(0, 0)}, dir)
+	names, err := Write(weir, Source{"v1.2.3", time.Unix(0, 0)}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

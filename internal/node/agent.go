@@ -54,6 +54,8 @@ type Cluster interface {
 	ServiceAccount(namespace, name string) string
 	// Synced reports whether everything was listed once.
 	Synced() bool
+	// AwaitSynced waits for that, and reports whether it came before the context ended.
+	AwaitSynced(ctx context.Context) bool
 }
 
 // Agent is the node's agent.

@@ -80,9 +80,9 @@ func (m *Ambient) prepare(ctx context.Context, a *Agent) {
 		return
 	}
 	if a.Cluster != nil {
-		for end := time.Now().Add(syncTime); !a.Cluster.Synced() && time.Now().Before(end) && ctx.Err() == nil; {
-			time.Sleep(listingPause)
-		}
+		limited, cancel := context.WithTimeout(ctx, syncTime)
+		a.Cluster.AwaitSynced(limited)
+		cancel()
 	}
 	for _, p := range a.found() {
 		known := p.snapshot()
@@ -263,8 +263,8 @@ func (w *look) hasTable(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer c.Close()
-	v, err := c.Verify(ctx)
-	return err == nil && !v.Absent, err
+	live, _, err := c.Live(ctx)
+	return err == nil && live.State.Table != nil, err
 }
 
 // leaveAmbient takes a pod out of the mesh that lives on.

@@ -67,8 +67,7 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 			return keep.Result{Err: err}
 		}
 	}
-	switch {
-	case err == nil && d.Outcome == mesh.Captured && d.Config.Mode != modes.ModeNone:
+	if err == nil && d.Outcome == mesh.Captured && d.Config.Mode != modes.ModeNone {
 		return w.captured(ctx, d, described.Spec != nil)
 	}
 	return w.written(ctx)
@@ -210,15 +209,9 @@ func (w *look) settings(ctx context.Context, c *capture.Capture) (lacking []stri
 	if err != nil || len(want.Sysctls) == 0 {
 		return nil, err
 	}
-	var paths []string
-	for _, s := range want.Sysctls {
-		paths = append(paths, s.Name)
-	}
-	have, err := w.ns.Sysctls(paths...)
-	for _, s := range want.Sysctls {
-		if value, seen := have[s.Name]; seen && value != s.Value {
-			lacking = append(lacking, rules.Difference{Where: "setting " + s.Name, Want: s.Value, Have: value}.String())
-		}
+	unmet, _, err := w.ns.Unmet(want.Sysctls)
+	for _, s := range unmet {
+		lacking = append(lacking, rules.Difference{Where: "setting " + s.Name, Want: s.Value, Have: s.Have}.String())
 	}
 	return lacking, err
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/atomicfile"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
@@ -51,7 +52,7 @@ func ReleaseAll(ctx context.Context, stateDir string, sources []inventory.Source
 	if err != nil {
 		return err
 	}
-	if err := writeFile(ReleasePath(stateDir), append(text, '\n')); err != nil {
+	if err := atomicfile.Write(ReleasePath(stateDir), append(text, '\n')); err != nil {
 		return err // or the agent would put back what is removed
 	}
 	all, err := inventory.All(ctx, sources)
@@ -92,18 +93,4 @@ func Resume(stateDir string) error {
 		return errors.New("the node is not released")
 	}
 	return err
-}
-
-// writeFile writes a file whole or not at all.
-func writeFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".weir-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -6,11 +6,11 @@ package ambient
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/mesh"
 	"github.com/weir-mesh/weir/modes"
 )
@@ -76,12 +76,19 @@ func truth(annotations map[string]string, name string, otherwise bool) bool {
 }
 
 // addressesOf is the probe set of pods.
-func addressesOf(pods map[string]*member) map[netip.Addr]string {
-	set := map[netip.Addr]string{}
+func addressesOf(pods map[string]*member) capture.Pods {
+	set := capture.Pods{}
 	for _, uid := range slices.Sorted(maps.Keys(pods)) {
-		for _, a := range pods[uid].Addresses {
-			set[a.Unmap().WithZone("")] = uid
-		}
+		maps.Copy(set, pods[uid].probeSet())
+	}
+	return set
+}
+
+// probeSet is what the host's probe set has of a pod.
+func (p Pod) probeSet() capture.Pods {
+	set := capture.Pods{}
+	for _, a := range p.Addresses {
+		set[a.Unmap().WithZone("")] = p.UID
 	}
 	return set
 }

@@ -10,9 +10,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
+	"github.com/weir-mesh/weir/internal/atomicfile"
 	"github.com/weir-mesh/weir/internal/cni"
 )
 
@@ -30,18 +30,7 @@ func WriteEnrolled(path string, namespaces, pods, except []string) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".enrolled-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		err = errors.Join(err, os.Remove(f.Name()))
-	}
-	return err
+	return atomicfile.Write(path, text)
 }
 
 // sorted is the list in an order that does not change, and is never null in JSON.

@@ -143,14 +143,9 @@ func (s *Side) forget(uid string, is func(*member) bool) *member {
 
 // giveUp takes a pod from the proxy and the probe set.
 func (s *Side) giveUp(ctx context.Context, m *member) error {
-	uid := m.UID
-	s.Proxy.Release(uid)
-	set := capture.Pods{}
-	for _, a := range m.Addresses {
-		set[a.Unmap().WithZone("")] = uid
-	}
+	s.Proxy.Release(m.UID)
 	return s.onHost(func(c *capture.Capture) error {
-		_, err := c.DeletePods(ctx, set)
+		_, err := c.DeletePods(ctx, m.probeSet())
 		return err
 	})
 }
@@ -203,10 +198,7 @@ func (s *Side) write(ctx context.Context, p Pod, value string) bool {
 
 // exempt puts a pod's addresses into the probe set, and makes the host's table where it is not there.
 func (s *Side) exempt(ctx context.Context, p Pod) error {
-	set := capture.Pods{}
-	for _, a := range p.Addresses {
-		set[a.Unmap().WithZone("")] = p.UID
-	}
+	set := p.probeSet()
 	return s.onHost(func(c *capture.Capture) error {
 		_, err := c.AddPods(ctx, set)
 		if errors.Is(err, capture.ErrNoProbeSet) {

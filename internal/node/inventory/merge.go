@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/problems"
-	"golang.org/x/sys/unix"
+	"github.com/weir-mesh/weir/netns"
 )
 
 // All asks every source, and joins what they tell of one namespace: of two that tell the same, the first
@@ -26,9 +26,11 @@ func All(ctx context.Context, sources []Source) ([]Pod, error) {
 		}
 		for _, p := range found {
 			if p.Inode == 0 {
-				if p.Inode = inode(p.Netns); p.Inode == 0 {
+				inode, is := netns.InodeAt(p.Netns)
+				if !is {
 					continue // it has gone
 				}
+				p.Inode = inode
 			}
 			if i, known := at[p.Inode]; known {
 				out[i] = out[i].with(p)
@@ -72,14 +74,4 @@ func HostPath(path string) string {
 		return "/run/" + rest
 	}
 	return path
-}
-
-// inode is the number of the network namespace that a path leads to, 0 where it leads to none.
-func inode(path string) uint64 {
-	var fs unix.Statfs_t
-	var at unix.Stat_t
-	if unix.Statfs(path, &fs) != nil || fs.Type != unix.NSFS_MAGIC || unix.Stat(path, &at) != nil {
-		return 0
-	}
-	return at.Ino
 }

@@ -6,10 +6,8 @@ package inventory
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
+
+	"github.com/weir-mesh/weir/netns"
 )
 
 // Named is a folder of namespaces by name, as ip-netns(8) and container runtimes have it. It does not tell
@@ -21,15 +19,9 @@ func (n Named) Name() string { return string(n) }
 
 // Pods lists the namespaces. Where there is no folder, there are none.
 func (n Named) Pods(context.Context) (out []Pod, err error) {
-	files, err := os.ReadDir(string(n))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for _, f := range files {
-		path := filepath.Join(string(n), f.Name())
-		if number := inode(path); number != 0 {
-			out = append(out, Pod{Netns: path, Inode: number})
-		}
+	found, err := netns.Named(string(n))
+	for _, f := range found {
+		out = append(out, Pod{Netns: f.Path, Inode: f.Inode})
 	}
 	return out, err
 }

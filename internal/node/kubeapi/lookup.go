@@ -15,11 +15,20 @@ import (
 
 // Pod is a pod of this node, whole; false where it is not known.
 func (c *Client) Pod(namespace, name string) (mesh.Pod, bool) {
-	o, known, err := c.pods.GetStore().GetByKey(namespace + "/" + name)
-	if p, is := o.(*corev1.Pod); err == nil && known && is && c.namespaces.HasSynced() {
+	if p := c.stored(namespace, name); p != nil && c.namespaces.HasSynced() {
 		return c.describe(p), true
 	}
 	return mesh.Pod{}, false
+}
+
+// stored is what is kept of a pod; nil where nothing is.
+func (c *Client) stored(namespace, name string) *corev1.Pod {
+	o, known, err := c.pods.GetStore().GetByKey(namespace + "/" + name)
+	if err != nil || !known {
+		return nil
+	}
+	p, _ := o.(*corev1.Pod)
+	return p
 }
 
 // PodByUID is the same by a UID.
@@ -58,14 +67,13 @@ func (c *Client) Await(ctx context.Context, namespace, name, uid string) (mesh.P
 
 // ServiceAccount is the name of a pod's service account; "" where the pod is not known.
 func (c *Client) ServiceAccount(namespace, name string) string {
-	o, known, err := c.pods.GetStore().GetByKey(namespace + "/" + name)
-	if p, is := o.(*corev1.Pod); err == nil && known && is {
+	if p := c.stored(namespace, name); p != nil {
 		return p.Spec.ServiceAccountName
 	}
 	return ""
 }
 
-// Namespaces are those whose pods are in the ambient mesh, by a label; Each pod of this node is visited.
+// Namespaces are those that have a label of that value.
 func (c *Client) Namespaces(label, value string) (out []string) {
 	for _, o := range c.namespaces.GetStore().List() {
 		if n, is := o.(*metav1.PartialObjectMetadata); is && n.Labels[label] == value {

@@ -6,7 +6,6 @@ package watch
 
 import (
 	"fmt"
-	"maps"
 
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
@@ -59,6 +58,5 @@ func (c *commits) take(id ID, m netlink.Message) {
 	now.Generation = uint32(a.Number(unix.NFTA_GEN_ID))
 	now.PID = uint32(a.Number(unix.NFTA_GEN_PROC_PID))
 	now.Writer = a.Text(unix.NFTA_GEN_PROC_NAME)
-	now.Tables = maps.Clone(now.Tables)
 	c.to.Changed(*now)
 }
