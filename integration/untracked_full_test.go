@@ -104,7 +104,7 @@ func conntrackEntry(number uint32) netlink.Message {
 
 // TestUntrackedFullTable has the pod's table of connections full to its last entry: with connection
 // tracking nothing new gets through, and without it everything does, both ways, whether or not
-// somebody else's table tracks.
+// a table of another program tracks.
 func TestUntrackedFullTable(t *testing.T) {
 	if !soak {
 		t.Skip("fills a table of connections (WEIR_SOAK=1)")

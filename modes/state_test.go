@@ -124,7 +124,7 @@ func TestProblems(t *testing.T) {
 			[]string{`proxy.uids: "proxyy" is neither a number nor a user known here`}},
 		{"a user's name is not a group's", with(func(c *Config) { c.Proxy.GIDs = []string{"envoy"} }),
 			[]string{`proxy.gids: "envoy" is neither a number nor a group known here`}},
-		{"4294967295 is -1 to the kernel, which is no user", with(func(c *Config) { c.Proxy.UIDs = []string{"4294967295"} }),
+		{"4294967295 is -1 to the kernel, and names no user", with(func(c *Config) { c.Proxy.UIDs = []string{"4294967295"} }),
 			[]string{`proxy.uids: "4294967295" is not a user id (want 0-4294967294, or a range such as 1000-2000)`}},
 		{"an id has 32 bits", with(func(c *Config) { c.Proxy.GIDs = []string{"4294967296"} }),
 			[]string{`proxy.gids: "4294967296" is not a group id (want 0-4294967294, or a range such as 1000-2000)`}},

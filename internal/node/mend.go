@@ -109,8 +109,8 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 		}
 	}
 	result.Differences = append(result.Differences, lacking...)
-	w.pod.set(func(s *Status) { s.State = StateCaptured })
 	if len(result.Differences) == 0 {
+		w.pod.set(func(s *Status) { s.State = StateCaptured })
 		result.Generation = v.Generation
 		return result
 	}
@@ -200,7 +200,7 @@ func (w *look) heal(ctx context.Context, c *capture.Capture, result *keep.Result
 		return
 	}
 	result.Healed, result.Outcome, result.Generation = true, string(report.Outcome), report.Generation
-	w.pod.set(func(s *Status) { s.Version = report.Version })
+	w.pod.set(func(s *Status) { s.State, s.Version = StateCaptured, report.Version })
 }
 
 // settings are the settings that the rules need and that are otherwise.
