@@ -41,7 +41,7 @@ PURE     := /(rules|modes|sim|sim/packet|sim/survey|internal/graph|internal/tall
 WHOLE    := /integration$$
 
 # What node-test and cluster-test run, under container runtimes that are built first, and what soak alone runs.
-ELSEWHERE := ^(TestContainerd|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC)$$
+ELSEWHERE := ^(TestContainerd|TestContainerdInit|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC)$$
 CLUSTERED := /integration/cluster$$
 
 test: tools ## every test, units with the race detector; kernel tests in namespaces of their own
@@ -104,7 +104,7 @@ NODEBUILDS := sigs.k8s.io/cri-tools/cmd/crictl@$(CRICTL) \
 	github.com/containernetworking/plugins/plugins/ipam/host-local@$(PLUGINS)
 
 # WEIR_KILLS: how often the plugin is killed, 500 times unless it is set.
-node-test: tools $(NODE)/done ## the plugin under containerd 1.6 and 2.4, with crictl; builds containerd the first time
+node-test: tools $(NODE)/done ## the plugin, and the image as an init container, under containerd 1.6 and 2.4, with crictl; builds containerd the first time
 	@command -v containerd >/dev/null || apt-get install -y -qq --no-install-recommends containerd >/dev/null
 	WEIR_NODE=$(NODE) $(GO) test -count=1 -timeout 2h -v -run '^TestContainerd' ./integration
 

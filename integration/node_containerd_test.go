@@ -111,12 +111,18 @@ func newContainerd(t testing.TB, version int, env ...string) containerdNode {
 	l.program("image.tar", imageArchive(t, sandboxImage, busybox))
 	l.start(append(env, of.daemon, "-c", config)...)
 	l.await("containerd", time.Minute, func() error { _, err := n.crictl("info"); return err })
-	load := []string{"ctr", "-a", "/run/containerd.sock", "-n", "k8s.io", "images", "import", filepath.Join(l.dir, "image.tar")}
-	if of.plugins != debianPlugins {
-		load = append(load[:7], "--local", load[7]) // without the transfer service, which wants a network
-	}
-	l.run(load...)
+	n.load(version, filepath.Join(l.dir, "image.tar"))
 	return n
+}
+
+// load has the runtime load an archive of an image.
+func (n containerdNode) load(version int, archive string) {
+	n.Helper()
+	args := []string{"ctr", "-a", "/run/containerd.sock", "-n", "k8s.io", "images", "import"}
+	if containerds[version].plugins != debianPlugins {
+		args = append(args, "--local") // without the transfer service, which wants a network
+	}
+	n.run(append(args, archive)...)
 }
 
 // removeCgroups removes what runtimes left of the pods of a test.
