@@ -5,21 +5,15 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"net/netip"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
-	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/escape"
-	"github.com/weir-mesh/weir/internal/problems"
-	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/internal/input"
+	"github.com/weir-mesh/weir/internal/podlist"
 )
 
 // podsCommand changes and lists the pods whose probes are exempt from capture:
@@ -70,7 +64,7 @@ func onePod(cc *cli.Context) (capture.Pods, error) {
 		problems = append(problems, errors.New("no address is given (want IP...)"))
 	}
 	for _, word := range cc.Args().Slice() {
-		a, err := parsePodAddress(word)
+		a, err := podlist.ParseAddress(word)
 		if err != nil {
 			problems = append(problems, err)
 		}
@@ -80,51 +74,6 @@ func onePod(cc *cli.Context) (capture.Pods, error) {
 		return nil, usageError{err}
 	}
 	return p, nil
-}
-
-// maxPodsInput is room for every pod of a node many times over: 100,000 of them
-// with two addresses take 8 MB.
-const maxPodsInput = 32 << 20
-
-func parsePodAddress(word string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(word)
-	if err != nil || a.Zone() != "" {
-		return a, fmt.Errorf("%q is not an address (want 192.0.2.1 or 2001:db8::1)", term.Shorten(word))
-	}
-	return a, capture.CheckPodAddress(a)
-}
-
-// parsePods reads lines of a UID and addresses, with # comments. The error joins
-// every problem with its line.
-func parsePods(name, text string) (capture.Pods, error) {
-	p := capture.Pods{}
-	var found []error
-	at := config.Place{File: name}
-	for line := range strings.Lines(text) {
-		at.Line++
-		problem := func(err error) { found = append(found, &config.Problem{Place: at, Err: err}) }
-		line, _, _ = strings.Cut(line, "#")
-		words := strings.Fields(line)
-		if len(words) == 0 {
-			continue
-		}
-		uid := words[0]
-		if err := capture.CheckPodUID(uid); err != nil {
-			problem(err)
-		}
-		for _, word := range words[1:] {
-			a, err := parsePodAddress(word)
-			if err != nil {
-				problem(err)
-				continue
-			}
-			if other, twice := p[a]; twice && other != uid {
-				problem(fmt.Errorf("%s is the address of pod %s too", a, other))
-			}
-			p[a] = uid
-		}
-	}
-	return p, problems.Join(found...)
 }
 
 func (cmd *command) addPod(ctx context.Context, k *capture.Capture) error {
@@ -150,14 +99,14 @@ func (cmd *command) syncPods(ctx context.Context, k *capture.Capture) error {
 	if name == "" {
 		return usageError{errors.New("--file is missing (want -f FILE, or -f - for standard input)")}
 	}
-	data, err := readUpTo(ctx, name, cmd.in, maxPodsInput)
+	data, err := input.Read(ctx, name, cmd.in, podlist.MaxSize)
 	if err != nil {
 		return usageError{fmt.Errorf("--file: %w", err)}
 	}
-	if len(data) > maxPodsInput {
-		return usageError{fmt.Errorf("--file: %s is longer than %d MiB", escape.Text(name), maxPodsInput>>20)}
+	if len(data) > podlist.MaxSize {
+		return usageError{fmt.Errorf("--file: %s is longer than %d MiB", escape.Text(name), podlist.MaxSize>>20)}
 	}
-	want, err := parsePods(name, string(data))
+	want, err := podlist.Parse(name, string(data))
 	if err != nil {
 		return usageError{err}
 	}
@@ -176,42 +125,19 @@ func (cmd *command) reportPods(c capture.PodChange, err error) error {
 	return err
 }
 
-// podView is a pod as programs read it.
-type podView struct {
-	UID       string       `json:"uid"`
-	Addresses []netip.Addr `json:"addresses"`
-}
-
 func (cmd *command) listPods(ctx context.Context, k *capture.Capture) error {
 	pods, err := k.Pods(ctx)
 	if err != nil {
 		return err
 	}
-	list := byUID(pods)
+	list := podlist.Of(pods)
 	if cmd.cc.Bool("json") {
 		return writeJSON(cmd.out, map[string]any{"pods": list})
 	}
 	for _, p := range list {
-		line := cmp.Or(p.UID, "-")
-		for _, a := range p.Addresses {
-			line += " " + a.String()
-		}
-		if _, err := fmt.Fprintln(cmd.out, line); err != nil {
+		if _, err := fmt.Fprintln(cmd.out, p); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func byUID(p capture.Pods) []podView {
-	addresses := map[string][]netip.Addr{}
-	for a, uid := range p {
-		addresses[uid] = append(addresses[uid], a)
-	}
-	list := []podView{}
-	for _, uid := range slices.Sorted(maps.Keys(addresses)) {
-		slices.SortFunc(addresses[uid], netip.Addr.Compare)
-		list = append(list, podView{uid, addresses[uid]})
-	}
-	return list
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
+	"github.com/weir-mesh/weir/internal/input"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -55,11 +56,11 @@ func compareCommand() *cli.Command {
 
 // loadFile is the configuration in a file, checked.
 func loadFile(cc *cli.Context, name string) (*config.File, error) {
-	data, err := readInput(cc.Context, name, cc.App.Reader)
+	data, err := input.Read(cc.Context, name, cc.App.Reader, config.MaxSize)
 	if err != nil {
 		return nil, err
 	}
-	return config.Parse(inputName(name), data)
+	return config.Parse(input.Name(name), data)
 }
 
 func (cmd *command) compareFates(ctx context.Context, configs []*config.File) error {

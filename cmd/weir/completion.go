@@ -5,6 +5,7 @@
 package main
 
 import (
+	"embed"
 	"fmt"
 	"os"
 	"slices"
@@ -30,11 +31,11 @@ func completionCommand() *cli.Command {
 			"          weir completion zsh > \"${fpath[1]}/_weir\"\n" +
 			"          weir completion fish > ~/.config/fish/completions/weir.fish",
 		Action: func(cc *cli.Context) error {
-			script, known := completionScripts[cc.Args().First()]
-			if !known || cc.Args().Len() != 1 {
+			script, err := completionScripts.ReadFile("completion/weir." + cc.Args().First())
+			if err != nil || cc.Args().Len() != 1 {
 				return usageError{fmt.Errorf("completion: unknown shell %q (want bash, zsh or fish)", strings.Join(cc.Args().Slice(), " "))}
 			}
-			_, err := fmt.Fprint(cc.App.Writer, script)
+			_, err = cc.App.Writer.Write(script)
 			return err
 		},
 	}
@@ -42,35 +43,9 @@ func completionCommand() *cli.Command {
 
 // completionScripts ask weir complete for what may follow, and take names of files
 // where that knows nothing.
-var completionScripts = map[string]string{
-	"bash": `# weir's completion for bash
-_weir() {
-	local IFS=$'\n'
-	COMPREPLY=($(weir complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
-}
-complete -o default -F _weir weir
-`,
-	"zsh": `#compdef weir
-# weir's completion for zsh
-_weir() {
-	local -a found
-	found=(${(f)"$(weir complete "${(@)words[2,CURRENT]}" 2>/dev/null | sed -e 's/:/\\:/g' -e $'s/\t/:/')"})
-	if (( $#found )); then
-		_describe weir found
-	else
-		_files
-	fi
-}
-if [ "$funcstack[1]" = _weir ]; then
-	_weir
-else
-	compdef _weir weir
-fi
-`,
-	"fish": `# weir's completion for fish
-complete -c weir -a '(weir complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
-`,
-}
+//
+//go:embed completion
+var completionScripts embed.FS
 
 // completeCommand answers the scripts: lines of a word that may stand in place of
 // the last argument, a tab, and what it means.

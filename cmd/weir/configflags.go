@@ -9,16 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/config"
-	"github.com/weir-mesh/weir/internal/escape"
-	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/internal/input"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -110,11 +106,11 @@ func readConfiguration(cc *cli.Context, stdin io.Reader) (*config.File, error) {
 		if names[0] == "" {
 			return nil, errors.New("--config: names no file (want --config FILE, or - for standard input)")
 		}
-		data, err := readInput(cc.Context, names[0], stdin)
+		data, err := input.Read(cc.Context, names[0], stdin, config.MaxSize)
 		if err != nil {
 			return nil, fmt.Errorf("--config: %w", err)
 		}
-		c = config.Read(inputName(names[0]), data)
+		c = config.Read(input.Name(names[0]), data)
 	}
 	for _, f := range givenKeys(cc) {
 		c.Set("--"+f.key.Flag(), *f.key, listReader(cc.Context), f.value.words...)
@@ -124,7 +120,7 @@ func readConfiguration(cc *cli.Context, stdin io.Reader) (*config.File, error) {
 
 // loadEnvironment reads the file that --environment names.
 func loadEnvironment(ctx context.Context, name string) (modes.Environment, error) {
-	data, err := readInput(ctx, name, nil)
+	data, err := input.Read(ctx, name, nil, config.MaxSize)
 	if err != nil {
 		return modes.Environment{}, fmt.Errorf("--environment: %w", err)
 	}
@@ -133,55 +129,7 @@ func loadEnvironment(ctx context.Context, name string) (modes.Environment, error
 
 // listReader reads the files of lists that flags name.
 func listReader(ctx context.Context) config.ReadFile {
-	return func(name string) ([]byte, error) { return readInput(ctx, name, nil) }
-}
-
-// inputName is a file's name for messages.
-func inputName(name string) string {
-	if name == "-" {
-		return "standard input"
-	}
-	return name
-}
-
-// readInput reads a file, or stdin where the name is "-" and there is one, up to
-// one byte more than a document may have.
-func readInput(ctx context.Context, name string, stdin io.Reader) ([]byte, error) {
-	return readUpTo(ctx, name, stdin, config.MaxSize)
-}
-
-// readUpTo is readInput with a bound of its own.
-func readUpTo(ctx context.Context, name string, stdin io.Reader, most int64) ([]byte, error) {
-	if name != "-" || stdin == nil {
-		f, err := openNamed(name, os.O_RDONLY)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		stdin = f
-		if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() { // it may let wait
-			stdin = interruptible{ctx, f}
-		}
-	}
-	data, err := io.ReadAll(io.LimitReader(stdin, most+1))
-	if len(data) > largeInput {
-		expectLarge()
-	}
-	return data, err
-}
-
-// openNamed opens a file, whose name is told whole unless it is longer than any.
-func openNamed(name string, flags int) (*os.File, error) {
-	f, err := os.OpenFile(name, flags, 0)
-	var wrong *fs.PathError
-	if errors.As(err, &wrong) {
-		shown := escape.Text(name)
-		if wrong.Err == syscall.ENAMETOOLONG {
-			shown = escape.Text(term.Shorten(name))
-		}
-		err = &fs.PathError{Op: wrong.Op, Path: shown, Err: wrong.Err}
-	}
-	return f, err
+	return func(name string) ([]byte, error) { return input.Read(ctx, name, nil, config.MaxSize) }
 }
 
 // permute puts flags, with their values, before arguments: the library stops

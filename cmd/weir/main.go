@@ -24,6 +24,7 @@ import (
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/input"
 	"github.com/weir-mesh/weir/internal/istio"
 	_ "github.com/weir-mesh/weir/internal/oneproc"
 	"github.com/weir-mesh/weir/internal/stderr"
@@ -44,7 +45,7 @@ func main() {
 		os.Exit(runPlugin(context.Background()))
 	}
 	ctx, stop := untilSignalled()
-	code := run(ctx, os.Args, streams{interruptible{ctx, os.Stdin}, os.Stdout, stderr.New(os.Stderr)})
+	code := run(ctx, os.Args, streams{input.Until(ctx, os.Stdin), os.Stdout, stderr.New(os.Stderr)})
 	stop()
 	os.Exit(code)
 }
@@ -71,31 +72,6 @@ func untilSignalled() (context.Context, context.CancelFunc) {
 	return ctx, func() {
 		late.Stop()
 		cancel(nil)
-	}
-}
-
-// interruptible is a reader that gives up when its context is done.
-type interruptible struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r interruptible) Read(p []byte) (int, error) {
-	type result struct {
-		n   int
-		err error
-	}
-	done := make(chan result, 1)
-	buffer := make([]byte, len(p))
-	go func() {
-		n, err := r.Reader.Read(buffer)
-		done <- result{n, err}
-	}()
-	select {
-	case got := <-done:
-		return copy(p, buffer[:got.n]), got.err
-	case <-r.ctx.Done():
-		return 0, context.Cause(r.ctx)
 	}
 }
 

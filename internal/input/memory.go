@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux
-
-package main
+package input
 
 import (
 	"runtime"
@@ -10,7 +8,7 @@ import (
 )
 
 const (
-	largeInput   = 64 << 10 // bytes, of a configuration or a list
+	large        = 64 << 10 // bytes, of a configuration or a list
 	firstPercent = 800      // per cent: the first collection comes at 32 MiB and not at 4
 )
 
