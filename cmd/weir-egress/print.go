@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/weir-mesh/weir/internal/egress/watch"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/modes"
 )
 
 // printer prints reports.
@@ -21,6 +23,7 @@ type printer struct {
 	top   int
 	json  bool
 	live  bool              // each report takes the place of the last, on a terminal
+	by    string            // whose calls are told apart
 	users map[string]string // names by number
 }
 
@@ -52,7 +55,8 @@ const maxHost = 48 // columns of a host's name: a table of 120 columns holds all
 
 func (p printer) table(out io.Writer, r watch.Report, left int) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "HOST\tPORT\tUSER\tBY\tCONNS\tSENT\tRECEIVED\tNOW\n")
+	owner := map[string]string{modes.EgressByCgroup: "CGROUP", modes.EgressByPod: "POD"}[p.by]
+	fmt.Fprintf(w, "HOST\tPORT\t%s\tBY\tCONNS\tSENT\tRECEIVED\tNOW\n", cmp.Or(owner, "USER"))
 	for _, row := range r.Rows {
 		fmt.Fprint(w, escape.Row(shortened(row.Host), p.port(row), p.owner(row.Owner), row.By, p.conns(row), size(row.Sent), size(row.Received), rate(row.Now)))
 	}
@@ -80,6 +84,9 @@ func notes(r watch.Report, left int) (out []string) {
 	add(r.Hellos, "ClientHellos are copied in part: a set is full")
 	if r.Unheard {
 		out = append(out, "the end of some connections was not heard of: their bytes stay with the address")
+	}
+	for _, w := range r.Wrong {
+		out = append(out, "not counted: "+w)
 	}
 	for _, d := range r.Drift {
 		out = append(out, "the table is not as it was written: "+d)

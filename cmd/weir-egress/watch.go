@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/egress/metrics"
 	"github.com/weir-mesh/weir/internal/egress/watch"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
@@ -28,11 +29,15 @@ func watchCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "netns", Usage: "watch the network namespace `NAME|PATH`"},
 			&cli.IntFlag{Name: "pid", DefaultText: "this one's", Usage: "watch the network namespace of process `N`"},
-			&cli.StringFlag{Name: "by", Value: modes.EgressByUID, Usage: "whose calls are told apart: uid or cgroup"},
+			&cli.BoolFlag{Name: "node", Usage: "watch what the namespace forwards for the pods of a node, by pod"},
+			&cli.StringFlag{Name: "cni-cache", Value: "/var/lib/cni/results", Usage: "with --node: `FOLDER` of libcni's notes, which name pods"},
+			&cli.StringFlag{Name: "by", DefaultText: "uid, with --node: pod", Usage: "whose calls are told apart: uid, cgroup or pod"},
 			&cli.IntFlag{Name: "top", Value: 50, Usage: "at most so many rows, 0 for all"},
 			&cli.DurationFlag{Name: "interval", Value: 2 * time.Second, Usage: "how often the table is printed"},
 			&cli.BoolFlag{Name: "once", Usage: "print once, after an interval"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON, an object a line"},
+			&cli.StringFlag{Name: "metrics", Usage: "`ADDRESS` of /metrics for Prometheus, such as 127.0.0.1:15020; the table is printed besides"},
+			&cli.StringFlag{Name: "metrics-names", Value: metrics.Istio, Usage: "the names of metrics: istio or otel"},
 		},
 		Action: func(cc *cli.Context) error { return runWatch(cc) },
 	}
@@ -50,30 +55,44 @@ func runWatch(cc *cli.Context) error {
 		return err
 	}
 	defer ns.Close()
-	config := modes.Config{Mode: modes.ModeEgress, Watch: modes.Watch{By: cc.String("by")}}
+	by := cc.String("by")
+	if by == "" && cc.Bool("node") {
+		by = modes.EgressByPod
+	}
+	config := modes.Config{Mode: modes.ModeEgress, Watch: modes.Watch{By: by}}
 	if err := modes.Check(config); err != nil {
 		return usageError{err}
 	}
-	if cc.String("by") == modes.EgressByPod {
-		return usageError{errors.New("--by pod: is for a whole node, which this version does not watch (want uid or cgroup)")}
+	if (by == modes.EgressByPod) != cc.Bool("node") {
+		return usageError{errors.New("--by pod and --node belong together")}
 	}
-	w, err := watch.Start(cc.Context, ns, config, capture.Options{})
+	users := map[string]string{}
+	if by == "" || by == modes.EgressByUID {
+		known, _ := ns.Users(cc.Context) // without them owners are numbers
+		users = named(known)
+	}
+	told, err := exported(cc, users)
 	if err != nil {
 		return err
 	}
-	users, _ := ns.Users(cc.Context) // without them owners are numbers
-	err = follow(cc, w, printer{out: cc.App.Writer, top: cc.Int("top"), json: cc.Bool("json"), live: !cc.Bool("once") && isTerminal(os.Stdout), users: named(users)})
+	w, err := watch.Start(cc.Context, ns, config, capture.Options{}, podsOf(cc.String("cni-cache")))
+	if err != nil {
+		return err
+	}
+	err = follow(cc, w, told, printer{out: cc.App.Writer, top: cc.Int("top"), json: cc.Bool("json"), live: !cc.Bool("once") && isTerminal(os.Stdout), by: by, users: users})
 	return errors.Join(err, w.Close(context.WithoutCancel(cc.Context)))
 }
 
 // follow prints until the context ends, or once.
-func follow(cc *cli.Context, w *watch.Watch, p printer) error {
+func follow(cc *cli.Context, w *watch.Watch, told exporter, p printer) error {
 	tick := time.NewTicker(cc.Duration("interval"))
 	defer tick.Stop()
 	for {
 		select {
 		case <-cc.Context.Done():
 			return nil
+		case err := <-told.failed:
+			return err
 		case <-tick.C:
 		}
 		report, err := w.Report(cc.Context)
@@ -83,6 +102,7 @@ func follow(cc *cli.Context, w *watch.Watch, p printer) error {
 			}
 			return err
 		}
+		told.take(report)
 		if err := p.print(report); err != nil || cc.Bool("once") {
 			return err
 		}

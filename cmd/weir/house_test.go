@@ -57,6 +57,7 @@ var arrows = map[string]struct {
 	"internal/version":        {"version is a fact of the build", false, nil},
 	"rules":                   {"rules says what a ruleset is, and knows no other package", false, []string{"internal/escape", "internal/reserved"}},
 	"internal/egress/names":   {"names reads copies of packets, and knows no kernel", true, nil},
+	"internal/egress/metrics": {"metrics counts traffic and requests, whoever moved them", true, nil},
 	"internal/egress/watch":   {"watch counts what a namespace calls, and prints nothing", true, []string{"capture", "internal/egress/names", "internal/nl", "internal/sockdiag", "modes", "netns", "nft", "rules"}},
 	"internal/continuity":     {"continuity writes what keeps connections alive, and knows rules alone", false, []string{"rules"}},
 	"modes":                   {"modes is pure and knows rules alone", false, []string{"internal/continuity", "internal/parse", "internal/problems", "internal/reserved", "internal/term", "rules"}},

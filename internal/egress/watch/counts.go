@@ -6,7 +6,6 @@ package watch
 
 import (
 	"net/netip"
-	"strings"
 
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/rules"
@@ -16,7 +15,7 @@ import (
 type Destination struct {
 	Proto rules.Proto
 	Addr  netip.AddrPort
-	Owner string // a user id, a cgroup's id or a pod's address; "" where it is not known
+	Owner string // a user id, a cgroup's id or a pod; "" where it is not known
 }
 
 // Total is what a destination counts. Bytes are those of IP packets, of which a packet that
@@ -29,6 +28,7 @@ const maxDestinations = 1 << 16
 // counts adds up what sets count: elements come, time out and begin anew.
 type counts struct {
 	totals   map[Destination]*Total
+	owner    func(string) string      // what an owner is called; nil: as the key has it
 	last     map[string]rules.Counter // by set and key
 	other    Total
 	overflow uint64 // packets that full sets had no room for
@@ -58,12 +58,7 @@ func (c *counts) take(t *rules.Table) {
 }
 
 func (c *counts) element(name, set string, types []rules.DataType, e *rules.Element, now map[string]rules.Counter) {
-	var key strings.Builder
-	key.WriteString(set)
-	for _, r := range e.Key {
-		key.WriteString(string(r.Lo))
-	}
-	id := key.String()
+	id := set + keyOf(e.Key)
 	now[id] = e.Counter
 	delta, before := e.Counter, c.last[id]
 	if before.Packets <= delta.Packets && before.Bytes <= delta.Bytes { // else it timed out, and is another
@@ -72,7 +67,11 @@ func (c *counts) element(name, set string, types []rules.DataType, e *rules.Elem
 	if delta == (rules.Counter{}) {
 		return
 	}
-	total := c.of(destinationOf(types, e))
+	d := destinationOf(types, e)
+	if c.owner != nil {
+		d.Owner = c.owner(d.Owner)
+	}
+	total := c.of(d)
 	switch name {
 	case modes.EgressOpened:
 		total.Opened += delta.Packets

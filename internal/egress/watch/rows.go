@@ -19,10 +19,11 @@ type Row struct {
 	Names    []string `json:"names,omitempty"` // where the address has several
 	Port     uint16   `json:"port"`
 	Proto    string   `json:"proto"`
-	Owner    string   `json:"owner"` // "" where it is not known
+	Owner    string   `json:"owner"` // a user id, a cgroup's id or a pod; "" where it is not known
 	By       string   `json:"by"`    // what the name is known from: sni, quic, http, dns or address; with ! where DNS contradicts
 	Conns    uint64   `json:"connections"`
-	Sent     uint64   `json:"sentBytes"` // of IP packets
+	Closed   uint64   `json:"closedConnections"` // with a name, whose end was heard
+	Sent     uint64   `json:"sentBytes"`         // of IP packets
 	Received uint64   `json:"receivedBytes"`
 	Now      uint64   `json:"bitsPerSecond"` // since the row was made last
 }
@@ -38,6 +39,8 @@ type Report struct {
 	Hellos     uint64    `json:"uncopiedHellos"`
 	Unheard    bool      `json:"unheardCloses"`   // of some connections the end was not heard: what they moved stays with the address
 	Drift      []string  `json:"drift,omitempty"` // in what the table is not as it was written
+	Pods       int       `json:"pods,omitempty"`  // of a node: that are counted
+	Wrong      []string  `json:"uncountedPods,omitempty"`
 }
 
 type rowKey struct {
@@ -48,7 +51,7 @@ type rowKey struct {
 // table are rows under construction.
 type table map[rowKey]*Row
 
-func (rows table) add(d Destination, host string, found []string, by string, conns, sent, received uint64) {
+func (rows table) add(d Destination, host string, found []string, by string, t Total, closed uint64) {
 	proto := "tcp"
 	if d.Proto != rules.TCP {
 		proto = "udp"
@@ -59,7 +62,7 @@ func (rows table) add(d Destination, host string, found []string, by string, con
 		r = &Row{Host: host, Names: found, Port: key.port, Proto: proto, Owner: d.Owner, By: by}
 		rows[key] = r
 	}
-	r.Conns, r.Sent, r.Received = r.Conns+conns, r.Sent+sent, r.Received+received
+	r.Conns, r.Closed, r.Sent, r.Received = r.Conns+t.Opened, r.Closed+closed, r.Sent+t.Sent, r.Received+t.Received
 }
 
 // rows puts names and counts together. What has several names is split by the traffic of its
@@ -72,15 +75,15 @@ func rows(c *counts, b *book, s *shared) []Row {
 		address := d.Addr.Addr().String()
 		switch len(found) {
 		case 0:
-			byKey.add(d, address, nil, by, t.Opened, t.Sent, t.Received)
+			byKey.add(d, address, nil, by, t, 0)
 		case 1:
-			byKey.add(d, found[0], nil, by, t.Opened, t.Sent, t.Received)
+			byKey.add(d, found[0], nil, by, t, s.of(d, found[0]).Closed)
 		default:
 			parts, rest := s.parts(d, found, t)
 			for name, part := range parts {
-				byKey.add(d, name, nil, b.evidence(d, name), part.Conns, part.Sent, part.Received)
+				byKey.add(d, name, nil, b.evidence(d, name), Total{Opened: part.Conns, Sent: part.Sent, Received: part.Received}, part.Closed)
 			}
-			byKey.add(d, fmt.Sprintf("%s (%d names)", address, len(found)), found, by, rest.Opened, rest.Sent, rest.Received)
+			byKey.add(d, fmt.Sprintf("%s (%d names)", address, len(found)), found, by, rest, 0)
 		}
 	}
 	if o := c.other; o != (Total{}) {

@@ -16,15 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// seed tells the table of the connections that are older than it: those that are open and
-// whose local port nothing listens on were opened here. With by: pod there are none here.
+// peer is a destination of a TCP connection, and the address that called it.
+type peer struct {
+	remote netip.AddrPort
+	local  netip.Addr
+}
+
+// seed tells the table of the connections that are older than it.
 func seed(ctx context.Context, ns *netns.Namespace, table string) error {
-	sockets, err := nl.Open(ns.FD(), unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = nl.Close(sockets...) }()
-	all, err := sockdiag.TCP(ctx, sockets[0])
+	called, err := calledBy(ctx, ns)
 	if err != nil {
 		return err
 	}
@@ -33,21 +33,26 @@ func seed(ctx context.Context, ns *netns.Namespace, table string) error {
 		return err
 	}
 	defer conn.Close()
-	called := opened(all)
-	_, err = conn.ChangeLive(ctx, table, func(t *rules.Table) ([]rules.SetChange, error) {
-		var changes []rules.SetChange
-		for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
-			if s := t.Set(f.SetName(modes.EgressPeers)); s != nil && len(s.Key) == 3 {
-				changes = append(changes, rules.SetChange{Set: s, Add: missing(s, called, f)})
-			}
-		}
-		return changes, nil
-	})
+	_, err = conn.ChangeLive(ctx, table, func(t *rules.Table) ([]rules.SetChange, error) { return peerChanges(t, called), nil })
 	return err
 }
 
-// opened are the remote ends of connections that were opened here.
-func opened(all []sockdiag.Socket) (out []netip.AddrPort) {
+// calledBy are the connections that were opened in the namespace: those that are open and whose
+// local port nothing listens on.
+func calledBy(ctx context.Context, ns *netns.Namespace) ([]peer, error) {
+	sockets, err := nl.Open(ns.FD(), unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = nl.Close(sockets...) }()
+	all, err := sockdiag.TCP(ctx, sockets[0])
+	if err != nil {
+		return nil, err
+	}
+	return opened(all), nil
+}
+
+func opened(all []sockdiag.Socket) (out []peer) {
 	listening := map[uint16]bool{}
 	for _, s := range all {
 		if s.State == sockdiag.Listen {
@@ -56,28 +61,53 @@ func opened(all []sockdiag.Socket) (out []netip.AddrPort) {
 	}
 	for _, s := range all {
 		if s.Open() && !listening[s.Local.Port()] && !s.Remote.Addr().IsLoopback() && s.Remote.Port() != 0 {
-			out = append(out, s.Remote)
+			out = append(out, peer{s.Remote, s.Local.Addr()})
 		}
 	}
 	return out
 }
 
-// missing are the elements that a set of peers lacks, as many as it has room for.
-func missing(s *rules.Set, called []netip.AddrPort, f rules.Family) (add []rules.Element) {
-	has := map[netip.AddrPort]bool{}
-	for i := range s.Elements {
-		if d := destinationOf(s.Key, &s.Elements[i]); d.Proto == rules.TCP {
-			has[d.Addr] = true
+// peerChanges are what the sets of peers lack.
+func peerChanges(t *rules.Table, called []peer) (changes []rules.SetChange) {
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		if s := t.Set(f.SetName(modes.EgressPeers)); s != nil {
+			changes = append(changes, rules.SetChange{Set: s, Add: missing(s, called, f)})
 		}
+	}
+	return changes
+}
+
+// missing are the elements that a set of peers lacks, as many as it has room for. Where it has
+// who called, that is part of them.
+func missing(s *rules.Set, called []peer, f rules.Family) (add []rules.Element) {
+	const withOwner = 4 // parts of a key
+	has := map[string]bool{}
+	for i := range s.Elements {
+		has[keyOf(s.Elements[i].Key)] = true
 	}
 	room := int(s.Size) - len(s.Elements)
-	for _, a := range called {
-		if has[a] || rules.AddressFamily(a.Addr()) != f || len(add) >= room {
+	for _, p := range called {
+		a := p.remote.Addr()
+		if rules.AddressFamily(a) != f || len(add) >= room {
 			continue
 		}
-		has[a] = true
-		add = append(add, rules.Element{Key: []rules.Range{
-			rules.RangeOf(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())), rules.RangeOf(rules.TCP), rules.RangeOf(rules.Port(a.Port()))}})
+		key := []rules.Range{addressRange(a), rules.RangeOf(rules.TCP), rules.RangeOf(rules.Port(p.remote.Port()))}
+		if len(s.Key) == withOwner {
+			key = append(key, addressRange(p.local))
+		}
+		if id := keyOf(key); !has[id] {
+			has[id] = true
+			add = append(add, rules.Element{Key: key})
+		}
 	}
 	return add
+}
+
+func addressRange(a netip.Addr) rules.Range { return rules.RangeOf(netip.PrefixFrom(a, a.BitLen())) }
+
+func keyOf(key []rules.Range) (id string) {
+	for _, r := range key {
+		id += string(r.Lo)
+	}
+	return id
 }

@@ -31,7 +31,9 @@ type Watch struct {
 	book   *book
 	counts *counts
 	shared *shared
-	user   string // whose copy is read
+	own    *sockets // of the namespace; nil with by: pod
+	pods   *pods    // of the node; nil else
+	user   string   // whose copy is read
 
 	last     Report
 	verified time.Time
@@ -39,30 +41,22 @@ type Watch struct {
 }
 
 // Start has the namespace hold the table that the configuration asks for, and begins to
-// read copies. A table that was there stays when the watch ends. The error may be
+// read copies. A table that was there stays when the watch ends. With by: pod the namespace is
+// a node's and find lists its pods, at each report; else find is not used. The error may be
 // [ErrGroupTaken] or one of [capture.Capture.Apply].
-func Start(ctx context.Context, ns *netns.Namespace, config modes.Config, options capture.Options) (*Watch, error) {
+func Start(ctx context.Context, ns *netns.Namespace, config modes.Config, options capture.Options, find func(context.Context) ([]Pod, error)) (*Watch, error) {
 	c, err := capture.New(ns, config, options)
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{capture: c, book: newBook(), counts: newCounts(), done: make(chan error, 1)}
+	w := &Watch{capture: c, book: newBook(), counts: newCounts(), shared: newShared(), done: make(chan error, 1)}
 	w.reader = names.NewReader(w.claim, w.book.answer)
 	if w.copies, err = openCopies(ns.FD(), modes.NamesGroup); err != nil {
 		c.Close()
 		return nil, err
 	}
-	if w.shared, err = openShared(ctx, ns); err != nil {
-		c.Close()
-		return nil, errors.Join(err, w.copies.close())
-	}
-	report, err := c.Apply(ctx)
-	if err == nil {
-		w.made = report.Outcome == nft.Created
-		err = seed(ctx, ns, c.Table())
-	}
-	if err != nil {
-		return nil, errors.Join(err, w.remove(ctx), w.copies.close(), w.shared.close())
+	if err = w.begin(ctx, ns, config.Watch.By == modes.EgressByPod, find); err != nil {
+		return nil, errors.Join(err, w.end(ctx))
 	}
 	reading, cancel := context.WithCancel(ctx)
 	w.cancel = cancel
@@ -70,9 +64,36 @@ func Start(ctx context.Context, ns *netns.Namespace, config modes.Config, option
 	return w, nil
 }
 
+// begin applies the table, and tells it what is older than it.
+func (w *Watch) begin(ctx context.Context, ns *netns.Namespace, node bool, find func(context.Context) ([]Pod, error)) (err error) {
+	if !node {
+		if w.own, err = openSockets(ctx, ns); err != nil {
+			return err
+		}
+	}
+	report, err := w.capture.Apply(ctx)
+	if err != nil {
+		return err
+	}
+	w.made = report.Outcome == nft.Created
+	if !node {
+		return seed(ctx, ns, w.capture.Table())
+	}
+	if w.pods, err = openPods(ns, w.capture.Table(), find); err != nil {
+		return err
+	}
+	w.counts.owner = w.pods.name
+	found, err := find(ctx)
+	return w.pods.refresh(ctx, found, err)
+}
+
 func (w *Watch) claim(c names.Claim) {
 	w.book.claim(c)
-	w.shared.claim(c, w.user)
+	owner := w.user
+	if w.pods != nil {
+		owner = w.pods.name(c.Src.Addr().String())
+	}
+	w.shared.claim(c, owner)
 }
 
 func (w *Watch) packet(b []byte, user string) {
@@ -95,10 +116,15 @@ func (w *Watch) Report(ctx context.Context) (Report, error) {
 	if err := w.verify(ctx, now); err != nil {
 		return Report{}, err
 	}
+	var found []Pod
+	var wrong error
+	if w.pods != nil {
+		found, wrong = w.pods.find(ctx)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reader.Tick(now)
-	if err := w.shared.take(ctx); err != nil {
+	if err := w.shared.take(ctx, w.sockets(), now); err != nil {
 		return Report{}, err
 	}
 	w.counts.take(live.State.Table)
@@ -108,7 +134,11 @@ func (w *Watch) Report(ctx context.Context) (Report, error) {
 		rates(r.Rows, w.last.Rows, now.Sub(w.last.Time))
 	}
 	w.last = r
-	return r, nil
+	if w.pods == nil {
+		return r, nil
+	}
+	w.last.Pods, w.last.Wrong = len(w.pods.here), w.pods.Wrong
+	return w.last, w.pods.refresh(ctx, found, wrong)
 }
 
 const verifyEvery = 10 * time.Second
@@ -133,8 +163,27 @@ func (w *Watch) verify(ctx context.Context, now time.Time) error {
 // Close ends the watch, and removes the table if the watch made it.
 func (w *Watch) Close(ctx context.Context) error {
 	w.cancel()
-	err := <-w.done
-	return errors.Join(err, w.copies.close(), w.shared.close(), w.remove(ctx))
+	return errors.Join(<-w.done, w.end(ctx))
+}
+
+// end closes what Start opened.
+func (w *Watch) end(ctx context.Context) error {
+	wrong := []error{w.copies.close()}
+	if w.own != nil {
+		wrong = append(wrong, w.own.close())
+	}
+	if w.pods != nil {
+		wrong = append(wrong, w.pods.close())
+	}
+	return errors.Join(append(wrong, w.remove(ctx))...)
+}
+
+// sockets are those whose connections are counted.
+func (w *Watch) sockets() []*sockets {
+	if w.pods != nil {
+		return w.pods.sockets()
+	}
+	return []*sockets{w.own}
 }
 
 func (w *Watch) remove(ctx context.Context) error {

@@ -50,8 +50,15 @@ func newWorld(t *testing.T) world {
 	scratch.Must(t, err)
 	t.Cleanup(ns.Close)
 	w.ns = ns
+	w.listen(t, "203.0.113.2:443", "[2001:db8::2]:443")
+	return w
+}
+
+// listen has the host serve TLS.
+func (w world) listen(t *testing.T, addresses ...string) {
+	t.Helper()
 	certificate := selfSigned(t)
-	for _, address := range []string{"203.0.113.2:443", "[2001:db8::2]:443"} {
+	for _, address := range addresses {
 		var ln net.Listener
 		scratch.Eventually(t, "an address to listen on", func() bool { // IPv6 looks for twins first
 			return w.away.Do(func() (err error) {
@@ -62,7 +69,6 @@ func newWorld(t *testing.T) world {
 		t.Cleanup(func() { _ = ln.Close() })
 		go serve(ln)
 	}
-	return w
 }
 
 // serve answers every byte that it is sent with the payload.
@@ -123,7 +129,7 @@ func TestWatch(t *testing.T) {
 	w := newWorld(t)
 	old := w.dial(t, "203.0.113.2:443", "before.example")
 	config := modes.Config{Mode: modes.ModeEgress, Watch: modes.Watch{Resolvers: []string{"203.0.113.2"}}}
-	watched, err := Start(t.Context(), w.ns, config, capture.Options{})
+	watched, err := Start(t.Context(), w.ns, config, capture.Options{}, nil)
 	scratch.Must(t, err)
 	closed := false
 	t.Cleanup(func() {
@@ -131,7 +137,7 @@ func TestWatch(t *testing.T) {
 			_ = watched.Close(context.Background())
 		}
 	})
-	if _, err := Start(t.Context(), w.ns, config, capture.Options{}); err == nil || !strings.Contains(err.Error(), ErrGroupTaken.Error()) {
+	if _, err := Start(t.Context(), w.ns, config, capture.Options{}, nil); err == nil || !strings.Contains(err.Error(), ErrGroupTaken.Error()) {
 		t.Errorf("a second watch: %v", err)
 	}
 	fetch(t, old)
