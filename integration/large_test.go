@@ -22,22 +22,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// large are states that need large batches and many answers.
-var large = []struct {
+// large are states that need large batches and many answers. They are made where they are
+// wanted: every child of a test starts the test's program.
+func large() []largeState {
+	return []largeState{
+		{"10,000 prefixes", capture{exclude: manyPrefixes(10_000)}.state()},
+		{"50,000 prefixes", capture{exclude: manyPrefixes(50_000)}.state()},
+		{"50,000 other prefixes and other rules", capture{exclude: manyPrefixes(60_000)[10_000:], rules: 1}.state()},
+		{"1,500 rules", capture{rules: 1500}.state()},
+		{"3,000 rules and 10,000 prefixes", capture{rules: 3000, exclude: manyPrefixes(10_000)}.state()},
+	}
+}
+
+type largeState struct {
 	why   string
 	state rules.State
-}{
-	{"10,000 prefixes", capture{exclude: manyPrefixes(10_000)}.state()},
-	{"50,000 prefixes", capture{exclude: manyPrefixes(50_000)}.state()},
-	{"50,000 other prefixes and other rules", capture{exclude: manyPrefixes(60_000)[10_000:], rules: 1}.state()},
-	{"1,500 rules", capture{rules: 1500}.state()},
-	{"3,000 rules and 10,000 prefixes", capture{rules: 3000, exclude: manyPrefixes(10_000)}.state()},
 }
 
 // applyLarge applies each to the namespace that c works in, and says how long
 // it took.
 func applyLarge(c *nft.Conn, say func(format string, args ...any)) error {
-	for _, l := range large {
+	for _, l := range large() {
 		s := c.Session(tableName, "test")
 		start := time.Now()
 		r, err := s.Apply(context.Background(), l.state)
@@ -100,7 +105,8 @@ func playLarge() error {
 		return nil
 	}
 	s := c.Session(tableName, "test")
-	former := large[len(large)-1].state
+	states := large()
+	former := states[len(states)-1].state
 	_, err = s.Apply(context.Background(), capture{exclude: manyPrefixes(prefixes)}.state())
 	if !errors.Is(err, unix.EMSGSIZE) || !strings.Contains(err.Error(), "net.core.wmem_max") {
 		return fmt.Errorf("%d prefixes: not the error that was meant: %w", prefixes, err)

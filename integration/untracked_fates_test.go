@@ -32,7 +32,7 @@ func TestUntrackedFates(t *testing.T) {
 	for _, table := range sidecarTables(t) {
 		t.Run(table.Config, func(t *testing.T) {
 			t.Parallel()
-			untrackedFates(t, root, table, probes)
+			untrackedFates(t, root, withFates(t, table), probes)
 		})
 	}
 }

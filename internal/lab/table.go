@@ -30,6 +30,39 @@ type Table struct {
 // install transparent-proxy, and Consul's connect redirect-traffic.
 func Modes() []string { return []string{"sidecar", "ambient", "linkerd", "kuma", "consul"} }
 
+// LoadHead reads what stands in a table's file before the fates: which configuration it is of. Its
+// Fates are nil. It takes a hundredth of the time that the fates take.
+func LoadHead(path string) (*Table, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("load the head of a table: %w", err)
+	}
+	defer file.Close()
+	t := &Table{}
+	parts := map[string]any{"config": &t.Config, "mode": &t.Mode, "env": &t.Env, "args": &t.Args, "proxy": &t.Proxy}
+	in := json.NewDecoder(file)
+	_, err = in.Token() // the object begins
+	for err == nil {
+		var key json.Token
+		if key, err = in.Token(); key == "fates" {
+			return t, nil
+		}
+		name, isName := key.(string)
+		if err == nil && !isName {
+			err = errors.New("no fates")
+		}
+		if err != nil {
+			break
+		}
+		part, known := parts[name]
+		if !known {
+			part = &json.RawMessage{}
+		}
+		err = in.Decode(part)
+	}
+	return nil, fmt.Errorf("load the head of table %s: %w", path, err)
+}
+
 // LoadTable reads the table in a file.
 func LoadTable(path string) (*Table, error) {
 	var raw struct {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -31,6 +32,11 @@ func TestEveryTableHasAFateForEveryProbe(t *testing.T) {
 		scratch.Must(t, err)
 		if table.Config != strings.TrimSuffix(filepath.Base(file), ".json") {
 			t.Errorf("%s is of configuration %s", file, table.Config)
+		}
+		head, err := LoadHead(file)
+		scratch.Must(t, err)
+		if whole := *table; head.Fates != nil || !reflect.DeepEqual(*head, Table{whole.Config, whole.Mode, whole.Env, whole.Args, whole.Proxy, nil}) {
+			t.Errorf("%s: its head is %+v", file, head)
 		}
 		for _, p := range probes {
 			if _, ok := table.Fates[p.ID]; !ok {
@@ -67,6 +73,13 @@ func TestATableThatIsNone(t *testing.T) {
 		scratch.Must(t, os.WriteFile(file, []byte(tt.text), 0o600))
 		if _, err := LoadTable(file); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.why, err, tt.want)
+		}
+	}
+	for _, text := range []string{"", "[]", "{", `{"mode":1}`} {
+		file := filepath.Join(t.TempDir(), "table.json")
+		scratch.Must(t, os.WriteFile(file, []byte(text), 0o600))
+		if head, err := LoadHead(file); err == nil {
+			t.Errorf("the head of %q is %+v", text, head)
 		}
 	}
 	if _, err := LoadProbes(filepath.Join(t.TempDir(), "absent")); err == nil {
