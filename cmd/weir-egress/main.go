@@ -41,6 +41,7 @@ func main() {
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
 		Commands: []*cli.Command{
 			watchCommand(),
+			reportCommand(),
 			{Name: "version", Usage: "print the version", Action: func(cc *cli.Context) error {
 				_, err := fmt.Fprintln(cc.App.Writer, version.String())
 				return err

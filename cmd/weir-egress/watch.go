@@ -103,6 +103,9 @@ func follow(cc *cli.Context, w *watch.Watch, told exporter, p printer) error {
 			return err
 		}
 		told.take(report)
+		if p.live {
+			p.width, p.height = terminalSize(os.Stdout)
+		}
 		if err := p.print(report); err != nil || cc.Bool("once") {
 			return err
 		}

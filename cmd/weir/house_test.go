@@ -58,6 +58,8 @@ var arrows = map[string]struct {
 	"rules":                   {"rules says what a ruleset is, and knows no other package", false, []string{"internal/escape", "internal/reserved"}},
 	"internal/egress/names":   {"names reads copies of packets, and knows no kernel", true, nil},
 	"internal/egress/metrics": {"metrics counts traffic and requests, whoever moved them", true, nil},
+	"internal/egress/units":   {"units writes numbers, whatever they count", false, nil},
+	"internal/egress/report":  {"report makes a page of what watch wrote", true, []string{"internal/egress/units", "internal/egress/watch", "internal/escape"}},
 	"internal/egress/watch":   {"watch counts what a namespace calls, and prints nothing", true, []string{"capture", "internal/egress/names", "internal/nl", "internal/sockdiag", "modes", "netns", "nft", "rules"}},
 	"internal/continuity":     {"continuity writes what keeps connections alive, and knows rules alone", false, []string{"rules"}},
 	"modes":                   {"modes is pure and knows rules alone", false, []string{"internal/continuity", "internal/parse", "internal/problems", "internal/reserved", "internal/term", "rules"}},

@@ -15,9 +15,10 @@ import (
 const (
 	byDNS     = "dns"     // an answer of a resolver gave the address to the name
 	byAddress = "address" // nothing names it
-
-	contradicted = "!" // behind the evidence: no answer gave the address to the name
 )
+
+// Contradicted stands behind the evidence for a name where no answer of DNS gave the address to it.
+const Contradicted = "!"
 
 const (
 	maxNames   = 1000 // names at once: those that come later are "other"
@@ -116,7 +117,7 @@ func (b *book) evidence(d Destination, name string) string {
 
 func (b *book) judged(from names.By, name string, d Destination) string {
 	if b.contradicts(name, d.Addr.Addr()) {
-		return string(from) + contradicted
+		return string(from) + Contradicted
 	}
 	return string(from)
 }

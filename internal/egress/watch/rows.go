@@ -15,17 +15,18 @@ import (
 
 // Row is one line of what was called: a host on a port, by an owner.
 type Row struct {
-	Host     string   `json:"host"`
-	Names    []string `json:"names,omitempty"` // where the address has several
-	Port     uint16   `json:"port"`
-	Proto    string   `json:"proto"`
-	Owner    string   `json:"owner"` // a user id, a cgroup's id or a pod; "" where it is not known
-	By       string   `json:"by"`    // what the name is known from: sni, quic, http, dns or address; with ! where DNS contradicts
-	Conns    uint64   `json:"connections"`
-	Closed   uint64   `json:"closedConnections"` // with a name, whose end was heard
-	Sent     uint64   `json:"sentBytes"`         // of IP packets
-	Received uint64   `json:"receivedBytes"`
-	Now      uint64   `json:"bitsPerSecond"` // since the row was made last
+	Host      string   `json:"host"`
+	Names     []string `json:"names,omitempty"` // where the address has several
+	Port      uint16   `json:"port"`
+	Proto     string   `json:"proto"`
+	Owner     string   `json:"owner"`               // a user id, a cgroup's id or a pod; "" where it is not known
+	OwnerName string   `json:"ownerName,omitempty"` // of a user id, where it is known to whoever shows the row
+	By        string   `json:"by"`                  // what the name is known from: sni, quic, http, dns or address; with ! where DNS contradicts
+	Conns     uint64   `json:"connections"`
+	Closed    uint64   `json:"closedConnections"` // with a name, whose end was heard
+	Sent      uint64   `json:"sentBytes"`         // of IP packets
+	Received  uint64   `json:"receivedBytes"`
+	Now       uint64   `json:"bitsPerSecond"` // since the row was made last
 }
 
 // Report is everything that was counted so far, most bytes first.

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package report
+
+import (
+	"cmp"
+	_ "embed" // the page
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-mesh/weir/internal/egress/units"
+	"github.com/weir-mesh/weir/internal/egress/watch"
+	"github.com/weir-mesh/weir/internal/escape"
+)
+
+//go:embed page.html
+var pageText string
+
+const (
+	maxColours = 7   // hosts of the drawing that have one of their own
+	maxRows    = 500 // of a table
+	maxInto    = 3   // hosts that an owner's row names
+)
+
+// page is what the template shows.
+type page struct {
+	From, To       string
+	Reports        int
+	Hosts, Conns   int
+	Sent, Received string
+	Largest        string // bytes of the largest bar
+	Legend         []legend
+	Bars           []bar
+	Rows           []row
+	Owners         []owner
+	Left           int // rows that are not shown
+	Notes          []string
+	Evidence       []evidence
+}
+
+type legend struct {
+	Colour int
+	Host   string
+	Bytes  string
+}
+
+// bar is a stretch of time; its parts stand above one another. All is in percent.
+type bar struct {
+	X, Width float64
+	Parts    []part
+}
+
+type part struct {
+	Colour    int
+	Y, Height float64
+	Title     string
+}
+
+type row struct {
+	Host, By, Owners string
+	Names            []string
+	Port             string
+	Conns            string
+	Sent, Received   string
+	Share            float64 // percent of all bytes
+	Doubtful         bool
+}
+
+type owner struct {
+	Name, Conns, Sent, Received, Into string
+	Share                             float64
+}
+
+type evidence struct{ By, Means, Bytes string }
+
+// Write reads reports, an object of JSON a line, and writes the page. The error may be [ErrEmpty].
+func Write(out io.Writer, in io.Reader) error {
+	h, err := read(in)
+	if err != nil {
+		return err
+	}
+	t, err := template.New("page").Parse(pageText)
+	if err != nil {
+		return err
+	}
+	return t.Execute(out, h.page())
+}
+
+func (h *history) page() page {
+	const layout = "2006-01-02 15:04:05 MST"
+	p := page{From: h.first.Time.UTC().Format(layout), To: h.last.Time.UTC().Format(layout), Reports: h.reports}
+	var all, sent, received uint64
+	hosts, byEvidence := map[string]uint64{}, map[string]uint64{}
+	for _, r := range h.last.Rows {
+		n := r.Sent + r.Received
+		all, sent, received = all+n, sent+r.Sent, received+r.Received
+		hosts[r.Host] += n
+		byEvidence[r.By] += n
+		p.Conns += int(r.Conns)
+	}
+	p.Hosts, p.Sent, p.Received = len(hosts), units.Bytes(sent), units.Bytes(received)
+	p.draw(h, most(hosts, maxColours), hosts)
+	p.Rows = rowsOf(h.last.Rows, all)
+	p.Owners = ownersOf(h.last.Rows, all)
+	if p.Left = len(p.Rows) - maxRows; p.Left > 0 {
+		p.Rows = p.Rows[:maxRows]
+	}
+	p.Evidence = evidenceOf(byEvidence)
+	for _, note := range h.last.Notes() {
+		p.Notes = append(p.Notes, safe(note))
+	}
+	return p
+}
+
+// draw makes a bar of each bucket: of the hosts with most bytes by name, of the others together.
+func (p *page) draw(h *history, top []string, totals map[string]uint64) {
+	var largest uint64
+	for _, b := range h.buckets {
+		var sum uint64
+		for _, n := range b.bytes {
+			sum += n
+		}
+		largest = max(largest, sum)
+	}
+	var others uint64
+	for host, n := range totals {
+		if !slices.Contains(top, host) {
+			others += n
+		}
+	}
+	for i, host := range top {
+		p.Legend = append(p.Legend, legend{i, safe(host), units.Bytes(totals[host])})
+	}
+	if others > 0 {
+		p.Legend = append(p.Legend, legend{maxColours, fmt.Sprintf("%d others", len(totals)-len(top)), units.Bytes(others)})
+	}
+	p.Largest = units.Bytes(largest)
+	if largest == 0 {
+		return
+	}
+	const gap = 0.15 // of a bar's width
+	width := 100 / float64(len(h.buckets))
+	for i, b := range h.buckets {
+		one := bar{X: (float64(i) + gap/2) * width, Width: width * (1 - gap)}
+		at := b.until.UTC().Format(time.TimeOnly)
+		y := 100.0
+		add := func(colour int, host string, n uint64) {
+			if n == 0 {
+				return
+			}
+			height := 100 * float64(n) / float64(largest)
+			y -= height
+			one.Parts = append(one.Parts, part{colour, y, height, fmt.Sprintf("%s: %s until %s", safe(host), units.Bytes(n), at)})
+		}
+		rest := uint64(0)
+		for host, n := range b.bytes {
+			if !slices.Contains(top, host) {
+				rest += n
+			}
+		}
+		for colour, host := range top {
+			add(colour, host, b.bytes[host])
+		}
+		add(maxColours, "others", rest)
+		p.Bars = append(p.Bars, one)
+	}
+}
+
+func safe(text string) string { return escape.Text(text) }
+
+// nameOf is what an owner is called.
+func nameOf(r watch.Row) string { return safe(cmp.Or(r.OwnerName, r.Owner, "not known")) }
+
+// rowsOf joins the rows of a host, port and evidence over owners.
+func rowsOf(rows []watch.Row, all uint64) (out []row) {
+	type key struct {
+		host, by, proto string
+		port            uint16
+	}
+	at := map[key]int{}
+	var sums []watch.Row
+	owners := map[key][]string{}
+	for _, r := range rows {
+		k := key{r.Host, r.By, r.Proto, r.Port}
+		owners[k] = append(owners[k], nameOf(r))
+		i, known := at[k]
+		if !known {
+			at[k] = len(sums)
+			sums = append(sums, r)
+			continue
+		}
+		s := &sums[i]
+		s.Conns, s.Sent, s.Received = s.Conns+r.Conns, s.Sent+r.Sent, s.Received+r.Received
+	}
+	slices.SortStableFunc(sums, func(a, b watch.Row) int { return cmp.Compare(b.Sent+b.Received, a.Sent+a.Received) })
+	for _, r := range sums {
+		of := slices.Compact(slices.Sorted(slices.Values(owners[key{r.Host, r.By, r.Proto, r.Port}])))
+		one := row{Host: safe(r.Host), By: safe(r.By), Owners: strings.Join(of, ", "), Port: fmt.Sprintf("%d/%s", r.Port, safe(r.Proto)), Conns: fmt.Sprint(r.Conns),
+			Sent: units.Bytes(r.Sent), Received: units.Bytes(r.Received), Share: share(r.Sent+r.Received, all), Doubtful: strings.HasSuffix(r.By, watch.Contradicted)}
+		for _, n := range r.Names {
+			one.Names = append(one.Names, safe(n))
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+func ownersOf(rows []watch.Row, all uint64) (out []owner) {
+	type sum struct{ conns, sent, received uint64 }
+	sums, bytes, into := map[string]sum{}, map[string]uint64{}, map[string]map[string]uint64{}
+	for _, r := range rows {
+		name := nameOf(r)
+		s := sums[name]
+		sums[name] = sum{s.conns + r.Conns, s.sent + r.Sent, s.received + r.Received}
+		bytes[name] += r.Sent + r.Received
+		if into[name] == nil {
+			into[name] = map[string]uint64{}
+		}
+		into[name][safe(r.Host)] += r.Sent + r.Received
+	}
+	for _, name := range most(bytes, maxRows) {
+		s := sums[name]
+		hosts := most(into[name], maxInto)
+		text := strings.Join(hosts, ", ")
+		if left := len(into[name]) - len(hosts); left > 0 {
+			text += fmt.Sprintf(" and %d more", left)
+		}
+		out = append(out, owner{name, fmt.Sprint(s.conns), units.Bytes(s.sent), units.Bytes(s.received), text, share(bytes[name], all)})
+	}
+	return out
+}
+
+func share(n, all uint64) float64 {
+	if all == 0 {
+		return 0
+	}
+	return 100 * float64(n) / float64(all)
+}
+
+// meanings are those of evidence.
+var meanings = []evidence{
+	{By: "vip", Means: "the name whose virtual address was called: certain"},
+	{By: "sni", Means: "the name in the client's ClientHello, over TCP: the client's claim"},
+	{By: "quic", Means: "the same, in a decrypted Initial of QUIC"},
+	{By: "http", Means: "the Host of the client's request to port 80"},
+	{By: "dns", Means: "a resolver gave the address to the name"},
+	{By: "address", Means: "not known: the address alone"},
+}
+
+func evidenceOf(bytes map[string]uint64) (out []evidence) {
+	for _, m := range meanings {
+		if n, used := bytes[m.By]; used {
+			out = append(out, evidence{m.By, m.Means, units.Bytes(n)})
+		}
+		if n, used := bytes[m.By+watch.Contradicted]; used {
+			out = append(out, evidence{m.By + watch.Contradicted, m.Means + ", which resolvers' answers contradict", units.Bytes(n)})
+		}
+	}
+	return out
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package watch
+
+import "fmt"
+
+// Notes say what the rows do not hold.
+func (r Report) Notes() (out []string) {
+	add := func(n uint64, text string) {
+		if n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", n, text))
+		}
+	}
+	add(r.Lost, "copies of packets were lost: names may be missing, bytes are not")
+	add(r.Incomplete, "ClientHellos or DNS messages were not copied whole: no name by them")
+	add(r.Unasked, "DNS answers were not asked for: not believed")
+	add(r.Overflow, "packets are counted for no host: a set is full (watch.size)")
+	add(r.Hellos, "ClientHellos are copied in part: a set is full")
+	if r.Unheard {
+		out = append(out, "the end of some connections was not heard of: their bytes stay with the address")
+	}
+	for _, w := range r.Wrong {
+		out = append(out, "not counted: "+w)
+	}
+	for _, d := range r.Drift {
+		out = append(out, "the table is not as it was written: "+d)
+	}
+	return out
+}
