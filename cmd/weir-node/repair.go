@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/node"
+	"github.com/weir-mesh/weir/internal/node/escapes"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/node/kubeapi"
@@ -50,8 +51,9 @@ func (r *repairer) Found(p inventory.Pod, _ node.Status, f keep.Finding) {
 	}
 }
 
-func (*repairer) Applied(capture.Report, error) {}
-func (*repairer) Overrun()                      {}
+func (*repairer) Applied(capture.Report, error)                     {}
+func (*repairer) Escaped(inventory.Pod, node.Status, escapes.Count) {}
+func (*repairer) Overrun()                                          {}
 
 func (r *repairer) run(ctx context.Context) {
 	for {

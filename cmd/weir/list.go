@@ -127,6 +127,9 @@ func podName(uid string, known map[string]*agent.Row) string {
 
 // agentState is a state with what only the agent knows.
 func agentState(state string, r *agent.Row) string {
+	if r != nil && r.Escaped > 0 {
+		state += fmt.Sprintf(", %d packets past the proxy", r.Escaped)
+	}
 	if r == nil || slices.Contains([]string{"captured", "left", "unknown"}, r.State) {
 		return state
 	}

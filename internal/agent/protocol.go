@@ -55,6 +55,7 @@ type Row struct {
 	Wrong   []string `json:"wrong,omitempty"`
 	Writer  string   `json:"writer,omitempty"` // of the last drift
 	Heals   int      `json:"heals"`            // since the agent started
+	Escaped uint64   `json:"escaped"`          // packets that opened connections past the proxy, since then
 }
 
 // Request is what the plugin was told.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-mesh/weir/internal/conflict"
 	"github.com/weir-mesh/weir/internal/conflict/sight"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
@@ -83,7 +84,7 @@ func (r *Residence) look(ctx context.Context, open func() (*netns.Namespace, err
 // own finds weir's tables, and whether they are as it wrote them.
 func (r *Residence) own(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, ruleset *nft.Ruleset) error {
 	for _, t := range ruleset.Tables {
-		if t.Tag == nil || t.Family != "inet" {
+		if t.Tag == nil || t.Family != "inet" || t.Name == reserved.Escapes { // which captures nothing
 			continue
 		}
 		live, err := conn.Read(ctx, t.Name)

@@ -105,6 +105,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		all.Go(func() { a.Ambient.run(ctx, a) })
 	}
 	all.Go(func() { a.keepSweeping(ctx) })
+	all.Go(func() { a.keepCounting(ctx) })
 	<-ctx.Done()
 	all.Wait()
 	a.keeper.Load().Wait()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/cni"
+	"github.com/weir-mesh/weir/internal/node/escapes"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/scratch"
@@ -49,6 +50,7 @@ type testPod struct {
 type recorder struct {
 	mu       sync.Mutex
 	findings map[string][]keep.Finding
+	escaped  map[string]escapes.Count
 	overruns int
 }
 
@@ -59,6 +61,13 @@ func (r *recorder) Found(p inventory.Pod, _ Status, f keep.Finding) {
 }
 
 func (r *recorder) Applied(capture.Report, error) {}
+
+func (r *recorder) Escaped(p inventory.Pod, _ Status, n escapes.Count) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.escaped[p.Name]
+	r.escaped[p.Name] = escapes.Count{Out: before.Out + n.Out, In: before.In + n.In}
+}
 
 func (r *recorder) Overrun() {
 	r.mu.Lock()
@@ -79,7 +88,7 @@ const annotated = `{"version": 1, "mode": "sidecar", "proxy": {"uids": [1337]}, 
 func newTestNode(t testing.TB, pods int) *testNode {
 	t.Helper()
 	n := &testNode{TB: t, host: scratch.ForTest(t), cache: t.TempDir(), state: t.TempDir()}
-	n.told.findings = map[string][]keep.Finding{}
+	n.told.findings, n.told.escaped = map[string][]keep.Finding{}, map[string]escapes.Count{}
 	for i := range pods {
 		n.addPod(fmt.Sprintf("pod-%d", i), annotated)
 	}
@@ -160,16 +169,18 @@ func (n *testNode) settledWithin(limit time.Duration) {
 // sh runs a script in the pod, of nft and ip.
 func (p *testPod) sh(t testing.TB, script string) {
 	t.Helper()
-	err := p.Do(func() error {
-		out, err := exec.Command("sh", "-ec", script).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%s: %w\n%s", script, err, out)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := p.Do(func() error { return run("sh", "-ec", script) }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// run runs a program in the calling thread's network namespace.
+func run(args ...string) error {
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%q: %w\n%s", args, err, out)
+	}
+	return nil
 }
 
 // drift is a way in which a namespace stops being as it should be.

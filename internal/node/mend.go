@@ -43,6 +43,7 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 	}
 	w := &look{a, p, ns, order}
 	if a.Released() {
+		p.stopCounting()
 		p.set(func(s *Status) { s.State, s.Mode, s.Wrong = StateReleased, "", nil })
 		return keep.Result{}
 	}
@@ -94,7 +95,11 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 		return keep.Result{Err: explained(d, err)}
 	}
 	result := found(v)
-	lacking, err := w.settings(ctx, c)
+	want, _, err := c.State(ctx)
+	if err != nil {
+		return keep.Result{Err: err}
+	}
+	lacking, err := w.settings(want)
 	if err != nil {
 		return keep.Result{Err: err}
 	}
@@ -105,6 +110,7 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 		}
 		if written != "" {
 			w.pod.set(func(s *Status) { s.State = written })
+			w.count(ctx, *w.pod.acceptedState())
 			return keep.Result{Generation: v.Generation, Conflicts: result.Conflicts}
 		}
 	}
@@ -112,11 +118,15 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 	if len(result.Differences) == 0 {
 		w.pod.set(func(s *Status) { s.State = StateCaptured })
 		result.Generation = v.Generation
+		w.count(ctx, want)
 		return result
 	}
 	if w.order.Heal {
 		w.heal(ctx, c, &result)
 		result.Err = explained(d, result.Err)
+	}
+	if result.Healed {
+		w.count(ctx, want)
 	}
 	return result
 }
@@ -158,6 +168,7 @@ func (w *look) written(ctx context.Context) keep.Result {
 	switch {
 	case v.Absent && (accepted == nil || w.byWeir()):
 		w.pod.accept(nil, "")
+		w.uncount(ctx)
 		w.pod.set(func(s *Status) { s.State, s.Wrong, s.Mode = StateLeft, nil, "" })
 		return keep.Result{Generation: v.Generation}
 	case v.Clean():
@@ -167,6 +178,7 @@ func (w *look) written(ctx context.Context) keep.Result {
 		}
 		w.pod.accept(&live.State, live.Tag.Version)
 		w.pod.set(func(s *Status) { s.Mode = "as written" })
+		w.count(ctx, live.State)
 		result := found(v)
 		result.Generation = v.Generation
 		return result
@@ -204,10 +216,9 @@ func (w *look) heal(ctx context.Context, c *capture.Capture, result *keep.Result
 }
 
 // settings are the settings that the rules need and that are otherwise.
-func (w *look) settings(ctx context.Context, c *capture.Capture) (lacking []string, err error) {
-	want, _, err := c.State(ctx)
-	if err != nil || len(want.Sysctls) == 0 {
-		return nil, err
+func (w *look) settings(want rules.State) (lacking []string, err error) {
+	if len(want.Sysctls) == 0 {
+		return nil, nil
 	}
 	unmet, _, err := w.ns.Unmet(want.Sysctls)
 	for _, s := range unmet {

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-mesh/weir/internal/agent"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/mesh"
+	"github.com/weir-mesh/weir/internal/node/escapes"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/node/watch"
@@ -33,6 +34,8 @@ type pod struct {
 	// accepted is what weir wrote there, where nothing that the agent knows says what it should be; nil:
 	// nothing is accepted. A copy is kept to put it back.
 	accepted *rules.State
+
+	count *escapes.Count // what the pod's counters were at the last reading; nil: nothing is counted
 }
 
 // States of a namespace.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/node/escapes"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
 )
@@ -16,6 +17,7 @@ import (
 type Teller interface {
 	Found(inventory.Pod, Status, keep.Finding)
 	Applied(capture.Report, error)
+	Escaped(inventory.Pod, Status, escapes.Count)
 	Overrun()
 }
 

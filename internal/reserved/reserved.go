@@ -19,6 +19,9 @@ const (
 	// port of the tracing socket follows, by which it can be told whether that lives.
 	TracePrefix = "weir-trace-"
 
+	// Escapes is the table in which the node's agent counts what passes a pod's proxy by.
+	Escapes = "weir-escapes"
+
 	// LiveComment is the comment by which a set is known to be live.
 	LiveComment = "changes at run time"
 
@@ -40,6 +43,8 @@ func TableUse(name string) string {
 		return "names that end in " + NextSuffix + " and " + lockSuffix + " while it applies"
 	case strings.HasPrefix(name, TracePrefix):
 		return "names that begin with " + TracePrefix + " while it traces"
+	case name == Escapes:
+		return "it for the node agent's counters"
 	}
 	return ""
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/node"
+	"github.com/weir-mesh/weir/internal/node/escapes"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
 )
@@ -22,6 +23,7 @@ const (
 	reasonFighting = "WeirFighting"
 	reasonBlocked  = "WeirBlocked"
 	reasonFailed   = "WeirNotCaptured"
+	reasonEscaped  = "WeirEscaped" // connections passed its proxy by
 )
 
 // Found writes an event about a pod whose capture was not as it should be. Client is a node.Teller by it.
@@ -56,6 +58,13 @@ func first(all []string) string {
 		return all[0]
 	}
 	return fmt.Sprintf("%s; and %d more", all[0], len(all)-1)
+}
+
+// Escaped writes an event about a pod whose proxy was passed by.
+func (c *Client) Escaped(p inventory.Pod, _ node.Status, n escapes.Count) {
+	if p.IsPod() {
+		c.Event(p.Namespace, p.Name, p.UID, true, reasonEscaped, fmt.Sprintf("connections were opened past its proxy: %d packets out, %d in", n.Out, n.In))
+	}
 }
 
 // Applied is a node.Teller's.

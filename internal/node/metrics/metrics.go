@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/node"
+	"github.com/weir-mesh/weir/internal/node/escapes"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
 )
@@ -31,6 +32,7 @@ type Metrics struct {
 	apply    *prometheus.HistogramVec
 	failures prometheus.Counter
 	overruns prometheus.Counter
+	escaped  *prometheus.CounterVec
 	installs *prometheus.CounterVec
 	requests *prometheus.CounterVec
 	repairs  *prometheus.CounterVec
@@ -80,6 +82,9 @@ func New(version string, istioNames bool) *Metrics {
 	m.registry.MustRegister(m.heal, m.noticed, m.apply)
 	m.failures = counter("weir_apply_failures_total", "Applies by the agent that failed.")
 	m.overruns = counter("weir_netlink_overruns_total", "Times that notifications of the kernel were lost, and every namespace was looked at.")
+	m.escaped = counters("weir_escaped_packets_total", "Packets that opened a connection past the proxy of a captured pod: it should have been captured, and was not.", "direction")
+	m.escaped.WithLabelValues("out") // there from the start, so that an increase from none is one
+	m.escaped.WithLabelValues("in")
 	m.installs = counters("weir_installs_total", "Installs of the plugin that changed something or failed.", "result")
 	m.requests = counters("weir_plugin_requests_total", "Requests of the plugin, by CNI's command and the decision that was answered.", "command", "result")
 	m.repairs = counters("weir_repairs_total", "Pods that were deleted or labelled because they were not captured.", "type", "result")
@@ -170,6 +175,12 @@ func (m *Metrics) Applied(r capture.Report, err error) {
 
 // Overrun counts lost notifications.
 func (m *Metrics) Overrun() { m.overruns.Inc() }
+
+// Escaped counts what passed the proxy of a pod by.
+func (m *Metrics) Escaped(_ inventory.Pod, _ node.Status, n escapes.Count) {
+	m.escaped.WithLabelValues("out").Add(float64(n.Out))
+	m.escaped.WithLabelValues("in").Add(float64(n.In))
+}
 
 // Installed counts an install of the plugin.
 func (m *Metrics) Installed(changed bool, err error) {
