@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -23,6 +24,9 @@ import (
 type api struct {
 	client http.Client
 	token  string
+
+	mu       sync.Mutex
+	warnings []string // of the API server, about what was applied
 }
 
 func newAPI(m *machine) *api {
@@ -65,6 +69,11 @@ func (a *api) do(method, path, kind string, body []byte, answer any) error {
 		return err
 	}
 	defer resp.Body.Close()
+	if method == "PATCH" {
+		a.mu.Lock()
+		a.warnings = append(a.warnings, resp.Header.Values("Warning")...)
+		a.mu.Unlock()
+	}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err
@@ -145,7 +154,7 @@ func (a *api) apply(text string) error {
 		if err != nil {
 			return err
 		}
-		if err := a.do("PATCH", path+"?fieldManager=test&force=true", "application/apply-patch+yaml", body, nil); err != nil {
+		if err := a.do("PATCH", path+"?fieldManager=test&force=true&fieldValidation=Strict", "application/apply-patch+yaml", body, nil); err != nil {
 			return err
 		}
 	}

@@ -181,6 +181,20 @@ func (m *machine) start(name string, args ...string) {
 	m.daemons[name] = &daemon{cmd, log}
 }
 
+// stop ends a daemon at once.
+func (m *machine) stop(name string) {
+	m.Helper()
+	m.mu.Lock()
+	d := m.daemons[name]
+	delete(m.daemons, name)
+	m.mu.Unlock()
+	if d == nil {
+		m.Fatalf("%s does not run", name)
+	}
+	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
+	_ = d.cmd.Wait()
+}
+
 // tellLogs prints the ends of the logs of a test that failed.
 func (m *machine) tellLogs(names ...string) {
 	for _, name := range names {

@@ -23,13 +23,13 @@ metadata:
   labels: {app: @NAME@@LABELS@}
   annotations: {@ANNOTATIONS@}
 spec:
-  terminationGracePeriodSeconds: 0
+  terminationGracePeriodSeconds: @GRACE@
   dnsPolicy: Default
   automountServiceAccountToken: false
   initContainers:
   - {name: first, image: "localhost/weir/tools:1", imagePullPolicy: Never, command: [/play, role, land, "192.0.2.1:9999", "192.0.2.1:3306"]}
   containers:
-  - {name: app, image: "localhost/weir/tools:1", imagePullPolicy: Never, command: [/play, role, serve, app, "8080", "8081"], readinessProbe: {httpGet: {port: 8081, path: /}, periodSeconds: 1}}
+  - {name: app, image: "localhost/weir/tools:1", imagePullPolicy: Never, command: [/play, role, serve, app, "8080", "8081"], readinessProbe: {httpGet: {port: 8081, path: /}, periodSeconds: 1}@LINGER@}
 @PROXY@`
 
 // proxyText is a sidecar's container.
@@ -39,16 +39,25 @@ const proxyText = `  - {name: istio-proxy, image: "localhost/weir/tools:1", imag
 const injected = `sidecar.istio.io/status: '{"initContainers":["istio-validation"],"containers":["istio-proxy"]}', traffic.sidecar.istio.io/excludeInboundPorts: "8081", traffic.sidecar.istio.io/excludeOutboundPorts: "3306"`
 
 // podKind is what a pod asks for.
-type podKind struct{ annotations, labels, proxy string }
+type podKind struct {
+	annotations, labels, proxy string
+	lingers                    bool // it takes some seconds to end
+}
 
 var (
 	sidecarPod = podKind{annotations: injected, proxy: proxyText}
 	plainPod   = podKind{}
 	ambientPod = podKind{labels: `, istio.io/dataplane-mode: ambient`}
+	slowPod    = podKind{annotations: injected, proxy: proxyText, lingers: true}
 )
 
 func (k podKind) text(namespace, name string) string {
-	return strings.NewReplacer("@NAME@", name, "@NAMESPACE@", namespace, "@LABELS@", k.labels, "@ANNOTATIONS@", k.annotations, "@PROXY@", k.proxy).Replace(podText)
+	grace, linger := "0", ""
+	if k.lingers {
+		grace, linger = "30", ", lifecycle: {preStop: {sleep: {seconds: 5}}}"
+	}
+	return strings.NewReplacer("@NAME@", name, "@NAMESPACE@", namespace, "@LABELS@", k.labels, "@ANNOTATIONS@", k.annotations, "@PROXY@", k.proxy,
+		"@GRACE@", grace, "@LINGER@", linger).Replace(podText)
 }
 
 func (c *cluster) namespace(name, labels string) {
@@ -104,15 +113,26 @@ func (c *cluster) awaitReady(namespace, name string, limit time.Duration) (p pod
 // remove deletes a pod and waits until it has gone.
 func (c *cluster) remove(namespace, name string) (took time.Duration) {
 	c.Helper()
+	c.terminate(namespace, name)
+	return c.awaitGone(namespace, name)
+}
+
+// terminate deletes a pod, which then ends in its own time.
+func (c *cluster) terminate(namespace, name string) {
+	c.Helper()
 	var err error
 	if c.standalone {
 		err = os.Remove(c.manifest(namespace, name))
 	} else {
-		err = c.delete("/api/v1/namespaces/" + namespace + "/pods/" + name + "?gracePeriodSeconds=0")
+		err = c.delete("/api/v1/namespaces/" + namespace + "/pods/" + name)
 	}
 	if err != nil && !isStatus(err, 404) && !errors.Is(err, os.ErrNotExist) {
 		c.Fatal(err)
 	}
+}
+
+func (c *cluster) awaitGone(namespace, name string) (took time.Duration) {
+	c.Helper()
 	return await(c, namespace+"/"+name+" has gone", time.Minute, func() error {
 		p, err := c.find(namespace, name)
 		switch {

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Two releases of the agent, which `make cluster-test` builds of one source. That the later one writes other rules
+// is by its settings.
+const (
+	olderRelease, newerRelease = "v1.0.0", "v1.1.0"
+	newerSettings              = `settings={"meshes":{"istio":{"outbound":{"excludePorts":[15020,4444]}}}}`
+)
+
+func release(tag string) string { return fmt.Sprintf(`image.tag=%q`, tag) }
+
+// starter starts pods with sidecars one after the other, and counts those that were not captured before their first
+// container.
+type starter struct {
+	*cluster
+	started, uncaptured atomic.Int64
+	stop                chan struct{}
+	all                 sync.WaitGroup
+}
+
+func (c *cluster) keepStarting(at int) *starter {
+	s := &starter{cluster: c, stop: make(chan struct{})}
+	for i := range at {
+		s.all.Go(func() {
+			for j := 0; ; j++ {
+				select {
+				case <-s.stop:
+					return
+				default:
+				}
+				if err := s.startOne(fmt.Sprintf("loop-%d-%d", i, j)); err != nil {
+					s.uncaptured.Add(1)
+					s.Errorf("loop-%d-%d: %v", i, j, err)
+				}
+				s.started.Add(1)
+			}
+		})
+	}
+	return s
+}
+
+// startOne starts a pod, and removes it once its first container has ended.
+func (s *starter) startOne(name string) error {
+	if err := s.apply(sidecarPod.text("shop", name)); err != nil {
+		return err
+	}
+	defer func() { _ = s.delete("/api/v1/namespaces/shop/pods/" + name) }()
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		p, err := s.pod("shop", name)
+		if err != nil {
+			return err
+		}
+		if _, ended := p.said("first"); ended {
+			return firstWords(p)
+		}
+		if time.Now().After(end) {
+			return errors.New(strings.Join(s.events("shop", name), "\n"))
+		}
+	}
+}
+
+func (s *starter) end() {
+	close(s.stop)
+	s.all.Wait()
+}
+
+// TestUpgrade: the DaemonSet goes from one release to the next and back, while pods start all the time.
+func TestUpgrade(t *testing.T) {
+	c := newCluster(t)
+	c.tellAll()
+	c.serveWorld()
+	c.namespace("shop", "")
+	c.deploy(release(olderRelease))
+	older, _ := c.startsCaptured("by-older")
+
+	loop := c.keepStarting(2)
+	ended := sync.OnceFunc(loop.end)
+	t.Cleanup(ended)
+	steps := func() (n int64) { n = loop.started.Load(); return n }
+
+	before := steps()
+	c.deploy(release(newerRelease), newerSettings)
+	await(t, "pods have started since", 3*time.Minute, func() error { return moreThan(steps(), before+3) })
+	newer, _ := c.startsCaptured("by-newer")
+	was := c.rulesOf(newer)
+	if !strings.Contains(was, "4444") {
+		t.Errorf("the newer release does not write what only it is set to:\n%s", was)
+	}
+	if now := c.rulesOf(older); !strings.Contains(now, "4444") {
+		t.Errorf("the newer release left the older one's rules:\n%s", now)
+	}
+
+	before = steps()
+	c.deploy(release(olderRelease))
+	await(t, "pods have started since", 3*time.Minute, func() error { return moreThan(steps(), before+3) })
+	for _, p := range []pod{older, newer} {
+		if now := c.rulesOf(p); now != c.rulesOf(newer) || now != was {
+			t.Errorf("the older release undid the newer one's rules of %s:\n%s\nwere\n%s", p.Metadata.Name, now, was)
+		}
+		if row := c.listed(p); !strings.Contains(row, "newer") {
+			t.Errorf("weir list says of %s: %s", p.Metadata.Name, row)
+		}
+	}
+	// A newer one's rules that another program damages are healed, or told of: they do not stay as they are in silence.
+	ns, err := c.netnsOf(newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run("nsenter", "--net="+ns, "nft", "flush", "chain", "inet", "weir", "output")
+	await(t, "damage to a newer release's rules is healed", 20*time.Second, func() error { return c.notCaptured(newer) })
+
+	before = steps()
+	c.deploy(release(newerRelease), newerSettings)
+	await(t, "pods have started since", 3*time.Minute, func() error { return moreThan(steps(), before+3) })
+	ended()
+	for _, p := range []pod{older, newer} {
+		if row := c.listed(p); !strings.Contains(row, "clean") || strings.Contains(row, "newer") {
+			t.Errorf("weir list says of %s: %s", p.Metadata.Name, row)
+		}
+	}
+	t.Logf("%s to %s, back, and forth again: %d pods started meanwhile, %d of them not captured before their first container", olderRelease, newerRelease, loop.started.Load(), loop.uncaptured.Load())
+}
+
+func moreThan(n, want int64) error {
+	if n <= want {
+		return fmt.Errorf("%d, want more than %d", n, want)
+	}
+	return nil
+}
+
+// rulesOf are weir's rules of a pod, without counts.
+func (c *cluster) rulesOf(p pod) string {
+	c.Helper()
+	ns, err := c.netnsOf(p)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return c.run("nsenter", "--net="+ns, "nft", "--stateless", "list", "table", "inet", "weir")
+}
+
+// listed is what the agent says of a pod.
+func (c *cluster) listed(p pod) (row string) {
+	c.Helper()
+	out := c.run(c.path("bin/weir"), "list")
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, p.Metadata.Namespace+"/"+p.Metadata.Name) {
+			row += line
+		}
+	}
+	if row == "" {
+		return out
+	}
+	return row
+}
