@@ -117,9 +117,9 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 }
 
 // Remove removes everything that weir created under the table's name, and nothing
-// else: the table with its probe set, its policy rules, routes and addresses. There
-// is not an error where nothing is left to remove. Captured connections do not outlive
-// the rules: with Options.Drain they get time to end. A drain that is interrupted is
+// else: the table with its probe set, its policy rules, routes and addresses. That nothing
+// is left to remove is the outcome nft.Absent, and no error. Captured connections do not
+// outlive the rules: with Options.Drain they get time to end. A drain that is interrupted is
 // a [*nft.DrainedError]: nothing new is captured any more.
 func (c *Capture) Remove(ctx context.Context) (Report, error) {
 	c.mu.Lock()

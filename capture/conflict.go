@@ -16,7 +16,26 @@ import (
 )
 
 // Conflict is one thing in a namespace that keeps captured traffic from where it should
-// go: a chain, policy rule, route, setting, socket or program of another owner.
+// go: a chain, policy rule, route, setting, socket or program of another owner. Its String is
+// a sentence, and its fields are
+//
+//	Kind    string      // which sort of thing, a word of those below
+//	Subject string      // what it is and where
+//	Does    string      // what it does, to which traffic: to be read after Subject
+//	Traffic []string    // the captured traffic that it touches, by classes
+//	May     bool        // it cannot be told for certain
+//	Takes   bool        // captured traffic ends elsewhere than at the proxy, without an error
+//	Example *sim.Packet // a packet that it touches; nil where none was evaluated
+//	Table   string      // of nftables, as "FAMILY NAME"; "" where it is not a chain
+//	Owner   string      // whose it is; "" where that is not known
+//	Remedy  string      // what to do about it
+//
+// Kind is a string type. A foreign chain is one that drops, redirects, bypasses, changes-marks
+// or untracks captured traffic, or has the same-priority as one of the table's; policy-rule,
+// route and address are routing of another owner; source-validation, no-address, loopback-down
+// and new-ipv6 what the namespace is like; no-listener, not-transparent, unmarked, one-family
+// and foreign-listener what listens for captured traffic; other-engine and connect-program
+// other programs that redirect.
 type Conflict = conflict.Conflict
 
 // Conflicts are what stands in the way of what is wanted, gravest first, and what could

@@ -2,8 +2,8 @@
 
 package modes
 
-// Config is what people write, as words: see the configuration reference in the
-// README. An empty string and a nil list are absent: the default holds. An
+// Config is what people write, as words: see the configuration reference,
+// docs/configuration.md. An empty string and a nil list are absent: the default holds. An
 // empty list that is not nil means none. Users and groups are numbers of
 // 0-4294967294, ranges of them and names (see [IDs]); destinations are addresses
 // and prefixes of both families; yes and no are enabled and disabled. [State]

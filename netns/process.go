@@ -38,7 +38,10 @@ func OpenProcess(pid int) (*Process, error) {
 // Close lets go of the handle.
 func (p *Process) Close() { p.dir.Close() }
 
-// OfProcess opens the network namespace of a process, and its root for [ReadEtc].
+// OfProcess opens the network namespace of a process by its PID as /proc of this program has
+// it, and the process's root for [Namespace.ReadEtc]. The error matches [ErrNotExist] where
+// there is no such process or it has ended, and fs.ErrPermission where it may not be looked
+// into: another user's takes CAP_SYS_PTRACE.
 func OfProcess(pid int) (*Namespace, error) {
 	p, err := OpenProcess(pid)
 	if err != nil {

@@ -128,7 +128,9 @@ func (p Pattern) String() string {
 	return text + host + ":" + rules.TCPDport.Type().FormatRange(p.Ports)
 }
 
-// One is the packet that the pattern describes, if it describes one alone.
+// One is the packet that the pattern describes, if it describes one alone; else the error says
+// what it leaves open. It has neither a socket nor an interface: say who sends it (Socket), or
+// by which interface it comes (In).
 func (p Pattern) One() (sim.Packet, error) {
 	ported := p.Proto == rules.TCP || p.Proto == rules.UDP
 	switch {
