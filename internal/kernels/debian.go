@@ -20,7 +20,7 @@ import (
 
 // kernel is one of Debian's.
 type kernel struct {
-	suite, version string
+	Suite, Version string
 }
 
 var kernels = []kernel{
@@ -33,13 +33,29 @@ var kernels = []kernel{
 type kernelFiles struct {
 	release string
 	vmlinuz string            // the file
-	modules map[string][]byte // by name, such as nf_tables
+	modules map[string]module // by name, such as nf_tables
+}
+
+// module is a module as its package has it.
+type module struct {
+	content []byte
+	xz      bool
+}
+
+// plain is the module that a kernel loads.
+func (m module) plain(ctx context.Context) ([]byte, error) {
+	if !m.xz {
+		return m.content, nil
+	}
+	cmd := exec.CommandContext(ctx, "xz", "-dc")
+	cmd.Stdin = bytes.NewReader(m.content)
+	return cmd.Output()
 }
 
 // kernel downloads the suite's newest kernel for virtual machines, unless one of that
 // version is in the folder.
 func (h *host) kernel(ctx context.Context, k kernel) (*kernelFiles, error) {
-	pattern := filepath.Join(h.dir, "linux-image-"+k.version+".*_amd64.deb")
+	pattern := filepath.Join(h.dir, "linux-image-"+k.Version+".*_amd64.deb")
 	debs, err := filepath.Glob(pattern)
 	if err != nil {
 		return nil, err
@@ -57,13 +73,13 @@ func (h *host) kernel(ctx context.Context, k kernel) (*kernelFiles, error) {
 
 // download asks apt in a configuration of its own: nothing of the machine's changes.
 func (h *host) download(ctx context.Context, k kernel) error {
-	apt := filepath.Join(h.dir, "apt-"+k.suite)
+	apt := filepath.Join(h.dir, "apt-"+k.Suite)
 	for _, folder := range []string{"lists/partial", "archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(apt, folder), 0o755); err != nil {
 			return err
 		}
 	}
-	source := fmt.Sprintf("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian %s main\n", k.suite)
+	source := fmt.Sprintf("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian %s main\n", k.Suite)
 	if err := os.WriteFile(filepath.Join(apt, "sources.list"), []byte(source), 0o644); err != nil {
 		return err
 	}
@@ -82,7 +98,7 @@ func (h *host) download(ctx context.Context, k kernel) error {
 	}
 	name := regexp.MustCompile(`(?m)^Depends: (linux-image-\S+)`).FindSubmatch(about)
 	if name == nil {
-		return fmt.Errorf("linux-image-cloud-amd64 of %s names no kernel:\n%s", k.suite, about)
+		return fmt.Errorf("linux-image-cloud-amd64 of %s names no kernel:\n%s", k.Suite, about)
 	}
 	_, err = h.output(ctx, "apt-get", append(options, "download", string(name[1]))...)
 	return err
@@ -111,7 +127,7 @@ func (h *host) unpack(ctx context.Context, deb string) (*kernelFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := &kernelFiles{modules: map[string][]byte{}}
+	files := &kernelFiles{modules: map[string]module{}}
 	for archive := tar.NewReader(bytes.NewReader(data)); ; {
 		header, err := archive.Next()
 		if err == io.EOF {
@@ -136,13 +152,10 @@ func (h *host) unpack(ctx context.Context, deb string) (*kernelFiles, error) {
 			continue
 		}
 		content, err := io.ReadAll(archive)
-		if err == nil && strings.HasSuffix(path, ".xz") {
-			content, err = unxz(ctx, content)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		files.modules[name] = content
+		files.modules[name] = module{content, strings.HasSuffix(path, ".xz")}
 	}
 	if files.vmlinuz == "" {
 		return nil, fmt.Errorf("%s holds no kernel", deb)
@@ -162,10 +175,4 @@ func moduleName(path string) (name string, needed bool) {
 		}
 	}
 	return "", false
-}
-
-func unxz(ctx context.Context, data []byte) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "xz", "-dc")
-	cmd.Stdin = bytes.NewReader(data)
-	return cmd.Output()
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const onlyParameter = "weir.only="
+// What the guest is told on the kernel's command line.
+const (
+	onlyParameter  = "weir.only=" // a regular expression of rows, with _ for a blank
+	timesParameter = "weir.times" // each test's time is to be told
+)
 
 // guest is the machine's first process. It ends with the machine.
 func guest() {
@@ -25,10 +30,9 @@ func guest() {
 	if err := prepare(); err != nil {
 		fmt.Println(err)
 	}
-	line, _ := os.ReadFile("/proc/cmdline") // without it, every row
-	_, only, _ := strings.Cut(strings.TrimSpace(string(line)), onlyParameter)
+	only, times := told()
 	for _, r := range rows {
-		if only != "" && only != strings.ReplaceAll(r.name, " ", "_") {
+		if !only.MatchString(r.name) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 35*time.Minute)
@@ -36,6 +40,9 @@ func guest() {
 		got := r.do(ctx)
 		cancel()
 		got.Row, got.Took = r.name, time.Since(start)
+		if !times {
+			got.Times = nil
+		}
 		if text, err := json.Marshal(got); err == nil {
 			fmt.Printf("\n%s%s\n", resultLine, text)
 		}
@@ -45,6 +52,24 @@ func guest() {
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART) // which -no-reboot makes the end
 	select {}
+}
+
+// told is what the host asks for: which rows, and whether the tests' times.
+func told() (only *regexp.Regexp, times bool) {
+	line, _ := os.ReadFile("/proc/cmdline") // without it, every row
+	pattern := ""
+	for word := range strings.FieldsSeq(string(line)) {
+		if p, ok := strings.CutPrefix(word, onlyParameter); ok {
+			pattern = strings.ReplaceAll(p, "_", " ")
+		}
+		times = times || word == timesParameter
+	}
+	only, err := regexp.Compile(pattern)
+	if err != nil { // the host has compiled it before
+		fmt.Println(err)
+		return regexp.MustCompile(""), times
+	}
+	return only, times
 }
 
 // prepare mounts what programs expect, and loads the modules.

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ var wantedModules = []string{"veth", "dummy", "nlmon", "tun", "nfnetlink", "nf_t
 var guestPrograms = map[string]string{"nft": "bin/nft", "ip": "bin/ip", "ss": "bin/ss", "dash": "bin/sh", "tee": "bin/tee", "cat": "bin/cat"}
 
 // initramfs writes the archive that a kernel starts from.
-func (h *host) initramfs(k *kernelFiles) (path string, err error) {
+func (h *host) initramfs(ctx context.Context, k *kernelFiles) (path string, err error) {
 	file, err := os.Create(filepath.Join(h.dir, "initramfs-"+k.release))
 	if err != nil {
 		return "", err
@@ -43,13 +44,13 @@ func (h *host) initramfs(k *kernelFiles) (path string, err error) {
 		return "", err
 	}
 	a := newArchive(zip)
-	if err := h.fill(a, k); err != nil {
+	if err := h.fill(ctx, a, k); err != nil {
 		return "", err
 	}
 	return file.Name(), errors.Join(a.close(), zip.Close())
 }
 
-func (h *host) fill(a *archive, k *kernelFiles) error {
+func (h *host) fill(ctx context.Context, a *archive, k *kernelFiles) error {
 	for _, folder := range []string{"dev", "proc", "sys", "tmp", "run", "root", "var", "var/run"} {
 		a.folder(folder)
 	}
@@ -71,8 +72,12 @@ func (h *host) fill(a *archive, k *kernelFiles) error {
 			return err
 		}
 	}
-	for i, name := range loadOrder(k.modules) {
-		a.file(fmt.Sprintf("modules/%03d-%s.ko", i, name), 0o644, k.modules[name])
+	modules, err := loadOrder(ctx, k.modules)
+	if err != nil {
+		return err
+	}
+	for i, m := range modules {
+		a.file(fmt.Sprintf("modules/%03d-%s.ko", i, m.name), 0o644, m.content)
 	}
 	return filepath.WalkDir(h.testdata, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -86,23 +91,40 @@ func (h *host) fill(a *archive, k *kernelFiles) error {
 	})
 }
 
+// loaded is a module that is to be loaded.
+type loaded struct {
+	name    string
+	content []byte
+}
+
 // loadOrder is the wanted modules that a kernel has, each after those that it needs.
-func loadOrder(modules map[string][]byte) (order []string) {
-	var add func(name string)
-	add = func(name string) {
-		content, has := modules[name]
-		if !has || slices.Contains(order, name) {
-			return
+func loadOrder(ctx context.Context, modules map[string]module) (order []loaded, err error) {
+	met := map[string]bool{}
+	var add func(name string) error
+	add = func(name string) error {
+		m, has := modules[name]
+		if !has || met[name] {
+			return nil
+		}
+		met[name] = true
+		content, err := m.plain(ctx)
+		if err != nil {
+			return fmt.Errorf("module %s: %w", name, err)
 		}
 		for _, other := range dependencies(content) {
-			add(other)
+			if err := add(other); err != nil {
+				return err
+			}
 		}
-		order = append(order, name)
+		order = append(order, loaded{name, content})
+		return nil
 	}
 	for _, name := range wantedModules {
-		add(name)
+		if err := add(name); err != nil {
+			return nil, err
+		}
 	}
-	return order
+	return order, nil
 }
 
 // dependencies are the modules that one says it needs.

@@ -8,6 +8,8 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +58,47 @@ func TestMatrix(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+}
+
+// TestKept: what is run later takes the place of what was run before, row by row, and the
+// matrix is complete once every row of every kernel was run with the same programs.
+func TestKept(t *testing.T) {
+	h := &host{dir: t.TempDir()}
+	h.weir, h.tests = filepath.Join(h.dir, "weir"), filepath.Join(h.dir, "tests")
+	for _, name := range []string{h.weir, h.tests} {
+		if err := os.WriteFile(name, []byte("one"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var whole []result
+	for _, r := range rows {
+		whole = append(whole, result{Row: r.name, Passed: 1})
+	}
+	keeps := func(now ...column) []column {
+		all, err := h.keep(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	keeps(column{kernels[1], "6.1.0", whole}, column{kernels[0], "5.10.0", whole})
+	if complete(keeps()) {
+		t.Error("two kernels are complete")
+	}
+	keeps(column{kernels[2], "6.12.0", whole[1:]})
+	all := keeps(column{kernels[2], "6.12.0", []result{{Row: rows[0].name, Failed: 1}}})
+	if !complete(all) || all[0].Release != "5.10.0" || !all[2].failed() || all[1].failed() {
+		t.Errorf("kept are %+v", all)
+	}
+	if all = keeps(column{kernels[2], "6.12.0", whole[:1]}); all[2].failed() || !complete(all) {
+		t.Errorf("mended, kept are %+v", all)
+	}
+	if err := os.WriteFile(h.weir, []byte("another"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if all = keeps(column{kernels[0], "5.10.0", whole}); len(all) != 1 || complete(all) {
+		t.Errorf("of another program are kept %+v", all)
 	}
 }
 

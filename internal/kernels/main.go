@@ -5,7 +5,7 @@
 // Command kernels runs weir's kernel tests on Debian's kernels, in an emulated machine,
 // and prints what holds on which. Within the machine it is the first process.
 //
-//	kernels -dir DIR -weir FILE -tests FILE -testdata DIR [-write FILE] [-limit TIME] [-kernel VERSION] [-only ROW]
+//	kernels -dir DIR -weir FILE -tests FILE -testdata DIR [-write FILE] [-limit TIME] [-kernel VERSION] [-only PATTERN] [-times]
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -31,11 +32,15 @@ func main() {
 	flag.StringVar(&h.tests, "tests", "", "the kernel tests, one static `FILE`")
 	flag.StringVar(&h.testdata, "testdata", "", "the `DIR` of their files")
 	flag.DurationVar(&h.limit, "limit", 15*time.Minute, "give up on a kernel after `TIME`")
-	write := flag.String("write", "", "write the matrix to `FILE` too")
-	version := flag.String("kernel", "", "run on the kernel of that `VERSION` alone, such as 6.1")
-	only := flag.String("only", "", "run the rows of that `NAME` alone")
+	write := flag.String("write", "", "write the matrix to `FILE` too, once every row was run with these programs on every kernel")
+	flag.StringVar(&h.version, "kernel", "", "run on the kernel of that `VERSION` alone, such as 6.1")
+	flag.StringVar(&h.only, "only", "", "run the rows alone whose names match `PATTERN`")
+	flag.BoolVar(&h.times, "times", false, "tell each test's time")
 	flag.Parse()
-	h.only, h.version = *only, *version
+	if _, err := regexp.Compile(h.only); err != nil {
+		fmt.Fprintln(os.Stderr, "kernels: -only:", err)
+		os.Exit(2)
+	}
 	if err := h.run(context.Background(), *write); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels:", err)
 		os.Exit(1)
@@ -46,6 +51,7 @@ func main() {
 type host struct {
 	dir, weir, tests, testdata, only, version string
 	limit                                     time.Duration
+	times                                     bool
 	accel                                     string
 }
 
@@ -58,21 +64,20 @@ func (h *host) run(ctx context.Context, write string) error {
 		return err
 	}
 	start := time.Now()
-	columns, err := h.columns(ctx)
-	if err != nil {
+	now, err := h.columns(ctx)
+	columns, keepErr := h.keep(now)
+	if err := errors.Join(err, keepErr); err != nil {
 		return err
 	}
 	text := matrix(columns)
-	fmt.Printf("%s\n%d kernels in %s (%s)\n", text, len(columns), time.Since(start).Round(time.Second), h.accel)
-	if write != "" && h.only == "" && h.version == "" { // else it would lose rows
+	fmt.Printf("%s\n%d kernels in %s (%s)\n", text, len(now), time.Since(start).Round(time.Second), h.accel)
+	if write != "" && complete(columns) { // else it would lose rows
 		if err := os.WriteFile(write, []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
-	for _, c := range columns {
-		if c.failed() {
-			return errors.New("rows failed")
-		}
+	if slices.ContainsFunc(now, column.failed) {
+		return errors.New("rows failed")
 	}
 	return nil
 }
@@ -80,19 +85,19 @@ func (h *host) run(ctx context.Context, write string) error {
 // columns are what the kernels did. All run at a time: an emulated one uses one processor, and
 // three that share two end sooner than two and then one.
 func (h *host) columns(ctx context.Context) ([]column, error) {
-	wanted := slices.DeleteFunc(slices.Clone(kernels), func(k kernel) bool { return h.version != "" && k.version != h.version })
+	wanted := slices.DeleteFunc(slices.Clone(kernels), func(k kernel) bool { return h.version != "" && k.Version != h.version })
 	columns, errs := make([]column, len(wanted)), make([]error, len(wanted))
 	var all sync.WaitGroup
 	for i, k := range wanted {
 		files, initramfs, err := h.prepare(ctx, k)
 		if err != nil {
-			errs[i] = fmt.Errorf("%s: %w", k.suite, err)
+			errs[i] = fmt.Errorf("%s: %w", k.Suite, err)
 			continue
 		}
 		all.Go(func() {
 			defer os.Remove(initramfs)
 			if columns[i], err = h.column(ctx, k, files, initramfs); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", k.suite, err)
+				errs[i] = fmt.Errorf("%s: %w", k.Suite, err)
 			}
 		})
 	}
@@ -105,7 +110,7 @@ func (h *host) prepare(ctx context.Context, k kernel) (files *kernelFiles, initr
 	if files, err = h.kernel(ctx, k); err != nil {
 		return nil, "", err
 	}
-	if initramfs, err = h.initramfs(files); err != nil {
+	if initramfs, err = h.initramfs(ctx, files); err != nil {
 		return nil, "", err
 	}
 	if h.accel == "" {
@@ -114,15 +119,12 @@ func (h *host) prepare(ctx context.Context, k kernel) (files *kernelFiles, initr
 	return files, initramfs, err
 }
 
-// column is what one kernel did.
+// column is what one kernel did; beside an error, up to that.
 func (h *host) column(ctx context.Context, k kernel, files *kernelFiles, initramfs string) (column, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.limit)
 	defer cancel()
 	start := time.Now()
-	results, err := boot(ctx, h.accel, files.vmlinuz, initramfs, h.only, k.version)
-	if err != nil {
-		return column{}, err
-	}
-	fmt.Printf("Linux %s (%s): %s with %s\n", files.release, k.suite, time.Since(start).Round(time.Second), h.accel)
-	return column{kernel: k, release: files.release, results: results}, nil
+	results, err := boot(ctx, h.accel, files.vmlinuz, initramfs, h.only, h.times, k.Version)
+	fmt.Printf("Linux %s (%s): %s with %s\n", files.release, k.Suite, time.Since(start).Round(time.Second), h.accel)
+	return column{kernel: k, Release: files.release, Results: results}, err
 }

@@ -50,6 +50,7 @@ type result struct {
 	Failed  int
 	Skipped int
 	Lacks   []string // in the doctor's words
+	Times   []string // of its tests, as they say them, where they are asked for
 	Took    time.Duration
 	Log     string // of a failure
 }
@@ -67,7 +68,11 @@ func (r result) String() string {
 	if len(r.Lacks) > 0 {
 		text += ", lacks " + strings.Join(r.Lacks, "; ")
 	}
-	return fmt.Sprintf("%s, %s", text, r.Took.Round(time.Second))
+	text += ", " + r.Took.Round(time.Second).String()
+	for _, t := range r.Times {
+		text += "\n      " + t
+	}
+	return text
 }
 
 func conformance(table string) func(context.Context) result {
@@ -90,6 +95,8 @@ func tests(run string, skip ...string) func(context.Context) result {
 
 var ending = regexp.MustCompile(`(?m)^ *--- (PASS|FAIL|SKIP): `)
 
+var timed = regexp.MustCompile(`(?m)^ *--- [A-Z]+: (.*)$`)
+
 // lacked is what a test says that it does without, and the version that brings it.
 var lacked = regexp.MustCompile(`(?m)needs (Linux \d+\.\d+ for .*)$`)
 
@@ -104,6 +111,9 @@ func ofTests(out string, err error) (r result) {
 		case "SKIP":
 			r.Skipped++
 		}
+	}
+	for _, m := range timed.FindAllStringSubmatch(out, -1) {
+		r.Times = append(r.Times, m[1])
 	}
 	for _, m := range lacked.FindAllStringSubmatch(out, -1) {
 		r.Lacks = append(r.Lacks, m[1])
