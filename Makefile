@@ -8,17 +8,17 @@ LDFLAGS := -s -w $(if $(RELEASE),-X github.com/weir-mesh/weir/internal/version.r
 TAGS    := urfave_cli_no_docs
 # Runs of each target: a duration can end in "context deadline exceeded", a count cannot.
 FUZZTIME ?= 5000x
+# OUT: where programs and images are written.
+OUT := bin
 
-.PHONY: help build demo quick arches kernels node-test programs cluster-test alerts test check lint fuzz bench soak roundtrip image man release tools clean
+.PHONY: help build demo quick arches kernels node-test programs releases cluster-test alerts test check lint fuzz bench soak roundtrip image man release tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## the programs, static files: bin/weir; bin/weir-cni, which is weir cni with a client of the API server; bin/weir-node, the node's agent; bin/weir-egress, which counts what is called
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir-cni ./cmd/weir-cni
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir-node ./cmd/weir-node
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/weir-egress ./cmd/weir-egress
+	@mkdir -p $(OUT)
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(OUT)/ ./cmd/weir ./cmd/weir-cni ./cmd/weir-node ./cmd/weir-egress
 
 demo: build ## show interception of real traffic in throw-away network namespaces
 	@CGO_ENABLED=0 $(GO) build -o bin/demo ./internal/demo
@@ -129,11 +129,26 @@ $(CLUSTER)/done:
 	done
 	@touch $@
 
+HELM := v3.22.0
+
+$(CURDIR)/bin/helm-$(HELM)/helm:
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/bin/helm-$(HELM) $(GO) install -trimpath -ldflags '-s -w' helm.sh/helm/v3/cmd/helm@$(HELM)
+
+# Two releases of the agent, of one source, for the test that upgrades it.
+RELEASES := v1.0.0 v1.1.0
+
+releases: $(RELEASES:%=bin/weir-node-%.oci.tar)
+
+bin/weir-node-%.oci.tar: build
+	$(MAKE) image RELEASE=$* OUT=bin/release-$*
+	mv bin/release-$*/weir-node.oci.tar $@
+	rm -r bin/release-$*
+
 # RUN: the tests to run, all without it.
 RUN ?= .
-cluster-test: tools image programs ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
+cluster-test: tools image programs releases $(CURDIR)/bin/helm-$(HELM)/helm ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
 	@command -v etcd >/dev/null || apt-get install -y -qq --no-install-recommends etcd-server >/dev/null
-	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
+	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin WEIR_HELM=$(CURDIR)/bin/helm-$(HELM)/helm $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
 
 alerts: ## check and test the alert rules with promtool
 	@command -v promtool >/dev/null || apt-get install -y -qq --no-install-recommends prometheus >/dev/null
@@ -168,8 +183,8 @@ IMAGES ?= localhost/weir
 TAG    := $(or $(RELEASE),dev)
 
 image: build ## the container images, as OCI archives that no daemon is needed for: bin/*.oci.tar
-	$(GO) run ./internal/image/pack -name $(IMAGES)/weir:$(TAG) -o bin/weir.oci.tar bin/weir
-	$(GO) run ./internal/image/pack -name $(IMAGES)/weir-node:$(TAG) -o bin/weir-node.oci.tar bin/weir-node bin/weir-cni bin/weir
+	$(GO) run ./internal/image/pack -name $(IMAGES)/weir:$(TAG) -o $(OUT)/weir.oci.tar $(OUT)/weir
+	$(GO) run ./internal/image/pack -name $(IMAGES)/weir-node:$(TAG) -o $(OUT)/weir-node.oci.tar $(OUT)/weir-node $(OUT)/weir-cni $(OUT)/weir
 
 # What the tests run beside weir: the real nft and ip, what they compare with, and
 # proxies that others wrote.

@@ -305,8 +305,14 @@ func (c *cluster) startRuntime() {
 	await(c, "containerd", time.Minute, func() error { _, err := c.crictl("info"); return err })
 	archives, _ := filepath.Glob(c.path("*.tar"))
 	for _, a := range archives {
-		c.run("ctr", "-a", "/run/containerd/containerd.sock", "-n", "k8s.io", "images", "import", "--local", a)
+		c.importImage(a)
 	}
+}
+
+// importImage gives containerd the images of an archive.
+func (c *cluster) importImage(archive string) {
+	c.Helper()
+	c.run("ctr", "-a", "/run/containerd/containerd.sock", "-n", "k8s.io", "images", "import", "--local", archive)
 }
 
 func (c *cluster) startControlPlane() {

@@ -7,6 +7,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,6 +85,9 @@ func TestUpgrade(t *testing.T) {
 	c.tellAll()
 	c.serveWorld()
 	c.namespace("shop", "")
+	for _, r := range []string{olderRelease, newerRelease} {
+		c.importImage(filepath.Join(c.weir, "weir-node-"+r+".oci.tar"))
+	}
 	c.deploy(release(olderRelease))
 	older, _ := c.startsCaptured("by-older")
 
