@@ -12,7 +12,6 @@ import (
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/node"
 	"github.com/weir-mesh/weir/internal/node/inventory"
-	"github.com/weir-mesh/weir/nft"
 )
 
 func release(cc *cli.Context) error {
@@ -28,12 +27,9 @@ func release(cc *cli.Context) error {
 	}
 	removed, connections := 0, 0
 	err := node.ReleaseAll(cc.Context, cc.String("state-dir"), sources(cc), func(p inventory.Pod, r capture.Report) {
-		if r.Outcome == nft.Absent {
-			return
-		}
 		removed++
 		connections += r.Reset
-		fmt.Fprintf(cc.App.Writer, "%s: %s\n", p, r.Outcome)
+		fmt.Fprintf(cc.App.Writer, "%s: table %s %s\n", p, r.Table, r.Outcome)
 	})
 	fmt.Fprintf(cc.App.Writer, "released: %d captures are out (%d connections ended), until weir-node release --resume\n", removed, connections)
 	return err

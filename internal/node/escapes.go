@@ -57,19 +57,9 @@ func (w *look) uncount(ctx context.Context) {
 	if !w.pod.stopCounting() && w.pod.looked() {
 		return
 	}
-	if err := removeCounters(ctx, w.ns); err != nil && ctx.Err() == nil {
+	if _, err := removeTable(ctx, w.ns, reserved.Escapes); err != nil && ctx.Err() == nil {
 		w.Log.Warn("counters are left", "pod", w.pod.snapshot().String(), "error", err)
 	}
-}
-
-func removeCounters(ctx context.Context, ns *netns.Namespace) error {
-	c, err := capture.OfState(ns, rules.State{Table: &rules.Table{Name: reserved.Escapes}}, capture.Options{})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = c.Remove(ctx)
-	return err
 }
 
 // readCount tells what was counted since the last reading. The first one of a table that another agent made is where

@@ -17,8 +17,10 @@ import (
 	"github.com/weir-mesh/weir/internal/atomicfile"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/problems"
-	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/nft"
+	"github.com/weir-mesh/weir/rules"
 )
 
 // releaseFile is there while every capture of the node is out.
@@ -43,7 +45,7 @@ func (a *Agent) Released() bool {
 
 // ReleaseAll takes every capture of the node out, and has the agent and the plugin keep it out until
 // [Resume]. It needs neither of them, nor an API server. Each namespace from which something was removed is
-// told. The error joins what could not be done; everything else was.
+// told, by table. The error joins what could not be done; everything else was.
 func ReleaseAll(ctx context.Context, stateDir string, sources []inventory.Source, told func(inventory.Pod, capture.Report)) error {
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return err
@@ -59,31 +61,61 @@ func ReleaseAll(ctx context.Context, stateDir string, sources []inventory.Source
 	wrong := []error{err}
 	host := inventory.Pod{Netns: machineNetns} // which has the ambient mesh's own table
 	for _, p := range append(all, host) {
-		report, err := releaseOne(ctx, p)
-		switch {
-		case errors.Is(err, netns.ErrNotExist):
-		case err != nil:
+		reports, err := releaseOne(ctx, p)
+		if !errors.Is(err, netns.ErrNotExist) {
 			wrong = append(wrong, err)
-		case report.Outcome != "":
-			told(p, report)
+		}
+		for _, r := range reports {
+			told(p, r)
 		}
 	}
 	return problems.Join(wrong...)
 }
 
-func releaseOne(ctx context.Context, p inventory.Pod) (capture.Report, error) {
+// releaseOne removes every table of weir's from a namespace, whatever its name.
+func releaseOne(ctx context.Context, p inventory.Pod) (removed []capture.Report, err error) {
 	ns, err := netns.Open(p.Netns)
 	if err != nil {
-		return capture.Report{}, err
+		return nil, err
 	}
 	defer ns.Close()
-	c, err := capture.OfTable(ns, modes.DefaultTable, capture.Options{})
+	tables, err := tablesOf(ctx, ns)
+	wrong := []error{err}
+	for _, name := range tables {
+		report, err := removeTable(ctx, ns, name)
+		if wrong = append(wrong, err); err == nil && name != reserved.Escapes {
+			removed = append(removed, report)
+		}
+	}
+	return removed, problems.Join(wrong...)
+}
+
+// tablesOf are the names of weir's tables, by their tags.
+func tablesOf(ctx context.Context, ns *netns.Namespace) (names []string, err error) {
+	conn, err := ns.Nft()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ruleset, err := conn.RulesetWith(ctx, func(*nft.LiveTable) bool { return false })
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range ruleset.Tables {
+		if t.Tag != nil && t.Family == "inet" {
+			names = append(names, t.Name)
+		}
+	}
+	return names, nil
+}
+
+func removeTable(ctx context.Context, ns *netns.Namespace, name string) (capture.Report, error) {
+	c, err := capture.OfState(ns, rules.State{Table: &rules.Table{Name: name}}, capture.Options{})
 	if err != nil {
 		return capture.Report{}, err
 	}
 	defer c.Close()
-	report, err := c.Remove(ctx)
-	return report, err
+	return c.Remove(ctx)
 }
 
 // Resume ends a release: the agent captures again what should be captured.
