@@ -9,9 +9,11 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,7 @@ import (
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/node/watch"
+	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/netns"
 )
 
@@ -208,8 +211,9 @@ func (a *Agent) list(ctx context.Context) {
 			a.Log.Warn("some pods may not be known", "error", err)
 		}
 	}
+	whole := !slices.ContainsFunc(problems.List(err), func(e error) bool { return !errors.Is(e, inventory.ErrHidden) })
 	for key, p := range a.pods {
-		if there[key] || err != nil {
+		if there[key] || !whole {
 			continue
 		}
 		delete(a.pods, key)

@@ -5,6 +5,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -43,7 +44,8 @@ type testNode struct {
 
 type testPod struct {
 	*scratch.Namespace
-	name string
+	name  string
+	noted string // the path that libcni notes, where it is another than the namespace's
 }
 
 // recorder keeps findings, by pod.
@@ -98,7 +100,7 @@ func newTestNode(t testing.TB, pods int) *testNode {
 // addPod makes a pod whose network is joined to the machine's, and notes it as libcni does.
 func (n *testNode) addPod(name, config string) *testPod {
 	n.Helper()
-	p := &testPod{scratch.ForTest(n), name}
+	p := &testPod{Namespace: scratch.ForTest(n), name: name}
 	i := len(n.pods)
 	address := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)}), 24)
 	scratch.Must(n, scratch.Veth(n.host, fmt.Sprintf("veth%d", i), p.Namespace, "eth0"), p.Up("eth0"), p.AddAddress("eth0", address))
@@ -109,7 +111,7 @@ func (n *testNode) addPod(name, config string) *testPod {
 
 func (n *testNode) note(p *testPod, config string) {
 	n.Helper()
-	note := map[string]any{"kind": "cniCacheV1", "containerId": p.name, "ifName": "eth0", "networkName": "net", "netns": p.Path(),
+	note := map[string]any{"kind": "cniCacheV1", "containerId": p.name, "ifName": "eth0", "networkName": "net", "netns": cmp.Or(p.noted, p.Path()),
 		"cniArgs":        [][2]string{{"K8S_POD_NAMESPACE", "shop"}, {"K8S_POD_NAME", p.name}, {"K8S_POD_UID", "uid-" + p.name}},
 		"capabilityArgs": map[string]any{"io.kubernetes.cri.pod-annotations": map[string]string{"weir.dev/config": config}}}
 	text, err := json.Marshal(note)

@@ -35,7 +35,7 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 		return keep.Result{Gone: true}
 	}
 	if err != nil {
-		return keep.Result{Err: err}
+		return keep.Result{Err: netns.WithAdvice(err)}
 	}
 	defer ns.Close()
 	if now, err := ns.Inode(); err != nil || now != uint64(key) {
@@ -87,7 +87,7 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 	known := w.pod.snapshot()
 	c, err := cni.NewCapture(ctx, w.ns, d, known.Resolvers, capture.Options{LoopbackLater: true, WriteSysctls: true, Conflicts: w.order.Foreign})
 	if err != nil {
-		return keep.Result{Err: err}
+		return keep.Result{Err: netns.WithAdvice(err)}
 	}
 	defer c.Close()
 	v, err := c.Verify(ctx)

@@ -6,6 +6,7 @@ package inventory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/weir-mesh/weir/internal/pods"
@@ -19,7 +20,11 @@ type Processes struct{}
 // Name is where processes are listed.
 func (Processes) Name() string { return "/proc" }
 
-// Pods lists the namespaces of processes but for the program's own, each by the oldest of them.
+// ErrHidden is that a source told of all that it may see, and that there is more.
+var ErrHidden = errors.New("the network namespaces of some processes may not be looked at (this needs CAP_SYS_PTRACE)")
+
+// Pods lists the namespaces of processes but for the program's own, each by the oldest of them. The error matches
+// ErrHidden where there are processes whose namespace cannot be told.
 func (Processes) Pods(context.Context) (out []Pod, err error) {
 	own, err := netns.Current().Inode()
 	if err != nil {
@@ -33,6 +38,8 @@ func (Processes) Pods(context.Context) (out []Pod, err error) {
 	for _, p := range all {
 		i, known := at[p.Netns]
 		switch {
+		case p.Memory && p.Netns == 0 && lives(p.PID):
+			err = ErrHidden
 		case !p.Memory || p.Netns == 0 || p.Netns == own:
 		case !known:
 			at[p.Netns] = len(out)
@@ -41,5 +48,16 @@ func (Processes) Pods(context.Context) (out []Pod, err error) {
 			out[i].UID = p.Pod
 		}
 	}
-	return out, nil
+	return out, err
+}
+
+// lives reports whether a process has not ended meanwhile.
+func lives(pid int) bool {
+	p, err := netns.OpenProcess(pid)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	status, err := p.Status()
+	return err == nil && status.Memory
 }

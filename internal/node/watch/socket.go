@@ -69,7 +69,7 @@ func prepare(fd int, port uint32, groups []int) error {
 	}
 	for _, group := range groups { // after bind, which clears them
 		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
-			return os.NewSyscallError("setsockopt", err)
+			return fmt.Errorf("hear changes of rules and routing: %w (this needs CAP_NET_ADMIN)", err)
 		}
 	}
 	return nil
