@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,18 +55,35 @@ func newInstaller(cc *cli.Context, log *slog.Logger, ready *health.Ready, counts
 	}}, nil
 }
 
+// uninstall takes the plugin away; where it stays after that, it is Ready from then on.
 func uninstall(cc *cli.Context) error {
 	o := install.Options{BinDirs: cc.StringSlice("cni-bin-dir"), ConfDir: cc.String("cni-conf-dir"),
 		Tell: func(format string, args ...any) { fmt.Fprintf(cc.App.Writer, format+"\n", args...) }}
 	if o.ConfDir == "" || len(o.BinDirs) == 0 {
 		return usageError{errors.New("uninstall: want --cni-conf-dir and --cni-bin-dir")}
 	}
-	if err := install.Uninstall(cc.Context, o, cc.Duration("wait")); err != nil {
-		return err
+	if !cc.Bool("stay") {
+		return install.Uninstall(cc.Context, o, cc.Duration("wait"))
 	}
-	if cc.Bool("stay") {
-		fmt.Fprintln(cc.App.Writer, "uninstalled; waiting for a signal")
-		<-cc.Context.Done()
+	var ready health.Ready
+	ready.Missing(installed, "not taken away yet")
+	ctx, cancel := context.WithCancelCause(cc.Context)
+	defer cancel(nil)
+	if address := cc.String("health"); address != "" {
+		go func() {
+			if err := health.Serve(ctx, address, ready.Handler()); err != nil {
+				cancel(fmt.Errorf("--health: %w", err))
+			}
+		}()
+	}
+	if err := install.Uninstall(ctx, o, cc.Duration("wait")); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	ready.Done(installed)
+	fmt.Fprintln(cc.App.Writer, "uninstalled; waiting for a signal")
+	<-ctx.Done()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
 	}
 	return nil
 }

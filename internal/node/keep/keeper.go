@@ -168,6 +168,7 @@ func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (heard, Order)) 
 	start := time.Now()
 	result := k.work(k.ctx, w.key, order)
 	took := time.Since(start)
+	k.awaitWriter(w, h, result)
 
 	k.mu.Lock()
 	w.running = false
@@ -184,6 +185,30 @@ func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (heard, Order)) 
 	k.mu.Unlock()
 	if news {
 		k.tell(f)
+	}
+}
+
+// awaitWriter gives the notification of what was found a moment to arrive, where the look came before it: the kernel
+// sends it once the ruleset can be read already (nf_tables_commit of net/netfilter/nf_tables_api.c).
+func (k *Keeper) awaitWriter(w *ward, h heard, r Result) {
+	limit := time.NewTimer(k.limits.Debounce)
+	defer limit.Stop()
+	for {
+		k.mu.Lock()
+		lacks := w.lacksWriter(h, r)
+		more := make(chan struct{})
+		w.more = more
+		k.mu.Unlock()
+		if !lacks {
+			return
+		}
+		select {
+		case <-more:
+		case <-limit.C:
+			return
+		case <-k.ctx.Done():
+			return
+		}
 	}
 }
 

@@ -210,3 +210,32 @@ func TestForgotten(t *testing.T) {
 		}
 	})
 }
+
+// TestLateNotification: a look that comes before the notification of what it finds, even whole, tells the writer all
+// the same, and waits for it no longer than a debounce.
+func TestLateNotification(t *testing.T) {
+	inStage(t, func(t *testing.T, s *stage) {
+		for i, late := range []time.Duration{20 * time.Millisecond, time.Second} {
+			s.mu.Lock()
+			s.wrong = true
+			s.generation++
+			c := Cause{Generation: s.generation, Writer: "nft, PID 7", Objects: []string{"rule"}}
+			s.mu.Unlock()
+			start := time.Now()
+			s.keeper.Look(1)
+			time.AfterFunc(late, func() { s.keeper.Changed(1, c) })
+			synctest.Wait()
+			time.Sleep(DefaultLimits().Debounce)
+			synctest.Wait()
+			_, _, findings := s.seen()
+			if len(findings) != i+2 { // with the first look
+				t.Fatalf("after %s: %+v", time.Since(start), findings)
+			}
+			got := findings[i+1]
+			if want := late < DefaultLimits().Debounce; !got.Healed || slices.Equal(got.Writers, []string{"nft, PID 7"}) != want {
+				t.Errorf("heard after %s: %+v", late, got)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}

@@ -20,7 +20,8 @@ type ward struct {
 	queued  bool  // that look waits for its turn
 	last    heard // since the last of those
 	causes  []Cause
-	heard   time.Time // when the first of them was
+	heard   time.Time     // when the first of them was
+	more    chan struct{} // closed with the next of them; nil: nothing waits
 
 	looked  bool // it was looked at
 	covered uint32
@@ -72,6 +73,10 @@ func (w *ward) hear(l Limits, c Cause) {
 	if len(w.causes) == 0 {
 		w.heard = time.Now()
 	}
+	if w.more != nil {
+		close(w.more)
+		w.more = nil
+	}
 	if c.Generation == 0 && (w.running || time.Since(w.healed) < l.Debounce) {
 		c.Writer, c.Foreign = "", false // it may be the heal itself, whose routing has no generation
 	}
@@ -81,6 +86,14 @@ func (w *ward) hear(l Limits, c Cause) {
 		return
 	}
 	w.causes[maxCauses-1] = c // the last one tells up to where
+}
+
+// lacksWriter reports whether a look found what a commit did that is not heard of yet.
+func (w *ward) lacksWriter(h heard, r Result) bool {
+	if !w.looked || w.drifted || len(r.Differences) == 0 || len(h.writers) > 0 || w.covered == 0 || !later(r.Seen, w.covered) {
+		return false
+	}
+	return !slices.ContainsFunc(w.causes, func(c Cause) bool { return c.Writer != "" && c.Generation != 0 && !later(c.Generation, r.Seen) })
 }
 
 // debounce is how long to wait for further changes: longer the longer they go on.
