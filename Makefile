@@ -41,7 +41,7 @@ PURE     := /(rules|modes|sim|sim/packet|sim/survey|internal/graph|internal/tall
 WHOLE    := /integration$$
 
 # What node-test and cluster-test run, under container runtimes that are built first, and what soak alone runs.
-ELSEWHERE := ^(TestContainerd|TestContainerdInit|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC)$$
+ELSEWHERE := ^(TestContainerd|TestContainerdInit|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC|TestBrowser)$$
 CLUSTERED := /integration/cluster$$
 
 test: tools ## every test, units with the race detector; kernel tests in namespaces of their own
@@ -76,7 +76,7 @@ bench: build tools ## speed and memory, as ratios to nft and iptables-restore
 	$(GO) run ./internal/bench -bare ./bin/bare $(BENCHFLAGS) ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
-	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration ./internal/node ./internal/zds
+	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration ./internal/node ./internal/zds ./internal/egress/watch
 
 # SEED: the first; otherwise it is the time.
 COUNT ?= 1000000
@@ -190,7 +190,7 @@ image: build ## the container images, as OCI archives that no daemon is needed f
 # proxies that others wrote.
 TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables haproxy:haproxy dnsmasq:dnsmasq-base jq:jq curl:curl \
 	/usr/lib/cni/ptp:containernetworking-plugins podman:podman runc:runc conmon:conmon busybox:busybox-static \
-	nginx:nginx-light dig:bind9-dnsutils
+	nginx:nginx-light dig:bind9-dnsutils openssl:openssl /usr/bin/python3:python3
 
 # Where a package is installed, its service is not started: policy-rc.d says so.
 tools:

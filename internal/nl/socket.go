@@ -151,6 +151,10 @@ func (s *Socket) Room(room int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, room))
 }
 
+// Expect makes room for parts of that many bytes at once, where the kernel sends larger ones unasked: [Socket.Receive]
+// makes more room for them by itself, and loses the first.
+func (s *Socket) Expect(bytes int) { s.part = make([]byte, bytes) }
+
 // Join has the socket receive what a group is told, with [Socket.Room] for it.
 func (s *Socket) Join(group, room int) error {
 	if err := s.Room(room); err != nil {

@@ -25,9 +25,17 @@ var ErrGroupTaken = errors.New("another program reads this group of NFNETLINK_LO
 // copies are read from a group of NFNETLINK_LOG.
 type copies struct {
 	socket *nl.Socket
-	next   uint32 // sequence number
-	begun  bool
-	Lost   atomic.Uint64 // that the kernel had no room for
+	next   uint32 // sequence number: the kernel begins at 0
+	lost   atomic.Uint64
+	full   atomic.Bool // some were lost since the last number
+}
+
+// Lost is how many copies the kernel had no room for, as far as is known.
+func (c *copies) Lost() uint64 {
+	if c.full.Load() {
+		return c.lost.Load() + 1
+	}
+	return c.lost.Load()
 }
 
 // Of linux/netfilter/nfnetlink_log.h.
@@ -47,6 +55,7 @@ const (
 const (
 	copyRoom    = 8 << 20 // bytes of copies that are not read yet
 	kernelRoom  = 1 << 17 // of copies that the kernel gathers before it sends them
+	largestCopy = 1 << 17 // of one that it sends by itself, with what is told of it
 	copyWait    = 10      // hundredths of a second that it gathers
 	copiesASend = 64
 	wholePacket = 0xffff
@@ -76,6 +85,7 @@ func openCopies(netns int, group uint16) (*copies, error) {
 			return nil, errors.Join(fmt.Errorf("read group %d of NFNETLINK_LOG: %w", group, err), c.close())
 		}
 	}
+	c.socket.Expect(kernelRoom + largestCopy)
 	return c, c.socket.Room(copyRoom)
 }
 
@@ -117,6 +127,7 @@ func (c *copies) read(ctx context.Context, visit func(packet []byte, user string
 			}
 			continue
 		case errors.Is(err, unix.ENOBUFS), errors.Is(err, nl.ErrTruncated): // the gap in the numbers says how many
+			c.full.Store(true)
 			continue
 		case err != nil:
 			return fmt.Errorf("read copies of packets: %w", err)
@@ -165,10 +176,9 @@ func (c *copies) messages(part []byte, visit func([]byte, string)) error {
 
 // count finds what was lost by the gaps in the numbers.
 func (c *copies) count(number uint32) {
-	if c.begun {
-		c.Lost.Add(uint64(number - c.next))
-	}
-	c.begun, c.next = true, number+1
+	c.lost.Add(uint64(number - c.next))
+	c.full.Store(false)
+	c.next = number + 1
 }
 
 func (c *copies) close() error { return nl.Close(c.socket) }

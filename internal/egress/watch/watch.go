@@ -128,7 +128,7 @@ func (w *Watch) Report(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	w.counts.take(live.State.Table)
-	r := Report{Time: now, Rows: rows(w.counts, w.book, w.shared), Lost: w.copies.Lost.Load(), Incomplete: w.reader.Counts.Incomplete, Unasked: w.reader.Counts.Unasked,
+	r := Report{Time: now, Rows: rows(w.counts, w.book, w.shared), Lost: w.copies.Lost(), Incomplete: w.reader.Counts.Incomplete, Unasked: w.reader.Counts.Unasked,
 		Overflow: w.counts.overflow, Hellos: w.counts.hellos, Unheard: w.shared.Lost, Drift: w.drift}
 	if !w.last.Time.IsZero() {
 		rates(r.Rows, w.last.Rows, now.Sub(w.last.Time))

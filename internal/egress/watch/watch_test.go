@@ -36,11 +36,13 @@ type world struct {
 	ns        *netns.Namespace
 }
 
-func newWorld(t *testing.T) world {
+// newWorld has the host more addresses than one, if they are given, and nobody listen there; else it
+// listens.
+func newWorld(t *testing.T, more ...string) world {
 	t.Helper()
 	w := world{pod: scratch.ForTest(t), away: scratch.ForTest(t)}
 	scratch.Must(t, scratch.Veth(w.pod, "eth0", w.away, "eth0"))
-	for ns, addresses := range map[*scratch.Namespace][]string{w.pod: {"203.0.113.1/24", "2001:db8::1/64"}, w.away: {"203.0.113.2/24", "2001:db8::2/64"}} {
+	for ns, addresses := range map[*scratch.Namespace][]string{w.pod: {"203.0.113.1/24", "2001:db8::1/64"}, w.away: append(more, "203.0.113.2/24", "2001:db8::2/64")} {
 		scratch.Must(t, ns.Up("lo"), ns.Up("eth0"))
 		for _, a := range addresses {
 			scratch.Must(t, ns.AddAddress("eth0", netip.MustParsePrefix(a)))
@@ -50,8 +52,18 @@ func newWorld(t *testing.T) world {
 	scratch.Must(t, err)
 	t.Cleanup(ns.Close)
 	w.ns = ns
-	w.listen(t, "203.0.113.2:443", "[2001:db8::2]:443")
+	if len(more) == 0 {
+		w.listen(t, "203.0.113.2:443", "[2001:db8::2]:443")
+	}
 	return w
+}
+
+func (w world) awayNamespace(t *testing.T) *netns.Namespace {
+	t.Helper()
+	ns, err := netns.Open(w.away.Path())
+	scratch.Must(t, err)
+	t.Cleanup(ns.Close)
+	return ns
 }
 
 // listen has the host serve TLS.

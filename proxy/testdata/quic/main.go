@@ -143,7 +143,7 @@ func askOnce(addr netip.AddrPort) error {
 	defer conn.Close()
 	transport := &quic.Transport{Conn: conn}
 	defer transport.Close()
-	c, err := transport.Dial(ctx, net.UDPAddrFromAddrPort(addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}, nil)
+	c, err := transport.Dial(ctx, net.UDPAddrFromAddrPort(addr), &tls.Config{ServerName: "quic.example", InsecureSkipVerify: true, NextProtos: []string{protocol}}, nil)
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package watch
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/scratch"
+	"github.com/weir-mesh/weir/modes"
+)
+
+// hello is what crypto/tls sends first: with its post-quantum key share more than an MTU of 1500 holds.
+func helloFor(t testing.TB, name string) []byte {
+	t.Helper()
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() {
+		_ = tls.Client(there, &tls.Config{ServerName: name}).Handshake()
+		there.Close()
+	}()
+	head := make([]byte, 5)
+	if _, err := io.ReadFull(here, head); err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, binary.BigEndian.Uint16(head[3:]))
+	if _, err := io.ReadFull(here, body); err != nil {
+		t.Fatal(err)
+	}
+	return append(head, body...)
+}
+
+// named20 is a ClientHello for a name of 20 characters, of which others are made in place.
+const named20 = "name-0000000.example"
+
+type blast struct {
+	connections, workers int
+	hello                []byte         // for named20
+	name                 func(int) bool // whether connection i has its own name
+	cut                  int            // bytes of a first write, 0 for all in one
+	ports                int            // of the server, from 1000 on; 0 is port 443 alone
+}
+
+// sink reads what it is sent, answers a byte and closes first, so that ports of clients can be used again.
+func sink(t *testing.T, ns *scratch.Namespace, address string, length int) {
+	t.Helper()
+	var ln net.Listener
+	scratch.Must(t, ns.Do(func() (err error) {
+		ln, err = net.Listen("tcp", address)
+		return err
+	}))
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = io.ReadFull(conn, make([]byte, length))
+				_, _ = conn.Write([]byte{1})
+			}()
+		}
+	}()
+}
+
+// run opens the connections and returns how many failed.
+func (b blast) run(t *testing.T, w world) int64 {
+	t.Helper()
+	var next, failed atomic.Int64
+	var workers sync.WaitGroup
+	at := strings.Index(string(b.hello), named20)
+	if at < 0 {
+		t.Fatal("the ClientHello has no name")
+	}
+	for range b.workers {
+		workers.Go(func() {
+			_ = w.pod.Do(func() error {
+				hello := append([]byte(nil), b.hello...)
+				for {
+					i := int(next.Add(1)) - 1
+					if i >= b.connections {
+						return nil
+					}
+					if b.name(i) {
+						copy(hello[at:], fmt.Sprintf("name-%07d.example", i))
+					}
+					if err := b.once(i, hello); err != nil {
+						failed.Add(1)
+					}
+				}
+			})
+		})
+	}
+	workers.Wait()
+	return failed.Load()
+}
+
+func (b blast) once(i int, hello []byte) error {
+	address := "203.0.113.2:443"
+	if b.ports > 0 {
+		address = fmt.Sprintf("203.0.113.2:%d", 1000+i%b.ports)
+	}
+	conn, err := net.DialTimeout("tcp", address, 20*time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	first := hello
+	if b.cut > 0 {
+		first = hello[:b.cut]
+	}
+	if _, err = conn.Write(first); err == nil && b.cut > 0 {
+		_, err = conn.Write(hello[b.cut:])
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// many is how often something is done in a soak, and a two hundredth of it else.
+func many(n int) int {
+	if os.Getenv("WEIR_SOAK") == "" {
+		return n / 200
+	}
+	return n
+}
+
+func (w *Watch) claims() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reader.Counts.Claims
+}
+
+// settle waits until no more copies come.
+func (w *Watch) settle(t *testing.T) {
+	t.Helper()
+	read := func() uint64 {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.reader.Counts.Packets + w.copies.Lost()
+	}
+	scratch.Eventually(t, "the last copies", func() bool {
+		before := read()
+		time.Sleep(20 * copyPause) // more than the kernel gathers them for
+		return before > 0 && read() == before
+	})
+}
+
+func startWatch(t *testing.T, w world, more modes.Watch) *Watch {
+	t.Helper()
+	more.Resolvers = []string{"203.0.113.2"}
+	watched, err := Start(t.Context(), w.ns, modes.Config{Mode: modes.ModeEgress, Watch: more}, capture.Options{}, nil)
+	scratch.Must(t, err)
+	t.Cleanup(func() { scratch.Must(t, watched.Close(context.Background())) })
+	return watched
+}
+
+// TestManyHellos: none is missed under load, of one packet or of several, however it is cut.
+func TestManyHellos(t *testing.T) {
+	long := helloFor(t, named20)
+	short := shortHello(t)
+	link := func(t *testing.T, w world, args ...string) {
+		t.Helper()
+		for _, ns := range []*scratch.Namespace{w.pod, w.away} {
+			scratch.Must(t, ns.Do(exec.Command("ip", append([]string{"link", "set", "dev", "eth0"}, args...)...).Run))
+		}
+	}
+	own := func(i int) bool { return i%7 == 0 }
+	for _, tt := range []struct {
+		why   string
+		blast blast
+		link  []string
+	}{
+		{"of one packet", blast{connections: many(100_000), workers: 8, hello: short, name: own}, nil},
+		{"of two packets, with GSO", blast{connections: many(20_000), workers: 8, hello: long, name: own}, nil},
+		{"of two packets, without GSO", blast{connections: many(20_000), workers: 8, hello: long, name: own}, []string{"gso_max_segs", "1"}},
+		{"with an MTU of 600", blast{connections: many(20_000), workers: 8, hello: long, name: own}, []string{"mtu", "600"}},
+		{"in two writes", blast{connections: many(20_000), workers: 8, hello: long, name: own, cut: 300}, nil},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			w := newWorld(t, "198.51.100.1/32")
+			sink(t, w.away, "203.0.113.2:443", len(tt.blast.hello))
+			if tt.link != nil {
+				link(t, w, tt.link...)
+			}
+			watched := startWatch(t, w, modes.Watch{})
+			if failed := tt.blast.run(t, w); failed > 0 {
+				t.Errorf("%d connections failed", failed)
+			}
+			want := uint64(tt.blast.connections)
+			watched.settle(t)
+			r, err := watched.Report(t.Context())
+			scratch.Must(t, err)
+			if got := watched.claims(); got != want || r.Lost+r.Overflow+r.Hellos+r.Incomplete > 0 {
+				t.Errorf("%d names of %d ClientHellos of %d bytes: %d lost, %d without room, %+v", got, want, len(tt.blast.hello), r.Lost, r.Hellos, watched.reader.Counts)
+			}
+			t.Logf("%d names of %d ClientHellos of %d bytes", watched.claims(), want, len(tt.blast.hello))
+		})
+	}
+}
+
+// shortHello is one without a post-quantum key share.
+func shortHello(t *testing.T) []byte {
+	t.Helper()
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() {
+		_ = tls.Client(there, &tls.Config{ServerName: named20, CurvePreferences: []tls.CurveID{tls.X25519}}).Handshake()
+		there.Close()
+	}()
+	buf := make([]byte, 1<<14)
+	n, err := here.Read(buf)
+	scratch.Must(t, err)
+	return buf[:n]
+}
+
+// TestReaderStops: while nothing reads the copies no connection is in want of anything, and what
+// was lost is said afterwards.
+func TestReaderStops(t *testing.T) {
+	w := newWorld(t, "198.51.100.1/32")
+	b := blast{connections: many(100_000), workers: 8, hello: helloFor(t, named20), name: func(int) bool { return false }}
+	stopped := time.Second / 5
+	if many(200) == 200 {
+		stopped = 10 * time.Second
+	}
+	sink(t, w.away, "203.0.113.2:443", len(b.hello))
+	watched := startWatch(t, w, modes.Watch{})
+	watched.mu.Lock() // the reader stands still with the copy that it has
+	began := time.Now()
+	failed := int64(0)
+	done := 0
+	for one := b; time.Since(began) < stopped || done == 0; done += one.connections {
+		failed += one.run(t, w)
+	}
+	watched.mu.Unlock()
+	watched.settle(t)
+	last := b
+	last.connections = 100 // by the numbers of these the gap is seen
+	failed += last.run(t, w)
+	want := uint64(done + last.connections)
+	watched.settle(t)
+	r, err := watched.Report(t.Context())
+	scratch.Must(t, err)
+	t.Logf("%d connections in %s, %d failed; %d names, %d copies lost", want, time.Since(began).Round(time.Second), failed, watched.claims(), r.Lost)
+	if failed > 0 || watched.claims()+r.Lost != want {
+		t.Errorf("%d connections, %d failed; %d names and %d copies lost", want, failed, watched.claims(), r.Lost)
+	}
+	if row := rowOf(r, named20); row.Conns < want-uint64(failed) {
+		t.Errorf("connections are counted by sets, whatever the reader does: %+v", row)
+	}
+}
+
+// TestSetsFull: what has no room is counted as such, and passes.
+func TestSetsFull(t *testing.T) {
+	w := newWorld(t, "198.51.100.1/32")
+	const ports = 100
+	b := blast{connections: 400, workers: 4, hello: helloFor(t, named20), name: func(int) bool { return false }, ports: ports}
+	for i := range ports {
+		sink(t, w.away, fmt.Sprintf("203.0.113.2:%d", 1000+i), len(b.hello))
+	}
+	watched := startWatch(t, w, modes.Watch{Size: "16"})
+	if failed := b.run(t, w); failed > 0 {
+		t.Errorf("%d connections failed", failed)
+	}
+	r, err := watched.Report(t.Context())
+	scratch.Must(t, err)
+	if len(r.Rows) > 16 || r.Overflow < 400*(ports-16)/ports || !strings.Contains(strings.Join(r.Notes(), "\n"), "a set is full") {
+		t.Errorf("%d rows, %d packets without room, %q", len(r.Rows), r.Overflow, r.Notes())
+	}
+}
+
+// TestRandomNames: a client that makes up names costs bounded memory.
+func TestRandomNames(t *testing.T) {
+	w := newWorld(t, "198.51.100.1/32")
+	b := blast{connections: many(100_000), workers: 8, hello: shortHello(t), name: func(int) bool { return true }}
+	sink(t, w.away, "203.0.113.2:443", len(b.hello))
+	watched := startWatch(t, w, modes.Watch{})
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	if failed := b.run(t, w); failed > 0 {
+		t.Errorf("%d connections failed", failed)
+	}
+	watched.settle(t)
+	for range maxMissed + 1 {
+		_, err := watched.Report(t.Context())
+		scratch.Must(t, err)
+	}
+	r, err := watched.Report(t.Context())
+	scratch.Must(t, err)
+	grown := int64(heap()) - int64(before)
+	t.Logf("%d names, %d lost: %d rows, %d names, %d flows, %d shares, %d kB of heap more", b.connections, r.Lost, len(r.Rows), len(watched.book.names), len(watched.shared.flows), len(watched.shared.shares), grown>>10)
+	if len(watched.book.names) > maxNames || len(r.Rows) > maxNames+maxPerHost || grown > 32<<20 || len(watched.shared.flows) > 0 {
+		t.Errorf("%d names, %d rows, %d flows, %d bytes", len(watched.book.names), len(r.Rows), len(watched.shared.flows), grown)
+	}
+}
