@@ -103,7 +103,7 @@ var arrows = map[string]struct {
 	"internal/mesh/options":   {"options mean a configuration, whoever gives them", true, []string{"internal/parse", "internal/term", "modes"}},
 	"internal/agent":          {"agent is a protocol, whatever is asked", true, nil},
 	"internal/kube":           {"kube asks an API server for a pod", true, []string{"internal/mesh"}},
-	"internal/node/ambient":   {"ambient is what the agent does for pods without a proxy of their own", true, []string{"capture", "internal/atomicfile", "internal/cni", "internal/mesh", "internal/zds", "modes", "netns"}},
+	"internal/node/ambient":   {"ambient is what the agent does for pods without a proxy of their own", true, []string{"capture", "internal/atomicfile", "internal/cni", "internal/mesh", "internal/reserved", "internal/zds", "modes", "netns"}},
 	"internal/zds":            {"zds is a protocol, whatever pods are told of", true, nil},
 	"internal/zds/zdstest":    {"zdstest is the other end of the protocol", true, []string{"internal/zds"}},
 	"internal/cni":            {"cni is a way into the engine, for container runtimes", true, []string{"capture", "config", "internal/agent", "internal/escape", "internal/istio", "internal/mesh", "internal/problems", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},

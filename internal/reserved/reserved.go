@@ -33,6 +33,10 @@ const (
 // not every ip(8) can give it.
 const RouteProtocol = 119
 
+// BranchProtocol is the number that the policy rules of pods with a branch interface in AWS carry, which the node's agent
+// makes and no table's tag knows.
+const BranchProtocol = 120
+
 // Next is the second table of an apply to table, while it works.
 func Next(table string) string { return table + NextSuffix }
 

@@ -22,6 +22,9 @@ func (s *Side) exempt(ctx context.Context, p Pod) error {
 				_, err = c.AddPods(ctx, set)
 			}
 		}
+		if err == nil {
+			_, _, err = s.branchRules()
+		}
 		return err
 	})
 }
@@ -47,6 +50,13 @@ func (s *Side) Mend(ctx context.Context) (differences []string, err error) {
 		change, err := c.SetPods(ctx, want)
 		if n := change.Added + change.Moved + change.Deleted; n > 0 {
 			differences = append(differences, fmt.Sprintf("probe set: %d added, %d moved, %d deleted", change.Added, change.Moved, change.Deleted))
+		}
+		if err != nil {
+			return err
+		}
+		added, deleted, err := s.branchRules()
+		if added+deleted > 0 {
+			differences = append(differences, fmt.Sprintf("policy rules of pods with a branch interface: %d added, %d deleted", added, deleted))
 		}
 		return err
 	})

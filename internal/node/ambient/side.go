@@ -145,6 +145,9 @@ func (s *Side) giveUp(ctx context.Context, m *member) error {
 	s.Proxy.Release(m.UID)
 	return s.onHost(func(c *capture.Capture) error {
 		_, err := c.DeletePods(ctx, m.probeSet())
+		if err == nil {
+			_, _, err = s.branchRules()
+		}
 		return err
 	})
 }
