@@ -7,6 +7,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -44,7 +45,7 @@ func TestFirstApplyAmidHandshake(t *testing.T) {
 				}
 				other := listenAs(t, p.far, 0, 0, any+":0")
 				leaves := p.open("a connection from before", p.pod, appID, other, f.somewhere(9, plain(other.Addr()).Port()))
-				at := &namespace{TB: t, file: mustOpen(t, p.far.Path())}
+				at := &namespace{TB: t, file: openNamespace(t, p.far.Path())}
 				hook := "output"
 				if strings.Contains(row.lost, "daddr") {
 					hook = "prerouting"
@@ -122,16 +123,6 @@ func (p *realPod) remembers(a net.Addr) bool {
 	return strings.Contains(p.nft("list table inet "+tableName), fmt.Sprintf("%s . %d . ", at.Addr(), at.Port()))
 }
 
-func mustOpen(t testing.TB, path string) *os.File {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
-
 // echoAll sends back what every connection says.
 func echoAll(ln net.Listener) {
 	for {
@@ -141,16 +132,7 @@ func echoAll(ln net.Listener) {
 		}
 		go func() {
 			defer conn.Close()
-			b := make([]byte, 1<<10)
-			for {
-				n, err := conn.Read(b)
-				if err != nil {
-					return
-				}
-				if _, err := conn.Write(b[:n]); err != nil {
-					return
-				}
-			}
+			_, _ = io.Copy(conn, conn)
 		}()
 	}
 }

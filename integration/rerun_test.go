@@ -124,19 +124,7 @@ const echoPort = 7007
 // serveEcho sends back what it is sent.
 func serveEcho(t testing.TB, ns *scratch.Namespace, id uint32) {
 	t.Helper()
-	ln := listenAs(t, ns, id, id, fmt.Sprintf(":%d", echoPort))
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(conn, conn)
-			}()
-		}
-	}()
+	go echoAll(listenAs(t, ns, id, id, fmt.Sprintf(":%d", echoPort)))
 }
 
 // openEchoes opens connections through the proxy, some each way in each family.
