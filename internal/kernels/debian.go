@@ -117,7 +117,7 @@ func (h *host) output(ctx context.Context, name string, args ...string) ([]byte,
 }
 
 // moduleFolders are those whose modules the tests may need.
-var moduleFolders = []string{"kernel/net/netfilter/", "kernel/net/ipv4/netfilter/", "kernel/net/ipv6/netfilter/", "kernel/net/bridge/", "kernel/drivers/net/",
+var moduleFolders = []string{"kernel/net/netfilter/", "kernel/net/ipv4/", "kernel/net/ipv6/", "kernel/net/bridge/", "kernel/drivers/net/",
 	"kernel/lib/", "kernel/arch/x86/crypto/", "kernel/crypto/", "kernel/net/802/", "kernel/net/llc/"}
 
 // unpack reads the kernel and its modules of a package. Both dpkg-deb and xz are on

@@ -23,7 +23,7 @@ import (
 
 // wantedModules are loaded at the start, with those that they depend on: in the machine
 // no modprobe answers the kernel.
-var wantedModules = []string{"veth", "dummy", "nlmon", "tun", "nfnetlink", "nf_tables", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nft_chain_nat",
+var wantedModules = []string{"veth", "dummy", "nlmon", "tun", "inet_diag", "tcp_diag", "udp_diag", "nfnetlink", "nf_tables", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nft_chain_nat",
 	"nft_ct", "nft_nat", "nft_redir", "nft_tproxy", "nft_socket", "nft_fib", "nft_fib_ipv4", "nft_fib_ipv6", "nft_fib_inet", "nft_reject", "nft_reject_inet",
 	"nft_log", "nft_limit", "nft_masq", "nft_numgen", "nft_hash", "nft_quota", "nft_counter", "nft_objref", "nft_connlimit", "nf_tproxy_ipv4",
 	"nf_tproxy_ipv6", "nf_socket_ipv4", "nf_socket_ipv6", "nf_log_syslog", "nf_log_ipv4", "nf_log_ipv6", "nf_reject_ipv4", "nf_reject_ipv6",

@@ -73,7 +73,7 @@ func TCP(ctx context.Context, s *nl.Socket) ([]Socket, error) {
 	binary.NativeEndian.PutUint32(request[statesAt:], ^uint32(0))
 	out, err := list(ctx, s, tcpDiagGetSock, request)
 	switch {
-	case errors.Is(err, unix.ENOENT):
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP): // without tcp_diag, without inet_diag
 		return nil, ErrNoTCP
 	case err != nil:
 		return nil, fmt.Errorf("list TCP sockets: %w", err)
