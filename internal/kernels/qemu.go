@@ -56,7 +56,7 @@ func (h *host) accelerator(ctx context.Context, vmlinuz, initramfs string) (stri
 // boot starts a machine and returns what it says of each row, which is printed under the
 // name; beside an error, of those that ended.
 func boot(ctx context.Context, accel, vmlinuz, initramfs, only string, times bool, name string) ([]result, error) {
-	line := "console=ttyS0 quiet panic=-1 edd=off nokaslr mitigations=off init_on_alloc=0"
+	line := "console=ttyS0 quiet panic=-1 edd=off nokaslr mitigations=off init_on_alloc=0 norandmaps"
 	if only != "" {
 		line += " " + onlyParameter + strings.ReplaceAll(only, " ", "_")
 	}
