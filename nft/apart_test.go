@@ -120,8 +120,7 @@ func (r row) lowered(t *testing.T) ([][]byte, map[string]*rules.Set) {
 	return exprs, sets
 }
 
-// bothBounds is a translation as the kernel gives it back, with both registers and
-// the flags that they imply.
+// bothBounds is a translation as the kernel gives it back, with both registers.
 func bothBounds(raw []byte) []byte {
 	return rewritten(raw, func(name string, inner []netlink.Attribute) []netlink.Attribute {
 		a, _ := nl.Decode(marshalAttributes(inner))
@@ -129,8 +128,7 @@ func bothBounds(raw []byte) []byte {
 		case name == "redir" && a.Has(unix.NFTA_REDIR_REG_PROTO_MIN) && !a.Has(unix.NFTA_REDIR_REG_PROTO_MAX):
 			inner = append(inner, netlink.Attribute{Type: unix.NFTA_REDIR_REG_PROTO_MAX, Data: a.Take(unix.NFTA_REDIR_REG_PROTO_MIN)})
 		case name == "nat" && !a.Has(unix.NFTA_NAT_REG_ADDR_MAX):
-			inner = append(inner, netlink.Attribute{Type: unix.NFTA_NAT_REG_ADDR_MAX, Data: a.Take(unix.NFTA_NAT_REG_ADDR_MIN)},
-				netlink.Attribute{Type: unix.NFTA_NAT_FLAGS, Data: []byte{0, 0, 0, unix.NF_NAT_RANGE_MAP_IPS}})
+			inner = append(inner, netlink.Attribute{Type: unix.NFTA_NAT_REG_ADDR_MAX, Data: a.Take(unix.NFTA_NAT_REG_ADDR_MIN)})
 		}
 		return inner
 	})

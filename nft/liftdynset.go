@@ -5,6 +5,8 @@
 package nft
 
 import (
+	"time"
+
 	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -21,11 +23,12 @@ func (l *lifter) log(a nl.Attributes) bool {
 func (l *lifter) dynset(a nl.Attributes) bool {
 	op, set := a.Number(unix.NFTA_DYNSET_OP), l.sets[a.Text(unix.NFTA_DYNSET_SET_NAME)]
 	register := uint32(a.Number(unix.NFTA_DYNSET_SREG_KEY))
-	timeout := milliseconds(a.Number(unix.NFTA_DYNSET_TIMEOUT))
+	after := a.Number(unix.NFTA_DYNSET_TIMEOUT)
+	timeout := milliseconds(after)
 	a.Take(unix.NFTA_DYNSET_SET_ID)
 	a.Take(nftaDynsetPad)
-	inverted := a.Number(unix.NFTA_DYNSET_FLAGS)&unix.NFT_DYNSET_F_INV != 0
-	if inverted || set == nil || set.Name == "" || op > unix.NFT_DYNSET_OP_UPDATE || !a.AllTaken() {
+	flags := a.Number(unix.NFTA_DYNSET_FLAGS)
+	if flags != 0 || set == nil || set.Name == "" || op > unix.NFT_DYNSET_OP_UPDATE || uint64(timeout/time.Millisecond) != after || !a.AllTaken() {
 		return false
 	}
 	key, mask, ok := l.key(register, set)

@@ -131,12 +131,12 @@ func (l *lifter) nat(a nl.Attributes) bool {
 	typ, family := a.Number(unix.NFTA_NAT_TYPE), a.Number(unix.NFTA_NAT_FAMILY)
 	address, oneAddress := oneRegister(a, unix.NFTA_NAT_REG_ADDR_MIN, unix.NFTA_NAT_REG_ADDR_MAX)
 	port, onePort := oneRegister(a, unix.NFTA_NAT_REG_PROTO_MIN, unix.NFTA_NAT_REG_PROTO_MAX)
-	flagged, flags := a.Has(unix.NFTA_NAT_FLAGS), a.Number(unix.NFTA_NAT_FLAGS)
+	flags := a.Number(unix.NFTA_NAT_FLAGS)
 	wanted := uint64(unix.NF_NAT_RANGE_MAP_IPS)
 	if port != 0 {
 		wanted |= unix.NF_NAT_RANGE_PROTO_SPECIFIED
 	}
-	if !a.AllTaken() || !oneAddress || !onePort || (flagged || port != 0) && flags|unix.NF_NAT_RANGE_MAP_IPS != wanted {
+	if !a.AllTaken() || !oneAddress || !onePort || flags != wanted {
 		return false
 	}
 	bits, ok := l.constantIn(address, addressLengths[family])

@@ -5,6 +5,8 @@
 package nft
 
 import (
+	"net/netip"
+
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/rules"
@@ -24,19 +26,31 @@ func (w *ruleWriter) redirect(r rules.Redirect) {
 	w.emit(e)
 }
 
-func (w *ruleWriter) snat(n rules.SNAT) {
-	w.emit(&expr.Immediate{Register: firstRegister, Data: n.To.AsSlice()},
-		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(rules.AddressFamily(n.To)), RegAddrMin: firstRegister})
-}
+func (w *ruleWriter) snat(n rules.SNAT) { w.nat(unix.NFT_NAT_SNAT, n.To, 0) }
 
-func (w *ruleWriter) dnat(n rules.DNAT) {
-	e := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(rules.AddressFamily(n.To)), RegAddrMin: firstRegister}
-	w.emit(&expr.Immediate{Register: firstRegister, Data: n.To.AsSlice()})
-	if n.Port != 0 {
-		w.emit(&expr.Immediate{Register: secondRegister, Data: []byte(rules.RangeOf(n.Port).Lo)})
-		e.RegProtoMin, e.Specified = secondRegister, true
+func (w *ruleWriter) dnat(n rules.DNAT) { w.nat(unix.NFT_NAT_DNAT, n.To, n.Port) }
+
+// nat sets the flag that the kernel sets by itself too, which the library's encoder has
+// no field for: what is written and what is read back are then the same.
+func (w *ruleWriter) nat(typ uint32, to netip.Addr, port rules.Port) {
+	flags := uint32(unix.NF_NAT_RANGE_MAP_IPS)
+	w.emit(&expr.Immediate{Register: firstRegister, Data: to.AsSlice()})
+	if port != 0 {
+		flags |= unix.NF_NAT_RANGE_PROTO_SPECIFIED
+		w.emit(&expr.Immediate{Register: secondRegister, Data: []byte(rules.RangeOf(port).Lo)})
 	}
-	w.emit(e)
+	w.raw(encode(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_EXPR_NAME, "nat")
+		nested(ae, unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) {
+			ae.Uint32(unix.NFTA_NAT_TYPE, typ)
+			ae.Uint32(unix.NFTA_NAT_FAMILY, uint32(rules.AddressFamily(to)))
+			ae.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, firstRegister)
+			if port != 0 {
+				ae.Uint32(unix.NFTA_NAT_REG_PROTO_MIN, secondRegister)
+			}
+			ae.Uint32(unix.NFTA_NAT_FLAGS, flags)
+		})
+	}))
 }
 
 func (w *ruleWriter) tproxy(t rules.TProxy) {

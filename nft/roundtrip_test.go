@@ -360,7 +360,7 @@ func knownPart(t *rules.Table) (rest *rules.Table, whole bool) {
 	return rest, whole
 }
 
-// declares reports whether the table has every set that the rule looks up.
+// declares reports whether the table has every set that the rule looks up or adds to.
 func declares(t *rules.Table, rule rules.Rule) bool {
 	return !slices.ContainsFunc(rule.Nodes, func(n rules.Node) bool {
 		switch n := n.(type) {
@@ -368,6 +368,8 @@ func declares(t *rules.Table, rule rules.Rule) bool {
 			return n.Set != "" && t.Set(n.Set) == nil
 		case rules.VMap:
 			return n.Map != "" && t.Set(n.Map) == nil
+		case rules.Dynset:
+			return t.Set(n.Set) == nil
 		}
 		return false
 	})

@@ -5,11 +5,13 @@
 package nft
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
 	"github.com/weir-mesh/weir/rules"
 	"golang.org/x/sys/unix"
@@ -116,12 +118,14 @@ func instructions(exprs [][]byte) []string {
 	var out []string
 	for i := 0; i < len(exprs); i++ {
 		if i+1 < len(exprs) {
-			if lo, hi, op := prefixBounds(exprs[i], exprs[i+1]); op == expr.CmpOpEq {
-				out = append(out, fmt.Sprintf("at least %x", lo), fmt.Sprintf("at most %x", hi))
+			if whole, lo, hi, op := firstBytes(exprs[i], exprs[i+1]); op != noPrefix {
+				out = append(out, instruction(whole))
+				out = append(out, bounds(lo, hi, op)...)
 				i++
 				continue
-			} else if op == expr.CmpOpNeq {
-				out = append(out, fmt.Sprintf("not %x-%x", lo, hi))
+			}
+			if lo, hi, op := prefixBounds(exprs[i], exprs[i+1]); op != noPrefix {
+				out = append(out, bounds(lo, hi, op)...)
 				i++
 				continue
 			}
@@ -132,6 +136,41 @@ func instructions(exprs [][]byte) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+func bounds(lo, hi []byte, op expr.CmpOp) []string {
+	if op == expr.CmpOpNeq {
+		return []string{fmt.Sprintf("not %x-%x", lo, hi)}
+	}
+	return []string{fmt.Sprintf("at least %x", lo), fmt.Sprintf("at most %x", hi)}
+}
+
+// addressAt is where the network header has addresses, and how long they are.
+var addressAt = map[uint64]int{12: 4, 16: 4, 8: 16, 24: 16}
+
+// firstBytes tells of a prefix that is whole bytes of an address, which nft reads alone:
+// the load of all of the address, and its bounds.
+func firstBytes(load, compare []byte) (whole, lo, hi []byte, op expr.CmpOp) {
+	p, isPayload := dataOf(load, "payload")
+	c, isCmp := dataOf(compare, "cmp")
+	op = expr.CmpOp(c.Number(unix.NFTA_CMP_OP))
+	lo = dataValue(c.Take(unix.NFTA_CMP_DATA))
+	length := addressAt[p.Number(unix.NFTA_PAYLOAD_OFFSET)]
+	if !isPayload || !isCmp || op != expr.CmpOpEq && op != expr.CmpOpNeq || c.Number(unix.NFTA_CMP_SREG) != firstRegister ||
+		p.Number(unix.NFTA_PAYLOAD_DREG) != firstRegister || p.Number(unix.NFTA_PAYLOAD_BASE) != unix.NFT_PAYLOAD_NETWORK_HEADER ||
+		p.Number(unix.NFTA_PAYLOAD_LEN) != uint64(len(lo)) || len(lo) >= length {
+		return nil, nil, nil, noPrefix
+	}
+	whole = rewritten(load, func(_ string, inner []netlink.Attribute) []netlink.Attribute {
+		for i, at := range inner {
+			if at.Type == unix.NFTA_PAYLOAD_LEN {
+				inner[i].Data = []byte{0, 0, 0, byte(length)}
+			}
+		}
+		return inner
+	})
+	rest := length - len(lo)
+	return whole, append(slices.Clone(lo), make([]byte, rest)...), append(slices.Clone(lo), bytes.Repeat([]byte{0xff}, rest)...), op
 }
 
 func instruction(raw []byte) string {
