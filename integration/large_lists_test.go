@@ -60,6 +60,35 @@ func TestLargeLists(t *testing.T) {
 	}
 }
 
+// TestDividedLists: a list that outgrows one set is divided, grows within its parts, and
+// shrinks into one set again; each time the kernel holds what is wanted, and a destination
+// is excluded or not as before.
+func TestDividedLists(t *testing.T) {
+	c := newCLI(t)
+	config := filepath.Join(t.TempDir(), "pod.yaml")
+	for _, step := range []struct {
+		prefixes, sets int
+	}{{16_384, 1}, {16_386, 2}, {16_400, 2}, {20, 1}} {
+		text := excluding("excludeCIDRs", step.prefixes, func(i int) string { return ipv4(3*i) + "/25" })
+		if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"apply --config " + config, "verify --config " + config, "verify"} {
+			if got := c.run(strings.Fields(line)...); got.code != 0 {
+				t.Fatalf("%d prefixes: weir %s: %s", step.prefixes, line, got)
+			}
+		}
+		if got := strings.Count(c.run("show").out, "set outbound_exclude_"); got != step.sets {
+			t.Errorf("%d prefixes are in %d sets, want %d", step.prefixes, got, step.sets)
+		}
+		for to, says := range map[string]string{ipv4(3): "left alone", ipv4(4): "captured"} {
+			if got := c.run("explain", "--config", config, "--uid", "1000", "tcp", to+":80"); !strings.Contains(got.out, says) {
+				t.Errorf("%d prefixes: %s is not %s: %s", step.prefixes, to, says, got)
+			}
+		}
+	}
+}
+
 // lives applies, verifies, shows and removes, each as a command of its own.
 func (c *cli) lives(config string) {
 	c.Helper()

@@ -97,7 +97,12 @@ func (s *sidecar) resolvers(w *writer, address rules.Key[netip.Prefix]) []rules.
 	if s.dns.capture != dnsServers {
 		return nil
 	}
-	return []rules.Node{address.InSet(w.prefixes("dns_servers", s.dns.servers))}
+	return []rules.Node{address.InSet(s.resolverSets(w))}
+}
+
+// resolverSets declares a set of the resolvers for each family, once.
+func (s *sidecar) resolverSets(w *writer) rules.SetOf[netip.Prefix] {
+	return w.wholeSets("dns_servers", s.dns.servers)
 }
 
 // resolversOf are resolvers in one family, and whether there are any.
@@ -105,8 +110,7 @@ func (s *sidecar) resolversOf(w *writer, f rules.Family) ([]rules.Node, bool) {
 	if s.dns.capture != dnsServers {
 		return nil, true
 	}
-	w.prefixes("dns_servers", s.dns.servers)
-	name := f.SetName("dns_servers")
+	name := f.SetName(s.resolverSets(w).Name)
 	return []rules.Node{daddrKeys[f].InSet(rules.SetOf[netip.Prefix]{Name: name})}, w.table.Set(name) != nil
 }
 

@@ -3,7 +3,6 @@
 package modes
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -15,10 +14,11 @@ import (
 type writer struct {
 	table    *rules.Table
 	families []rules.Family
+	parts    map[string][]part // of the sets of prefixes, by their name
 }
 
 func newWriter(table string, families []rules.Family) *writer {
-	return &writer{table: &rules.Table{Name: table}, families: families}
+	return &writer{table: &rules.Table{Name: table}, families: families, parts: map[string][]part{}}
 }
 
 // chainWriter appends to one chain.
@@ -58,18 +58,20 @@ func (c *chainWriter) keepOpenConnections() {
 	}
 }
 
-// add appends a rule, once for each family where it matches addresses, with a
-// counter before its first statement.
+// add appends a rule, once for each family where it matches addresses and for each part
+// of a set of prefixes, with a counter before its first statement.
 func (c *chainWriter) add(reason string, nodes ...rules.Node) {
 	at := slices.IndexFunc(nodes, func(n rules.Node) bool { _, isMatch := n.(rules.Match); return !isMatch })
 	nodes = slices.Insert(slices.Clone(nodes), at, rules.Node(rules.Counter{}))
-	c.Rules = append(c.Rules, c.table.Expand(rules.Rule{Reason: reason, Nodes: nodes}, c.families...)...)
+	c.lead(reason, nodes...)
 }
 
 // lead appends a rule that decides nothing, but leads to those that do. It has no counter:
 // without conntrack every packet meets it, and what decides about the packet counts it.
 func (c *chainWriter) lead(reason string, nodes ...rules.Node) {
-	c.Rules = append(c.Rules, c.table.Expand(rules.Rule{Reason: reason, Nodes: nodes}, c.families...)...)
+	for _, nodes := range c.eachPart(nodes) {
+		c.Rules = append(c.Rules, c.table.Expand(rules.Rule{Reason: reason, Nodes: nodes}, c.families...)...)
+	}
 }
 
 // set declares a set of numbers and ranges of them, once.
@@ -94,42 +96,6 @@ func (c *chainWriter) ports(name string, key rules.Key[rules.Port], ports []rule
 	if len(ports) > 0 {
 		c.add(reason, key.InSet(portSet(c.writer, name, ports)), then)
 	}
-}
-
-// prefixes declares the sets of a list of prefixes, once.
-func (w *writer) prefixes(name string, list []netip.Prefix) rules.SetOf[netip.Prefix] {
-	declared := slices.ContainsFunc(w.table.Sets, func(s *rules.Set) bool { return strings.HasPrefix(s.Name, name+"_ipv") })
-	if declared {
-		return rules.SetOf[netip.Prefix]{Name: name}
-	}
-	wanted := slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool {
-		return !slices.Contains(w.families, rules.AddressFamily(p.Addr()))
-	})
-	return w.table.AddPrefixSets(name, wanted...)
-}
-
-// ofFamily are the prefixes of a family.
-func ofFamily(list []netip.Prefix, f rules.Family) []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return rules.AddressFamily(p.Addr()) != f })
-}
-
-var daddrKeys = map[rules.Family]rules.Key[netip.Prefix]{rules.IPv4: rules.IPDaddr, rules.IPv6: rules.IP6Daddr}
-
-// everyPrefixSet declares a set of prefixes for each family, empty or not, once.
-func (w *writer) everyPrefixSet(name string, list []netip.Prefix) rules.SetOf[netip.Prefix] {
-	for _, f := range w.families {
-		if w.table.Set(f.SetName(name)) != nil {
-			continue
-		}
-		var ranges []rules.Range
-		for _, p := range list {
-			if rules.AddressFamily(p.Addr()) == f {
-				ranges = append(ranges, rules.RangeOf(p))
-			}
-		}
-		rules.AddSet(w.table, f.SetName(name), daddrKeys[f], ranges...)
-	}
-	return rules.SetOf[netip.Prefix]{Name: name}
 }
 
 // interfaceSet is a match for the names and one for the wildcards of a list,
