@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
 )
@@ -37,7 +38,7 @@ func makers() []maker {
 // Owner is whose the table is, "" where nothing tells.
 func Owner(t *nft.LiveTable) string {
 	if t.Tag != nil {
-		return "weir, by another table name"
+		return "weir --table " + escape.Text(t.Name)
 	}
 	if t.Owner != nil {
 		return t.Owner.String()
