@@ -103,12 +103,19 @@ func (c *Capture) Apply(ctx context.Context) (Report, error) {
 	if err := c.prepareUntracked(ctx, w.state, &r); err != nil {
 		return r, c.failed("apply", err)
 	}
-	unassign, err := c.assignMark(w.state) // before the rules: what the proxy opens from now on has its mark
+	programs, err := c.programs(w.state)
+	if err != nil {
+		return r, c.failed("apply", err)
+	}
+	unassign, err := assignMark(programs) // before the rules: what the proxy opens from now on has its mark
 	if err == nil {
 		r.Result, err = c.session.Apply(ctx, w.state)
 	}
 	if err != nil {
 		return r, c.failed("apply", errors.Join(err, unassign()))
+	}
+	if err := c.unassignMark(programs...); err != nil { // those of a former configuration's
+		return r, c.failed("apply", err)
 	}
 	r.State = w.state.Hash()
 	c.beside(ctx, w, &r)

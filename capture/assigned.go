@@ -54,7 +54,7 @@ func (c *Capture) programName() (string, error) {
 
 // assignMark attaches the programs that are not there. What it returns detaches those that
 // had no other one of theirs in their place.
-func (c *Capture) assignMark(want rules.State) (undo func() error, err error) {
+func assignMark(programs []cgroupmark.Program) (undo func() error, err error) {
 	var fresh []cgroupmark.Program
 	undo = func() (err error) {
 		for _, p := range fresh {
@@ -62,10 +62,6 @@ func (c *Capture) assignMark(want rules.State) (undo func() error, err error) {
 			err = errors.Join(err, failed)
 		}
 		return err
-	}
-	programs, err := c.programs(want)
-	if err != nil {
-		return undo, err
 	}
 	for _, p := range programs {
 		is, others, err := p.Attached()
@@ -99,21 +95,40 @@ func (c *Capture) unassigned(want rules.State) ([]rules.Difference, error) {
 				Have: fmt.Sprintf("%d other programs of that name", others)})
 		}
 	}
-	return out, nil
+	err = c.besides(func(mount, name string) error {
+		others, err := cgroupmark.Others(mount, name, programs...)
+		for _, p := range others {
+			out = append(out, rules.Difference{Where: "cgroup " + p.Cgroup, Have: "program " + p.Name})
+		}
+		return err
+	})
+	return out, err
 }
 
-// unassignMark detaches every program of the table's in this namespace. A process that may
-// not look for them has attached none.
-func (c *Capture) unassignMark() error {
+// unassignMark detaches every program of the table's in this namespace, but for those that
+// are kept.
+func (c *Capture) unassignMark(keep ...cgroupmark.Program) error {
+	return c.besides(func(mount, name string) error {
+		_, err := cgroupmark.DetachAll(mount, name, keep...)
+		return err
+	})
+}
+
+// besides does something with the programs of the table's in this namespace, wherever they
+// are. A process that may not look for them has attached none.
+func (c *Capture) besides(do func(mount, name string) error) error {
+	if any, err := cgroupmark.Any(); err != nil || !any || cgroupmark.Supported() != nil {
+		return nil
+	}
 	mount, err := netns.Cgroup2Mount()
-	if err != nil || mount == "" || cgroupmark.Supported() != nil {
+	if err != nil || mount == "" {
 		return nil // no program can be there
 	}
 	name, err := c.programName()
 	if err != nil {
 		return nil // without /proc there is no cgroup either
 	}
-	_, err = cgroupmark.DetachAll(mount, name)
+	err = do(mount, name)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS) {
 		return nil
 	}

@@ -85,6 +85,17 @@ func Attached(cgroup int, hook, flags uint32) ([]uint32, error) {
 	return ids[:min(attr.count, MaxAttached)], nil
 }
 
+// NextID is the id of the loaded program that follows an id, 0 where there is none. It takes
+// CAP_SYS_ADMIN.
+func NextID(id uint32) (uint32, error) {
+	attr := [3]uint32{id} // start_id, next_id, open_flags
+	_, err := call(unix.BPF_PROG_GET_NEXT_ID, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	if errors.Is(err, unix.ENOENT) {
+		return 0, nil
+	}
+	return attr[1], err
+}
+
 // ByID opens a loaded program. The error is unix.ENOENT where it is gone.
 func ByID(id uint32) (fd int, err error) {
 	attr := [3]uint32{id} // id, next_id, open_flags

@@ -14,14 +14,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/weir-mesh/weir/internal/bpf"
 	"golang.org/x/sys/unix"
 )
 
-const hook = unix.BPF_CGROUP_INET_SOCK_CREATE
+const (
+	hook   = unix.BPF_CGROUP_INET_SOCK_CREATE
+	prefix = "weir_" // of the names of programs
+)
 
 // Program is what one table's program in a cgroup is to be.
 type Program struct {
@@ -34,7 +36,7 @@ type Program struct {
 // from others: at most 15 letters, digits and underscores (BPF_OBJ_NAME_LEN).
 func NameOf(table string, namespace uint64) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", namespace, table))
-	return fmt.Sprintf("weir_%x", sum[:5])
+	return fmt.Sprintf("%s%x", prefix, sum[:5])
 }
 
 // Supported is why no program can be attached by this process, nil where one can: that it is in
@@ -108,69 +110,11 @@ func (p Program) Attached() (is bool, others int, err error) {
 	return is, others, err
 }
 
-// DetachAll detaches every program of a name below a root of cgroup v2, and counts them.
-func DetachAll(root, name string) (count int, err error) {
-	err = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
-			return nil // it may have ended
-		}
-		p := Program{Cgroup: path, Name: name}
-		have, err := p.attached()
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		for _, h := range have {
-			if err := p.detach(h.id); err != nil {
-				return err
-			}
-			count++
-		}
-		return nil
-	})
-	return count, err
-}
-
 func (p Program) failed(what string, err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		err = fmt.Errorf("%w (it takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN)", err)
 	}
 	return fmt.Errorf("%s the program that marks the sockets of cgroup %s: %w", what, p.Cgroup, err)
-}
-
-type held struct {
-	id  uint32
-	tag [unix.BPF_TAG_SIZE]byte
-}
-
-// attached are the programs of the name in the cgroup.
-func (p Program) attached() (out []held, err error) {
-	dir, err := os.Open(p.Cgroup)
-	if err != nil {
-		return nil, p.failed("find", err)
-	}
-	defer dir.Close()
-	ids, err := bpf.Attached(int(dir.Fd()), hook, 0)
-	if err != nil {
-		return nil, p.failed("find", err)
-	}
-	for _, id := range ids {
-		fd, err := bpf.ByID(id)
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err != nil {
-			return nil, p.failed("find", err)
-		}
-		info, err := bpf.InfoOf(fd)
-		unix.Close(fd)
-		if err != nil {
-			return nil, p.failed("find", err)
-		}
-		if info.Name == p.Name {
-			out = append(out, held{id, info.Tag})
-		}
-	}
-	return out, nil
 }
 
 func (p Program) detach(id uint32) error {

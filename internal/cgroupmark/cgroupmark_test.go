@@ -40,6 +40,19 @@ func TestProgram(t *testing.T) {
 			t.Errorf("found %v, %d others, %v", is, others, err)
 		}
 	}
+	kept := Program{Cgroup: dir, Name: name}
+	if others, err := Others(root, name, kept); len(others) > 0 || err != nil {
+		t.Errorf("besides what is kept, found %v, %v", others, err)
+	}
+	if others, err := Others(root, name); len(others) != 1 || others[0] != kept || err != nil {
+		t.Errorf("found %v, %v", others, err)
+	}
+	if any, err := Any(); !any || err != nil {
+		t.Errorf("found any: %v, %v", any, err)
+	}
+	if n, err := DetachAll(root, name, kept); n != 0 || err != nil {
+		t.Errorf("detached %d of those that are kept, %v", n, err)
+	}
 	if n, err := DetachAll(dir, name); n != 1 || err != nil {
 		t.Errorf("detached %d, %v", n, err)
 	}
