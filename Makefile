@@ -11,7 +11,7 @@ FUZZTIME ?= 5000x
 # OUT: where programs and images are written.
 OUT := bin
 
-.PHONY: help build demo quick arches kernels node-test programs releases cluster-test alerts test check lint fuzz bench soak roundtrip image man release tools clean
+.PHONY: help build demo egress-demo quick arches kernels node-test programs releases cluster-test alerts test check lint fuzz bench soak roundtrip image man release tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,9 @@ build: ## the programs, static files: bin/weir; bin/weir-cni, which is weir cni 
 demo: build ## show interception of real traffic in throw-away network namespaces
 	@CGO_ENABLED=0 $(GO) build -o bin/demo ./internal/demo
 	@./bin/demo ./bin/weir
+
+egress-demo: tools ## weir-egress serve in throw-away network namespaces: https by name, http to https by code, a wildcard, and the metrics
+	@$(GO) test -count=1 -v -run '^TestSeed$$' ./internal/egress/serve
 
 # The kernel tests that a change most often breaks, and that end in a moment.
 QUICK := ^(TestApplyTwiceSendsNothing|TestRemoveLeavesNothing|TestShow|TestVerifyWaits|TestLockOfAnotherIsWaitedFor|TestTraceInWords)$$

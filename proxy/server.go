@@ -64,6 +64,11 @@ type Server struct {
 	// PeekTimeout is how long Peek is given more. Zero is DefaultPeekTimeout.
 	PeekTimeout time.Duration
 
+	// Handle, if set, may serve a connection itself, after Peek and in place of Dial. It returns once the connection
+	// is closed, or false at once where it is to be carried on. It must return soon after ctx is done, and may be
+	// called by several goroutines at once. OnClose then has the bytes and the error that it returns.
+	Handle func(ctx context.Context, c *Conn) (handled bool, carried Bytes, err error)
+
 	// DialTimeout is how long Dial may take. Zero is DefaultDialTimeout.
 	DialTimeout time.Duration
 
@@ -163,6 +168,11 @@ func (s *Server) carry(ctx context.Context, client *Conn) (carried Bytes, err er
 	}
 	if err := s.peek(ctx, client); err != nil {
 		return Bytes{}, err
+	}
+	if s.Handle != nil {
+		if handled, carried, err := s.Handle(ctx, client); handled {
+			return carried, err
+		}
 	}
 	upstream, err := s.dial(ctx, client.ConnInfo)
 	if err != nil {

@@ -42,6 +42,7 @@ func main() {
 		Commands: []*cli.Command{
 			watchCommand(),
 			reportCommand(),
+			serveCommand(),
 			{Name: "version", Usage: "print the version", Action: func(cc *cli.Context) error {
 				_, err := fmt.Fprintln(cc.App.Writer, version.String())
 				return err

@@ -38,10 +38,16 @@ func exported(cc *cli.Context, users map[string]string) (exporter, error) {
 		return exporter{}, usageError{err}
 	}
 	e := exporter{metrics: m, totals: metrics.NewTotals(m), users: users, failed: make(chan error, 1)}
+	go func() { e.failed <- scraped(cc.Context, address, m) }()
+	return e, nil
+}
+
+// scraped answers scrapes until the context ends, at /metrics and where Istio's agent does.
+func scraped(ctx context.Context, address string, m *metrics.Metrics) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
-	go func() { e.failed <- health.Serve(cc.Context, address, mux) }()
-	return e, nil
+	mux.Handle("GET /stats/prometheus", m.Handler())
+	return health.Serve(ctx, address, mux)
 }
 
 // take counts what a report has more than the last.

@@ -10,11 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/VictoriaMetrics/metrics"
 )
 
 // Names of metrics.
@@ -43,78 +42,74 @@ var other = Series{Host: "other"}
 
 // Metrics count. They may be used by several goroutines at once.
 type Metrics struct {
-	registry *prometheus.Registry
-	otel     bool
-
-	opened, closed, sent, received *prometheus.CounterVec
-	requests                       *prometheus.CounterVec // with names of Istio
-	durations                      *prometheus.HistogramVec
-	lost                           prometheus.Gauge
+	set   *metrics.Set
+	names names
+	build string
+	lost  atomic.Uint64
 
 	mu     sync.Mutex
-	series map[Series]bool
+	series map[Series]string // their labels
+}
+
+// names are those of one kind.
+type names struct {
+	opened, closed, sent, received, durations string
+	requests                                  string   // "": durations count them
+	labels                                    []string // of a series
+	code, method                              string   // labels of requests
+	values                                    func(Series) []string
+	unit                                      time.Duration // of durations
+	buckets                                   []float64
 }
 
 // New are metrics under one kind of names, in which nothing was counted yet. The error is that there are no such names.
-func New(version, names string) (*Metrics, error) {
-	m := &Metrics{registry: prometheus.NewRegistry(), otel: names == OTel, series: map[Series]bool{}}
-	switch names {
+func New(version, kind string) (*Metrics, error) {
+	m := &Metrics{set: metrics.NewSet(), build: "weir_build_info" + labels([]string{"version"}, []string{version}), series: map[Series]string{}}
+	switch kind {
 	case Istio:
-		m.istio()
+		m.names = istio()
 	case OTel:
-		m.opentelemetry()
+		m.names = opentelemetry()
 	default:
-		return nil, fmt.Errorf("%q are not names of metrics (want %s or %s)", names, Istio, OTel)
-	}
-	m.lost = prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_egress_uncounted", Help: "Copies of packets that were lost, which tell names, and packets that full sets had no room for."})
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_build_info", Help: "1, with the version as label.", ConstLabels: prometheus.Labels{"version": version}})
-	build.Set(1)
-	m.registry.MustRegister(m.opened, m.closed, m.sent, m.received, m.durations, m.lost, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if m.requests != nil {
-		m.registry.MustRegister(m.requests)
+		return nil, fmt.Errorf("%q are not names of metrics (want %s or %s)", kind, Istio, OTel)
 	}
 	return m, nil
 }
 
-func (m *Metrics) istio() {
-	labels := []string{"reporter", "source_app", "source_workload", "source_workload_namespace", "destination_app", "destination_service", "destination_service_name",
-		"destination_service_namespace", "destination_cluster", "request_protocol", "response_flags", "name_source"}
-	counter := func(name, help string, more ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append(labels[:len(labels):len(labels)], more...))
+// istio are the names of Istio's standard metrics, to which "received" is what the destination received.
+func istio() names {
+	return names{
+		opened: "istio_tcp_connections_opened_total", closed: "istio_tcp_connections_closed_total",
+		sent: "istio_tcp_received_bytes_total", received: "istio_tcp_sent_bytes_total",
+		requests: "istio_requests_total", durations: "istio_request_duration_milliseconds",
+		labels: []string{"reporter", "source_app", "source_workload", "source_workload_namespace", "destination_app", "destination_service", "destination_service_name",
+			"destination_service_namespace", "destination_cluster", "request_protocol", "response_flags", "name_source"},
+		code: "response_code", method: "method", unit: time.Millisecond,
+		buckets: []float64{.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000},
+		values: func(s Series) []string {
+			const unknown = "unknown"
+			namespace, name, isPod := strings.Cut(s.App, "/")
+			if !isPod || namespace == "" {
+				namespace, name = unknown, s.App
+			}
+			return []string{"source", name, name, namespace, unknown, s.Host, s.Host, unknown, unknown, s.Proto, "-", s.By}
+		},
 	}
-	m.opened = counter("istio_tcp_connections_opened_total", "Connections that were opened.")
-	m.closed = counter("istio_tcp_connections_closed_total", "Connections whose end was heard.")
-	m.sent = counter("istio_tcp_received_bytes_total", "Bytes that the caller sent.")
-	m.received = counter("istio_tcp_sent_bytes_total", "Bytes that the caller received.")
-	m.requests = counter("istio_requests_total", "HTTP requests.", "response_code", "method")
-	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "istio_request_duration_milliseconds", Help: "Time until the answer was whole.",
-		Buckets: []float64{.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000}}, append(labels, "response_code", "method"))
 }
 
-func (m *Metrics) opentelemetry() {
-	labels := []string{"service_name", "server_address", "server_port", "network_transport", "weir_name_source"}
-	counter := func(name, help string, more prometheus.Labels) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: more}, labels)
+// opentelemetry are the names of OpenTelemetry's conventions for HTTP clients, and for bytes alike.
+func opentelemetry() names {
+	return names{
+		opened: "weir_egress_connections_opened_total", closed: "weir_egress_connections_closed_total",
+		sent: "weir_egress_io_transmit_bytes_total", received: "weir_egress_io_receive_bytes_total",
+		durations: "http_client_request_duration_seconds",
+		labels:    []string{"service_name", "server_address", "server_port", "network_transport", "weir_name_source"},
+		code:      "http_response_status_code", method: "http_request_method", unit: time.Second,
+		buckets: []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10},
+		values: func(s Series) []string {
+			return []string{s.App, s.Host, strconv.Itoa(int(s.Port)), transport(s.Proto), s.By}
+		},
 	}
-	m.opened = counter("weir_egress_connections_opened_total", "Connections that were opened.", nil)
-	m.closed = counter("weir_egress_connections_closed_total", "Connections whose end was heard.", nil)
-	m.sent = counter("weir_egress_io_bytes_total", "Bytes.", prometheus.Labels{"network_io_direction": "transmit"})
-	m.received = counter("weir_egress_io_bytes_total", "Bytes.", prometheus.Labels{"network_io_direction": "receive"})
-	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "http_client_request_duration_seconds", Help: "Time until the answer was whole.",
-		Buckets: []float64{.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}}, append(labels, "http_response_status_code", "http_request_method"))
-}
-
-// labels are the values of a series' labels.
-func (m *Metrics) labels(s Series) []string {
-	if m.otel {
-		return []string{s.App, s.Host, strconv.Itoa(int(s.Port)), transport(s.Proto), s.By}
-	}
-	const unknown = "unknown"
-	namespace, name, isPod := strings.Cut(s.App, "/")
-	if !isPod || namespace == "" {
-		namespace, name = unknown, s.App
-	}
-	return []string{"source", name, name, namespace, unknown, s.Host, s.Host, unknown, unknown, s.Proto, "-", s.By}
 }
 
 func transport(proto string) string {
@@ -124,39 +119,48 @@ func transport(proto string) string {
 	return proto
 }
 
-// known is the series, or other where there are too many. Labels are UTF-8 whatever a client wrote.
-func (m *Metrics) known(s Series) Series {
-	s.App, s.Host = strings.ToValidUTF8(s.App, "?"), strings.ToValidUTF8(s.Host, "?")
+// known are the labels of the series, or of other where there are too many.
+func (m *Metrics) known(s Series) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.series[s] {
-		return s
+	if text, known := m.series[s]; known {
+		return text
 	}
 	if len(m.series) >= maxSeries {
-		return other
+		s = other
 	}
-	m.series[s] = true
-	return s
+	m.series[s] = labels(m.names.labels, m.names.values(s))
+	return m.series[s]
+}
+
+// labels are names and values in braces. A value is UTF-8 whatever a client wrote.
+func labels(names, values []string) string {
+	escaped := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	var b strings.Builder
+	for i, name := range names {
+		fmt.Fprintf(&b, `,%s="%s"`, name, escaped.Replace(strings.ToValidUTF8(values[i], "?")))
+	}
+	return "{" + b.String()[1:] + "}"
 }
 
 // Moved counts what a series moved since it was counted last.
 func (m *Metrics) Moved(s Series, t Traffic) {
-	labels := m.labels(m.known(s))
-	m.opened.WithLabelValues(labels...).Add(float64(t.Opened))
-	m.closed.WithLabelValues(labels...).Add(float64(t.Closed))
-	m.sent.WithLabelValues(labels...).Add(float64(t.Sent))
-	m.received.WithLabelValues(labels...).Add(float64(t.Received))
+	of := m.known(s)
+	for _, c := range []struct {
+		name string
+		more uint64
+	}{{m.names.opened, t.Opened}, {m.names.closed, t.Closed}, {m.names.sent, t.Sent}, {m.names.received, t.Received}} {
+		m.set.GetOrCreateCounter(c.name + of).AddInt64(int64(c.more))
+	}
 }
 
 // Requested counts an HTTP request that was answered with a code, after a time.
 func (m *Metrics) Requested(s Series, method string, code int, took time.Duration) {
-	labels := append(m.labels(m.known(s)), strconv.Itoa(code), methodOf(method))
-	if m.otel {
-		m.durations.WithLabelValues(labels...).Observe(took.Seconds())
-		return
+	of := strings.TrimSuffix(m.known(s), "}") + "," + labels([]string{m.names.code, m.names.method}, []string{strconv.Itoa(code), methodOf(method)})[1:]
+	if m.names.requests != "" {
+		m.set.GetOrCreateCounter(m.names.requests + of).Inc()
 	}
-	m.requests.WithLabelValues(labels...).Inc()
-	m.durations.WithLabelValues(labels...).Observe(float64(took) / float64(time.Millisecond))
+	m.set.GetOrCreatePrometheusHistogramExt(m.names.durations+of, m.names.buckets).Update(float64(took) / float64(m.names.unit))
 }
 
 // methodOf is a method of RFC 9110 or, since a client may write any word, _OTHER as OpenTelemetry has it.
@@ -169,9 +173,14 @@ func methodOf(method string) string {
 }
 
 // Uncounted says how much could not be counted so far.
-func (m *Metrics) Uncounted(n uint64) { m.lost.Set(float64(n)) }
+func (m *Metrics) Uncounted(n uint64) { m.lost.Store(n) }
 
 // Handler answers scrapes.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		fmt.Fprintf(w, "%s 1\nweir_egress_uncounted %d\n", m.build, m.lost.Load())
+		m.set.WritePrometheus(w)
+		metrics.WriteProcessMetrics(w)
+	})
 }

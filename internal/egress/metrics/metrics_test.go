@@ -24,15 +24,15 @@ func scrape(t *testing.T, m *Metrics) string {
 func TestNames(t *testing.T) {
 	for names, want := range map[string][]string{
 		Istio: {
-			`istio_tcp_sent_bytes_total{destination_app="unknown",destination_cluster="unknown",destination_service="oss.example",destination_service_name="oss.example",destination_service_namespace="unknown",name_source="sni",reporter="source",request_protocol="tcp",response_flags="-",source_app="a",source_workload="a",source_workload_namespace="shop"} 4`,
+			`istio_tcp_sent_bytes_total{reporter="source",source_app="a",source_workload="a",source_workload_namespace="shop",destination_app="unknown",destination_service="oss.example",destination_service_name="oss.example",destination_service_namespace="unknown",destination_cluster="unknown",request_protocol="tcp",response_flags="-",name_source="sni"} 4`,
 			`istio_tcp_received_bytes_total{`, `istio_tcp_connections_opened_total{`, `istio_tcp_connections_closed_total{`,
-			`istio_request_duration_milliseconds_count{destination_app="unknown",destination_cluster="unknown",destination_service="oss.example",destination_service_name="oss.example",destination_service_namespace="unknown",method="GET",name_source="vip",reporter="source",request_protocol="http",response_code="404",response_flags="-",source_app="app",source_workload="app",source_workload_namespace="unknown"} 1`,
-			`istio_requests_total{`, `response_code="502"`, `method="_OTHER"`,
+			`istio_request_duration_milliseconds_count{reporter="source",source_app="app",source_workload="app",source_workload_namespace="unknown",destination_app="unknown",destination_service="oss.example",destination_service_name="oss.example",destination_service_namespace="unknown",destination_cluster="unknown",request_protocol="http",response_flags="-",name_source="vip",response_code="404",method="GET"} 1`,
+			`istio_requests_total{`, `destination_service="ba?d\\\"\n{}.example\\",`, `response_code="502"`, `method="_OTHER"`,
 		},
 		OTel: {
-			`weir_egress_io_bytes_total{network_io_direction="receive",network_transport="tcp",server_address="oss.example",server_port="443",service_name="shop/a",weir_name_source="sni"} 4`,
-			`network_io_direction="transmit"`,
-			`http_client_request_duration_seconds_sum{http_request_method="GET",http_response_status_code="404",network_transport="tcp",server_address="oss.example",server_port="80",service_name="app",weir_name_source="vip"} 0.25`,
+			`weir_egress_io_receive_bytes_total{service_name="shop/a",server_address="oss.example",server_port="443",network_transport="tcp",weir_name_source="sni"} 4`,
+			`weir_egress_io_transmit_bytes_total{`,
+			`http_client_request_duration_seconds_sum{service_name="app",server_address="oss.example",server_port="80",network_transport="tcp",weir_name_source="vip",http_response_status_code="404",http_request_method="GET"} 0.25`,
 		},
 	} {
 		m, err := New("v0", names)
@@ -41,7 +41,7 @@ func TestNames(t *testing.T) {
 		}
 		m.Moved(Series{"shop/a", "oss.example", 443, "tcp", "sni"}, Traffic{1, 2, 3, 4})
 		m.Requested(Series{"app", "oss.example", 80, "http", "vip"}, "GET", 404, 250*time.Millisecond)
-		m.Requested(Series{"app", "bad\xff.example", 80, "http", "vip"}, "BREW", 502, time.Second)
+		m.Requested(Series{"app", "ba\xffd\\\"\n{}.example\\", 80, "http", "vip"}, "BREW", 502, time.Second)
 		text := scrape(t, m)
 		for _, w := range want {
 			if !strings.Contains(text, w) {

@@ -19,6 +19,20 @@ var (
 	errNoName = errors.New("no name in it")
 )
 
+// ServerName is the name that a client asks for in the first bytes of a connection, "" for none; more is true where not
+// all of its ClientHello is there.
+func ServerName(first []byte) (name string, more bool) {
+	const handshake = 0x16
+	if len(first) == 0 {
+		return "", true
+	}
+	if first[0] != handshake {
+		return "", false
+	}
+	name, err := hello(first)
+	return name, errors.Is(err, errMore)
+}
+
 // hello is the name that a ClientHello asks for, as records of TLS. The error is errMore
 // where they are cut short, errNoName where it asks for none, and else says what is wrong.
 func hello(records []byte) (name string, err error) {

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package serve
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/internal/scratch"
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// scene is a pod with the program in it, and the world.
+type scene struct {
+	t          *testing.T
+	pod, world *scratch.Namespace
+	dir        string
+	program    string
+	ca         string
+	requests   sync.Map // what the world's web server was asked, by host
+	queries    atomic.Int64
+	silent     atomic.Bool // the world's DNS server
+	serving    *exec.Cmd
+	log        bytes.Buffer
+}
+
+// records are what the world's DNS server knows.
+var records = map[string]string{"oss.example": "203.0.113.2", "a.bucket.example": "203.0.113.2", "other.example": "203.0.113.2", "wrong.example": "203.0.113.2", "liar.example": "240.240.0.9"}
+
+var build = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "weir-egress-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "weir-egress")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "../../../cmd/weir-egress")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return os.ReadFile(path)
+})
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds weir-egress")
+	}
+	s := &scene{t: t, pod: scratch.ForTest(t), world: scratch.ForTest(t), dir: t.TempDir()}
+	program, err := build()
+	scratch.Must(t, err)
+	s.program = filepath.Join(s.dir, "weir-egress")
+	scratch.Must(t, os.WriteFile(s.program, program, 0o755))
+	scratch.Must(t, scratch.Veth(s.pod, "eth0", s.world, "eth0"))
+	for ns, addresses := range map[*scratch.Namespace][]string{s.pod: {"203.0.113.1/24", "2001:db8::1/64"}, s.world: {"203.0.113.2/24", "2001:db8::2/64"}} {
+		scratch.Must(t, ns.Up("lo"), ns.Up("eth0"))
+		for _, a := range addresses {
+			scratch.Must(t, ns.AddAddress("eth0", netip.MustParsePrefix(a)))
+		}
+	}
+	scratch.Must(t, s.pod.AddRoute(scratch.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("203.0.113.2")}),
+		s.pod.AddRoute(scratch.Route{Dst: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("2001:db8::2")}))
+	s.web()
+	s.dns()
+	return s
+}
+
+// web has the world serve HTTPS for its names but wrong.example, whose certificate is another's.
+func (s *scene) web() {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	scratch.Must(s.t, err)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the world"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		DNSNames: []string{"oss.example", "*.bucket.example", "other.example"}}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	scratch.Must(s.t, err)
+	s.ca = filepath.Join(s.dir, "ca.pem")
+	scratch.Must(s.t, os.WriteFile(s.ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Store(r.Host+" "+r.Proto, true)
+		switch r.URL.Path {
+		case "/":
+			fmt.Fprintf(w, "%s by %s", r.Host, r.Proto)
+		case "/big":
+			_, _ = w.Write(make([]byte, 1<<20))
+		case "/echo":
+			_, _ = io.Copy(w, r.Body)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, ErrorLog: log.New(io.Discard, "", 0)}
+	for _, address := range []string{"203.0.113.2:443", "203.0.113.2:8443"} {
+		var ln net.Listener
+		scratch.Must(s.t, s.world.Do(func() (err error) { ln, err = net.Listen("tcp", address); return err }))
+		go func() { _ = server.ServeTLS(ln, "", "") }()
+	}
+	s.t.Cleanup(func() { _ = server.Close() })
+}
+
+// dns has the world answer for its records, over UDP.
+func (s *scene) dns() {
+	var conn net.PacketConn
+	scratch.Must(s.t, s.world.Do(func() (err error) { conn, err = net.ListenPacket("udp", "203.0.113.2:53"); return err }))
+	s.t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		for b := make([]byte, 4096); ; {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			s.queries.Add(1)
+			var m dnsmessage.Message
+			if s.silent.Load() || m.Unpack(b[:n]) != nil || len(m.Questions) != 1 {
+				continue
+			}
+			q := m.Questions[0]
+			m.Response, m.Additionals = true, nil
+			address, known := records[strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))]
+			switch {
+			case !known:
+				m.RCode = dnsmessage.RCodeNameError
+			case q.Type == dnsmessage.TypeA:
+				m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 5}, Body: &dnsmessage.AResource{A: netip.MustParseAddr(address).As4()}}}
+			}
+			answer, err := m.Pack()
+			if err == nil {
+				_, _ = conn.WriteTo(answer, from)
+			}
+		}
+	}()
+}
+
+// usual is the configuration of most tests.
+const usual = `
+version: 1
+mode: egress
+serve:
+  dns: {upstream: ["203.0.113.2:53"]}
+  virtual: {state: DIR/state.json}
+  ca: DIR/ca.pem
+  hosts:
+  - {name: oss.example, originate: {80: 443}}
+  - {name: wrong.example, originate: {80: 443}}
+  - {name: liar.example}
+  - {name: "*.bucket.example"}
+metrics: {listen: "127.0.0.1:15020"}
+`
+
+// start starts the program, and returns once it serves, or what it said.
+func (s *scene) start(configuration string) error {
+	s.t.Helper()
+	path := filepath.Join(s.dir, "egress.yaml")
+	scratch.Must(s.t, os.WriteFile(path, []byte(strings.ReplaceAll(configuration, "DIR", s.dir)), 0o644))
+	cmd := exec.Command(s.program, "serve", "-f", path, "--app", "ping")
+	errs, err := cmd.StderrPipe()
+	scratch.Must(s.t, err, s.pod.Do(cmd.Start))
+	lines := bufio.NewScanner(errs)
+	for lines.Scan() {
+		s.log.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "msg=serving") {
+			s.serving = cmd
+			read := make(chan struct{})
+			go func() {
+				defer close(read)
+				for lines.Scan() {
+					s.log.WriteString(lines.Text() + "\n")
+				}
+			}()
+			s.t.Cleanup(func() {
+				_ = cmd.Process.Signal(syscall.SIGTERM)
+				<-read
+				_ = cmd.Wait()
+				if s.t.Failed() {
+					s.t.Logf("the program said:\n%s", s.log.String())
+				}
+			})
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s", cmd.Wait(), s.log.String())
+}
+
+// curl asks from the pod.
+func (s *scene) curl(args ...string) string {
+	s.t.Helper()
+	cmd := exec.Command("curl", append([]string{"-sS", "--max-time", "20", "--cacert", s.ca, "-w", " [%{http_code} %{remote_ip} HTTP/%{http_version}]"}, args...)...)
+	var out []byte
+	_ = s.pod.Do(func() (err error) { out, err = cmd.CombinedOutput(); return err })
+	s.t.Logf("$ curl %s\n%s", strings.Join(args, " "), out)
+	return string(out)
+}
+
+func (s *scene) metrics() string {
+	s.t.Helper()
+	cmd := exec.Command("curl", "-sS", "http://127.0.0.1:15020/stats/prometheus")
+	var out []byte
+	scratch.Must(s.t, s.pod.Do(func() (err error) { out, err = cmd.CombinedOutput(); return err }))
+	return string(out)
+}
+
+func (s *scene) want(what, text string, parts ...string) {
+	s.t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			s.t.Errorf("%s: %q is not in %q", what, p, text)
+		}
+	}
+}
+
+// TestSeed has the three cases of those who asked for it: https by name counted per host, http to
+// https counted by code, a wildcard by what clients ask for; in the names that dashboards know.
+func TestSeed(t *testing.T) {
+	s := newScene(t)
+	scratch.Must(t, s.start(usual))
+	s.want("https", s.curl("-4", "https://oss.example/"), "oss.example by HTTP/2.0 [200 240.240.")
+	s.want("http", s.curl("-4", "http://oss.example/"), "oss.example by HTTP/2.0 [200 240.240.")
+	s.want("http, a code", s.curl("-4", "http://oss.example/missing"), "[404 240.240.")
+	s.want("a wildcard", s.curl("-4", "https://a.bucket.example/"), "a.bucket.example by HTTP/2.0 [200 203.0.113.2")
+	s.want("IPv6", s.curl("-6", "https://oss.example/big", "-o", "/dev/null"), "[200 2001:2::")
+	s.want("any port", s.curl("-4", "https://oss.example:8443/"), "[200 240.240.")
+	s.want("not captured", s.curl("--resolve", "other.example:8443:203.0.113.2", "https://other.example:8443/"), "[200 203.0.113.2")
+	s.want("a certificate of another", s.curl("-4", "http://wrong.example/"), "[502 ", "certificate is valid for oss.example")
+	s.want("a resolver that lies", s.curl("-4", "https://liar.example/"), "[000 ")
+	s.want("a name that is not there", s.curl("https://nobody.example/"), "Could not resolve host")
+	s.want("a body both ways", s.curl("-4", "--data-binary", "@"+s.program, "-o", filepath.Join(s.dir, "back"), "http://oss.example/echo"), "[200 ")
+	sent, err := os.ReadFile(s.program)
+	scratch.Must(t, err)
+	if back, err := os.ReadFile(filepath.Join(s.dir, "back")); err != nil || !bytes.Equal(back, sent) {
+		t.Errorf("%d bytes came back of %d: %v", len(back), len(sent), err)
+	}
+
+	text := ""
+	scratch.Eventually(t, "the last connection is counted", func() bool {
+		text = s.metrics()
+		return strings.Contains(text, `istio_tcp_connections_closed_total{reporter="source",source_app="ping",source_workload="ping",source_workload_namespace="unknown",destination_app="unknown",destination_service="a.bucket.example"`)
+	})
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "istio_") && !strings.Contains(line, "_bucket{") && !strings.Contains(line, "_sum{") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	const labels = `destination_service_namespace="unknown",destination_cluster="unknown",request_protocol="`
+	s.want("metrics", text,
+		`destination_service="oss.example",destination_service_name="oss.example",`+labels+`http",response_flags="-",name_source="vip",response_code="404",method="GET"} 1`,
+		`istio_requests_total{reporter="source",source_app="ping",source_workload="ping",source_workload_namespace="unknown",destination_app="unknown",destination_service="wrong.example",destination_service_name="wrong.example",`+labels+`http",response_flags="-",name_source="vip",response_code="502",method="GET"} 1`,
+		`destination_service="a.bucket.example",destination_service_name="a.bucket.example",`+labels+`tcp",response_flags="-",name_source="sni"}`)
+	if n := total(text, "istio_tcp_sent_bytes_total", "oss.example"); n < 1<<20 || n > 1<<20+30_000 {
+		t.Errorf("%d bytes were received of oss.example", n)
+	}
+
+	scratch.Must(t, s.serving.Process.Signal(syscall.SIGTERM))
+	scratch.Eventually(t, "the capture is given up", func() bool {
+		out := ""
+		_ = s.pod.Do(func() error {
+			b, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+			out = string(b)
+			return err
+		})
+		return out == ""
+	})
+}
+
+// total is the value of the series of a host, of TCP.
+func total(text, name, host string) (n int) {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, name+"{") && strings.Contains(line, `"`+host+`"`) {
+			var value int
+			if _, err := fmt.Sscan(line[strings.LastIndex(line, " ")+1:], &value); err == nil {
+				n += value
+			}
+		}
+	}
+	return n
+}
+
+// TestAddressesStay over restarts, whatever hosts come; and what is wrong is said without anything lost.
+func TestAddressesStay(t *testing.T) {
+	s := newScene(t)
+	scratch.Must(t, s.start(usual))
+	before := s.curl("-4", "https://oss.example/", "-o", "/dev/null")
+	s.stop()
+	scratch.Must(t, s.start(strings.Replace(usual, "hosts:", "hosts:\n  - {name: aaa.example}\n  - {name: bbb.example}", 1)))
+	if after := s.curl("-4", "https://oss.example/", "-o", "/dev/null"); after != before || !strings.Contains(after, "[200 ") {
+		t.Errorf("it was %s, and is %s", before, after)
+	}
+	s.silent.Store(true)
+	s.want("a silent resolver", s.curl("https://new.example/"), "Could not resolve host")
+	s.want("a host with a virtual address, meanwhile", s.curl("-4", "http://oss.example/"), "[502 ")
+	s.silent.Store(false)
+	s.want("it is back", s.curl("-4", "http://oss.example/"), "[200 ")
+	s.stop()
+
+	state := filepath.Join(s.dir, "state.json")
+	whole, err := os.ReadFile(state)
+	scratch.Must(t, err, os.WriteFile(state, whole[:len(whole)/2], 0o600))
+	if err := s.start(usual); err == nil || !strings.Contains(err.Error(), "not a whole file") || !strings.Contains(err.Error(), "exit status 1") {
+		t.Errorf("a state file cut short: %v", err)
+	}
+	scratch.Must(t, os.WriteFile(state, whole, 0o600), s.pod.AddAddress("eth0", netip.MustParsePrefix("240.240.7.7/24")))
+	if err := s.start(usual); err == nil || !strings.Contains(err.Error(), "240.240.7.7/24 of eth0 is in use") || !strings.Contains(err.Error(), "exit status 2") {
+		t.Errorf("a prefix in use: %v", err)
+	}
+}
+
+func (s *scene) stop() {
+	s.t.Helper()
+	scratch.Must(s.t, s.serving.Process.Signal(syscall.SIGTERM))
+	scratch.Eventually(s.t, "the program ends", func() bool {
+		return s.serving.Process.Signal(syscall.Signal(0)) != nil || zombie(s.serving.Process.Pid)
+	})
+}
+
+func zombie(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || bytes.Contains(text, []byte(") Z "))
+}
