@@ -132,10 +132,9 @@ $(CLUSTER)/done:
 	done
 	@touch $@
 
-HELM := v3.22.0
-
-$(CURDIR)/bin/helm-$(HELM)/helm:
-	CGO_ENABLED=0 GOBIN=$(CURDIR)/bin/helm-$(HELM) $(GO) install -trimpath -ldflags '-s -w' helm.sh/helm/v3/cmd/helm@$(HELM)
+# Renders the chart by Helm's library, which a module of its own pins.
+bin/render: $(wildcard integration/cluster/render/*)
+	cd integration/cluster/render && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ .
 
 # Two releases of the agent, of one source, for the test that upgrades it.
 RELEASES := v1.0.0 v1.1.0
@@ -149,9 +148,9 @@ bin/weir-node-%.oci.tar: build
 
 # RUN: the tests to run, all without it.
 RUN ?= .
-cluster-test: tools image programs releases $(CURDIR)/bin/helm-$(HELM)/helm ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
+cluster-test: tools image programs releases bin/render ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
 	@command -v etcd >/dev/null || apt-get install -y -qq --no-install-recommends etcd-server >/dev/null
-	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin WEIR_HELM=$(CURDIR)/bin/helm-$(HELM)/helm $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
+	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin WEIR_RENDER=$(CURDIR)/bin/render $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
 
 alerts: ## check and test the alert rules with promtool
 	@command -v promtool >/dev/null || apt-get install -y -qq --no-install-recommends prometheus >/dev/null

@@ -5,6 +5,7 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// helmEnv names the program that renders the chart.
-const helmEnv = "WEIR_HELM"
+// renderEnv names the program of folder render, which `make cluster-test` builds.
+const renderEnv = "WEIR_RENDER"
 
 const (
 	agentNamespace = "weir-system"
@@ -48,30 +49,45 @@ seLinuxOptions: {type: spc_t}
 repair: {enabled: true, labelPods: false, deletePods: false}
 `
 
-// helm runs Helm on the chart.
-func helm(args ...string) (string, error) {
-	program := os.Getenv(helmEnv)
-	if program == "" {
-		return "", errors.New(helmEnv + " names no program")
+// render renders the chart by Helm's library, with values of several documents of which the later ones win.
+func render(values ...string) (string, error) {
+	all := map[string]any{}
+	for _, text := range values {
+		var more map[string]any
+		if err := yaml.Unmarshal([]byte(text), &more); err != nil {
+			return "", fmt.Errorf("%s: %w", text, err)
+		}
+		merge(all, more)
 	}
-	cmd := exec.Command(program, append([]string{"template", agentName, filepath.Join("..", "..", "deploy", "chart"), "--namespace", agentNamespace}, args...)...)
-	cmd.Env = append(os.Environ(), "HOME="+os.TempDir())
+	text, err := yaml.Marshal(all)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command(os.Getenv(renderEnv), filepath.Join("..", "..", "deploy", "chart"), agentName, agentNamespace)
 	var out, errs strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &out, &errs
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, &errs)
 	}
 	return out.String(), nil
 }
 
+func merge(into, from map[string]any) {
+	for key, value := range from {
+		inner, is := value.(map[string]any)
+		outer, was := into[key].(map[string]any)
+		if is && was {
+			merge(outer, inner)
+			continue
+		}
+		into[key] = value
+	}
+}
+
 // chart is the chart of the image that the tests built, with further values.
 func (c *cluster) chart(values ...string) string {
 	c.Helper()
-	args := []string{"--set", "image.repository=localhost/weir/weir-node,image.pullPolicy=Never"}
-	for _, v := range values {
-		args = append(args, "--set-json", v)
-	}
-	text, err := helm(args...)
+	text, err := render(append([]string{"image: {repository: localhost/weir/weir-node, pullPolicy: Never}"}, values...)...)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -90,7 +106,7 @@ func (c *cluster) deploy(values ...string) pod {
 // awaitAgent waits until the DaemonSet's latest pod is Ready, and no former one is there.
 func (c *cluster) awaitAgent() (p pod) {
 	c.Helper()
-	await(c, "the agent is rolled out", 3*time.Minute, func() error {
+	await(c, "the agent is rolled out", 5*time.Minute, func() error {
 		var set struct {
 			Metadata struct{ Generation int }
 			Status   struct {
@@ -167,13 +183,13 @@ func documents(text string) (map[string]any, error) {
 	}
 }
 
-// TestChart: the chart is rendered by Helm, with Istio's values too, and a real API server takes it without a
+// TestChart: the chart is rendered by Helm's library, with Istio's values too, and a real API server takes it without a
 // warning; its default values make what the plain manifest says.
 func TestChart(t *testing.T) {
-	if os.Getenv(helmEnv) == "" {
-		t.Skip("make cluster-test runs it: it builds Helm")
+	if os.Getenv(renderEnv) == "" {
+		t.Skip("make cluster-test runs it: it builds what renders the chart")
 	}
-	if _, err := helm(); err == nil || !strings.Contains(err.Error(), "image.repository is required") {
+	if _, err := render(); err == nil || !strings.Contains(err.Error(), "image.repository is required") {
 		t.Errorf("without an image: %v", err)
 	}
 	c := newNode(t)
@@ -181,22 +197,17 @@ func TestChart(t *testing.T) {
 	if err := c.apply(agentSpace); err != nil {
 		t.Fatal(err)
 	}
-	istio := c.write("istio-cni.yaml", istioCNIValues)
-	const image = "image.repository=registry.example/weir/weir-node"
-	for _, tt := range []struct {
-		why  string
-		args []string
-		has  string
-	}{
-		{"as it is", nil, "--conflist-mode=chained"},
-		{"with values of istio-cni", []string{"--values", istio}, `\"excludeNamespaces\":[\"kube-system\",\"istio-system\"]`},
-		{"ambient", []string{"--set", "ambient.enabled=true"}, "pods/status"},
-		{"by processes", []string{"--set", "procSource=true"}, "hostPID: true"},
-		{"a list of its own", []string{"--set", "chained=false"}, "--conflist-mode=own"},
-		{"taken away again", []string{"--set", "uninstall=true"}, "- uninstall"},
-		{"with settings", []string{"--set", "settings.meshes.linkerd=false"}, `\"linkerd\":false`},
+	const image = "image: {repository: registry.example/weir/weir-node}"
+	for _, tt := range []struct{ why, values, has string }{
+		{"as it is", "", "--conflist-mode=chained"},
+		{"with values of istio-cni", istioCNIValues, `\"excludeNamespaces\":[\"kube-system\",\"istio-system\"]`},
+		{"ambient", "ambient: {enabled: true}", "pods/status"},
+		{"by processes", "procSource: true", "hostPID: true"},
+		{"a list of its own", "chained: false", "--conflist-mode=own"},
+		{"taken away again", "uninstall: true", "- uninstall"},
+		{"with settings", "settings: {meshes: {linkerd: false}}", `\"linkerd\":false`},
 	} {
-		text, err := helm(append([]string{"--set", image}, tt.args...)...)
+		text, err := render(image, tt.values)
 		if err != nil {
 			t.Errorf("%s: %v", tt.why, err)
 			continue
@@ -209,7 +220,7 @@ func TestChart(t *testing.T) {
 			t.Errorf("%s: %v, warnings %q", tt.why, err, c.warnings)
 		}
 	}
-	text, err := helm("--set", image)
+	text, err := render(image)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (c *cluster) agentSaid(message, podName string) (at time.Time) {
 func (c *cluster) awaitEvent(namespace, name string, words ...string) string {
 	c.Helper()
 	var line string
-	await(c, fmt.Sprintf("an event of %s with %q", name, words), time.Minute, func() error {
+	await(c, fmt.Sprintf("an event of %s with %q", name, words), 3*time.Minute, func() error {
 		all := c.events(namespace, name)
 	lines:
 		for _, e := range all {
@@ -112,7 +112,7 @@ func (c *cluster) awaitEvent(namespace, name string, words ...string) string {
 func (c *cluster) startsCaptured(name string) (p pod, took time.Duration) {
 	c.Helper()
 	c.create(sidecarPod, "shop", name)
-	p, took = c.awaitReady("shop", name, 2*time.Minute)
+	p, took = c.awaitReady("shop", name, 4*time.Minute)
 	if err := errors.Join(firstWords(p), c.notCaptured(p)); err != nil {
 		c.Errorf("%s: %v", name, err)
 	}
@@ -305,12 +305,12 @@ func testUninstall(c *cluster) {
 		names = append(names, name)
 	}
 	for _, name := range names {
-		c.awaitReady("shop", name, 2*time.Minute)
+		c.awaitReady("shop", name, 4*time.Minute)
 	}
 	for _, name := range names {
 		c.terminate("shop", name)
 	}
-	c.deploy("uninstall=true")
+	c.deploy("uninstall: true")
 	list := c.run("sh", "-c", "cat /etc/cni/net.d/*.conflist; ls /opt/cni/bin")
 	if strings.Contains(list, "weir") {
 		c.Errorf("after an uninstall there is still\n%s", list)

@@ -19,7 +19,7 @@ func TestAmbientMesh(t *testing.T) {
 	c.serveWorld()
 	c.namespace("istio-system", "")
 	c.namespace("mesh", "istio.io/dataplane-mode: ambient")
-	c.deploy("ambient.enabled=true", `logging.level="debug"`)
+	c.deploy("ambient: {enabled: true}", "logging: {level: debug}")
 
 	c.create(plainPod, "mesh", "one")
 	start := time.Now()
@@ -36,7 +36,7 @@ func TestAmbientMesh(t *testing.T) {
 	c.create(plainPod, "mesh", "two")
 	t.Logf("without the agent: %s", c.awaitEvent("mesh", "two", "FailedCreatePodSandBox", "needs the node agent to be captured", "namespace mesh is enrolled in the ambient mesh"))
 	c.inMesh(one)
-	c.deploy("ambient.enabled=true", `logging.level="debug"`)
+	c.deploy("ambient: {enabled: true}", "logging: {level: debug}")
 	two, _ := c.awaitReady("mesh", "two", 2*time.Minute)
 	c.inMesh(two)
 

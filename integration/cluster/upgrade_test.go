@@ -19,10 +19,10 @@ import (
 // is by its settings.
 const (
 	olderRelease, newerRelease = "v1.0.0", "v1.1.0"
-	newerSettings              = `settings={"meshes":{"istio":{"outbound":{"excludePorts":[15020,4444]}}}}`
+	newerSettings              = "settings: {meshes: {istio: {outbound: {excludePorts: [15020, 4444]}}}}"
 )
 
-func release(tag string) string { return fmt.Sprintf(`image.tag=%q`, tag) }
+func release(tag string) string { return "image: {tag: " + tag + "}" }
 
 // starter starts pods with sidecars one after the other, and counts those that were not captured before their first
 // container.
