@@ -6,6 +6,7 @@ package nft
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
 	"slices"
 )
@@ -25,12 +26,16 @@ func (r *roundTrip) mutate(s script, read reading) {
 	}
 	family := families[s.of().family]
 	random := rand.New(rand.NewPCG(s.seed, 0))
-	for chain, list := range read.raw[s.of()] {
-		for i, rule := range list {
+	chains := read.raw[s.of()]
+	for _, chain := range slices.Sorted(maps.Keys(chains)) { // so that a seed's bits are the same again
+		for i, rule := range chains[chain] {
 			var places [][2]int // expression and byte
 			for e, raw := range rule.exprs {
-				if !isCounter(raw) { // what it has counted is not part of a rule
-					for _, at := range leaves(raw, 0) {
+				if isCounter(raw) { // what it has counted is not part of a rule
+					continue
+				}
+				for _, at := range leaves(raw, 0) {
+					if !inAnonymousName(raw, at) {
 						places = append(places, [2]int{e, at})
 					}
 				}
@@ -52,4 +57,11 @@ func (r *roundTrip) mutate(s script, read reading) {
 			}
 		}
 	}
+}
+
+// inAnonymousName reports whether a byte is one of the name that the kernel gave to an
+// anonymous set: another such set may hold the same.
+func inAnonymousName(raw []byte, at int) bool {
+	from := max(bytes.Index(raw, []byte("__set")), bytes.Index(raw, []byte("__map")))
+	return from >= 0 && at >= from && bytes.IndexByte(raw[from:], 0) > at-from
 }

@@ -349,7 +349,7 @@ func knownPart(t *rules.Table) (rest *rules.Table, whole bool) {
 			whole, kept.Others = false, ""
 		}
 		for _, rule := range c.Rules {
-			if isOpaque(rule) || !declares(rest, rule) {
+			if !comesBack(rest, rule) {
 				whole = false
 				continue
 			}
@@ -358,6 +358,28 @@ func knownPart(t *rules.Table) (rest *rules.Table, whole bool) {
 		rest.Chains = append(rest.Chains, &kept)
 	}
 	return rest, whole
+}
+
+// comesBack reports whether nft must make the same of the rule's text in the table.
+func comesBack(t *rules.Table, rule rules.Rule) bool {
+	return !isOpaque(rule) && !joined(rule) && declares(t, rule)
+}
+
+// joined reports whether nft 1.0.6 may read bytes of a header and a field beside them at once, as bytes.
+func joined(rule rules.Rule) bool {
+	reads, raw := 0, false
+	for _, n := range rule.Nodes {
+		m, ok := n.(rules.Match)
+		if !ok || m.Negated || len(m.Key) != 1 || len(m.Elements) != 1 || !m.Elements[0].Key[0].Single() {
+			continue
+		}
+		_, _, bytes := m.Key[0].Raw()
+		raw = raw || bytes
+		if bytes || m.Key[0].Proto() != 0 {
+			reads++
+		}
+	}
+	return raw && reads > 1
 }
 
 // declares reports whether the table has every set that the rule looks up or adds to.

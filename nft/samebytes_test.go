@@ -25,7 +25,7 @@ func (r *roundTrip) compareBytes(s script, lifted *rules.Table, before, after re
 	for _, c := range lifted.Chains {
 		next := 0
 		for i, rule := range c.Rules {
-			if isOpaque(rule) || !declares(rest, rule) || next >= len(again[c.Name]) {
+			if !comesBack(rest, rule) || next >= len(again[c.Name]) {
 				continue
 			}
 			was, is := instructions(raw[c.Name][i].exprs), instructions(again[c.Name][next].exprs)
