@@ -26,6 +26,7 @@ type UDPListener struct {
 	answers answerers
 	batches batchPool
 	counts  udpCounters
+	waiting atomic.Int64 // bytes of datagrams that wait for dials
 }
 
 // UDPStats counts what became of the datagrams and the flows of a listener.

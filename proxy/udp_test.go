@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,40 @@ func TestUDPEvictsTheOldest(t *testing.T) {
 			t.Errorf("counted %+v, want 3 flows and %d evicted", got, i+1)
 		}
 	}
+}
+
+// What waits for the dials of all flows together is bounded too, and there is room again once it has been sent.
+func TestUDPWaitsWithinBounds(t *testing.T) {
+	const flows, each, size = 40, 32, 60000 // 77 MB
+	dst := udpOrigin(t, "udp", "127.0.0.1:0")
+	dialled := make(chan struct{})
+	dial := udpTo(dst, proxy.Dialer{})
+	r := serveUDP(t, &proxy.UDPServer{Dial: func(ctx context.Context, c proxy.ConnInfo) (*net.UDPConn, error) {
+		select {
+		case <-dialled:
+		case <-ctx.Done():
+		}
+		return dial(ctx, c)
+	}}, "127.0.0.1:0", proxy.SocketOptions{})
+	var clients []*net.UDPConn
+	for range flows {
+		clients = append(clients, udpDial(t, r.ln.Addr()))
+	}
+	text := make([]byte, size)
+	for range each {
+		for _, c := range clients {
+			if _, err := c.Write(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for end := time.Now().Add(patience); r.ln.Stats().Dropped == 0; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes were sent to flows that wait, none was dropped: %+v", flows*each*size, r.ln.Stats())
+		}
+	}
+	close(dialled)
+	ask(t, udpDial(t, r.ln.Addr()), "there is room again")
 }
 
 // What comes before the dial is through is sent in order; it is bounded, and the rest is counted.

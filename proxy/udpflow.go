@@ -21,8 +21,11 @@ import (
 // flowKey is what tells flows apart.
 type flowKey struct{ client, dst netip.AddrPort }
 
-// maxWaiting is how many datagrams wait for a flow's dial.
-const maxWaiting = batchSize
+// The bounds of what waits for dials: datagrams of a flow, and bytes of all flows of a listener.
+const (
+	maxWaiting      = batchSize
+	maxWaitingBytes = 16 << 20
+)
 
 // flow is the datagrams of one client to one destination.
 type flow struct {
@@ -56,7 +59,7 @@ func (f *flow) run() {
 	f.end(nil)
 	f.mu.Lock()
 	w.ln.counts.dropped.Add(uint64(len(f.waiting)))
-	f.waiting = nil
+	f.forgetWaiting()
 	f.mu.Unlock()
 	if w.OnClose != nil {
 		w.OnClose(f.ConnInfo, Bytes{FromClient: f.fromClient.Load(), FromUpstream: f.fromUpstream.Load()}, err)
@@ -119,7 +122,7 @@ func (f *flow) open(upstream datagramSender) {
 	sent, size := b.send(upstream, 0, len(f.waiting))
 	f.carried(&f.fromClient, len(f.waiting), sent, size)
 	f.work.ln.batches.put(b)
-	f.waiting = nil
+	f.forgetWaiting()
 }
 
 // forward sends datagrams of the client upstream. It does not wait: other flows would, too.
@@ -139,9 +142,22 @@ func (f *flow) forward(b *batch, i, end int) {
 // wait keeps some datagrams until there is where to send them.
 func (f *flow) wait(b *batch, i, end int) {
 	for ; i < end && len(f.waiting) < maxWaiting && f.context.Err() == nil; i++ {
-		f.waiting = append(f.waiting, append([]byte(nil), b.payload(i)...))
+		text := b.payload(i)
+		if size := int64(len(text)); f.work.ln.waiting.Add(size) > maxWaitingBytes {
+			f.work.ln.waiting.Add(-size)
+			break
+		}
+		f.waiting = append(f.waiting, append([]byte(nil), text...))
 	}
 	f.work.ln.counts.dropped.Add(uint64(end - i))
+}
+
+// forgetWaiting makes room for what waits of other flows.
+func (f *flow) forgetWaiting() {
+	for _, text := range f.waiting {
+		f.work.ln.waiting.Add(-int64(len(text)))
+	}
+	f.waiting = nil
 }
 
 // carried counts what was sent of what was to be.

@@ -38,7 +38,8 @@ var ErrEvicted = errors.New("evicted by a new flow")
 type UDPServer struct {
 	// Dial makes the onward socket, connected to where the flow's datagrams are to go; nil is
 	// [Dialer.DialUDP] of the zero Dialer. It may be called by several goroutines at once, and
-	// must return soon after ctx is done. Some of the client's datagrams wait for it.
+	// must return soon after ctx is done. Some of the client's datagrams wait for it: up to 32,
+	// and 16 MiB of all flows together.
 	Dial func(ctx context.Context, c ConnInfo) (*net.UDPConn, error)
 
 	// MaxFlows is how many flows each listener has open at most. A further one ends that one with
