@@ -147,6 +147,18 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
+// TestPortAgain: a port whose ClientHello never ended is used again.
+func TestPortAgain(t *testing.T) {
+	r, got := newRead()
+	r.Packet(ipPacket(protoTCP, client, server, 1, helloOf(t, "a.example")[:100]), began)
+	whole := helloOf(t, "b.example")
+	r.Packet(ipPacket(protoTCP, client, server, 1<<30, whole[:100]), began)
+	r.Packet(ipPacket(protoTCP, client, server, 1<<30+100, whole[100:]), began)
+	if len(got.claims) != 1 || got.claims[0].Name != "b.example" || len(r.pending) > 0 || r.Counts.Incomplete != 1 {
+		t.Errorf("%v, %d pending, %+v", got.claims, len(r.pending), r.Counts)
+	}
+}
+
 func TestHosts(t *testing.T) {
 	for head, want := range map[string]string{
 		"GET / HTTP/1.1\r\nHost: Plain.example:8080\r\nCookie: secret\r\n\r\n": "plain.example",

@@ -102,6 +102,10 @@ func (r *Reader) tls(t Tuple, p Packet, now time.Time) {
 	if w == nil {
 		return
 	}
+	if offset := int(int32(p.Seq - w.first)); len(w.parts) > 0 && beginsHello(p.Data) && (offset < -maxHello || offset > maxHello) { // another connection of the port
+		r.Counts.Incomplete++
+		w.parts, w.since = map[int][]byte{}, now
+	}
 	if len(w.parts) == 0 {
 		w.first = p.Seq
 	}

@@ -40,6 +40,15 @@ type world struct {
 // listens.
 func newWorld(t *testing.T, more ...string) world {
 	t.Helper()
+	w := newWorldFor(t, more...)
+	if len(more) == 0 {
+		w.listen(t, "203.0.113.2:443", "[2001:db8::2]:443")
+	}
+	return w
+}
+
+func newWorldFor(t testing.TB, more ...string) world {
+	t.Helper()
 	w := world{pod: scratch.ForTest(t), away: scratch.ForTest(t)}
 	scratch.Must(t, scratch.Veth(w.pod, "eth0", w.away, "eth0"))
 	for ns, addresses := range map[*scratch.Namespace][]string{w.pod: {"203.0.113.1/24", "2001:db8::1/64"}, w.away: append(more, "203.0.113.2/24", "2001:db8::2/64")} {
@@ -52,9 +61,6 @@ func newWorld(t *testing.T, more ...string) world {
 	scratch.Must(t, err)
 	t.Cleanup(ns.Close)
 	w.ns = ns
-	if len(more) == 0 {
-		w.listen(t, "203.0.113.2:443", "[2001:db8::2]:443")
-	}
 	return w
 }
 
@@ -104,7 +110,7 @@ func serve(ln net.Listener) {
 	}
 }
 
-func selfSigned(t *testing.T) tls.Certificate {
+func selfSigned(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	scratch.Must(t, err)
