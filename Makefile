@@ -75,7 +75,6 @@ fuzz: ## each decoder and parser, 5,000 times (FUZZTIME=)
 
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./config ./nft ./proxy ./cmd/weir ./integration
-	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./config ./nft ./cmd/weir ./integration
 	$(GO) test -run '^$$' -bench BenchmarkCost -benchtime 1x -v ./internal/egress/watch
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./internal/bench/bare
 	$(GO) run ./internal/bench -bare ./bin/bare $(BENCHFLAGS) ./bin/weir
