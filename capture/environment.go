@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // Environment reads what a configuration leaves to the network namespace: whether it
@@ -75,6 +76,11 @@ func readEnvironment(ctx context.Context, ns *netns.Namespace, lo netns.Loopback
 	}
 	if err == nil && config.Places() {
 		env.PolicyRules, err = PolicyRules(ctx, ns)
+	}
+	if err == nil {
+		var links []sim.Link
+		links, err = ns.Links(ctx)
+		env.Links = Links(links)
 	}
 	if len(config.Probes.Cgroups) > 0 {
 		env.Cgroups = cgroupIDs(config.Probes.Cgroups)

@@ -78,12 +78,13 @@ func TestUntrackedFailsClosed(t *testing.T) {
 	}
 	all(attempt{"no outbound listener: refused at once", p.pod, out, "", refused},
 		attempt{"no inbound listener: dropped", p.far, in, "", timedOut},
-		attempt{"bound to an interface: dropped", p.pod, out, "eth0", timedOut})
+		attempt{"bound to an interface, and no outbound listener: refused at once", p.pod, out, "eth0", refused})
 	p.relay(proxyID, proxyID, 15001, proxy.SocketOptions{}, proxy.Dialer{Mark: untrackedMark})
 	all(attempt{"an outbound listener that is not transparent: refused", p.pod, out, "", refused})
 	p.ip("rule del priority 32765")
 	p.ip("-6 rule del priority 32765")
-	all(attempt{"no policy rule: dropped", p.pod, out, "", timedOut})
+	all(attempt{"no policy rule: dropped", p.pod, out, "", timedOut},
+		attempt{"bound to an interface, and no policy rule: dropped", p.pod, out, "eth0", timedOut})
 	if m := packetsCounted.FindStringSubmatch(p.nftIn(p.far, "list counter inet watch "+past)); m == nil || m[1] != "0" {
 		t.Errorf("packets left past the proxy: %v", m)
 	}

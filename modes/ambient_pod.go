@@ -23,6 +23,7 @@ type ambientPod struct {
 	ownPod         bool // the application's calls to its own pod are captured
 	dns            dns
 	exclude        exclusions
+	bound          []rules.Route // for what sockets send that are bound to an interface
 	reroute        rerouted
 	probes         []netip.Prefix
 	routing        routing // of connections that the proxy opened with a client's address
@@ -52,6 +53,7 @@ func (r *reader) ambientPod(c Config) *ambientPod {
 	p.ownPod = r.choice("outbound.ownPod", c.Outbound.OwnPod) == callsCaptured
 	p.linkLocal = r.choice("outbound.linkLocal", c.Outbound.LinkLocal) == linkLocalCaptured
 	p.exclude = r.exclusions(c)
+	p.bound = r.boundRoutes(p.families, r.interfaces("interfaces.exclude", c.Interfaces.Exclude))
 	p.exclude.sources = written(c.Inbound.ExcludeSources, r.sources(c.Inbound, p.families))
 	p.reroute = r.rerouted(c.Interfaces.Reroute)
 	for _, a := range r.probeAddresses(c.Probes.Addresses) {

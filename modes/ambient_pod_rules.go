@@ -29,6 +29,9 @@ func (p *ambientPod) state() rules.State {
 		w.guardLoopback()
 	}
 	state := rules.State{Table: w.table}
+	if p.capturesOutbound() {
+		state.Routes = p.bound
+	}
 	p.routing.deliver(&state)
 	return state
 }

@@ -16,6 +16,8 @@ type Environment struct {
 
 	PolicyRules []PolicyRule // of both families, in the order in which the kernel asks those of one; for routing.priority
 
+	Links []Link // to which sockets may be bound
+
 	PostroutingInput bool              // packets in postrouting tell by which interface they came in (Linux 5.7)
 	InnerPayload     bool              // rules read what follows a transport header (Linux 5.16); for mode egress
 	MTU              int               // the smallest of an interface other than lo, in bytes; 0: not known; for mode egress

@@ -9,8 +9,7 @@ import (
 )
 
 // A socket that calls a link-local address of IPv6 is bound to its interface, as one with
-// SO_BINDTODEVICE is: redirected, it does not reach the proxy on a loopback address, and
-// what it sends leaves by that interface. IPv4's 169.254.0.0/16 binds no socket.
+// SO_BINDTODEVICE is, and means what is on that link. IPv4's 169.254.0.0/16 binds no socket.
 
 var linkLocal = []netip.Prefix{netip.MustParsePrefix("fe80::/10")}
 
@@ -23,8 +22,9 @@ func (c *chainWriter) leaveLinkLocal(then ...rules.Node) {
 }
 
 // guardLoopback drops what was redirected to a loopback address and would leave by another
-// interface than lo: what a socket sends that is bound to one. Nat chains see first
-// packets only: established connections pay nothing.
+// interface than lo: what a socket sends that is bound to an interface which came, or lost its
+// route ([reader.boundRoutes]), since the apply. Nat chains see first packets only: established
+// connections pay nothing.
 func (w *writer) guardLoopback() {
 	out := w.base("postrouting", rules.NATType, rules.Postrouting, rules.PrioritySrcNAT-1)
 	out.add("what is redirected never leaves this pod: a socket that is bound to an interface cannot reach the proxy",

@@ -34,6 +34,7 @@ type sidecar struct {
 	excluded       []excluded
 	dns            dns
 	exclude        []rules.IfName
+	bound          []rules.Route // for what sockets send that are bound to an interface
 	reroute        rerouted
 	loopback       []netip.Prefix
 	passthrough    []netip.Prefix

@@ -24,6 +24,7 @@ func (r *reader) sidecar(c Config) *sidecar {
 		r.note("interfaces.exclude", "lo is left alone too: no call to the own pod or to a resolver in it is captured")
 	}
 	s.reroute = r.rerouted(c.Interfaces.Reroute)
+	s.bound = r.boundRoutes(s.families, s.exclude)
 	r.readLoopback(s, c.Loopback)
 	s.dropInvalid = r.choice("dropInvalid", c.DropInvalid) == "enabled"
 	r.readRouting(s, c.Routing, mask)

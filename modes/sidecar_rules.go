@@ -32,6 +32,9 @@ func (s *sidecar) state() rules.State {
 		w.guardLoopback()
 	}
 	state := rules.State{Table: w.table, Addresses: s.lo}
+	if s.capturesOutbound() {
+		state.Routes = s.bound
+	}
 	if s.marks() {
 		s.routing.deliver(&state)
 	}

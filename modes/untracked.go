@@ -95,6 +95,7 @@ func (s *sidecar) deliverLooped(state *rules.State) {
 	g := s.routing
 	if s.loops() {
 		g.deliver(state)
+		state.Routes = append(state.Routes, g.loopedToo(s.bound)...)
 		for i := range state.PolicyRules {
 			state.PolicyRules[i].In = "lo"
 		}

@@ -48,6 +48,16 @@ func (n *Namespace) Stack(ctx context.Context) (sim.Host, error) {
 	return h, err
 }
 
+// Links are the namespace's interfaces with their addresses.
+func (n *Namespace) Links(ctx context.Context) ([]sim.Link, error) {
+	var h sim.Host
+	err := n.withRoute(ctx, func(s *nl.Socket) error {
+		h = sim.Host{}
+		return hostLinks(ctx, s, &h)
+	})
+	return h.Links, err
+}
+
 // hostLinks reads the links and their addresses.
 func hostLinks(ctx context.Context, s *nl.Socket, h *sim.Host) (err error) {
 	if h.Links, err = links(ctx, s); err != nil {

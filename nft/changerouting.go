@@ -85,10 +85,14 @@ func each[T any](list []T, do func(T) error) error {
 // change sends one request. Adding what is there and removing what is not are
 // no errors; added is called when something was added.
 func (c *Conn) change(ctx context.Context, add bool, newType uint16, payload []byte, what string, added func()) error {
-	h := netlink.Header{Type: netlink.HeaderType(newType), Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl}
-	if !add {
+	h := netlink.Header{Type: netlink.HeaderType(newType), Flags: netlink.Request | netlink.Acknowledge}
+	switch {
+	case !add:
 		h.Type++ // RTM_DEL* follows RTM_NEW*
-		h.Flags = netlink.Request | netlink.Acknowledge
+	case newType == unix.RTM_NEWROUTE:
+		h.Flags |= netlink.Create | netlink.Append // with NLM_F_EXCL, routes that differ in their interface alone are one
+	default:
+		h.Flags |= netlink.Create | netlink.Excl
 	}
 	_, err := execute(ctx, c.route, netlink.Message{Header: h, Data: payload})
 	switch {
@@ -129,12 +133,19 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 func family(a netip.Prefix) uint8 { return uint8(rules.AddressFamily(a.Addr())) }
 
 func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added func()) error {
+	device, err := c.routeDevice(ctx, r)
+	if !add && errors.Is(err, unix.ENODEV) {
+		return nil // its routes went with it
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", r, err)
+	}
 	m := &rtnetlink.RouteMessage{
 		Family:     uint8(r.Family),
 		DstLength:  uint8(r.Dst.Bits()),
 		Protocol:   reserved.RouteProtocol,
 		Type:       unix.RTN_LOCAL,
-		Attributes: rtnetlink.RouteAttributes{Table: r.Table, OutIface: rtnl.Loopback},
+		Attributes: rtnetlink.RouteAttributes{Table: r.Table, OutIface: device, Priority: r.Metric()},
 	}
 	if r.Family == rules.IPv4 {
 		m.Scope = unix.RT_SCOPE_HOST
@@ -147,6 +158,14 @@ func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added fu
 		return fmt.Errorf("%s: %w", r, err)
 	}
 	return c.change(ctx, add, unix.RTM_NEWROUTE, payload, r.String(), added)
+}
+
+// routeDevice is the index of the interface that the route is of.
+func (c *Conn) routeDevice(ctx context.Context, r rules.Route) (uint32, error) {
+	if r.Device == "" {
+		return rtnl.Loopback, nil
+	}
+	return c.linkIndex(ctx, string(r.Device))
 }
 
 func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, added func()) error {

@@ -6,6 +6,7 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -31,7 +32,10 @@ func (c *Conn) readRouting(ctx context.Context, wanted rules.State, otherTags []
 			return r, err
 		}
 	}
-	for _, w := range wanted.Routes {
+	for i, w := range wanted.Routes {
+		if slices.ContainsFunc(wanted.Routes[:i], func(o rules.Route) bool { return o.Family == w.Family && o.Table == w.Table }) {
+			continue // listed already
+		}
 		if err := c.routes(ctx, w.Family, routeFilter{table: w.Table}, &r); err != nil {
 			return r, err
 		}
@@ -151,9 +155,12 @@ func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter, i
 		if r.Family != uint8(f) || ours != (filter.protocol == reserved.RouteProtocol) {
 			continue
 		}
-		route := rules.Route{Family: f, Table: routeTable(r), Dst: routeDst(r)}
+		route, plain, err := c.liftRoute(ctx, f, r)
 		switch {
-		case deliversLocally(r):
+		case errors.Is(err, unix.ENODEV): // its routes went with it
+		case err != nil:
+			return fmt.Errorf("list routes: %w", err)
+		case plain:
 			into.routes = append(into.routes, liveRoute{route, ours})
 		case ours:
 			text := fmt.Sprintf("another route of %s to %s in table %d", f, route.Dst, route.Table)
@@ -163,14 +170,28 @@ func (c *Conn) routes(ctx context.Context, f rules.Family, filter routeFilter, i
 	return nil
 }
 
-// deliversLocally reports whether the route is `local ... dev lo` and no more.
+// liftRoute lifts a route; plain is false for one that is not as [Conn.localRoute] adds it.
+func (c *Conn) liftRoute(ctx context.Context, f rules.Family, r rtnetlink.RouteMessage) (out rules.Route, plain bool, err error) {
+	out = rules.Route{Family: f, Table: routeTable(r), Dst: routeDst(r)}
+	if !deliversLocally(r) || r.Attributes.OutIface == rtnl.Loopback {
+		return out, deliversLocally(r), nil
+	}
+	name, err := c.linkName(ctx, r.Attributes.OutIface)
+	out.Device = rules.IfName(name)
+	return out, err == nil, err
+}
+
+// deliversLocally reports whether the route is `local ...` with the metric of those that weir
+// adds, and no more.
 func deliversLocally(r rtnetlink.RouteMessage) bool {
-	usual := uint32(0)
-	if r.Family == unix.AF_INET6 {
+	usual, a := uint32(0), r.Attributes
+	switch {
+	case a.OutIface != rtnl.Loopback:
+		usual = rules.Route{Device: "another"}.Metric()
+	case r.Family == unix.AF_INET6:
 		usual = 1024 // IP6_RT_PRIO_USER of linux/ipv6_route.h
 	}
-	a := r.Attributes
-	return r.Type == unix.RTN_LOCAL && a.OutIface == rtnl.Loopback && a.Priority == usual && r.Tos == 0 && r.SrcLength == 0 &&
+	return r.Type == unix.RTN_LOCAL && a.Priority == usual && r.Tos == 0 && r.SrcLength == 0 &&
 		a.Gateway == nil && a.Src == nil && a.Multipath == nil
 }
 

@@ -23,6 +23,9 @@ func (c *checker) routing(s State) {
 		if !plainPrefix(r.Dst) || AddressFamily(r.Dst.Addr()) != r.Family {
 			c.problem("the destination is not a prefix of family %s", r.Family)
 		}
+		if len(r.Device) > MaxIfName {
+			c.problem("%q is not an interface (at most %d bytes)", r.Device, MaxIfName)
+		}
 	}
 	for _, a := range s.Addresses {
 		c.where = fmt.Sprintf("address %s", a)

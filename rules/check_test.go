@@ -274,7 +274,7 @@ func TestCheckRest(t *testing.T) {
 		{"nothing is fine", State{}, nil},
 		{"routing of both families is fine", State{
 			PolicyRules: []PolicyRule{{IPv4, 1, 1, 1, 7, "", 0}, {IPv6, 1, 1, 1, 7, "", 0}},
-			Routes:      []Route{{IPv4, 7, prefix("0.0.0.0/0")}, {IPv6, 7, prefix("::/0")}},
+			Routes:      []Route{{IPv4, 7, prefix("0.0.0.0/0"), ""}, {IPv6, 7, prefix("::/0"), ""}},
 			Addresses:   []netip.Prefix{prefix("10.0.0.1/32")}}, nil},
 		{"a table has room for its helpers' names", State{Table: &Table{Name: strings.Repeat("t", 251)}}, []string{"table: the name of a table has at most 250 bytes"}},
 		{"a table without a name", State{Table: &Table{}}, []string{`table: "" is not a name for a table (want a letter, then letters, digits, '_', '-' or '.')`}},
@@ -292,9 +292,9 @@ func TestCheckRest(t *testing.T) {
 		{"a policy rule does two things", State{PolicyRules: []PolicyRule{{IPv4, 9, 1, 1, 7, "", 10}}}, []string{"policy rule 9: looks up table 7, and goes to 10"}},
 		{"a policy rule does nothing", State{PolicyRules: []PolicyRule{{IPv4, 9, 1, 1, 0, "lo", 0}}}, []string{"policy rule 9: wants a routing table other than 0"}},
 		{"a policy rule for a wildcard", State{PolicyRules: []PolicyRule{{IPv4, 9, 1, 1, 7, "eth*", 0}}}, []string{`policy rule 9: "eth*" is not an interface: policy rules know no wildcards`}},
-		{"a routing table of number 0", State{Routes: []Route{{IPv4, 0, prefix("10.0.0.0/8")}}}, []string{"route 10.0.0.0/8: wants a routing table other than 0"}},
+		{"a routing table of number 0", State{Routes: []Route{{IPv4, 0, prefix("10.0.0.0/8"), ""}}}, []string{"route 10.0.0.0/8: wants a routing table other than 0"}},
 		{"a route of no family", State{PolicyRules: []PolicyRule{{0, 9, 1, 1, 7, "", 0}}}, []string{"policy rule 9: 0 is neither ipv4 nor ipv6"}},
-		{"a route of the other family", State{Routes: []Route{{IPv6, 7, prefix("10.0.0.0/8")}}}, []string{"route 10.0.0.0/8: the destination is not a prefix of family ipv6"}},
+		{"a route of the other family", State{Routes: []Route{{IPv6, 7, prefix("10.0.0.0/8"), ""}}}, []string{"route 10.0.0.0/8: the destination is not a prefix of family ipv6"}},
 		{"no address", State{Addresses: []netip.Prefix{{}}}, []string{"address invalid Prefix: is not an address with a prefix length"}},
 	} {
 		if got := problems(tt.state); !slices.Equal(got, tt.want) {

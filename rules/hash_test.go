@@ -20,7 +20,7 @@ func variant(edit func(*State)) State {
 			{Name: "live", Key: []DataType{markType}, Live: true},
 		}},
 		PolicyRules: []PolicyRule{{IPv4, 100, 1, 1, 7, "", 0}},
-		Routes:      []Route{{IPv4, 7, prefix("0.0.0.0/0")}},
+		Routes:      []Route{{IPv4, 7, prefix("0.0.0.0/0"), ""}},
 		Addresses:   []netip.Prefix{prefix("10.0.0.1/32")},
 	}
 	edit(&s)

@@ -31,9 +31,9 @@ func (s State) Normal() State {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Mark, b.Mark),
 			cmp.Compare(a.Mask, b.Mask), cmp.Compare(a.Table, b.Table), cmp.Compare(a.In, b.In), cmp.Compare(a.Goto, b.Goto))
 	})
-	masked := mapped(s.Routes, func(r Route) Route { return Route{r.Family, r.Table, r.Dst.Masked()} })
+	masked := mapped(s.Routes, func(r Route) Route { return Route{r.Family, r.Table, r.Dst.Masked(), r.Device} })
 	n.Routes = sortedUnique(masked, func(a, b Route) int {
-		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Table, b.Table), a.Dst.Compare(b.Dst))
+		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Table, b.Table), a.Dst.Compare(b.Dst), cmp.Compare(a.Device, b.Device))
 	})
 	n.Addresses = sortedUnique(s.Addresses, netip.Prefix.Compare)
 	return n

@@ -163,7 +163,7 @@ func TestNormalRule(t *testing.T) {
 func TestNormalRouting(t *testing.T) {
 	s := State{
 		PolicyRules: []PolicyRule{{IPv6, 100, 1, 1, 7, "", 0}, {IPv4, 100, 1, 1, 7, "", 0}, {IPv6, 100, 1, 1, 7, "", 0}},
-		Routes:      []Route{{IPv4, 7, prefix("10.1.2.3/8")}, {IPv4, 7, prefix("0.0.0.0/0")}, {IPv4, 7, prefix("10.0.0.0/8")}},
+		Routes:      []Route{{IPv4, 7, prefix("10.1.2.3/8"), ""}, {IPv4, 7, prefix("0.0.0.0/0"), ""}, {IPv4, 7, prefix("10.0.0.0/8"), ""}},
 		Addresses:   []netip.Prefix{prefix("fd00::1/128"), prefix("10.0.0.1/32"), prefix("10.0.0.1/32")},
 	}
 	want := []string{

@@ -83,7 +83,11 @@ func (r Route) String() string {
 	if r.Dst.Bits() == 0 {
 		dst = "default"
 	}
-	return fmt.Sprintf("ip %sroute add local %s dev lo table %d protocol %d", r.Family.option(), dst, r.Table, reserved.RouteProtocol)
+	by := "lo"
+	if r.Device != "" {
+		by = fmt.Sprintf("%s metric %d", escape.Text(string(r.Device)), r.Metric())
+	}
+	return fmt.Sprintf("ip %sroute add local %s dev %s table %d protocol %d", r.Family.option(), dst, by, r.Table, reserved.RouteProtocol)
 }
 
 func (f Family) option() string {

@@ -218,12 +218,23 @@ type PolicyRule struct {
 	Goto     uint32 // the priority of the rule to go on at, greater than its own; 0: Table is looked up
 }
 
-// Route delivers everything in Table to this host, by the loopback interface:
-// `local default dev lo` (ip-route(8)).
+// Route delivers what Table is looked up for to this host, by the loopback interface:
+// `local default dev lo` (ip-route(8)). A route with a Device is for sockets that are bound to
+// that interface: the kernel looks for routes by it alone, and delivers by lo all the same.
 type Route struct {
 	Family Family
 	Table  uint32
 	Dst    netip.Prefix
+	Device IfName // "": lo
+}
+
+// Metric is the metric that the route is added with: 0 for the kernel's default of its family,
+// which is at most 1024. A route with a Device comes after all that have none.
+func (r Route) Metric() uint32 {
+	if r.Device == "" {
+		return 0
+	}
+	return 2048
 }
 
 // Sysctl is a setting that a ruleset needs to do its work.

@@ -111,7 +111,7 @@ func (h Host) With(s rules.State) Host {
 	}
 	slices.SortStableFunc(h.PolicyRules, func(a, b PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, r := range s.Routes {
-		h.Routes = append(h.Routes, Route{Table: r.Table, Dst: r.Dst, Type: rules.Local, Out: loopback})
+		h.Routes = append(h.Routes, Route{Table: r.Table, Dst: r.Dst, Type: rules.Local, Out: cmp.Or(string(r.Device), loopback), Metric: r.Metric()})
 	}
 	for _, a := range s.Addresses {
 		h = h.Plus(loopback, a)

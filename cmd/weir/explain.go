@@ -18,6 +18,7 @@ import (
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/sim"
 )
 
 func explainCommand() *cli.Command {
@@ -135,13 +136,9 @@ func noPacketFlags(cc *cli.Context) error {
 
 // explain says what becomes of each packet by a configuration, or of every class.
 func (cmd *command) explain(ctx context.Context, c *config.File, packets []explain.Packet) error {
-	want, err := cmd.assumedRules(ctx, c)
+	want, host, err := cmd.assumedRules(ctx, c)
 	if err != nil {
 		return err
-	}
-	host, err := explain.ParsePod(cmd.cc.StringSlice("address")...)
-	if err != nil {
-		return wrongAddress(err)
 	}
 	if cmd.cc.Bool("all") {
 		classes, err := want.Classes(host)
@@ -159,13 +156,19 @@ func ownerUnsaid(cc *cli.Context) bool {
 	return cc.Args().First() != "-" && !cc.IsSet("uid") && !cc.IsSet("gid") && !cc.IsSet("in")
 }
 
-// assumedRules are the rules of a configuration where only that is known.
-func (cmd *command) assumedRules(ctx context.Context, c *config.File) (explain.Rules, error) {
+// assumedRules are the rules of a configuration where only that is known, and the pod that is assumed.
+func (cmd *command) assumedRules(ctx context.Context, c *config.File) (want explain.Rules, host sim.Host, err error) {
+	host, err = explain.ParsePod(cmd.cc.StringSlice("address")...)
+	if err != nil {
+		return want, host, wrongAddress(err)
+	}
 	env, err := cmd.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
-		return explain.Rules{}, err
+		return want, host, err
 	}
-	return cmd.rulesIn(ctx, c, env)
+	env.Links = capture.Links(host.Links)
+	want, err = cmd.rulesIn(ctx, c, env)
+	return want, host, err
 }
 
 // rulesIn are the rules of a configuration in an environment.

@@ -107,13 +107,9 @@ func (cmd *command) graph(ctx context.Context, r drawn) error {
 
 // configuredGraph draws the state that a configuration makes.
 func (cmd *command) configuredGraph(ctx context.Context, r drawn) (graph.Graph, error) {
-	want, err := cmd.assumedRules(ctx, r.config)
+	want, host, err := cmd.assumedRules(ctx, r.config)
 	if err != nil {
 		return graph.Graph{}, err
-	}
-	host, err := explain.ParsePod(cmd.cc.StringSlice("address")...)
-	if err != nil {
-		return graph.Graph{}, wrongAddress(err)
 	}
 	return show.Graph(cmd.table, want, host, r.packet), nil
 }

@@ -82,7 +82,7 @@ var arrows = map[string]struct {
 	"internal/pods":           {"internal/pods knows nodes, and no rules of its own", true, []string{"internal/escape", "internal/mountinfo", "netns"}},
 	"internal/podlist":        {"podlist is a list of pods as text, and changes nothing", true, []string{"capture", "config", "internal/problems", "internal/term"}},
 	"internal/trace":          {"trace follows packets across rules, and prints none", true, []string{"netns", "nft", "rules", "sim/packet"}},
-	"capture":                 {"capture is the engine: it knows namespaces, rules and modes, and no command", true, []string{"capture/internal/policy", "internal/cgroupmark", "internal/conflict", "internal/conflict/sight", "internal/escape", "internal/parse", "internal/reserved", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
+	"capture":                 {"capture is the engine: it knows namespaces, rules and modes, and no command", true, []string{"capture/internal/policy", "internal/cgroupmark", "internal/conflict", "internal/conflict/sight", "internal/escape", "internal/parse", "internal/reserved", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 	"capture/capturetest":     {"capturetest stands for a kernel, and asks the engine's own policy", true, []string{"capture", "capture/internal/policy", "internal/version", "modes", "nft", "rules"}},
 	"internal/meshinit":       {"meshinit is what meshes' init programs have in common, and prints nothing", true, []string{"capture", "internal/problems", "internal/term", "modes", "netns"}},
 	"internal/linkerd":        {"linkerd is proxy-init's arguments", true, []string{"internal/mesh/options", "internal/meshinit", "internal/problems", "internal/term", "modes"}},

@@ -72,6 +72,11 @@ func environment(ctx context.Context, ns *netns.Namespace, resolvers []netip.Add
 		return env, err
 	}
 	env.IPv6 = netns.HasIPv6(addresses)
+	links, err := ns.Links(ctx)
+	if err != nil {
+		return env, err
+	}
+	env.Links = capture.Links(links)
 	lo, err := ns.Loopback(ctx)
 	env.LoopbackIPv6 = lo.IPv6
 	return env, err

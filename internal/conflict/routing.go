@@ -3,6 +3,7 @@
 package conflict
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -145,7 +146,7 @@ func (j *judge) routes() (out []Conflict) {
 
 func (j *judge) ownRoute(r sim.Route) bool {
 	return slices.ContainsFunc(j.want.Routes, func(w rules.Route) bool {
-		return r.Table == w.Table && r.Dst == w.Dst && r.Type == rules.Local && r.Out == loopback
+		return r.Table == w.Table && r.Dst == w.Dst && r.Type == rules.Local && r.Out == cmp.Or(string(w.Device), loopback)
 	})
 }
 

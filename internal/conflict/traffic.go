@@ -103,9 +103,9 @@ func reaches(h sim.Host, f rules.Family) bool {
 	return sim.NewEvaluator(h).Evaluate(p, nil).Fate.Kind == sim.Untouched
 }
 
-// ownTable reports whether the state has routes in that table.
+// ownTable reports whether the state has that table for itself.
 func (j *judge) ownTable(table uint32) bool {
-	return slices.ContainsFunc(j.want.Routes, func(r rules.Route) bool { return r.Table == table })
+	return slices.ContainsFunc(j.want.Routes, func(r rules.Route) bool { return r.Table == table && r.Device == "" })
 }
 
 const (

@@ -82,6 +82,11 @@ func (r *Resolved) readInterfaces(ctx context.Context, hasIPv6 func([]netns.Addr
 			return err
 		}
 	}
+	links, err := ns.Links(ctx)
+	if err != nil {
+		return err
+	}
+	r.Environment.Links = capture.Links(links)
 	lo, err := ns.Loopback(ctx)
 	r.Environment.LoopbackIPv6 = lo.IPv6
 	return err

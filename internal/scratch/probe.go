@@ -37,7 +37,8 @@ type Probe struct {
 	Spoof     bool       `json:"spoof"` // Src is not the sender's own (IP_TRANSPARENT)
 	Dst       netip.Addr `json:"dst"`   // its family is the probe's
 	DPort     uint16     `json:"dport"`
-	SPort     uint16     `json:"sport"` // 0 leaves it to the kernel
+	SPort     uint16     `json:"sport"`  // 0 leaves it to the kernel
+	Device    string     `json:"device"` // the interface that its socket is bound to (SO_BINDTODEVICE), if any
 }
 
 // Send sends the probe from a namespace and waits for the answer of a [Server], with the timeout once
@@ -104,7 +105,7 @@ func (p Probe) Await(ctx context.Context, ns *Namespace) error {
 func (p Probe) dial(ctx context.Context, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := patience(ctx, timeout)
 	defer cancel()
-	options := socketOptions{reuse: true, mark: p.Mark, transparent: p.Spoof}
+	options := socketOptions{reuse: true, mark: p.Mark, transparent: p.Spoof, device: p.Device}
 	dialer := net.Dialer{Control: options.control}
 	version, from := "4", netip.IPv4Unspecified()
 	if p.Dst.Is6() {

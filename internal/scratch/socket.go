@@ -18,6 +18,7 @@ import (
 type socketOptions struct {
 	reuse       bool   // SO_REUSEADDR
 	mark        uint32 // SO_MARK, where it is not 0
+	device      string // SO_BINDTODEVICE, where it is not ""
 	transparent bool   // IP_TRANSPARENT: addresses that are not its own
 	pktinfo     bool   // IP_PKTINFO: with each datagram, the address that it was sent to
 	origdst     bool   // IP_RECVORIGDSTADDR: and the port, which tproxy leaves as it was
@@ -30,6 +31,11 @@ func (o socketOptions) control(network, _ string, raw syscall.RawConn) error {
 		level, transparent, pktinfo, origdst = unix.SOL_IPV6, unix.IPV6_TRANSPARENT, unix.IPV6_RECVPKTINFO, unix.IPV6_RECVORIGDSTADDR
 	}
 	return controlled(raw, func(fd int) error {
+		if o.device != "" {
+			if err := unix.BindToDevice(fd, o.device); err != nil {
+				return os.NewSyscallError("set SO_BINDTODEVICE", err)
+			}
+		}
 		for _, opt := range []struct {
 			wanted        bool
 			level, option int
