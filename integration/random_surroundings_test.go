@@ -66,10 +66,12 @@ func (d dice) surroundings() (s surroundings) {
 		s.after = append(s.after, d.foreignTable(fmt.Sprintf("after%d", i)))
 	}
 	for range d.IntN(3) {
-		s.routing = append(s.routing, d.policyRule())
+		if r := d.policyRule(); !slices.Contains(s.routing, r) {
+			s.routing = append(s.routing, r)
+		}
 	}
-	if len(s.routing) > 0 {
-		s.routing = append(s.routing, d.foreignRoutes()...)
+	if len(s.routing) > 0 { // routes first: the kernel looks their gateways up by the rules
+		s.routing = append(d.foreignRoutes(), s.routing...)
 	}
 	for _, link := range []string{"all", "eth0", "eth1"} {
 		if d.oneIn(4) {
@@ -142,7 +144,8 @@ func (d dice) policyRule() string {
 	if d.oneIn(4) {
 		text += " iif " + one(d, "lo", "eth0", "eth1")
 	}
-	return text + fmt.Sprintf(" lookup %d", one(d, foreignLookup, foreignLookup, divertTable, 254, 255))
+	text += fmt.Sprintf(" lookup %d", one(d, foreignLookup, foreignLookup, divertTable, 254, 255))
+	return strings.Replace(text, "pref 32766 lookup 254", "pref 33000 lookup 254", 1) // the first is the kernel's own
 }
 
 // foreignRoutes are those of the table that others look up.
