@@ -5,6 +5,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
@@ -169,9 +170,9 @@ func (d dice) foreignRoutes() (out []string) {
 // surround has the pod hold what is registered before a state, and reads what packets meet
 // beside tables.
 func (t *trial) surround(s surroundings) error {
-	var script strings.Builder
+	var script, gone strings.Builder
 	for _, f := range slices.Concat(t.around.before, t.around.after) {
-		fmt.Fprintf(&script, "table %s\ndelete table %s\n", f.title(), f.title())
+		fmt.Fprintf(&gone, "table %s\ndelete table %s\n", f.title(), f.title())
 	}
 	for _, f := range s.before {
 		script.WriteString(f.text())
@@ -187,7 +188,8 @@ func (t *trial) surround(s surroundings) error {
 		return err
 	}
 	return t.pod.Do(func() error {
-		if err := t.load(script.String()); err != nil {
+		// Apart: nat's place in a hook is as old as its first chain, also where that goes in one batch.
+		if err := errors.Join(t.load(gone.String()), t.load(script.String())); err != nil {
 			return err
 		}
 		for _, line := range append(undo, s.routing...) {
