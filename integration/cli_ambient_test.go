@@ -344,59 +344,6 @@ func TestManyNamespaces(t *testing.T) {
 	}
 }
 
-// TestProgress: a terminal has a line that tells how far it is, and nothing else.
-func TestProgress(t *testing.T) {
-	t.Parallel()
-	c := newCLI(t)
-	const pods = 4
-	folder, _ := manyNamespaces(t, pods)
-	args := []string{"ambient", "pod", "apply", "--v6", "--netns", folder + "/*"}
-	if o := c.run(args...).want(t, 0); o.errs != "" {
-		t.Errorf("no terminal is told %q", o.errs)
-	}
-	terminal, far := newTerminal(t)
-	cmd, _, _ := c.command("", args...)
-	cmd.Stderr = far
-	c.do(cmd.Run)
-	far.Close()
-	shown := make([]byte, 4096)
-	n, err := terminal.Read(shown)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const clear = "\r\x1b[K"
-	want := clear
-	for done := 1; done < pods; done++ {
-		want += fmt.Sprintf("%d of %d network namespaces, 0 failed", done, pods) + clear
-	}
-	if got := string(shown[:n]); got != want {
-		t.Errorf("the terminal shows %q, want %q", got, want)
-	}
-}
-
-// newTerminal is a terminal: what is written to its far end can be read.
-func newTerminal(t *testing.T) (near, far *os.File) {
-	t.Helper()
-	near, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("there are no terminals: %v", err)
-	}
-	t.Cleanup(func() { near.Close() })
-	fd := int(near.Fd())
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		far, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	}
-	if err != nil {
-		t.Skipf("there are no terminals: %v", err)
-	}
-	t.Cleanup(func() { far.Close() })
-	return near, far
-}
-
 // TestNamespacesThatFail: each has its line, and touches no other.
 func TestNamespacesThatFail(t *testing.T) {
 	t.Parallel()

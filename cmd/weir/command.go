@@ -15,6 +15,7 @@ import (
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/problems"
+	"github.com/weir-mesh/weir/internal/tty"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 )
@@ -74,6 +75,9 @@ func inTime(cc *cli.Context, work func(context.Context, *modes.Environment) erro
 	}
 	ctx, cancel := context.WithTimeoutCause(cc.Context, timeout, fmt.Errorf("--timeout %s", timeout))
 	defer cancel()
+	progress := tty.Start(cc.App.ErrWriter, commandPath(cc))
+	defer progress.Stop()
+	cc.App.Writer, cc.App.ErrWriter = progress.Above(cc.App.Writer), progress.Above(cc.App.ErrWriter)
 	return whyEnded(ctx, work(ctx, environment))
 }
 

@@ -69,8 +69,8 @@ func newApp(std streams, args []string) *cli.App {
 	app := &cli.App{
 		Name:  "weir",
 		Usage: "capture traffic for a proxy with nftables, and prove it",
-		Description: "weir says what a proxy wants to see as nftables tables, chains, sets and rules,\n" +
-			"sends them over netlink in a way that no packet slips past, reads them back and compares.\n" +
+		Description: "weir says what a proxy wants to see as one nftables table, sends it over\n" +
+			"netlink in a way that no packet slips past, reads it back and compares.\n" +
 			"No other program is run.",
 		Reader:      std.in,
 		Writer:      std.out,
@@ -139,25 +139,6 @@ func commandPath(cc *cli.Context) string {
 // helpOn is how to ask for help on a command.
 func helpOn(cc *cli.Context) string {
 	return "weir help" + strings.TrimPrefix(commandPath(cc), "weir")
-}
-
-// helpCommand is the library's, but refuses an unknown command.
-func helpCommand() *cli.Command {
-	return &cli.Command{
-		Usage:     "list the commands, or a command's flags",
-		ArgsUsage: "[command]",
-		Action: func(cc *cli.Context) error {
-			switch {
-			case !cc.Args().Present():
-				return cli.ShowAppHelp(cc)
-			case cc.App.Command(cc.Args().First()) == nil:
-				return noCommand(cc.App, cc.Args().First())
-			case len(cc.App.Command(cc.Args().First()).Subcommands) > 0:
-				return cc.App.RunContext(cc.Context, slices.Concat([]string{cc.App.Name}, cc.Args().Slice(), []string{"--help"}))
-			}
-			return cli.ShowCommandHelp(cc, cc.Args().First())
-		},
-	}
 }
 
 func noCommand(app *cli.App, name string) error {

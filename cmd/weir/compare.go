@@ -14,6 +14,7 @@ import (
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/input"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -141,5 +142,5 @@ func printChanges(cc *cli.Context, changes []explain.Change) error {
 	for _, v := range views {
 		table = append(table, []string{v.Who, v.Where, v.Before, v.After, v.Example})
 	}
-	return printRows(cc, views, table)
+	return printRows(cc, views, table, func(int) term.Style { return term.Plain })
 }

@@ -11,13 +11,15 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/diagnose"
+	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/internal/tty"
 )
 
 func doctorCommand() *cli.Command {
@@ -136,17 +138,27 @@ func (cmd *command) reportChecks(checks []diagnose.Check) error {
 	return nil
 }
 
+func checkStyle(s diagnose.Status) term.Style {
+	switch s {
+	case diagnose.Passed:
+		return term.Green
+	case diagnose.Failed:
+		return term.Red
+	}
+	return term.Yellow
+}
+
 func printChecks(w io.Writer, checks []diagnose.Check) error {
-	p := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	var rows [][]term.Cell
 	for _, c := range checks {
-		lines := strings.Split(c.Finding, "\n")
-		fmt.Fprintf(p, "%s\t%s\t%s\n", c.Status, c.Name, lines[0])
+		lines := strings.Split(escape.Lines(c.Finding), "\n")
+		rows = append(rows, []term.Cell{{Text: string(c.Status), Style: checkStyle(c.Status)}, {Text: escape.Text(c.Name)}, {Text: lines[0]}})
 		for _, l := range lines[1:] {
-			fmt.Fprintf(p, "\t\t%s\n", l)
+			rows = append(rows, term.Cells("", "", l))
 		}
 		if c.Remedy != "" {
-			fmt.Fprintf(p, "\t\tremedy: %s\n", c.Remedy)
+			rows = append(rows, term.Cells("", "", "remedy: "+escape.Text(c.Remedy)))
 		}
 	}
-	return p.Flush()
+	return writeText(w, tty.LookOf(w).Table(0, 2, rows))
 }

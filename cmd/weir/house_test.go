@@ -50,9 +50,10 @@ var arrows = map[string]struct {
 
 	"internal/escape":         {"escape writes text, whoever wrote it", false, nil},
 	"internal/reserved":       {"reserved knows the names that weir keeps for itself", false, nil},
-	"internal/term":           {"term words messages, whatever they are about", false, nil},
-	"internal/stderr":         {"stderr writes messages, whatever they say", true, []string{"internal/escape"}},
+	"internal/term":           {"term words messages and lays them out, whatever they are about", false, nil},
 	"internal/input":          {"input reads files and standard input, whatever they hold", false, []string{"internal/escape", "internal/term"}},
+	"internal/stderr":         {"stderr writes messages, whatever they say", true, nil},
+	"internal/tty":            {"tty knows terminals, whatever appears on them", true, []string{"internal/escape", "internal/term"}},
 	"internal/oneproc":        {"oneproc is a setting of the runtime", false, nil},
 	"internal/version":        {"version is a fact of the build", false, nil},
 	"rules":                   {"rules says what a ruleset is, and knows no other package", false, []string{"internal/escape", "internal/reserved"}},

@@ -14,7 +14,7 @@ import (
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/istio"
-	"github.com/weir-mesh/weir/internal/stderr"
+	"github.com/weir-mesh/weir/internal/tty"
 	"github.com/weir-mesh/weir/netns"
 )
 
@@ -101,7 +101,7 @@ func (i *initRun) logMessages(r capture.Report) {
 // logText logs a text of many lines: as one record, which collectors of logs keep whole, or as lines where a person
 // reads them.
 func (i *initRun) logText(what, key, text string) {
-	if i.json || !stderr.IsTerminal(i.err) {
+	if i.json || !tty.IsTerminal(i.err) {
 		i.log.Info(what, key, text)
 	} else if i.log.Enabled(context.Background(), slog.LevelInfo) {
 		i.log.Info(what + ":")

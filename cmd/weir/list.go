@@ -20,6 +20,8 @@ import (
 	"github.com/weir-mesh/weir/internal/agent"
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/internal/tty"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 )
@@ -93,19 +95,16 @@ func askAgent(ctx context.Context) (map[string]*agent.Row, error) {
 // the columns are those of what is known of all beforehand; for what is read they are
 // fixed, and a longer text moves the rest of its row.
 func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing, known map[string]*agent.Row) error {
-	const engine, wrote = 16, 24
+	const pid, engine, wrote, state = 7, 16, 24, 20
 	process, named, pod := len("PROCESS"), len("NETNS"), len("POD")
 	for _, r := range l.Residents() {
 		process = max(process, utf8.RuneCountInString(escape.Text(r.Process)))
 		named = max(named, utf8.RuneCountInString(escape.Text(r.Netns)))
 		pod = max(pod, utf8.RuneCountInString(escape.Text(podName(r.Pod, known))))
 	}
-	row := func(cells ...string) error {
-		c := escape.Texts(cells)
-		_, err := fmt.Fprintf(w, "%-7s  %-*s  %-*s  %-*s  %-*s  %-*s  %s\n", c[0], process, c[1], named, c[2], pod, c[3], engine, c[4], wrote, c[5], c[6])
-		return err
-	}
-	if err := row("PID", "PROCESS", "NETNS", "POD", "ENGINE", "WEIR", "STATE"); err != nil {
+	columns := tty.LookOf(w).Columns(0, 2, []int{pid, process, named, pod, engine, wrote, state})
+	heading := term.Styled(term.Bold, term.Cells("PID", "PROCESS", "NETNS", "POD", "ENGINE", "WEIR", "STATE"))
+	if err := writeText(w, columns.Row(heading)); err != nil {
 		return err
 	}
 	return l.Each(ctx, func(r diagnose.Residence) error {
@@ -113,8 +112,21 @@ func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing, know
 		if r.PID != 0 {
 			pid = strconv.Itoa(r.PID)
 		}
-		return row(pid, cmp.Or(r.Process, "-"), cmp.Or(r.Netns, "-"), cmp.Or(podName(r.Pod, known), "-"), cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), agentState(stateOf(r), known[r.Pod]))
+		cells := term.Cells(escape.Texts([]string{pid, cmp.Or(r.Process, "-"), cmp.Or(r.Netns, "-"), cmp.Or(podName(r.Pod, known), "-"),
+			cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), agentState(stateOf(r), known[r.Pod])})...)
+		cells[len(cells)-1].Style = stateStyle(r)
+		return writeText(w, columns.Row(cells))
 	})
+}
+
+func stateStyle(r diagnose.Residence) term.Style {
+	switch state := stateOf(r); {
+	case state == clean:
+		return term.Green
+	case r.Error != "", len(r.Tables) > 0:
+		return term.Red
+	}
+	return term.Plain
 }
 
 // podName is a pod's name where the agent knows it, else its UID.

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
@@ -44,6 +45,7 @@ func main() {
 	if isPlugin(os.Args) {
 		os.Exit(runPlugin(context.Background()))
 	}
+	cli.HelpPrinter = printHelp
 	ctx, stop := untilSignalled()
 	code := run(ctx, os.Args, streams{input.Until(ctx, os.Stdin), os.Stdout, stderr.New(os.Stderr)})
 	stop()

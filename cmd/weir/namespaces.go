@@ -22,7 +22,7 @@ import (
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/diagnose"
 	"github.com/weir-mesh/weir/internal/escape"
-	"github.com/weir-mesh/weir/internal/stderr"
+	"github.com/weir-mesh/weir/internal/tty"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 )
@@ -73,6 +73,7 @@ type fleet struct {
 
 func (f *fleet) do(ctx context.Context, work func(context.Context, *command) error) error {
 	runtime.GOMAXPROCS(runtime.NumCPU())
+	f.sayProgress()
 	capture.ForEach(ctx, f.names, func(ctx context.Context, name string, t *netns.Namespace, err error) { f.one(ctx, name, t, err, work) })
 	return f.summary(ctx)
 }
@@ -91,7 +92,6 @@ func (f *fleet) one(ctx context.Context, name string, t *netns.Namespace, err er
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.done++
-	f.clearProgress()
 	f.tellNotes(errs.String())
 	if err != nil && !errors.Is(err, errDiffers) {
 		f.failed[name] = strings.ReplaceAll(diagnose.WithPermit(whyEnded(ctx, err)).Error(), "\n", "; ")
@@ -101,7 +101,12 @@ func (f *fleet) one(ctx context.Context, name string, t *netns.Namespace, err er
 		f.differs = f.differs || err != nil
 		f.tell(name, cmd.result, out.Bytes())
 	}
-	f.progress()
+	f.sayProgress()
+}
+
+// sayProgress tells how far the work is. Who calls it holds the lock where others work.
+func (f *fleet) sayProgress() {
+	tty.ProgressOf(f.cc.App.ErrWriter).Say("%d of %d network namespaces, %d failed", f.done, len(f.names), len(f.failed))
 }
 
 // tellNotes repeats what a command noted, but not what another one noted alike.
@@ -127,21 +132,6 @@ func (f *fleet) tell(name, result string, text []byte) {
 			_, err := fmt.Fprintf(f.cc.App.Writer, "%s: %s", escape.Text(name), line)
 			f.unprinted = cmp.Or(f.unprinted, err)
 		}
-	}
-}
-
-// The progress is a line on a terminal that the next output replaces.
-const clearLine = "\r\x1b[K"
-
-func (f *fleet) progress() {
-	if stderr.IsTerminal(f.cc.App.ErrWriter) && f.done < len(f.names) {
-		fmt.Fprintf(f.cc.App.ErrWriter, "%d of %d network namespaces, %d failed", f.done, len(f.names), len(f.failed))
-	}
-}
-
-func (f *fleet) clearProgress() {
-	if stderr.IsTerminal(f.cc.App.ErrWriter) {
-		io.WriteString(escape.Unwrap(f.cc.App.ErrWriter), clearLine)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/show"
+	"github.com/weir-mesh/weir/internal/tty"
 )
 
 func showCommand() *cli.Command {
@@ -95,7 +96,7 @@ func (cmd *command) printView(v show.View) error {
 	if cmd.cc.Bool("json") {
 		return writeJSON(cmd.out, v)
 	}
-	return printView(cmd.out, v, cmd.cc.Bool("verbose"))
+	return writeText(cmd.out, v.Text(tty.LookOf(cmd.out), cmd.cc.Bool("verbose")))
 }
 
 // showForeign shows another program's table.

@@ -5,14 +5,14 @@
 package main
 
 import (
-	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/show"
+	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/internal/tty"
 )
 
 // classView is a class of packets as programs read it.
@@ -31,7 +31,12 @@ func printClasses(cc *cli.Context, classes []explain.Class) error {
 	for _, c := range classes {
 		views = append(views, classView{c.From, c.To, c.Fate, c.Why, explain.PacketText(c.Example), c.Listener})
 	}
-	return printRows(cc, views, classTable(classes))
+	return printRows(cc, views, classTable(classes), func(row int) term.Style {
+		if views[row].Listener != "" {
+			return term.Green
+		}
+		return term.Yellow
+	})
 }
 
 func classTable(classes []explain.Class) [][]string {
@@ -42,44 +47,28 @@ func classTable(classes []explain.Class) [][]string {
 	return table
 }
 
-// printRows prints rows as --json or --markdown asks, or as a table; views are what
-// programs read.
-func printRows(cc *cli.Context, views any, table [][]string) error {
-	switch w := cc.App.Writer; {
+// fateColumn is the column of a table of fates that says what happens.
+const fateColumn = 2
+
+// printRows prints rows as --json or --markdown asks, or as a table whose first row is the heading; views are what
+// programs read. The fate of a row, counted without the heading, has a style.
+func printRows(cc *cli.Context, views any, table [][]string, fate func(row int) term.Style) error {
+	w := cc.App.Writer
+	switch {
 	case cc.Bool("json"):
 		return writeJSON(w, views)
 	case cc.Bool("markdown"):
-		return printMarkdown(w, table)
-	default:
-		return printTable(w, table)
+		return writeText(w, show.MarkdownTable(table))
 	}
-}
-
-// printTable prints rows in columns, the first of them as the heading.
-func printTable(w io.Writer, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for i, r := range rows {
-		line := strings.Join(escape.Texts(r), "\t")
-		if i == 0 {
-			line = strings.ToUpper(line)
-		}
-		fmt.Fprintln(t, line)
-	}
-	return t.Flush()
-}
-
-// printMarkdown prints rows as a table of Markdown, the first of them as the heading.
-func printMarkdown(w io.Writer, rows [][]string) error {
-	var b strings.Builder
-	for i, r := range rows {
-		for _, c := range r {
-			b.WriteString("| " + cell(c) + " ")
-		}
-		b.WriteString("|\n")
-		if i == 0 {
-			b.WriteString(strings.Repeat("| --- ", len(r)) + "|\n")
+	rows := make([][]term.Cell, len(table))
+	for i, r := range table {
+		rows[i] = term.Cells(escape.Texts(r)...)
+		if i > 0 {
+			rows[i][fateColumn].Style = fate(i - 1)
 		}
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	for i := range rows[0] {
+		rows[0][i] = term.Cell{Text: strings.ToUpper(rows[0][i].Text), Style: term.Bold}
+	}
+	return writeText(w, tty.LookOf(w).Table(0, 3, rows))
 }

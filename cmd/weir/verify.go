@@ -8,10 +8,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
+	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/term"
+	"github.com/weir-mesh/weir/internal/tty"
 )
 
 func verifyCommand() *cli.Command {
@@ -88,14 +92,30 @@ func (cmd *command) verdict(v capture.Verdict) error {
 }
 
 func printVerdict(w io.Writer, v capture.Verdict) error {
+	look := tty.LookOf(w)
 	if v.Clean() {
-		_, err := fmt.Fprintf(w, "clean: inet %s\n", v.Table)
-		return err
+		return writeText(w, look.Paint(term.Green, "clean")+": inet "+v.Table+"\n")
 	}
 	for _, d := range v.Differences {
-		if _, err := fmt.Fprintf(w, "verify inet %s: %s\n", v.Table, d); err != nil {
+		where, more, _ := strings.Cut(escape.Lines(d.String()), "\n")
+		text := fmt.Sprintf("verify inet %s: %s", v.Table, where)
+		for line := range strings.Lines(more) {
+			text += "\n" + look.Paint(differenceStyle(line), strings.TrimSuffix(line, "\n"))
+		}
+		if err := writeText(w, text+"\n"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// differenceStyle is that of a line which says what is wanted, or what is there.
+func differenceStyle(line string) term.Style {
+	switch {
+	case strings.HasPrefix(line, "  want "):
+		return term.Green
+	case strings.HasPrefix(line, "  have "):
+		return term.Red
+	}
+	return term.Plain
 }

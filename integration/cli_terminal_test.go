@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package integration
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+// newTerminal is a terminal: what is written to its far end can be read.
+func newTerminal(t *testing.T) (near, far *os.File) {
+	t.Helper()
+	near, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("there are no terminals: %v", err)
+	}
+	t.Cleanup(func() { near.Close() })
+	fd := int(near.Fd())
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		far, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Skipf("there are no terminals: %v", err)
+	}
+	t.Cleanup(func() { far.Close() })
+	return near, far
+}
+
+// onTerminal runs the program with standard output, and standard error where that is asked for, on a terminal of so many
+// columns, and returns what appears there.
+func (c *cli) onTerminal(t *testing.T, columns uint16, errs bool, args ...string) string {
+	t.Helper()
+	near, far := newTerminal(t)
+	if err := unix.IoctlSetWinsize(int(near.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: columns}); err != nil {
+		t.Fatal(err)
+	}
+	shown := make(chan string)
+	go func() {
+		text, _ := io.ReadAll(near) // which ends with EIO
+		shown <- string(text)
+	}()
+	cmd, _, _ := c.command("", args...)
+	cmd.Stdout = far
+	if errs {
+		cmd.Stderr = far
+	}
+	var failed error
+	c.do(func() error { failed = cmd.Run(); return nil })
+	far.Close()
+	text := strings.ReplaceAll(<-shown, "\r\n", "\n")
+	if cmd.ProcessState == nil {
+		t.Fatalf("%s: %v", cmd, failed)
+	}
+	return text
+}
+
+var colour = regexp.MustCompile(`\x1b\[[0-9]+m`)
+
+// TestTerminal: what is read on a terminal fits its width and has colours, unless NO_COLOR is set; a pipe has
+// neither.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.dir = sharedDir(t)
+	const pod = "pod.yaml"
+	c.putFile(pod, readmePod)
+	c.run("apply", "-f", pod).want(t, 0)
+	for _, args := range [][]string{
+		{"explain", "-f", pod, "--all"}, {"explain", "-f", pod, "tcp", "198.51.100.7:80"}, {"show"}, {"doctor"}, {"list"},
+		{"help"}, {"help", "apply"}, {"help", "keys"},
+	} {
+		piped := c.run(args...).out
+		if strings.Contains(piped, "\x1b") {
+			t.Errorf("%v: a pipe has an escape sequence:\n%q", args, piped)
+		}
+		fits := func(text string, columns uint16) {
+			for line := range strings.Lines(colour.ReplaceAllString(text, "")) {
+				if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > int(columns) {
+					t.Errorf("%v: a line of %d characters on %d columns: %s", args, n, columns, line)
+				}
+			}
+		}
+		for _, columns := range []uint16{80, 120} {
+			shown := c.onTerminal(t, columns, false, args...)
+			if !colour.MatchString(shown) {
+				t.Errorf("%v: a terminal has no colours:\n%q", args, shown)
+			}
+			fits(shown, columns)
+		}
+		plain := c.with(func(c *cli) { c.env = append(c.env, "NO_COLOR=1") }).onTerminal(t, 80, false, args...)
+		if strings.Contains(plain, "\x1b") {
+			t.Errorf("%v: NO_COLOR leaves an escape sequence:\n%q", args, plain)
+		}
+		fits(plain, 80)
+	}
+	if all := c.run("explain", "-f", pod, "--all").out; !strings.Contains(all, "to other IPv4, 10.0.0.0-10.244.1.4, 10.244.1.6-10.255.255.255, 127.0.0.1 ") {
+		t.Errorf("a pipe has broken cells:\n%s", all)
+	}
+}
+
+// TestProgress: work that takes long has a line on a terminal, which is gone at the end and before anything else; short
+// work and pipes have none.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	folder, _ := manyNamespaces(t, 4)
+	few := func(verb string, more ...string) []string {
+		return append([]string{"ambient", "pod", verb, "--v6", "--netns", folder + "/*"}, more...)
+	}
+	const clear = "\r\x1b[K"
+	long := few("verify", "--wait", "1500ms")
+	if got := c.run(long...).want(t, 3).errs; strings.Contains(got, clear) || strings.Contains(got, "1s") {
+		t.Errorf("no terminal is told %q", got)
+	}
+	if got, want := c.onTerminal(t, 80, true, long...), clear+"weir ambient pod verify: 1s, 0 of 4 network namespaces, 0 failed"+clear; strings.Count(got, want) != 1 ||
+		strings.Count(got, clear)%2 != 0 || !strings.HasSuffix(got, "4 network namespaces: 4 differing\n") {
+		t.Errorf("the terminal shows %q, want once %q", got, want)
+	}
+	if got := c.onTerminal(t, 80, true, few("apply")...); strings.Contains(got, clear) {
+		t.Errorf("short work has a line: %q", got)
+	}
+}
