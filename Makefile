@@ -11,7 +11,7 @@ FUZZTIME ?= 5000x
 # OUT: where programs and images are written.
 OUT := bin
 
-.PHONY: help build demo egress-demo quick arches kernels node-test programs releases cluster-test alerts test check lint fuzz bench soak roundtrip image man release tools clean
+.PHONY: help build demo egress-demo quick arches kernels node-test programs releases cluster-test alerts test check lint fuzz bench soak roundtrip image man release release-test tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,8 +43,8 @@ PURE     := /(rules|modes|sim|sim/packet|sim/survey|internal/graph|internal/tall
 # The tests of the whole, which run the programs as they are built: a race would be theirs, not the tests'.
 WHOLE    := /integration$$
 
-# What node-test and cluster-test run, under container runtimes that are built first, and what soak alone runs.
-ELSEWHERE := ^(TestContainerd|TestContainerdInit|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC|TestBrowser)$$
+# What node-test, cluster-test and release-test run, and what soak alone runs.
+ELSEWHERE := ^(TestRelease|TestContainerd|TestContainerdInit|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC|TestBrowser)$$
 CLUSTERED := /integration/cluster$$
 
 test: tools ## every test, units with the race detector; kernel tests in namespaces of their own
@@ -179,7 +179,11 @@ man: ## the manual's pages, in bin/man: man bin/man/weir-apply.8
 
 release: ## what is shipped of this commit, in dist: archives, .deb, .rpm, lists of modules, checksums (RELEASE=v1.2.3)
 	@test -z "$$(git status --porcelain)" || { echo "release: commit first"; exit 1; }
-	$(GO) run ./internal/release -version "$(RELEASE)" -out dist
+	$(GO) run ./internal/release -version "$(RELEASE)" -images $(IMAGES) -out dist
+
+release-test: ## two releases of this commit, by other users in other folders: one hash; the .deb in a chroot, the lists of modules
+	@for t in debootstrap:debootstrap rpm:rpm man:man-db; do command -v $${t%%:*} >/dev/null || apt-get install -y -qq --no-install-recommends $${t##*:} >/dev/null || exit 1; done
+	$(GO) test -count=1 -timeout 1h -v -run '^TestRelease$$' ./internal/release
 
 # IMAGES: the registry and folder that images are named after.
 IMAGES ?= localhost/weir

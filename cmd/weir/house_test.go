@@ -45,7 +45,7 @@ var arrows = map[string]struct {
 	own    []string
 }{
 	"internal/man":        {"man writes the manual of any command line, whichever library reads it", false, nil},
-	"internal/release":    {"release builds programs and what is shipped with them", true, nil},
+	"internal/release":    {"release builds programs and what is shipped with them", true, []string{"internal/image"}},
 	"internal/atomicfile": {"atomicfile writes files, whatever they hold", false, nil},
 
 	"internal/escape":         {"escape writes text, whoever wrote it", false, nil},

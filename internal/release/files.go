@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/weir-mesh/weir/internal/image"
 )
 
 // A file is what is installed at a path below the root.
@@ -88,6 +90,33 @@ func (b build) packages(ctx context.Context, arch string, files []file) error {
 	}
 	for _, packager := range []string{"deb", "rpm"} {
 		if err := run(ctx, []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", b.date.Unix())}, "go", "tool", "-modfile=tools.mod", "nfpm", "package", "--config", path, "--packager", packager, "--target", b.out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// containers writes the images of the programs, as OCI archives: weir_1.2.3_linux_ARCH.oci.tar is for init containers,
+// weir-node_1.2.3_linux_ARCH.oci.tar for the node's agent, which installs the two others.
+func (b build) containers(arch string, programs []file) error {
+	paths := map[string]string{}
+	for _, p := range programs {
+		paths[filepath.Base(p.path)] = p.from
+	}
+	for _, programs := range [][]string{{"weir"}, {"weir-node", "weir-cni", "weir"}} {
+		var files []string
+		for _, p := range programs {
+			files = append(files, paths[p])
+		}
+		i, err := image.OfPrograms(b.images+"/"+programs[0]+":"+b.version, files...)
+		if err != nil {
+			return err
+		}
+		to, err := os.Create(filepath.Join(b.out, fmt.Sprintf("%s_%s_linux_%s.oci.tar", programs[0], strings.TrimPrefix(b.version, "v"), arch)))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(i.Write(to), to.Close()); err != nil {
 			return err
 		}
 	}

@@ -15,23 +15,23 @@ import (
 	"strings"
 )
 
-// inventories writes what each program holds as PROGRAM_1.2.3_linux_ARCH.cdx.json, in CycloneDX: every module, with its
-// version, hash and licence.
+// inventories writes what each program holds as PROGRAM_1.2.3_linux_ARCH.cdx.json, in CycloneDX: every module and
+// the standard library, with version and hash.
 func (b build) inventories(ctx context.Context, arch string, programs []file) error {
 	for _, p := range programs {
 		to := filepath.Join(b.out, fmt.Sprintf("%s_%s_linux_%s.cdx.json", filepath.Base(p.path), strings.TrimPrefix(b.version, "v"), arch))
-		if err := run(ctx, nil, "go", "tool", "-modfile=tools.mod", "cyclonedx-gomod", "bin", "-json", "-noserial", "-version", b.version, "-output", to, p.from); err != nil {
+		if err := run(ctx, nil, "go", "tool", "-modfile=tools.mod", "cyclonedx-gomod", "bin", "-json", "-noserial", "-std", "-version", b.version, "-output", to, p.from); err != nil {
 			return err
 		}
-		if err := settled(to, b.date.Format("2006-01-02T15:04:05Z")); err != nil {
+		if err := dated(to, b.date.Format("2006-01-02T15:04:05Z")); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// settled gives an inventory the commit's time in place of now, which is all that differs from run to run.
-func settled(path, date string) error {
+// dated gives an inventory the commit's time in place of now, which is all that differs from run to run.
+func dated(path, date string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command release builds what is shipped of a revision: static programs for each architecture, archives with manual
-// pages and completions, packages for Debian and for RPM, lists of what each program holds, licences, and checksums.
+// pages and completions, packages for Debian and for RPM, container images, lists of what each program holds,
+// licences, and checksums.
 //
-// Two runs on one revision are to make the same bytes: no path, time or owner of the machine enters; times are the
-// commit's.
+// Two runs on one revision by one version of Go make the same bytes: no path, time, owner or setting of the machine
+// enters; times are the commit's. `make release-test` compares two.
 package main
 
 import (
@@ -22,10 +23,11 @@ import (
 func main() {
 	version := flag.String("version", "", "of the release, as v1.2.3 (required)")
 	out := flag.String("out", "dist", "the folder that is made; it must not hold anything yet")
+	images := flag.String("images", "localhost/weir", "the registry and folder that images are named after")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := release(ctx, *version, *out); err != nil {
+	if err := release(ctx, *version, *out, *images); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
@@ -34,6 +36,7 @@ func main() {
 // A build is one revision on its way to files.
 type build struct {
 	version string // v1.2.3
+	images  string // what their names begin with
 	commit  string
 	date    time.Time // of the commit
 	out     string    // what is shipped
@@ -45,7 +48,7 @@ var (
 	programs      = []string{"weir", "weir-cni", "weir-node", "weir-egress"}
 )
 
-func release(ctx context.Context, version, out string) error {
+func release(ctx context.Context, version, out, images string) error {
 	if !strings.HasPrefix(version, "v") {
 		return fmt.Errorf("-version %q: want v1.2.3", version)
 	}
@@ -57,7 +60,7 @@ func release(ctx context.Context, version, out string) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	b := build{version: version, out: out, scratch: scratch}
+	b := build{version: version, images: images, out: out, scratch: scratch}
 	if b.commit, err = output(ctx, "git", "rev-parse", "HEAD"); err != nil {
 		return err
 	}
@@ -99,6 +102,9 @@ func (b build) make(ctx context.Context) error {
 		if err := b.packages(ctx, arch, all); err != nil {
 			return err
 		}
+		if err := b.containers(arch, bin); err != nil {
+			return err
+		}
 	}
 	return checksums(b.out)
 }
@@ -121,7 +127,7 @@ func (b build) compile(ctx context.Context, arch string) ([]file, error) {
 
 func (b build) compiled(ctx context.Context, arch, tags, program, to string) error {
 	const pkg = "github.com/weir-mesh/weir/internal/version."
-	return run(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=", "GOOS=linux", "GOARCH=" + arch}, "go", "build", "-trimpath", "-buildvcs=false", "-tags", tags,
+	return run(ctx, []string{"GOOS=linux", "GOARCH=" + arch}, "go", "build", "-tags", tags,
 		"-ldflags", "-s -w -buildid= -X "+pkg+"release="+b.version+" -X "+pkg+"commit="+b.commit+" -X "+pkg+"date="+b.date.Format(time.RFC3339),
 		"-o", to, "./cmd/"+program)
 }
@@ -178,10 +184,15 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
+// settled are the settings of the go command that would otherwise be the user's, and enter what it builds.
+func settled() []string {
+	return []string{"CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off"}
+}
+
 // run runs a program of the build, with more of an environment; what it prints is for people.
 func run(ctx context.Context, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(append(os.Environ(), settled()...), env...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
