@@ -8,12 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/graph"
+	"github.com/weir-mesh/weir/internal/input"
 	"github.com/weir-mesh/weir/internal/show"
 )
 
@@ -111,13 +113,17 @@ func (cmd *command) configuredGraph(ctx context.Context, r drawn) (graph.Graph, 
 	if err != nil {
 		return graph.Graph{}, err
 	}
-	return show.Graph(cmd.table, want, host, r.packet), nil
+	name := "the configuration of the flags"
+	if given, ok := flagValues(cmd.cc, "config"); ok {
+		name = filepath.Base(input.Name(given[0]))
+	}
+	return show.Graph(name, cmd.table, want, host, r.packet), nil
 }
 
 // liveGraph draws what the namespace holds.
 func (cmd *command) liveGraph(ctx context.Context, r drawn) (graph.Graph, error) {
 	cmd.sweepTraces(ctx)
-	g, err := show.LiveGraph(ctx, cmd.target, r.config.TableName(), r.foreign, r.packet)
+	g, err := show.LiveGraph(ctx, targetName(cmd.cc), cmd.target, r.config.TableName(), r.foreign, r.packet)
 	if err != nil {
 		return g, fmt.Errorf("graph %w", err)
 	}

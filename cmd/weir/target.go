@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -37,6 +38,20 @@ func targetPod(cc *cli.Context) (uid string, ok bool) {
 }
 
 const categoryWhere = "where"
+
+// targetName is the namespace as its flag names it; without one, the name of the host, which is a pod's own in the pod.
+func targetName(cc *cli.Context) string {
+	for _, flag := range []struct{ name, prefix string }{{"pod", "pod "}, {"pid", "process "}, {"netns", "network namespace "}} {
+		if cc.IsSet(flag.name) {
+			return flag.prefix + fmt.Sprint(cc.Value(flag.name))
+		}
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "this network namespace"
+	}
+	return name
+}
 
 // openTarget opens the namespace of --pid or --pod, else the one that --netns
 // names.

@@ -13,7 +13,7 @@ import (
 
 // Graph is what to draw.
 type Graph struct {
-	Title   string
+	Title   string   // what is drawn and, with a journey, of which packet
 	Notes   []string // lines below the title
 	Tables  []Table
 	Routing []string
@@ -26,12 +26,14 @@ type Graph struct {
 // Table is a table with its family and name in nft's words.
 type Table struct {
 	Title string
+	Age   int // how many tables were made before it: of chains at one place, packets meet the newest first
 	sim.Table
 }
 
 // Chain is a base chain of which only the place is drawn.
 type Chain struct {
 	Title string
+	Age   int // of its table
 	Base  rules.Base
 	Note  string
 }
@@ -43,11 +45,17 @@ type picture struct {
 	most    uint64 // packets of the rule that counted most
 	notes   map[string]bool
 	numbers map[*rules.Chain]int
+	drawn   map[int]bool // steps of the journey
 }
 
 type hook struct {
 	hook  rules.Hook
 	boxes []*box
+}
+
+// isBare reports whether no chain of the tables that are drawn has a rule there.
+func (h hook) isBare() bool {
+	return !slices.ContainsFunc(h.boxes, func(b *box) bool { return len(b.rules) > 0 })
 }
 
 // box is a chain, with those boxes below that its rules lead to and that no box
@@ -60,6 +68,7 @@ type box struct {
 	note   string
 	order  int32 // among those of the hook; of equals the one that packets meet first comes first
 	nat    int32 // its priority among nat chains, 0 of others
+	age    int   // of its table
 	rules  []line
 	sets   []*rules.Set // that its rules use, and no box before
 	below  []*box
@@ -67,7 +76,7 @@ type box struct {
 }
 
 func (g Graph) picture() *picture {
-	p := &picture{notes: map[string]bool{}, numbers: map[*rules.Chain]int{}}
+	p := &picture{notes: map[string]bool{}, numbers: map[*rules.Chain]int{}, drawn: map[int]bool{}}
 	byHook := map[rules.Hook][]*box{}
 	for _, t := range g.Tables {
 		d := drawing{g: g, table: t, picture: p, chains: map[string]*rules.Chain{}, met: map[*rules.Chain]bool{}}
@@ -85,11 +94,13 @@ func (g Graph) picture() *picture {
 		}
 	}
 	for _, c := range g.Beside {
-		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Place(), nat: natPriority(c.Base), number: p.next(nil)}
+		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Place(), nat: natPriority(c.Base), age: c.Age, number: p.next(nil)}
 		byHook[c.Base.Hook] = append(byHook[c.Base.Hook], b)
 	}
 	for h, boxes := range byHook {
-		slices.SortStableFunc(boxes, func(a, b *box) int { return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.nat, b.nat)) })
+		slices.SortStableFunc(boxes, func(a, b *box) int {
+			return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.nat, b.nat), -cmp.Compare(a.age, b.age))
+		})
 		p.hooks = append(p.hooks, hook{h, boxes})
 	}
 	slices.SortFunc(p.hooks, func(a, b hook) int { return rules.Base{Hook: a.hook}.Compare(rules.Base{Hook: b.hook}) })
@@ -128,7 +139,7 @@ func (d *drawing) box(c *rules.Chain) *box {
 		return nil
 	}
 	d.met[c] = true
-	b := &box{table: d.table, chain: c, title: c.Name, place: placeOf(c.Base), number: d.picture.next(c)}
+	b := &box{table: d.table, chain: c, title: c.Name, place: placeOf(c.Base), age: d.table.Age, number: d.picture.next(c)}
 	if c.Base != nil {
 		b.order, b.nat = c.Base.Place(), natPriority(*c.Base)
 	}

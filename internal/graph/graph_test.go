@@ -29,7 +29,7 @@ func example() Graph {
 	deliver.Add("all goes to the listener", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(15001))
 	t.Chains = []*rules.Chain{{Name: "lost"}, output, deliver}
 	return Graph{
-		Title: "table inet t", Tables: []Table{{"inet t", sim.Table{Table: t}}}, Counted: true, Routing: []string{"ip rule <x>"},
+		Title: "table inet t", Tables: []Table{{Title: "inet t", Table: sim.Table{Table: t}}}, Counted: true, Routing: []string{"ip rule <x>"},
 		Beside:  []Chain{{Title: "ip other c", Base: rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: 5}, Note: "another's"}},
 		Journey: &sim.Journey{Steps: []sim.Step{{Table: "t", Chain: "output", Rule: 1}, {}, {Table: "t", Chain: "deliver", Rule: 1}}},
 		Fate:    "captured",
@@ -57,7 +57,7 @@ func TestPageStandsAlone(t *testing.T) {
 		"default-src 'none'", "prefers-color-scheme: dark", "@media print", `name="viewport"`,
 		"a &lt;b&gt; &amp; &#34;c&#34; #1", "policy drop", "&lt;unknown: numgen&gt;", `class="unknown"`,
 		"→ deliver</a>", "no known rule leads here", "<aside><b>ports</b>", "1-9, 80", "ip rule &lt;x&gt;", "9 packets",
-		`<span class="step">1</span>`, `<span class="step">3</span>`, `<p class="fate">captured</p>`, "ip other c", "--heat:1.00",
+		`<span class="step" id="step1">1</span>`, `<span class="step" id="step3">3</span>`, `<p class="fate"><a href="#step3">captured</a></p>`, `<p class="legend">`, "ip other c", "--heat:1.00",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
@@ -135,7 +135,7 @@ func TestMermaidReadsNoText(t *testing.T) {
 	const said, drawn = `%%{init: {'theme':'dark'}}%% #35; "a" $$x$$ <b>`, `#37;#37;{init: {'theme':'dark'}}#37;#37; #35;35; #quot;a#quot; #36;#36;x#36;#36; #lt;b#gt;`
 	c := &rules.Chain{Name: "c"}
 	c.Add(said+"\r\nend", rules.Accept())
-	g := Graph{Title: "t", Notes: []string{said + "\r\nend"}, Tables: []Table{{"inet t", sim.Table{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c}}}}}}
+	g := Graph{Title: "t", Notes: []string{said + "\r\nend"}, Tables: []Table{{Title: "inet t", Table: sim.Table{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{c}}}}}}
 	got := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
 	if !strings.Contains(got, "<br/>1. "+drawn+`\r\nend <i>accept</i>"]`+"\n") {
 		t.Errorf("the label is not %q:\n%s", drawn, got)
@@ -185,7 +185,7 @@ func TestPathOfOneFamily(t *testing.T) {
 	journey := sim.NewEvaluator(sim.NewHost(), nat(rules.IPv6), nat(rules.IPv4)).
 		Evaluate(sim.Packet{Proto: rules.TCP, Dst: netip.MustParseAddrPort("127.0.0.1:80")}, nil)
 	for family, want := range map[rules.Family]bool{rules.IPv4: true, rules.IPv6: false, 0: false} {
-		g := Graph{Tables: []Table{{"nat", nat(family)}}, Journey: &journey}
+		g := Graph{Tables: []Table{{Title: "nat", Table: nat(family)}}, Journey: &journey}
 		page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
 		if strings.Contains(page, `class="step"`) != want {
 			t.Errorf("of family %d a path is drawn: %v", family, !want)
@@ -201,7 +201,7 @@ func TestChainsInPacketOrder(t *testing.T) {
 	}
 	table := &rules.Table{Name: "t", Chains: []*rules.Chain{
 		chain("third", rules.FilterType, -50), chain("second", rules.NATType, 7), chain("first", rules.FilterType, -100), chain("last", rules.FilterType, 0)}}
-	g := Graph{Tables: []Table{{"inet t", sim.Table{Table: table}}}, Beside: []Chain{{Title: "fourth", Base: rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -50}}}}
+	g := Graph{Tables: []Table{{Title: "inet t", Table: sim.Table{Table: table}}}, Beside: []Chain{{Title: "fourth", Base: rules.Base{Type: rules.FilterType, Hook: rules.Output, Priority: -50}}}}
 	for format, write := range map[string]func(*strings.Builder) error{
 		"html": func(b *strings.Builder) error { return g.HTML(b) }, "mermaid": func(b *strings.Builder) error { return g.Mermaid(b) }} {
 		text, at := written(t, write), 0
@@ -227,7 +227,7 @@ func TestGraphOfManyChains(t *testing.T) {
 		base.Add("", rules.Jump(c.Name))
 		table.Chains = append(table.Chains, c)
 	}
-	g := Graph{Title: "many", Tables: []Table{{"inet many", sim.Table{Table: table}}}}
+	g := Graph{Title: "many", Tables: []Table{{Title: "inet many", Table: sim.Table{Table: table}}}}
 	page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
 	chart := written(t, func(b *strings.Builder) error { return g.Mermaid(b) })
 	if n := strings.Count(page, "<article"); n != chains+1 {

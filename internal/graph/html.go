@@ -43,25 +43,11 @@ func (g Graph) HTML(w io.Writer) error {
 	for _, n := range g.Notes {
 		p.add("<p>%s</p>\n", text(n))
 	}
-	if g.Fate != "" {
-		p.add(`<p class="fate">%s</p>`+"\n", text(g.Fate))
-	}
+	p.fate()
 	p.way()
+	p.legend()
 	p.add("</header>\n<main>\n")
-	for _, h := range p.hooks {
-		p.add("<section class=\"hook\" id=\"%s\">\n<h2>%s</h2>\n", raw(hookID(h.hook)), text(h.hook.String()))
-		for _, b := range h.boxes {
-			p.box(b)
-		}
-		p.add("</section>\n")
-	}
-	if len(p.loose) > 0 {
-		p.add("<section class=\"hook\">\n<h2>no known rule leads here</h2>\n")
-		for _, b := range p.loose {
-			p.box(b)
-		}
-		p.add("</section>\n")
-	}
+	p.columns()
 	p.add("</main>\n")
 	p.footer()
 	p.add("</body>\n</html>\n")
@@ -92,6 +78,62 @@ var ways = [...]struct {
 	{"in", []rules.Hook{rules.Ingress, rules.Prerouting, rules.Input}},
 	{"through", []rules.Hook{rules.Forward}},
 	{"out", []rules.Hook{rules.Output, rules.Postrouting}},
+}
+
+// fate says what becomes of the packet, and leads to the step that decides it.
+func (p *page) fate() {
+	switch at := p.decision(); {
+	case p.Fate == "":
+	case at == 0:
+		p.add(`<p class="fate">%s</p>`+"\n", text(p.Fate))
+	default:
+		p.add(`<p class="fate"><a href="#step%d">%s</a></p>`+"\n", at, text(p.Fate))
+	}
+}
+
+// decision is the number of the step that decides, 0 where that is not drawn.
+func (p *page) decision() int {
+	if p.Journey == nil {
+		return 0
+	}
+	decision := p.Journey.Decision()
+	for i, s := range slices.Backward(p.Journey.Steps) {
+		if s.Chain != "" && s.Table == decision.Table && s.Family == decision.Family && s.Chain == decision.Chain && s.Rule == decision.Rule && p.drawn[i+1] {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// legend says what colours mean.
+func (p *page) legend() {
+	if p.Counted && p.most > 0 {
+		p.add(`<p class="legend"><span class="heat">0</span> to <span class="heat" style="--heat:1.00">%d</span> packets met a rule, by orders of magnitude</p>`+"\n", p.most)
+	}
+}
+
+// columns are the hooks side by side. One where no rule of the drawn tables is stands below the hook before it.
+func (p *page) columns() {
+	for i, h := range p.hooks {
+		if i == 0 || !h.isBare() {
+			p.add("<div class=\"column\">\n")
+		}
+		p.section(hookID(h.hook), h.hook.String(), h.boxes)
+		if i+1 == len(p.hooks) || !p.hooks[i+1].isBare() {
+			p.add("</div>\n")
+		}
+	}
+	if len(p.loose) > 0 {
+		p.section("loose", "no known rule leads here", p.loose)
+	}
+}
+
+func (p *page) section(id, title string, boxes []*box) {
+	p.add("<section class=\"hook\" id=\"%s\">\n<h2>%s</h2>\n", raw(id), text(title))
+	for _, b := range boxes {
+		p.box(b)
+	}
+	p.add("</section>\n")
 }
 
 // way leads to the hooks along packets' ways.
@@ -159,18 +201,25 @@ func (p *page) rule(b *box, l line) {
 	if p.Counted && l.packets > 0 {
 		p.add(` style="--heat:%.2f"`, heat(l.packets, p.most))
 	}
-	p.add(">")
+	p.add("><div class=\"what\">")
 	for _, s := range l.steps {
-		p.add(`<span class="step">%d</span> `, s)
+		p.add(`<span class="step" id="step%d">%d</span> `, s, s)
 	}
 	if l.reason != "" {
 		p.add(`<span class="reason">%s</span> `, text(l.reason))
 	}
-	p.does(b, l)
-	p.add("<code>%s</code>", text(l.text))
-	if p.Counted && l.counted {
-		p.add(`<span class="count">%d packets</span>`, l.packets)
+	if l.rest != "" {
+		p.add("<code>%s</code>", text(l.rest))
 	}
+	if p.Counted && l.counted {
+		noun := "packets"
+		if l.packets == 1 {
+			noun = "packet"
+		}
+		p.add(`<span class="count">%d %s</span>`, l.packets, raw(noun))
+	}
+	p.add("</div>")
+	p.does(b, l)
 	p.add("</li>\n")
 }
 
@@ -185,12 +234,20 @@ func (p *page) does(b *box, l line) {
 	}
 	p.add(`<span class="does jump">`)
 	for _, target := range l.targets[:min(len(l.targets), maxTargets)] {
-		p.add(`<a href="#c%d">→ %s</a> `, p.numbers[b.table.Chain(target)], text(target))
+		p.add(`<a href="#c%d">%s → %s</a> `, p.numbers[b.table.Chain(target)], text(l.arrowWord()), text(target))
 	}
 	if more := len(l.targets) - maxTargets; more > 0 {
 		p.add("and %d more", more)
 	}
 	p.add("</span>")
+}
+
+// arrowWord is goto where a rule does not come back, "" for a jump or a map.
+func (l line) arrowWord() string {
+	if strings.Contains(" "+l.text, " goto ") {
+		return "goto"
+	}
+	return ""
 }
 
 // heat is how much a rule counted against the one that counted most, from 0 to 1, by

@@ -4,6 +4,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
@@ -13,7 +14,8 @@ import (
 type line struct {
 	number  int
 	reason  string
-	text    string
+	text    string // whole
+	rest    string // of the text, what neither does nor an arrow says
 	does    string // the last statement
 	kind    string // of what it does, see verdictKind
 	targets []string
@@ -40,6 +42,7 @@ func (d *drawing) line(c *rules.Chain, index int, r rules.Rule) line {
 	l.text = rules.Rule{Nodes: nodes}.String()
 	l.does, l.kind = does(nodes)
 	l.targets = d.table.Targets(r)
+	l.rest = rules.Rule{Nodes: slices.DeleteFunc(nodes, func(n rules.Node) bool { return l.says(n) })}.String()
 	return l
 }
 
@@ -51,9 +54,20 @@ func (d *drawing) steps(chain string, rule int) (out []int) {
 	for i, s := range d.g.Journey.Steps {
 		if s.Chain == chain && s.Rule == rule && s.Table == d.table.Name && s.Family == d.table.Family {
 			out = append(out, i+1)
+			d.picture.drawn[i+1] = true
 		}
 	}
 	return out
+}
+
+// says reports whether what the rule does, or the arrow to its target, has a statement's words.
+func (l line) says(n rules.Node) bool {
+	_, isMap := n.(rules.VMap)
+	text, kind := verdict(n)
+	if len(l.targets) > 0 {
+		return kind == "jump" && !isMap
+	}
+	return text != "" && text == l.does && text == rules.Rule{Nodes: []rules.Node{n}}.String()
 }
 
 // does is what a rule does, and of which kind that is: its capture, whatever it does

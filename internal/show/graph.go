@@ -19,11 +19,11 @@ import (
 	"github.com/weir-mesh/weir/sim"
 )
 
-// Graph draws the rules of a configuration as they would be in a host, with the path
+// Graph draws the rules of a configuration of that name as they would be in a host, with the path
 // of a packet if there is one.
-func Graph(table string, want explain.Rules, host sim.Host, packet *sim.Packet) graph.Graph {
+func Graph(name, table string, want explain.Rules, host sim.Host, packet *sim.Packet) graph.Graph {
 	title := "inet " + table
-	g := graph.Graph{Title: "table " + title, Notes: []string{"as a configuration says"}, Routing: want.State.Normal().Routing()}
+	g := graph.Graph{Title: name, Notes: []string{"table " + title + ", as the configuration says"}, Routing: want.State.Normal().Routing()}
 	if want.State.Table != nil {
 		g.Tables = []graph.Table{{Title: title, Table: sim.Table{Table: want.State.Normal().Table}}}
 	}
@@ -33,12 +33,12 @@ func Graph(table string, want explain.Rules, host sim.Host, packet *sim.Packet) 
 	return g
 }
 
-// LiveGraph draws what a namespace holds: a table with its counters, where the base
+// LiveGraph draws what a namespace of that name holds: a table with its counters, where the base
 // chains of the other tables stand, the routing of weir's table, and the path of a
 // packet if there is one. The table is weir's, or the foreign one where that is named;
 // the error is a [*NoTableError] where that is not there. An [*explain.InterfaceError]
 // is that the packet arrives by an interface which the namespace lacks.
-func LiveGraph(ctx context.Context, ns *netns.Namespace, table string, foreign TableName, packet *sim.Packet) (graph.Graph, error) {
+func LiveGraph(ctx context.Context, name string, ns *netns.Namespace, table string, foreign TableName, packet *sim.Packet) (graph.Graph, error) {
 	conn, err := ns.Nft()
 	if err != nil {
 		return graph.Graph{}, netns.WithAdvice(err)
@@ -52,13 +52,13 @@ func LiveGraph(ctx context.Context, ns *netns.Namespace, table string, foreign T
 	if err != nil {
 		return graph.Graph{}, err
 	}
-	g := graph.Graph{Title: "table " + drawn.String(), Counted: true}
+	g := graph.Graph{Title: name, Counted: true}
 	isMet := place(&g, ruleset, drawn)
 	switch {
 	case len(g.Tables) == 0 && drawn == foreign:
 		return g, noTable(ruleset, drawn)
 	case len(g.Tables) == 0:
-		g.Notes = append(g.Notes, "there is no such table")
+		g.Notes = append(g.Notes, "there is no table "+drawn.String())
 	}
 	live, err := conn.Read(ctx, table)
 	if err != nil {
@@ -92,35 +92,58 @@ func LiveGraph(ctx context.Context, ns *netns.Namespace, table string, foreign T
 // place puts the table that is drawn into the graph, and the base chains of the
 // others. It reports whether packets meet the table.
 func place(g *graph.Graph, ruleset *nft.Ruleset, drawn TableName) (isMet bool) {
+	var own *nft.LiveTable
 	for _, t := range ruleset.Tables {
-		if !drawn.is(t) {
-			g.Beside = append(g.Beside, baseChains(t)...)
-			continue
+		if drawn.is(t) {
+			own = t
 		}
+	}
+	if own != nil {
 		var met sim.Table
-		met, isMet = explain.TableOf(t)
-		g.Tables = []graph.Table{{Title: t.Title(), Table: met}}
-		g.Notes = append(g.Notes, "as the namespace holds it")
+		met, isMet = explain.TableOf(own)
+		g.Tables = []graph.Table{{Title: own.Title(), Age: ownAge, Table: met}}
+		g.Notes = append(g.Notes, "table "+own.Title()+", as the namespace holds it")
+	}
+	for _, t := range ruleset.Tables {
+		if t != own {
+			g.Beside = append(g.Beside, baseChains(t, ageBeside(t, own))...)
+		}
 	}
 	return isMet
+}
+
+const ownAge = 1
+
+// ageBeside is the age of a table in a drawing of another one, as far as it is known.
+func ageBeside(t, own *nft.LiveTable) int {
+	if own == nil {
+		return ownAge
+	}
+	switch t.Registered(own) {
+	case nft.Before:
+		return ownAge - 1
+	case nft.After:
+		return ownAge + 1
+	}
+	return ownAge
 }
 
 // follow puts a packet's path into the graph.
 func follow(a explain.Answer, g *graph.Graph) {
 	g.Journey = &a.Journey
-	g.Notes = append(g.Notes, a.Headline())
+	g.Title += ": " + a.Headline()
 	g.Fate = a.Says
 }
 
 // baseChains are the base chains of a table that sees packets at the hooks that weir's
 // does.
-func baseChains(t *nft.LiveTable) (out []graph.Chain) {
+func baseChains(t *nft.LiveTable, age int) (out []graph.Chain) {
 	if t.Family != "inet" && t.Family != "ip" && t.Family != "ip6" {
 		return nil
 	}
 	for _, c := range t.Chains {
 		if c.Base != nil {
-			out = append(out, graph.Chain{Title: t.Title() + " " + escape.Text(c.Name), Base: *c.Base,
+			out = append(out, graph.Chain{Title: t.Title() + " " + escape.Text(c.Name), Age: age, Base: *c.Base,
 				Note: fmt.Sprintf("%s (weir graph --foreign %q)", term.Count(len(c.Rules), "rule"), t.Title())})
 		}
 	}
