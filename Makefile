@@ -73,11 +73,12 @@ fuzz: ## each decoder and parser, 5,000 times (FUZZTIME=)
 		done || exit 1; \
 	done
 
-bench: build tools ## speed and memory, as ratios to nft and iptables-restore
+# With -only in BENCHFLAGS a part is measured, and the page stays.
+bench: build tools ## speed and memory, as ratios to nft and iptables-restore; writes docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./config ./nft ./proxy ./cmd/weir ./integration
 	$(GO) test -run '^$$' -bench BenchmarkCost -benchtime 1x -v ./internal/egress/watch
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./internal/bench/bare
-	$(GO) run ./internal/bench -bare ./bin/bare $(BENCHFLAGS) ./bin/weir
+	$(GO) run ./internal/bench -bare ./bin/bare $(if $(findstring -only,$(BENCHFLAGS)),,-write docs/performance.md) $(BENCHFLAGS) ./bin/weir
 
 soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
 	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration ./internal/node ./internal/zds ./internal/egress/watch

@@ -43,18 +43,19 @@ func main() {
 	asJSON := flag.Bool("json", false, "print JSON")
 	only := flag.String("only", "", "measure only what `PATTERN` matches: start, processes, plugin, lists, session, pods, connections, interception")
 	bare := flag.String("bare", "", "the path of a Go program that does nothing, to compare the start with")
+	page := flag.String("write", "", "write the manual's page to `FILE`, of a whole run")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: bench [-json] [-only PATTERN] [-bare PATH] PATH-OF-WEIR")
+		fmt.Fprintln(os.Stderr, "usage: bench [-json] [-only PATTERN | -write FILE] [-bare PATH] PATH-OF-WEIR")
 		os.Exit(2)
 	}
 	flag.Parse()
-	if flag.NArg() != 1 {
+	if flag.NArg() != 1 || *only != "" && *page != "" {
 		flag.Usage()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	wanted, err := regexp.Compile(*only)
 	if err == nil {
-		err = run(ctx, flag.Arg(0), *bare, wanted, *asJSON)
+		err = run(ctx, flag.Arg(0), *bare, *page, wanted, *asJSON)
 	}
 	stop()
 	if err != nil {
@@ -63,7 +64,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, weir, bare string, wanted *regexp.Regexp, asJSON bool) (err error) {
+func run(ctx context.Context, weir, bare, page string, wanted *regexp.Regexp, asJSON bool) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it runs weir, nft and iptables in network namespaces of its own")
 	}
@@ -87,6 +88,15 @@ func run(ctx context.Context, weir, bare string, wanted *regexp.Regexp, asJSON b
 	}
 	if err := b.measure(ctx, wanted); err != nil {
 		return err
+	}
+	if page != "" {
+		text, err := b.report.page()
+		if err == nil {
+			err = os.WriteFile(page, []byte(text), 0o644)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if asJSON {
 		e := json.NewEncoder(os.Stdout)

@@ -148,8 +148,12 @@ func (c comparison) bar() string {
 }
 
 func (c comparison) met() string {
-	if c.Value.Median == c.Bar || c.Value.Median < c.Bar != c.AtLeast {
+	if c.isMet() {
 		return "yes"
 	}
 	return "no"
+}
+
+func (c comparison) isMet() bool {
+	return c.Value.Median == c.Bar || c.Value.Median < c.Bar != c.AtLeast
 }
