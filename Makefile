@@ -44,7 +44,7 @@ PURE     := /(rules|modes|sim|sim/packet|sim/survey|internal/graph|internal/tall
 WHOLE    := /integration$$
 
 # What node-test, cluster-test and release-test run, and what soak alone runs.
-ELSEWHERE := ^(TestRelease|TestContainerd|TestContainerdInit|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC|TestBrowser)$$
+ELSEWHERE := ^(TestRelease|TestSoakConnections|TestSoakKills|TestContainerd|TestContainerdInit|TestContainerdKill|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC|TestBrowser)$$
 CLUSTERED := /integration/cluster$$
 
 test: tools ## every test, units with the race detector; kernel tests in namespaces of their own
@@ -80,8 +80,14 @@ bench: build tools ## speed and memory, as ratios to nft and iptables-restore; w
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./internal/bench/bare
 	$(GO) run ./internal/bench -bare ./bin/bare $(if $(findstring -only,$(BENCHFLAGS)),,-write docs/performance.md) $(BENCHFLAGS) ./bin/weir
 
-soak: tools ## the long tests whole: a million connections, 500 kills, 10,000 requests a proxy
-	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v ./integration ./internal/node ./internal/zds ./internal/egress/watch
+# SOAK: how long each part of a soak may take, such as 2h; without it the long tests of make test are run whole.
+SOAK ?=
+soak: tools ## the long tests whole; with SOAK=2h 10,000,000 connections, 5,000 kills, drift in 250 namespaces, with rates and what is held
+ifeq ($(SOAK),)
+	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v -skip '^TestSoak' ./integration ./internal/node ./internal/zds ./internal/egress/watch
+else
+	WEIR_SOAK=1 WEIR_SOAK_TIME=$(SOAK) $(GO) test -count=1 -timeout 0 -v -p 1 -run '^(TestSoak.*|TestDriftAtScale)$$' ./integration ./internal/node
+endif
 
 # SEED: the first; otherwise it is the time.
 COUNT ?= 1000000

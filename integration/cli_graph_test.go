@@ -49,15 +49,15 @@ func TestGraph(t *testing.T) {
 	draw(append(config, "--uid", "1000", "tcp", "203.0.113.10:80")...).want(t, 0).prints(t,
 		"flowchart TB", "<b>12. all other TCP goes to the outbound listener", "classDef path")
 	draw(append(config, "--format", "html", "--uid", "1000", "tcp", "203.0.113.10:80")...).want(t, 0).prints(t,
-		"captured: lands on the outbound listener, port 15001", `<span class="step">`)
+		"captured: lands on the outbound listener, port 15001", `<span class="step" id="step1">`, `<p class="fate"><a href="#step1">`, "<h1>the configuration of the flags: tcp ")
 
-	draw().want(t, 0).prints(t, "there is no such table")
+	draw().want(t, 0).prints(t, "there is no table inet weir")
 	c.outward()
 	c.ok(append([]string{"apply"}, config...)...)
 	c.nft("table ip theirs {\nchain early {\ntype nat hook output priority -101\n}\n}\n")
 	c.connect("198.51.100.7:80")
 	draw("--format", "html", "--uid", "1000", "tcp", "198.51.100.7:80").want(t, 0).prints(t,
-		"as the namespace holds it", "<span class=\"count\">1 packets</span>", "--heat:1.00", "ip theirs early", "captured: lands on")
+		"as the namespace holds it", "<span class=\"count\">1 packet</span>", "--heat:1.00", "ip theirs early", "captured: lands on")
 
 	draw("--format", "svg").want(t, 2).says(t, `--format: "svg" is not one of: mermaid, html`)
 	draw(append(config, "--live")...).want(t, 2).says(t, "--live draws what the namespace holds")

@@ -17,25 +17,27 @@ import (
 	"github.com/weir-mesh/weir/rules"
 )
 
+// killed are what is killed: changes from a state to another.
+var killed = []struct {
+	why      string
+	from, to int
+}{
+	{"a first apply", nothingAtAll, 0},
+	{"a first apply with routing", nothingAtAll, 2},
+	{"elements alone", 0, 4},
+	{"other rules", 0, 3},
+	{"rules and routing are added", 3, 2},
+	{"rules are others, and routing goes elsewhere", 1, 6},
+	{"elements are others, and routing goes elsewhere", 1, 5},
+	{"routing goes", 2, 0},
+	{"a remove", 0, nothingAtAll},
+	{"a remove with routing", 6, nothingAtAll},
+}
+
 // TestKilled kills applies with SIGKILL at any moment of their work. The rules
 // in force are those of before or those of after, whole; verify names what else
 // is left; the next apply or remove mends it.
 func TestKilled(t *testing.T) {
-	pairs := []struct {
-		why      string
-		from, to int
-	}{
-		{"a first apply", nothingAtAll, 0},
-		{"a first apply with routing", nothingAtAll, 2},
-		{"elements alone", 0, 4},
-		{"other rules", 0, 3},
-		{"rules and routing are added", 3, 2},
-		{"rules are others, and routing goes elsewhere", 1, 6},
-		{"elements are others, and routing goes elsewhere", 1, 5},
-		{"routing goes", 2, 0},
-		{"a remove", 0, nothingAtAll},
-		{"a remove with routing", 6, nothingAtAll},
-	}
 	n := newNamespace(t)
 	k := &killing{namespace: n, s: n.session(), clean: map[int][]string{}, addressesTell: true}
 	if !linux(t, 5, 18) {
@@ -47,7 +49,7 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		rounds = 2
 	}
-	for _, p := range pairs {
+	for _, p := range killed {
 		span := k.length(p.from, p.to)
 		seen := map[string]int{}
 		for range rounds {
@@ -116,7 +118,9 @@ func (k *killing) round(from, to int, delay time.Duration, seen map[string]int) 
 
 	inForce := k.inForce(from, to)
 	seen[map[bool]string{true: "former", false: "new"}[inForce == from]]++
-	said := verify(k, k.conn().Session(tableName, "test"), stateNumber(inForce))
+	fresh := k.opened()
+	defer fresh.Close()
+	said := verify(k, fresh.Session(tableName, "test"), stateNumber(inForce))
 	if !k.addressesTell {
 		k.dropAddresses(inForce)
 	}
@@ -132,7 +136,7 @@ func (k *killing) round(from, to int, delay time.Duration, seen map[string]int) 
 
 	next := []int{from, to, 7, nothingAtAll}[rand.N(4)]
 	k.hold(next)
-	wantClean(k, k.conn().Session(tableName, "test"), stateNumber(next))
+	wantClean(k, fresh.Session(tableName, "test"), stateNumber(next))
 	if tables := k.tables(); len(tables) > 1 {
 		k.Errorf("mended, and there are tables %v", tables)
 	}
@@ -155,7 +159,9 @@ func (k *killing) dropAddresses(state int) {
 // inForce is which of two states' tables the kernel holds.
 func (k *killing) inForce(states ...int) int {
 	k.Helper()
-	live, err := k.conn().Read(context.Background(), tableName)
+	fresh := k.opened()
+	defer fresh.Close()
+	live, err := fresh.Read(context.Background(), tableName)
 	if err != nil {
 		k.Fatal(err)
 	}

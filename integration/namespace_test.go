@@ -84,11 +84,18 @@ func (n *namespace) try(f func() error) error {
 // conn is a connection of the product's into the namespace.
 func (n *namespace) conn() *nft.Conn {
 	n.Helper()
+	c := n.opened()
+	n.Cleanup(func() { c.Close() })
+	return c
+}
+
+// opened is a conn that its caller closes.
+func (n *namespace) opened() *nft.Conn {
+	n.Helper()
 	c, err := nft.Open(int(n.file.Fd()))
 	if err != nil {
 		n.Fatal(err)
 	}
-	n.Cleanup(func() { c.Close() })
 	return c
 }
 

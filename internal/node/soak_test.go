@@ -8,10 +8,10 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/weir-mesh/weir/internal/scratch"
 )
 
 // TestDriftAtScale: in 250 namespaces something drifts every 100 ms for five minutes (WEIR_SOAK_TIME), each
@@ -37,7 +37,11 @@ func TestDriftAtScale(t *testing.T) {
 	var noticed, healed []time.Duration
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var early *scratch.Usage // once every namespace has drifted
 	for i, end := 0, time.Now().Add(limit); time.Now().Before(end); i++ {
+		if i == pods {
+			early = usage(t)
+		}
 		<-tick.C
 		a, b := n.drift(n.pods[i%(pods-untouched)], drifts[i%len(drifts)])
 		noticed, healed = append(noticed, a), append(healed, b)
@@ -49,24 +53,23 @@ func TestDriftAtScale(t *testing.T) {
 	}
 	slices.Sort(noticed)
 	slices.Sort(healed)
-	t.Logf("%d drifts of %d kinds: noticed in %s (median) and %s (worst), healed in %s and %s from before the change; %d overruns; RSS %s, %d goroutines",
-		len(noticed), len(drifts), noticed[len(noticed)/2], noticed[len(noticed)-1], healed[len(healed)/2], healed[len(healed)-1], n.told.overruns, rss(t), runtime.NumGoroutine())
+	now := usage(t)
+	t.Logf("%d drifts of %d kinds, %.1f a second: noticed in %s (median) and %s (worst), healed in %s and %s from before the change; %d overruns; %s, %d goroutines",
+		len(noticed), len(drifts), float64(len(noticed))/limit.Seconds(), noticed[len(noticed)/2], noticed[len(noticed)-1], healed[len(healed)/2], healed[len(healed)-1], n.told.overruns, now, runtime.NumGoroutine())
+	if early == nil {
+		t.Logf("after fewer than %d drifts nothing is told of growth", pods)
+	} else if err := now.Grown(*early); err != nil {
+		t.Error(err)
+	} else {
+		t.Logf("after %d drifts it was %s", pods, early)
+	}
 }
 
-// rss is the memory of the test's process, the test's own included.
-func rss(t *testing.T) string {
-	text, err := os.ReadFile("/proc/self/status")
+// usage is what the test's process holds, the test's own included.
+func usage(t *testing.T) *scratch.Usage {
+	u, err := scratch.UsageNow()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		if value, is := strings.CutPrefix(line, "VmRSS:"); is {
-			kb, err := strconv.Atoi(strings.Fields(value)[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strconv.Itoa(kb>>10) + " MB"
-		}
-	}
-	return "not known"
+	return &u
 }

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package integration
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weir-mesh/weir/internal/scratch"
+	"github.com/weir-mesh/weir/rules"
+)
+
+// soakTime is how long each part of a soak may take (WEIR_SOAK_TIME), which make soak SOAK=2h says.
+func soakTime(t *testing.T) time.Duration {
+	t.Helper()
+	limit, err := time.ParseDuration(os.Getenv("WEIR_SOAK_TIME"))
+	if err != nil {
+		t.Fatalf("WEIR_SOAK_TIME: %v (make soak SOAK=2h)", err)
+	}
+	return limit
+}
+
+// flat watches what the process holds: after a tenth of the time, and at the end.
+type flat struct {
+	*testing.T
+	from  time.Time // when it is looked at first
+	early *scratch.Usage
+}
+
+func watchFlat(t *testing.T, limit time.Duration) *flat {
+	return &flat{T: t, from: time.Now().Add(limit / 10)}
+}
+
+// look looks, where it is time for the first.
+func (f *flat) look() {
+	if f.early == nil && time.Now().After(f.from) {
+		u := f.now()
+		f.early = &u
+	}
+}
+
+func (f *flat) now() scratch.Usage {
+	f.Helper()
+	u, err := scratch.UsageNow()
+	if err != nil {
+		f.Fatal(err)
+	}
+	return u
+}
+
+// end compares.
+func (f *flat) end() {
+	f.Helper()
+	now := f.now()
+	if f.early == nil {
+		f.Fatal("it ended before it was looked at")
+	}
+	f.Logf("at first %s; at the end %s", f.early, now)
+	if err := now.Grown(*f.early); err != nil {
+		f.Error(err)
+	}
+}
+
+// TestSoakConnections: of ten million connections during replaces of every kind none reaches its destination past the
+// proxy. It ends early where the time is over, and says how many there were.
+func TestSoakConnections(t *testing.T) {
+	const want = 10_000_000
+	limit := soakTime(t)
+	p := newPath(t)
+	s := p.session()
+	apply := func(state rules.State) {
+		if _, err := s.Apply(context.Background(), state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(slips[0].a)
+	var done, lost atomic.Int64
+	stop, finished := make(chan struct{}), make(chan error)
+	const workers = 3
+	for i := range workers {
+		go func() { finished <- p.try(func() error { return p.connectOn(i, stop, &done, &lost) }) }()
+	}
+	f, start, applies := watchFlat(t, limit), time.Now(), 0
+	for ; done.Load() < want && time.Since(start) < limit; applies++ {
+		pair := slips[applies/100%len(slips)]
+		apply([]rules.State{pair.b, pair.a}[applies%2])
+		time.Sleep(500 * time.Microsecond)
+		f.look()
+		select {
+		case err := <-finished:
+			t.Fatal(err)
+		default:
+		}
+	}
+	took := time.Since(start)
+	close(stop)
+	for range workers {
+		if err := <-finished; err != nil {
+			t.Fatal(err)
+		}
+	}
+	slipped := p.arrived()
+	t.Logf("%d of %d connections during %d applies in %s: %.0f connections and %.0f applies a second; %d slipped, %d got no answer",
+		done.Load(), want, applies, took.Round(time.Second), float64(done.Load())/took.Seconds(), float64(applies)/took.Seconds(), slipped, lost.Load())
+	if slipped > 0 || applies == 0 || done.Load() == 0 {
+		t.Errorf("%d of %d connections reached their destination directly", slipped, done.Load())
+	}
+	f.end()
+}
+
+// TestSoakKills: five thousand applies and removes are killed, each at a moment of its own; see TestKilled.
+func TestSoakKills(t *testing.T) {
+	const want = 5000
+	limit := soakTime(t)
+	n := newNamespace(t)
+	k := &killing{namespace: n, s: n.session(), clean: map[int][]string{}, addressesTell: linux(t, 5, 18)}
+	spans := make([]time.Duration, len(killed))
+	for i, p := range killed {
+		spans[i] = k.length(p.from, p.to)
+	}
+	f, start, kills := watchFlat(t, limit), time.Now(), 0
+	seen := map[string]int{}
+	for ; kills < want && time.Since(start) < limit && !t.Failed(); kills++ {
+		p, r := killed[kills%len(killed)], rand.Float64()
+		k.round(p.from, p.to, time.Duration(1.25*r*r*float64(spans[kills%len(killed)])), seen)
+		f.look()
+	}
+	took := time.Since(start)
+	t.Logf("killed %d of %d times in %s, %.1f a second: %v", kills, want, took.Round(time.Second), float64(kills)/took.Seconds(), seen)
+	if kills == 0 {
+		t.Error("nothing was killed")
+	}
+	f.end()
+}
