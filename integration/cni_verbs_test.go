@@ -207,6 +207,21 @@ func TestCNISecondAttachment(t *testing.T) {
 	p.plugin("CHECK", first).succeeded(t)
 }
 
+// TestCNICheckBesideAnotherNetwork: an interface that a network without the plugin adds later is no reason to
+// fail a pod that is captured as it was asked for.
+func TestCNICheckBesideAnotherNetwork(t *testing.T) {
+	p := newCNIPod(t, "198.18.0.2/24")
+	call := p.call(sidecarPod)
+	p.plugin("ADD", call).succeeded(t)
+	p.ip(t, "link", "add", "net1", "type", "veth", "peer", "name", "net1p")
+	p.ip(t, "address", "add", "198.18.9.2/24", "dev", "net1")
+	p.ip(t, "link", "set", "net1p", "up")
+	p.ip(t, "link", "set", "net1", "up")
+	p.plugin("CHECK", call).succeeded(t)
+	p.inPod(t, "nft", "delete", "table", "inet", "weir")
+	p.plugin("CHECK", call).failed(t)
+}
+
 // TestCNILoopbackDown: the runtime sets lo up in parallel, so that it being down is nothing to tell, and what
 // was added to it works when it is up.
 func TestCNILoopbackDown(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // add captures the pod where it is to be, and passes on the result. It does so again, and changes nothing,
@@ -34,7 +35,7 @@ func (p *plugin) add(ctx context.Context, r *request) error {
 }
 
 func (p *plugin) apply(ctx context.Context, r *request, d decision) error {
-	k, err := r.open(ctx, d)
+	k, err := r.open(ctx, d, everyLink)
 	if err != nil {
 		return err
 	}
@@ -57,16 +58,14 @@ func (p *plugin) check(ctx context.Context, r *request) error {
 		return err
 	}
 	if d.Outcome == mesh.Captured {
-		k, err := r.open(ctx, d)
+		found, err := r.verify(ctx, d, everyLink)
+		if err == nil && len(found) > 0 { // another network's interface may have come since, or gone
+			found, err = r.verify(ctx, d, r.attached)
+		}
 		if err != nil {
 			return r.notCaptured(d, err)
 		}
-		defer k.Close()
-		v, err := k.Verify(ctx)
-		if err != nil {
-			return r.notCaptured(d, err)
-		}
-		return r.differs(v.Differences)
+		return r.differs(found)
 	}
 	ns, err := netns.Open(r.Netns)
 	if err != nil {
@@ -83,6 +82,16 @@ func (p *plugin) check(ctx context.Context, r *request) error {
 		return err
 	}
 	return r.differs(v.Differences)
+}
+
+func (r *request) verify(ctx context.Context, d decision, counts func(sim.Link) bool) ([]rules.Difference, error) {
+	k, err := r.open(ctx, d, counts)
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	v, err := k.Verify(ctx)
+	return v.Differences, err
 }
 
 // maxDifferences is how many differences a message tells.
