@@ -18,7 +18,6 @@ import (
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/sim"
 )
 
 func explainCommand() *cli.Command {
@@ -136,7 +135,11 @@ func noPacketFlags(cc *cli.Context) error {
 
 // explain says what becomes of each packet by a configuration, or of every class.
 func (cmd *command) explain(ctx context.Context, c *config.File, packets []explain.Packet) error {
-	want, host, err := cmd.assumedRules(ctx, c)
+	host, err := explain.ParsePod(cmd.cc.StringSlice("address")...)
+	if err != nil {
+		return wrongAddress(err)
+	}
+	want, err := cmd.assumedRules(ctx, c, capture.Links(host.Links))
 	if err != nil {
 		return err
 	}
@@ -156,19 +159,14 @@ func ownerUnsaid(cc *cli.Context) bool {
 	return cc.Args().First() != "-" && !cc.IsSet("uid") && !cc.IsSet("gid") && !cc.IsSet("in")
 }
 
-// assumedRules are the rules of a configuration where only that is known, and the pod that is assumed.
-func (cmd *command) assumedRules(ctx context.Context, c *config.File) (want explain.Rules, host sim.Host, err error) {
-	host, err = explain.ParsePod(cmd.cc.StringSlice("address")...)
-	if err != nil {
-		return want, host, wrongAddress(err)
-	}
+// assumedRules are the rules of a configuration where only that is known, and which interfaces are assumed.
+func (cmd *command) assumedRules(ctx context.Context, c *config.File, links []modes.Link) (explain.Rules, error) {
 	env, err := cmd.assumedEnvironment(ctx, c.Lookups())
 	if err != nil {
-		return want, host, err
+		return explain.Rules{}, err
 	}
-	env.Links = capture.Links(host.Links)
-	want, err = cmd.rulesIn(ctx, c, env)
-	return want, host, err
+	env.Links = links
+	return cmd.rulesIn(ctx, c, env)
 }
 
 // rulesIn are the rules of a configuration in an environment.

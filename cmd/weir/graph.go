@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/explain"
 	"github.com/weir-mesh/weir/internal/graph"
@@ -109,7 +110,11 @@ func (cmd *command) graph(ctx context.Context, r drawn) error {
 
 // configuredGraph draws the state that a configuration makes.
 func (cmd *command) configuredGraph(ctx context.Context, r drawn) (graph.Graph, error) {
-	want, host, err := cmd.assumedRules(ctx, r.config)
+	host, err := explain.ParsePod(cmd.cc.StringSlice("address")...)
+	if err != nil {
+		return graph.Graph{}, wrongAddress(err)
+	}
+	want, err := cmd.assumedRules(ctx, r.config, capture.Links(host.Links))
 	if err != nil {
 		return graph.Graph{}, err
 	}

@@ -107,7 +107,7 @@ var arrows = map[string]struct {
 	"internal/node/ambient":   {"ambient is what the agent does for pods without a proxy of their own", true, []string{"capture", "internal/atomicfile", "internal/cni", "internal/mesh", "internal/reserved", "internal/zds", "modes", "netns"}},
 	"internal/zds":            {"zds is a protocol, whatever pods are told of", true, nil},
 	"internal/zds/zdstest":    {"zdstest is the other end of the protocol", true, []string{"internal/zds"}},
-	"internal/cni":            {"cni is a way into the engine, for container runtimes", true, []string{"capture", "config", "internal/agent", "internal/escape", "internal/istio", "internal/mesh", "internal/problems", "internal/term", "internal/version", "modes", "netns", "nft", "rules"}},
+	"internal/cni":            {"cni is a way into the engine, for container runtimes", true, []string{"capture", "config", "internal/agent", "internal/escape", "internal/istio", "internal/mesh", "internal/problems", "internal/term", "internal/version", "modes", "netns", "nft", "rules", "sim"}},
 	"internal/cni/install":    {"install edits files of a node, and calls no runtime", true, []string{"internal/cni"}},
 	"internal/node":           {"node is the node's agent: what it finds is mended by the engine, and told", true, []string{"capture", "config", "internal/agent", "internal/atomicfile", "internal/cni", "internal/conflict", "internal/escape", "internal/mesh", "internal/node/ambient", "internal/node/escapes", "internal/node/inventory", "internal/node/keep", "internal/node/watch", "internal/problems", "internal/reserved", "internal/zds", "modes", "netns", "nft", "rules"}},
 	"internal/node/escapes":   {"escapes copies rules as counters, and knows no kernel", false, []string{"internal/reserved", "rules"}},

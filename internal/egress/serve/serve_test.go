@@ -46,6 +46,7 @@ type scene struct {
 	queries    atomic.Int64
 	silent     atomic.Bool // the world's DNS server
 	serving    *exec.Cmd
+	said       chan struct{} // closed once the program has said its last
 	log        bytes.Buffer
 }
 
@@ -185,16 +186,17 @@ func (s *scene) start(configuration string) error {
 		s.log.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "msg=serving") {
 			s.serving = cmd
-			read := make(chan struct{})
+			said := make(chan struct{})
+			s.said = said
 			go func() {
-				defer close(read)
+				defer close(said)
 				for lines.Scan() {
 					s.log.WriteString(lines.Text() + "\n")
 				}
 			}()
 			s.t.Cleanup(func() {
 				_ = cmd.Process.Signal(syscall.SIGTERM)
-				<-read
+				<-said
 				_ = cmd.Wait()
 				if s.t.Failed() {
 					s.t.Logf("the program said:\n%s", s.log.String())
@@ -331,12 +333,5 @@ func TestAddressesStay(t *testing.T) {
 func (s *scene) stop() {
 	s.t.Helper()
 	scratch.Must(s.t, s.serving.Process.Signal(syscall.SIGTERM))
-	scratch.Eventually(s.t, "the program ends", func() bool {
-		return s.serving.Process.Signal(syscall.Signal(0)) != nil || zombie(s.serving.Process.Pid)
-	})
-}
-
-func zombie(pid int) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err != nil || bytes.Contains(text, []byte(") Z "))
+	<-s.said
 }
