@@ -259,7 +259,11 @@ func TestShow(t *testing.T) {
 	if !s.Present || s.Drifted || s.State == "" || !strings.Contains(s.Written, s.State) {
 		t.Errorf("show says %+v", s)
 	}
-	if want := []string{"ip route add local default dev lo table 133 protocol 119", "ip rule add priority 32765 fwmark 0x539/0xfff lookup 133 protocol 119"}; !reflect.DeepEqual(s.Routing, want) {
+	if want := []string{
+		"ip route add local default dev lo table 133 protocol 119",
+		"ip route add local 127.0.0.1/32 dev eth0 metric 2048 table 255 protocol 119",
+		"ip rule add priority 32765 fwmark 0x539/0xfff lookup 133 protocol 119",
+	}; !reflect.DeepEqual(s.Routing, want) {
 		t.Errorf("show says of the routing %q", s.Routing)
 	}
 	counted := false

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/weir-mesh/weir/internal/scratch"
 	"time"
 )
 
@@ -280,6 +282,10 @@ func (l *nodeLab) checkCaptured(netns string, gateways, pods []string) {
 	l.Helper()
 	l.serve(netns, proxyID, "proxy 15001 15006")
 	l.serve(netns, appID, "app 8080 8081")
+	scratch.Eventually(l, "no address of the pod or the node is tentative", func() bool {
+		tentative := []string{"ip", "-6", "address", "show", "tentative"}
+		return l.run(tentative...) == "" && l.run(append([]string{"nsenter", "--net=" + netns}, tentative...)...) == ""
+	})
 	for i, gateway := range gateways {
 		for _, tt := range []struct {
 			from, netns string

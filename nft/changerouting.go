@@ -30,7 +30,7 @@ func (c *Conn) addRouting(ctx context.Context, s rules.State) (added rules.State
 // eachOdd removes what another program made of weir's routing, or puts it back; what is not there,
 // or is there, is not an error.
 func (c *Conn) eachOdd(ctx context.Context, odd []oddity, add bool) error {
-	return each(odd, func(o oddity) error { return c.change(ctx, add, o.newType, o.raw, o.text, func() {}) })
+	return each(odd, func(o oddity) error { return c.change(ctx, add, o.newType, netlink.Excl, o.raw, o.text, func() {}) })
 }
 
 // removeRouting takes s out; what is not there is no error.
@@ -83,16 +83,14 @@ func each[T any](list []T, do func(T) error) error {
 }
 
 // change sends one request. Adding what is there and removing what is not are
-// no errors; added is called when something was added.
-func (c *Conn) change(ctx context.Context, add bool, newType uint16, payload []byte, what string, added func()) error {
+// no errors; added is called when something was added. What is added goes to a place of its own
+// (netlink.Excl), or after others in the same one (netlink.Append).
+func (c *Conn) change(ctx context.Context, add bool, newType uint16, place netlink.HeaderFlags, payload []byte, what string, added func()) error {
 	h := netlink.Header{Type: netlink.HeaderType(newType), Flags: netlink.Request | netlink.Acknowledge}
-	switch {
-	case !add:
+	if add {
+		h.Flags |= netlink.Create | place
+	} else {
 		h.Type++ // RTM_DEL* follows RTM_NEW*
-	case newType == unix.RTM_NEWROUTE:
-		h.Flags |= netlink.Create | netlink.Append // with NLM_F_EXCL, routes that differ in their interface alone are one
-	default:
-		h.Flags |= netlink.Create | netlink.Excl
 	}
 	_, err := execute(ctx, c.route, netlink.Message{Header: h, Data: payload})
 	switch {
@@ -127,7 +125,7 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 	if add { // kernels before Linux 5.18 pass over it
 		payload = attribute{typ: rtnl.AddressProtocol, data: []byte{reserved.RouteProtocol}}.appendTo(payload)
 	}
-	return c.change(ctx, add, unix.RTM_NEWADDR, payload, rules.AddressText(a), added)
+	return c.change(ctx, add, unix.RTM_NEWADDR, netlink.Excl, payload, rules.AddressText(a), added)
 }
 
 func family(a netip.Prefix) uint8 { return uint8(rules.AddressFamily(a.Addr())) }
@@ -157,7 +155,11 @@ func (c *Conn) localRoute(ctx context.Context, r rules.Route, add bool, added fu
 	if err != nil {
 		return fmt.Errorf("%s: %w", r, err)
 	}
-	return c.change(ctx, add, unix.RTM_NEWROUTE, payload, r.String(), added)
+	place := netlink.Excl
+	if r.Device != "" { // routes that differ in their interface alone would be one
+		place = netlink.Append
+	}
+	return c.change(ctx, add, unix.RTM_NEWROUTE, place, payload, r.String(), added)
 }
 
 // routeDevice is the index of the interface that the route is of.
@@ -189,5 +191,5 @@ func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, add
 	if err != nil {
 		return fmt.Errorf("%s: %w", r, err)
 	}
-	return c.change(ctx, add, unix.RTM_NEWRULE, payload, r.String(), added)
+	return c.change(ctx, add, unix.RTM_NEWRULE, netlink.Excl, payload, r.String(), added)
 }
