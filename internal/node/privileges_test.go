@@ -29,15 +29,22 @@ const (
 	agentProcEnv  = "WEIR_TEST_AGENT_PROC" // the source is /proc
 )
 
-// TestAgentOfItsOwn is an agent in a process of its own, which TestPrivileges starts: it prints its log, and the state
-// of each pod once all were looked at.
-func TestAgentOfItsOwn(t *testing.T) {
+func TestMain(m *testing.M) {
 	if os.Getenv(agentStateEnv) == "" {
-		t.Skip("TestPrivileges starts it")
+		os.Exit(m.Run())
 	}
+	if err := agentOfItsOwn(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// agentOfItsOwn is an agent in a process of its own, which TestPrivileges starts: it prints its log, and the state
+// of each pod once all were looked at.
+func agentOfItsOwn() error {
 	settings, err := cni.ReadNode(nil)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	sources := []inventory.Source{inventory.Cache(os.Getenv(agentCacheEnv))}
 	if os.Getenv(agentProcEnv) != "" {
@@ -47,9 +54,9 @@ func TestAgentOfItsOwn(t *testing.T) {
 	a, err := New(Options{Node: settings, Sources: sources, Log: log, StateDir: os.Getenv(agentStateEnv), Sweep: time.Hour, Limits: keep.DefaultLimits()})
 	if err != nil {
 		fmt.Println("it does not start:", err)
-		return
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	<-a.Listed()
@@ -63,9 +70,7 @@ func TestAgentOfItsOwn(t *testing.T) {
 		fmt.Println(s.Pod, s.Netns, s.State, s.Wrong)
 	}
 	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	return <-ended
 }
 
 // TestPrivileges: the agent works with the capabilities that its manifest gives it, and without one of them it says
@@ -84,7 +89,7 @@ func TestPrivileges(t *testing.T) {
 	const inside = `mount --bind "$POD" "$POD_FILE"; mount --bind "$HOST" "$HOST_FILE"
 exec unshare --pid --fork --kill-child --mount-proc nsenter --net="$HOST_FILE" sh -ec '
 nsenter --net="$POD_FILE" setpriv --reuid 65534 --clear-groups sleep 1000 &
-setpriv --bounding-set "$BOUNDING" --inh-caps -all -- "$SELF" -test.run "^TestAgentOfItsOwn$" -test.v'`
+setpriv --bounding-set "$BOUNDING" --inh-caps -all -- "$SELF"'`
 	podFile, hostFile := filepath.Join(n.state, "pod"), filepath.Join(n.state, "host")
 	scratch.Must(t, os.WriteFile(podFile, nil, 0o600), os.WriteFile(hostFile, nil, 0o600))
 	p.noted = podFile
