@@ -468,9 +468,11 @@ func TestEveryKeyInEveryForm(t *testing.T) {
 			if got := places.key.String(); got != w.keys[k.Path] {
 				t.Fatalf("%s stands at %s, not %s\n%s", k.Path, got, w.keys[k.Path], w)
 			}
-			for i, p := range places.words {
-				if got := p.place.String(); got != w.words[k.Path][i] {
-					t.Fatalf("%s: the word %q stands at %s, not %s\n%s", k.Path, p.word, got, w.words[k.Path][i], w)
+			for path := range written(k, &c.Config) {
+				for i, p := range c.places[path].words {
+					if got := p.place.String(); got != w.words[k.Path][i] {
+						t.Fatalf("%s: the word %q stands at %s, not %s\n%s", path, p.word, got, w.words[k.Path][i], w)
+					}
 				}
 			}
 		}
@@ -601,6 +603,7 @@ func FuzzParse(f *testing.F) {
 		"", "version: 1\nmode: sidecar\nproxy: {uids: [1337]}\n", "a: &x [*x]\n<<: *x\n", "? a\n: b\n", "- - - -", "a: |\n  b\n",
 		"mode: \"x", "{\"mode\": [", "a:\tb", "---\n---\n", "%YAML 1.2\n---\na: !!str 1\n...", "outbound:\n  excludePorts: [80, 90-100, '*']\n",
 		"mode: sidecar\r\nproxy:\r\n- 1\r\n", "\ufeffmode: none", "a: >-\n\n x\n", "x: 'a''b' # c\n", "dns: {servers: [::1, fe80::]}",
+		"outbound:\n exclude: ['*']", "outbound: {exclude: [{ports: [80], uids: [1, 2]}, 3]}", "interfaces: {reroute: [a, {name: b, excludeCIDRs: [10.0.0.0/8]}]}\n",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -616,21 +619,44 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, k := range modes.Keys() {
-			words, set := k.Get(&c.Config)
-			if !set {
+			if _, set := k.Get(&c.Config); !set {
 				continue
 			}
-			places := c.places[k.Path]
-			if places == nil || places.key.Line == 0 || len(places.words) != len(words) {
-				t.Fatalf("%q: %s is %q and has the places %v", data, k.Path, words, places)
-			}
-			for _, w := range places.words {
-				if w.place.Line == 0 || w.place.Column == 0 {
-					t.Errorf("%q: %s: %q has the place %s", data, k.Path, w.word, w.place)
+			for path, words := range written(k, &c.Config) {
+				places := c.places[path]
+				if places == nil || places.key.Line == 0 || len(places.words) != len(words) {
+					t.Fatalf("%q: %s is %q and has the places %v", data, path, words, places)
+				}
+				for _, w := range places.words {
+					if w.place.Line == 0 || w.place.Column == 0 {
+						t.Errorf("%q: %s: %q has the place %s", data, path, w.word, w.place)
+					}
 				}
 			}
 		}
 	})
+}
+
+// written are the words of a key by the paths below which problems find them: of
+// maps in a list each of their keys has its own, but for the one that a map needs.
+func written(k modes.Key, c *modes.Config) map[string][]string {
+	words, _ := k.Get(c)
+	if len(k.Items) == 0 {
+		return map[string][]string{k.Path: words}
+	}
+	out := map[string][]string{}
+	for _, item := range k.GetItems(c) {
+		for _, inner := range k.Items {
+			path := join(k.Path, inner.Path)
+			if inner.Needed {
+				path = k.Path
+			}
+			if words := item[inner.Path]; len(words) > 0 {
+				out[path] = append(out[path], words...)
+			}
+		}
+	}
+	return out
 }
 
 func BenchmarkRead(b *testing.B) {
