@@ -219,7 +219,7 @@ func longNames() rules.State {
 		c := &rules.Chain{Name: name}
 		c.Add(strings.Repeat("r", min(length, 128)), rules.Counter{})
 		s.Table.Chains = append(s.Table.Chains, c)
-		rules.AddSet(s.Table, "s"+name[1:], rules.SkUID, rules.RangeOf(rules.UID(1)))
+		rules.SkUID.AddSet(s.Table, "s"+name[1:], rules.RangeOf(rules.UID(1)))
 	}
 	return s
 }

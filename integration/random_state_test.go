@@ -121,17 +121,17 @@ func (d dice) fib() rules.Match {
 	by := one[rules.FibFlag](d, 0, 0, rules.FibMark, rules.FibIIf, rules.FibMark|rules.FibIIf, rules.FibOIf, rules.FibMark|rules.FibOIf)
 	switch d.IntN(4) {
 	case 0:
-		return compared(d, one(d, rules.FibSaddrType, rules.FibDaddrType).By(by), func() rules.AddrType {
+		return compared(d, one(d, rules.FibSaddr.Type(), rules.FibDaddr.Type()).By(by), func() rules.AddrType {
 			return one(d, rules.Local, rules.Unicast, rules.Broadcast, rules.Multicast)
 		})
 	case 1:
-		return compared(d, one(d, rules.FibSaddrOIf, rules.FibDaddrOIf).By(by), func() rules.IfIndex { return rules.IfIndex(d.IntN(4)) })
+		return compared(d, one(d, rules.FibSaddr.OIf(), rules.FibDaddr.OIf()).By(by), func() rules.IfIndex { return rules.IfIndex(d.IntN(4)) })
 	case 2:
-		m := one(d, rules.FibSaddrOIfName, rules.FibDaddrOIfName).By(by).Is(one[rules.IfName](d, "lo", "eth0", "eth1", "eth*"))
+		m := one(d, rules.FibSaddr.OIfName(), rules.FibDaddr.OIfName()).By(by).Is(one[rules.IfName](d, "lo", "eth0", "eth1", "eth*"))
 		m.Negated = d.oneIn(3)
 		return m
 	}
-	m := one(d, rules.FibSaddrRoute, rules.FibDaddrRoute).By(by).Is(one(d, rules.Missing, rules.Exists))
+	m := one(d, rules.FibSaddr.Route(), rules.FibDaddr.Route()).By(by).Is(one(d, rules.Missing, rules.Exists))
 	m.Negated = d.oneIn(3)
 	return m
 }
@@ -156,9 +156,9 @@ func (d dice) key(s *rules.Set) []rules.Selector {
 
 // sets are some of every shape: plain, of ranges, of several parts, of verdicts.
 func (d dice) sets(t *rules.Table, chains []string) {
-	rules.AddSet(t, "ports", rules.TCPDport, rules.RangeOf(d.port()), rules.RangeBetween[rules.Port](8000, 9000))
-	rules.AddSet(t, "hosts", rules.IPDaddr, rules.RangeOf(d.v4()))
-	rules.AddSet(t, "users", rules.SkUID, rules.RangeOf(one[rules.UID](d, 0, 1000, 1337)))
+	rules.TCPDport.AddSet(t, "ports", rules.RangeOf(d.port()), rules.RangeBetween[rules.Port](8000, 9000))
+	rules.IPDaddr.AddSet(t, "hosts", rules.RangeOf(d.v4()))
+	rules.SkUID.AddSet(t, "users", rules.RangeOf(one[rules.UID](d, 0, 1000, 1337)))
 	port, mark, v4 := rules.RangeOf(d.port()), rules.RangeOf(d.mark()), rules.RangeOf(d.v4())
 	t.Sets = append(t.Sets,
 		&rules.Set{Name: "pairs", Key: []rules.DataType{rules.TCPDport.Type(), rules.MetaMark.Type()}, Elements: []rules.Element{{Key: []rules.Range{port, mark}}}},

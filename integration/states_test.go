@@ -97,8 +97,8 @@ func (c capture) output(t *rules.Table) {
 	for _, p := range c.ports {
 		ports = append(ports, rules.RangeOf(p))
 	}
-	proxies := rules.AddSet(t, "proxies", rules.SkUID, uids...)
-	left := rules.AddSet(t, "left_ports", rules.TCPDport, ports...)
+	proxies := rules.SkUID.AddSet(t, "proxies", uids...)
+	left := rules.TCPDport.AddSet(t, "left_ports", ports...)
 	excluded := t.AddPrefixSets("excluded", slices.Concat(c.exclude, prefixes("192.0.2.0/24", "2001:db8:bad::/48"))...)
 
 	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}}

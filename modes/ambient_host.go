@@ -71,7 +71,7 @@ func (r *reader) ownConnections() rules.Match {
 	if r.env.PostroutingInput {
 		return rules.IIf.Is(0)
 	}
-	return rules.FibSaddrType.Is(rules.Local)
+	return rules.FibSaddr.Type().Is(rules.Local)
 }
 
 // cgroups reads paths below the root of cgroup v2, by how deep they are.

@@ -34,7 +34,7 @@ func decided(rest []rules.Rule) bool {
 	for _, r := range rest {
 		for _, want := range [][]rules.Node{
 			{bareSYN, rules.Counter{}, rules.Drop()}, {bareSYN, rules.Counter{}, rules.Reject{}},
-			{rules.Counter{}, rules.Drop()}, {rules.FibDaddrType.Is(rules.Local), rules.Counter{}, rules.Drop()},
+			{rules.Counter{}, rules.Drop()}, {rules.FibDaddr.Type().Is(rules.Local), rules.Counter{}, rules.Drop()},
 		} {
 			if reflect.DeepEqual(r.Nodes, want) {
 				return true

@@ -56,7 +56,7 @@ func (w *writer) prefixSets(name string, list []netip.Prefix, largest int, every
 			for i, prefix := range p.list {
 				ranges[i] = rules.RangeOf(prefix)
 			}
-			rules.AddSet(w.table, f.SetName(p.set(name)), daddrKeys[f], ranges...)
+			daddrKeys[f].AddSet(w.table, f.SetName(p.set(name)), ranges...)
 			w.parts[name] = append(w.parts[name], p)
 		}
 	}

@@ -44,7 +44,7 @@ func (s *sidecar) tproxyInbound(w *writer, in *chainWriter) {
 	// would be looked up by it where its source is validated, by src_valid_mark or a
 	// foreign `fib saddr . mark`: the way back would lead here, and the packet be dropped.
 	divert := w.chain("tproxy_divert")
-	divert.add("this pod's own address needs no mark", rules.FibDaddrType.Is(rules.Local), rules.Accept())
+	divert.add("this pod's own address needs no mark", rules.FibDaddr.Type().Is(rules.Local), rules.Accept())
 	divert.add("another destination is delivered here by its mark", s.routing.setMark(), rules.Accept())
 	// One rule for both families: nft refuses a tproxy that names no family after
 	// a match on an address.

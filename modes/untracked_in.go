@@ -36,7 +36,7 @@ func (s *sidecar) incoming(in *chainWriter) {
 		direct = []rules.Node{rules.Goto("direct")}
 		answered := in.chain("direct")
 		answered.add("what is not captured is answered as it is: the socket that takes it inherits the mark",
-			rules.FibDaddrType.Is(rules.Local), s.setProxyMark())
+			rules.FibDaddr.Type().Is(rules.Local), s.setProxyMark())
 	}
 	if s.inbound.via != viaNone {
 		s.keepWithSocket(in)
@@ -99,7 +99,7 @@ func (s *sidecar) fromLoopback(w *writer) {
 	}
 	if s.outbound.via != viaNone && s.excludesDestinations() {
 		lo.add("the proxy speaks with a client's address: a socket that takes it inherits the mark of what is captured",
-			not(rules.FibSaddrType.Is(rules.Local)), s.routing.setMark())
+			not(rules.FibSaddr.Type().Is(rules.Local)), s.routing.setMark())
 	}
 	if s.loops() {
 		lo.add("the proxy's mark ends here: a socket or an answer of the kernel's that inherited it would leave past the proxy",

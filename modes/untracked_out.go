@@ -92,7 +92,7 @@ func (s *sidecar) toLoopback(w *writer) {
 		lo.add("the application's calls to its own pod stay as they are", not(s.proxyMark()), rules.Return())
 	}
 	if s.ownCalls { // first, since every answer that the proxy gives comes by
-		match := []rules.Node{not(rules.FibSaddrType.Is(rules.Local)), rules.Return()}
+		match := []rules.Node{not(rules.FibSaddr.Type().Is(rules.Local)), rules.Return()}
 		if !alone {
 			match = append([]rules.Node{s.proxyMark()}, match...)
 		}
@@ -129,7 +129,7 @@ func (s *sidecar) toLoopback(w *writer) {
 		call.add("the proxy's queries to a resolver in its pod stay as they are", rules.TCPDport.Is(dnsPort), rules.Return())
 	}
 	if len(owners) > 1 { // those without the mark
-		call.add("the proxy speaks with another's address", not(rules.FibSaddrType.Is(rules.Local)), rules.Return())
+		call.add("the proxy speaks with another's address", not(rules.FibSaddr.Type().Is(rules.Local)), rules.Return())
 	}
 	call.add("the proxy's call to its own pod is marked, to be captured as it comes in", rules.MetaMark.SetMasked(s.loopMark, s.loopMask))
 }

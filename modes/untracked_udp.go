@@ -51,7 +51,7 @@ func (s *sidecar) udpPrerouting(w *writer) {
 	}
 	deliver := w.chain("udp_inbound")
 	deliver.add("the flow's socket takes it, else the inbound listener", rules.L4Proto.Is(rules.UDP), rules.NoTrack{}, rules.TProxy{Port: s.udpIn.first()}, rules.Accept())
-	deliver.add("nothing listens for it: dropped, else it would reach the application past the proxy", rules.FibDaddrType.Is(rules.Local), rules.Drop())
+	deliver.add("nothing listens for it: dropped, else it would reach the application past the proxy", rules.FibDaddr.Type().Is(rules.Local), rules.Drop())
 }
 
 // listed is ports with several statements.

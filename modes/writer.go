@@ -81,14 +81,14 @@ func set[T interface {
 	if w.table.Set(name) != nil {
 		return rules.SetOf[T]{Name: name}
 	}
-	return rules.AddSet(w.table, name, key, sorted(values)...)
+	return key.AddSet(w.table, name, sorted(values)...)
 }
 
 func portSet(w *writer, name string, ports []rules.Range) rules.SetOf[rules.Port] {
 	if w.table.Set(name) != nil {
 		return rules.SetOf[rules.Port]{Name: name}
 	}
-	return rules.AddSet(w.table, name, rules.TCPDport, ports...)
+	return rules.TCPDport.AddSet(w.table, name, ports...)
 }
 
 // ports adds a rule for a set of ports, unless there are none.
@@ -144,7 +144,7 @@ func (w *writer) nameSet(name string, key rules.Key[rules.IfName], ranges []rule
 		name += "_wild"
 	}
 	if w.table.Set(name) == nil {
-		rules.AddSet(w.table, name, key, ranges...)
+		key.AddSet(w.table, name, ranges...)
 		w.table.Set(name).Interval = wild
 	}
 	return key.InSet(rules.SetOf[rules.IfName]{Name: name})

@@ -28,7 +28,7 @@ import (
 // three.
 func captured(variant int) rules.State {
 	t := &rules.Table{Name: "weir"}
-	uids := rules.AddSet(t, "uids", rules.SkUID, rules.RangeOf(rules.UID(1337)), rules.RangeOf(rules.UID(2000+variant)))
+	uids := rules.SkUID.AddSet(t, "uids", rules.RangeOf(rules.UID(1337)), rules.RangeOf(rules.UID(2000+variant)))
 	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}}
 	out.Add("the proxy's own traffic leaves as it is", rules.SkUID.InSet(uids), rules.Return())
 	out.Add("everything else goes to the proxy", rules.L4Proto.Is(rules.TCP), rules.RedirectTo(rules.Port(15001+variant%2)))

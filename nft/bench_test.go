@@ -23,8 +23,8 @@ func sidecar(excluded int) rules.State {
 		a := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 20<<24|uint32(i)<<1)))
 		list = append(list, netip.PrefixFrom(a, 32))
 	}
-	users := rules.AddSet(t, "proxies", rules.SkUID, rules.RangeOf(rules.UID(1337)))
-	open := rules.AddSet(t, "open_ports", rules.TCPDport, rules.RangeOf(rules.Port(15008)), rules.RangeBetween(rules.Port(15020), rules.Port(15021)))
+	users := rules.SkUID.AddSet(t, "proxies", rules.RangeOf(rules.UID(1337)))
+	open := rules.TCPDport.AddSet(t, "open_ports", rules.RangeOf(rules.Port(15008)), rules.RangeBetween(rules.Port(15020), rules.Port(15021)))
 	exempt := t.AddPrefixSets("excluded", append(list, netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"))...)
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}
 	families := []rules.Family{rules.IPv4, rules.IPv6}

@@ -26,7 +26,7 @@ func TestDrainKeepsElements(t *testing.T) {
 	c, other := dialKernel(t), dialKernel(t)
 	state := captured(0)
 	marks := &rules.Chain{Name: "marks", Base: &rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: -150}}
-	sources := rules.AddSet(state.Table, "sources", rules.IPSaddr, rules.RangeOf(netip.MustParsePrefix("192.0.2.1/32")))
+	sources := rules.IPSaddr.AddSet(state.Table, "sources", rules.RangeOf(netip.MustParsePrefix("192.0.2.1/32")))
 	marks.Add("the proxy's answers keep their mark", rules.IPSaddr.InSet(sources), rules.MetaMark.SetMasked(1, 1))
 	state.Table.Chains = append(state.Table.Chains, marks)
 	s := c.Session("weir", "test")

@@ -57,7 +57,7 @@ func Features() []Feature {
 		{Name: "tproxy", Option: "CONFIG_NFT_TPROXY", For: "inbound.via tproxy", Optional: true, table: trial(nil, rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: port})},
 		{Name: "socket", Option: "CONFIG_NFT_SOCKET", For: "inbound.via tproxy", Optional: true, table: trial(nil, rules.SocketTransparent.Is(true))},
 		{Name: "socket cgroupv2", Option: "CONFIG_NFT_SOCKET of Linux 5.13 or later", For: "owners by cgroup", Optional: true, table: trial(nil, opaqueExprs(&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: 1, Register: firstRegister}))},
-		{Name: "fib", Option: "CONFIG_NFT_FIB_INET", For: "inbound.via tproxy, host traffic of ambient nodes", Optional: true, table: trial(nil, rules.FibDaddrType.Is(2))},
+		{Name: "fib", Option: "CONFIG_NFT_FIB_INET", For: "inbound.via tproxy, host traffic of ambient nodes", Optional: true, table: trial(nil, rules.FibDaddr.Type().Is(2))},
 		{Name: "ct mark", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_MARK", For: "tproxy and ambient pods", table: trial(nil, mark)},
 		{Name: "ct zone", Option: "CONFIG_NFT_CT, CONFIG_NF_CONNTRACK_ZONES", For: "capture of DNS", table: trial(nil, rules.CTZone.Set(1))},
 		{Name: "notrack", Option: "CONFIG_NFT_CT", For: "capture without conntrack", Optional: true, table: trial(nil, rules.NoTrack{})},

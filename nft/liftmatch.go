@@ -74,7 +74,7 @@ func firstBits(v rules.Bits, bits int) rules.Range {
 }
 
 func (l *lifter) matched(o *operand, m rules.Match) bool {
-	if o.selector.Type() == rules.FibSaddrRoute.Type() && m.Elements[0].Key[0].Hi.Uint64() > uint64(rules.Exists) {
+	if o.selector.Type() == rules.FibSaddr.Route().Type() && m.Elements[0].Key[0].Hi.Uint64() > uint64(rules.Exists) {
 		return false // never so: what is read is 0 or 1
 	}
 	m.Key = []rules.Selector{o.selector}

@@ -194,7 +194,7 @@ func TestKernelRefusesWhatCheckRefuses(t *testing.T) {
 		{"tproxy is for prerouting", chain(filter(rules.Output), tcp, rules.TProxy{Port: 15006})},
 		{"a socket is looked up before postrouting", chain(filter(rules.Postrouting), rules.SocketTransparent.Is(true))},
 		{"a cgroup is looked up before forwarding", chain(filter(rules.Forward), rules.SocketCgroup(1).Is(1))},
-		{"there is no route at ingress", chain(&rules.Base{Type: rules.FilterType, Hook: rules.Ingress, Devices: []string{"lo"}}, rules.FibDaddrType.Is(rules.Local))},
+		{"there is no route at ingress", chain(&rules.Base{Type: rules.FilterType, Hook: rules.Ingress, Devices: []string{"lo"}}, rules.FibDaddr.Type().Is(rules.Local))},
 		{"chains jump in a circle", circle},
 		{"chains jump too deep", deep},
 		{"no rule jumps to nowhere", chain(nil, rules.Jump("nowhere"))},

@@ -65,7 +65,7 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 		return rules.RangeOf(pick(c, rules.IPv4, rules.IPv6))
 	case rules.SocketTransparent.Type():
 		return rules.RangeOf(c.one(2))
-	case rules.FibSaddrRoute.Type():
+	case rules.FibSaddr.Route().Type():
 		return rules.RangeOf(pick(c, rules.Missing, rules.Exists))
 	case rules.TCPFlags.Type():
 		return rules.RangeOf(rules.TCPFlag(c.number(1)))
@@ -77,7 +77,7 @@ func (c *chooser) value(d rules.DataType) rules.Range {
 		return rules.RangeOf(rules.IfName(pick(c, randomNames...)))
 	case rules.CTStates.Type():
 		return rules.RangeOf(pick(c, rules.CTEstablished, rules.CTNew, rules.CTInvalid|rules.CTRelated, rules.CTUntracked))
-	case rules.FibDaddrType.Type():
+	case rules.FibDaddr.Type().Type():
 		return rules.RangeOf(pick(c, rules.Local, rules.Unicast, rules.Broadcast, rules.Multicast))
 	case rules.IIf.Type():
 		return rules.RangeOf(rules.IfIndex(c.number(4) & math.MaxInt32))
@@ -117,7 +117,7 @@ func (c *chooser) span(d rules.DataType) rules.Range {
 		}
 	case rules.IIfName.Type():
 		return rules.RangeOf(rules.IfName(pick(c, "a*", "abcdefghijklmn*", "eth1*", "veth*")))
-	case rules.NFProto.Type(), rules.SocketTransparent.Type(), rules.FibSaddrRoute.Type(), rules.CTStates.Type(), rules.TCPFlags.Type(), rules.FibDaddrType.Type(), rules.SocketCgroup(1).Type():
+	case rules.NFProto.Type(), rules.SocketTransparent.Type(), rules.FibSaddr.Route().Type(), rules.CTStates.Type(), rules.TCPFlags.Type(), rules.FibDaddr.Type().Type(), rules.SocketCgroup(1).Type():
 		return a
 	}
 	b := c.value(d)

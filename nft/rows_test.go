@@ -207,16 +207,16 @@ func statementRows() []row {
 			broken: nodes(rules.TCPFlags.Masked(rules.SYN|rules.TCPFlag(8), rules.FIN|rules.SYN))},
 		{why: "flags have no ranges", nodes: nodes(rules.TCPFlags.In(rules.SYN, rules.ACK)), broken: nodes(rules.TCPFlags.Within(rules.RangeBetween(rules.FIN, rules.ACK)))},
 		{why: "a packet whose source has no route back by where it came is dropped", base: mangle,
-			nodes:  nodes(rules.FibSaddrRoute.By(rules.FibMark|rules.FibIIf).Is(rules.Missing), rules.Drop()),
-			broken: nodes(rules.FibSaddrRoute.By(rules.FibIIf|rules.FibOIf).Is(rules.Missing), rules.Drop())},
-		{why: "a forwarded packet's source has a route back", base: forwarded, nodes: nodes(rules.FibSaddrRoute.By(rules.FibIIf).Not(rules.Missing)),
-			broken: nodes(rules.FibSaddrRoute.Is(rules.Exists))},
-		{why: "the way to a destination, by the mark, is that interface", base: mangle, nodes: nodes(rules.FibDaddrOIf.By(rules.FibMark).Not(1)),
-			broken: nodes(rules.FibDaddrOIf.By(rules.FibOIf).Is(1))},
-		{why: "the way to a destination is not by that interface", base: atInput, nodes: nodes(rules.FibDaddrOIfName.By(rules.FibIIf).Not("eth0")),
-			broken: nodes(rules.FibDaddrOIfName.By(rules.FibIIf).In("eth0", "lo"))},
-		{why: "an address of the interface by which a packet leaves", base: route, nodes: nodes(rules.FibDaddrType.By(rules.FibMark|rules.FibOIf).In(rules.Local, rules.Broadcast)),
-			broken: nodes(rules.FibDaddrType.By(rules.FibIIf).Is(rules.Local))},
+			nodes:  nodes(rules.FibSaddr.Route().By(rules.FibMark|rules.FibIIf).Is(rules.Missing), rules.Drop()),
+			broken: nodes(rules.FibSaddr.Route().By(rules.FibIIf|rules.FibOIf).Is(rules.Missing), rules.Drop())},
+		{why: "a forwarded packet's source has a route back", base: forwarded, nodes: nodes(rules.FibSaddr.Route().By(rules.FibIIf).Not(rules.Missing)),
+			broken: nodes(rules.FibSaddr.Route().Is(rules.Exists))},
+		{why: "the way to a destination, by the mark, is that interface", base: mangle, nodes: nodes(rules.FibDaddr.OIf().By(rules.FibMark).Not(1)),
+			broken: nodes(rules.FibDaddr.OIf().By(rules.FibOIf).Is(1))},
+		{why: "the way to a destination is not by that interface", base: atInput, nodes: nodes(rules.FibDaddr.OIfName().By(rules.FibIIf).Not("eth0")),
+			broken: nodes(rules.FibDaddr.OIfName().By(rules.FibIIf).In("eth0", "lo"))},
+		{why: "an address of the interface by which a packet leaves", base: route, nodes: nodes(rules.FibDaddr.Type().By(rules.FibMark|rules.FibOIf).In(rules.Local, rules.Broadcast)),
+			broken: nodes(rules.FibDaddr.Type().By(rules.FibIIf).Is(rules.Local))},
 		{why: "both families are matched by a list", nodes: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6)),
 			broken: nodes(rules.NFProto.In(rules.IPv4, rules.IPv6), rules.IP6Daddr.Is(prefix("::1/128")))},
 	}
@@ -305,15 +305,15 @@ var valuesOf = map[rules.DataType]values{
 	rules.CTStates.Type(): {singles: spans(rules.CTEstablished, rules.CTNew, rules.CTRelated|rules.CTUntracked, rules.CTInvalid),
 		masked: []rules.Match{rules.CTStates.AnyOf(rules.CTEstablished | rules.CTRelated), rules.CTStates.Masked(rules.CTNew, rules.CTNew|rules.CTRelated),
 			rules.CTStates.Masked(0, rules.CTInvalid), rules.CTStates.Masked(0, rules.CTNew|rules.CTUntracked)}},
-	rules.FibDaddrType.Type(): {singles: spans(rules.Unicast, rules.Local, rules.Broadcast, rules.Multicast)},
-	rules.CTZone.Type():       {singles: spans[rules.Zone](0, 7, 65535), ranges: between[rules.Zone](1, 9, 9, 65535)},
+	rules.FibDaddr.Type().Type(): {singles: spans(rules.Unicast, rules.Local, rules.Broadcast, rules.Multicast)},
+	rules.CTZone.Type():          {singles: spans[rules.Zone](0, 7, 65535), ranges: between[rules.Zone](1, 9, 9, 65535)},
 	rules.TCPFlags.Type(): {singles: spans(rules.SYN, rules.SYN|rules.ACK, 0, ^rules.TCPFlag(0)),
 		masked: []rules.Match{rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.TCPFlags.Masked(rules.SYN, rules.SYN),
 			rules.TCPFlags.Masked(0, rules.FIN|rules.RST), rules.TCPFlags.AnyOf(rules.FIN | rules.SYN), rules.TCPFlags.AnyOf(rules.SYN)}},
 	rules.IhRaw(0, 1).Type(): {singles: spans[rules.Raw]("\x00", "\x16", "\xff"), ranges: between[rules.Raw]("\x01", "\x10", "\x00", "\xff"),
 		masked: []rules.Match{rules.IhRaw(0, 1).Masked("\xc0", "\xf0"), rules.IhRaw(0, 1).AnyOf("\x03")}},
 	rules.SocketTransparent.Type(): {singles: spans(false, true)},
-	rules.FibSaddrRoute.Type():     {singles: spans(rules.Missing, rules.Exists)},
+	rules.FibSaddr.Route().Type():  {singles: spans(rules.Missing, rules.Exists)},
 	rules.SocketCgroup(1).Type():   {singles: spans[rules.CgroupID](1, 77, ^rules.CgroupID(0))},
 }
 
@@ -367,8 +367,8 @@ func selectorRows(t *testing.T, s rules.Selector) []row {
 	for _, m := range v.masked {
 		add("under a mask", m)
 	}
-	if d == rules.CTZone.Type() || d == rules.SocketTransparent.Type() || d == rules.FibSaddrRoute.Type() || d == rules.IhRaw(0, 1).Type() ||
-		s == rules.FibSaddrOIfName.Selector() || s == rules.FibDaddrOIfName.Selector() {
+	if d == rules.CTZone.Type() || d == rules.SocketTransparent.Type() || d == rules.FibSaddr.Route().Type() || d == rules.IhRaw(0, 1).Type() ||
+		s == rules.FibSaddr.OIfName().Selector() || s == rules.FibDaddr.OIfName().Selector() {
 		return rows // no set can hold them
 	}
 	add("is in a list", rules.Match{Elements: elementsOf(v.singles)})

@@ -87,14 +87,14 @@ const (
 )
 
 var fibs = map[rules.Selector]fib{
-	rules.FibSaddrType.Selector():    {unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_SADDR},
-	rules.FibDaddrType.Selector():    {unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_DADDR},
-	rules.FibSaddrOIf.Selector():     {unix.NFT_FIB_RESULT_OIF, unix.NFTA_FIB_F_SADDR},
-	rules.FibDaddrOIf.Selector():     {unix.NFT_FIB_RESULT_OIF, unix.NFTA_FIB_F_DADDR},
-	rules.FibSaddrOIfName.Selector(): {unix.NFT_FIB_RESULT_OIFNAME, unix.NFTA_FIB_F_SADDR},
-	rules.FibDaddrOIfName.Selector(): {unix.NFT_FIB_RESULT_OIFNAME, unix.NFTA_FIB_F_DADDR},
-	rules.FibSaddrRoute.Selector():   {unix.NFT_FIB_RESULT_OIF, fibSaddrPresent},
-	rules.FibDaddrRoute.Selector():   {unix.NFT_FIB_RESULT_OIF, fibDaddrPresent},
+	rules.FibSaddr.Type().Selector():    {unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_SADDR},
+	rules.FibDaddr.Type().Selector():    {unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_DADDR},
+	rules.FibSaddr.OIf().Selector():     {unix.NFT_FIB_RESULT_OIF, unix.NFTA_FIB_F_SADDR},
+	rules.FibDaddr.OIf().Selector():     {unix.NFT_FIB_RESULT_OIF, unix.NFTA_FIB_F_DADDR},
+	rules.FibSaddr.OIfName().Selector(): {unix.NFT_FIB_RESULT_OIFNAME, unix.NFTA_FIB_F_SADDR},
+	rules.FibDaddr.OIfName().Selector(): {unix.NFT_FIB_RESULT_OIFNAME, unix.NFTA_FIB_F_DADDR},
+	rules.FibSaddr.Route().Selector():   {unix.NFT_FIB_RESULT_OIF, fibSaddrPresent},
+	rules.FibDaddr.Route().Selector():   {unix.NFT_FIB_RESULT_OIF, fibDaddrPresent},
 }
 
 // load is the lookup with what else it takes into account.

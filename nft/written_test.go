@@ -19,7 +19,7 @@ func largeTable(elements int) *rules.Table {
 	for i := range list {
 		list[i] = rules.RangeOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i)}), 25))
 	}
-	set := rules.AddSet(t, "excluded", rules.IPDaddr, list...)
+	set := rules.IPDaddr.AddSet(t, "excluded", list...)
 	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}}
 	out.Add("an excluded destination is left alone", rules.IPDaddr.InSet(set), rules.Return())
 	t.Chains = append(t.Chains, out)

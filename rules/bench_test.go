@@ -20,7 +20,7 @@ func sized(excluded int) rules.State {
 		a := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 20<<24|uint32(i)<<1)))
 		list = append(list, rules.RangeOf(netip.PrefixFrom(a, 32)))
 	}
-	rules.AddSet(t, "long", rules.IPDaddr, list...)
+	rules.IPDaddr.AddSet(t, "long", list...)
 	return rules.State{Table: t}
 }
 

@@ -60,7 +60,7 @@ func (c *checker) lookup(key []Selector, name string, verdicts bool) {
 // lookedUp refuses a name that fib finds, which nft takes for a string of any length.
 func (c *checker) lookedUp(key []Selector) {
 	for _, s := range key {
-		if kind, _ := s.Kind(); kind.fib() && s.Type() == ifNameType {
+		if isFib(s) && s.Type() == ifNameType {
 			c.problem("%s is compared with one name: nft looks it up in no set", s)
 		}
 	}

@@ -13,7 +13,7 @@ func (c *checker) selector(s Selector) {
 		c.problem("selector %d reads nothing", s)
 	case kind == Selector(socketCgroup) && (argument == 0 || argument > maxCgroupLevel):
 		c.problem("socket cgroupv2 needs a level of 1 to %d", maxCgroupLevel)
-	case kind.fib():
+	case isFib(kind):
 		c.fibFlags(s, FibFlag(argument))
 	case kind == Selector(thRaw) || kind == Selector(ihRaw):
 		c.raw(s)
@@ -62,7 +62,7 @@ func (c *checker) place(s Selector) {
 	switch {
 	case kind == Selector(socketCgroup) || kind == Selector(SocketTransparent) || kind == Selector(SocketMark):
 		hooks = []Hook{Prerouting, Input, Output}
-	case kind.fib():
+	case isFib(kind):
 		hooks = fibHooks(s.Type(), FibFlag(argument))
 	}
 	if !slices.Contains(hooks, c.base.Hook) {

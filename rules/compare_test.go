@@ -24,7 +24,7 @@ func ofElements(ports ...Port) State {
 	for i, p := range ports {
 		ranges[i] = RangeOf(p)
 	}
-	AddSet(s.Table, "ports", TCPDport, ranges...)
+	TCPDport.AddSet(s.Table, "ports", ranges...)
 	return s
 }
 

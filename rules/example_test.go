@@ -14,7 +14,7 @@ import (
 func Example() {
 	const proxy rules.UID = 1337
 	table := &rules.Table{Name: "example"}
-	local := rules.AddSet(table, "left_alone", rules.IPDaddr, rules.RangeOf(netip.MustParsePrefix("10.0.0.0/8")))
+	local := rules.IPDaddr.AddSet(table, "left_alone", rules.RangeOf(netip.MustParsePrefix("10.0.0.0/8")))
 
 	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}}
 	out.Add("the proxy's own traffic leaves as it is", rules.SkUID.Is(proxy), rules.Return())

@@ -22,10 +22,10 @@ func (t *Table) AddPrefixSets(name string, prefixes ...netip.Prefix) SetOf[netip
 		}
 	}
 	if len(v4) > 0 {
-		AddSet(t, IPv4.SetName(name), IPDaddr, v4...)
+		IPDaddr.AddSet(t, IPv4.SetName(name), v4...)
 	}
 	if len(v6) > 0 {
-		AddSet(t, IPv6.SetName(name), IP6Daddr, v6...)
+		IP6Daddr.AddSet(t, IPv6.SetName(name), v6...)
 	}
 	return SetOf[netip.Prefix]{name}
 }

@@ -53,6 +53,20 @@ func (k Key[T]) AnyOf(v T) Match {
 		Elements: []Element{{Key: []Range{single(zeros(len(mask)))}}}}
 }
 
+// AddSet declares a set of what the key reads, holding the given ranges. It is an
+// interval set where a range is more than a value, and always for ports and
+// addresses, so that adding the first range changes elements alone.
+func (k Key[T]) AddSet(t *Table, name string, ranges ...Range) SetOf[T] {
+	s := &Set{Name: name, Key: []DataType{k.Type()}}
+	s.Interval = s.Key[0] == inetService || s.Key[0] == ipv4Addr || s.Key[0] == ipv6Addr
+	for _, r := range ranges {
+		s.Interval = s.Interval || !r.Single()
+		s.Elements = append(s.Elements, Element{Key: []Range{r}})
+	}
+	t.Sets = append(t.Sets, s)
+	return SetOf[T]{name}
+}
+
 // InSet matches the values of a declared set of the same table.
 func (k Key[T]) InSet(s SetOf[T]) Match {
 	return Match{Key: []Selector{Selector(k)}, Set: s.Name}

@@ -81,12 +81,12 @@ func TestPrint(t *testing.T) {
 
 func setsTable() *rules.Table {
 	t := &rules.Table{Name: "weir"}
-	rules.AddSet(t, "one_port", rules.TCPDport, ports(80, 80))
-	rules.AddSet(t, "no_port", rules.TCPDport)
-	rules.AddSet(t, "uids", rules.SkUID, rules.RangeOf(rules.UID(1337)), rules.RangeOf(rules.UID(0)))
-	rules.AddSet(t, "uid_ranges", rules.SkUID, rules.RangeBetween(rules.UID(1000), rules.UID(2000)))
-	rules.AddSet(t, "names", rules.OIfName, rules.RangeOf(rules.IfName("eth0")))
-	rules.AddSet(t, "wildcards", rules.OIfName, rules.RangeOf(rules.IfName("eth1*")), rules.RangeOf(rules.IfName("eth0*")))
+	rules.TCPDport.AddSet(t, "one_port", ports(80, 80))
+	rules.TCPDport.AddSet(t, "no_port")
+	rules.SkUID.AddSet(t, "uids", rules.RangeOf(rules.UID(1337)), rules.RangeOf(rules.UID(0)))
+	rules.SkUID.AddSet(t, "uid_ranges", rules.RangeBetween(rules.UID(1000), rules.UID(2000)))
+	rules.OIfName.AddSet(t, "names", rules.RangeOf(rules.IfName("eth0")))
+	rules.OIfName.AddSet(t, "wildcards", rules.RangeOf(rules.IfName("eth1*")), rules.RangeOf(rules.IfName("eth0*")))
 	t.AddPrefixSets("excluded", prefixes("10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32")...)
 	t.Sets = append(t.Sets,
 		&rules.Set{Name: "commented", Key: types(rules.MetaMark.Type()), Elements: []rules.Element{
@@ -98,7 +98,7 @@ func setsTable() *rules.Table {
 			{Key: []rules.Range{ports(1024, 65535)}, Verdict: rules.Goto("there"), Comment: "high"}, {Key: []rules.Range{ports(1, 1023)}, Verdict: rules.Drop()}}},
 		&rules.Set{Name: "ranges", Key: types(rules.IPDaddr.Type(), rules.TCPDport.Type(), rules.MetaMark.Type()), Interval: true, Elements: []rules.Element{
 			{Key: []rules.Range{rules.RangeOf(prefix("10.0.0.0/8")), ports(80, 90), rules.RangeOf(rules.Mark(7))}}}},
-		&rules.Set{Name: "kinds", Key: types(rules.L4Proto.Type(), rules.NFProto.Type(), rules.FibDaddrType.Type(), rules.CTStates.Type(), rules.IIf.Type()), Elements: []rules.Element{
+		&rules.Set{Name: "kinds", Key: types(rules.L4Proto.Type(), rules.NFProto.Type(), rules.FibDaddr.Type().Type(), rules.CTStates.Type(), rules.IIf.Type()), Elements: []rules.Element{
 			{Key: []rules.Range{rules.RangeOf(rules.TCP), rules.RangeOf(rules.IPv6), rules.RangeOf(rules.Local), rules.RangeOf(rules.CTNew | rules.CTEstablished), rules.RangeOf(rules.IfIndex(7))}}}},
 	)
 	t.Chains = append(t.Chains, &rules.Chain{Name: "there"})
@@ -107,7 +107,7 @@ func setsTable() *rules.Table {
 
 func rulesTable() *rules.Table {
 	t := &rules.Table{Name: "weir"}
-	marks := rules.AddSet(t, "marks", rules.MetaMark, rules.RangeOf(rules.Mark(0x539)))
+	marks := rules.MetaMark.AddSet(t, "marks", rules.RangeOf(rules.Mark(0x539)))
 	excluded := t.AddPrefixSets("excluded", prefixes("10.0.0.0/8", "2001:db8::/32")...)
 	t.Sets = append(t.Sets,
 		&rules.Set{Name: "sockets", Key: types(rules.IPDaddr.Type(), rules.TCPDport.Type())},
@@ -143,7 +143,7 @@ func rulesTable() *rules.Table {
 	in.Add("", rules.MetaMark.AnyOf(0xf), rules.CTMark.Masked(0x10, 0xf0), rules.Drop())
 	in.Add("", rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Drop())
 	in.Add("", rules.TCPFlags.Not(rules.SYN|rules.ACK), rules.TCPFlags.AnyOf(rules.FIN|rules.RST), rules.TCPFlags.In(rules.SYN, rules.FIN|rules.ACK))
-	in.Add("", rules.FibSaddrType.Is(rules.Local), rules.FibDaddrType.In(rules.Broadcast, rules.Multicast), rules.Goto("there"))
+	in.Add("", rules.FibSaddr.Type().Is(rules.Local), rules.FibDaddr.Type().In(rules.Broadcast, rules.Multicast), rules.Goto("there"))
 	in.Add("", rules.Match{Set: "sockets", Key: []rules.Selector{rules.IPDaddr.Selector(), rules.TCPDport.Selector()}}, rules.Return())
 	in.Add("", rules.UDPSport.Not(53), rules.UDPDport.Not(53), rules.Return())
 	raw := &rules.Chain{Name: "raw", Base: base(rules.FilterType, rules.Prerouting, rules.PriorityRaw)}
@@ -164,13 +164,13 @@ func rulesTable() *rules.Table {
 
 func boundariesTable() *rules.Table {
 	t := &rules.Table{Name: "weir"}
-	rules.AddSet(t, "every_port", rules.TCPDport, ports(0, 65535))
-	rules.AddSet(t, "last_port", rules.TCPDport, ports(65535, 65535))
-	rules.AddSet(t, "halves", rules.IPDaddr, rules.RangeOf(prefix("128.0.0.0/1")), rules.RangeOf(prefix("0.0.0.0/1")))
-	rules.AddSet(t, "every_address", rules.IP6Daddr, rules.RangeOf(prefix("::/0")))
-	rules.AddSet(t, "last_address", rules.IP6Daddr, rules.RangeOf(prefix("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")))
-	rules.AddSet(t, "marks", rules.MetaMark, rules.RangeBetween(rules.Mark(1), everyBit))
-	rules.AddSet(t, "neighbours", rules.TCPDport, ports(81, 90), ports(80, 80), ports(91, 100))
+	rules.TCPDport.AddSet(t, "every_port", ports(0, 65535))
+	rules.TCPDport.AddSet(t, "last_port", ports(65535, 65535))
+	rules.IPDaddr.AddSet(t, "halves", rules.RangeOf(prefix("128.0.0.0/1")), rules.RangeOf(prefix("0.0.0.0/1")))
+	rules.IP6Daddr.AddSet(t, "every_address", rules.RangeOf(prefix("::/0")))
+	rules.IP6Daddr.AddSet(t, "last_address", rules.RangeOf(prefix("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")))
+	rules.MetaMark.AddSet(t, "marks", rules.RangeBetween(rules.Mark(1), everyBit))
+	rules.TCPDport.AddSet(t, "neighbours", ports(81, 90), ports(80, 80), ports(91, 100))
 	c := &rules.Chain{Name: "c"}
 	c.Add("", rules.IPDaddr.Is(prefix("0.0.0.0/0")))
 	c.Add("", rules.IP6Daddr.Is(prefix("::/0")))

@@ -5,7 +5,6 @@ package rules
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 )
 
 // Selector names what a match reads from a packet, what a set is keyed by and
@@ -39,8 +38,8 @@ const (
 	CTMark            Key[Mark]         = 19 // ct mark
 	CTStates          Key[CTState]      = 20 // ct state
 	CTZone            Key[Zone]         = 21 // ct zone
-	FibSaddrType      Key[AddrType]     = 22 // fib saddr type
-	FibDaddrType      Key[AddrType]     = 23 // fib daddr type
+	fibSaddrType      Key[AddrType]     = 22 // fib saddr type
+	fibDaddrType      Key[AddrType]     = 23 // fib daddr type
 	SocketTransparent Key[bool]         = 24 // socket transparent
 	SocketMark        Key[Mark]         = 25 // socket mark
 	socketCgroup      Key[CgroupID]     = 26 // socket cgroupv2 level N
@@ -53,14 +52,12 @@ const (
 	TCPFlags       Key[TCPFlag] = 29 // tcp flags
 	CTOriginalZone Key[Zone]    = 30 // ct original zone: of the direction of a connection's first packet
 
-	// The route to an address of the packet: the interface by which it leaves, none
-	// where the address is local or has no route. See [Key.By] for what else is looked at.
-	FibSaddrOIf     Key[IfIndex]  = 31 // fib saddr oif
-	FibDaddrOIf     Key[IfIndex]  = 32 // fib daddr oif
-	FibSaddrOIfName Key[IfName]   = 33 // fib saddr oifname
-	FibDaddrOIfName Key[IfName]   = 34 // fib daddr oifname
-	FibSaddrRoute   Key[Presence] = 35 // fib saddr oif, exists or missing
-	FibDaddrRoute   Key[Presence] = 36 // fib daddr oif, exists or missing
+	fibSaddrOIf     Key[IfIndex]  = 31 // fib saddr oif
+	fibDaddrOIf     Key[IfIndex]  = 32 // fib daddr oif
+	fibSaddrOIfName Key[IfName]   = 33 // fib saddr oifname
+	fibDaddrOIfName Key[IfName]   = 34 // fib daddr oifname
+	fibSaddrRoute   Key[Presence] = 35 // fib saddr oif, exists or missing
+	fibDaddrRoute   Key[Presence] = 36 // fib daddr oif, exists or missing
 
 	thRaw Key[Raw] = 37 // @th,0,8 and so on
 	ihRaw Key[Raw] = 38 // @ih,0,8
@@ -104,21 +101,6 @@ func SocketCgroup(level uint8) Key[CgroupID] {
 	return socketCgroup | Key[CgroupID](level)<<argumentShift
 }
 
-// FibFlag is a set of what a lookup of fib takes into account beside the address, as
-// NFTA_FIB_F_* of linux/netfilter/nf_tables.h numbers it.
-type FibFlag uint16
-
-// What fib takes into account.
-const (
-	FibMark FibFlag = 4  // the packet's mark, by which policy rules choose a table
-	FibIIf  FibFlag = 8  // the interface by which the packet came: the route must lead there,
-	FibOIf  FibFlag = 16 // or the one by which it leaves: of types alone
-)
-
-// By is the lookup of one of the Fib selectors with what else it takes into account:
-// FibSaddrRoute.By(FibMark|FibIIf) reads `fib saddr . mark . iif oif`.
-func (k Key[T]) By(flags FibFlag) Key[T] { return k | Key[T](flags)<<argumentShift }
-
 const argumentShift = 16
 
 // Kind is the selector without its argument, and the argument: the kind of every
@@ -156,8 +138,8 @@ var selectors = [...]selectorInfo{
 	CTMark:            {"ct mark", markType, 0, 0},
 	CTStates:          {"ct state", ctState, 0, 0},
 	CTZone:            {"ct zone", zone, 0, 0},
-	FibSaddrType:      {"fib saddr type", fibAddrType, 0, 0},
-	FibDaddrType:      {"fib daddr type", fibAddrType, 0, 0},
+	fibSaddrType:      {"fib saddr type", fibAddrType, 0, 0},
+	fibDaddrType:      {"fib daddr type", fibAddrType, 0, 0},
 	SocketTransparent: {"socket transparent", boolean, 0, 0},
 	SocketMark:        {"socket mark", markType, 0, 0},
 	socketCgroup:      {"socket cgroupv2", cgroupsV2, 0, 0},
@@ -166,12 +148,12 @@ var selectors = [...]selectorInfo{
 	TCPFlags:          {"tcp flags", tcpFlags, TCP, 0},
 	CTOriginalZone:    {"ct original zone", zone, 0, 0},
 
-	FibSaddrOIf:     {"fib saddr oif", ifIndex, 0, 0},
-	FibDaddrOIf:     {"fib daddr oif", ifIndex, 0, 0},
-	FibSaddrOIfName: {"fib saddr oifname", ifNameType, 0, 0},
-	FibDaddrOIfName: {"fib daddr oifname", ifNameType, 0, 0},
-	FibSaddrRoute:   {"fib saddr oif", presence, 0, 0},
-	FibDaddrRoute:   {"fib daddr oif", presence, 0, 0},
+	fibSaddrOIf:     {"fib saddr oif", ifIndex, 0, 0},
+	fibDaddrOIf:     {"fib daddr oif", ifIndex, 0, 0},
+	fibSaddrOIfName: {"fib saddr oifname", ifNameType, 0, 0},
+	fibDaddrOIfName: {"fib daddr oifname", ifNameType, 0, 0},
+	fibSaddrRoute:   {"fib saddr oif", presence, 0, 0},
+	fibDaddrRoute:   {"fib daddr oif", presence, 0, 0},
 
 	thRaw: {"@th", integer8, 0, 0},
 	ihRaw: {"@ih", integer8, 0, 0},
@@ -194,30 +176,10 @@ func (s Selector) String() string {
 	case kind == Selector(thRaw) || kind == Selector(ihRaw):
 		offset, length, _ := s.Raw()
 		return fmt.Sprintf("%s,%d,%d", text, 8*offset, 8*length)
-	case kind.fib() && argument != 0:
+	case isFib(kind) && argument != 0:
 		return fibText(text, FibFlag(argument))
 	}
 	return text
-}
-
-// fib reports whether the kind is one of the Fib selectors.
-func (s Selector) fib() bool {
-	return s == Selector(FibSaddrType) || s == Selector(FibDaddrType) || s >= Selector(FibSaddrOIf) && s <= Selector(FibDaddrRoute)
-}
-
-// fibText puts what is taken into account between the address and what is read.
-func fibText(text string, by FibFlag) string {
-	at := strings.LastIndexByte(text, ' ')
-	address, result := text[:at], text[at:]
-	for _, f := range []struct {
-		flag FibFlag
-		name string
-	}{{FibMark, "mark"}, {FibIIf, "iif"}, {FibOIf, "oif"}} {
-		if by&f.flag != 0 {
-			address += " . " + f.name
-		}
-	}
-	return address + result
 }
 
 // Type is the kind of value that the selector reads.

@@ -192,20 +192,6 @@ func (t *Table) Set(name string) *Set {
 	return nil
 }
 
-// AddSet declares a set of what key reads, holding the given ranges. It is an
-// interval set where a range is more than a value, and always for ports and
-// addresses, so that adding the first range changes elements alone.
-func AddSet[T Value](t *Table, name string, key Key[T], ranges ...Range) SetOf[T] {
-	s := &Set{Name: name, Key: []DataType{key.Selector().Type()}}
-	s.Interval = s.Key[0] == inetService || s.Key[0] == ipv4Addr || s.Key[0] == ipv6Addr
-	for _, r := range ranges {
-		s.Interval = s.Interval || !r.Single()
-		s.Elements = append(s.Elements, Element{Key: []Range{r}})
-	}
-	t.Sets = append(t.Sets, s)
-	return SetOf[T]{name}
-}
-
 // PolicyRule is a rule of the routing policy database that looks up Table for
 // packets whose mark, under Mask, is Mark (ip-rule(8)).
 type PolicyRule struct {

@@ -220,7 +220,7 @@ func TestTypesOfAddresses(t *testing.T) {
 			t.Errorf("%s is of type %d, want %d: %s", text, got, want, why)
 		}
 	}
-	drops := on(rules.FilterType, rules.Prerouting, 0, "c", nodes(rules.FibSaddrType.Is(prohibit), rules.Drop()))
+	drops := on(rules.FilterType, rules.Prerouting, 0, "c", nodes(rules.FibSaddr.Type().Is(prohibit), rules.Drop()))
 	p := Packet{Proto: rules.TCP, Src: addrPort("[2001:db8:f::1]:40000"), Dst: addrPort("[2001:db8::2]:80"), In: "eth0"}
 	if f := NewEvaluator(h, Table{Table: &rules.Table{Name: "t", Chains: []*rules.Chain{drops}}}).Evaluate(p, nil).Fate; f.Kind != Unknown {
 		t.Errorf("a route that is not known has a type, and the fate is %+v", f)
@@ -373,7 +373,7 @@ func TestConntrackIsOnWhereARuleNeedsIt(t *testing.T) {
 		on     bool
 	}{
 		{"nothing needs it", beside(0, rules.Accept()), false},
-		{"what knows no connection", beside(0, rules.SocketTransparent.Is(true), rules.FibDaddrType.Is(rules.Local), rules.MetaMark.SetMasked(1, 1), rules.Jump("unused")), false},
+		{"what knows no connection", beside(0, rules.SocketTransparent.Is(true), rules.FibDaddr.Type().Is(rules.Local), rules.MetaMark.SetMasked(1, 1), rules.Jump("unused")), false},
 		{"notrack alone", beside(0, rules.NoTrack{}), false},
 		{"a state is read", beside(0, rules.CTStates.Is(rules.CTNew)), true},
 		{"a map is keyed by a mark", beside(0, rules.VMap{Key: []rules.Selector{rules.Selector(rules.CTMark)}}), true},
@@ -398,7 +398,7 @@ func TestConntrackIsOnWhereARuleNeedsIt(t *testing.T) {
 
 func TestOverlappingElementsAreFound(t *testing.T) {
 	table := &rules.Table{Name: "t"}
-	ports := rules.AddSet(table, "ports", rules.TCPDport, rules.RangeBetween[rules.Port](15020, 15030), rules.RangeOf(rules.Port(15021)))
+	ports := rules.TCPDport.AddSet(table, "ports", rules.RangeBetween[rules.Port](15020, 15030), rules.RangeOf(rules.Port(15021)))
 	table.Chains = []*rules.Chain{on(rules.FilterType, rules.Output, 0, "c", nodes(rules.TCPDport.InSet(ports), rules.Drop()))}
 	f := EvaluatorOf(rules.State{Table: table}, podHost()).Evaluate(Packet{Proto: rules.TCP, Dst: addrPort("203.0.113.7:15025")}, nil).Fate
 	if f.Kind != Dropped {

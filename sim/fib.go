@@ -20,10 +20,9 @@ type fib struct {
 
 // readFib is what a Fib selector reads. The rule ends where the route is one that the
 // model does not know.
-func (w *walk) readFib(kind rules.Selector, by rules.FibFlag) (rules.Bits, bool) {
+func (w *walk) readFib(address rules.FibAddr, kind rules.Selector, by rules.FibFlag) (rules.Bits, bool) {
 	f := fib{address: w.packet.Src.Addr(), other: w.packet.Dst.Addr(), source: true}
-	switch kind {
-	case rules.Selector(rules.FibDaddrType), rules.Selector(rules.FibDaddrOIf), rules.Selector(rules.FibDaddrOIfName), rules.Selector(rules.FibDaddrRoute):
+	if address == rules.FibDaddr {
 		f = fib{address: f.other, other: f.address}
 	}
 	if by&rules.FibMark != 0 {
@@ -38,8 +37,7 @@ func (w *walk) readFib(kind rules.Selector, by rules.FibFlag) (rules.Bits, bool)
 	}
 	var t rules.AddrType
 	var link, strange string
-	ofType := kind == rules.Selector(rules.FibSaddrType) || kind == rules.Selector(rules.FibDaddrType)
-	if ofType {
+	if kind == address.Type().Selector() {
 		t, strange = w.fibType(f)
 	} else {
 		link, strange = w.fibLink(f)
@@ -49,11 +47,11 @@ func (w *walk) readFib(kind rules.Selector, by rules.FibFlag) (rules.Bits, bool)
 		return "", false
 	}
 	switch kind {
-	case rules.Selector(rules.FibSaddrOIf), rules.Selector(rules.FibDaddrOIf):
+	case address.OIf().Selector():
 		return rules.RangeOf(w.host.index(link)).Lo, true
-	case rules.Selector(rules.FibSaddrOIfName), rules.Selector(rules.FibDaddrOIfName):
+	case address.OIfName().Selector():
 		return exactName(link), true
-	case rules.Selector(rules.FibSaddrType), rules.Selector(rules.FibDaddrType):
+	case address.Type().Selector():
 		return rules.RangeOf(t).Lo, true
 	}
 	if link == "" {

@@ -38,6 +38,9 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 	if offset, length, isRaw := s.Raw(); isRaw {
 		return w.readRaw(kind, offset, length)
 	}
+	if address, isFib := s.Fib(); isFib {
+		return w.readFib(address, kind, rules.FibFlag(argument))
+	}
 	switch kind {
 	case rules.Selector(rules.L4Proto):
 		return rules.RangeOf(p.Proto).Lo, true
@@ -62,9 +65,6 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 	case rules.Selector(rules.TCPFlags):
 		flags, _ := p.flags()
 		return rules.RangeOf(flags).Lo, true
-	case rules.Selector(rules.FibSaddrType), rules.Selector(rules.FibDaddrType), rules.Selector(rules.FibSaddrOIf), rules.Selector(rules.FibDaddrOIf),
-		rules.Selector(rules.FibSaddrOIfName), rules.Selector(rules.FibDaddrOIfName), rules.Selector(rules.FibSaddrRoute), rules.Selector(rules.FibDaddrRoute):
-		return w.readFib(kind, rules.FibFlag(argument))
 	case rules.Selector(rules.CTMark), rules.Selector(rules.CTStates), rules.Selector(rules.CTZone), rules.Selector(rules.CTOriginalZone):
 		return w.readTracking(kind)
 	case rules.Selector(rules.SkUID), rules.Selector(rules.SkGID):

@@ -220,4 +220,6 @@ func (w *walk) confirm() {
 	}
 }
 
-func typeName(t rules.AddrType) string { return rules.FibDaddrType.Type().Format(rules.RangeOf(t).Lo) }
+func typeName(t rules.AddrType) string {
+	return rules.FibDaddr.Type().Type().Format(rules.RangeOf(t).Lo)
+}

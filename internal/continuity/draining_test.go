@@ -12,8 +12,8 @@ import (
 
 func TestDraining(t *testing.T) {
 	table := &rules.Table{Name: "weir"}
-	uids := rules.AddSet(table, "proxy_uids", rules.SkUID, rules.RangeOf(rules.UID(1337)))
-	ports := rules.AddSet(table, "ports", rules.TCPDport, rules.RangeOf(rules.Port(80)))
+	uids := rules.SkUID.AddSet(table, "proxy_uids", rules.RangeOf(rules.UID(1337)))
+	ports := rules.TCPDport.AddSet(table, "ports", rules.RangeOf(rules.Port(80)))
 	base := func(name string, typ rules.ChainType, hook rules.Hook, priority int32) *rules.Chain {
 		c := &rules.Chain{Name: name, Base: &rules.Base{Type: typ, Hook: hook, Priority: priority}}
 		table.Chains = append(table.Chains, c)

@@ -18,7 +18,7 @@ import (
 // a chain that no rule leads to.
 func example() Graph {
 	t := &rules.Table{Name: "t"}
-	ports := rules.AddSet[rules.Port](t, "ports", rules.TCPDport, rules.RangeBetween(rules.Port(1), rules.Port(9)), rules.RangeOf(rules.Port(80)))
+	ports := rules.TCPDport.AddSet(t, "ports", rules.RangeBetween(rules.Port(1), rules.Port(9)), rules.RangeOf(rules.Port(80)))
 	t.Sets = append(t.Sets, &rules.Set{Name: "ways", Key: []rules.DataType{rules.TCPDport.Type()}, Verdicts: true, Elements: []rules.Element{
 		{Key: []rules.Range{rules.RangeOf(rules.Port(80))}, Verdict: rules.Jump("deliver")}}})
 	output := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: -100, Drop: true}}

@@ -15,12 +15,12 @@ import (
 // capturing is a state whose classes differ in every dimension.
 func capturing(excluded int) rules.State {
 	t := &rules.Table{Name: "weir"}
-	ports := rules.AddSet(t, "ports", rules.TCPDport, rules.RangeBetween[rules.Port](8000, 8100))
+	ports := rules.TCPDport.AddSet(t, "ports", rules.RangeBetween[rules.Port](8000, 8100))
 	var list []rules.Range
 	for i := range excluded {
 		list = append(list, rules.RangeOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 7), byte(i << 1), 0}), 24)))
 	}
-	prefixes := rules.AddSet(t, "prefixes", rules.IPDaddr, list...)
+	prefixes := rules.IPDaddr.AddSet(t, "prefixes", list...)
 	out := &rules.Chain{Name: "output", Base: &rules.Base{Type: rules.NATType, Hook: rules.Output, Priority: rules.PriorityDstNAT}}
 	out.Add("the proxy", rules.SkUID.Is(1337), rules.Return())
 	out.Add("marked", rules.MetaMark.Masked(0x10, 0xf0), rules.Return())

@@ -50,7 +50,7 @@ func Rules(captured rules.State) (rules.State, error) {
 
 // leaves passes over what is not on its way out of the pod: what was redirected is for an address of its own now.
 func leaves() []rules.Rule {
-	return append([]rules.Rule{{Reason: "what stays in this pod, as all that is redirected does", Nodes: []rules.Node{rules.FibDaddrType.Is(rules.Local), rules.Accept()}}}, opens())
+	return append([]rules.Rule{{Reason: "what stays in this pod, as all that is redirected does", Nodes: []rules.Node{rules.FibDaddr.Type().Is(rules.Local), rules.Accept()}}}, opens())
 }
 
 // arrives passes over what came to a listener of the proxy, and what is sent within the pod.
