@@ -19,16 +19,17 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	typed "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 )
 
 // Client is an agent's view of a cluster. Its methods may be called from several goroutines.
 type Client struct {
 	node       string
-	core       typed.CoreV1Interface
+	core       core
 	pods       cache.SharedIndexInformer
 	namespaces cache.SharedIndexInformer
 	events     chan event
@@ -40,7 +41,8 @@ const byUID = "uid"
 // Connect makes a client by a kubeconfig or, where none is named, by the pod's own service account. It asks
 // nothing yet.
 func Connect(kubeconfig, node, userAgent string, log *slog.Logger) (*Client, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	klog.SetSlogLogger(log) // what client-go tells by itself
+	config, err := configOf(kubeconfig)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func Connect(kubeconfig, node, userAgent string, log *slog.Logger) (*Client, err
 	config.QPS, config.Burst = 20, 50
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	core, err := typed.NewForConfig(config)
+	core, err := newCore(config)
 	if err != nil {
 		return nil, err
 	}
@@ -61,11 +63,11 @@ func Connect(kubeconfig, node, userAgent string, log *slog.Logger) (*Client, err
 	c.pods = cache.NewSharedIndexInformer(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.FieldSelector = only
-			return core.Pods("").List(ctx, o)
+			return core.listPods(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.FieldSelector = only
-			return core.Pods("").Watch(ctx, o)
+			return core.watchPods(ctx, o)
 		},
 	}, &corev1.Pod{}, 0, cache.Indexers{byUID: func(o any) ([]string, error) {
 		p, is := o.(*corev1.Pod)
@@ -87,6 +89,13 @@ func Connect(kubeconfig, node, userAgent string, log *slog.Logger) (*Client, err
 		return nil, err
 	}
 	return c, c.namespaces.SetTransform(stripNamespace)
+}
+
+func configOf(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
 }
 
 // InCluster reports whether the program runs in a pod that has a service account.
@@ -112,7 +121,7 @@ func (c *Client) Run(ctx context.Context, changed func(), failing func(error)) e
 		}
 		go i.RunWithContext(ctx)
 	}
-	c.writeEvents(ctx)
+	c.writeEvents(ctx, c.writeEvent)
 	return nil
 }
 

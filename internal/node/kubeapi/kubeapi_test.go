@@ -16,9 +16,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weir-mesh/weir/internal/mesh"
@@ -123,7 +125,7 @@ func TestEvents(t *testing.T) {
 	c, s := client(t, 200)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { c.writeEvents(ctx); close(ended) }()
+	go func() { c.writeEvents(ctx, c.writeEvent); close(ended) }()
 	pod := inventory.Pod{Namespace: "shop", Name: "cart", UID: "u1"}
 	drift := keep.Finding{Result: keep.Result{Healed: true, Outcome: "replaced", Differences: []string{"rule 1\nis \x1b[31mmissing", "rule 2"}}, Writers: []string{"nft, PID 7"}}
 	c.Found(pod, node.Status{}, drift)
@@ -165,6 +167,33 @@ func TestEvents(t *testing.T) {
 			t.Errorf("event %d is about %+v, at %s", i, ref, r.path)
 		}
 	}
+}
+
+// TestEventPause: of the events of one pod and reason that come within ten seconds, the first and the last are written.
+func TestEventPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Client{events: make(chan event, maxEvents), log: slog.New(slog.DiscardHandler)}
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		var got []string
+		go c.writeEvents(ctx, func(_ context.Context, e event) error {
+			got = append(got, fmt.Sprintf("%s of %s after %s", e.message, e.name, time.Since(start).Round(time.Second)))
+			return nil
+		})
+		for i := range 5 {
+			c.Event("shop", "cart", "u1", true, reasonHealed, fmt.Sprint(i))
+			time.Sleep(time.Second)
+		}
+		c.Event("shop", "other", "u2", true, reasonHealed, "0")
+		time.Sleep(time.Minute)
+		c.Event("shop", "cart", "u1", true, reasonHealed, "5")
+		synctest.Wait()
+		cancel()
+		want := []string{"0 of cart after 0s", "0 of other after 5s", "4 of cart after 10s", "5 of cart after 1m5s"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	})
 }
 
 // TestStrip: of a pod what decides about its capture is kept, and nothing else.

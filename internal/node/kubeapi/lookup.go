@@ -58,7 +58,7 @@ func (c *Client) Await(ctx context.Context, namespace, name, uid string) (mesh.P
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	asked, err := c.core.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	asked, err := c.core.getPod(ctx, namespace, name)
 	if err != nil || uid != "" && string(asked.UID) != uid {
 		return mesh.Pod{}, false
 	}

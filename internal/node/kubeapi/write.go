@@ -25,11 +25,10 @@ type event struct {
 }
 
 const (
-	maxEvents    = 256              // that wait: those beyond are lost, and are in the log
-	maxNote      = 1000             // bytes of a message, of which an event holds a kilobyte
-	eventPause   = 10 * time.Second // of a pod, between two events of one reason
-	writeTime    = 5 * time.Second
-	maxLastTimes = 4096
+	maxEvents  = 256              // that wait: those beyond are lost, and are in the log
+	maxNote    = 1000             // bytes of a message, of which an event holds a kilobyte
+	eventPause = 10 * time.Second // of a pod, between two events of one reason
+	writeTime  = 5 * time.Second
 )
 
 // Event tells of a pod, where kubectl describe shows it. It waits for nothing.
@@ -45,26 +44,40 @@ func (c *Client) Event(namespace, name, uid string, warning bool, reason, messag
 }
 
 // writeEvents writes events one after the other until the context ends. Of one pod and reason there is one
-// each ten seconds.
-func (c *Client) writeEvents(ctx context.Context) {
-	last := map[string]time.Time{}
+// each ten seconds; of those that come sooner, the last is written once they have passed.
+func (c *Client) writeEvents(ctx context.Context, write func(context.Context, event) error) {
+	last, held := map[string]time.Time{}, map[string]event{}
+	one := func(key string, e event) {
+		delete(held, key)
+		last[key] = time.Now()
+		if err := write(ctx, e); err != nil && ctx.Err() == nil {
+			c.log.Warn("an event was not written", "pod", e.namespace+"/"+e.name, "reason", e.reason, "error", err)
+		}
+	}
+	tick := time.NewTicker(eventPause / 10)
+	defer tick.Stop()
 	for {
-		var e event
 		select {
 		case <-ctx.Done():
 			return
-		case e = <-c.events:
-		}
-		key := e.namespace + "/" + e.name + " " + e.uid + " " + e.reason
-		if time.Since(last[key]) < eventPause {
-			continue
-		}
-		if len(last) > maxLastTimes {
-			clear(last)
-		}
-		last[key] = time.Now()
-		if err := c.writeEvent(ctx, e); err != nil && ctx.Err() == nil {
-			c.log.Warn("an event was not written", "pod", e.namespace+"/"+e.name, "reason", e.reason, "error", err)
+		case e := <-c.events:
+			key := e.namespace + "/" + e.name + " " + e.uid + " " + e.reason
+			if time.Since(last[key]) < eventPause {
+				held[key] = e
+				continue
+			}
+			one(key, e)
+		case <-tick.C:
+			for key, at := range last {
+				if time.Since(at) < eventPause {
+					continue
+				}
+				if e, waits := held[key]; waits {
+					one(key, e)
+				} else {
+					delete(last, key)
+				}
+			}
 		}
 	}
 }
@@ -77,13 +90,12 @@ func (c *Client) writeEvent(ctx context.Context, e event) error {
 		kind = corev1.EventTypeWarning
 	}
 	now := metav1.Now()
-	_, err := c.core.Events(e.namespace).Create(ctx, &corev1.Event{
+	return c.core.createEvent(ctx, &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Name: fmt.Sprintf("%.200s.%x", e.name, now.UnixNano()), Namespace: e.namespace},
 		InvolvedObject: corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: e.namespace, Name: e.name, UID: types.UID(e.uid)},
 		Type:           kind, Reason: e.reason, Message: e.message, FirstTimestamp: now, LastTimestamp: now, Count: 1,
 		Source: corev1.EventSource{Component: "weir-node", Host: c.node}, ReportingController: "weir-node", ReportingInstance: c.node,
-	}, metav1.CreateOptions{})
-	return err
+	})
 }
 
 // Annotate writes an annotation of a pod through its status, for which no more than pods/status is to be
@@ -111,8 +123,7 @@ func (c *Client) patch(ctx context.Context, namespace, name, uid string, metadat
 	if err != nil {
 		return err
 	}
-	_, err = c.core.Pods(namespace).Patch(ctx, name, types.MergePatchType, text, metav1.PatchOptions{}, subresources...)
-	return err
+	return c.core.patchPod(ctx, namespace, name, text, subresources...)
 }
 
 // Delete deletes a pod, which takes delete of pods.
@@ -124,5 +135,5 @@ func (c *Client) Delete(ctx context.Context, namespace, name, uid string) error 
 		id := types.UID(uid)
 		options.Preconditions = &metav1.Preconditions{UID: &id}
 	}
-	return c.core.Pods(namespace).Delete(ctx, name, options)
+	return c.core.deletePod(ctx, namespace, name, options)
 }
