@@ -5,12 +5,9 @@
 package cluster
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -65,24 +62,21 @@ func (c *cluster) awaitCaptured(p pod, limit time.Duration) time.Time {
 	return time.Now()
 }
 
-// agentSaid is when the agent last logged a message about a pod, which it may not have yet.
+// agentSaid is when the agent last logged a message about a pod.
 func (c *cluster) agentSaid(message, podName string) (at time.Time) {
-	logs, _ := filepath.Glob(c.path("log/pods/weir-system_weir-node*/weir-node/*.log"))
-	for _, path := range logs {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue
+	c.Helper()
+	for line := range strings.Lines(c.run("sh", "-c", "cat /var/log/pods/weir-system_weir-node*/weir-node/*.log")) {
+		var entry struct {
+			Time     time.Time
+			Msg, Pod string
 		}
-		for line := range bytes.Lines(text) {
-			var entry struct {
-				Time     time.Time
-				Msg, Pod string
-			}
-			_, object, _ := bytes.Cut(line, []byte("{"))
-			if json.Unmarshal(append([]byte("{"), object...), &entry) == nil && entry.Msg == message && entry.Pod == podName && entry.Time.After(at) {
-				at = entry.Time
-			}
+		_, object, _ := strings.Cut(line, "{") // the runtime's own words come before
+		if json.Unmarshal([]byte("{"+object), &entry) == nil && entry.Msg == message && entry.Pod == podName && entry.Time.After(at) {
+			at = entry.Time
 		}
+	}
+	if at.IsZero() {
+		c.Errorf("the agent did not log %q about %s", message, podName)
 	}
 	return at
 }
@@ -115,6 +109,11 @@ func (c *cluster) startsCaptured(name string) (p pod, took time.Duration) {
 	p, took = c.awaitReady("shop", name, 4*time.Minute)
 	if err := errors.Join(firstWords(p), c.notCaptured(p)); err != nil {
 		c.Errorf("%s: %v", name, err)
+	}
+	for _, e := range c.events("shop", name) {
+		if strings.Contains(e, ": Weir") {
+			c.Errorf("nobody touched %s, and an event says: %s", name, e)
+		}
 	}
 	return p, took
 }

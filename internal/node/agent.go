@@ -105,6 +105,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	all.Go(func() { a.keepSweeping(ctx) })
 	all.Go(func() { a.keepCounting(ctx) })
+	all.Go(func() { a.keepReadingSettings(ctx) })
 	<-ctx.Done()
 	all.Wait()
 	a.keeper.Load().Wait()
@@ -139,14 +140,18 @@ func (a *Agent) Reconsider() {
 	if k == nil {
 		return // the first look is still to come
 	}
-	a.mu.Lock()
-	all := maps.Clone(a.pods)
-	a.mu.Unlock()
-	for key, p := range all {
+	for key, p := range a.known() {
 		if a.reconsiders(p) {
 			k.Look(key)
 		}
 	}
+}
+
+// known are the pods that the agent knows at this moment.
+func (a *Agent) known() map[keep.Key]*pod {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.pods)
 }
 
 func (a *Agent) keepSweeping(ctx context.Context) {

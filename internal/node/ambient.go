@@ -82,7 +82,7 @@ func (m *Ambient) prepare(ctx context.Context, a *Agent) {
 		a.Cluster.AwaitSynced(limited)
 		cancel()
 	}
-	for _, p := range a.found() {
+	for _, p := range a.known() {
 		known := p.snapshot()
 		described := a.describe(known)
 		if d, err := a.Node.Decide(described); err != nil || d.Outcome != mesh.Ambient {
@@ -223,15 +223,4 @@ func (m *Ambient) writeEnrolled(a *Agent) {
 	if err := ambient.WriteEnrolled(m.Enrolled, namespaces, pods, except); err != nil {
 		m.Log.Error("the plugin will not know what is in the ambient mesh when the agent is away", "error", err)
 	}
-}
-
-// found are the pods that the agent knows at this moment.
-func (a *Agent) found() []*pod {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out := make([]*pod, 0, len(a.pods))
-	for _, p := range a.pods {
-		out = append(out, p)
-	}
-	return out
 }

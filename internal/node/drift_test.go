@@ -5,6 +5,7 @@
 package node
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,8 @@ import (
 type drift struct {
 	why     string
 	script  string
-	writer  string // the program that is named
+	writer  string // the program that is named; "" where the kernel names none: inet6_ifa_notify of net/ipv6/addrconf.c
+	config  string // of the pod, "" for annotated
 	blocked bool   // it is another's, and is told of and left
 	after   string // what ends it then
 }
@@ -39,6 +41,19 @@ var drifts = []drift{
 		writer: "nft", blocked: true, after: "nft delete table ip other"},
 	{why: "policy rules are deleted", script: "ip rule del priority $(ip rule | sed -n 's/^\\([0-9]*\\):.*fwmark.*/\\1/p' | head -1)", writer: "netlink port"},
 	{why: "the routes are deleted", script: "ip route flush table $(ip rule | sed -n 's/.*fwmark.*lookup \\([0-9]*\\).*/\\1/p' | head -1)", writer: "netlink port"},
+	{why: "the address on lo is deleted", script: "ip address del ::6/128 dev lo"},
+	{why: "a route beside the main table's is deleted", script: "ip route del local 127.0.0.1 dev eth0 table local proto 119", writer: "netlink port"},
+	{why: "a setting is changed", script: "echo 0 >/proc/sys/net/ipv4/tcp_fwmark_accept", config: untracked},
+}
+
+// podsOf are the node's pods in which something can drift in that way.
+func (n *testNode) podsOf(d drift) (out []*testPod) {
+	for _, p := range n.pods {
+		if p.config == cmp.Or(d.config, annotated) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // TestDrift: whatever is changed in a pod's namespace is noticed, healed and told with who did it, and what is
@@ -46,12 +61,20 @@ var drifts = []drift{
 func TestDrift(t *testing.T) {
 	need(t, "nft", "ip")
 	n := newTestNode(t, len(drifts)+3)
+	n.addPod("untracked", untracked)
 	n.start()
 	n.settled()
+	touched := map[*testPod]bool{}
 	for i, d := range drifts {
-		n.drift(n.pods[i], d)
+		pods := n.podsOf(d)
+		p := pods[i%len(pods)]
+		touched[p] = true
+		n.drift(p, d)
 	}
-	for _, p := range n.pods[len(drifts):] {
+	for _, p := range n.pods {
+		if touched[p] {
+			continue
+		}
 		if got := n.told.of(p.name); len(got) != 1 || !got[0].First || !got[0].Healed {
 			t.Errorf("%s, which was not touched: %+v", p.name, got)
 		}
@@ -74,7 +97,7 @@ func (n *testNode) drift(p *testPod, d drift) (noticed, healed time.Duration) {
 		return got.Healed || d.blocked && len(got.Conflicts) > 0
 	})
 	healed = time.Since(start)
-	if !slices.ContainsFunc(got.Writers, func(w string) bool { return strings.HasPrefix(w, d.writer) }) {
+	if d.writer == "" && len(got.Writers) > 0 || d.writer != "" && !slices.ContainsFunc(got.Writers, func(w string) bool { return strings.HasPrefix(w, d.writer) }) {
 		n.Errorf("%s: written by %q, want %s", d.why, got.Writers, d.writer)
 	}
 	if d.after != "" {

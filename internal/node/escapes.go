@@ -7,7 +7,6 @@ package node
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"github.com/weir-mesh/weir/capture"
@@ -96,10 +95,7 @@ func (a *Agent) keepCounting(ctx context.Context) {
 
 // readCounts reads the counters of every pod.
 func (a *Agent) readCounts(ctx context.Context) {
-	a.mu.Lock()
-	all := maps.Clone(a.pods)
-	a.mu.Unlock()
-	for key, p := range all {
+	for key, p := range a.known() {
 		if ctx.Err() == nil && p.counts() {
 			a.readPod(ctx, uint64(key), p)
 		}
@@ -108,17 +104,14 @@ func (a *Agent) readCounts(ctx context.Context) {
 
 // readPod reads the counters of one pod.
 func (a *Agent) readPod(ctx context.Context, inode uint64, p *pod) {
-	ns, err := netns.Open(p.snapshot().Netns)
+	ns, err := p.open(inode)
 	if err != nil {
-		if !errors.Is(err, netns.ErrNotExist) && !errors.Is(err, netns.ErrNotNetns) {
+		if !errors.Is(err, netns.ErrNotExist) {
 			a.Log.Warn("counters are not read", "pod", p.snapshot().String(), "error", err)
 		}
 		return
 	}
 	defer ns.Close()
-	if now, err := ns.Inode(); err != nil || now != inode {
-		return
-	}
 	c, err := capture.OfState(ns, rules.State{Table: &rules.Table{Name: reserved.Escapes}}, capture.Options{})
 	if err != nil {
 		return

@@ -20,7 +20,15 @@ import (
 // listingPause is how long to wait for more of what makes a listing necessary.
 const listingPause = 20 * time.Millisecond
 
+// firstAnswerTime is how long the API server has for its first answer before pods are decided about without it.
+const firstAnswerTime = 500 * time.Millisecond
+
 func (a *Agent) keepListing(ctx context.Context) {
+	if a.Cluster != nil {
+		limited, cancel := context.WithTimeout(ctx, firstAnswerTime)
+		a.Cluster.AwaitSynced(limited)
+		cancel()
+	}
 	a.list(ctx)
 	close(a.listed)
 	for {

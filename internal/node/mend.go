@@ -17,7 +17,6 @@ import (
 	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/rules"
 )
 
 // mend looks at a namespace, and makes it what it should be where that is ordered.
@@ -28,30 +27,34 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 	if p == nil {
 		return keep.Result{Gone: true}
 	}
-	known := p.snapshot()
-	ns, err := netns.Open(known.Netns)
-	if errors.Is(err, netns.ErrNotExist) || errors.Is(err, netns.ErrNotNetns) {
+	ns, err := p.open(uint64(key))
+	if errors.Is(err, netns.ErrNotExist) {
 		return keep.Result{Gone: true}
 	}
 	if err != nil {
 		return keep.Result{Err: netns.WithAdvice(err)}
 	}
 	defer ns.Close()
-	if now, err := ns.Inode(); err != nil || now != uint64(key) {
-		return keep.Result{Gone: true} // the path leads to another one
-	}
+	known := p.snapshot()
 	w := &look{a, p, ns, order}
 	if a.Released() {
 		p.stopCounting()
+		p.decide(StateReleased, known.IsPod(), true)
 		p.set(func(s *Status) { s.State, s.Mode, s.Wrong = StateReleased, "", nil })
 		return keep.Result{}
 	}
 	described := a.describe(known)
 	d, err := a.Node.Decide(described)
-	p.mu.Lock()
-	p.decided = decided(described, d, err)
-	p.mu.Unlock()
-	p.set(func(s *Status) {
+	met, anew := p.decide(decided(described, d, err), known.IsPod(), described.Spec != nil || a.Cluster == nil)
+	result := w.asDecided(ctx, described, d, err)
+	result.Met, result.Anew = met, anew
+	return result
+}
+
+// asDecided looks at a namespace of which something is decided, or of which nothing can be.
+func (w *look) asDecided(ctx context.Context, described mesh.Pod, d mesh.Decision, err error) keep.Result {
+	known := w.pod.snapshot()
+	w.pod.set(func(s *Status) {
 		s.Mode, s.By, s.Reason = "", d.By, d.Reason
 		if d.Outcome == mesh.Captured && err == nil {
 			s.Mode = d.Config.Mode
@@ -60,9 +63,9 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 	switch {
 	case err != nil && known.IsPod():
 		return keep.Result{Err: fmt.Errorf("%s is not captured: %w", known, err)}
-	case d.Outcome == mesh.Ambient && a.Ambient != nil:
+	case d.Outcome == mesh.Ambient && w.Ambient != nil:
 		return w.ambient(ctx, d, described)
-	case a.Ambient.has(described.UID):
+	case w.Ambient.has(described.UID):
 		if err := w.leaveAmbient(ctx, described.UID); err != nil {
 			return keep.Result{Err: err}
 		}
@@ -98,7 +101,8 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 	if err != nil {
 		return keep.Result{Err: err}
 	}
-	lacking, err := w.settings(want)
+	w.pod.need(want.Sysctls)
+	lacking, err := settings(w.ns, want.Sysctls)
 	if err != nil {
 		return keep.Result{Err: err}
 	}
@@ -115,7 +119,7 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 	}
 	result.Differences = append(result.Differences, lacking...)
 	if len(result.Differences) == 0 {
-		w.pod.set(func(s *Status) { s.State = StateCaptured })
+		w.pod.captured("")
 		result.Generation = v.Generation
 		w.count(ctx, want)
 		return result
@@ -161,19 +165,7 @@ func (w *look) heal(ctx context.Context, c *capture.Capture, result *keep.Result
 		return
 	}
 	result.Healed, result.Outcome, result.Generation = true, string(report.Outcome), report.Generation
-	w.pod.set(func(s *Status) { s.State, s.Version = StateCaptured, report.Version })
-}
-
-// settings are the settings that the rules need and that are otherwise.
-func (w *look) settings(want rules.State) (lacking []string, err error) {
-	if len(want.Sysctls) == 0 {
-		return nil, nil
-	}
-	unmet, _, err := w.ns.Unmet(want.Sysctls)
-	for _, s := range unmet {
-		lacking = append(lacking, rules.Difference{Where: "setting " + s.Name, Want: s.Value, Have: s.Have}.String())
-	}
-	return lacking, err
+	w.pod.captured(report.Version)
 }
 
 // unheard are what is in the way and begins and ends without a notification, as sockets do: the proxy's own

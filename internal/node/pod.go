@@ -5,6 +5,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/node/watch"
 	"github.com/weir-mesh/weir/modes"
+	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -30,10 +32,14 @@ type pod struct {
 	known   inventory.Pod
 	status  Status
 	decided string // in words, at the last look
+	whole   bool   // by all that there is to know
+	seen    bool   // it was seen as it should be
 
 	// accepted is what weir wrote there, where nothing that the agent knows says what it should be; nil:
 	// nothing is accepted. A copy is kept to put it back.
 	accepted *rules.State
+
+	settings []rules.Sysctl // that its rules need
 
 	count *escapes.Count // what the pod's counters were at the last reading; nil: nothing is counted
 }
@@ -66,6 +72,23 @@ func (p *pod) learn(found inventory.Pod) bool {
 	}
 	p.known = found
 	return !same
+}
+
+// open opens the pod's namespace, by its number. The error is netns.ErrNotExist where it has gone: its path may lead
+// to another one since.
+func (p *pod) open(inode uint64) (*netns.Namespace, error) {
+	ns, err := netns.Open(p.snapshot().Netns)
+	if errors.Is(err, netns.ErrNotNetns) {
+		return nil, netns.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	if now, err := ns.Inode(); err != nil || now != inode {
+		ns.Close()
+		return nil, netns.ErrNotExist
+	}
+	return ns, nil
 }
 
 func (p *pod) snapshot() inventory.Pod {
@@ -128,6 +151,17 @@ func ours(table string) bool {
 // decided is what was decided about a pod, in words.
 func decided(p mesh.Pod, d mesh.Decision, err error) string {
 	return fmt.Sprint(d.Outcome, d.By, d.Reason, p.Spec != nil, err)
+}
+
+// decide takes in what is decided about a pod, and by how much that is known. Met is that the pod was never seen as it
+// should be, and anew that something else was decided before on purpose, not only for want of knowledge.
+func (p *pod) decide(now string, isPod, whole bool) (met, anew bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	anew = p.decided != "" && now != p.decided && isPod && (p.whole || p.seen)
+	met = !p.seen && !anew
+	p.decided, p.whole = now, isPod && whole
+	return met, anew
 }
 
 // reconsiders reports whether what is decided about a pod is another thing than at its last look, or that look

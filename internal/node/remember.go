@@ -14,11 +14,22 @@ func (p *pod) set(change func(*Status)) {
 	change(&p.status)
 }
 
+// captured remembers that the namespace is as it should be, by the version that wrote it where that is this one.
+func (p *pod) captured(version string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.status.State, p.seen = StateCaptured, true
+	if version != "" {
+		p.status.Version = version
+	}
+}
+
 // accept remembers what is right although the agent does not know what should be there; nil forgets it.
 func (p *pod) accept(state *rules.State, version string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.accepted, p.status.Version = state, version
+	p.seen = p.seen || state != nil
 }
 
 func (p *pod) acceptedState() *rules.State {

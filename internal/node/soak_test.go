@@ -5,6 +5,7 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -28,13 +29,22 @@ func TestDriftAtScale(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const pods, untouched = 250, 20
-	n := newTestNode(t, pods)
+	const pods, untouched, settings = 250, 20, 10
+	n := newTestNode(t, pods-settings)
+	for i := range settings {
+		n.addPod(fmt.Sprintf("untracked-%d", i), untracked)
+	}
 	start := time.Now()
 	n.start()
 	n.settledWithin(2 * time.Minute)
 	t.Logf("%d namespaces found and captured in %s", pods, time.Since(start).Round(time.Millisecond))
 	var noticed, healed []time.Duration
+	turns, touched := map[string]int{}, map[*testPod]bool{}
+	inTurn := func(d drift) *testPod {
+		all := n.podsOf(d)
+		turns[d.config]++
+		return all[turns[d.config]%(len(all)*(pods-untouched)/pods)]
+	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	var early *scratch.Usage // once every namespace has drifted
@@ -43,11 +53,14 @@ func TestDriftAtScale(t *testing.T) {
 			early = usage(t)
 		}
 		<-tick.C
-		a, b := n.drift(n.pods[i%(pods-untouched)], drifts[i%len(drifts)])
+		d := drifts[i%len(drifts)]
+		p := inTurn(d)
+		touched[p] = true
+		a, b := n.drift(p, d)
 		noticed, healed = append(noticed, a), append(healed, b)
 	}
-	for _, p := range n.pods[pods-untouched:] {
-		if got := n.told.of(p.name); len(got) != 1 {
+	for _, p := range n.pods {
+		if got := n.told.of(p.name); !touched[p] && len(got) != 1 {
 			t.Errorf("%s, which nobody touched, is told of %d times", p.name, len(got))
 		}
 	}

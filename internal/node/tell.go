@@ -39,6 +39,8 @@ func (a *Agent) tell(f keep.Finding) {
 	case f.GaveUp:
 		log.Error("another program puts its own rules back again and again: healed once more, and next time by a sweep",
 			"writer", writer, "heals", f.Heals, "found", f.Differences)
+	case f.Healed && f.Anew:
+		log.Info("captured as it is decided now", "outcome", f.Outcome, "reason", status.Reason, "found", f.Differences, "seconds", f.Healing.Seconds())
 	case f.Healed && f.First:
 		log.Warn("was not captured as it should be", "outcome", f.Outcome, "found", f.Differences, "seconds", f.Healing.Seconds())
 	case f.Healed:
@@ -67,7 +69,7 @@ func (p *pod) judge(f keep.Finding) Status {
 	if len(f.Writers) > 0 && len(f.Differences)+len(f.Conflicts) > 0 {
 		s.Writer = strings.Join(f.Writers, "; ")
 	}
-	if f.Healed {
+	if f.Healed && !f.Anew {
 		s.Heals++
 	}
 	s.Wrong = nil

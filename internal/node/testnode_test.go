@@ -43,8 +43,9 @@ type testNode struct {
 
 type testPod struct {
 	*scratch.Namespace
-	name  string
-	noted string // the path that libcni notes, where it is another than the namespace's
+	name   string
+	config string
+	noted  string // the path that libcni notes, where it is another than the namespace's
 }
 
 // recorder keeps findings, by pod.
@@ -86,6 +87,9 @@ func (r *recorder) of(pod string) []keep.Finding {
 // lo, and settings.
 const annotated = `{"version": 1, "mode": "sidecar", "proxy": {"uids": [1337]}, "inbound": {"via": "tproxy", "excludePorts": [15020, 15021]}, "outbound": {"excludeCIDRs": ["10.9.0.0/16"]}}`
 
+// untracked is one whose rules need settings too.
+const untracked = `{"version": 1, "mode": "sidecar", "conntrack": "none", "proxy": {"mark": 1339}, "inbound": {"via": "tproxy", "includePorts": [8080]}, "outbound": {"via": "tproxy"}}`
+
 func newTestNode(t testing.TB, pods int) *testNode {
 	t.Helper()
 	n := &testNode{TB: t, host: scratch.ForTest(t), cache: t.TempDir(), state: t.TempDir()}
@@ -99,10 +103,11 @@ func newTestNode(t testing.TB, pods int) *testNode {
 // addPod makes a pod whose network is joined to the machine's, and notes it as libcni does.
 func (n *testNode) addPod(name, config string) *testPod {
 	n.Helper()
-	p := &testPod{Namespace: scratch.ForTest(n), name: name}
+	p := &testPod{Namespace: scratch.ForTest(n), name: name, config: config}
 	i := len(n.pods)
-	address := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)}), 24)
-	scratch.Must(n, scratch.Veth(n.host, fmt.Sprintf("veth%d", i), p.Namespace, "eth0"), p.Up("eth0"), p.AddAddress("eth0", address))
+	scratch.Must(n, scratch.Veth(n.host, fmt.Sprintf("veth%d", i), p.Namespace, "eth0"), p.Up("eth0"),
+		p.AddAddress("eth0", netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 88, byte(i >> 8), byte(i)}), 24)),
+		p.AddAddress("eth0", netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x88, 14: byte(i >> 8), 15: byte(i)}), 64)))
 	n.note(p, config)
 	n.pods = append(n.pods, p)
 	return p

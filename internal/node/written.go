@@ -17,6 +17,7 @@ import (
 // written looks at a namespace of which it is not known what it should be: what weir wrote there, such as by
 // an init container, is to stay until weir changes it.
 func (w *look) written(ctx context.Context) keep.Result {
+	w.pod.need(nil)
 	c, err := capture.OfTable(w.ns, modes.DefaultTable, capture.Options{Conflicts: w.order.Foreign})
 	if err != nil {
 		return keep.Result{Err: err}

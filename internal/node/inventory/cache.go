@@ -33,6 +33,7 @@ func (c Cache) Name() string { return string(c) }
 type note struct {
 	Kind        string      `json:"kind"`
 	ContainerID string      `json:"containerId"`
+	Interface   string      `json:"ifName"`
 	Netns       string      `json:"netns"`
 	Args        [][2]string `json:"cniArgs"`
 
@@ -50,8 +51,12 @@ type note struct {
 	} `json:"result"`
 }
 
+// loopback is the interface that a runtime attaches while the network itself is still being made.
+const loopback = "lo"
+
 // Pods reads the notes. Where there is no folder, there are none. A note that cannot be read is one less:
-// libcni may be writing it.
+// libcni may be writing it. Those of lo alone do not count: until there is another one, the network's plugins are at work,
+// and the pod is theirs.
 func (c Cache) Pods(ctx context.Context) (out []Pod, err error) {
 	files, err := os.ReadDir(string(c))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -72,7 +77,7 @@ func (c Cache) Pods(ctx context.Context) (out []Pod, err error) {
 			continue
 		}
 		n, err := readNote(filepath.Join(string(c), f.Name()))
-		if err != nil || n.Netns == "" {
+		if err != nil || n.Netns == "" || n.Interface == loopback {
 			continue
 		}
 		p := n.pod()

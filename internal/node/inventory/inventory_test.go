@@ -24,11 +24,12 @@ func TestCache(t *testing.T) {
 			"cniArgs":[["IgnoreUnknown","1"],["K8S_POD_NAME","cart"],["K8S_POD_NAMESPACE","shop"],["K8S_POD_UID","u1"]],
 			"capabilityArgs":{"io.kubernetes.cri.pod-annotations":{"k":"v; w\nx"},"dns":{"Servers":["10.96.0.10","fe80::1%eth0","word"]}},
 			"result":{"ips":[{"address":"10.88.0.2/16"},{"address":"::ffff:10.88.0.3"},{"address":"none"}]}}`,
-		"net-a-eth1":     `{"containerId":"a","ifName":"eth1","netns":"/var/run/netns/a","result":{"ips":[{"address":"fd88::2/64"}]}}`,
-		"net-b-eth0":     `{"containerId":"b","netns":"/run/netns/b"}`,
-		"net-half-eth0":  `{"containerId":"c","netns":"/run/ne`,
-		"net-empty-eth0": ``,
-		"net-gone-eth0":  `{"containerId":"d","netns":""}`,
+		"net-a-eth1":        `{"containerId":"a","ifName":"eth1","netns":"/var/run/netns/a","result":{"ips":[{"address":"fd88::2/64"}]}}`,
+		"net-b-eth0":        `{"containerId":"b","netns":"/run/netns/b"}`,
+		"cni-loopback-e-lo": `{"containerId":"e","ifName":"lo","netns":"/run/netns/e","cniArgs":[["K8S_POD_NAME","begins"],["K8S_POD_NAMESPACE","shop"]]}`,
+		"net-half-eth0":     `{"containerId":"c","netns":"/run/ne`,
+		"net-empty-eth0":    ``,
+		"net-gone-eth0":     `{"containerId":"d","netns":""}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

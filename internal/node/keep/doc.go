@@ -35,6 +35,8 @@ type Result struct {
 	Differences []string // in what it was not as it should be
 	Conflicts   []string // what others have there that captured traffic does not get past
 	Healed      bool
+	Met         bool   // it was never seen as it should be before
+	Anew        bool   // what it should be is something else than at the last look: the differences are no drift
 	Outcome     string // of the heal, in a word
 	Err         error
 	Gone        bool // there is no such namespace any more
@@ -46,7 +48,7 @@ type Finding struct {
 	Result
 	Writers []string
 	Objects []string
-	First   bool          // the namespace was looked at for the first time
+	First   bool          // the namespace was looked at for the first time, or it is Met
 	Heard   time.Time     // when the first of the changes was heard; zero: none was
 	Noticed time.Duration // from then until the difference was found
 	Healing time.Duration // how long it took to look and heal

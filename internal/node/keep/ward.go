@@ -129,7 +129,7 @@ func (w *ward) settle(l Limits, h heard, o Order, r Result, start time.Time, too
 		r.Conflicts = w.conflicts // they were not looked for
 	}
 	w.conflicts = r.Conflicts
-	f := Finding{Key: w.key, Result: r, First: !w.looked, Healing: took}
+	f := Finding{Key: w.key, Result: r, First: !w.looked || r.Met, Healing: took}
 	w.looked = w.looked || r.Err == nil
 	if !w.lately.IsZero() && now.Sub(w.lately) < 10*l.Debounce {
 		w.delay = min(max(2*w.delay, l.Debounce), l.Busy)
@@ -157,9 +157,12 @@ func (w *ward) settle(l Limits, h heard, o Order, r Result, start time.Time, too
 	}
 	switch {
 	case r.Healed:
-		if now.Sub(w.healed) < l.Quiet+w.pause(l) {
+		switch {
+		case f.First || r.Anew:
+			w.heals = 0 // nobody undid anything
+		case now.Sub(w.healed) < l.Quiet+w.pause(l):
 			w.heals++
-		} else {
+		default:
 			w.heals = 1
 		}
 		w.healed, w.next = now, now.Add(w.pause(l))

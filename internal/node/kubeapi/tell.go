@@ -36,6 +36,7 @@ func (c *Client) Found(p inventory.Pod, s node.Status, f keep.Finding) {
 		c.Event(p.Namespace, p.Name, p.UID, true, reason, fmt.Sprintf(format, args...))
 	}
 	switch {
+	case f.Err == nil && f.Anew && f.Healed: // on purpose
 	case f.Err != nil:
 		tell(reasonFailed, "its traffic is not captured as it should be: %v", f.Err)
 	case f.GaveUp:

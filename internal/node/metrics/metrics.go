@@ -128,7 +128,7 @@ func (m *Metrics) Found(_ inventory.Pod, _ node.Status, f keep.Finding) {
 			m.istioReconcile.WithLabelValues("healed").Inc()
 		}
 	}
-	if len(f.Differences)+len(f.Conflicts) == 0 {
+	if f.Anew || len(f.Differences)+len(f.Conflicts) == 0 {
 		return
 	}
 	if f.Noticed > 0 {
