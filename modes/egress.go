@@ -43,13 +43,14 @@ const (
 )
 
 const (
-	egressTimeout   = time.Hour // of what is counted, after its last packet
-	helloTimeout    = 2 * time.Second
-	helloSize       = 1 << 16 // connections at once whose ClientHello is not whole
-	helloQuota      = 16 << 10
+	egressTimeout   = time.Hour   // of what is counted, after its last packet
+	helloTimeout    = time.Second // a port that is used again sooner goes on with the quota of before
+	helloSize       = 1 << 16     // connections at once whose ClientHello is not whole
+	helloQuota      = 64 << 10
 	maxEgressSize   = 1 << 20
 	wholeCopy       = 65535
 	httpCopy        = 2048
+	restCopy        = 16 << 10 // no ClientHello is longer, and what follows it is not of use
 	httpPort        = rules.Port(80)
 	httpsPort       = rules.Port(443)
 	firstEphemeral  = rules.Port(32768) // of the range that Linux takes local ports from

@@ -83,11 +83,8 @@ func (e *egress) copyNames(w *writer, f rules.Family) {
 	}
 	c.rule("not TCP", rules.L4Proto.Not(rules.TCP), rules.Return())
 	if e.names["sni"] {
-		s := &rules.Set{Name: f.SetName("hello"), Key: rules.Match{Key: connection(f)}.Types(), Live: true, Dynamic: true, Expires: true,
-			Timeout: helloTimeout, Size: helloSize, Quota: helloQuota}
-		w.table.Sets = append(w.table.Sets, s)
-		rest := append([]rules.Node{rules.Match{Key: connection(f), Set: s.Name}}, e.hasData()...)
-		c.rule("the rest of a ClientHello", append(rest, rules.Log{Group: NamesGroup, Snaplen: wholeCopy}, rules.Return())...)
+		w.table.Sets = append(w.table.Sets, &rules.Set{Name: f.SetName("hello"), Key: rules.Match{Key: connection(f)}.Types(), Live: true, Dynamic: true, Expires: true,
+			Timeout: helloTimeout, Size: helloSize, Quota: helloQuota})
 	}
 	if e.inner {
 		e.copyBegun(c, f, rules.IhRaw)
@@ -106,20 +103,29 @@ func connection(f rules.Family) []rules.Selector {
 	return []rules.Selector{a.src, rules.TCPSport.Selector(), a.dst, rules.TCPDport.Selector()}
 }
 
-// copyBegun copies packets with which a ClientHello or a request begins.
+// copyBegun copies packets with which a ClientHello or a request begins, and those that follow
+// the beginning of a ClientHello. What begins is looked at first: where a port is used again, it
+// begins the timeout of the connection's element anew, which else may end before the rest comes.
 func (e *egress) copyBegun(c *chainWriter, f rules.Family, at func(offset, length int) rules.Key[rules.Raw]) {
+	copied := rules.Log{Group: NamesGroup, Snaplen: wholeCopy}
+	hello := f.SetName("hello")
 	if e.names["sni"] {
 		const handshake, clientHello = "\x16\x03", "\x01" // of RFC 8446, sections 5.1 and 4
 		begins := []rules.Node{rules.L4Proto.Is(rules.TCP), at(0, 2).Is(handshake), at(5, 1).Is(clientHello)}
 		long := at(3, 2).Within(rules.RangeBetween(rules.Raw([]byte{byte(e.whole >> 8), byte(e.whole)}), rules.Raw("\xff\xff")))
-		c.rule("a ClientHello begins", append(begins[:3:3], rules.Log{Group: NamesGroup, Snaplen: wholeCopy})...)
-		c.rule("a ClientHello of several packets", append(begins[:3:3], long, rules.Dynset{Update: true, Key: connection(f), Set: f.SetName("hello")}, rules.Return())...)
+		c.rule("a ClientHello begins", append(begins[:3:3], copied)...)
+		c.rule("a ClientHello of several packets", append(begins[:3:3], long, rules.Dynset{Update: true, Key: connection(f), Set: hello}, rules.Return())...)
 		c.rule(EgressHelloOverflow, append(begins[:3:3], long, rules.Counter{}, rules.Return())...)
+		c.rule("a ClientHello of one packet", append(begins[:3:3], rules.Return())...)
 	}
 	if e.names["http"] {
 		for _, method := range []string{"GET ", "POST", "PUT ", "HEAD", "DELE", "PATC", "OPTI"} {
 			c.rule("an HTTP request begins", rules.TCPDport.Is(httpPort), at(0, 4).Is(rules.Raw(method)), rules.Log{Group: NamesGroup, Snaplen: httpCopy}, rules.Return())
 		}
+	}
+	if e.names["sni"] {
+		rest := append([]rules.Node{rules.L4Proto.Is(rules.TCP), rules.Match{Key: connection(f), Set: hello}}, e.hasData()...)
+		c.rule("the rest of a ClientHello", append(rest, rules.Log{Group: NamesGroup, Snaplen: restCopy})...)
 	}
 }
 

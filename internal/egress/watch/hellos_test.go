@@ -55,6 +55,7 @@ type blast struct {
 	name                 func(int) bool // whether connection i has its own name
 	cut                  int            // bytes of a first write, 0 for all in one
 	ports                int            // of the server, from 1000 on; 0 is port 443 alone
+	sources              int            // ports of the client, 0 for as many as there are
 }
 
 // sink reads what it is sent, answers a byte and closes first, so that ports of clients can be used again.
@@ -201,12 +202,17 @@ func TestManyHellos(t *testing.T) {
 		{"of two packets, without GSO", blast{connections: many(20_000), workers: 8, hello: long, name: own}, []string{"gso_max_segs", "1"}},
 		{"with an MTU of 600", blast{connections: many(20_000), workers: 8, hello: long, name: own}, []string{"mtu", "600"}},
 		{"in two writes", blast{connections: many(20_000), workers: 8, hello: long, name: own, cut: 300}, nil},
+		{"again from the same ports, without GSO", blast{connections: many(20_000), workers: 8, hello: long, name: own, sources: 3000}, []string{"gso_max_segs", "1"}},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			w := newWorld(t, "198.51.100.1/32")
 			sink(t, w.away, "203.0.113.2:443", len(tt.blast.hello))
 			if tt.link != nil {
 				link(t, w, tt.link...)
+			}
+			if n := tt.blast.sources; n > 0 {
+				const first = 32768
+				scratch.Must(t, w.pod.Sysctl("net/ipv4/ip_local_port_range", fmt.Sprintf("%d %d", first, first+n-1)))
 			}
 			watched := startWatch(t, w, modes.Watch{})
 			if failed := tt.blast.run(t, w); failed > 0 {
