@@ -24,18 +24,7 @@ func TestREADME(t *testing.T) {
 	c := newCLI(t)
 	c.dir = sharedDir(t)
 	c.env = []string{"PATH=" + filepath.Dir(c.program) + ":" + os.Getenv("PATH")}
-	for _, part := range []struct {
-		page, name string
-		make       func() string
-	}{
-		{"docs/operate.md", "example", c.example},
-		{"docs/operate.md", "badinput", c.badInput},
-		{"docs/ambient.md", "ambient", c.ambient},
-		{"docs/explain.md", "explain", c.explained},
-		{"docs/explain.md", "everything", c.surveyed},
-		{"docs/operate.md", "live", c.live},
-		{"docs/configuration.md", "keys", keysTable},
-	} {
+	for _, part := range c.parts() {
 		t.Run(part.name, func(t *testing.T) {
 			page := filepath.Join("..", part.page)
 			before, stands, after := marked(t, page, part.name)
@@ -50,6 +39,28 @@ func TestREADME(t *testing.T) {
 				t.Errorf("go test ./integration -run README -update would change %s\n%s", part.page, changed(normalised(stands), normalised(want)))
 			}
 		})
+	}
+}
+
+// A part of a page is made anew by a test.
+type part struct {
+	page, name string
+	make       func() string
+}
+
+func (c *cli) parts() []part {
+	return []part{
+		{"docs/operate.md", "example", c.example},
+		{"docs/operate.md", "badinput", c.badInput},
+		{"docs/ambient.md", "ambient", c.ambient},
+		{"docs/explain.md", "explain", c.explained},
+		{"docs/explain.md", "lines", c.explainedLines},
+		{"docs/explain.md", "everything", c.surveyed},
+		{"docs/operate.md", "live", c.live},
+		{"docs/operate.md", "json", c.shownJSON},
+		{"docs/configuration.md", "keys", keysTable},
+		{"docs/egress.md", "watch", c.watched},
+		{"docs/egress.md", "metrics", c.scraped},
 	}
 }
 
@@ -83,10 +94,9 @@ func TestQuickStart(t *testing.T) {
 	}
 }
 
-var varying = regexp.MustCompile(`192\.0\.2\.1:\d{5}|\d+\.\d ms|handle \d+`)
+var varying = regexp.MustCompile(`192\.0\.2\.1:\d{5}|\d+\.\d ms|handle \d+|\d+(\.\d)? [kMG]?B\b *|SENT +RECEIVED +|bytes_total.* \d+`)
 
-// normalised is text without what differs from run to run: ports, times and
-// handles.
+// normalised is text without what differs from run to run: ports, times, handles and bytes with their headers.
 func normalised(text string) string { return varying.ReplaceAllString(text, "*") }
 
 // session is a console's: the commands and what they print.
@@ -105,14 +115,21 @@ func (c *cli) session(commands ...string) string {
 
 var handleOf = regexp.MustCompile(`<(.*)>`)
 
-// shell runs a line as a person at a console does.
+// shell runs a line as a person at a console does, who goes on where it fails.
 func (c *cli) shell(line string) string {
+	c.Helper()
+	out, _ := c.sh(line)
+	return out
+}
+
+// sh runs a line, and returns what it printed and how it ended.
+func (c *cli) sh(line string) (string, error) {
 	c.Helper()
 	cmd, out, _ := c.command("")
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", line}
 	cmd.Stderr = cmd.Stdout
-	c.do(cmd.Run)
-	return out.String()
+	err := c.try(cmd.Run)
+	return out.String(), err
 }
 
 func (c *cli) putFile(name, text string) {
@@ -182,6 +199,13 @@ func (c *cli) explained() string {
 	)
 }
 
+func (c *cli) explainedLines() string {
+	c.putFile("packets.jsonl", `{"packet": "tcp 10.0.0.1:443", "uid": 1000}
+{"packet": "tcp 10.244.1.5:8080", "in": "eth0", "from": "203.0.113.7"}
+`)
+	return c.session("cat packets.jsonl", `weir explain --config pod.yaml --json - < packets.jsonl | jq -r '"\(.packet) \(.fate.says)"'`)
+}
+
 func (c *cli) surveyed() string {
 	c.putFile("new.yaml", strings.Replace(readmePod, "15090]", "15090, 9090]", 1))
 	return c.session("weir explain --config pod.yaml --all", `weir compare pod.yaml new.yaml || echo "exit code $?"`)
@@ -213,5 +237,16 @@ func (c *cli) live() string {
 		`weir show --json | jq -r '.chains[].rules[] | select(.packets > 0) | "\(.packets) packets: \(.reason)"'`,
 		"iptables-nft -t nat -N ISTIO_OUTPUT",
 		"weir doctor 2>&1 | grep -A 1 ^failed",
+	)
+}
+
+// shownJSON is what programs read of the namespace that live left.
+func (c *cli) shownJSON() string {
+	return c.session(
+		"nft 'table ip theirs { chain early { type filter hook output priority raw; }; }'",
+		`weir show --json | jq -r '.foreign[]'                                  # chains of others on the same hooks`,
+		`weir show --json | jq '[.chains[].rules[].packets] | add'              # packets that rules met`,
+		`weir show --json | jq -r '.sets[] | "\(.name) \(.elements | length)"'  # the sizes of sets`,
+		`weir show --json --config pod.yaml | jq '.configuration.same'          # is it what was asked for`,
 	)
 }
