@@ -33,7 +33,7 @@ import (
 // Kind is a string type. A foreign chain is one that drops, redirects, bypasses, changes-marks
 // or untracks captured traffic, or has the same-priority as one of the table's; policy-rule,
 // route and address are routing of another owner; source-validation, no-address, loopback-down
-// and new-ipv6 what the namespace is like; no-listener, not-transparent, unmarked, one-family
+// new-ipv6 and new-interface what the namespace is like; no-listener, not-transparent, unmarked, one-family
 // and foreign-listener what listens for captured traffic; other-engine and connect-program
 // other programs that redirect.
 type Conflict = conflict.Conflict
@@ -65,8 +65,27 @@ func (c *Capture) conflictsOf(ctx context.Context, live *nft.Live) ([]Conflict, 
 		if len(live.State.PolicyRules) > 0 {
 			state.PolicyRules = live.State.PolicyRules // which may stand elsewhere than an apply would have them now
 		}
+		if live.State.Table != nil {
+			state.Routes = withLinksOf(state.Routes, live.State.Routes)
+		}
 	}
 	return c.conflicts(ctx, state, sight.Scope{Table: c.table, Sockets: true})
+}
+
+// withLinksOf are the wanted routes with those of interfaces that are live: one that came since the
+// apply has none.
+func withLinksOf(want, live []rules.Route) (out []rules.Route) {
+	for _, r := range want {
+		if r.Device == "" {
+			out = append(out, r)
+		}
+	}
+	for _, r := range live {
+		if r.Device != "" {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func (c *Capture) conflicts(ctx context.Context, state rules.State, scope sight.Scope) ([]Conflict, []error, error) {

@@ -6,6 +6,7 @@ package capture
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/weir-mesh/weir/nft"
@@ -18,6 +19,7 @@ type Verdict struct {
 	Table       string
 	Absent      bool               // of [OfTable]: there is no such table
 	Differences []rules.Difference // none: it is as it should
+	Later       []rules.Route      // of interfaces that came since the apply, which the next one adds: no drift
 	Conflicts   []Conflict         // what stands in the way of captured traffic, where Options.Conflicts asks for it: no drift
 	Unseen      []error            // why something that may be in the way was not looked at
 	Unjudged    error              // why nothing was
@@ -84,6 +86,12 @@ func (c *Capture) verify(ctx context.Context) (Verdict, *nft.Live, error) {
 	live, found, err := c.session.Verify(ctx, w.state)
 	if err != nil {
 		return v, nil, c.failed("verify", err)
+	}
+	if c.state == nil {
+		standing, later := live.Standing(w.state)
+		if v.Later = later; !slices.Equal(standing.Routes, w.state.Routes) {
+			found = live.Differences(standing)
+		}
 	}
 	v.Applying, v.Differences, v.Generation = live.Applying, found, live.Generation()
 	programs, err := c.unassigned(w.state)

@@ -121,8 +121,9 @@ func (p *realPod) noStray(t *testing.T) {
 }
 
 // TestBoundSocketsLater: an interface that came after the apply has no route to the proxy: what is
-// bound to it is dropped and not sent, which verify with the configuration and explain tell, until
-// an apply. One that went, or was down and lost its IPv6 route, is drift likewise.
+// bound to it is dropped and not sent, which is no drift, and which verify, doctor and explain tell
+// until an apply. Nor is one that went. That a route which was written is not there any more is
+// drift.
 func TestBoundSocketsLater(t *testing.T) {
 	p, _ := twoLinks(t)
 	args := boundModes[0].args
@@ -144,9 +145,19 @@ func TestBoundSocketsLater(t *testing.T) {
 		t.Errorf("what is bound to an interface without a route: %s", land)
 	}
 	p.run(explain...).want(t, 0).prints(t, "dropped: by table inet weir, chain postrouting, rule 1")
-	p.ok("verify")
-	p.run(append([]string{"verify"}, args...)...).want(t, 3).prints(t, "local 127.0.0.1/32 dev eth1", "local ::1/128 dev eth1")
+	withConfig := append([]string{"verify"}, args...)
+	const noted = "note: interface eth1 has no route of weir's, as what comes after an apply: outbound TCP and DNS queries of sockets that are bound to it (SO_BINDTODEVICE) is dropped until the next apply"
+	for _, verify := range [][]string{{"verify"}, withConfig} {
+		if o := p.run(verify...).want(t, 0); !strings.Contains(o.String(), noted) || !strings.Contains(o.String(), "clean: inet weir") {
+			t.Errorf("%v: %s", verify, o)
+		}
+	}
+	p.run("doctor").prints(t, strings.TrimPrefix(noted, "note: "))
+	p.run(append([]string{"plan", "--exit-code"}, args...)...).want(t, 3) // an apply adds them
 	p.run(append([]string{"apply"}, args...)...).want(t, 0).prints(t, "updated")
+	if o := p.run(withConfig...).want(t, 0); strings.Contains(o.String(), "interface eth1") {
+		t.Errorf("after an apply: %s", o)
+	}
 	if land := lands("eth1"); land != "proxy:15001" {
 		t.Errorf("after an apply: %s", land)
 	}
@@ -154,12 +165,34 @@ func TestBoundSocketsLater(t *testing.T) {
 	p.ip("link set eth0 down")
 	p.ip("link set eth0 up")
 	p.ip("-6 addr replace " + families[1].pod.String() + " dev eth0 nodad")
-	p.run("verify").want(t, 3).prints(t, "local ::1/128 dev eth0") // IPv4's stay, as its addresses do
-	p.ok(append([]string{"apply"}, args...)...)
+	drifts := func(what ...string) {
+		t.Helper()
+		for _, verify := range [][]string{{"verify"}, withConfig} {
+			p.run(verify...).want(t, 3).prints(t, what...)
+		}
+		p.ok(append([]string{"apply"}, args...)...)
+	}
+	drifts("local ::1/128 dev eth0") // IPv4's stay, as its addresses do
+	for _, l := range []struct{ option, route string }{{"", "local 127.0.0.1/32 dev eth1"}, {"-6 ", "local ::1/128 dev eth0"}} {
+		p.ip(l.option + "route delete " + l.route + " table local metric 2048")
+		drifts(l.route)
+	}
+	p.ip("link set eth1 down") // its routes are not those that an apply would add now
+	p.ip("link set eth1 up")
+	p.ip("-6 addr replace 2001:db8:19::2/64 dev eth1 nodad")
+	drifts("local ::1/128 dev eth1")
 	p.ip("link delete eth1")
+	p.ok("verify")
+	p.ok(withConfig...)
+	p.run(append([]string{"plan", "--exit-code"}, args...)...).want(t, 3)
+	p.ip("link add eth1 type veth peer name other1") // another by its name
+	p.ip("addr add 198.18.1.2/24 dev eth1")
+	p.ip("link set eth1 up")
 	p.run("verify").want(t, 3).prints(t, "local 127.0.0.1/32 dev eth1")
+	p.ip("link delete eth1")
 	p.ok(append([]string{"apply"}, args...)...)
 	p.ok("verify")
+	p.ok(withConfig...)
 	p.ok("remove")
 	if ours := p.ours(); len(ours) > 0 {
 		t.Errorf("remove leaves %v", ours)

@@ -122,6 +122,10 @@ var obstacles = []obstacle{
 		harmless: tables("table inet istiod-stats {\nchain prerouting {\ntype filter hook prerouting priority 10\nmeta l4proto tcp counter\n}\n}\n")},
 	{why: "IPv6 that appeared since the apply", kind: conflict.NewIPv6, may: true,
 		do: ips("-6 addr add 2001:db8:1::2/64 dev eth0 nodad"), harmless: ips("-6 addr add fe80::77/64 dev eth0 nodad")},
+	{why: "an interface that came after the apply", kind: conflict.NewInterface, may: true, config: []string{"--interfaces-exclude", "tap+"},
+		do:       ips("link add net1 type veth peer name net1p", "addr add 198.18.9.2/24 dev net1", "link set net1 up"),
+		harmless: ips("link add tap1 type veth peer name net1p", "addr add 198.18.9.2/24 dev tap1", "link set tap1 up"),
+		live:     []string{"--uid", "1000", "--device", "net1", "tcp", "198.51.100.7:80"}, explained: "dropped: by table inet weir, chain postrouting"},
 }
 
 var byTProxy = []string{"--inbound-via", "tproxy"}
@@ -243,7 +247,7 @@ func (c *cli) answers(t *testing.T, o obstacle, bad bool, config []string) {
 	subject := find("verify", c.run(append([]string{"verify", "--json"}, compared...)...).out, bad)
 	find("show", c.run("show", "--json").out, bad)
 	report := jsonOf[doctorReport](t, c.run("doctor", "--json").out)
-	if o.kind != conflict.NewIPv6 { // which an apply captures
+	if o.kind != conflict.NewIPv6 && o.kind != conflict.NewInterface { // which an apply sees to
 		find("apply", c.run(append([]string{"apply", "--json"}, config...)...).want(t, 0).out, bad && !o.late)
 	}
 	if o.own {

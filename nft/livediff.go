@@ -23,7 +23,13 @@ func (l *Live) Differences(want rules.State) []rules.Difference {
 // contrast compares with a state in normal form. Its differences are those of
 // Differences.
 func (l *Live) contrast(want rules.State) rules.Changes {
-	have := l.routing.ours(want, l.Tag).Normal()
+	have := l.routing.ours(want, l.Tag)
+	for _, r := range l.routing.gone { // nothing lacks it
+		if slices.Contains(want.Routes, r) {
+			have.Routes = append(have.Routes, r)
+		}
+	}
+	have = have.Normal()
 	have.Table = l.State.Table
 	c := want.ChangesFrom(have)
 	if len(c.Differences) == 0 && want.Table != nil {
@@ -101,6 +107,7 @@ func (l *Live) Drift() ([]rules.Difference, error) {
 		return nil, fmt.Errorf("the tag is of schema %d, this program knows %d: compare with a configuration", l.Tag.Schema, tagSchema)
 	}
 	have := l.routing.ours(rules.State{Addresses: l.Tag.Addresses}, nil)
+	have.Routes = append(have.Routes, l.routing.gone...)
 	have.Table = l.State.Table
 	return slices.Concat(l.Tag.differences(have), l.draining(), l.extras()), nil
 }

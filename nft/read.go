@@ -121,6 +121,9 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with 
 		if t, err = c.readTables(ctx, table, with); err == nil {
 			r, err = c.readRouting(ctx, wanted, t.otherTags)
 		}
+		if err == nil {
+			err = c.readGone(ctx, t.tag, &r)
+		}
 		return err
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ type routing struct {
 	routes      []liveRoute
 	addresses   []liveAddress // all of the loopback interface's
 	odd         []oddity
+	gone        []rules.Route // that the tag tells of, whose interfaces have gone
 }
 
 type liveRule struct {

@@ -39,6 +39,7 @@ const (
 	OtherEngine      Kind = "other-engine"      // another program captures too
 	ConnectProgram   Kind = "connect-program"   // a cgroup program may change destinations before any rule
 	NewIPv6          Kind = "new-ipv6"          // the namespace has IPv6, which the rules leave alone
+	NewInterface     Kind = "new-interface"     // what sockets send that are bound to an interface does not reach the proxy
 )
 
 // Conflict is one thing that stands in the way of captured traffic.
@@ -132,6 +133,7 @@ func Conflicts(want rules.State, seen Seen) []Conflict {
 	out = append(out, j.settings()...)
 	out = append(out, j.missingAddresses()...)
 	out = append(out, j.ipv6()...)
+	out = append(out, j.interfaces()...)
 	out = append(out, j.listeners()...)
 	out = append(out, j.engines()...)
 	out = append(out, j.programs()...)
@@ -144,6 +146,8 @@ func rank(c Conflict) int {
 	switch {
 	case c.Kind == LoopbackDown:
 		return 0
+	case c.Kind == NewInterface:
+		return 3
 	case c.Takes && !c.May:
 		return 1
 	case !c.May:

@@ -21,6 +21,18 @@ func listening(uid rules.UID, port uint16, transparent bool, addresses ...string
 	return out
 }
 
+// plus adds an interface with those addresses.
+func plus(l sim.Link, addresses ...string) func(*Seen) {
+	return func(s *Seen) {
+		l.Index = rules.IfIndex(len(s.Links) + 1)
+		h := sim.Host{Links: append(s.Links, l), Routes: s.Routes}
+		for _, a := range addresses {
+			h = h.Plus(l.Name, netip.MustParsePrefix(a))
+		}
+		s.Links, s.Routes = h.Links, h.Routes
+	}
+}
+
 // TestConflicts: each kind beside what looks like it and is harmless.
 func TestConflicts(t *testing.T) {
 	both := []string{"0.0.0.0", "::"}
@@ -90,6 +102,15 @@ func TestConflicts(t *testing.T) {
 		{"IPv6 came, and the configuration leaves it to the namespace", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) { s.IPv6 = Auto }, "new-ipv6"},
 		{"IPv6 is switched off", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) { s.IPv6 = Chosen }, ""},
 		{"it is unknown whether it is", func(c *modes.Config) { c.IPv6 = "disabled" }, func(s *Seen) {}, "new-ipv6?"},
+		{"an interface came after the apply", nil, plus(sim.Link{Name: "net1"}, "198.18.9.2/24"), "new-interface"},
+		{"an interface came after the apply, and outbound is by TPROXY", untracked, plus(sim.Link{Name: "net1"}, "198.18.9.2/24"), "new-interface"},
+		{"an interface that a known one's family came to", nil, plus(sim.Link{Name: "eth1"}, "2001:db8:9::2/64"), "new-interface"},
+		{"an interface that the apply gave its route", nil, plus(sim.Link{Name: "eth1"}, "198.18.9.2/24"), ""},
+		{"one that is down", nil, plus(sim.Link{Name: "net1", Down: true}, "198.18.9.2/24"), ""},
+		{"a bridge's port", nil, plus(sim.Link{Name: "net1", Port: true}, "198.18.9.2/24"), ""},
+		{"one without an address", nil, plus(sim.Link{Name: "net1"}), ""},
+		{"one that is excluded", func(c *modes.Config) { c.Interfaces.Exclude = []string{"net+"} }, plus(sim.Link{Name: "net1"}, "198.18.9.2/24"), ""},
+		{"one beside a capture of what comes in alone", func(c *modes.Config) { c.Outbound.Via = "none" }, plus(sim.Link{Name: "net1"}, "198.18.9.2/24"), ""},
 	} {
 		seen := pod()
 		tt.seen(&seen)

@@ -18,7 +18,8 @@ func wanted(t *testing.T, change func(*modes.Config)) rules.State {
 	if change != nil {
 		change(&c)
 	}
-	s, _, err := modes.State(c, modes.Environment{IPv6: true, LoopbackIPv6: true, PostroutingInput: true})
+	s, _, err := modes.State(c, modes.Environment{IPv6: true, LoopbackIPv6: true, PostroutingInput: true,
+		Links: []modes.Link{{Name: "eth0", Families: families}, {Name: "eth1", Families: families[:1]}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func within(r rules.Range) (netip.Addr, bool) {
 type packetKey struct {
 	proto      rules.Proto
 	src, dst   netip.AddrPort
-	in         string
+	in, device string
 	mark       rules.Mark
 	sent       bool // by a socket
 	uid        rules.UID
@@ -158,7 +158,7 @@ type packetKey struct {
 }
 
 func keyOf(p sim.Packet) packetKey {
-	k := packetKey{proto: p.Proto, src: p.Src, dst: p.Dst, in: p.In, mark: p.Mark}
+	k := packetKey{proto: p.Proto, src: p.Src, dst: p.Dst, in: p.In, device: p.Device, mark: p.Mark}
 	if p.Socket != nil {
 		k.sent, k.uid, k.gid, k.socketMark = true, p.Socket.UID, p.Socket.GID, p.Socket.Mark
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/rules"
 )
 
 // mend looks at a namespace, and makes it what it should be where that is ordered.
@@ -118,6 +119,11 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 		}
 	}
 	result.Differences = append(result.Differences, lacking...)
+	if w.order.Heal {
+		for _, r := range v.Later {
+			result.Differences = append(result.Differences, rules.Difference{Where: "route", Want: r.String()}.String())
+		}
+	}
 	if len(result.Differences) == 0 {
 		w.pod.captured("")
 		result.Generation = v.Generation
