@@ -8,15 +8,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
-	"github.com/weir-mesh/weir/sim"
 )
 
 // engine is the capture of a pod's namespace. Close closes both.
@@ -30,26 +27,18 @@ func (e engine) Close() {
 	e.ns.Close()
 }
 
-// open opens the namespace of a request and the capture that was decided, for those of its interfaces that
-// counts holds for.
-func (r *request) open(ctx context.Context, d decision, counts func(sim.Link) bool) (engine, error) {
+// open opens the namespace of a request and the capture that was decided.
+func (r *request) open(ctx context.Context, d decision) (engine, error) {
 	ns, err := netns.Open(r.Netns)
 	if err != nil {
 		return engine{}, fmt.Errorf("network namespace %s: %w", r.Netns, err)
 	}
-	k, err := newCapture(ctx, ns, d.Decision, r.resolvers, capture.Options{LoopbackLater: true}, counts)
+	k, err := NewCapture(ctx, ns, d.Decision, r.resolvers, capture.Options{LoopbackLater: true})
 	if err != nil {
 		ns.Close()
 		return engine{}, err
 	}
 	return engine{k, ns}, nil
-}
-
-func everyLink(sim.Link) bool { return true }
-
-// attached reports whether an interface has an address of the request's attachment.
-func (r *request) attached(l sim.Link) bool {
-	return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return slices.Contains(r.addresses, p.Addr()) })
 }
 
 // notCaptured is why an apply failed, for a runtime.

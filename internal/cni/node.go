@@ -9,14 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
-	"slices"
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/internal/mesh"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/sim"
 )
 
 // Node is what the node's operator decided about its pods, in the keys of the plugin's entry: the node's
@@ -40,13 +38,8 @@ func ReadNode(entry []byte) (Node, error) {
 // NewCapture is the capture of a pod's namespace by a decision, with what is known of it before the pod has
 // files. The resolvers are the pod's, nil where they are not known.
 func NewCapture(ctx context.Context, ns *netns.Namespace, d mesh.Decision, resolvers []netip.Addr, o capture.Options) (*capture.Capture, error) {
-	return newCapture(ctx, ns, d, resolvers, o, everyLink)
-}
-
-// newCapture is NewCapture for those interfaces of the pod that counts holds for.
-func newCapture(ctx context.Context, ns *netns.Namespace, d mesh.Decision, resolvers []netip.Addr, o capture.Options, counts func(sim.Link) bool) (*capture.Capture, error) {
 	c := d.Config
-	env, err := environment(ctx, ns, resolvers, counts)
+	env, err := environment(ctx, ns, resolvers)
 	if err == nil && d.FirstAddressDecides {
 		c.IPv6, err = byFirstAddress(ctx, ns)
 	}
@@ -63,7 +56,7 @@ var (
 )
 
 // environment is what is known of a pod's namespace before the pod has files.
-func environment(ctx context.Context, ns *netns.Namespace, resolvers []netip.Addr, counts func(sim.Link) bool) (modes.Environment, error) {
+func environment(ctx context.Context, ns *netns.Namespace, resolvers []netip.Addr) (modes.Environment, error) {
 	env, err := capture.FileEnvironment(ctx, ns, modes.Lookups{})
 	if err != nil {
 		return env, err
@@ -83,7 +76,7 @@ func environment(ctx context.Context, ns *netns.Namespace, resolvers []netip.Add
 	if err != nil {
 		return env, err
 	}
-	env.Links = capture.Links(slices.DeleteFunc(links, func(l sim.Link) bool { return !counts(l) }))
+	env.Links = capture.Links(links)
 	lo, err := ns.Loopback(ctx)
 	env.LoopbackIPv6 = lo.IPv6
 	return env, err

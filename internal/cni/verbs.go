@@ -16,7 +16,6 @@ import (
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/rules"
-	"github.com/weir-mesh/weir/sim"
 )
 
 // add captures the pod where it is to be, and passes on the result. It does so again, and changes nothing,
@@ -35,7 +34,7 @@ func (p *plugin) add(ctx context.Context, r *request) error {
 }
 
 func (p *plugin) apply(ctx context.Context, r *request, d decision) error {
-	k, err := r.open(ctx, d, everyLink)
+	k, err := r.open(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -58,10 +57,7 @@ func (p *plugin) check(ctx context.Context, r *request) error {
 		return err
 	}
 	if d.Outcome == mesh.Captured {
-		found, err := r.verify(ctx, d, everyLink)
-		if err == nil && len(found) > 0 { // another network's interface may have come since, or gone
-			found, err = r.verify(ctx, d, r.attached)
-		}
+		found, err := r.verify(ctx, d)
 		if err != nil {
 			return r.notCaptured(d, err)
 		}
@@ -84,8 +80,8 @@ func (p *plugin) check(ctx context.Context, r *request) error {
 	return r.differs(v.Differences)
 }
 
-func (r *request) verify(ctx context.Context, d decision, counts func(sim.Link) bool) ([]rules.Difference, error) {
-	k, err := r.open(ctx, d, counts)
+func (r *request) verify(ctx context.Context, d decision) ([]rules.Difference, error) {
+	k, err := r.open(ctx, d)
 	if err != nil {
 		return nil, err
 	}
