@@ -20,7 +20,8 @@ type datagramSender struct {
 	wait *batchPool // of which one may wait for room in its send buffer; nil: what finds none is dropped
 
 	// header, of a raw socket, writes the UDP header in the room before the payload.
-	header func(headerAndPayload []byte)
+	header  func(headerAndPayload []byte)
+	control []byte // of a socket that is bound to no address: which one datagrams leave from
 }
 
 // send sends the datagrams from i on and before end, and returns how many and how many bytes left. One
@@ -63,8 +64,11 @@ func (b *batch) prepare(i int, s datagramSender) {
 	}
 	h.Iov = &b.iovecs[i]
 	h.SetIovlen(1)
-	h.Control = nil
-	h.SetControllen(0)
+	h.Control, h.Controllen = nil, 0
+	if len(s.control) > 0 {
+		h.Control = &s.control[0]
+		h.SetControllen(len(s.control))
+	}
 	h.Flags = 0
 	h.Name, h.Namelen = nil, 0
 	if len(s.to) > 0 {

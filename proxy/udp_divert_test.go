@@ -93,7 +93,21 @@ func udpWorld(t *testing.T) *scratch.Namespace {
 
 // Out of the pod: the application asks an address of the world, hears it answer, and changes its port
 // in the middle.
-func TestUDPOutbound(t *testing.T) {
+func TestUDPOutbound(t *testing.T) { testUDPOutbound(t, func(*testing.T, udpFamily) {}) }
+
+// The same of a pod whose application has the port at every address, so that no other socket can be
+// bound to an address with it.
+func TestUDPOutboundOfAnOwnPort(t *testing.T) {
+	testUDPOutbound(t, func(t *testing.T, f udpFamily) {
+		own, err := net.ListenPacket(f.network, ":443")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { own.Close() })
+	})
+}
+
+func testUDPOutbound(t *testing.T, prepare func(*testing.T, udpFamily)) {
 	if !inNamespace(t, "nft", "ip") {
 		return
 	}
@@ -101,6 +115,7 @@ func TestUDPOutbound(t *testing.T) {
 	r := serveUDP(t, &proxy.UDPServer{Dial: proxy.Dialer{Mark: proxyMark}.DialUDP}, "[::]:15001", proxy.SocketOptions{Transparent: true, Mark: proxyMark})
 	for _, f := range udpFamilies {
 		t.Run(f.name, func(t *testing.T) {
+			prepare(t, f)
 			dst := netip.AddrPortFrom(f.world, 443)
 			do(t, world, func() { udpOrigin(t, f.network, dst.String()) })
 			testUDPDiverted(t, r, f.pod, dst, func(to netip.AddrPort) *net.UDPConn { return udpDial(t, to) })

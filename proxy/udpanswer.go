@@ -92,7 +92,8 @@ func (a *answerers) socket(ctx context.Context, addr netip.AddrPort) (*answerer,
 	return &answerer{all: a, addr: addr, conn: conn, raw: raw, direct: direct}, nil
 }
 
-// bind opens a socket of that address, a raw one where it is to have no port.
+// bind opens a socket of that address, a raw one where it is to have no port. A raw one of IPv4 can be
+// bound to another host's address since Linux 5.17 alone: it is bound to none, and its datagrams carry it.
 func (a *answerers) bind(ctx context.Context, addr netip.AddrPort, direct bool) (net.PacketConn, error) {
 	own := reuseAddress
 	network, address := networkOf("udp", addr)
@@ -100,6 +101,9 @@ func (a *answerers) bind(ctx context.Context, addr netip.AddrPort, direct bool) 
 		own = receiveNothing
 		network, _ = networkOf("ip", addr)
 		network, address = network+":udp", addr.Addr().String()
+		if addr.Addr().Is4() {
+			address = ""
+		}
 	}
 	lc := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error {
 		return errors.Join(a.listener.options.Control(network, address, raw), own(raw))
@@ -113,6 +117,9 @@ func (s *answerer) to(client netip.AddrPort) datagramSender {
 	if s.direct {
 		sender.to = sockaddrOf(netip.AddrPortFrom(client.Addr(), 0)) // a raw socket's ports are protocols
 		sender.header = func(b []byte) { putUDPHeader(b, s.addr, client) }
+		if s.addr.Addr().Is4() {
+			sender.control = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: s.addr.Addr().As4()})
+		}
 	}
 	return sender
 }

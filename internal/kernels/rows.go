@@ -35,6 +35,7 @@ var rows = []row{
 	{"conformance: DNS", "the same with DNS captured", conformance("dns-all")},
 	{"untracked", "without connection tracking, packets end where they ended with the reference, by three of its tables", tests(`^TestUntrackedFates$/^(redirect-dual-stack|tproxy|dns-all)$`)},
 	{"untracked lives", "connections that are captured so live and die in every way and lose nothing, or nothing leaves", tests(`^(TestUntrackedLife|TestUntrackedFailsClosed)$`)},
+	{"untracked UDP", "datagrams that are captured so are answered from the address asked", tests(`^TestUntrackedUDP$`)},
 	{"drift", "each seventh of the changes by others that the tests know is found, named and mended", tests(`^(TestDrift|TestNoDrift)$`)},
 	{"kills", "of 20 applies that are killed, each leaves the former rules or the new ones, whole", tests(`^TestKilled$`)},
 	{"trace", "packets are followed across the rules", tests(`^(TestTrace|TestTraceInWords|TestTraceKilled|TestTraceInterrupted)$`)},

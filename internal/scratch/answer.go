@@ -91,21 +91,25 @@ func portAsked(received []byte) netip.AddrPort {
 }
 
 // answerFrom sends a datagram from the address and port that another one was sent to which tproxy took.
-// A raw socket leaves the port to the application that may have it.
+// A raw socket leaves the port to the application that may have it. One of IPv4 is bound to another
+// host's address since Linux 5.17 alone: the address goes with the datagram.
 func answerFrom(ctx context.Context, from netip.AddrPort, mark uint32, to netip.AddrPort, text []byte) error {
 	const header, checksumAt = 8, 6
-	network := "ip4:udp"
+	network, source := "ip4:udp", []byte(nil)
 	if from.Addr().Is6() {
-		network = "ip6:udp"
+		network, source = "ip6:udp", unix.PktInfo6(&unix.Inet6Pktinfo{Addr: from.Addr().As16()})
+	} else {
+		source = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: from.Addr().As4()})
 	}
 	options := socketOptions{mark: mark, transparent: true}
-	conn, err := (&net.ListenConfig{Control: options.control}).ListenPacket(ctx, network, from.Addr().String())
+	packets, err := (&net.ListenConfig{Control: options.control}).ListenPacket(ctx, network, "")
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer packets.Close()
+	conn := packets.(*net.IPConn)
 	if from.Addr().Is6() { // where a datagram must have a checksum, the kernel can write it
-		raw, err := conn.(*net.IPConn).SyscallConn()
+		raw, err := conn.SyscallConn()
 		if err == nil {
 			err = controlled(raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_CHECKSUM, checksumAt) })
 		}
@@ -117,6 +121,6 @@ func answerFrom(ctx context.Context, from netip.AddrPort, mark uint32, to netip.
 	datagram = binary.BigEndian.AppendUint16(datagram, to.Port())
 	datagram = binary.BigEndian.AppendUint16(datagram, uint16(header+len(text)))
 	datagram = append(append(datagram, 0, 0), text...)
-	_, err = conn.WriteTo(datagram, &net.IPAddr{IP: to.Addr().Unmap().AsSlice()})
+	_, _, err = conn.WriteMsgIP(datagram, source, &net.IPAddr{IP: to.Addr().Unmap().AsSlice()})
 	return err
 }
