@@ -27,12 +27,15 @@ type arguments struct {
 	logFormat, logLevel, mode, bin         string
 }
 
+// noPort is a port that was not given.
+const noPort = -1
+
 func (a *arguments) flags(out *meshinit.Arguments) *pflag.FlagSet {
 	f := pflag.NewFlagSet("linkerd-init", pflag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.SortFlags = false
-	f.IntVarP(&a.incoming, "incoming-proxy-port", "p", -1, "port that inbound TCP is redirected to (required)")
-	f.IntVarP(&a.outgoing, "outgoing-proxy-port", "o", -1, "port that outbound TCP is redirected to (required)")
+	f.IntVarP(&a.incoming, "incoming-proxy-port", "p", noPort, "port that inbound TCP is redirected to (required)")
+	f.IntVarP(&a.outgoing, "outgoing-proxy-port", "o", noPort, "port that outbound TCP is redirected to (required)")
 	f.IntVarP(&a.uid, "proxy-uid", "u", -1, "user whose traffic is not captured; 0 and less is none")
 	f.IntVarP(&a.gid, "proxy-gid", "g", -1, "group whose traffic is not captured; 0 and less is none")
 	f.IntSliceVarP(&a.redirect, "ports-to-redirect", "r", nil, "inbound ports that are captured (default: all)")
@@ -86,6 +89,12 @@ func Parse(args []string, _ meshinit.Input) (*meshinit.Arguments, error) {
 func (a *arguments) refused() error {
 	var errs []error
 	problem := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if a.incoming == noPort {
+		problem("--incoming-proxy-port: is required")
+	}
+	if a.outgoing == noPort {
+		problem("--outgoing-proxy-port: is required")
+	}
 	if a.uid <= 0 && a.gid <= 0 {
 		problem("--proxy-uid: neither it nor --proxy-gid is given (want one over 0: without one the proxy's own traffic would be captured in a loop)")
 	}

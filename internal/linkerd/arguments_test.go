@@ -42,7 +42,7 @@ func TestConfig(t *testing.T) {
 			c.Inbound.ExcludeSources = []string{"10.0.0.0/8", "fd00::/8"}
 		}), ""},
 		{"root is not exempted", "-p 4143 -o 4140 -u 0", modes.Config{}, "--proxy-uid: neither it nor --proxy-gid is given"},
-		{"the ports are wanted", "-u 2102", modes.Config{}, `--incoming-proxy-port: "-1" is not a port`},
+		{"the ports are wanted", "-u 2102", modes.Config{}, "--incoming-proxy-port: is required\n--outgoing-proxy-port: is required"},
 		{"a port is a port", "-p 4143 -o 4140 -u 2102 --outbound-ports-to-ignore 70000", modes.Config{}, `--outbound-ports-to-ignore: "70000" is not a port`},
 		{"a subnet is one", "-p 4143 -o 4140 -u 2102 --subnets-to-ignore 10.0.0.0/33", modes.Config{}, `--subnets-to-ignore: "10.0.0.0/33" is not an address or prefix`},
 		{"a mode of iptables", "-p 4143 -o 4140 -u 2102 --iptables-mode bpf", modes.Config{}, `--iptables-mode: "bpf" is not a mode (want legacy, nft or plain)`},

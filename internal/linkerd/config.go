@@ -30,7 +30,7 @@ var names = meshinit.Names{
 // config is the configuration that means the same.
 func (a *arguments) config() (modes.Config, error) {
 	o := options.Linkerd{
-		InboundPort: number(a.incoming), OutboundPort: number(a.outgoing),
+		InboundPort: given(a.incoming), OutboundPort: given(a.outgoing),
 		IncludeInbound: numbers(a.redirect), SkipInbound: options.PortWords(a.inboundIgnore), SkipOutbound: options.PortWords(a.outboundIgnore),
 	}
 	for _, s := range a.subnets {
@@ -51,6 +51,14 @@ func (a *arguments) config() (modes.Config, error) {
 		return c, problems.Join(err, names.Problem(modes.Check(c)))
 	}
 	return c, names.Problem(modes.Check(c))
+}
+
+// given is a port as a configuration has it; for one that is missing, which refused reports, it is the mesh's.
+func given(port int) modes.PortWord {
+	if port == noPort {
+		return ""
+	}
+	return number(port)
 }
 
 func number(port int) modes.PortWord { return modes.PortWord(strconv.Itoa(port)) }
