@@ -90,11 +90,7 @@ func run(ctx context.Context, weir, bare, page string, wanted *regexp.Regexp, as
 		return err
 	}
 	if page != "" {
-		text, err := b.report.page()
-		if err == nil {
-			err = os.WriteFile(page, []byte(text), 0o644)
-		}
-		if err != nil {
+		if err := os.WriteFile(page, []byte(b.report.page()), 0o644); err != nil {
 			return err
 		}
 	}

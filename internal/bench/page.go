@@ -5,12 +5,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
 
 // page is the report as the manual has it: where it was measured, each bar with its verdict, and all figures.
-func (r report) page() (string, error) {
+func (r report) page() string {
 	var b strings.Builder
 	missed := 0
 	for _, c := range r.Comparisons {
@@ -19,31 +20,30 @@ func (r report) page() (string, error) {
 		}
 	}
 	fmt.Fprintf(&b, "# Performance\n\n`make bench` wrote this page; nothing in it is written by hand.\n\nMeasured on: %s.\n\n", r.Machine)
-	fmt.Fprint(&b, "Values are medians of paired rounds, with their quartiles in brackets: contenders take turns, and a ratio is of the same\nround. ")
-	fmt.Fprintf(&b, "Of the bars below, %d are missed.\n\n", missed)
-	b.WriteString("| against the bars of the design | this run | bar | met |\n| --- | --- | --- | --- |\n")
-	for _, c := range r.Comparisons {
-		if c.Bar != 0 {
-			verdict := "yes"
-			if !c.isMet() {
-				verdict = "**no**"
-			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", cell(c.What), cell(c.value()), cell(c.bar()), verdict)
-		}
-	}
-	b.WriteString("\n| ratios besides | this run |\n| --- | --- |\n")
-	for _, c := range r.Comparisons {
-		if c.Bar == 0 {
-			fmt.Fprintf(&b, "| %s | %s |\n", cell(c.What), cell(c.value()))
-		}
-	}
-	b.WriteString("\n## All figures\n\n```text\n")
-	if err := r.print(&b); err != nil {
-		return "", err
-	}
-	b.WriteString("```\n")
-	return b.String(), nil
+	fmt.Fprintf(&b, "%s\nOf the bars below, %d are missed.\n", explanation, missed)
+	var comparisons, figures bytes.Buffer
+	r.printComparisons(&comparisons)
+	r.printFigures(&figures)
+	b.WriteString(tables(comparisons.String()) + "\n## All figures\n" + tables(figures.String()))
+	return b.String()
 }
 
-// cell is a text within a table of Markdown.
-func cell(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "|", `\|`) }
+// tables turns paragraphs of tab-separated lines, of which the first is the header, into tables of Markdown.
+func tables(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		cells := strings.Split(strings.ReplaceAll(strings.TrimSpace(line), "|", `\|`), "\t")
+		for i, c := range cells {
+			cells[i] = strings.TrimSpace(c)
+		}
+		switch row := "| " + strings.Join(cells, " | ") + " |\n"; {
+		case line == "\n":
+			b.WriteString(line)
+		case strings.HasPrefix(line, " "):
+			b.WriteString(row)
+		default:
+			b.WriteString(row + "|" + strings.Repeat(" --- |", len(cells)) + "\n")
+		}
+	}
+	return b.String()
+}

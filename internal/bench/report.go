@@ -76,9 +76,18 @@ connections are opened, accepted and reset by one thread, and counted by the pro
 weir and of the Go program that does nothing copies run, as they would be installed.
 `
 
+// print writes everything for a terminal.
 func (r report) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "%s\n\n%s", r.Machine, explanation)
+	r.printFigures(t)
+	r.printComparisons(t)
+	return t.Flush() // which has the first error of all
+}
+
+// printFigures writes what was measured: a paragraph a table, whose first line is the header and whose others are
+// indented, with tabs between the cells.
+func (r report) printFigures(t io.Writer) {
 	for _, p := range r.Processes {
 		fmt.Fprintf(t, "\n%s, %d rounds\tprograms\twall ms\tCPU ms\tpeak RSS MB\n", p.Configuration, p.Rounds)
 		for _, row := range p.Rows {
@@ -98,6 +107,10 @@ func (r report) print(w io.Writer) error {
 	for _, row := range r.Pods {
 		fmt.Fprintf(t, "  weir ambient pod %s\t%4d\t%s\t%s\t%s\t%s\t%s\n", row.What, row.Pods, row.Wall, row.CPU, row.RSS, row.Threads, row.Descriptors)
 	}
+}
+
+// printComparisons writes each bar with its verdict, and then the ratios that have none, as printFigures does.
+func (r report) printComparisons(t io.Writer) {
 	fmt.Fprint(t, "\nagainst the bars of the design\tthis run\tbar\tmet\n")
 	for _, c := range r.Comparisons {
 		if c.Bar != 0 {
@@ -110,7 +123,6 @@ func (r report) print(w io.Writer) error {
 			fmt.Fprintf(t, "  %s\t%s\n", c.What, c.value())
 		}
 	}
-	return t.Flush() // which has the first error of all
 }
 
 func (s summary) String() string {
@@ -151,7 +163,7 @@ func (c comparison) met() string {
 	if c.isMet() {
 		return "yes"
 	}
-	return "no"
+	return "NO"
 }
 
 func (c comparison) isMet() bool {

@@ -36,8 +36,8 @@ func TestMet(t *testing.T) {
 		want string
 	}{
 		{"a ceiling, below it", comparison{Value: summary{Median: 1}, Bar: 2}, "yes"},
-		{"a ceiling, above it", comparison{Value: summary{Median: 3}, Bar: 2}, "no"},
-		{"a floor, below it", comparison{Value: summary{Median: 1}, Bar: 2, AtLeast: true}, "no"},
+		{"a ceiling, above it", comparison{Value: summary{Median: 3}, Bar: 2}, "NO"},
+		{"a floor, below it", comparison{Value: summary{Median: 1}, Bar: 2, AtLeast: true}, "NO"},
 		{"a floor, above it", comparison{Value: summary{Median: 3}, Bar: 2, AtLeast: true}, "yes"},
 		{"just there", comparison{Value: summary{Median: 2}, Bar: 2}, "yes"},
 	} {
