@@ -88,6 +88,25 @@ func TestREADMESaysWhatThereIs(t *testing.T) {
 	}
 }
 
+// TestLinks: what a page links to is there. The page that make bench writes may not have been written yet.
+func TestLinks(t *testing.T) {
+	written := found(`-write (docs/[a-z]+\.md)`, readText(t, "../../Makefile"))
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, page := range append(pages, "../../README.md", "../../CONTRIBUTING.md", "../../SECURITY.md", "../../CHANGELOG.md", "../../deploy/README.md") {
+		text := readText(t, page)
+		for _, link := range slices.Concat(found(`\]\(([^)#]+)`, text), found(`src(?:set)?="([^"]+)"`, text)) {
+			file := filepath.Join(filepath.Dir(page), link)
+			_, err := os.Stat(file)
+			if err != nil && !strings.Contains(link, "://") && !slices.Contains(written, strings.TrimPrefix(file, "../../")) {
+				t.Errorf("%s links to %s: %v", page, link, err)
+			}
+		}
+	}
+}
+
 // TestDocumentedFlags: a flag that the README or a page of the manual mentions is some command's.
 func TestDocumentedFlags(t *testing.T) {
 	known := flagNames(newApp(streams{out: &bytes.Buffer{}, err: &bytes.Buffer{}}, nil).Commands)
