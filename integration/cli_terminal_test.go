@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -87,6 +88,7 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("%v: a pipe has an escape sequence:\n%q", args, piped)
 		}
 		fits := func(text string, columns uint16) {
+			t.Helper()
 			for line := range strings.Lines(colour.ReplaceAllString(text, "")) {
 				if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > int(columns) {
 					t.Errorf("%v: a line of %d characters on %d columns: %s", args, n, columns, line)
@@ -105,6 +107,10 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("%v: NO_COLOR leaves an escape sequence:\n%q", args, plain)
 		}
 		fits(plain, 80)
+	}
+	noted := c.onTerminal(t, 80, true, "verify", "-f", pod) // of the listeners that are missing
+	if lines := strings.Split(noted, "\n"); len(lines) < 4 || slices.ContainsFunc(lines, func(line string) bool { return len(line) > 80 }) {
+		t.Errorf("a note does not fit 80 columns:\n%s", noted)
 	}
 	if all := c.run("explain", "-f", pod, "--all").out; !strings.Contains(all, "to other IPv4, 10.0.0.0-10.244.1.4, 10.244.1.6-10.255.255.255, 127.0.0.1 ") {
 		t.Errorf("a pipe has broken cells:\n%s", all)

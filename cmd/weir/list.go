@@ -95,7 +95,7 @@ func askAgent(ctx context.Context) (map[string]*agent.Row, error) {
 // the columns are those of what is known of all beforehand; for what is read they are
 // fixed, and a longer text moves the rest of its row.
 func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing, known map[string]*agent.Row) error {
-	const pid, engine, wrote, state = 7, 16, 24, 20
+	const pid, engine, wrote, state = 7, 8, 13, 9
 	process, named, pod := len("PROCESS"), len("NETNS"), len("POD")
 	for _, r := range l.Residents() {
 		process = max(process, utf8.RuneCountInString(escape.Text(r.Process)))
@@ -151,10 +151,13 @@ func agentState(state string, r *agent.Row) string {
 	return state + ", " + r.State
 }
 
+// shortState is how much of a state tells it from those of other pods; --json has all.
+const shortState = 8
+
 func versionsOf(r diagnose.Residence) string {
 	var words []string
 	for _, t := range r.Tables {
-		words = append(words, t.Version+" "+t.State)
+		words = append(words, t.Version+" "+t.State[:min(len(t.State), shortState)])
 	}
 	return strings.Join(words, ", ")
 }

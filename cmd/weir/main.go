@@ -29,6 +29,7 @@ import (
 	"github.com/weir-mesh/weir/internal/istio"
 	_ "github.com/weir-mesh/weir/internal/oneproc"
 	"github.com/weir-mesh/weir/internal/stderr"
+	"github.com/weir-mesh/weir/internal/tty"
 	"github.com/weir-mesh/weir/modes"
 )
 
@@ -98,7 +99,7 @@ func (e toldError) Unwrap() error { return e.error }
 var errDiffers = errors.New("differs")
 
 func run(ctx context.Context, args []string, std streams) int {
-	std.out, std.err = escape.Writer{Writer: std.out}, escape.Writer{Writer: std.err}
+	std.out, std.err = escape.Writer{Writer: std.out}, escape.Writer{Writer: tty.Folded(std.err)}
 	app := newApp(std, args)
 	err := app.RunContext(ctx, arrange(app, args))
 	var told toldError

@@ -38,7 +38,7 @@ func Start(to io.Writer, what string) *Progress {
 	if !IsTerminal(to) {
 		return nil
 	}
-	p := &Progress{to: escape.Unwrap(to), what: what, start: time.Now()}
+	p := &Progress{to: bare(to), what: what, start: time.Now()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.timer = time.AfterFunc(patience, p.tick)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/term"
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +26,7 @@ func IsTerminal(w io.Writer) bool {
 }
 
 func descriptor(w io.Writer) (int, bool) {
-	switch f := escape.Unwrap(w).(type) {
+	switch f := bare(w).(type) {
 	case above:
 		return descriptor(f.Writer)
 	case interface{ Fd() uintptr }:
