@@ -34,6 +34,7 @@ type Table struct {
 type Chain struct {
 	Title string
 	Age   int // of its table
+	Table sim.Table
 	Base  rules.Base
 	Note  string
 }
@@ -66,6 +67,7 @@ type box struct {
 	title  string
 	place  string
 	note   string
+	steps  []int // of the journey in what is not drawn, from 1
 	order  int32 // among those of the hook; of equals the one that packets meet first comes first
 	nat    int32 // its priority among nat chains, 0 of others
 	age    int   // of its table
@@ -95,6 +97,7 @@ func (g Graph) picture() *picture {
 	}
 	for _, c := range g.Beside {
 		b := &box{title: c.Title, place: placeOf(&c.Base), note: c.Note, order: c.Base.Place(), nat: natPriority(c.Base), age: c.Age, number: p.next(nil)}
+		b.steps = p.steps(g.Journey, c.has)
 		byHook[c.Base.Hook] = append(byHook[c.Base.Hook], b)
 	}
 	for h, boxes := range byHook {
@@ -105,6 +108,25 @@ func (g Graph) picture() *picture {
 	}
 	slices.SortFunc(p.hooks, func(a, b hook) int { return rules.Base{Hook: a.hook}.Compare(rules.Base{Hook: b.hook}) })
 	return p
+}
+
+// has reports whether a step was in the chain, or in one that it leads to.
+func (c Chain) has(s sim.Step) bool {
+	return c.Table.Table != nil && s.Table == c.Table.Name && s.Family == c.Table.Family && s.Chain != "" && s.Hook == c.Base.Hook && s.Priority == c.Base.Priority
+}
+
+// steps are those of a journey, from 1, that are drawn at one place.
+func (p *picture) steps(j *sim.Journey, here func(sim.Step) bool) (out []int) {
+	if j == nil {
+		return nil
+	}
+	for i, s := range j.Steps {
+		if here(s) {
+			out = append(out, i+1)
+			p.drawn[i+1] = true
+		}
+	}
+	return out
 }
 
 // natPriority puts nat chains in order, which all work at their hook's place.

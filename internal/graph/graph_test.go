@@ -30,9 +30,11 @@ func example() Graph {
 	t.Chains = []*rules.Chain{{Name: "lost"}, output, deliver}
 	return Graph{
 		Title: "table inet t", Tables: []Table{{Title: "inet t", Table: sim.Table{Table: t}}}, Counted: true, Routing: []string{"ip rule <x>"},
-		Beside:  []Chain{{Title: "ip other c", Base: rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: 5}, Note: "another's"}},
-		Journey: &sim.Journey{Steps: []sim.Step{{Table: "t", Chain: "output", Rule: 1}, {}, {Table: "t", Chain: "deliver", Rule: 1}}},
-		Fate:    "captured",
+		Beside: []Chain{{Title: "ip other c", Base: rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: 5}, Note: "another's",
+			Table: sim.Table{Table: &rules.Table{Name: "other"}, Family: rules.IPv4}}},
+		Journey: &sim.Journey{Steps: []sim.Step{{Table: "t", Chain: "output", Rule: 1},
+			{Table: "other", Family: rules.IPv4, Chain: "c", Hook: rules.Prerouting, Priority: 5, Rule: 2, Reason: "a <b>", Does: "accept"}, {Table: "t", Chain: "deliver", Rule: 1}}},
+		Fate: "captured",
 	}
 }
 
@@ -57,7 +59,8 @@ func TestPageStandsAlone(t *testing.T) {
 		"default-src 'none'", "prefers-color-scheme: dark", "@media print", `name="viewport"`,
 		"a &lt;b&gt; &amp; &#34;c&#34; #1", "policy drop", "&lt;unknown: numgen&gt;", `class="unknown"`,
 		"→ deliver</a>", "no known rule leads here", "<aside><b>ports</b>", "1-9, 80", "ip rule &lt;x&gt;", "9 packets",
-		`<span class="step" id="step1">1</span>`, `<span class="step" id="step3">3</span>`, `<p class="fate"><a href="#step3">captured</a></p>`, `<p class="legend">`, "ip other c", "--heat:1.00",
+		`<span class="step" id="step1">1</span>`, `<span class="step" id="step3">3</span>`,
+		`<p class="path"><span class="step" id="step2">2</span> c rule 2 &#34;a &lt;b&gt;&#34;: accept</p>`, `<p class="fate"><a href="#step3">captured</a></p>`, `<p class="legend">`, "ip other c", "--heat:1.00",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
@@ -89,7 +92,7 @@ func TestMermaid(t *testing.T) {
 %% table inet t
 subgraph hook_prerouting["prerouting"]
 direction TB
-c3["<b>ip other c</b> <i>filter 5</i> <i>another's</i>"]
+c3["<b>ip other c</b> <i>filter 5</i> <i>another's</i><br/><b>c rule 2 #quot;a #lt;b#gt;#quot;: accept</b>"]
 end
 subgraph hook_output["output"]
 direction TB
@@ -104,7 +107,7 @@ c0 -->|"2"| c1
 end
 c2["<b>lost</b>"]
 classDef path stroke:#c2410c,stroke-width:3px
-class c0,c1 path
+class c3,c0,c1 path
 linkStyle 2 stroke:#c2410c,stroke-width:3px
 `
 	if got != want {

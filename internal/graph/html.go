@@ -166,6 +166,9 @@ func (p *page) box(b *box) {
 	if b.note != "" {
 		p.add("<p>%s</p>\n", text(b.note))
 	}
+	for _, s := range b.steps {
+		p.add("<p class=\"path\">%s%s</p>\n", stepMark(s), text(stepText(p.Journey.Steps[s-1])))
+	}
 	if len(b.rules) > 0 {
 		p.add("<ol>\n")
 		for _, l := range b.rules {
@@ -203,7 +206,7 @@ func (p *page) rule(b *box, l line) {
 	}
 	p.add("><div class=\"what\">")
 	for _, s := range l.steps {
-		p.add(`<span class="step" id="step%d">%d</span> `, s, s)
+		p.add("%s", stepMark(s))
 	}
 	if l.reason != "" {
 		p.add(`<span class="reason">%s</span> `, text(l.reason))
@@ -221,6 +224,11 @@ func (p *page) rule(b *box, l line) {
 	p.add("</div>")
 	p.does(b, l)
 	p.add("</li>\n")
+}
+
+// stepMark is the number of a step, where the fate leads to.
+func stepMark(step int) raw {
+	return raw(fmt.Sprintf(`<span class="step" id="step%d">%d</span> `, step, step))
 }
 
 const maxTargets = 8 // chains that a rule's arrows name

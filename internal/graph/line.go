@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // line is a rule.
@@ -47,17 +48,22 @@ func (d *drawing) line(c *rules.Chain, index int, r rules.Rule) line {
 }
 
 // steps are those of the journey that the rule made.
-func (d *drawing) steps(chain string, rule int) (out []int) {
-	if d.g.Journey == nil {
-		return nil
+func (d *drawing) steps(chain string, rule int) []int {
+	return d.picture.steps(d.g.Journey, func(s sim.Step) bool {
+		return s.Chain == chain && s.Rule == rule && s.Table == d.table.Name && s.Family == d.table.Family
+	})
+}
+
+// stepText is a step in a line, for a rule that is not drawn.
+func stepText(s sim.Step) string {
+	if s.Rule == 0 {
+		return s.Chain + ": " + s.Does
 	}
-	for i, s := range d.g.Journey.Steps {
-		if s.Chain == chain && s.Rule == rule && s.Table == d.table.Name && s.Family == d.table.Family {
-			out = append(out, i+1)
-			d.picture.drawn[i+1] = true
-		}
+	at := fmt.Sprintf("%s rule %d", s.Chain, s.Rule)
+	if s.Reason != "" {
+		at += fmt.Sprintf(" %q", s.Reason)
 	}
-	return out
+	return at + ": " + s.Does
 }
 
 // says reports whether what the rule does, or the arrow to its target, has a statement's words.

@@ -87,7 +87,10 @@ func (m *mermaid) box(b *box) {
 			rows[0] += " <i>" + label(more) + "</i>"
 		}
 	}
-	onPath := false
+	onPath := len(b.steps) > 0
+	for _, s := range b.steps {
+		rows = append(rows, "<b>"+label(stepText(m.Journey.Steps[s-1]))+"</b>")
+	}
 	for _, l := range b.rules {
 		rows = append(rows, m.row(l))
 		onPath = onPath || len(l.steps) > 0

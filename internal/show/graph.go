@@ -141,9 +141,10 @@ func baseChains(t *nft.LiveTable, age int) (out []graph.Chain) {
 	if t.Family != "inet" && t.Family != "ip" && t.Family != "ip6" {
 		return nil
 	}
+	met, _ := explain.TableOf(t)
 	for _, c := range t.Chains {
 		if c.Base != nil {
-			out = append(out, graph.Chain{Title: t.Title() + " " + escape.Text(c.Name), Age: age, Base: *c.Base,
+			out = append(out, graph.Chain{Title: t.Title() + " " + escape.Text(c.Name), Age: age, Table: met, Base: *c.Base,
 				Note: fmt.Sprintf("%s (weir graph --foreign %q)", term.Count(len(c.Rules), "rule"), t.Title())})
 		}
 	}
