@@ -114,6 +114,9 @@ func (k *Keeper) begin() bool {
 
 // schedule has a namespace looked at after a while, or sooner where it already is to be.
 func (k *Keeper) schedule(w *ward, after time.Duration) {
+	if w.waiting {
+		return
+	}
 	due := time.Now().Add(after)
 	if w.drifted && w.next.After(due) {
 		due = w.next
@@ -130,7 +133,12 @@ func (k *Keeper) schedule(w *ward, after time.Duration) {
 func (k *Keeper) run(w *ward) {
 	k.mu.Lock()
 	w.timer = nil
+	waiting := w.waiting
+	w.waiting = true
 	k.mu.Unlock()
+	if waiting {
+		return
+	}
 	k.turn(w, k.slots, func() (heard, Order) { return w.take(time.Now()) })
 }
 
@@ -156,6 +164,8 @@ func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (heard, Order)) 
 	k.mu.Lock()
 	if slots == k.slow {
 		w.queued = false
+	} else {
+		w.waiting = false
 	}
 	if k.ctx.Err() != nil || k.kept[w.key] != w || w.running {
 		k.mu.Unlock()

@@ -5,6 +5,7 @@ package keep
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -237,5 +238,48 @@ func TestLateNotification(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 		}
+	})
+}
+
+// TestWaitingForTurns: while no look can begin, any number of changes wait as one.
+func TestWaitingForTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		limits := DefaultLimits()
+		limits.AtOnce = 1
+		var mu sync.Mutex
+		looks := map[Key]int{}
+		slow := make(chan struct{})
+		k := New(ctx, func(_ context.Context, key Key, _ Order) Result {
+			mu.Lock()
+			looks[key]++
+			mu.Unlock()
+			if key == 1 {
+				<-slow
+			}
+			return Result{Gone: key == 1}
+		}, func(Finding) {}, limits)
+		k.Add(1)
+		synctest.Wait()
+		k.Add(2)
+		before := runtime.NumGoroutine()
+		for i := range uint32(1000) {
+			k.Look(2)
+			k.Changed(2, Cause{Generation: i + 1})
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := runtime.NumGoroutine() - before; n > 10 {
+			t.Errorf("%d goroutines more", n)
+		}
+		close(slow)
+		time.Sleep(time.Second)
+		mu.Lock()
+		if n := looks[2]; n < 1 || n > 3 {
+			t.Errorf("%d looks", n)
+		}
+		mu.Unlock()
+		cancel()
+		k.Wait()
+		time.Sleep(time.Hour)
 	})
 }

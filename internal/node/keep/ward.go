@@ -14,6 +14,7 @@ type ward struct {
 	timer *time.Timer
 	due   time.Time
 
+	waiting bool // for its turn to be looked at: what comes meanwhile is taken in then
 	running bool
 	wanted  bool  // it is to be looked at, whatever was heard
 	foreign bool  // what others have there is to be looked at
