@@ -18,6 +18,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/agent"
 	"github.com/weir-mesh/weir/internal/cni"
+	"github.com/weir-mesh/weir/internal/ledger"
 	"github.com/weir-mesh/weir/internal/node"
 	"github.com/weir-mesh/weir/internal/node/health"
 	"github.com/weir-mesh/weir/internal/node/inventory"
@@ -79,7 +80,7 @@ func newService(cc *cli.Context) (*service, error) {
 	}
 	s := &service{cc: cc, counts: metrics.New(version.String(), cc.Bool("istio-metrics"))}
 	s.log = slog.New(slog.NewJSONHandler(cc.App.ErrWriter, &slog.HandlerOptions{Level: level}))
-	s.options = node.Options{Node: settings, Sources: sources(cc), Log: s.log, StateDir: cc.String("state-dir"),
+	s.options = node.Options{Node: settings, Sources: sources(cc), Log: s.log, StateDir: cc.String("state-dir"), Written: ledger.Ledger(filepath.Join(cc.String("state-dir"), "written")),
 		Sweep: cc.Duration("sweep"), Limits: keep.DefaultLimits(), Tell: []node.Teller{s.counts}}
 	return s, nil
 }
@@ -164,7 +165,8 @@ func (s *service) withAgent() (err error) {
 	return nil
 }
 
-// heardPause is how long to wait for more of what the API server tells.
+// heardPause is how long to wait for more of what the API server tells, or longer where what is done about it takes more
+// than a tenth of that.
 const heardPause = 100 * time.Millisecond
 
 // followCluster has the agent look again at what the API server tells.
@@ -184,8 +186,10 @@ func (s *service) followCluster(ctx context.Context) error {
 		s.ready.Done(synced)
 		s.agent.Sweep()
 		for {
+			start := time.Now()
 			s.agent.Refresh()
 			s.agent.Reconsider()
+			pause := max(heardPause, 10*time.Since(start))
 			select {
 			case <-ctx.Done():
 				return
@@ -194,7 +198,7 @@ func (s *service) followCluster(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(heardPause):
+			case <-time.After(pause):
 			}
 		}
 	})

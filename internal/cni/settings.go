@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/agent"
+	"github.com/weir-mesh/weir/internal/ledger"
 	"github.com/weir-mesh/weir/internal/mesh"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/term"
@@ -34,6 +35,7 @@ func Capabilities() map[string]bool { return map[string]bool{annotationsCapabili
 const (
 	defaultEnrolled = "/var/lib/weir/enrolled.json"
 	defaultReleased = "/var/lib/weir/released.json"
+	defaultWritten  = "/var/lib/weir/written"
 	defaultResults  = "/var/lib/cni/results"
 	defaultTimeout  = 30 * time.Second
 	maxTimeout      = 100 * time.Second // the kubelet gives up after two minutes
@@ -46,6 +48,7 @@ type settings struct {
 	socket     string        // the agent's; "": there is none
 	enrolled   string        // the file that the agent left
 	released   string        // a file that is there while the node is to be without captures
+	written    ledger.Ledger // in which the agent looks up what the plugin wrote
 	kubeconfig string        // "": the API server is not asked
 	results    string        // the folder in which libcni keeps what it attached
 	timeout    time.Duration // of one call
@@ -61,6 +64,7 @@ func defaultSettings() settings {
 		socket:    agent.DefaultSocket,
 		enrolled:  defaultEnrolled,
 		released:  defaultReleased,
+		written:   defaultWritten,
 		results:   defaultResults,
 		timeout:   defaultTimeout,
 		agentName: "weir-node-", agentNamespace: "weir-system",
@@ -75,6 +79,7 @@ var fields = map[string]field{
 	"agentSocket":       path(func(s *settings) *string { return &s.socket }),
 	"enrolled":          path(func(s *settings) *string { return &s.enrolled }),
 	"released":          path(func(s *settings) *string { return &s.released }),
+	"written":           path(func(s *settings) *string { return (*string)(&s.written) }),
 	"kubeconfig":        path(func(s *settings) *string { return &s.kubeconfig }),
 	"results":           path(func(s *settings) *string { return &s.results }),
 	"excludeNamespaces": names(func(s *settings) *[]string { return &s.rules.ExcludeNamespaces }),

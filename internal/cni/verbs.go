@@ -46,7 +46,13 @@ func (p *plugin) apply(ctx context.Context, r *request, d decision) error {
 	for _, m := range report.Messages() {
 		p.warn("%s: %s", r.pod, m)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if err := r.settings.written.Note(r.ContainerID, report.State); err != nil {
+		p.warn("%s: the node agent will not know later that these rules are the plugin's: %v", r.pod, err)
+	}
+	return nil
 }
 
 // check compares the pod's rules with what is wanted, or with what was written where that is not known any

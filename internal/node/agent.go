@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/internal/cni"
+	"github.com/weir-mesh/weir/internal/ledger"
 	"github.com/weir-mesh/weir/internal/mesh"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
@@ -33,6 +34,7 @@ type Options struct {
 	Log     *slog.Logger
 
 	StateDir string        // where a release is kept, beyond a reboot of the node
+	Written  ledger.Ledger // what this node's agents and plugins wrote
 	Sweep    time.Duration // from one look at every namespace to the next
 	Limits   keep.Limits
 }

@@ -84,7 +84,7 @@ func (m *Ambient) prepare(ctx context.Context, a *Agent) {
 	}
 	for _, p := range a.known() {
 		known := p.snapshot()
-		described := a.describe(known)
+		described := a.describe(p)
 		if d, err := a.Node.Decide(described); err != nil || d.Outcome != mesh.Ambient {
 			continue
 		}

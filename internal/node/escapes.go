@@ -47,6 +47,7 @@ func (w *look) tryCount(ctx context.Context, captured rules.State) error {
 	if err != nil {
 		return err
 	}
+	w.wrote = w.wrote || report.Outcome != nft.Unchanged
 	w.readCount(ctx, w.pod, c, report.Outcome == nft.Created)
 	return nil
 }

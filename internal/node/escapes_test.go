@@ -28,7 +28,7 @@ func TestEscapes(t *testing.T) {
 	counting := func(p *testPod) {
 		t.Helper()
 		scratch.Eventually(t, p.name+" is counted", func() bool {
-			return p.Do(func() error { return run("nft", "list", "table", "inet", "weir-escapes") }) == nil
+			return p.Do(func() error { return run("sh", "-ec", "nft list table inet weir; nft list table inet weir-escapes") }) == nil
 		})
 	}
 	out, in := n.pods[0], n.pods[1]

@@ -17,7 +17,8 @@ import (
 	"github.com/weir-mesh/weir/netns"
 )
 
-// listingPause is how long to wait for more of what makes a listing necessary.
+// listingPause is how long to wait for more of what makes a listing necessary, or longer where a listing takes more than
+// a tenth of that.
 const listingPause = 20 * time.Millisecond
 
 // firstAnswerTime is how long the API server has for its first answer before pods are decided about without it.
@@ -29,9 +30,11 @@ func (a *Agent) keepListing(ctx context.Context) {
 		a.Cluster.AwaitSynced(limited)
 		cancel()
 	}
+	start := time.Now()
 	a.list(ctx)
 	close(a.listed)
 	for {
+		pause := max(listingPause, 10*time.Since(start))
 		select {
 		case <-ctx.Done():
 			return
@@ -40,9 +43,10 @@ func (a *Agent) keepListing(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(listingPause):
-			a.list(ctx)
+		case <-time.After(pause):
 		}
+		start = time.Now()
+		a.list(ctx)
 	}
 }
 
@@ -52,13 +56,14 @@ func (a *Agent) list(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	there := map[keep.Key]bool{}
+	there, sandboxes := map[keep.Key]bool{}, map[string]bool{}
 	for _, p := range found {
 		key := keep.Key(p.Inode)
 		if there[key] || p.Inode == a.own {
 			continue
 		}
 		there[key] = true
+		sandboxes[p.Container] = true
 		a.meet(ctx, key, p)
 	}
 	a.Ambient.writeEnrolled(a)
@@ -71,6 +76,11 @@ func (a *Agent) list(ctx context.Context) {
 		}
 	}
 	whole := !slices.ContainsFunc(problems.List(err), func(e error) bool { return !errors.Is(e, inventory.ErrHidden) })
+	if whole {
+		if err := a.Written.Prune(sandboxes); err != nil {
+			a.Log.Warn("what was written into pods that have gone is not forgotten", "error", err)
+		}
+	}
 	for key, p := range a.pods {
 		if there[key] || !whole {
 			continue

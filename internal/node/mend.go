@@ -37,17 +37,23 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 	}
 	defer ns.Close()
 	known := p.snapshot()
-	w := &look{a, p, ns, order}
+	w := &look{Agent: a, pod: p, ns: ns, order: order}
 	if a.Released() {
-		p.stopCounting()
-		p.decide(StateReleased, known.IsPod(), true)
-		p.set(func(s *Status) { s.State, s.Mode, s.Wrong = StateReleased, "", nil })
+		return w.released(known)
+	}
+	if p.isEnding() {
 		return keep.Result{}
 	}
-	described := a.describe(known)
+	described := a.describe(p)
 	d, err := a.Node.Decide(described)
 	met, anew := p.decide(decided(described, d, err), known.IsPod(), described.Spec != nil || a.Cluster == nil)
 	result := w.asDecided(ctx, described, d, err)
+	if w.wrote && a.Released() { // since a moment: what this look put back nobody else removes
+		_, err := releaseIn(ctx, ns)
+		result = w.released(known)
+		result.Err = err
+		return result
+	}
 	result.Met, result.Anew = met, anew
 	return result
 }
@@ -83,6 +89,7 @@ type look struct {
 	pod   *pod
 	ns    *netns.Namespace
 	order keep.Order
+	wrote bool // something into the namespace
 }
 
 // captured looks at a namespace of which it is known what it should be.
@@ -107,6 +114,9 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 	if err != nil {
 		return keep.Result{Err: err}
 	}
+	if (!v.Clean() || len(lacking) > 0) && w.unattached(ctx) {
+		return w.withoutNetwork(v)
+	}
 	if !v.Clean() {
 		written, err := w.byTag(ctx, c, whole)
 		if err != nil {
@@ -126,12 +136,19 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 	}
 	if len(result.Differences) == 0 {
 		w.pod.captured("")
+		w.note(want.Hash())
 		result.Generation = v.Generation
 		w.count(ctx, want)
 		return result
 	}
 	if w.order.Heal {
+		if w.pod.isEnding() { // since a moment
+			return keep.Result{}
+		}
 		w.heal(ctx, c, &result)
+		if result.Err != nil && w.unattached(ctx) {
+			return w.withoutNetwork(v)
+		}
 		result.Err = explained(d, result.Err)
 	}
 	if result.Healed {
@@ -140,8 +157,15 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 	return result
 }
 
-// byTag is the state of a namespace that is as some weir wrote it, on purpose: a newer one, or one that knew
-// the pod where the agent does not know it whole; "" where it is not.
+// withoutNetwork leaves a namespace alone in which nothing can be captured.
+func (w *look) withoutNetwork(v capture.Verdict) keep.Result {
+	w.pod.set(func(s *Status) { s.State, s.Mode, s.Reason = StateLeft, "", "it has no network" })
+	return keep.Result{Generation: v.Generation}
+}
+
+// byTag is the state of a namespace that is as some weir of this node wrote it, on purpose: a newer one, or one that
+// knew the pod where the agent does not know it whole; "" where it is not. A tag alone says nothing: a pod that may
+// change its rules may have written it.
 func (w *look) byTag(ctx context.Context, c *capture.Capture, whole bool) (string, error) {
 	live, _, err := c.Live(ctx)
 	if err != nil || live.State.Table == nil || live.Tag == nil {
@@ -149,12 +173,12 @@ func (w *look) byTag(ctx context.Context, c *capture.Capture, whole bool) (strin
 	}
 	drift, err := live.Drift()
 	switch {
-	case err != nil || len(drift) > 0:
+	case err != nil || len(drift) > 0 || !w.Written.Wrote(w.pod.snapshot().Container, live.Tag.Hash):
 		return "", err
 	case capture.Newer(live.Tag.Version):
 		w.pod.accept(&live.State, live.Tag.Version)
 		return StateNewer, nil
-	case !whole && (!w.pod.looked() || w.pod.accepts(live.Tag.Hash)):
+	case !whole:
 		w.pod.accept(&live.State, live.Tag.Version)
 		return StateCaptured, nil
 	}
@@ -162,6 +186,7 @@ func (w *look) byTag(ctx context.Context, c *capture.Capture, whole bool) (strin
 }
 
 func (w *look) heal(ctx context.Context, c *capture.Capture, result *keep.Result) {
+	w.wrote = true
 	report, err := c.Apply(ctx)
 	for _, t := range w.Tell {
 		t.Applied(report, err)
@@ -172,6 +197,7 @@ func (w *look) heal(ctx context.Context, c *capture.Capture, result *keep.Result
 	}
 	result.Healed, result.Outcome, result.Generation = true, string(report.Outcome), report.Generation
 	w.pod.captured(report.Version)
+	w.note(report.State)
 }
 
 // unheard are what is in the way and begins and ends without a notification, as sockets do: the proxy's own

@@ -31,7 +31,10 @@ func (a *Agent) Answer(ctx context.Context, q agent.Request) agent.Answer {
 		slices.SortFunc(rows, func(x, y Status) int { return cmp.Or(cmp.Compare(x.Pod, y.Pod), cmp.Compare(x.Netns, y.Netns)) })
 		return agent.Answer{Decision: agent.Done, Rows: rows}
 	case agent.Add, agent.Check:
+		a.begins(q.Netns)
 		return a.decide(ctx, q)
+	case agent.Del:
+		a.ends(q.Netns)
 	}
 	a.Refresh() // an attachment has gone
 	return agent.Answer{Decision: agent.Done}
@@ -96,7 +99,7 @@ func (a *Agent) enrolStarting(ctx context.Context, p mesh.Pod, q agent.Request, 
 	defer ns.Close()
 	ctx, cancel := context.WithTimeout(ctx, enrolStartingTime)
 	defer cancel()
-	w := &look{a, &pod{known: known}, ns, keep.Order{Heal: q.Command == agent.Add}}
+	w := &look{Agent: a, pod: &pod{known: known}, ns: ns, order: keep.Order{Heal: q.Command == agent.Add}}
 	result := w.ambient(ctx, d, p)
 	if result.Err == nil && len(result.Differences) > 0 && !result.Healed {
 		result.Err = errors.New(result.Differences[0])

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/weir-mesh/weir/internal/agent"
 	"github.com/weir-mesh/weir/internal/escape"
@@ -31,14 +32,17 @@ type pod struct {
 	mu      sync.Mutex
 	known   inventory.Pod
 	status  Status
-	decided string // in words, at the last look
-	whole   bool   // by all that there is to know
-	seen    bool   // it was seen as it should be
+	noted   string    // the hash of its state, in the ledger
+	told    *mesh.Pod // by the API server; nil: nothing
+	decided string    // in words, at the last look
+	whole   bool      // by all that there is to know
+	seen    bool      // it was seen as it should be
 
 	// accepted is what weir wrote there, where nothing that the agent knows says what it should be; nil:
 	// nothing is accepted. A copy is kept to put it back.
 	accepted *rules.State
 
+	ending   time.Time      // when its network began to be taken away
 	settings []rules.Sysctl // that its rules need
 
 	count *escapes.Count // what the pod's counters were at the last reading; nil: nothing is counted
@@ -98,7 +102,8 @@ func (p *pod) snapshot() inventory.Pod {
 }
 
 // describe is the pod as packages mesh and cni are told it, and whether its spec is known.
-func (a *Agent) describe(known inventory.Pod) mesh.Pod {
+func (a *Agent) describe(p *pod) mesh.Pod {
+	known := p.snapshot()
 	m := mesh.Pod{Namespace: known.Namespace, Name: known.Name, UID: known.UID, Annotations: known.Annotations}
 	m.Enrolled = a.Ambient.why(m)
 	if a.Cluster == nil {
@@ -106,19 +111,37 @@ func (a *Agent) describe(known inventory.Pod) mesh.Pod {
 	}
 	told, ok := mesh.Pod{}, false
 	if known.IsPod() {
-		if told, ok = a.Cluster.Pod(known.Namespace, known.Name); ok && known.UID != "" && told.UID != known.UID {
-			return m // another pod has the name now
-		}
+		told, ok = a.Cluster.Pod(known.Namespace, known.Name)
+		ok = ok && (known.UID == "" || told.UID == known.UID) // or another pod has the name now
 	} else if known.UID != "" {
 		told, ok = a.Cluster.PodByUID(known.UID)
 	}
 	if !ok {
-		return m
+		if told, ok = p.toldBefore(); !ok {
+			return m
+		}
 	}
+	p.remember(told)
 	if known.Annotations != nil {
 		told.Annotations = known.Annotations // of when the pod started: Istio's injector and plugins go by those
 	}
 	return told
+}
+
+// remember keeps what the API server told of the pod: it tells nothing more of one that was deleted and still ends.
+func (p *pod) remember(told mesh.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = &told
+}
+
+func (p *pod) toldBefore() (mesh.Pod, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.told == nil || p.told.UID != p.known.UID {
+		return mesh.Pod{}, false
+	}
+	return *p.told, true
 }
 
 // cause is a change as the keeper is told it.
@@ -167,7 +190,7 @@ func (p *pod) decide(now string, isPod, whole bool) (met, anew bool) {
 // reconsiders reports whether what is decided about a pod is another thing than at its last look, or that look
 // failed.
 func (a *Agent) reconsiders(p *pod) bool {
-	described := a.describe(p.snapshot())
+	described := a.describe(p)
 	d, err := a.Node.Decide(described)
 	p.mu.Lock()
 	defer p.mu.Unlock()

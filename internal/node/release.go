@@ -16,6 +16,7 @@ import (
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/atomicfile"
 	"github.com/weir-mesh/weir/internal/node/inventory"
+	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/netns"
@@ -79,6 +80,10 @@ func releaseOne(ctx context.Context, p inventory.Pod) (removed []capture.Report,
 		return nil, err
 	}
 	defer ns.Close()
+	return releaseIn(ctx, ns)
+}
+
+func releaseIn(ctx context.Context, ns *netns.Namespace) (removed []capture.Report, err error) {
 	tables, err := tablesOf(ctx, ns)
 	wrong := []error{err}
 	for _, name := range tables {
@@ -88,6 +93,14 @@ func releaseOne(ctx context.Context, p inventory.Pod) (removed []capture.Report,
 		}
 	}
 	return removed, problems.Join(wrong...)
+}
+
+// released leaves a namespace without captures.
+func (w *look) released(known inventory.Pod) keep.Result {
+	w.pod.stopCounting()
+	w.pod.decide(StateReleased, known.IsPod(), true)
+	w.pod.set(func(s *Status) { s.State, s.Mode, s.Wrong = StateReleased, "", nil })
+	return keep.Result{}
 }
 
 // tablesOf are the names of weir's tables, by their tags.

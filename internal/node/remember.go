@@ -38,9 +38,18 @@ func (p *pod) acceptedState() *rules.State {
 	return p.accepted
 }
 
-func (p *pod) accepts(hash string) bool {
-	state := p.acceptedState()
-	return state != nil && state.Hash() == hash
+// note remembers, beyond this agent's end, what is right in the namespace.
+func (w *look) note(hash string) {
+	w.pod.mu.Lock()
+	sandbox, noted := w.pod.known.Container, w.pod.noted
+	w.pod.noted = hash
+	w.pod.mu.Unlock()
+	if noted == hash {
+		return
+	}
+	if err := w.Written.Note(sandbox, hash); err != nil {
+		w.Log.Warn("another agent will not know that this one wrote these rules", "pod", w.pod.snapshot().String(), "error", err)
+	}
 }
 
 // looked reports whether the namespace was looked at before.

@@ -26,7 +26,7 @@ func (a *Agent) tell(f keep.Finding) {
 	a.mu.Lock()
 	p := a.pods[f.Key]
 	a.mu.Unlock()
-	if p == nil {
+	if p == nil || p.isEnding() {
 		return
 	}
 	status := p.judge(f)

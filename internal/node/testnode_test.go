@@ -21,6 +21,7 @@ import (
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/cni"
+	"github.com/weir-mesh/weir/internal/ledger"
 	"github.com/weir-mesh/weir/internal/node/escapes"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/node/keep"
@@ -122,6 +123,8 @@ func (n *testNode) note(p *testPod, config string) {
 	scratch.Must(n, err, os.WriteFile(filepath.Join(n.cache, "net-"+p.name+"-eth0"), text, 0o600))
 }
 
+func (n *testNode) written() ledger.Ledger { return ledger.Ledger(filepath.Join(n.state, "written")) }
+
 // start runs the agent on the machine until the test ends.
 func (n *testNode) start() {
 	n.Helper()
@@ -133,7 +136,7 @@ func (n *testNode) start() {
 	}
 	err = n.host.Do(func() (err error) {
 		n.agent, err = New(Options{Node: node, Sources: []inventory.Source{inventory.Cache(n.cache)}, Tell: []Teller{&n.told}, Log: log,
-			StateDir: n.state, Sweep: time.Hour, Limits: keep.DefaultLimits()})
+			StateDir: n.state, Written: n.written(), Sweep: time.Hour, Limits: keep.DefaultLimits()})
 		return err
 	})
 	scratch.Must(n, err)
@@ -149,21 +152,19 @@ func (n *testNode) start() {
 	n.Cleanup(n.stop)
 }
 
-// settled waits until every pod is captured.
+// settled waits until every pod is captured, and told of.
 func (n *testNode) settled() {
 	n.Helper()
-	scratch.Eventually(n, "every pod is captured", func() bool {
-		pods := n.agent.Pods()
-		return len(pods) == len(n.pods) && !slices.ContainsFunc(pods, func(s Status) bool { return s.State != StateCaptured })
-	})
+	n.settledWithin(20 * time.Second)
 }
 
-// settledWithin is settled with more time.
+// settledWithin is settled with another time.
 func (n *testNode) settledWithin(limit time.Duration) {
 	n.Helper()
-	for end := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
-		pods := n.agent.Pods()
-		if len(pods) == len(n.pods) && !slices.ContainsFunc(pods, func(s Status) bool { return s.State != StateCaptured }) {
+	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		states := n.agent.Pods()
+		if len(states) == len(n.pods) && !slices.ContainsFunc(states, func(s Status) bool { return s.State != StateCaptured && s.State != StateBlocked }) &&
+			!slices.ContainsFunc(n.pods, func(p *testPod) bool { return len(n.told.of(p.name)) == 0 }) {
 			return
 		}
 		if time.Now().After(end) {

@@ -104,12 +104,16 @@ func InCluster() bool {
 	return err == nil && os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 }
 
-// Run follows the cluster until the context ends, and calls changed for each pod of the node, or namespace,
-// that came, changed or went. While the API server does not answer, what is known stays.
+// Run follows the cluster until the context ends, and calls changed for each pod of the node, or namespace, of which
+// something else is kept than before. While the API server does not answer, what is known stays.
 func (c *Client) Run(ctx context.Context, changed func(), failing func(error)) error {
 	handler := cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { changed() },
-		UpdateFunc: func(any, any) { changed() },
+		AddFunc: func(any) { changed() },
+		UpdateFunc: func(before, now any) {
+			if !same(before, now) {
+				changed()
+			}
+		},
 		DeleteFunc: func(any) { changed() },
 	}
 	for _, i := range []cache.SharedIndexInformer{c.pods, c.namespaces} {

@@ -5,6 +5,7 @@
 package kubeapi
 
 import (
+	"reflect"
 	"slices"
 
 	"github.com/weir-mesh/weir/internal/mesh"
@@ -15,7 +16,8 @@ import (
 // variables are those of a container's environment that decide about capture.
 var variables = []string{"DISABLE_ENVOY", "ISTIO_META_DNS_CAPTURE", "ISTIO_DUAL_STACK", "INVALID_DROP"}
 
-// stripPod leaves of a pod what is read, before it is kept: a node's pods may hold megabytes otherwise.
+// stripPod leaves of a pod what is read, before it is kept: a node's pods may hold megabytes otherwise. Its status, which
+// changes all the time, is not read.
 func stripPod(o any) (any, error) {
 	p, is := o.(*corev1.Pod)
 	if !is {
@@ -27,16 +29,6 @@ func stripPod(o any) (any, error) {
 	out.Spec.HostNetwork, out.Spec.RuntimeClassName, out.Spec.ServiceAccountName = p.Spec.HostNetwork, p.Spec.RuntimeClassName, p.Spec.ServiceAccountName
 	out.Spec.InitContainers = stripContainers(p.Spec.InitContainers)
 	out.Spec.Containers = stripContainers(p.Spec.Containers)
-	out.Status.Phase, out.Status.PodIPs = p.Status.Phase, p.Status.PodIPs
-	for _, s := range p.Status.InitContainerStatuses {
-		kept := corev1.ContainerStatus{Name: s.Name}
-		for _, t := range []*corev1.ContainerStateTerminated{s.State.Terminated, s.LastTerminationState.Terminated} {
-			if t != nil && kept.State.Terminated == nil {
-				kept.State.Terminated = &corev1.ContainerStateTerminated{ExitCode: t.ExitCode}
-			}
-		}
-		out.Status.InitContainerStatuses = append(out.Status.InitContainerStatuses, kept)
-	}
 	return out, nil
 }
 
@@ -100,4 +92,24 @@ func describeContainer(c corev1.Container, init bool) mesh.Container {
 		out.RunAsUser, out.RunAsGroup = s.RunAsUser, s.RunAsGroup
 	}
 	return out
+}
+
+// same reports whether two versions of an object tell the same.
+func same(before, now any) bool {
+	return reflect.DeepEqual(withoutVersion(before), withoutVersion(now))
+}
+
+// withoutVersion is a kept object without the version that every change of it has.
+func withoutVersion(o any) any {
+	switch o := o.(type) {
+	case *corev1.Pod:
+		p := *o
+		p.ResourceVersion = ""
+		return p
+	case *metav1.PartialObjectMetadata:
+		n := *o
+		n.ResourceVersion = ""
+		return n
+	}
+	return o
 }

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ledger is what this node's own weir wrote into pods: a folder of the machine, where no pod can write. A tag in a
+// pod's table says what some weir wrote, and a pod that may change its rules can write one too.
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Ledger is the folder, with a file for each sandbox. Where it is "" nothing is noted, and nothing was.
+type Ledger string
+
+// sandboxName is what a sandbox may be called to be a file's name.
+var sandboxName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+
+// Note remembers the hash of the state that was written into a sandbox.
+func (l Ledger) Note(sandbox, hash string) error {
+	if l == "" || sandbox == "" {
+		return nil
+	}
+	path, err := l.file(sandbox)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(string(l), 0o700); err != nil {
+		return err
+	}
+	next, err := os.CreateTemp(string(l), ".next-*")
+	if err != nil {
+		return err
+	}
+	_, err = next.WriteString(hash)
+	if err = errors.Join(err, next.Close()); err == nil {
+		err = os.Rename(next.Name(), path) // a reboot, which might lose it, ends the sandbox too
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(next.Name()))
+	}
+	return nil
+}
+
+// Wrote reports whether that state is what was written into a sandbox last.
+func (l Ledger) Wrote(sandbox, hash string) bool {
+	if l == "" || hash == "" {
+		return false
+	}
+	path, err := l.file(sandbox)
+	if err != nil {
+		return false
+	}
+	text, err := os.ReadFile(path)
+	return err == nil && strings.TrimSpace(string(text)) == hash
+}
+
+// youngest is how old a note must be that is pruned: the sandbox's own may be written before it is listed.
+const youngest = 10 * time.Minute
+
+// Prune forgets the sandboxes that are not there any more.
+func (l Ledger) Prune(there map[string]bool) error {
+	if l == "" {
+		return nil
+	}
+	files, err := os.ReadDir(string(l))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	wrong := []error{err}
+	for _, f := range files {
+		info, err := f.Info()
+		if err == nil && !there[f.Name()] && time.Since(info.ModTime()) > youngest {
+			wrong = append(wrong, os.Remove(filepath.Join(string(l), f.Name())))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func (l Ledger) file(sandbox string) (string, error) {
+	if !sandboxName.MatchString(sandbox) {
+		return "", fmt.Errorf("%q is not the name of a sandbox", sandbox)
+	}
+	return filepath.Join(string(l), sandbox), nil
+}
