@@ -19,7 +19,8 @@ import (
 // is by its settings.
 const (
 	olderRelease, newerRelease = "v1.0.0", "v1.1.0"
-	newerSettings              = "settings: {meshes: {istio: {outbound: {excludePorts: [15020, 4444]}}}}"
+	newerSettings              = "settings: {meshes: {istio: {outbound: {excludeCIDRs: [" + newerPrefix + "]}}}}"
+	newerPrefix                = "203.0.113.0/24"
 )
 
 func release(tag string) string { return "image: {tag: " + tag + "}" }
@@ -89,7 +90,7 @@ func TestUpgrade(t *testing.T) {
 		c.importImage(filepath.Join(c.weir, "weir-node-"+r+".oci.tar"))
 	}
 	c.deploy(release(olderRelease))
-	older, _ := c.startsCaptured("by-older")
+	older, _ := c.startsCaptured("first")
 
 	loop := c.keepStarting(2)
 	ended := sync.OnceFunc(loop.end)
@@ -99,12 +100,12 @@ func TestUpgrade(t *testing.T) {
 	before := steps()
 	c.deploy(release(newerRelease), newerSettings)
 	await(t, "pods have started since", 3*time.Minute, func() error { return moreThan(steps(), before+3) })
-	newer, _ := c.startsCaptured("by-newer")
+	newer, _ := c.startsCaptured("second")
 	was := c.rulesOf(newer)
-	if !strings.Contains(was, "4444") {
+	if !strings.Contains(was, newerPrefix) {
 		t.Errorf("the newer release does not write what only it is set to:\n%s", was)
 	}
-	if now := c.rulesOf(older); !strings.Contains(now, "4444") {
+	if now := c.rulesOf(older); !strings.Contains(now, newerPrefix) {
 		t.Errorf("the newer release left the older one's rules:\n%s", now)
 	}
 
@@ -127,6 +128,10 @@ func TestUpgrade(t *testing.T) {
 	c.run("nsenter", "--net="+ns, "nft", "flush", "chain", "inet", "weir", "output")
 	await(t, "damage to a newer release's rules is healed", 20*time.Second, func() error { return c.notCaptured(newer) })
 
+	c.forge(older)
+	took := await(t, "what a pod forged as a newer release's is not left", 20*time.Second, func() error { return c.notCaptured(older) })
+	t.Logf("rules that a pod wrote itself, with a tag of release %s, are replaced after %.2f s", forgedRelease, took.Seconds())
+
 	before = steps()
 	c.deploy(release(newerRelease), newerSettings)
 	await(t, "pods have started since", 3*time.Minute, func() error { return moreThan(steps(), before+3) })
@@ -137,6 +142,21 @@ func TestUpgrade(t *testing.T) {
 		}
 	}
 	t.Logf("%s to %s, back, and forth again: %d pods started meanwhile, %d of them not captured before their first container", olderRelease, newerRelease, loop.started.Load(), loop.uncaptured.Load())
+}
+
+const forgedRelease = "v9.9.9"
+
+// forge has a pod write rules that capture nothing, with a tag as good as that of a newer release.
+func (c *cluster) forge(p pod) {
+	c.Helper()
+	ns, err := c.netnsOf(p)
+	if err != nil {
+		c.Fatal(err)
+	}
+	script := `weir apply --mode sidecar --proxy-uids 0-4294967294
+hash=$(nft list set inet weir tag | sed -n 's/.*comment "weir 1 \([0-9a-f]*\) .*/\1/p')
+nft "delete element inet weir tag { 1 }; add element inet weir tag { 1 comment \"weir 1 $hash ` + forgedRelease + `\" }"`
+	c.run("nsenter", "--net="+ns, "sh", "-ec", script)
 }
 
 func moreThan(n, want int64) error {
