@@ -10,16 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 )
 
 // Ledger is the folder, with a file for each sandbox. Where it is "" nothing is noted, and nothing was.
 type Ledger string
-
-// sandboxName is what a sandbox may be called to be a file's name.
-var sandboxName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
 
 // Note remembers the hash of the state that was written into a sandbox.
 func (l Ledger) Note(sandbox, hash string) error {
@@ -83,8 +79,20 @@ func (l Ledger) Prune(there map[string]bool) error {
 }
 
 func (l Ledger) file(sandbox string) (string, error) {
-	if !sandboxName.MatchString(sandbox) {
+	if !isFileName(sandbox) {
 		return "", fmt.Errorf("%q is not the name of a sandbox", sandbox)
 	}
 	return filepath.Join(string(l), sandbox), nil
+}
+
+// isFileName reports whether a name is 1 to 128 letters, digits, "_", "." and "-", of which the first is a letter or a
+// digit.
+func isFileName(name string) bool {
+	for i, c := range []byte(name) {
+		isAlphanumeric := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !isAlphanumeric && (i == 0 || c != '_' && c != '.' && c != '-') {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 128
 }
