@@ -76,7 +76,7 @@ fuzz: ## each decoder and parser, 5,000 times (FUZZTIME=)
 # With -only in BENCHFLAGS a part is measured, and the page stays.
 bench: build tools ## speed and memory, as ratios to nft and iptables-restore; writes docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./modes ./config ./nft ./proxy ./cmd/weir ./integration
-	$(GO) test -run '^$$' -bench BenchmarkCost -benchtime 1x -v ./internal/egress/watch
+	$(GO) test -run '^$$' -bench 'BenchmarkCost|BenchmarkServe' -benchtime 1x -v ./internal/egress/watch ./internal/egress/serve
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/bare ./internal/bench/bare
 	$(GO) run ./internal/bench -bare ./bin/bare $(if $(findstring -only,$(BENCHFLAGS)),,-write docs/performance.md) $(BENCHFLAGS) ./bin/weir
 

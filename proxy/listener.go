@@ -39,9 +39,10 @@ type Listener struct {
 // Listen opens a TCP listener with the options. The unspecified addresses stand for every address:
 // 0.0.0.0 of IPv4 alone, [::] of both families. Port 0 lets the kernel choose. ctx is for the
 // opening only. The error wraps an [*OptionError] where an option was refused, and otherwise says
-// why the address cannot be listened on.
+// why the address cannot be listened on. Its connections have no TCP keepalive before they are
+// relayed for a while, see [Relay].
 func Listen(ctx context.Context, addr netip.AddrPort, options SocketOptions) (*Listener, error) {
-	lc := net.ListenConfig{Control: options.Control}
+	lc := net.ListenConfig{Control: options.Control, KeepAlive: -1} // see keepAliveAfter
 	// An MPTCP socket cannot be asked for SO_ORIGINAL_DST.
 	lc.SetMultipathTCP(false)
 	network, address := networkOf("tcp", addr)

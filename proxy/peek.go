@@ -25,34 +25,34 @@ import (
 // it has passed. Peek replaces the connection's read deadline and leaves it with none. It must not
 // run while something else reads. The bytes are valid until look returns.
 func (c *Conn) Peek(ctx context.Context, limit int, look func(first []byte) (enough bool)) error {
-	if err := peek(ctx, c.TCPConn, limit, look); err != nil {
+	if err := peek(ctx, c.TCPConn, time.Time{}, make([]byte, limit), look); err != nil {
 		return fmt.Errorf("proxy: peek: %w", err)
 	}
 	return nil
 }
 
-func peek(ctx context.Context, conn *net.TCPConn, limit int, look func([]byte) bool) error {
+// peek is Peek into a buffer, with a time at which it ends with [os.ErrDeadlineExceeded] if there is one.
+func peek(ctx context.Context, conn *net.TCPConn, until time.Time, buffer []byte, look func([]byte) bool) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	cancel := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		_ = conn.SetReadDeadline(time.Unix(1, 0))
-	})
+	waits := false
+	var ended chan struct{}
+	cancel := func() bool { return true }
 	defer func() {
 		if !cancel() {
 			<-ended // else its deadline could come after the one below
 		}
-		_ = conn.SetReadDeadline(time.Time{})
+		if waits {
+			_ = conn.SetReadDeadline(time.Time{})
+		}
 	}()
 
-	first := make([]byte, limit)
 	for shown := -1; ; {
 		seen, last, sockErr := 0, false, error(nil)
 		err := raw.Read(func(fd uintptr) bool {
-			seen, last, sockErr = peekOnce(int(fd), first)
+			seen, last, sockErr = peekOnce(int(fd), buffer)
 			return seen > shown || last || sockErr != nil
 		})
 		switch {
@@ -63,10 +63,22 @@ func peek(ctx context.Context, conn *net.TCPConn, limit int, look func([]byte) b
 		case sockErr != nil:
 			return os.NewSyscallError("recv", sockErr)
 		}
-		if seen > shown && look(first[:seen]) || last {
+		if seen > shown && look(buffer[:seen]) || last {
 			return nil
 		}
 		shown = seen
+		if waits {
+			continue
+		}
+		waits = true // from here on: what is there at once needs no deadline
+		if !until.IsZero() {
+			_ = conn.SetReadDeadline(until)
+		}
+		ended = make(chan struct{})
+		cancel = context.AfterFunc(ctx, func() {
+			defer close(ended)
+			_ = conn.SetReadDeadline(time.Unix(1, 0))
+		})
 	}
 }
 

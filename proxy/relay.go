@@ -12,6 +12,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,67 +29,109 @@ type Bytes struct {
 	FromUpstream int64
 }
 
+// keepAliveAfter is how old connections are before TCP probes whether their peers are still there:
+// most end sooner, and need not pay for it.
+const keepAliveAfter = 15 * time.Second
+
 // Relay carries data both ways until both streams have ended, and closes both connections. The end of
 // one stream is passed on at once, and the other one stays open for as long as it likes. The data
-// stays in the kernel (splice(2)). An idle time of zero is [DefaultIdleTimeout].
+// stays in the kernel (splice(2)). An idle time of zero is [DefaultIdleTimeout]. After 15 seconds
+// both connections have TCP keepalive.
 //
 // What ends it early is its error, and resets both connections: ctx, a reset by either peer, or
 // [ErrIdle] once neither has sent anything for the time of idle.
 func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration) (Bytes, error) {
 	defer client.Close()
 	defer upstream.Close()
-	idle = cmp.Or(idle, DefaultIdleTimeout)
-	var carried Bytes
-	done := make(chan error, 2)
-	direction := func(dst, src *net.TCPConn, n *int64) {
-		var err error
-		*n, err = pipe(dst, src)
-		done <- err
+	r := &relay{client: client, upstream: upstream, idle: cmp.Or(idle, DefaultIdleTimeout)}
+	defer context.AfterFunc(ctx, func() { r.fail(context.Cause(ctx)) })()
+	r.timer = time.AfterFunc(min(keepAliveAfter, r.idle), r.keepAlive)
+	defer r.stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.pipe(upstream, client, &r.carried.FromClient)
+	}()
+	r.pipe(client, upstream, &r.carried.FromUpstream)
+	<-done
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return r.carried, fmt.Errorf("proxy: %w", r.err)
 	}
-	go direction(upstream, client, &carried.FromClient)
-	go direction(client, upstream, &carried.FromUpstream)
-	timer := time.NewTimer(idle)
-	defer timer.Stop()
+	return r.carried, nil
+}
 
-	for running := 2; running > 0; {
-		var err error
-		select {
-		case err = <-done:
-			running--
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		case <-timer.C:
-			var left time.Duration
-			if left, err = idleLeft(idle, client, upstream); err == nil {
-				timer.Reset(left)
-			}
-		}
-		if err != nil {
-			reset(client)
-			reset(upstream)
-			for ; running > 0; running-- {
-				<-done
-			}
-			return carried, fmt.Errorf("proxy: %w", err)
-		}
+// relay is two connections of which each has what the other sends.
+type relay struct {
+	client, upstream *net.TCPConn
+	idle             time.Duration
+	carried          Bytes
+	ended            atomic.Int32 // streams
+
+	mu    sync.Mutex
+	err   error // the first
+	timer *time.Timer
+	over  bool // the timer is not to be set again
+}
+
+// fail ends both connections early.
+func (r *relay) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+		reset(r.client)
+		reset(r.upstream)
 	}
-	return carried, nil
+}
+
+// keepAlive is called once the connections are of some age, and then looks whether they are idle.
+func (r *relay) keepAlive() {
+	for _, conn := range []*net.TCPConn{r.client, r.upstream} {
+		_ = conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) // as Go has it; fails where the connection is closed
+	}
+	r.look()
+}
+
+// look ends connections that are idle, and looks again when they may be.
+func (r *relay) look() {
+	left, err := idleLeft(r.idle, r.client, r.upstream)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		r.timer = time.AfterFunc(left, r.look)
+	}
+}
+
+func (r *relay) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	r.timer.Stop()
 }
 
 // pipe copies one direction and passes on its end, and nothing but its end: the other direction may
 // go on for as long as it likes.
-func pipe(dst, src *net.TCPConn) (int64, error) {
+func (r *relay) pipe(dst, src *net.TCPConn, n *int64) {
 	// Between two TCP connections io.Copy is splice(2): the data stays in the kernel.
-	n, err := io.Copy(dst, src)
-	if err != nil {
-		return n, err
+	var err error
+	if *n, err = io.Copy(dst, src); err != nil {
+		r.fail(err)
+		return
+	}
+	if r.ended.Add(1) == 2 {
+		return // both are closed at once, which tells dst as much
 	}
 	// A peer that has already gone cannot be told; if it left too early, the other direction
 	// knows.
-	if err := dst.CloseWrite(); !errors.Is(err, unix.ENOTCONN) {
-		return n, err
+	if err := dst.CloseWrite(); err != nil && !errors.Is(err, unix.ENOTCONN) {
+		r.fail(err)
 	}
-	return n, nil
 }
 
 // reset closes conn so that its peer sees a reset in place of an end of stream.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -30,6 +31,9 @@ const (
 	acceptPause    = 50 * time.Millisecond
 	acceptPatience = time.Minute
 )
+
+// maxSpare is how many goroutines wait for the next connection at most.
+const maxSpare = 64
 
 // Server accepts connections and carries each to its original destination. The zero value is ready
 // to use. A Server is never changed by its methods, and may serve several listeners at once.
@@ -107,6 +111,33 @@ func (s *Server) Serve(ctx context.Context, ln *Listener) error {
 	}
 
 	slots := make(chan struct{}, cmp.Or(s.MaxConns, DefaultMaxConns))
+	buffers := &sync.Pool{New: func() any {
+		b := make([]byte, cmp.Or(s.PeekBytes, DefaultPeekBytes))
+		return &b
+	}}
+	carry := func(client *net.TCPConn) {
+		defer func() { <-slots }()
+		conn := ln.conn(client)
+		carried, err := s.carry(ctx, conn, buffers)
+		if s.OnClose != nil {
+			s.OnClose(conn.ConnInfo, carried, err)
+		}
+	}
+	// Goroutines stay for a while, for the stack of a new one grows several times in a connection.
+	next, spare := make(chan *net.TCPConn), make(chan struct{}, maxSpare)
+	defer close(next)
+	serve := func(client *net.TCPConn) {
+		for more := true; more; {
+			carry(client)
+			select {
+			case spare <- struct{}{}:
+				client, more = <-next
+				<-spare
+			default:
+				return
+			}
+		}
+	}
 	for {
 		select {
 		case slots <- struct{}{}:
@@ -123,14 +154,11 @@ func (s *Server) Serve(ctx context.Context, ln *Listener) error {
 		if err != nil {
 			return fmt.Errorf("proxy: %w", err)
 		}
-		conns.Go(func() {
-			defer func() { <-slots }()
-			conn := ln.conn(client)
-			carried, err := s.carry(ctx, conn)
-			if s.OnClose != nil {
-				s.OnClose(conn.ConnInfo, carried, err)
-			}
-		})
+		select {
+		case next <- client: // to a goroutine that waits
+		default:
+			conns.Go(func() { serve(client) })
+		}
 	}
 }
 
@@ -154,7 +182,7 @@ func exhausted(err error) bool {
 }
 
 // carry closes client. It fills in the original destination and what was peeked.
-func (s *Server) carry(ctx context.Context, client *Conn) (carried Bytes, err error) {
+func (s *Server) carry(ctx context.Context, client *Conn, buffers *sync.Pool) (carried Bytes, err error) {
 	defer func() {
 		if err != nil {
 			client.Reset() // closed already where it was relayed
@@ -166,7 +194,7 @@ func (s *Server) carry(ctx context.Context, client *Conn) (carried Bytes, err er
 	if s.OnAccept != nil {
 		s.OnAccept(client.ConnInfo)
 	}
-	if err := s.peek(ctx, client); err != nil {
+	if err := s.peek(ctx, client, buffers); err != nil {
 		return Bytes{}, err
 	}
 	if s.Handle != nil {
@@ -182,21 +210,24 @@ func (s *Server) carry(ctx context.Context, client *Conn) (carried Bytes, err er
 }
 
 // peek lets the hook look until it wants no more or its time is over.
-func (s *Server) peek(ctx context.Context, client *Conn) error {
+func (s *Server) peek(ctx context.Context, client *Conn, buffers *sync.Pool) error {
 	if s.Peek == nil {
 		return nil
 	}
-	inTime, cancel := context.WithTimeout(ctx, cmp.Or(s.PeekTimeout, DefaultPeekTimeout))
-	defer cancel()
-	err := client.Peek(inTime, cmp.Or(s.PeekBytes, DefaultPeekBytes), func(first []byte) (enough bool) {
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	until := time.Now().Add(cmp.Or(s.PeekTimeout, DefaultPeekTimeout))
+	err := peek(ctx, client.TCPConn, until, *buffer, func(first []byte) (enough bool) {
 		found, more := s.Peek(client.ConnInfo, first)
 		client.Peeked = found
 		return !more
 	})
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+	switch {
+	case err == nil || errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
 		return nil
+	default:
+		return fmt.Errorf("proxy: peek: %w", err)
 	}
-	return err
 }
 
 func (s *Server) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {

@@ -30,7 +30,7 @@ const (
 // dialFrom connects from source, or from an address that the kernel chooses where there is none.
 func dialFrom(ctx context.Context, source netip.Addr, dst netip.AddrPort, options SocketOptions) (*net.TCPConn, error) {
 	for try := 0; ; try++ {
-		dialer := net.Dialer{Control: func(network, address string, raw syscall.RawConn) error {
+		dialer := net.Dialer{KeepAlive: -1, Control: func(network, address string, raw syscall.RawConn) error {
 			return errors.Join(options.Control(network, address, raw), choosePort(raw, source.IsValid(), try < rangeTries))
 		}}
 		if source.IsValid() {

@@ -9,8 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"slices"
+
+	"github.com/weir-mesh/weir/internal/bench/paired"
 )
 
 // captureRow is what one way of capture cost, in one direction.
@@ -23,18 +23,9 @@ type captureRow struct {
 	PerSecond summary   `json:"perSecond"`
 	CPU       summary   `json:"cpuMicrosecondsEach"`
 	// Beside REDIRECT in the same round.
-	CPURatio  interval `json:"perSecondOfCPUBesideRedirect"`
-	WallRatio interval `json:"perSecondBesideRedirect"`
+	CPURatio  paired.Interval `json:"perSecondOfCPUBesideRedirect"`
+	WallRatio paired.Interval `json:"perSecondBesideRedirect"`
 }
-
-// An interval is a median and where it is with a probability of 90 %.
-type interval struct {
-	Median float64 `json:"median"`
-	Low    float64 `json:"low"`
-	High   float64 `json:"high"`
-}
-
-func (i interval) String() string { return fmt.Sprintf("%.3f (%.3f-%.3f)", i.Median, i.Low, i.High) }
 
 // alternateWays takes rounds, in each of which every way has some turns, another one first:
 // what else the machine does then meets them alike.
@@ -80,7 +71,7 @@ func (b *bench) alternateWays(ctx context.Context, pods []*pod, m captureMeasure
 			return err
 		}
 		row := captureRow{m.name, d, p.way, m.unit, summarize(perCPU[p.way]), summarize(perSecond[p.way]), summarize(each[p.way]),
-			ratioInterval(perCPU[p.way], perCPU[wayRedirect]), ratioInterval(perSecond[p.way], perSecond[wayRedirect])}
+			paired.Ratio(perCPU[p.way], perCPU[wayRedirect]), paired.Ratio(perSecond[p.way], perSecond[wayRedirect])}
 		b.report.Captures = append(b.report.Captures, row)
 		if m.bar != 0 && (p.way == wayLean || p.way == wayFuller) {
 			b.report.compare(comparison{What: fmt.Sprintf("%s, %s: %s / %s, lower end of 90 %%", m.name, d, p.way, wayRedirect),
@@ -88,31 +79,6 @@ func (b *bench) alternateWays(ctx context.Context, pods []*pod, m captureMeasure
 		}
 	}
 	return nil
-}
-
-// ratioInterval is the median ratio of values of the same rounds, between the order statistics
-// that hold it with a probability of at least 90 %, whatever the distribution is.
-func ratioInterval(a, b []float64) interval {
-	r := make([]float64, len(a))
-	for i := range a {
-		r[i] = a[i] / b[i]
-	}
-	slices.Sort(r)
-	k := medianRank(len(r), 0.9)
-	return interval{quantile(r, 0.5), r[k], r[len(r)-1-k]}
-}
-
-// medianRank is the highest k for which the median lies between the k-th lowest and the k-th
-// highest of n values, counted from 0, with at least that probability.
-func medianRank(n int, probability float64) int {
-	outside, term := 0.0, math.Pow(0.5, float64(n)) // the term of no value below the median
-	for k := 0; ; k++ {
-		outside += 2 * term
-		if 1-outside < probability {
-			return max(k-1, 0)
-		}
-		term *= float64(n-k) / float64(k+1)
-	}
 }
 
 // printCaptures has a table for each thing that was measured.

@@ -48,7 +48,26 @@ type Metrics struct {
 	lost  atomic.Uint64
 
 	mu     sync.Mutex
-	series map[Series]string // their labels
+	series map[Series]*counted
+}
+
+// counted is what a series counts.
+type counted struct {
+	labels string
+	moved  [4]*metrics.Counter // opened, closed, sent, received
+
+	requests map[request]requested
+}
+
+// request is what requests differ by.
+type request struct {
+	method string
+	code   int
+}
+
+type requested struct {
+	count     *metrics.Counter // nil: durations count them
+	durations *metrics.PrometheusHistogram
 }
 
 // names are those of one kind.
@@ -64,7 +83,7 @@ type names struct {
 
 // New are metrics under one kind of names, in which nothing was counted yet. The error is that there are no such names.
 func New(version, kind string) (*Metrics, error) {
-	m := &Metrics{set: metrics.NewSet(), build: "weir_build_info" + labels([]string{"version"}, []string{version}), series: map[Series]string{}}
+	m := &Metrics{set: metrics.NewSet(), build: "weir_build_info" + labels([]string{"version"}, []string{version}), series: map[Series]*counted{}}
 	switch kind {
 	case Istio:
 		m.names = istio()
@@ -119,18 +138,25 @@ func transport(proto string) string {
 	return proto
 }
 
-// known are the labels of the series, or of other where there are too many.
-func (m *Metrics) known(s Series) string {
+// known is what a series counts, or what other does where there are too many.
+func (m *Metrics) known(s Series) *counted {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if text, known := m.series[s]; known {
-		return text
+	if c := m.series[s]; c != nil {
+		return c
 	}
 	if len(m.series) >= maxSeries {
 		s = other
+		if c := m.series[s]; c != nil {
+			return c
+		}
 	}
-	m.series[s] = labels(m.names.labels, m.names.values(s))
-	return m.series[s]
+	c := &counted{labels: labels(m.names.labels, m.names.values(s))}
+	for i, name := range []string{m.names.opened, m.names.closed, m.names.sent, m.names.received} {
+		c.moved[i] = m.set.GetOrCreateCounter(name + c.labels)
+	}
+	m.series[s] = c
+	return c
 }
 
 // labels are names and values in braces. A value is UTF-8 whatever a client wrote.
@@ -146,21 +172,38 @@ func labels(names, values []string) string {
 // Moved counts what a series moved since it was counted last.
 func (m *Metrics) Moved(s Series, t Traffic) {
 	of := m.known(s)
-	for _, c := range []struct {
-		name string
-		more uint64
-	}{{m.names.opened, t.Opened}, {m.names.closed, t.Closed}, {m.names.sent, t.Sent}, {m.names.received, t.Received}} {
-		m.set.GetOrCreateCounter(c.name + of).AddInt64(int64(c.more))
+	for i, more := range [...]uint64{t.Opened, t.Closed, t.Sent, t.Received} {
+		of.moved[i].AddInt64(int64(more))
 	}
 }
 
-// Requested counts an HTTP request that was answered with a code, after a time.
+// Requested counts a request: the code of its answer, and how long that took.
 func (m *Metrics) Requested(s Series, method string, code int, took time.Duration) {
-	of := strings.TrimSuffix(m.known(s), "}") + "," + labels([]string{m.names.code, m.names.method}, []string{strconv.Itoa(code), methodOf(method)})[1:]
-	if m.names.requests != "" {
-		m.set.GetOrCreateCounter(m.names.requests + of).Inc()
+	r := m.requested(m.known(s), request{methodOf(method), code})
+	if r.count != nil {
+		r.count.Inc()
 	}
-	m.set.GetOrCreatePrometheusHistogramExt(m.names.durations+of, m.names.buckets).Update(float64(took) / float64(m.names.unit))
+	r.durations.Update(float64(took) / float64(m.names.unit))
+}
+
+// requested is what requests of a series count, which are alike.
+func (m *Metrics) requested(of *counted, kind request) requested {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, known := of.requests[kind]
+	if known {
+		return r
+	}
+	text := strings.TrimSuffix(of.labels, "}") + "," + labels([]string{m.names.code, m.names.method}, []string{strconv.Itoa(kind.code), kind.method})[1:]
+	if m.names.requests != "" {
+		r.count = m.set.GetOrCreateCounter(m.names.requests + text)
+	}
+	r.durations = m.set.GetOrCreatePrometheusHistogramExt(m.names.durations+text, m.names.buckets)
+	if of.requests == nil {
+		of.requests = map[request]requested{}
+	}
+	of.requests[kind] = r
+	return r
 }
 
 // methodOf is a method of RFC 9110 or, since a client may write any word, _OTHER as OpenTelemetry has it.

@@ -27,7 +27,21 @@ const (
 	maxIdle      = 256      // connections to hosts
 	maxIdleOfOne = 16
 	dialTime     = 10 * time.Second
+	flushAfter   = 10 * time.Millisecond // that a part of a body waits for more, where its length is known
+	copyBuffer   = 32 << 10
 )
+
+// buffers are those that bodies are copied by.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if one, is := b.pool.Get().(*[copyBuffer]byte); is {
+		return one[:]
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (b *buffers) Put(one []byte) { b.pool.Put((*[copyBuffer]byte)(one)) }
 
 // originator is a web server that passes requests on to their hosts over TLS.
 type originator struct {
@@ -60,7 +74,7 @@ func newOriginator(s *Server) *originator {
 			r.Out.URL.Scheme, r.Out.URL.Host = "https", net.JoinHostPort(t.series.Host, strconv.Itoa(int(t.port)))
 			r.Out.Host = r.In.Host
 		},
-		Transport: transport, ErrorHandler: o.refuse, ErrorLog: quiet, FlushInterval: -1,
+		Transport: transport, ErrorHandler: o.refuse, ErrorLog: quiet, FlushInterval: flushAfter, BufferPool: &buffers{},
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)

@@ -109,6 +109,12 @@ func (s *scene) web() {
 			fmt.Fprintf(w, "%s by %s", r.Host, r.Proto)
 		case "/big":
 			_, _ = w.Write(make([]byte, 1<<20))
+		case "/bulk":
+			for range benchBulk >> 20 {
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					return
+				}
+			}
 		case "/echo":
 			_, _ = io.Copy(w, r.Body)
 		default:
