@@ -154,6 +154,32 @@ func TestEveryPortIsFound(t *testing.T) {
 	}
 }
 
+// A port in TIME_WAIT serves the same destination again: otherwise one address opens as many connections
+// in a minute as it has ports.
+func TestPortsAreUsedAgain(t *testing.T) {
+	if !inNamespace(t, "ip") {
+		return
+	}
+	writeSysctl(t, "net/ipv4/ip_local_port_range", "40000 40099")
+	writeSysctl(t, "net/ipv4/tcp_tw_reuse", "0") // by default the kernel does so itself on lo
+	ended := make(chan struct{}, 1)
+	dst := origin(t, "127.0.0.1:80", func(conn *net.TCPConn) {
+		_, _ = conn.Read(make([]byte, 1)) // until the client ends
+		conn.Close()
+		ended <- struct{}{}
+	})
+	for _, dialer := range []proxy.Dialer{{}, {Source: []netip.Addr{netip.MustParseAddr("127.0.0.6")}}} {
+		for n := range 300 {
+			conn, err := dialer.Dial(t.Context(), proxy.ConnInfo{OriginalDst: dst})
+			if err != nil {
+				t.Fatalf("connection %d from 100 ports: %v", n, err)
+			}
+			conn.Close()
+			<-ended
+		}
+	}
+}
+
 // What keeps the search short (before Linux 6.3 nothing does).
 func TestSearchForAPortIsBounded(t *testing.T) {
 	dst := origin(t, "127.0.0.1:0", echo)
