@@ -11,7 +11,7 @@ FUZZTIME ?= 5000x
 # OUT: where programs and images are written.
 OUT := bin
 
-.PHONY: help build weir demo egress-demo quick arches kernels node-test programs releases cluster-test alerts test check lint fuzz bench soak roundtrip image man release release-test tools clean
+.PHONY: help build weir demo egress-demo quick arches kernels node-test programs releases cluster-test alerts test check lint fuzz bench soak roundtrip image man release publish release-test tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -191,6 +191,9 @@ man: ## the manual's pages, in bin/man: man bin/man/weir-apply.8
 release: ## what is shipped of this commit, in dist: archives, .deb, .rpm, lists of modules, checksums (RELEASE=v1.2.3)
 	@test -z "$$(git status --porcelain)" || { echo "release: commit first"; exit 1; }
 	$(GO) run ./internal/release -version "$(RELEASE)" -images $(IMAGES) -out dist
+
+publish: ## put dist on GitHub as the release of a tag, with the changes as its notes (RELEASE=v1.2.3; gh, GH_TOKEN)
+	gh release create "$(RELEASE)" --verify-tag --notes-file CHANGELOG.md dist/*
 
 release-test: ## two releases of this commit, by other users in other folders: one hash; the .deb in a chroot, the lists of modules
 	@for t in debootstrap:debootstrap rpm:rpm man:man-db; do command -v $${t%%:*} >/dev/null || apt-get install -y -qq --no-install-recommends $${t##*:} >/dev/null || exit 1; done

@@ -5,6 +5,8 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -12,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -292,23 +295,46 @@ func TestOnlyProgramsTalk(t *testing.T) {
 
 // TestLicenceLines: each file of source says its licence in the way of SPDX.
 func TestLicenceLines(t *testing.T) {
+	comments := map[string]string{".go": "// %s\n\n", ".css": "/* %s */\n", ".yaml": "# %s\n", ".yml": "# %s\n", "Makefile": "# %s\n"}
 	read := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		comment := cmp.Or(comments[filepath.Ext(path)], comments[filepath.Base(path)])
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && slices.Contains([]string{".git", "bin", "dist"}, d.Name()):
+		case d.IsDir() && slices.Contains([]string{".git", "bin", "dist", "testdata"}, d.Name()):
 			return filepath.SkipDir
-		case d.IsDir() || filepath.Ext(path) != ".go":
+		case d.IsDir() || comment == "":
 			return nil
 		}
 		read++
-		if !strings.HasPrefix(readText(t, path), "// SPDX-License-Identifier: Apache-2.0\n\n") {
-			t.Errorf("%s does not begin with // SPDX-License-Identifier: Apache-2.0", path)
+		if line := fmt.Sprintf(comment, "SPDX-License-Identifier: Apache-2.0"); !strings.HasPrefix(readText(t, path), line) {
+			t.Errorf("%s does not begin with %q", path, line)
 		}
 		return nil
 	})
 	if err != nil || read == 0 {
 		t.Fatalf("read %d files: %v", read, err)
+	}
+}
+
+// TestWorkflows: what CI elsewhere does is a target of the Makefile, and what it uses is pinned.
+func TestWorkflows(t *testing.T) {
+	files, err := filepath.Glob("../../.github/workflows/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no workflows: %v", err)
+	}
+	for _, file := range files {
+		text := readText(t, file)
+		for _, run := range found(`(?m)^ +- run: (.*)$`, text) {
+			if !regexp.MustCompile(`^(sudo env "PATH=\$PATH" )?(make [a-z][^;&|]*|\.ci/run)$`).MatchString(run) {
+				t.Errorf("%s runs %q, which is not a target of make", file, run)
+			}
+		}
+		for _, used := range found(`uses: (.*)`, text) {
+			if !regexp.MustCompile(`^[a-z-]+/[a-z-]+@[0-9a-f]{40} # v[0-9.]+$`).MatchString(used) {
+				t.Errorf("%s uses %q, which is not pinned", file, used)
+			}
+		}
 	}
 }
