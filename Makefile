@@ -185,8 +185,10 @@ arches: ## tests that need no kernel of their own, built for arm64 and s390x, in
 # Pages and completions need a date: that of the commit.
 man: ## the manual's pages, in bin/man: man bin/man/weir-apply.8
 	@mkdir -p bin/man
-	@CGO_ENABLED=0 $(GO) build -tags man -ldflags '-X github.com/weir-mesh/weir/internal/version.commit=$(shell git rev-parse HEAD) -X github.com/weir-mesh/weir/internal/version.date=$(shell git show -s --format=%cI HEAD)' -o bin/weir-man ./cmd/weir
-	@bin/weir-man man bin/man
+	@for p in weir weir-egress; do \
+		CGO_ENABLED=0 $(GO) build -tags man -ldflags '-X github.com/weir-mesh/weir/internal/version.commit=$(shell git rev-parse HEAD) -X github.com/weir-mesh/weir/internal/version.date=$(shell git show -s --format=%cI HEAD)' -o bin/$$p-man ./cmd/$$p && \
+		bin/$$p-man man bin/man || exit 1; \
+	done
 
 release: ## what is shipped of this commit, in dist: archives, .deb, .rpm, lists of modules, checksums (RELEASE=v1.2.3)
 	@test -z "$$(git status --porcelain)" || { echo "release: commit first"; exit 1; }

@@ -39,7 +39,7 @@ func main() {
 		ErrWriter:       escape.Writer{Writer: os.Stderr},
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
-		Commands: []*cli.Command{
+		Commands: append([]*cli.Command{
 			watchCommand(),
 			reportCommand(),
 			serveCommand(),
@@ -47,7 +47,7 @@ func main() {
 				_, err := fmt.Fprintln(cc.App.Writer, version.String())
 				return err
 			}},
-		},
+		}, developers()...),
 	}
 	err := app.RunContext(ctx, os.Args)
 	if err == nil {

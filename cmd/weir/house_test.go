@@ -48,6 +48,7 @@ var arrows = map[string]struct {
 	own    []string
 }{
 	"internal/man":        {"man writes the manual of any command line, whichever library reads it", false, nil},
+	"internal/man/climan": {"climan is the flag library's side of the manual, for every program", true, []string{"internal/man", "internal/version"}},
 	"internal/release":    {"release builds programs and what is shipped with them", true, []string{"internal/image"}},
 	"internal/atomicfile": {"atomicfile writes files, whatever they hold", false, nil},
 

@@ -134,19 +134,22 @@ func (b build) compiled(ctx context.Context, arch, tags, program, to string) err
 
 // manual makes the manual pages and the completions of shells, by a build that carries their writers.
 func (b build) manual(ctx context.Context) ([]file, error) {
-	writer, pages := filepath.Join(b.scratch, "writer"), filepath.Join(b.scratch, "man")
+	pages := filepath.Join(b.scratch, "man")
 	host, err := output(ctx, "go", "env", "GOHOSTARCH")
 	if err != nil {
-		return nil, err
-	}
-	if err := b.compiled(ctx, host, "man", "weir", writer); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(pages, 0o755); err != nil {
 		return nil, err
 	}
-	if err := run(ctx, nil, writer, "man", pages); err != nil {
-		return nil, err
+	writer := func(program string) string { return filepath.Join(b.scratch, "writer-"+program) }
+	for _, program := range []string{"weir", "weir-egress"} {
+		if err := b.compiled(ctx, host, "man", program, writer(program)); err != nil {
+			return nil, err
+		}
+		if err := run(ctx, nil, writer(program), "man", pages); err != nil {
+			return nil, err
+		}
 	}
 	var made []file
 	names, err := os.ReadDir(pages)
@@ -161,7 +164,7 @@ func (b build) manual(ctx context.Context) ([]file, error) {
 		{"zsh", "usr/share/zsh/vendor-completions/_weir"},
 		{"fish", "usr/share/fish/vendor_completions.d/weir.fish"},
 	} {
-		script, err := output(ctx, writer, "completion", s.shell)
+		script, err := output(ctx, writer("weir"), "completion", s.shell)
 		if err != nil {
 			return nil, err
 		}
