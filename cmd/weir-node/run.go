@@ -25,6 +25,7 @@ import (
 	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/node/kubeapi"
 	"github.com/weir-mesh/weir/internal/node/metrics"
+	"github.com/weir-mesh/weir/internal/node/nri"
 	"github.com/weir-mesh/weir/internal/version"
 )
 
@@ -144,8 +145,16 @@ func (s *service) withAgent() (err error) {
 	if side := s.options.Ambient; side != nil {
 		s.counts.WatchProxies(func() int { return side.Proxy.Status().Proxies })
 	}
+	var runtime *nri.Runtime
+	if socket := s.cc.String("nri-socket"); socket != "" {
+		runtime = nri.New(socket, s.log)
+		s.options.Sources = slices.Insert(s.options.Sources, 0, inventory.Source(runtime))
+	}
 	if s.agent, err = node.New(s.options); err != nil {
 		return err
+	}
+	if runtime != nil {
+		s.works = append(s.works, func(ctx context.Context) error { return runtime.Run(ctx, s.agent) })
 	}
 	s.counts.Watch(s.agent)
 	s.ready.Missing(listed, "not listed yet")

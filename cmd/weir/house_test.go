@@ -117,6 +117,7 @@ var arrows = map[string]struct {
 	"internal/ledger":         {"ledger is a folder of hashes, which plugin and agent share", false, nil},
 	"internal/node":           {"node is the node's agent: what it finds is mended by the engine, and told", true, []string{"capture", "config", "internal/agent", "internal/atomicfile", "internal/cni", "internal/conflict", "internal/escape", "internal/ledger", "internal/mesh", "internal/node/ambient", "internal/node/escapes", "internal/node/inventory", "internal/node/keep", "internal/node/watch", "internal/problems", "internal/reserved", "internal/zds", "modes", "netns", "nft", "rules"}},
 	"internal/node/escapes":   {"escapes copies rules as counters, and knows no kernel", false, []string{"internal/reserved", "rules"}},
+	"internal/node/nri":       {"nri hears of pods from a container runtime", true, []string{"internal/node/inventory"}},
 	"internal/node/metrics":   {"metrics counts what the agent finds", true, []string{"capture", "internal/node", "internal/node/escapes", "internal/node/inventory", "internal/node/keep"}},
 	"internal/node/kubeapi":   {"kubeapi is what the agent knows of a cluster, and writes there", true, []string{"capture", "internal/escape", "internal/mesh", "internal/node", "internal/node/escapes", "internal/node/inventory", "internal/node/keep"}},
 	"internal/node/health":    {"health answers probes, whatever is ready", false, nil},

@@ -60,8 +60,10 @@ func agentPod(t testing.TB, flags ...string) string {
 		for _, f := range flags {
 			c["args"] = append(c["args"].([]any), f)
 		}
-		spec["volumes"] = append(spec["volumes"].([]any), map[string]any{"name": "ztunnel", "hostPath": map[string]any{"path": "/run/ztunnel", "type": "DirectoryOrCreate"}})
-		c["volumeMounts"] = append(c["volumeMounts"].([]any), map[string]any{"name": "ztunnel", "mountPath": "/run/ztunnel"})
+		for _, name := range []string{"ztunnel", "nri"} {
+			spec["volumes"] = append(spec["volumes"].([]any), map[string]any{"name": name, "hostPath": map[string]any{"path": "/run/" + name, "type": "DirectoryOrCreate"}})
+			c["volumeMounts"] = append(c["volumeMounts"].([]any), map[string]any{"name": name, "mountPath": "/run/" + name})
+		}
 	}
 	c["image"], c["imagePullPolicy"] = agentImage, "Never"
 	out, err := yaml.Marshal(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "weir-node", "namespace": "weir-system", "labels": set.Spec.Template.Metadata.Labels}, "spec": spec})

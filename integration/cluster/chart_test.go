@@ -203,6 +203,7 @@ func TestChart(t *testing.T) {
 		{"with values of istio-cni", istioCNIValues, `\"excludeNamespaces\":[\"kube-system\",\"istio-system\"]`},
 		{"ambient", "ambient: {enabled: true}", "pods/status"},
 		{"by processes", "procSource: true", "hostPID: true"},
+		{"by the runtime", "nri: true", "--nri-socket=/run/nri/nri.sock"},
 		{"a list of its own", "chained: false", "--conflist-mode=own"},
 		{"taken away again", "uninstall: true", "- uninstall"},
 		{"with settings", "settings: {meshes: {linkerd: false}}", `\"linkerd\":false`},
