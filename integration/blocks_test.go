@@ -163,6 +163,7 @@ func blockRows() []blockRow {
 			"weir-node release --resume --netns-dir run --cni-cache results --state-dir lib",
 			"weir-node uninstall --cni-bin-dir bin --cni-conf-dir net.d --wait 0s",
 		)},
+		{"deploy/README.md", "make image", installs},
 		{"docs/operate.md", "weir graph", commands("weir graph --config pod.yaml --format html --uid 1000 tcp 93.184.216.34:443 > pod.html && grep -q '<html' pod.html")},
 	}
 }
@@ -180,6 +181,32 @@ func targets(t *testing.T, _ *cli, text string) {
 		}
 	}
 }
+
+// installs: a cluster is not here, so that make cluster-test's TestDaemonSet runs the chart; what it is given here is what
+// the chart takes, and the plugin captures the pod.
+func installs(t *testing.T, c *cli, text string) {
+	if !strings.Contains(readFile(t, "cluster/daemonset_test.go"), "\nfunc TestDaemonSet(") {
+		t.Error("no test installs the chart any more")
+	}
+	values := readFile(t, "../deploy/chart/values.yaml")
+	for _, set := range regexp.MustCompile(`--set (\w+)\.(\w+)=`).FindAllStringSubmatch(text, -1) {
+		if !regexp.MustCompile(`(?m)^` + set[1] + `:\n(  .*\n)*  ` + set[2] + `: `).MatchString(values) {
+			t.Errorf("the chart has no value %s.%s", set[1], set[2])
+		}
+	}
+	annotation := regexp.MustCompile(`--annotations '([^=]*)=(.*?)'`).FindStringSubmatch(text)
+	if annotation == nil {
+		t.Fatal("the pod has no annotation")
+	}
+	pod := c.elsewhere(t)
+	c.plugin("ADD", pluginCall{netns: pod.path(), annotations: map[string]string{annotation[1]: annotation[2]}}).succeeded(t)
+	if tables := pod.tables(); !slices.Equal(tables, []string{"inet weir"}) {
+		t.Errorf("the pod has tables %q", tables)
+	}
+}
+
+// path is where the namespace can be opened.
+func (n *namespace) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
 
 // drawing: no line of it is for a console.
 func drawing(t *testing.T, _ *cli, text string) {
@@ -290,7 +317,7 @@ func plans(t *testing.T, c *cli, text string) {
 
 // refusedPods: the messages are those of the plugin, after what the kubelet and the runtime put before them.
 func refusedPods(t *testing.T, c *cli, text string) {
-	netns := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), c.elsewhere(t).file.Fd())
+	netns := c.elsewhere(t).path()
 	call := pluginCall{netns: netns, annotations: map[string]string{"sidecar.istio.io/status": "{}", "traffic.sidecar.istio.io/excludeInboundPorts": "9090,http/2"}}
 	ambient := pluginCall{netns: netns, annotations: map[string]string{}, entry: map[string]any{
 		"agentSocket": "/run/weir/agent.sock", "enrolled": write(t, "enrolled.json", `{"version":1,"namespaces":["shop"]}`)}}
