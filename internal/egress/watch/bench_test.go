@@ -7,159 +7,259 @@ package watch
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
-	"slices"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/bench/paired"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/modes"
 	"golang.org/x/sys/unix"
 )
 
-// processorTime is what the process has used: client, server, reader, and what the kernel does for
-// them in their system calls.
-func processorTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
+const (
+	costRounds = 15
+	costPairs  = 60 // handshakes of a round, in each of the ways
+	costBulk   = 4 << 20
+	bulkPairs  = 6
+)
 
-// BenchmarkCost is the processor time of a connection with a TLS handshake, and of a GB received,
-// where nothing is watched, where packets are counted, and where names are read besides: in rounds
-// that take turns, as ratios to nothing with the interval that 90 of 100 lie in.
+// BenchmarkCost is the processor time of a TCP connection with a TLS handshake, and of a GB received,
+// where nothing is watched, where packets are counted, and where names are copied besides. Both ends run
+// on one thread, whose time is read before and after: neither the collector nor the reader of copies nor
+// another program is in it. The ways take turns connection by connection, which is first alternates, and
+// a round has the median of its connections. What the reader takes for a name is told apart.
 func BenchmarkCost(b *testing.B) {
-	const rounds, turns, handshakes, bulk = 15, 10, 20, 4 << 20
-	type way struct {
-		name  string
-		world world
-		conns []float64
-		bulks []float64
-	}
-	ways := []*way{{name: "nothing"}, {name: "counting"}, {name: "names"}}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	names := []string{"nothing", "counting", "names"}
 	certificate := selfSigned(b)
-	for _, w := range ways {
-		w.world = bareWorld(b)
-		serveBulk(b, w.world, certificate, bulk)
-		if w.name == "nothing" {
-			continue
-		}
-		config := modes.Config{Mode: modes.ModeEgress, Watch: modes.Watch{Resolvers: []string{"203.0.113.2"}}}
-		if w.name == "counting" {
-			config.Watch.Names = []string{"none"}
-		}
-		watched, err := Start(b.Context(), w.world.ns, config, capture.Options{}, nil)
-		scratch.Must(b, err)
-		b.Cleanup(func() { scratch.Must(b, watched.Close(context.Background())) })
+	var ways []*pair
+	for _, name := range names {
+		ways = append(ways, newPair(b, name, certificate))
 	}
 	for b.Loop() {
-		for round := range rounds {
-			for _, w := range ways {
-				w.conns, w.bulks = append(w.conns, 0), append(w.bulks, 0)
-			}
-			for turn := range turns { // short ones: what else the machine does lasts longer
-				for i := range ways {
-					w := ways[(i+turn+round)%len(ways)]
-					before := processorTime(b)
-					call(b, w.world, handshakes, 0)
-					middle := processorTime(b)
-					call(b, w.world, 1, bulk)
-					w.conns[len(w.conns)-1] += float64(middle-before) / (turns * handshakes)
-					w.bulks[len(w.bulks)-1] += float64(processorTime(b)-middle) * 1e9 / (turns * bulk)
+		conns, bulks := make([][]float64, len(ways)), make([][]float64, len(ways))
+		for round := range costRounds + 1 {
+			runtime.GC()
+			shakes := inTurns(b, ways, costPairs, 0)
+			runtime.GC()
+			bytes := inTurns(b, ways, bulkPairs, costBulk)
+			for i := range ways {
+				if round > 0 { // the first one warms up
+					conns[i], bulks[i] = append(conns[i], shakes[i]), append(bulks[i], (bytes[i]-shakes[i])/costBulk)
 				}
 			}
 		}
-	}
-	for _, w := range ways {
-		b.Logf("%-9s %4.0f us a connection, %s of nothing; %4.2f s a GB, %s", w.name, median(w.conns)/1e3, ratios(w.conns, ways[0].conns), median(w.bulks)/1e9, ratios(w.bulks, ways[0].bulks))
-	}
-}
-
-// bareWorld is a pod and a host of IPv4.
-func bareWorld(b *testing.B) world {
-	b.Helper()
-	return newWorldFor(b, "198.51.100.1/32")
-}
-
-// serveBulk answers a handshake with as many bytes as are asked for.
-func serveBulk(b *testing.B, w world, certificate tls.Certificate, size int) {
-	b.Helper()
-	var ln net.Listener
-	scratch.Must(b, w.away.Do(func() (err error) {
-		ln, err = tls.Listen("tcp", "203.0.113.2:443", &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true})
-		return err
-	}))
-	b.Cleanup(func() { _ = ln.Close() })
-	zeros := make([]byte, size)
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				one := []byte{0}
-				if _, err := io.ReadFull(conn, one); err == nil && one[0] == 1 {
-					_, _ = conn.Write(zeros)
-				}
-			}()
+		for i, name := range names {
+			b.Logf("%-9s %6.1f us a connection, %s of nothing; %5.3f s a GB, %s", name, paired.Median(conns[i])/1e3, paired.Ratio(conns[i], conns[0]),
+				paired.Median(bulks[i]), paired.Ratio(bulks[i], bulks[0]))
 		}
-	}()
+		b.Logf("the reader takes %.0f us a name", (ways[2].besides(b, true)-ways[1].besides(b, false))/1e3)
+	}
 }
 
-// call opens as many connections, and receives as many bytes of each.
-func call(b *testing.B, w world, times, size int) {
+// inTurns calls by each of the ways, one after the other, and returns the median nanoseconds of each.
+func inTurns(b *testing.B, ways []*pair, times, size int) []float64 {
 	b.Helper()
-	scratch.Must(b, w.pod.Do(func() error {
-		for range times {
-			if err := callOnce(size); err != nil {
-				return err
+	took := make([][]float64, len(ways))
+	for turn := range times {
+		for i := range ways {
+			at := (i + turn) % len(ways)
+			if turn/len(ways)%2 == 1 {
+				at = len(ways) - 1 - at
 			}
+			took[at] = append(took[at], ways[at].call(b, size))
 		}
-		return nil
-	}))
-}
-
-func callOnce(size int) error {
-	conn, err := tls.Dial("tcp", "203.0.113.2:443", &tls.Config{ServerName: "bench.example", InsecureSkipVerify: true})
-	if err != nil {
-		return err
 	}
-	defer conn.Close()
-	one := byte(0)
-	if size > 0 {
-		one = 1
+	out := make([]float64, len(ways))
+	for i := range ways {
+		out[i] = paired.Median(took[i])
 	}
-	if _, err := conn.Write([]byte{one}); err != nil {
-		return err
-	}
-	n, err := io.Copy(io.Discard, conn)
-	if err == nil && int(n) != size {
-		err = fmt.Errorf("%d bytes of %d", n, size)
-	}
-	return err
-}
-
-func median(of []float64) float64 { return sorted(of)[len(of)/2] }
-
-func sorted(of []float64) []float64 {
-	out := slices.Clone(of)
-	slices.Sort(out)
 	return out
 }
 
-func ratios(of, to []float64) string {
-	var all []float64
-	for i := range of {
-		all = append(all, of[i]/to[i])
-	}
-	all = sorted(all)
-	return fmt.Sprintf("%.3f (%.3f-%.3f)", all[len(all)/2], all[len(all)/20], all[len(all)-1-len(all)/20])
+// pair is a pod and a host whose two ends of a connection run on the thread of the test.
+type pair struct {
+	world    world
+	listener int
+	server   *tls.Config
+	client   *tls.Config
+	zeros    []byte
+	watched  *Watch
 }
+
+func newPair(b *testing.B, way string, certificate tls.Certificate) *pair {
+	b.Helper()
+	p := &pair{world: newWorldFor(b, "198.51.100.1/32"), listener: -1, zeros: make([]byte, 64<<10),
+		server: &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true},
+		client: &tls.Config{ServerName: "bench.example", InsecureSkipVerify: true}}
+	scratch.Must(b, p.world.away.Do(func() (err error) {
+		if p.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return errors.Join(unix.Bind(p.listener, &unix.SockaddrInet4{Port: 443, Addr: [4]byte{203, 0, 113, 2}}), unix.Listen(p.listener, 16))
+	}))
+	b.Cleanup(func() { _ = unix.Close(p.listener) })
+	if way == "nothing" {
+		return p
+	}
+	config := modes.Config{Mode: modes.ModeEgress, Watch: modes.Watch{Resolvers: []string{"203.0.113.2"}}}
+	if way == "counting" {
+		config.Watch.Names = []string{"none"}
+	}
+	var err error
+	p.watched, err = Start(b.Context(), p.world.ns, config, capture.Options{}, nil)
+	scratch.Must(b, err)
+	b.Cleanup(func() { scratch.Must(b, p.watched.Close(context.Background())) })
+	return p
+}
+
+// call opens a connection, shakes hands, receives so many bytes and closes it. It returns the nanoseconds
+// that the thread took.
+func (p *pair) call(b *testing.B, size int) float64 {
+	b.Helper()
+	var fd int
+	scratch.Must(b, p.world.pod.Do(func() (err error) { // a socket stays in the namespace that it was made in
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		return err
+	}))
+	before := threadTime(b)
+	err := unix.Connect(fd, &unix.SockaddrInet4{Port: 443, Addr: [4]byte{203, 0, 113, 2}})
+	if err != nil && err != unix.EINPROGRESS {
+		b.Fatal(err)
+	}
+	next, stop := iter.Pull(func(yield func(struct{}) bool) { // a coroutine: on the same thread
+		scratch.Must(b, p.serve(func() bool { return yield(struct{}{}) }, size))
+	})
+	defer stop()
+	scratch.Must(b, p.receive(&polled{fd: fd, wait: func() bool { _, more := next(); return more || arrives(fd) }}, size))
+	for more := true; more; {
+		_, more = next()
+	}
+	return float64(threadTime(b) - before)
+}
+
+// arrives waits for what an end that has left has sent before.
+func arrives(fd int) bool {
+	const milliseconds = 1000
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, milliseconds)
+	return n > 0 && err == nil
+}
+
+func (p *pair) serve(wait func() bool, size int) error {
+	fd, err := -1, error(unix.EAGAIN)
+	for err == unix.EAGAIN {
+		if fd, _, err = unix.Accept4(p.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC); err == unix.EAGAIN && !wait() {
+			return errLeft
+		}
+	}
+	if err != nil {
+		return err
+	}
+	conn := tls.Server(&polled{fd: fd, wait: wait}, p.server)
+	defer conn.Close()
+	if err := conn.Handshake(); err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	for left := size; left > 0; left -= len(p.zeros) {
+		if _, err := conn.Write(p.zeros[:min(left, len(p.zeros))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pair) receive(under net.Conn, size int) error {
+	conn := tls.Client(under, p.client)
+	defer conn.Close()
+	if err := conn.Handshake(); err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
+	for buffer := p.zeros; size > 0; {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			return err
+		}
+		size -= n
+	}
+	return nil
+}
+
+// besides is the processor time that the process takes for a connection on other threads.
+func (p *pair) besides(b *testing.B, named bool) float64 {
+	b.Helper()
+	const calls = 4 * costPairs
+	runtime.GC()
+	claims, ours, all := p.watched.claims(), threadTime(b), processTime(b)
+	for range calls {
+		p.call(b, 0)
+	}
+	if named {
+		scratch.Eventually(b, "the last copies", func() bool { return p.watched.claims() >= claims+calls })
+	}
+	return float64(processTime(b)-all-(threadTime(b)-ours)) / calls
+}
+
+func threadTime(b *testing.B) int64 { return clock(b, unix.CLOCK_THREAD_CPUTIME_ID) }
+
+func processTime(b *testing.B) int64 { return clock(b, unix.CLOCK_PROCESS_CPUTIME_ID) }
+
+func clock(b *testing.B, id int32) int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(id, &t); err != nil {
+		b.Fatal(err)
+	}
+	return t.Nano()
+}
+
+// polled is a connection that waits by letting the other end run.
+type polled struct {
+	fd   int
+	wait func() bool // false: the other end has left
+}
+
+var errLeft = errors.New("the other end has left")
+
+func (c *polled) Read(b []byte) (int, error) {
+	return c.retry(func() (int, error) { return unix.Read(c.fd, b) })
+}
+
+func (c *polled) Write(b []byte) (written int, err error) {
+	for written < len(b) && err == nil {
+		n := 0
+		n, err = c.retry(func() (int, error) { return unix.Write(c.fd, b[written:]) })
+		written += max(n, 0)
+	}
+	return written, err
+}
+
+func (c *polled) retry(do func() (int, error)) (int, error) {
+	for {
+		n, err := do()
+		switch {
+		case err == nil && n == 0:
+			return 0, io.EOF
+		case err != unix.EAGAIN && err != unix.ENOTCONN:
+			return n, err
+		case !c.wait():
+			return 0, errLeft
+		}
+	}
+}
+
+func (c *polled) Close() error                     { return unix.Close(c.fd) }
+func (c *polled) LocalAddr() net.Addr              { return net.TCPAddrFromAddrPort(netip.AddrPort{}) }
+func (c *polled) RemoteAddr() net.Addr             { return net.TCPAddrFromAddrPort(netip.AddrPort{}) }
+func (c *polled) SetDeadline(time.Time) error      { return nil }
+func (c *polled) SetReadDeadline(time.Time) error  { return nil }
+func (c *polled) SetWriteDeadline(time.Time) error { return nil }
