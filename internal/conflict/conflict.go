@@ -146,8 +146,6 @@ func rank(c Conflict) int {
 	switch {
 	case c.Kind == LoopbackDown:
 		return 0
-	case c.Kind == NewInterface:
-		return 3
 	case c.Takes && !c.May:
 		return 1
 	case !c.May:

@@ -16,7 +16,7 @@ const maxNamed = 8
 
 // interfaces finds those by which captured traffic does not reach the proxy where its socket is
 // bound to them, which takes a route of each (rules.Route.Device): they came after the apply, or
-// are more than get one.
+// are more than get one. Whether any socket is bound there is not known.
 func (j *judge) interfaces() []Conflict {
 	bare := sim.NewEvaluator(j.host)
 	var names []string
@@ -58,7 +58,7 @@ func (j *judge) interfaces() []Conflict {
 	if len(names) > 1 {
 		subject, has, it = "interfaces ", "have", "them"
 	}
-	return []Conflict{{Kind: NewInterface, Subject: subject + all, Traffic: touched.words(), Example: example,
+	return []Conflict{{Kind: NewInterface, May: true, Subject: subject + all, Traffic: touched.words(), Example: example,
 		Does: fmt.Sprintf("%s no route of weir's, as what comes after an apply: %s of sockets that are bound to %s (SO_BINDTODEVICE) is dropped until the next apply (such as %s)",
 			has, list(touched.words()), it, packetText(*example)),
 		Remedy: "weir apply, which adds a route for each of the first 32 interfaces"}}

@@ -11,8 +11,7 @@ import (
 )
 
 // conflictChecks judge what stands in the way of traffic that the rules capture. What has
-// a check of its own is not told twice; what may be in the way is a note, as is what the next
-// apply sees to.
+// a check of its own is not told twice; what may be in the way is a note.
 func conflictChecks(f Facts) []Check {
 	const name = "captured traffic"
 	switch {
@@ -27,7 +26,7 @@ func conflictChecks(f Facts) []Check {
 			continue
 		}
 		status := Failed
-		if c.May || c.Kind == conflict.NewInterface || c.Kind == conflict.NoListener && !f.live { // the proxy may start after the apply
+		if c.May || c.Kind == conflict.NoListener && !f.live { // the proxy may start after the apply
 			status = Noted
 		}
 		out = append(out, Check{name, status, c.String(), c.Remedy})
