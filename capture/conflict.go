@@ -111,7 +111,8 @@ func (c *Capture) choice() conflict.Choice {
 // beside are the conflicts with what an apply made. Where the namespace holds nothing
 // that may be in its way they are not looked for, which takes as long as an apply.
 func (c *Capture) beside(ctx context.Context, w wanted, r *Report) {
-	if !r.LoopbackDown && len(r.Foreign) == 0 && len(w.state.PolicyRules) == 0 && !namesLinks(w.state.Table) {
+	hooked := func() bool { programs, _ := sight.ConnectPrograms(); return len(programs) > 0 } // who may not ask is not warned
+	if !r.LoopbackDown && len(r.Foreign) == 0 && len(w.state.PolicyRules) == 0 && !namesLinks(w.state.Table) && !hooked() {
 		return
 	}
 	scope := sight.Scope{Table: c.table, Newest: r.Outcome == nft.Created || r.Outcome == nft.Replaced}

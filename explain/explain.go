@@ -52,6 +52,7 @@ type Explainer struct {
 	tables      []*rules.Table
 	foreign     map[string]string // the owners of tables of others, by their titles; nil where weir has none
 	dormant     string            // a table of weir's that the kernel passes over, "" for none
+	notes       []string          // what stands before everything that is followed
 	own, closed func() evaluator  // of the host, and of the host without listeners: made when first asked for
 }
 

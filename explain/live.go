@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-mesh/weir/internal/conflict"
 	"github.com/weir-mesh/weir/internal/conflict/sight"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -49,6 +50,10 @@ func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
 		obstacle = unseen
 	}
 	x := newExplainer(host, nil, func(h sim.Host) evaluator { return evaluateLive(h, tables, made, obstacle) })
+	programs, _ := sight.ConnectPrograms() // doctor tells where they cannot be read
+	for _, c := range conflict.Programs(programs) {
+		x.notes = append(x.notes, c.String())
+	}
 	x.foreign = foreignTables(ruleset.Tables)
 	for _, t := range ruleset.Tables {
 		if t.Tag != nil && t.Dormant {
@@ -60,6 +65,10 @@ func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
 	}
 	return x, nil
 }
+
+// Notes are what may change a packet that is sent here before it meets what is followed: programs of
+// eBPF on the cgroup's connect hooks. There is none of rules that are not live.
+func (x *Explainer) Notes() []string { return x.notes }
 
 // foreignTables are the owners of tables that weir did not write, by their titles, where
 // weir has a table too; "" where that is not known.

@@ -19,6 +19,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/weir-mesh/weir/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,7 +82,8 @@ type cli struct {
 	program string
 	// Of the process.
 	chroot   string
-	readOnly bool // the chroot
+	readOnly bool   // the chroot
+	cgroup   string // the folder of the cgroup that it takes for the root, "" for the machine's
 	dir      string
 	uid      int
 	caps     []uintptr // besides, for a uid that is not 0, none
@@ -182,11 +184,21 @@ func (c *cli) launch(cmd *exec.Cmd) {
 		}
 		return cmd.Start()
 	}
-	if !c.readOnly {
+	if !c.readOnly && c.cgroup == "" {
 		c.do(start)
 		return
 	}
 	err := inMounts(func() error {
+		if c.cgroup != "" {
+			root, err := netns.Cgroup2Mount()
+			if err == nil {
+				err = unix.Mount(c.cgroup, root, "", unix.MS_BIND, "")
+			}
+			if err != nil {
+				return fmt.Errorf("make %s the root of cgroups: %w", c.cgroup, err)
+			}
+			return c.within(start)
+		}
 		for _, flags := range []uintptr{unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
 			if err := unix.Mount(c.chroot, c.chroot, "", flags, ""); err != nil {
 				return fmt.Errorf("make %s read-only: %w", c.chroot, err)

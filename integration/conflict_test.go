@@ -28,6 +28,8 @@ type obstacle struct {
 	live      []string // explain --live, of a packet that it touches
 	explained string
 	takes     bool // istio-init's validation fails for it
+	warns     bool // the validation goes on, and names it
+	noted     bool // explain --live names it on standard error
 	late      bool // an apply comes before the proxy, and does not look at listeners
 	may       bool // it cannot be told for certain: a note of doctor's
 	own       bool // doctor has a check of its own for it
@@ -43,8 +45,7 @@ func ips(lines ...string) func(*cli) {
 	}
 }
 
-// obstacles are of every kind that a namespace can have; those of cgroups have a test of
-// their own.
+// obstacles are of every kind.
 var obstacles = []obstacle{
 	{why: "a foreign drop before ours", kind: conflict.Drops,
 		do:       tables("table inet other {\nchain pre {\ntype filter hook prerouting priority -200; policy drop\n}\n}\n"),
@@ -120,6 +121,12 @@ var obstacles = []obstacle{
 	{why: "another capture engine", kind: conflict.OtherEngine, own: true,
 		do:       tables("table inet istio-proxy-nat {\nchain prerouting {\ntype nat hook prerouting priority -100\nmeta l4proto tcp redirect to :15006\n}\n}\n"),
 		harmless: tables("table inet istiod-stats {\nchain prerouting {\ntype filter hook prerouting priority 10\nmeta l4proto tcp counter\n}\n}\n")},
+	{why: "a program on the cgroup's connect hook", kind: conflict.ConnectProgram, may: true, warns: true, noted: true,
+		do: attached(connect4, "cil_sock4_conne"), harmless: attached(sockCreate, "cil_sock_create"),
+		live: []string{"--uid", "1000", "tcp", "198.51.100.7:80"}, explained: "captured: lands on port 15001"},
+	{why: "a program on the connect hook of IPv6", kind: conflict.ConnectProgram, may: true, warns: true, noted: true,
+		do: attached(connect6, ""), harmless: attached(bind4, ""),
+		live: []string{"--uid", "1000", "udp", "198.51.100.7:53"}, explained: "left alone: leaves by eth0"},
 	{why: "IPv6 that appeared since the apply", kind: conflict.NewIPv6, may: true,
 		do: ips("-6 addr add 2001:db8:1::2/64 dev eth0 nodad"), harmless: ips("-6 addr add fe80::77/64 dev eth0 nodad")},
 	{why: "an interface that came after the apply", kind: conflict.NewInterface, may: true, config: []string{"--interfaces-exclude", "tap+"},
@@ -187,16 +194,23 @@ func TestObstacles(t *testing.T) {
 				} else {
 					tt.harmless(c)
 				}
-				c.answers(t, tt, bad, config)
-				if bad && tt.live != nil {
-					c.run(append([]string{"explain", "--live"}, tt.live...)...).want(t, 0).prints(t, tt.explained)
+				subject := c.answers(t, tt, bad, config)
+				if subject == "" {
+					subject = tt.subject()
 				}
-				if tt.takes {
-					code := 0
-					if bad {
-						code = 126
+				if tt.live != nil && (bad || tt.noted) {
+					o := c.run(append([]string{"explain", "--live"}, tt.live...)...).want(t, 0).prints(t, tt.explained)
+					if tt.noted && bad != strings.Contains(o.errs, "note: "+subject) {
+						t.Errorf("explain notes it: %v, want %v: %s", !bad, bad, o)
 					}
-					c.run("istio-init", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-b", "*", "--run-validation", "--probe-timeout", "2s").want(t, code)
+				}
+				if tt.takes || tt.warns {
+					code := map[bool]int{true: 126}[tt.takes && bad]
+					o := c.run("istio-init", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-b", "*", "--run-validation", "--probe-timeout", "2s").want(t, code)
+					said := map[bool]string{true: "validation: " + subject, false: `level=WARN msg="` + subject}[tt.takes]
+					if bad != strings.Contains(o.errs, said) {
+						t.Errorf("validation says %q: %v, want %v: %s", said, !bad, bad, o)
+					}
 				}
 			})
 		}
@@ -218,8 +232,16 @@ func (c *cli) pod(k conflict.Kind) {
 	}
 }
 
-// answers asks each command whether it knows of the conflict.
-func (c *cli) answers(t *testing.T, o obstacle, bad bool, config []string) {
+// subject begins what is said of the conflict.
+func (o obstacle) subject() string {
+	if o.kind == conflict.ConnectProgram {
+		return "programs on the cgroup's connect hook"
+	}
+	return "chain "
+}
+
+// answers asks each command whether it knows of the conflict, and is what they say stands in the way.
+func (c *cli) answers(t *testing.T, o obstacle, bad bool, config []string) (subject string) {
 	t.Helper()
 	type found struct{ Kind, Subject, Does, Remedy string }
 	find := func(command, text string, knows bool) (subject string) {
@@ -244,14 +266,14 @@ func (c *cli) answers(t *testing.T, o obstacle, bad bool, config []string) {
 	if o.kind == conflict.NewIPv6 {
 		compared = nil // with the configuration it is drift: an apply would capture IPv6
 	}
-	subject := find("verify", c.run(append([]string{"verify", "--json"}, compared...)...).out, bad)
+	subject = find("verify", c.run(append([]string{"verify", "--json"}, compared...)...).out, bad)
 	find("show", c.run("show", "--json").out, bad)
 	report := jsonOf[doctorReport](t, c.run("doctor", "--json").out)
 	if o.kind != conflict.NewIPv6 && o.kind != conflict.NewInterface { // which an apply sees to
 		find("apply", c.run(append([]string{"apply", "--json"}, config...)...).want(t, 0).out, bad && !o.late)
 	}
 	if o.own {
-		return // doctor has a check of its own
+		return subject // doctor has a check of its own
 	}
 	status := map[bool]string{false: "failed", true: "note"}[o.may]
 	told := slices.ContainsFunc(report.Checks, func(f struct{ Check, Status, Finding, Remedy string }) bool {
@@ -261,4 +283,8 @@ func (c *cli) answers(t *testing.T, o obstacle, bad bool, config []string) {
 	if told != bad {
 		t.Errorf("doctor tells of %s: %v, want %v: %+v", o.kind, told, bad, report.Checks)
 	}
+	if drawn := strings.Contains(c.ok("graph", "--live"), "in the way: "+subject); bad && drawn == o.kind.OfListeners() { // which a graph leaves out
+		t.Errorf("graph tells of %s: %v", o.kind, drawn)
+	}
+	return subject
 }

@@ -221,6 +221,11 @@ func explainLive(cc *cli.Context, packets []explain.Packet) error {
 		if err != nil {
 			return fmt.Errorf("explain --live: %w", netns.WithAdvice(err))
 		}
+		for _, note := range x.Notes() {
+			if !cc.IsSet("in") {
+				fmt.Fprintf(cmd.err, "note: %s\n", note)
+			}
+		}
 		if cc.Bool("all") {
 			classes, err := x.Classes()
 			if err != nil {

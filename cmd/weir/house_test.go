@@ -125,7 +125,7 @@ var arrows = map[string]struct {
 	"internal/node/inventory": {"inventory finds a node's pods, and knows nothing of capture", true, []string{"internal/pods", "internal/problems", "netns"}},
 	"internal/node/watch":     {"watch hears network namespaces, whatever should be in them", true, []string{"internal/nl"}},
 	"internal/node/keep":      {"keep decides when to look and to heal, and knows no kernel", false, nil},
-	"explain":                 {"explain answers about packets, from a configuration or a namespace", true, []string{"internal/conflict/sight", "internal/escape", "internal/problems", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
+	"explain":                 {"explain answers about packets, from a configuration or a namespace", true, []string{"internal/conflict", "internal/conflict/sight", "internal/escape", "internal/problems", "modes", "netns", "nft", "rules", "sim", "sim/packet", "sim/survey"}},
 	"proxy":                   {"proxy stands beside the ruleset, not on it", true, nil},
 	"proxy/proxytest":         {"proxytest tests proxies by what the engine captures", true, []string{"capture", "internal/scratch", "modes", "netns"}},
 

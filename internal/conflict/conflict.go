@@ -42,6 +42,12 @@ const (
 	NewInterface     Kind = "new-interface"     // what sockets send that are bound to an interface does not reach the proxy
 )
 
+// OfListeners reports whether it is about the sockets where captured traffic goes: they come and
+// go with the proxy, which may start after an apply.
+func (k Kind) OfListeners() bool {
+	return slices.Contains([]Kind{NoListener, NotTransparent, Unmarked, OneFamily, ForeignListener}, k)
+}
+
 // Conflict is one thing that stands in the way of captured traffic.
 type Conflict struct {
 	Kind    Kind        `json:"kind"`
@@ -136,7 +142,7 @@ func Conflicts(want rules.State, seen Seen) []Conflict {
 	out = append(out, j.interfaces()...)
 	out = append(out, j.listeners()...)
 	out = append(out, j.engines()...)
-	out = append(out, j.programs()...)
+	out = append(out, Programs(seen.Programs)...)
 	slices.SortStableFunc(out, func(a, b Conflict) int { return cmp.Compare(rank(a), rank(b)) })
 	return out
 }

@@ -20,10 +20,11 @@ func (j *judge) engines() (out []Conflict) {
 	return out
 }
 
-// programs are those that may change where connections go before any rule sees them.
-func (j *judge) programs() (out []Conflict) {
+// Programs judges programs on the cgroup's connect hooks: they may change where connections go
+// before any rule sees them.
+func Programs(all []Program) []Conflict {
 	var names []string
-	for _, p := range j.seen.Programs {
+	for _, p := range all {
 		name := escape.Text(p.Attach)
 		if p.Name != "" {
 			name += " " + escape.Text(p.Name)
@@ -33,7 +34,7 @@ func (j *judge) programs() (out []Conflict) {
 	if len(names) == 0 {
 		return nil
 	}
-	return []Conflict{{Kind: ConnectProgram, May: true, Subject: "programs on the cgroup's connect hook (" + strings.Join(names, ", ") + ")", Owner: programOwner(j.seen.Programs),
+	return []Conflict{{Kind: ConnectProgram, May: true, Subject: "programs on the cgroup's connect hook (" + strings.Join(names, ", ") + ")", Owner: programOwner(all),
 		Does:   "may change where connections go before any rule sees them: the proxy sees the new destination, and exclusions by a service's address miss",
 		Remedy: "exclude the addresses of the service's endpoints, or keep socket-level load balancing to the host (Cilium: socketLB.hostNamespaceOnly: true)"}}
 }

@@ -121,9 +121,12 @@ func (v Validation) compare(ctx context.Context, log *slog.Logger) (same bool, t
 		switch {
 		case conflict.Takes && !conflict.May && conflict.Table != "":
 			taken = append(taken, conflict.String()+"; remedy: "+conflict.Remedy)
-		case conflict.Table != "":
+		case conflict.Kind.OfListeners(): // the proxy starts later
+		default:
 			log.Warn(conflict.String(), "remedy", conflict.Remedy)
-			lost = append(lost, conflict.String())
+			if !conflict.May {
+				lost = append(lost, conflict.String())
+			}
 		}
 	}
 	return true, taken, lost

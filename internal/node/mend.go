@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/cni"
@@ -200,9 +199,9 @@ func (w *look) heal(ctx context.Context, c *capture.Capture, result *keep.Result
 	w.note(report.State)
 }
 
-// unheard are what is in the way and begins and ends without a notification, as sockets do: the proxy's own
-// start is one of them.
-var unheard = []conflict.Kind{conflict.NoListener, conflict.NotTransparent, conflict.OneFamily, conflict.ForeignListener, conflict.ConnectProgram}
+// unheard reports whether what is in the way begins and ends without a notification, as sockets do: the proxy's
+// own start is one of them.
+func unheard(k conflict.Kind) bool { return k.OfListeners() || k == conflict.ConnectProgram }
 
 // found is what a verdict says.
 func found(v capture.Verdict) (r keep.Result) {
@@ -211,7 +210,7 @@ func found(v capture.Verdict) (r keep.Result) {
 		r.Differences = append(r.Differences, d.String())
 	}
 	for _, c := range v.Conflicts {
-		if !c.May && !slices.Contains(unheard, c.Kind) {
+		if !c.May && !unheard(c.Kind) {
 			r.Conflicts = append(r.Conflicts, c.String())
 		}
 	}

@@ -29,8 +29,10 @@ type Scope struct {
 // Sight is what was seen, and what could not be.
 type Sight struct {
 	conflict.Seen
-	Unseen   []error // why something was not looked at
-	NoLegacy error   // why iptables-legacy's tables were not, which Unseen tells too
+	Ruleset  []*nft.LiveTable    // all tables; of the ruleset's own the chains without rules and the sets without elements
+	Legacy   []netns.LegacyTable // of iptables-legacy
+	Unseen   []error             // why something was not looked at
+	NoLegacy error               // why iptables-legacy's tables were not, which Unseen tells too
 }
 
 // Read reads what the namespace holds beside the ruleset's own. The error is that nothing
@@ -50,8 +52,22 @@ func Read(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, s Scope) (Si
 			return out, err
 		}
 	}
-	out.others(ctx, ns, conn, ruleset)
+	out.Ruleset = ruleset.Tables
+	out.others(ctx, ns, conn)
 	return out, nil
+}
+
+// With are all tables, of which the ruleset's own is given: it was read apart.
+func (s *Sight) With(own *rules.Table) (out []*nft.LiveTable) {
+	for _, t := range s.Ruleset {
+		if own != nil && t.Family == "inet" && t.Name == own.Name {
+			whole := *t
+			whole.Table = own
+			t = &whole
+		}
+		out = append(out, t)
+	}
+	return out
 }
 
 func (s Scope) owns(t *nft.LiveTable) bool {
@@ -85,26 +101,27 @@ func (s Scope) age(t, own *nft.LiveTable) conflict.Age {
 }
 
 // others reads what stands outside of nftables and routing.
-func (s *Sight) others(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, ruleset *nft.Ruleset) {
+func (s *Sight) others(ctx context.Context, ns *netns.Namespace, conn *nft.Conn) {
 	policy, err := conn.ForeignPolicyRules(ctx)
 	s.miss("policy rules", err)
-	legacy, err := ns.LegacyTables()
-	s.NoLegacy = err
-	s.miss("iptables-legacy's tables", err)
-	s.Engines = Engines(ruleset.Tables, legacy, policy)
-	s.connectPrograms()
+	s.Legacy, s.NoLegacy = ns.LegacyTables()
+	s.miss("iptables-legacy's tables", s.NoLegacy)
+	s.Engines = Engines(s.Ruleset, s.Legacy, policy)
+	s.Programs, err = ConnectPrograms()
+	s.miss("programs on the cgroup's connect hook", err)
 }
 
-// connectPrograms looks at the cgroup's connect hooks. Where there are no cgroups no
-// program can be.
-func (s *Sight) connectPrograms() {
+// ConnectPrograms are those on the cgroup's connect hooks. Where there are no cgroups no program
+// can be.
+func ConnectPrograms() (out []conflict.Program, err error) {
 	programs, err := netns.ConnectPrograms()
-	if !errors.Is(err, netns.ErrNoCgroup) {
-		s.miss("programs on the cgroup's connect hook", err)
-	}
 	for _, p := range programs {
-		s.Programs = append(s.Programs, conflict.Program{Attach: p.Attach, Name: p.Name})
+		out = append(out, conflict.Program{Attach: p.Attach, Name: p.Name})
 	}
+	if errors.Is(err, netns.ErrNoCgroup) {
+		err = nil
+	}
+	return out, err
 }
 
 func (s *Sight) miss(what string, err error) {
