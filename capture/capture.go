@@ -211,12 +211,10 @@ func (c *Capture) wantedIn(ctx context.Context, seen func(modes.Environment) mod
 		env, err = FileEnvironment(ctx, c.ns, c.config.Lookups())
 	default:
 		var lo netns.Loopback
-		if lo, err = c.ns.Loopback(ctx); err == nil {
-			w.lo = &lo
-			env, err = readEnvironment(ctx, c.ns, lo, c.config)
-			if err == nil && c.config.Mode == modes.ModeEgress {
-				env.InnerPayload, err = c.conn.InnerPayload(ctx)
-			}
+		env, lo, err = readEnvironment(ctx, c.ns, c.config)
+		w.lo = &lo
+		if err == nil && c.config.Mode == modes.ModeEgress {
+			env.InnerPayload, err = c.conn.InnerPayload(ctx)
 		}
 	}
 	if err != nil {

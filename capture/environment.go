@@ -10,7 +10,6 @@ import (
 
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
-	"github.com/weir-mesh/weir/sim"
 )
 
 // Environment reads what a configuration leaves to the network namespace: whether it
@@ -19,11 +18,17 @@ import (
 // no error: Environment.Unread says why, and [modes.State] where that matters. The
 // error is that interfaces could not be listed, or that the context ended.
 func Environment(ctx context.Context, ns *netns.Namespace, config modes.Config) (modes.Environment, error) {
-	lo, err := ns.Loopback(ctx)
-	if err != nil {
-		return modes.Environment{}, netns.WithAdvice(err)
-	}
-	return readEnvironment(ctx, ns, lo, config)
+	env, _, err := readEnvironment(ctx, ns, config)
+	return env, netns.WithAdvice(err)
+}
+
+// ReadInterfaces reads into the environment what the namespace's interfaces tell: whether there is
+// IPv6, whether lo takes it, and to which of them sockets may be bound. It returns them, for a caller
+// who judges otherwise whether there is IPv6.
+func ReadInterfaces(ctx context.Context, ns *netns.Namespace, env *modes.Environment) (netns.Interfaces, error) {
+	all, err := ns.Interfaces(ctx)
+	env.IPv6, env.LoopbackIPv6, env.Links = netns.HasIPv6(all.Addresses), all.Loopback.IPv6, Links(all.Links)
+	return all, err
 }
 
 // FileEnvironment reads what can be told without looking at the namespace's
@@ -63,29 +68,22 @@ func LookUp(ctx context.Context, ns *netns.Namespace, env *modes.Environment, as
 	return nil
 }
 
-func readEnvironment(ctx context.Context, ns *netns.Namespace, lo netns.Loopback, config modes.Config) (modes.Environment, error) {
-	addresses, err := ns.Addresses(ctx)
-	if err != nil {
-		return modes.Environment{}, err
-	}
+func readEnvironment(ctx context.Context, ns *netns.Namespace, config modes.Config) (modes.Environment, netns.Loopback, error) {
 	env, err := FileEnvironment(ctx, ns, config.Lookups())
-	env.IPv6 = netns.HasIPv6(addresses)
-	env.LoopbackIPv6 = lo.IPv6
+	if err != nil {
+		return env, netns.Loopback{}, err
+	}
+	all, err := ReadInterfaces(ctx, ns, &env)
 	if config.Mode == modes.ModeEgress && err == nil {
 		env.MTU, err = ns.SmallestMTU(ctx)
 	}
 	if err == nil && config.Places() {
 		env.PolicyRules, err = PolicyRules(ctx, ns)
 	}
-	if err == nil {
-		var links []sim.Link
-		links, err = ns.Links(ctx)
-		env.Links = Links(links)
-	}
 	if len(config.Probes.Cgroups) > 0 {
 		env.Cgroups = cgroupIDs(config.Probes.Cgroups)
 	}
-	return env, err
+	return env, all.Loopback, err
 }
 
 // PolicyRules are the namespace's policy rules as far as the place of weir's own depends

@@ -48,29 +48,10 @@ func (n *Namespace) Stack(ctx context.Context) (sim.Host, error) {
 	return h, err
 }
 
-// Links are the namespace's interfaces with their addresses.
-func (n *Namespace) Links(ctx context.Context) ([]sim.Link, error) {
-	var h sim.Host
-	err := n.withRoute(ctx, func(s *nl.Socket) error {
-		h = sim.Host{}
-		return hostLinks(ctx, s, &h)
-	})
-	return h.Links, err
-}
-
 // hostLinks reads the links and their addresses.
-func hostLinks(ctx context.Context, s *nl.Socket, h *sim.Host) (err error) {
-	if h.Links, err = links(ctx, s); err != nil {
-		return err
-	}
-	addresses, err := rtnl.Addresses(ctx, s, 0)
-	for _, a := range addresses {
-		for i := range h.Links {
-			if int(h.Links[i].Index) == a.Index {
-				h.Links[i].Addresses = append(h.Links[i].Addresses, a.Prefix)
-			}
-		}
-	}
+func hostLinks(ctx context.Context, s *nl.Socket, h *sim.Host) error {
+	all, err := interfaces(ctx, s)
+	h.Links = all.Links
 	return err
 }
 

@@ -21,7 +21,7 @@ import (
 func (n *Namespace) LinkNames(ctx context.Context) (map[int]string, error) {
 	var all []sim.Link
 	err := n.withRoute(ctx, func(s *nl.Socket) (err error) {
-		all, err = links(ctx, s)
+		all, _, err = links(ctx, s)
 		return err
 	})
 	if err != nil {
@@ -56,22 +56,24 @@ func (n *Namespace) SmallestMTU(ctx context.Context) (smallest int, err error) {
 	return smallest, nil
 }
 
-// links are the namespace's interfaces, without their addresses.
-func links(ctx context.Context, s *nl.Socket) ([]sim.Link, error) {
-	var out []sim.Link
-	err := nl.Dump(ctx, s, unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), func(m netlink.Message) error {
+// links are the namespace's interfaces, without their addresses, and what lo is like.
+func links(ctx context.Context, s *nl.Socket) (out []sim.Link, lo Loopback, err error) {
+	err = nl.Dump(ctx, s, unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), func(m netlink.Message) error {
 		a, err := linkAttributes(m)
 		if err != nil {
 			return err
 		}
 		out = append(out, sim.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8])), Down: nl.Native32(m.Data[8:12])&unix.IFF_UP == 0,
 			Port: a.Has(unix.IFLA_MASTER)})
-		return nil
+		if nl.Native32(m.Data[4:8]) == rtnl.Loopback {
+			lo, err = loopback(m, a)
+		}
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
+		return nil, lo, fmt.Errorf("list links: %w", nl.Permission(err))
 	}
-	return out, nil
+	return out, lo, nil
 }
 
 // linkAttributes are those after struct ifinfomsg of linux/rtnetlink.h.
@@ -100,8 +102,7 @@ func (n *Namespace) Loopback(ctx context.Context) (Loopback, error) {
 			if err != nil {
 				return err
 			}
-			lo.Up = nl.Native32(m.Data[8:12])&unix.IFF_UP != 0
-			lo.IPv6, err = takesIPv6(a)
+			lo, err = loopback(m, a)
 			return err
 		})
 	})
@@ -109,6 +110,13 @@ func (n *Namespace) Loopback(ctx context.Context) (Loopback, error) {
 		return Loopback{}, fmt.Errorf("look at lo: %w", nl.Permission(err))
 	}
 	return lo, nil
+}
+
+// loopback is what a message about lo, with those attributes, says.
+func loopback(m netlink.Message, a nl.Attributes) (lo Loopback, err error) {
+	lo.Up = nl.Native32(m.Data[8:12])&unix.IFF_UP != 0
+	lo.IPv6, err = takesIPv6(a)
+	return lo, err
 }
 
 // takesIPv6 reads IFLA_AF_SPEC / AF_INET6 / IFLA_INET6_CONF of a link.

@@ -39,9 +39,9 @@ func ReadNode(entry []byte) (Node, error) {
 // files. The resolvers are the pod's, nil where they are not known.
 func NewCapture(ctx context.Context, ns *netns.Namespace, d mesh.Decision, resolvers []netip.Addr, o capture.Options) (*capture.Capture, error) {
 	c := d.Config
-	env, err := environment(ctx, ns, resolvers)
+	env, addresses, err := environment(ctx, ns, resolvers)
 	if err == nil && d.FirstAddressDecides {
-		c.IPv6, err = byFirstAddress(ctx, ns)
+		c.IPv6, err = byFirstAddress(addresses)
 	}
 	if err != nil {
 		return nil, err
@@ -55,11 +55,11 @@ var (
 	errNoResolvers = errors.New("the runtime does not pass the pod's resolvers (want dns.capture: all, dns.servers, or capability dns in the network list)")
 )
 
-// environment is what is known of a pod's namespace before the pod has files.
-func environment(ctx context.Context, ns *netns.Namespace, resolvers []netip.Addr) (modes.Environment, error) {
+// environment is what is known of a pod's namespace before the pod has files, and its addresses.
+func environment(ctx context.Context, ns *netns.Namespace, resolvers []netip.Addr) (modes.Environment, []netns.Address, error) {
 	env, err := capture.FileEnvironment(ctx, ns, modes.Lookups{})
 	if err != nil {
-		return env, err
+		return env, nil, err
 	}
 	env.Users, env.Groups = map[string]uint32{}, map[string]uint32{}
 	env.Unread = map[string]error{"passwd": errNoImage, "group": errNoImage}
@@ -67,29 +67,14 @@ func environment(ctx context.Context, ns *netns.Namespace, resolvers []netip.Add
 	if len(resolvers) == 0 {
 		env.Unread["resolv.conf"] = errNoResolvers
 	}
-	addresses, err := ns.Addresses(ctx)
-	if err != nil {
-		return env, err
-	}
-	env.IPv6 = netns.HasIPv6(addresses)
-	links, err := ns.Links(ctx)
-	if err != nil {
-		return env, err
-	}
-	env.Links = capture.Links(links)
-	lo, err := ns.Loopback(ctx)
-	env.LoopbackIPv6 = lo.IPv6
-	return env, err
+	all, err := capture.ReadInterfaces(ctx, ns, &env)
+	return env, all.Addresses, err
 }
 
 // byFirstAddress is Istio's way to tell whether IPv6 is captured.
-func byFirstAddress(ctx context.Context, ns *netns.Namespace) (string, error) {
+func byFirstAddress(addresses []netns.Address) (string, error) {
 	none := func(string) (string, bool) { return "", false }
 	asIstio, err := istio.Parse(nil, none)
-	if err != nil {
-		return "", err
-	}
-	addresses, err := ns.Addresses(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -101,28 +101,19 @@ func (f *Facts) examineRules(ctx context.Context, ns *netns.Namespace, conn *nft
 	if err != nil {
 		return err
 	}
-	ruleset, err := conn.RulesetWith(ctx, noElements)
-	if err != nil {
-		return err
-	}
-	legacy, _ := ns.LegacyTables() // sight tells where they cannot be read
-	f.trackers = trackers(ruleset.Tables, legacy)
 	f.leftovers, f.inTheWay = live.Leftovers(), live.Refusal(rules.State{})
 	f.dormant = live.State.Table != nil && live.State.Table.Dormant
 	f.examineTable(live.State.Table)
 	f.state, f.live = live.State, live.State.Table != nil
-	f.sight, f.blind = sight.Read(ctx, ns, conn, sight.Scope{Table: f.table, Sockets: true})
+	if f.sight, f.blind = sight.Read(ctx, ns, conn, sight.Scope{Table: f.table, Sockets: true}); f.blind == nil {
+		f.trackers = trackers(f.sight.With(live.State.Table), f.sight.Legacy)
+	}
 	return nil
 }
 
 func (f *Facts) examineIPv6(ctx context.Context, ns *netns.Namespace) error {
-	addresses, err := ns.Addresses(ctx)
-	if err != nil {
-		return err
-	}
-	f.ipv6 = netns.HasIPv6(addresses)
-	f.lo, err = ns.Loopback(ctx)
-	f.looked = err == nil
+	all, err := ns.Interfaces(ctx)
+	f.ipv6, f.lo, f.looked = netns.HasIPv6(all.Addresses), all.Loopback, err == nil
 	return err
 }
 

@@ -67,27 +67,18 @@ func (r *Resolved) readInterfaces(ctx context.Context, hasIPv6 func([]netns.Addr
 	if hasIPv6 != nil {
 		r.Config.IPv6 = "disabled"
 	}
-	addresses, err := ns.Addresses(ctx)
+	all, err := capture.ReadInterfaces(ctx, ns, &r.Environment)
 	switch {
 	case errors.Is(err, netns.ErrNotEntered):
 		return nil // an apply says so
 	case err != nil:
 		return err
 	}
-	if hasIPv6 != nil && hasIPv6(addresses) {
+	if hasIPv6 != nil && hasIPv6(all.Addresses) {
 		r.Config.IPv6 = "enabled"
 	}
 	if r.Config.Places() {
-		if r.Environment.PolicyRules, err = capture.PolicyRules(ctx, ns); err != nil {
-			return err
-		}
+		r.Environment.PolicyRules, err = capture.PolicyRules(ctx, ns)
 	}
-	links, err := ns.Links(ctx)
-	if err != nil {
-		return err
-	}
-	r.Environment.Links = capture.Links(links)
-	lo, err := ns.Loopback(ctx)
-	r.Environment.LoopbackIPv6 = lo.IPv6
 	return err
 }
