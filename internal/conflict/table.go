@@ -3,12 +3,9 @@
 package conflict
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
 )
@@ -108,13 +105,6 @@ func same(alone, with sim.Exchange) bool {
 	return alone.End == with.End || alone.End != sim.Completed
 }
 
-// finding is what a foreign chain does to one packet.
-type finding struct {
-	Conflict
-	at   sim.Step // of the foreign table, that decided
-	tied bool     // it hangs on which chain was made last
-}
-
 // describe says what the table does to a packet of a class.
 func (j *judge) describe(t Table, c class, alone, with sim.Exchange) finding {
 	journey := with.First
@@ -193,92 +183,4 @@ func untracks(journey sim.Journey, t Table) bool {
 	return slices.ContainsFunc(journey.Steps, func(s sim.Step) bool {
 		return s.Table == t.Name && s.Family == t.Family && strings.Contains(s.Does, "notrack")
 	})
-}
-
-// findings are joined by chain and kind.
-type findings map[string]*joined
-
-type joined struct {
-	finding
-	traffic traffic
-}
-
-func (all findings) add(f finding, c class) {
-	key := fmt.Sprint(f.Kind, f.at.Hook, f.at.Chain, f.tied)
-	k := all[key]
-	if k == nil {
-		k = &joined{finding: f}
-		all[key] = k
-	}
-	k.traffic.add(c)
-	k.May = k.May && f.May
-}
-
-func (all findings) conflicts(t Table) (out []Conflict) {
-	for _, k := range all {
-		c := k.Conflict
-		c.Traffic = k.traffic.words()
-		if k.tied {
-			c.Kind = SamePriority
-		}
-		c.Subject = fmt.Sprintf("chain %s of table %s (%s %s %d)", escape.Text(baseOf(t, k.at)), t.Title(), k.at.Type, k.at.Hook, k.at.Priority)
-		c.Owner = t.Owner
-		c.Does = does(c, k)
-		c.Remedy = remedyOf(c, t, k.at.Priority)
-		out = append(out, c)
-	}
-	slices.SortFunc(out, func(a, b Conflict) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Subject, b.Subject))
-	})
-	return out
-}
-
-// baseOf is the base chain that leads to a step's chain.
-func baseOf(t Table, s sim.Step) string {
-	for _, c := range t.Chains {
-		if b := c.Base; b != nil && b.Hook == s.Hook && b.Priority == s.Priority && b.Type == s.Type {
-			return c.Name
-		}
-	}
-	return s.Chain
-}
-
-func does(c Conflict, k *joined) string {
-	traffic := list(c.Traffic)
-	how := map[Kind]string{
-		Drops:        "drops " + traffic,
-		Redirects:    "sends " + traffic + " elsewhere than to the proxy",
-		Bypasses:     "lets " + traffic + " go past the proxy",
-		ChangesMarks: "changes marks of " + traffic + ", which the rules go by",
-		Untracks:     "keeps conntrack from " + traffic + ": it is not captured",
-		SamePriority: "has the priority of a chain of weir's, the one that was made last runs first, and it decides about " + traffic,
-	}[c.Kind]
-	if c.May && c.Kind != SamePriority {
-		how = "may do this (it holds what weir cannot evaluate): it " + how
-	}
-	rule := "policy"
-	if k.at.Rule > 0 {
-		rule = fmt.Sprintf("rule %d", k.at.Rule)
-		if k.at.Chain != "" {
-			rule += " of chain " + escape.Text(k.at.Chain)
-		}
-	}
-	return fmt.Sprintf("%s (%s; such as %s)", how, rule, packetText(*c.Example))
-}
-
-func remedyOf(c Conflict, t Table, priority int32) string {
-	table := "nft list table " + t.Title()
-	whose := "its owner"
-	if c.Owner != "" {
-		whose = c.Owner
-	}
-	switch c.Kind {
-	case SamePriority:
-		return fmt.Sprintf("have %s use a higher priority number than %d, or make its chain before weir applies; %s shows it", whose, priority, table)
-	case Drops:
-		return fmt.Sprintf("allow it there, or remove the rule by %s; %s shows it", whose, table)
-	case ChangesMarks:
-		return fmt.Sprintf("have %s change only bits that weir's mask leaves (key routing.mask), or after weir; %s shows it", whose, table)
-	}
-	return fmt.Sprintf("remove it by %s, or have it come after weir's chains; %s shows it", whose, table)
 }
