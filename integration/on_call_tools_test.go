@@ -81,6 +81,45 @@ func TestDoctorReportFile(t *testing.T) {
 	}
 }
 
+// TestDoctorReportIsCut: where a namespace holds more than a report may, the report is bounded, says
+// where it is cut, and has weir's own table whole.
+func TestDoctorReportIsCut(t *testing.T) {
+	c := newCLI(t)
+	c.pod("")
+	script := "table ip aforeign {\nchain long {\n"
+	for i := range 3000 {
+		script += fmt.Sprintf("tcp dport %d counter comment \"%0100d\"\n", i+1, i)
+	}
+	c.nft(script + "}\n}\n")
+	routes := ""
+	for i := range 600 {
+		routes += fmt.Sprintf("route add 198.51.%d.%d/32 dev eth0\n", i/200, i%200)
+	}
+	c.must(routes, "ip", "-batch", "-")
+	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+	file := filepath.Join(t.TempDir(), "report.json")
+	c.run("doctor", "--report", file)
+	text := readFile(t, file)
+	report := jsonOf[struct {
+		Weir, Kernel                          string
+		Checks                                []map[string]string
+		Tables, Rules, Routes, Links, Sockets []string
+		Missing                               []string
+	}](t, text)
+	const most, lines = 1 << 20, 400
+	if len(text) > most {
+		t.Errorf("%d bytes", len(text))
+	}
+	for name, list := range map[string][]string{"tables": report.Tables, "routes": report.Routes} {
+		if len(list) != lines+1 || list[lines] != "... and more" {
+			t.Errorf("%d %s, the last is %q", len(list), name, list[len(list)-1])
+		}
+	}
+	if !strings.HasPrefix(report.Tables[0], "table inet weir (") || !strings.Contains(text, "all other TCP goes to the outbound listener") {
+		t.Errorf("weir's table is not first, or not whole: %.2000s", text)
+	}
+}
+
 // TestTraceFollowsSYNs: with --syn only what opens a connection is followed, with its user, and
 // --count counts connections.
 func TestTraceFollowsSYNs(t *testing.T) {

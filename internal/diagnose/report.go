@@ -5,6 +5,7 @@
 package diagnose
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,20 +50,24 @@ func WriteReport(ctx context.Context, ns *netns.Namespace, checks []Check) ([]by
 	if err != nil {
 		return nil, err
 	}
-	return append(text, '\n'), ctx.Err()
+	return text, ctx.Err()
 }
 
 // text is the report as it is written, with shorter lists where it would be too long.
 func (r Report) text() ([]byte, error) {
+	short := r
 	for lines := maxReportLines; ; lines /= 2 {
-		text, err := json.MarshalIndent(r, "", "  ")
-		if err != nil {
+		var text bytes.Buffer
+		e := json.NewEncoder(&text)
+		e.SetEscapeHTML(false) // it is read by people
+		e.SetIndent("", "  ")
+		if err := e.Encode(short); err != nil {
 			return nil, err
 		}
-		if text = redact(text); len(text) < maxReport || lines == 0 {
-			return text, nil
+		if redacted := redact(text.Bytes()); len(redacted) < maxReport || lines == 0 {
+			return redacted, nil
 		}
-		r = r.cut(lines / 2)
+		short = r.cut(lines / 2)
 	}
 }
 
@@ -93,8 +98,13 @@ func (r *Report) tables(ctx context.Context, ns *netns.Namespace) {
 		r.miss("tables", err)
 		return
 	}
-	for _, t := range ruleset.Tables {
-		r.Tables = bounded(r.Tables, tableLines(t))
+	own := func(t *nft.LiveTable) bool { return t.Tag != nil }
+	for _, first := range []bool{true, false} { // weir's: those of others may leave no room
+		for _, t := range ruleset.Tables {
+			if own(t) == first {
+				r.Tables = bounded(r.Tables, tableLines(t))
+			}
+		}
 	}
 }
 
