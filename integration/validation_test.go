@@ -301,6 +301,10 @@ func TestValidationSaysWhatItCannot(t *testing.T) {
 	}
 	no4, no6 := gateway("del", "-4", "198.18.0.1"), gateway("del", "-6", "2001:db8:18::1")
 	all4, all6 := gateway("add", "-4", "198.18.0.1"), gateway("add", "-6", "2001:db8:18::1")
+	taken6 := func() {
+		p.nft("table ip6 other {\nchain out {\ntype nat hook output priority -110\ntcp dport 53 redirect to :9999\n}\n}\n")
+	}
+	free6 := func() { p.nft("delete table ip6 other") }
 	for _, tt := range []struct {
 		why       string
 		args      []string
@@ -330,6 +334,11 @@ func TestValidationSaysWhatItCannot(t *testing.T) {
 		{"all of 127.0.0.0/8 counts as loopback", more(), env(asProxy, "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR=127.0.0.0/8"), nil, nil, 0, each(capturedIn)},
 		{"the proxy's group alone", injected("TPROXY"), unprivileged(0, proxyID), nil, nil, 126, []string{"calls to its own pod are not captured"}},
 		{"DNS and the tunnel's port", more("--redirect-dns", "--capture-all-dns", "--iptables-probe-port", "15008"), asProxy, nil, nil, 0, each(capturedIn)},
+		{"queries to every server", more("--redirect-dns", "--capture-all-dns"), asApp, nil, nil, 0, append(each(capturedOut), each("DNS %s connections are captured")...)},
+		{"queries that another program takes in one family", more("--redirect-dns", "--capture-all-dns"), asApp, []func(){taken6}, []func(){free6}, 126,
+			append(each(capturedOut), "DNS ipv4 connections are captured", "validation: DNS ipv6: a connection to [2001:db8::1]:53 did not arrive at [::1]:15053: it is not captured")},
+		{"queries that another program takes, to who may read rules", more("--redirect-dns", "--capture-all-dns"), asInit, []func(){taken6}, []func(){free6}, 126,
+			[]string{"validation: chain out of table ip6 other (nat output -110) sends DNS queries (IPv6) elsewhere than to the proxy"}},
 		{"nothing inbound", with("-b", ""), asProxy, nil, nil, 0, each(capturedIn)},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
