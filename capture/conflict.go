@@ -65,27 +65,11 @@ func (c *Capture) conflictsOf(ctx context.Context, live *nft.Live) ([]Conflict, 
 		if len(live.State.PolicyRules) > 0 {
 			state.PolicyRules = live.State.PolicyRules // which may stand elsewhere than an apply would have them now
 		}
-		if live.State.Table != nil {
-			state.Routes = withLinksOf(state.Routes, live.State.Routes)
+		if _, later := live.Standing(w.state); len(later) > 0 {
+			state.Routes = slices.DeleteFunc(slices.Clone(state.Routes), func(r rules.Route) bool { return slices.Contains(later, r) })
 		}
 	}
 	return c.conflicts(ctx, state, sight.Scope{Table: c.table, Sockets: true})
-}
-
-// withLinksOf are the wanted routes with those of interfaces that are live: one that came since the
-// apply has none.
-func withLinksOf(want, live []rules.Route) (out []rules.Route) {
-	for _, r := range want {
-		if r.Device == "" {
-			out = append(out, r)
-		}
-	}
-	for _, r := range live {
-		if r.Device != "" {
-			out = append(out, r)
-		}
-	}
-	return out
 }
 
 func (c *Capture) conflicts(ctx context.Context, state rules.State, scope sight.Scope) ([]Conflict, []error, error) {

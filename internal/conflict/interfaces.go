@@ -5,6 +5,7 @@ package conflict
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/rules"
@@ -28,7 +29,7 @@ func (j *judge) interfaces() []Conflict {
 		}
 		lost := false
 		for _, c := range j.classes() {
-			if c.packet.In != "" || !j.captures(c.packet) {
+			if c.packet.In != "" || !j.captures(c.packet) || !j.delivers(c.family) {
 				continue
 			}
 			for _, p := range boundTo(l, c) {
@@ -62,6 +63,11 @@ func (j *judge) interfaces() []Conflict {
 		Does: fmt.Sprintf("%s no route of weir's, as what comes after an apply: %s of sockets that are bound to %s (SO_BINDTODEVICE) is dropped until the next apply (such as %s)",
 			has, list(touched.words()), it, packetText(*example)),
 		Remedy: "weir apply, which adds a route for each of the first 32 interfaces"}}
+}
+
+// delivers reports whether lo has an address of the family to redirect to: else nothing arrives.
+func (j *judge) delivers(f rules.Family) bool {
+	return !slices.ContainsFunc(j.seen.Links, func(l sim.Link) bool { return l.Name == loopback && !hasFamily(l, f) })
 }
 
 // boundTo are packets of a class that a socket sends which is bound to the link: to the world, and to a

@@ -106,6 +106,10 @@ func TestConflicts(t *testing.T) {
 		{"an interface came after the apply, and outbound is by TPROXY", untracked, plus(sim.Link{Name: "net1"}, "198.18.9.2/24"), "new-interface?"},
 		{"an interface that a known one's family came to", nil, plus(sim.Link{Name: "eth1"}, "2001:db8:9::2/64"), "new-interface?"},
 		{"an interface that the apply gave its route", nil, plus(sim.Link{Name: "eth1"}, "198.18.9.2/24"), ""},
+		{"one where lo has no address of the family", nil, func(s *Seen) {
+			s.Links[0].Addresses = s.Links[0].Addresses[:1]
+			plus(sim.Link{Name: "eth1"}, "2001:db8:9::2/64")(s)
+		}, "no-address"},
 		{"one that is down", nil, plus(sim.Link{Name: "net1", Down: true}, "198.18.9.2/24"), ""},
 		{"a bridge's port", nil, plus(sim.Link{Name: "net1", Port: true}, "198.18.9.2/24"), ""},
 		{"one without an address", nil, plus(sim.Link{Name: "net1"}), ""},
