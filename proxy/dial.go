@@ -21,10 +21,9 @@ var ErrLoop = errors.New("the destination is the proxy's own listener")
 // Dialer makes the onward connection. The zero value goes to the original destination from
 // whatever address the kernel chooses.
 //
-// A connection that the client ends first leaves the proxy's port in TIME_WAIT for a minute, so that
-// one source address opens some 470 connections a second to one server in the long run: 28,232 ports
-// a minute. In a namespace of which the sysctl net.ipv4.tcp_tw_reuse is 1 (it serves both families;
-// the default covers 127.0.0.0/8 and ::1 alone) the port can be used again after a second.
+// A connection that the client ends first leaves the proxy's port in TIME_WAIT for a minute. Where the
+// kernel finds no other port to the server, one in TIME_WAIT is used again, from the last quarter of
+// net.ipv4.ip_local_port_range, if both ends have TCP timestamps.
 type Dialer struct {
 	// Mark is the SO_MARK of the connection, by which rules can let it pass; zero for none.
 	// Needs CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17.

@@ -39,6 +39,8 @@ func serveCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Aliases: []string{"f"}, Usage: "`FILE` of the configuration, - for standard input (docs/egress.md)"},
 			&cli.StringFlag{Name: "app", DefaultText: "the host's name", Usage: "`NAME` of the application in metrics"},
+			&cli.BoolFlag{Name: "reset-open", Usage: "with serve.conntrack: none: reset the connections that are open"},
+			&cli.BoolFlag{Name: "write-sysctls", Usage: "write the kernel settings that serve.conntrack: none needs"},
 			&cli.BoolFlag{Name: "host-network", Usage: "allow to capture in the machine's own network namespace"},
 		},
 		Action: runServe,
@@ -75,7 +77,7 @@ func runServe(cc *cli.Context) error {
 		}
 		server := &serve.Server{Settings: s.Serve, App: cmp.Or(cc.String("app"), name), Metrics: m, Failed: limited(log)}
 		tasks = append(tasks, func() error {
-			return server.Run(ctx, netns.Current(), capture.Options{HostNetwork: cc.Bool("host-network")}, func() {
+			return server.Run(ctx, netns.Current(), capture.Options{HostNetwork: cc.Bool("host-network"), ResetOpen: cc.Bool("reset-open"), WriteSysctls: cc.Bool("write-sysctls")}, func() {
 				log.Info("serving", "hosts", len(s.Serve.Hosts), "port", s.Serve.Port, "dns", s.Serve.DNSPort)
 			})
 		})

@@ -36,6 +36,10 @@ func Config(s *settings.Serve) modes.Config {
 	if s.HasWildcard() {
 		c.Outbound.IncludePorts = []modes.PortWord{"443"}
 	}
+	if s.Untracked {
+		c.Conntrack, c.Outbound.Via = "none", "tproxy"
+		c.DNS.Capture = "servers" // whose queries are rewritten; others would have to be answered from port 53
+	}
 	for _, name := range s.Reroute {
 		c.Interfaces.Reroute = append(c.Interfaces.Reroute, modes.Rerouted{Name: name, DNS: "enabled"})
 	}

@@ -180,11 +180,11 @@ metrics: {listen: "127.0.0.1:15020"}
 `
 
 // start starts the program, and returns once it serves, or what it said.
-func (s *scene) start(configuration string) error {
+func (s *scene) start(configuration string, more ...string) error {
 	s.t.Helper()
 	path := filepath.Join(s.dir, "egress.yaml")
 	scratch.Must(s.t, os.WriteFile(path, []byte(strings.ReplaceAll(configuration, "DIR", s.dir)), 0o644))
-	cmd := exec.Command(s.program, "serve", "-f", path, "--app", "ping")
+	cmd := exec.Command(s.program, append([]string{"serve", "-f", path, "--app", "ping"}, more...)...)
 	errs, err := cmd.StderrPipe()
 	scratch.Must(s.t, err, s.pod.Do(cmd.Start))
 	lines := bufio.NewScanner(errs)

@@ -112,3 +112,19 @@ func TestAddressesStay(t *testing.T) {
 		t.Errorf("a prefix in use: %v", err)
 	}
 }
+
+// TestUntracked has virtual addresses, origination and a wildcard without connection tracking.
+func TestUntracked(t *testing.T) {
+	s := newScene(t)
+	scratch.Must(t, s.start(strings.Replace(usual, "serve:", "serve:\n  conntrack: none", 1), "--write-sysctls"))
+	s.want("https", s.curl("-4", "https://oss.example/"), "oss.example by HTTP/2.0 [200 240.240.")
+	s.want("http", s.curl("-4", "http://oss.example/"), "oss.example by HTTP/2.0 [200 240.240.")
+	s.want("a wildcard", s.curl("-4", "https://a.bucket.example/"), "a.bucket.example by HTTP/2.0 [200 203.0.113.2")
+	s.want("IPv6", s.curl("-6", "https://oss.example/"), "[200 2001:2::")
+	s.want("any port", s.curl("-4", "https://oss.example:8443/"), "[200 240.240.")
+	flows, err := s.pod.Conntrack()
+	scratch.Must(t, err)
+	if len(flows) > 0 {
+		t.Errorf("%d connections are tracked", len(flows))
+	}
+}

@@ -55,7 +55,7 @@ func (s *Server) Run(ctx context.Context, ns *netns.Namespace, options capture.O
 	if err := s.prepare(ctx, ns); err != nil {
 		return err
 	}
-	listener, err := proxy.Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), s.Settings.Port), proxy.SocketOptions{})
+	listener, err := proxy.Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), s.Settings.Port), s.listenerOptions())
 	if err != nil {
 		return err
 	}
@@ -100,6 +100,15 @@ func ended(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// listenerOptions are none with connection tracking. Without it every packet of the server's has its mark, and connections
+// to other addresses are delivered.
+func (s *Server) listenerOptions() proxy.SocketOptions {
+	if !s.Settings.Untracked {
+		return proxy.SocketOptions{}
+	}
+	return proxy.SocketOptions{Transparent: true, Mark: mark}
 }
 
 var ownSockets = proxy.SocketOptions{Mark: mark}

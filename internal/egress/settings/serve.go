@@ -17,6 +17,12 @@ func (r *reader) serve(d document) *Serve {
 	in := d.Serve
 	s := &Serve{Port: cmp.Or(in.Port, Port), DNSPort: cmp.Or(in.DNS.Port, DNSPort), TTL: cmp.Or(time.Duration(in.DNS.TTL)*time.Second, TTL),
 		State: cmp.Or(in.Virtual.State, State), CA: in.CA, Reroute: in.Interfaces.Reroute}
+	switch s.Untracked = in.Conntrack == "none"; {
+	case in.Conntrack != "" && in.Conntrack != "used" && !s.Untracked:
+		r.problem("serve.conntrack", "%q (want used or none)", in.Conntrack)
+	case s.Untracked && len(s.Reroute) > 0:
+		r.problem("serve.conntrack", "none excludes serve.interfaces.reroute: the traffic of others is captured by connection tracking alone")
+	}
 	if s.Port == s.DNSPort {
 		r.problem("serve.dns.port", "is serve.port too: %d", s.Port)
 	}

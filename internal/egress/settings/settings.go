@@ -39,6 +39,8 @@ type Serve struct {
 	CA       string // a file of certificates that is trusted in place of the system's, "" for these
 	Hosts    []Host
 	Reroute  []string // interfaces whose traffic is served too: of a gateway
+
+	Untracked bool // captured without connection tracking
 }
 
 // Host is a name, or a wildcard such as *.example.com, which has no virtual address.
@@ -77,6 +79,7 @@ type document struct {
 			State string `yaml:"state"`
 		} `yaml:"virtual"`
 		CA         string `yaml:"ca"`
+		Conntrack  string `yaml:"conntrack"`
 		Hosts      []host `yaml:"hosts"`
 		Interfaces struct {
 			Reroute []string `yaml:"reroute"`
