@@ -47,7 +47,7 @@ func (p pluginCall) stdin(t testing.TB) string {
 		runtimeConfig["dns"] = map[string]any{"Servers": p.dns, "Searches": nil, "Options": nil}
 	}
 	entry := map[string]any{
-		"cniVersion": version, "name": "lab", "type": "weir-cni", "agentSocket": "", "enrolled": "",
+		"cniVersion": version, "name": "lab", "type": "weir-cni", "agentSocket": "", "enrolled": "", "written": "",
 		"capabilities": map[string]bool{"io.kubernetes.cri.pod-annotations": true, "dns": true}, "runtimeConfig": runtimeConfig,
 	}
 	maps.Copy(entry, p.entry)

@@ -149,7 +149,7 @@ func TestCNIPodman(t *testing.T) {
 	l.write("policy.json", `{"default":[{"type":"insecureAcceptAnything"}]}`)
 	l.write("net.d/10-lab.conflist", labList("0.4.0", "bridge", `
       "bridge": "cni0", "isGateway": true, "hairpinMode": true,`))
-	l.write("settings.json", `{"agentSocket": "", "config": {"version": 1, "mode": "sidecar", "proxy": {"uids": [1337], "gids": [1337]}, "inbound": {"excludePorts": [8081]}, "outbound": {"excludePorts": [3306]}}}`)
+	l.write("settings.json", `{"agentSocket": "", "written": "", "config": {"version": 1, "mode": "sidecar", "proxy": {"uids": [1337], "gids": [1337]}, "inbound": {"excludePorts": [8081]}, "outbound": {"excludePorts": [3306]}}}`)
 	l.run("weir", "cni", "install", "--bin-dir", filepath.Join(l.dir, "cni"), "--conf-dir", filepath.Join(l.dir, "net.d"), "--settings", filepath.Join(l.dir, "settings.json"))
 	root := filepath.Join(l.dir, "image")
 	for _, d := range []string{"bin", "proc", "sys", "dev", "etc", "run", "tmp"} {

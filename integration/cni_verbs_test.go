@@ -161,6 +161,22 @@ func TestCNICheck(t *testing.T) {
 	p.plugin("CHECK", p.call(map[string]string{})).succeeded(t)
 }
 
+// TestCNIWritten: ADD notes for the agent what it wrote, and DEL takes that away.
+func TestCNIWritten(t *testing.T) {
+	p := newCNIPod(t, "198.18.0.2/24")
+	call, dir := p.call(sidecarPod), t.TempDir()
+	call.entry = map[string]any{"written": dir}
+	p.plugin("ADD", call).succeeded(t)
+	noted, err := os.ReadFile(filepath.Join(dir, "c1"))
+	if tag := p.inPod(t, "nft", "list", "set", "inet", "weir", "tag"); err != nil || len(noted) == 0 || !strings.Contains(tag, " "+string(noted)+" ") {
+		t.Errorf("noted as %q, %v; the tag is\n%s", noted, err, tag)
+	}
+	p.plugin("DEL", call).succeeded(t)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("DEL leaves %v, %v", left, err)
+	}
+}
+
 // TestCNIDelete succeeds twice, without a namespace, a result, or settings that can be read.
 func TestCNIDelete(t *testing.T) {
 	p := newCNIPod(t, "198.18.0.2/24")

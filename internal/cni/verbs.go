@@ -124,29 +124,35 @@ func (p *plugin) del(args *skel.CmdArgs) error {
 	if r.settings.socket != "" && r.isPod {
 		_ = agent.Tell(ctx, r.settings.socket, r.ask(agent.Del)) // it may be away, and sees for itself when it is back
 	}
-	if err := r.forget(ctx); err != nil {
+	last, err := r.forget(ctx)
+	if err != nil {
 		p.warn("%s: %v", r.pod, err)
+	}
+	if last {
+		if err := r.settings.written.Forget(r.ContainerID); err != nil {
+			p.warn("%s: %v", r.pod, err)
+		}
 	}
 	return nil
 }
 
-// forget removes what an ADD wrote, where the pod's namespace is there to stay.
-func (r *request) forget(ctx context.Context) error {
+// forget removes what an ADD wrote, where the pod's namespace is there to stay, and reports whether nothing of it is left.
+func (r *request) forget(ctx context.Context) (last bool, err error) {
 	probes := r.forgetProbes(ctx)
 	if r.Netns == "" {
-		return probes
+		return true, probes
 	}
 	ns, err := netns.Open(r.Netns)
 	if err != nil {
-		return probes // it has gone
+		return true, probes // it has gone
 	}
 	defer ns.Close()
 	host, err := ns.IsHost()
 	if err != nil || host || ns.IsCurrent() {
-		return err
+		return false, err
 	}
 	if last, err := r.isLast(ctx, ns); err != nil || !last {
-		return err
+		return false, err
 	}
 	table := modes.DefaultTable
 	if d, err := r.settings.rules.Decide(r.pod); err == nil && d.Outcome == mesh.Captured {
@@ -154,13 +160,13 @@ func (r *request) forget(ctx context.Context) error {
 	}
 	written, err := capture.OfTable(ns, table, capture.Options{})
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer written.Close()
 	if _, err = written.Remove(ctx); err != nil {
-		return err
+		return false, err
 	}
-	return probes
+	return true, probes
 }
 
 // isLast reports whether the attachment is the last one of its pod, but for lo: the rules are for all.

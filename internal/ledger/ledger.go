@@ -56,6 +56,21 @@ func (l Ledger) Wrote(sandbox, hash string) bool {
 	return err == nil && strings.TrimSpace(string(text)) == hash
 }
 
+// Forget ends that for a sandbox that goes.
+func (l Ledger) Forget(sandbox string) error {
+	if l == "" {
+		return nil
+	}
+	path, err := l.file(sandbox)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // youngest is how old a note must be that is pruned: the sandbox's own may be written before it is listed.
 const youngest = 10 * time.Minute
 
