@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"debug/buildinfo"
@@ -23,31 +24,47 @@ func (b build) inventories(ctx context.Context, arch string, programs []file) er
 		if err := run(ctx, nil, "go", "tool", "-modfile=tools.mod", "cyclonedx-gomod", "bin", "-json", "-noserial", "-std", "-version", b.version, "-output", to, p.from); err != nil {
 			return err
 		}
-		if err := dated(to, b.date.Format("2006-01-02T15:04:05Z")); err != nil {
+		if err := settle(to, b.date.Format("2006-01-02T15:04:05Z")); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dated gives an inventory the commit's time in place of now, which is all that differs from run to run.
-func dated(path, date string) error {
+// settle leaves nothing in an inventory that differs from run to run: its time is the commit's, and the hashes of the
+// tool, which is built where it runs, go.
+func settle(path, date string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
+	if text, err = settled(text, date); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, text, 0o644)
+}
+
+func settled(text []byte, date string) ([]byte, error) {
 	var document struct {
 		Metadata struct {
 			Timestamp string `json:"timestamp"`
+			Tools     []struct {
+				Hashes json.RawMessage `json:"hashes"`
+			} `json:"tools"`
 		} `json:"metadata"`
 	}
 	if err := json.Unmarshal(text, &document); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	if document.Metadata.Timestamp != "" {
-		text = []byte(strings.ReplaceAll(string(text), document.Metadata.Timestamp, date))
+	if now := document.Metadata.Timestamp; now != "" {
+		text = bytes.ReplaceAll(text, []byte(now), []byte(date))
 	}
-	return os.WriteFile(path, text, 0o644)
+	for _, tool := range document.Metadata.Tools {
+		if hashes := regexp.MustCompile(`"hashes": ` + regexp.QuoteMeta(string(tool.Hashes)) + `,\s*`); tool.Hashes != nil {
+			text = hashes.ReplaceAll(text, nil)
+		}
+	}
+	return text, nil
 }
 
 var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|copyright)([.-].*)?$`)

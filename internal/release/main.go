@@ -187,15 +187,15 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// settled are the settings of the go command that would otherwise be the user's, and enter what it builds.
-func settled() []string {
+// goSettings are the settings of the go command that would otherwise be the user's, and enter what it builds.
+func goSettings() []string {
 	return []string{"CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off"}
 }
 
 // run runs a program of the build, with more of an environment; what it prints is for people.
 func run(ctx context.Context, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(append(os.Environ(), settled()...), env...)
+	cmd.Env = append(append(os.Environ(), goSettings()...), env...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
