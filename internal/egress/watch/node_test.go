@@ -25,23 +25,32 @@ func newNode(t *testing.T, pods ...*scratch.Namespace) world {
 	configure := func(ns *scratch.Namespace, link, address, gateway string) {
 		scratch.Must(t, ns.Up("lo"), ns.Up(link), ns.AddAddress(link, netip.MustParsePrefix(address)))
 		if gateway != "" {
-			scratch.Must(t, ns.AddRoute(scratch.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Link: link, Via: netip.MustParseAddr(gateway)}))
+			via := netip.MustParseAddr(gateway)
+			every := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			if via.Is6() {
+				every = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			}
+			scratch.Must(t, ns.AddRoute(scratch.Route{Dst: every, Link: link, Via: via}))
 		}
 	}
-	scratch.Must(t, scratch.Veth(w.pod, "up0", w.away, "eth0"), w.pod.Sysctl("net/ipv4/ip_forward", "1"))
+	scratch.Must(t, scratch.Veth(w.pod, "up0", w.away, "eth0"), w.pod.Sysctl("net/ipv4/ip_forward", "1"), w.pod.Sysctl("net/ipv6/conf/all/forwarding", "1"))
 	configure(w.away, "eth0", "203.0.113.2/24", "203.0.113.1")
+	configure(w.away, "eth0", "2001:db8::2/64", "2001:db8::1")
 	configure(w.pod, "up0", "203.0.113.1/24", "")
+	configure(w.pod, "up0", "2001:db8::1/64", "")
 	for i, pod := range pods {
 		link, at := fmt.Sprintf("pod%d", i), fmt.Sprintf("192.0.2.%d", 2*i)
 		scratch.Must(t, scratch.Veth(w.pod, link, pod, "eth0"))
 		configure(w.pod, link, at+"/31", "")
 		configure(pod, "eth0", fmt.Sprintf("192.0.2.%d/31", 2*i+1), at)
+		configure(w.pod, link, fmt.Sprintf("2001:db8:%d::1/64", i+1), "")
+		configure(pod, "eth0", fmt.Sprintf("2001:db8:%d::2/64", i+1), fmt.Sprintf("2001:db8:%d::1", i+1))
 	}
 	ns, err := netns.Open(w.pod.Path())
 	scratch.Must(t, err)
 	t.Cleanup(ns.Close)
 	w.ns = ns
-	w.listen(t, "203.0.113.2:443")
+	w.listen(t, "203.0.113.2:443", "[2001:db8::2]:443")
 	return w
 }
 
@@ -98,6 +107,9 @@ func TestNode(t *testing.T) {
 			t.Errorf("a row of none: %+v", r)
 		}
 	}
+
+	fetch(t, from(b).dial(t, "[2001:db8::2]:443", "six.example"))
+	w.await(t, watched, has("shop/b", "six.example", 1))
 
 	here = here[:1]
 	w.await(t, watched, func([]Row) bool { return len(watched.pods.here) == 1 })
