@@ -5,6 +5,7 @@ package conflict
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -20,7 +21,8 @@ type target struct {
 	family      rules.Family
 	transparent bool // the socket must be
 	traffic     traffic
-	packet      sim.Packet // one of them
+	packet      sim.Packet   // one of them
+	at          []netip.Addr // where it arrives
 }
 
 // targets are where the classes of captured traffic go.
@@ -36,6 +38,9 @@ func (j *judge) targets() (out []*target) {
 		}
 		out[i].transparent = out[i].transparent || f.Kind == sim.Proxied
 		out[i].traffic.add(c)
+		if at := f.Dst.Addr(); (f.Kind == sim.Redirected || c.packet.In != "") && !slices.Contains(out[i].at, at) {
+			out[i].at = append(out[i].at, at)
+		}
 	}
 	return out
 }
@@ -64,6 +69,10 @@ func (j *judge) listeners() (out []Conflict) {
 			c.Kind = OneFamily
 			c.Does = fmt.Sprintf("is listened on over IPv6 alone: %s finds no listener", list(c.Traffic))
 			c.Remedy = "have the proxy listen on both families"
+		case len(heard) == 0 && len(j.onPort(t)) > 0:
+			c.Kind = NoListener
+			c.Does = fmt.Sprintf("is listened on over %s at %s alone, and %s comes to %s: it is refused", familyNames[t.family], list(localsOf(j.onPort(t))), list(c.Traffic), list(texts(t.at)))
+			c.Remedy = "have the proxy listen on all addresses"
 		case len(heard) == 0:
 			deaf = append(deaf, t)
 			continue
@@ -143,8 +152,40 @@ func unheard(targets []*target) Conflict {
 		Remedy: "start the proxy; what runs before it, such as an init container, needs its user, ports or addresses excluded, or the proxy as a native sidecar"}
 }
 
-// listening are the sockets that can take the target's traffic.
-func (j *judge) listening(t *target) (out []sim.Socket) {
+// listening are the sockets that can take the target's traffic, none where some of it finds none.
+func (j *judge) listening(t *target) []sim.Socket {
+	all := j.onPort(t)
+	takes := func(s sim.Socket, at netip.Addr) bool {
+		return s.Local.Addr().IsUnspecified() || s.Local.Addr() == at
+	}
+	for _, at := range t.at {
+		if !slices.ContainsFunc(all, func(s sim.Socket) bool { return takes(s, at) }) {
+			return nil
+		}
+	}
+	return all
+}
+
+// localsOf are the addresses that sockets listen at.
+func localsOf(all []sim.Socket) []string {
+	var out []netip.Addr
+	for _, s := range all {
+		out = append(out, s.Local.Addr())
+	}
+	return texts(out)
+}
+
+func texts(all []netip.Addr) (out []string) {
+	for _, a := range all {
+		if !slices.Contains(out, a.String()) {
+			out = append(out, a.String())
+		}
+	}
+	return out
+}
+
+// onPort are the sockets that listen on the target's port in its family.
+func (j *judge) onPort(t *target) (out []sim.Socket) {
 	for _, s := range j.seen.Sockets {
 		if s.Proto == t.proto && !s.Remote.IsValid() && rules.Port(s.Local.Port()) == t.port && rules.AddressFamily(s.Local.Addr()) == t.family {
 			out = append(out, s)

@@ -92,6 +92,13 @@ func TestConflicts(t *testing.T) {
 		{"conntrack knows answers without a mark", tproxy, marked(0, 0), ""},
 		{"it listens on IPv4 alone", nil, sockets(proxy(false, "0.0.0.0")), "one-family"},
 		{"nothing listens", nil, sockets(nil), "no-listener"},
+		{"the inbound listener is at a loopback address, where inbound traffic does not come", nil,
+			sockets(append(listening(1337, 15001, false, both...), listening(1337, 15006, false, "127.0.0.1", "::1")...)), "no-listener no-listener"},
+		{"so is a transparent one", tproxy, sockets(append(listening(1337, 15001, false, both...), listening(1337, 15006, true, "127.0.0.1", "::1")...)), "no-listener no-listener"},
+		{"the outbound listener is at one, where its traffic comes", nil,
+			sockets(append(listening(1337, 15001, false, "127.0.0.1", "::1"), listening(1337, 15006, false, both...)...)), ""},
+		{"the inbound listener is at the pod's address", nil,
+			sockets(append(listening(1337, 15001, false, both...), listening(1337, 15006, false, "10.244.1.5", "fd00:10:244:1::5")...)), ""},
 		{"another user listens", nil, sockets(append(listening(1337, 15001, false, both...), listening(1000, 15006, false, both...)...)), "foreign-listener foreign-listener"},
 		{"root listens, as a transparent proxy may", tproxy, sockets(append(listening(1337, 15001, false, both...), listening(0, 15006, true, both...)...)), ""},
 		{"another engine captures", nil, func(s *Seen) {
