@@ -45,7 +45,7 @@ func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duratio
 	defer upstream.Close()
 	r := &relay{client: client, upstream: upstream, idle: cmp.Or(idle, DefaultIdleTimeout)}
 	defer context.AfterFunc(ctx, func() { r.fail(context.Cause(ctx)) })()
-	r.timer = time.AfterFunc(min(keepAliveAfter, r.idle), r.keepAlive)
+	r.start(min(keepAliveAfter, r.idle), r.keepAlive)
 	defer r.stop()
 	done := make(chan struct{})
 	go func() {
@@ -101,10 +101,15 @@ func (r *relay) look() {
 		r.fail(err)
 		return
 	}
+	r.start(left, r.look)
+}
+
+// start sets the timer, until stop.
+func (r *relay) start(after time.Duration, then func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.over {
-		r.timer = time.AfterFunc(left, r.look)
+		r.timer = time.AfterFunc(after, then)
 	}
 }
 
