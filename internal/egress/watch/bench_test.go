@@ -36,7 +36,7 @@ const (
 // where nothing is watched, where packets are counted, and where names are copied besides. Both ends run
 // on one thread, whose time is read before and after: neither the collector nor the reader of copies nor
 // another program is in it. The ways take turns connection by connection, which is first alternates, and
-// a round has the median of its connections. What the reader takes for a name is told apart.
+// a round has the median of its connections.
 func BenchmarkCost(b *testing.B) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -64,7 +64,6 @@ func BenchmarkCost(b *testing.B) {
 			b.Logf("%-9s %6.1f us a connection, %s of nothing; %5.3f s a GB, %s", name, paired.Median(conns[i])/1e3, paired.Ratio(conns[i], conns[0]),
 				paired.Median(bulks[i]), paired.Ratio(bulks[i], bulks[0]))
 		}
-		b.Logf("the reader takes %.0f us a name", (ways[2].besides(b, true)-ways[1].besides(b, false))/1e3)
 	}
 }
 
@@ -95,7 +94,6 @@ type pair struct {
 	server   *tls.Config
 	client   *tls.Config
 	zeros    []byte
-	watched  *Watch
 }
 
 func newPair(b *testing.B, way string, certificate tls.Certificate) *pair {
@@ -117,10 +115,9 @@ func newPair(b *testing.B, way string, certificate tls.Certificate) *pair {
 	if way == "counting" {
 		config.Watch.Names = []string{"none"}
 	}
-	var err error
-	p.watched, err = Start(b.Context(), p.world.ns, config, capture.Options{}, nil)
+	watched, err := Start(b.Context(), p.world.ns, config, capture.Options{}, nil)
 	scratch.Must(b, err)
-	b.Cleanup(func() { scratch.Must(b, p.watched.Close(context.Background())) })
+	b.Cleanup(func() { scratch.Must(b, watched.Close(context.Background())) })
 	return p
 }
 
@@ -195,28 +192,9 @@ func (p *pair) receive(under net.Conn, size int) error {
 	return nil
 }
 
-// besides is the processor time that the process takes for a connection on other threads.
-func (p *pair) besides(b *testing.B, named bool) float64 {
-	b.Helper()
-	const calls = 4 * costPairs
-	runtime.GC()
-	claims, ours, all := p.watched.claims(), threadTime(b), processTime(b)
-	for range calls {
-		p.call(b, 0)
-	}
-	if named {
-		scratch.Eventually(b, "the last copies", func() bool { return p.watched.claims() >= claims+calls })
-	}
-	return float64(processTime(b)-all-(threadTime(b)-ours)) / calls
-}
-
-func threadTime(b *testing.B) int64 { return clock(b, unix.CLOCK_THREAD_CPUTIME_ID) }
-
-func processTime(b *testing.B) int64 { return clock(b, unix.CLOCK_PROCESS_CPUTIME_ID) }
-
-func clock(b *testing.B, id int32) int64 {
+func threadTime(b *testing.B) int64 {
 	var t unix.Timespec
-	if err := unix.ClockGettime(id, &t); err != nil {
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
 		b.Fatal(err)
 	}
 	return t.Nano()
