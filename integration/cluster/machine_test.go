@@ -191,8 +191,32 @@ func (m *machine) stop(name string) {
 	if d == nil {
 		m.Fatalf("%s does not run", name)
 	}
-	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
+	group := d.cmd.Process.Pid
+	_ = syscall.Kill(-group, syscall.SIGKILL)
 	_ = d.cmd.Wait()
+	await(m, name+" has ended", 20*time.Second, func() error { // what nsenter started ends after it
+		if lives(group) {
+			return errors.New("it has not")
+		}
+		return nil
+	})
+}
+
+// lives reports whether a process group has a process that is not a zombie: the first process of a machine reaps none.
+func lives(group int) bool {
+	all, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range all {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		_, rest, _ := strings.Cut(string(text), ") ")
+		fields := strings.Fields(rest) // state, parent, group: see proc_pid_stat(5)
+		if len(fields) > 2 && fields[0] != "Z" && fields[2] == strconv.Itoa(group) {
+			return true
+		}
+	}
+	return false
 }
 
 // tellLogs prints the ends of the logs of a test that failed.
