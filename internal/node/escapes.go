@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/node/escapes"
+	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
@@ -21,9 +22,13 @@ import (
 const countTime = 30 * time.Second
 
 // count has counted what passes by the proxy of a pod that is captured by a state, and tells what was. That it cannot
-// be keeps no pod from being captured.
-func (w *look) count(ctx context.Context, captured rules.State) {
-	err := w.tryCount(ctx, captured)
+// be keeps no pod from being captured. Where its commit is the next one after that at which the look found all as it should
+// be, the look covers it too.
+func (w *look) count(ctx context.Context, captured rules.State, result *keep.Result) {
+	generation, err := w.tryCount(ctx, captured)
+	if result.Generation != 0 && generation == result.Generation+1 {
+		result.Generation = generation
+	}
 	switch {
 	case errors.Is(err, escapes.ErrUncounted):
 		w.Log.Debug("not counted", "pod", w.pod.snapshot().String(), "why", err)
@@ -33,23 +38,24 @@ func (w *look) count(ctx context.Context, captured rules.State) {
 	}
 }
 
-func (w *look) tryCount(ctx context.Context, captured rules.State) error {
+// tryCount returns the ruleset's generation after it.
+func (w *look) tryCount(ctx context.Context, captured rules.State) (uint32, error) {
 	want, err := escapes.Rules(captured)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	c, err := capture.OfState(w.ns, want, capture.Options{LoopbackLater: true})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer c.Close()
 	report, err := c.Apply(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	w.wrote = w.wrote || report.Outcome != nft.Unchanged
 	w.readCount(ctx, w.pod, c, report.Outcome == nft.Created)
-	return nil
+	return report.Generation, nil
 }
 
 // uncount takes the counters of a pod away that is not captured any more.

@@ -123,8 +123,9 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 		}
 		if written != "" {
 			w.pod.set(func(s *Status) { s.State = written })
-			w.count(ctx, *w.pod.acceptedState())
-			return keep.Result{Generation: v.Generation, Conflicts: result.Conflicts}
+			as := keep.Result{Generation: v.Generation, Conflicts: result.Conflicts}
+			w.count(ctx, *w.pod.acceptedState(), &as)
+			return as
 		}
 	}
 	result.Differences = append(result.Differences, lacking...)
@@ -137,7 +138,7 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 		w.pod.captured("")
 		w.note(want.Hash())
 		result.Generation = v.Generation
-		w.count(ctx, want)
+		w.count(ctx, want, &result)
 		return result
 	}
 	if w.order.Heal {
@@ -151,7 +152,7 @@ func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.R
 		result.Err = explained(d, result.Err)
 	}
 	if result.Healed {
-		w.count(ctx, want)
+		w.count(ctx, want, &result)
 	}
 	return result
 }

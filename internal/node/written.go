@@ -41,9 +41,9 @@ func (w *look) written(ctx context.Context) keep.Result {
 		}
 		w.pod.accept(&live.State, live.Tag.Version)
 		w.pod.set(func(s *Status) { s.Mode = "as written" })
-		w.count(ctx, live.State)
 		result := found(v)
 		result.Generation = v.Generation
+		w.count(ctx, live.State, &result)
 		return result
 	}
 	result := found(v)
