@@ -107,9 +107,11 @@ func (c *cluster) startsCaptured(name string) (p pod, took time.Duration) {
 	c.Helper()
 	c.create(sidecarPod, "shop", name)
 	p, took = c.awaitReady("shop", name, 4*time.Minute)
-	if err := errors.Join(firstWords(p), c.notCaptured(p)); err != nil {
+	if err := firstWords(p); err != nil {
 		c.Errorf("%s: %v", name, err)
 	}
+	// The pod is Ready by its application: its proxy may be about to listen.
+	await(c, name+" is captured", 10*time.Second, func() error { return c.notCaptured(p) })
 	for _, e := range c.events("shop", name) {
 		if strings.Contains(e, ": Weir") {
 			c.Errorf("nobody touched %s, and an event says: %s", name, e)
