@@ -8,6 +8,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -174,10 +176,11 @@ func (c *cli) listens(l listening) {
 }
 
 // TestObstacles: what each command answers beside each conflict, and that it says nothing of
-// what is harmless.
+// what is harmless; of explain and validation in full, in testdata/obstacles.txt.
 func TestObstacles(t *testing.T) {
 	needUsers(t)
 	all := newCLI(t)
+	var said strings.Builder
 	for _, tt := range obstacles {
 		for _, bad := range []bool{true, false} {
 			name := tt.why
@@ -212,8 +215,51 @@ func TestObstacles(t *testing.T) {
 						t.Errorf("validation says %q: %v, want %v: %s", said, !bad, bad, o)
 					}
 				}
+				fmt.Fprintf(&said, "%s\n%s%s\n", name, c.explainedAt(tt), c.validated())
 			})
 		}
+	}
+	golden(t, "testdata/obstacles.txt", said.String())
+}
+
+// explainedAt is what explain says becomes of a packet in the namespace as it is.
+func (c *cli) explainedAt(o obstacle) string {
+	args := []string{"--uid", "1000", "tcp", "198.51.100.7:80"}
+	if o.live != nil {
+		args = o.live
+	}
+	r := c.run(append([]string{"explain", "--live"}, args...)...)
+	paragraphs := strings.Split(strings.TrimSpace(r.out), "\n\n")
+	return fmt.Sprintf("$ weir %s\n%s\n%s", strings.Join(r.args, " "), paragraphs[len(paragraphs)-1], r.errs)
+}
+
+// howItFailed depends on whether the kernel gives a connection up before the probe does.
+var howItFailed = regexp.MustCompile(`is not captured \((i/o timeout|connect: connection refused|connect: no route to host)\)`)
+
+// validated is how istio-init's validation ends, and what it says.
+func (c *cli) validated() string {
+	r := c.run("istio-init", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-b", "*", "--run-validation", "--probe-timeout", "2s")
+	_, said, _ := strings.Cut(r.errs, "msg=applied ")
+	lines := strings.Split(strings.TrimSpace(said), "\n")[1:]
+	for i, l := range lines {
+		_, lines[i], _ = strings.Cut(l, " ") // the time
+	}
+	text := fmt.Sprintf("$ weir istio-init --run-validation\n  %s\n  exit %d\n", strings.Join(lines, "\n  "), r.code)
+	return howItFailed.ReplaceAllString(text, "is not captured")
+}
+
+// golden compares text with a file; -update writes it.
+func golden(t *testing.T, file, text string) {
+	t.Helper()
+	want, err := os.ReadFile(file)
+	switch {
+	case *update:
+		err = os.WriteFile(file, []byte(text), 0o644)
+	case err == nil && string(want) != text:
+		t.Errorf("go test ./integration -run %s -update would change %s\n%s", t.Name(), file, changed(string(want), text))
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
