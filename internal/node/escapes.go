@@ -22,8 +22,8 @@ import (
 const countTime = 30 * time.Second
 
 // count has counted what passes by the proxy of a pod that is captured by a state, and tells what was. That it cannot
-// be keeps no pod from being captured. Where its commit is the next one after that at which the look found all as it should
-// be, the look covers it too.
+// be keeps no pod from being captured. Where it committed, next after the generation at which the look found all as it
+// should be, the look covers that commit too; without a commit of its own a later generation is somebody else's.
 func (w *look) count(ctx context.Context, captured rules.State, result *keep.Result) {
 	generation, err := w.tryCount(ctx, captured)
 	if result.Generation != 0 && generation == result.Generation+1 {
@@ -38,7 +38,7 @@ func (w *look) count(ctx context.Context, captured rules.State, result *keep.Res
 	}
 }
 
-// tryCount returns the ruleset's generation after it.
+// tryCount returns the generation of its commit, 0 where it made none.
 func (w *look) tryCount(ctx context.Context, captured rules.State) (uint32, error) {
 	want, err := escapes.Rules(captured)
 	if err != nil {
@@ -53,8 +53,11 @@ func (w *look) tryCount(ctx context.Context, captured rules.State) (uint32, erro
 	if err != nil {
 		return 0, err
 	}
-	w.wrote = w.wrote || report.Outcome != nft.Unchanged
 	w.readCount(ctx, w.pod, c, report.Outcome == nft.Created)
+	if report.Outcome == nft.Unchanged {
+		return 0, nil
+	}
+	w.wrote = true
 	return report.Generation, nil
 }
 

@@ -8,8 +8,12 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/cni"
 	"github.com/weir-mesh/weir/internal/node/escapes"
+	"github.com/weir-mesh/weir/internal/node/keep"
 	"github.com/weir-mesh/weir/internal/scratch"
+	"github.com/weir-mesh/weir/netns"
 )
 
 const redirected = `{"version": 1, "mode": "sidecar", "proxy": {"uids": [1337]}, "inbound": {"excludePorts": [9090]}, "outbound": {"excludeCIDRs": ["10.9.0.0/16"]}}`
@@ -84,5 +88,46 @@ func TestEscapes(t *testing.T) {
 		if s.Escaped == 0 {
 			t.Errorf("weir list would not tell of it: %+v", s)
 		}
+	}
+}
+
+// TestCountCoversNoCommitOfAnother: a change that comes while a look counts is not taken for the count's own commit.
+func TestCountCoversNoCommitOfAnother(t *testing.T) {
+	need(t, "nft", "ip")
+	n := newTestNode(t, 0)
+	pod := n.addPod("pod", redirected)
+	n.start()
+	n.settled()
+	n.stop()
+	ns, err := netns.Open(pod.Path())
+	scratch.Must(t, err)
+	defer ns.Close()
+	_, known := n.agent.at(pod.Path())
+	w := &look{Agent: n.agent, pod: known, ns: ns}
+	d, err := n.agent.Node.Decide(n.agent.describe(known))
+	scratch.Must(t, err)
+	c, err := cni.NewCapture(t.Context(), ns, d, nil, capture.Options{LoopbackLater: true})
+	scratch.Must(t, err)
+	defer c.Close()
+	want, _, err := c.State(t.Context())
+	scratch.Must(t, err)
+	covered := func(meanwhile string) (more uint32) {
+		t.Helper()
+		v, err := c.Verify(t.Context())
+		scratch.Must(t, err)
+		pod.sh(t, meanwhile)
+		result := keep.Result{Generation: v.Generation}
+		w.count(t.Context(), want, &result)
+		return result.Generation - v.Generation
+	}
+	pod.sh(t, "nft list tables | grep -q weir-escapes && nft delete table inet weir-escapes || :")
+	if n := covered(":"); n != 1 {
+		t.Errorf("the count's own commit is covered as %d", n)
+	}
+	if n := covered(":"); n != 0 {
+		t.Errorf("without a commit %d are covered", n)
+	}
+	if n := covered("nft add table ip other"); n != 0 {
+		t.Errorf("another's commit is covered as %d", n)
 	}
 }
