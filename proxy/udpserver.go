@@ -119,7 +119,11 @@ func (w *udpWork) distribute(ctx context.Context, b *batch, n int) {
 			end++
 		}
 		if key.dst.IsValid() {
-			w.flow(ctx, key).forward(b, i, end)
+			f, opened := w.flow(ctx, key)
+			f.forward(b, i, end)
+			if opened { // now, so that its end finds what opened it, and counts it
+				w.running.Go(f.run)
+			}
 		} else {
 			w.ln.counts.unknown.Add(uint64(end - i))
 		}
@@ -127,12 +131,12 @@ func (w *udpWork) distribute(ctx context.Context, b *batch, n int) {
 	}
 }
 
-// flow is the one of that key, which is opened where there is none.
-func (w *udpWork) flow(ctx context.Context, key flowKey) *flow {
+// flow is the one of that key, which is opened where there is none: the caller then runs it.
+func (w *udpWork) flow(ctx context.Context, key flowKey) (_ *flow, opened bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if f := w.flows[key]; f != nil {
-		return f
+		return f, false
 	}
 	if len(w.flows) >= w.maxFlows {
 		if f := w.oldest.top(); f != nil {
@@ -148,8 +152,7 @@ func (w *udpWork) flow(ctx context.Context, key flowKey) *flow {
 	w.oldest.add(f)
 	w.ln.counts.opened.Add(1)
 	w.ln.counts.flows.Add(1)
-	w.running.Go(f.run)
-	return f
+	return f, true
 }
 
 // forget takes a flow out of the table, whose lock is held.
