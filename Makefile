@@ -137,16 +137,15 @@ KUBELD     := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)
 
 programs: $(NODE)/done $(CLUSTER)/done ## what cluster-test runs: Kubernetes and containerd, built the first time (about ten minutes)
 
-$(CLUSTER)/done:
+$(CLUSTER)/done: $(PROGRAMS)/go.mod
 	@mkdir -p $(CLUSTER)
-	@for p in kubelet kube-apiserver kube-controller-manager kube-scheduler; do \
+	@for p in kubelet kube-apiserver kube-controller-manager kube-scheduler kubectl; do \
 		[ -x $(CLUSTER)/$$p ] || (cd $(PROGRAMS) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(KUBELD)' -o $(CLUSTER)/$$p k8s.io/kubernetes/cmd/$$p) || exit 1; \
 	done
 	@touch $@
 
-# Renders the chart by Helm's library, which a module of its own pins.
-bin/render: $(wildcard integration/cluster/render/*)
-	cd integration/cluster/render && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ .
+bin/helm: integration/cluster/helm/go.mod
+	cd $(<D) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ helm.sh/helm/v3/cmd/helm
 
 # Two releases of the agent, of one source, for the test that upgrades it.
 RELEASES := v1.0.0 v1.1.0
@@ -160,9 +159,9 @@ bin/weir-node-%.oci.tar: build
 
 # RUN: the tests to run, all without it.
 RUN ?= .
-cluster-test: tools image programs releases bin/render ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
+cluster-test: tools image programs releases bin/helm ## the node agent on a cluster of one node, with a real kubelet and API server (RUN=)
 	@command -v etcd >/dev/null || apt-get install -y -qq --no-install-recommends etcd-server >/dev/null
-	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin WEIR_RENDER=$(CURDIR)/bin/render $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
+	CGO_ENABLED=0 WEIR_CLUSTER=$(CLUSTER) WEIR_NODE=$(NODE) WEIR_BIN=$(CURDIR)/bin WEIR_HELM=$(CURDIR)/bin/helm $(GO) test -count=1 -timeout 1h -v -run '$(RUN)' ./integration/cluster
 
 alerts: ## check and test the alert rules with promtool
 	@command -v promtool >/dev/null || apt-get install -y -qq --no-install-recommends prometheus >/dev/null

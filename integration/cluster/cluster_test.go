@@ -178,6 +178,11 @@ func (c *cluster) furnish() {
 			c.Fatal(err)
 		}
 	}
+	for _, path := range []string{filepath.Join(c.programs, "kubectl"), os.Getenv(helmEnv)} {
+		if err := os.Symlink(path, c.path("bin/"+filepath.Base(path))); err != nil {
+			c.Fatal(err)
+		}
+	}
 	for _, name := range []string{"weir", "weir-cni"} {
 		c.program("bin/"+name, filepath.Join(c.weir, name))
 	}
