@@ -31,18 +31,10 @@ func targets(t *testing.T, _ *cli, text string) {
 	}
 }
 
-// installs: a cluster is not here, so that make cluster-test's TestDaemonSet runs the chart; what it is given here is what
-// the chart takes, and the plugin captures the pod.
+// installs: a cluster is not here, where make cluster-test's TestInstall runs the block; what it gives the pod is given to
+// the plugin here, which captures it.
 func installs(t *testing.T, c *cli, text string) {
-	if !strings.Contains(readFile(t, "cluster/daemonset_test.go"), "\nfunc TestDaemonSet(") {
-		t.Error("no test installs the chart any more")
-	}
-	values := readFile(t, "../deploy/chart/values.yaml")
-	for _, set := range regexp.MustCompile(`--set (\w+)\.(\w+)=`).FindAllStringSubmatch(text, -1) {
-		if !regexp.MustCompile(`(?m)^` + set[1] + `:\n(  .*\n)*  ` + set[2] + `: `).MatchString(values) {
-			t.Errorf("the chart has no value %s.%s", set[1], set[2])
-		}
-	}
+	runOnCluster(t, c, text)
 	annotation := regexp.MustCompile(`--annotations '([^=]*)=(.*?)'`).FindStringSubmatch(text)
 	if annotation == nil {
 		t.Fatal("the pod has no annotation")
@@ -51,6 +43,23 @@ func installs(t *testing.T, c *cli, text string) {
 	c.plugin("ADD", pluginCall{netns: pod.path(), annotations: map[string]string{annotation[1]: annotation[2]}}).succeeded(t)
 	if tables := pod.tables(); !slices.Equal(tables, []string{"inet weir"}) {
 		t.Errorf("the pod has tables %q", tables)
+	}
+}
+
+// runOnCluster: make cluster-test's TestInstall runs the block. What it sets are values of the chart.
+func runOnCluster(t *testing.T, _ *cli, text string) {
+	if !strings.Contains(readFile(t, "cluster/install_test.go"), "\nfunc TestInstall(") {
+		t.Error("no test installs the chart any more")
+	}
+	values := readFile(t, "../deploy/chart/values.yaml")
+	for _, set := range regexp.MustCompile(`--set (\w+)(?:\.(\w+))?=`).FindAllStringSubmatch(text, -1) {
+		key := `(?m)^` + set[1] + `: `
+		if set[2] != "" {
+			key = `(?m)^` + set[1] + `:\n(  .*\n)*  ` + set[2] + `: `
+		}
+		if !regexp.MustCompile(key).MatchString(values) {
+			t.Errorf("the chart has no value that %q sets", set[0])
+		}
 	}
 }
 
