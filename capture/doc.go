@@ -6,9 +6,9 @@
 // configuration, or a ruleset of one's own, wants of a network namespace.
 //
 // It holds all policy of doing so: the machine's own network namespace is refused
-// unless [Options] allow it, a loopback interface that is down is an error where
-// nothing else would bring what is captured to the proxy, a newer weir's rules are
-// replaced and that is told, connections that are open stay as they are, the probe
+// unless [Options] allow it, a loopback interface that is down, by which nothing that
+// is redirected arrives, is a warning, and an error for a pod that has long been up,
+// a newer weir's rules are replaced and that is told, connections that are open stay as they are, the probe
 // set is kept, and what other programs' chains decide first is named. Whatever
 // applies rules goes through it, so that every program answers alike.
 //
@@ -24,7 +24,9 @@
 //	verdict, err := c.Verify(ctx)   // has it drifted? verdict.Differences; to heal it, apply again
 //	report, err = c.Remove(ctx)     // everything that was created, and nothing else
 //
-// Errors that a caller may want to decide on are typed; no text is to be parsed. Root,
+// Errors that a caller may want to decide on are typed; no text is to be parsed. What a
+// configuration lacks in a namespace is known to the verbs alone: file.Explain(err) tells
+// where in the document it stands, and modes.Problems(err) lists it by keys. Root,
 // or CAP_NET_ADMIN in the namespace and CAP_SYS_ADMIN to enter it, is needed for all
 // but a plan. Tests of such a program need no kernel, see package capturetest.
 //

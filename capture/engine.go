@@ -7,7 +7,8 @@ package capture
 import "context"
 
 // Engine is the verbs of a [*Capture], for programs that want to be tested without a
-// kernel: package capturetest has another one.
+// kernel: package capturetest has another one. To close a Capture is for the one who
+// made it.
 type Engine interface {
 	Plan(context.Context) (Plan, error)
 	Apply(context.Context) (Report, error)

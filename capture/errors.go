@@ -14,7 +14,9 @@ var (
 	// the machine's initial one, and [Options] do not say that it is meant.
 	ErrHostNetwork = policy.ErrHostNetwork
 
-	// ErrLoopbackDown is that lo is down where nothing else brings it up later.
+	// ErrLoopbackDown is that lo is down in a pod of mode ambient-pod, which runs already:
+	// nobody brings it up later. Of a sidecar, whose rules may come first, it is
+	// Report.LoopbackDown.
 	ErrLoopbackDown = policy.ErrLoopbackDown
 
 	// ErrEmptyState is that there is nothing to apply: the state of [OfState] holds

@@ -14,8 +14,8 @@ import (
 	"github.com/weir-mesh/weir/sim"
 )
 
-// Links are those of a namespace's interfaces that sockets may be bound to: for a caller with
-// interfaces that it assumes; [ReadInterfaces] reads a namespace's.
+// Links are those of some interfaces that sockets may be bound to, for the Links of an
+// environment that is assumed; [ReadInterfaces] reads a namespace's.
 func Links(all []sim.Link) (out []modes.Link) {
 	for _, l := range all {
 		if l.Down || l.Port || l.Name == "lo" || escape.Text(l.Name) != l.Name { // the tag has no room for names that are escaped

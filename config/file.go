@@ -26,8 +26,8 @@ type File struct {
 const leastConfiguration = "version: 1, mode: sidecar, proxy: {uids: [1337]}"
 
 // Parse reads one YAML document (JSON is YAML) and checks it. name is the file's
-// name for messages. The error lists every problem that can be told without an
-// [modes.Environment], in the order of their places: see [Problems]. The File is
+// name for messages. The error lists every problem that can be told without
+// a [modes.Environment], in the order of their places: see [Problems]. The File is
 // never nil, and holds what could be read.
 func Parse(name string, data []byte) (*File, error) {
 	f := Read(name, data)
@@ -57,7 +57,7 @@ func Read(name string, data []byte) *File {
 	return f
 }
 
-// Check is every problem that can be told without an [modes.Environment]: of the
+// Check is every problem that can be told without a [modes.Environment]: of the
 // document, of the flags, of what the words mean, and those that the caller found.
 // It leaves out what only follows from one of the others. It is nil where there is
 // none, and otherwise as [File.Explain] has it.

@@ -67,8 +67,8 @@ func (r *reader) readInbound(s *sidecar, in Inbound) {
 		all:     everything(in.IncludePorts),
 		exclude: r.ports("inbound.excludePorts", in.ExcludePorts),
 	}
-	if s.inbound.via == viaTProxy && !(s.inbound.port.Single() && s.inbound.port.Lo > rules.RangeOf(rules.Port(0)).Lo) {
-		r.problem("inbound.port", string(in.Port), "is not one port, and with tproxy a connection goes to one (want a number of 1-65535)")
+	if s.inbound.via == viaTProxy {
+		r.onePort("inbound.port", in.Port)
 	}
 	s.tunnel = r.tunnel(in.TunnelPort)
 	s.sources = r.sources(in, s.families)

@@ -163,6 +163,8 @@ func TestProblems(t *testing.T) {
 		{"a listener may have a range of ports", with(func(c *Config) { c.Inbound.Port, c.Outbound.Port = "15006-15008", "15001:15003" }), nil},
 		{"but one by tproxy", with(func(c *Config) { c.Inbound.Via, c.Inbound.Port = "tproxy", "15006-15008" }),
 			[]string{`inbound.port: "15006-15008" is not one port, and with tproxy a connection goes to one (want a number of 1-65535)`}},
+		{"what is not a port is told once", with(func(c *Config) { c.Inbound.Via, c.Inbound.Port = "tproxy", Port(0) }),
+			[]string{`inbound.port: "0" is not a port (want a number of 1-65535, or a range that the proxy listens on)`}},
 		{"nor none by tproxy", with(func(c *Config) { c.Inbound.Via, c.Inbound.Port = "tproxy", "0-0" }),
 			[]string{`inbound.port: "0-0" is not one port, and with tproxy a connection goes to one (want a number of 1-65535)`}},
 		{"users and groups come in ranges", with(func(c *Config) {

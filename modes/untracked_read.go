@@ -45,8 +45,8 @@ func (r *reader) readUntracked(s *sidecar, c Config) {
 		r.refuseRoutingMark(s, "routing.mark", s.routing.mark, s.routing.mask)
 		r.refuseRoutingMark(s, "routing.loopMark", s.loopMark, s.loopMask)
 	}
-	if s.outbound.via == viaTProxy && !(s.outbound.port.Single() && s.outbound.first() > 0) {
-		r.problem("outbound.port", string(c.Outbound.Port), "is not one port, and with tproxy a connection goes to one (want a number of 1-65535)")
+	if s.outbound.via == viaTProxy {
+		r.onePort("outbound.port", c.Outbound.Port)
 	}
 	if s.loops() && s.routing.table == 0 {
 		r.problem("routing.table", c.Routing.Table, "routes nothing, and with %s what is captured is delivered by it", Ref{"conntrack", conntrackNone})

@@ -51,6 +51,15 @@ func (r *reader) listener(key string, port PortWord) rules.Range {
 	return rules.RangeBetween(lo, max(lo, hi))
 }
 
+// onePort refuses a listener's range that is not one port to connect to, for tproxy. What
+// is not a range at all, listener refuses.
+func (r *reader) onePort(key string, port PortWord) {
+	lo, hi, ok := parse.Ports(string(port))
+	if ok && lo <= hi && (lo != hi || hi == 0) {
+		r.problem(key, string(port), "is not one port, and with tproxy a connection goes to one (want a number of 1-65535)")
+	}
+}
+
 func (r *reader) port(key string, port PortWord) rules.Port {
 	p, ok := parse.Port(string(port))
 	if !ok {

@@ -48,6 +48,7 @@ func (c *checker) lookup(key []Selector, name string, verdicts bool) {
 	c.lookedUp(key)
 	s := c.table_.Set(name)
 	switch {
+	case slices.ContainsFunc(key, ofEitherFamily): // the set is one of a pair
 	case s == nil:
 		c.problem("set %s does not exist", name)
 	case s.Verdicts != verdicts:

@@ -7,8 +7,8 @@ import "slices"
 func (c *checker) selector(s Selector) {
 	kind, argument := s.Kind()
 	switch {
-	case s == Selector(Saddr) || s == Selector(Daddr):
-		c.problem("%q is to be expanded by family first", s)
+	case ofEitherFamily(s):
+		c.problem("%q reads an address of either family, which nft cannot (Table.Expand writes the rule once for each)", s)
 	case s.Type() == noType:
 		c.problem("selector %d reads nothing", s)
 	case kind == Selector(socketCgroup) && (argument == 0 || argument > maxCgroupLevel):
@@ -21,6 +21,8 @@ func (c *checker) selector(s Selector) {
 		c.problem("%s takes no argument", s)
 	}
 }
+
+func ofEitherFamily(s Selector) bool { return s == Selector(Saddr) || s == Selector(Daddr) }
 
 // raw refuses bytes that nft or the kernel does not read, and those that nft lists by the
 // name of their field.

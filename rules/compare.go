@@ -18,7 +18,7 @@ type Difference struct {
 	Have  string `json:"have,omitempty"`
 }
 
-// String is a paragraph: where, then both sides.
+// String is a paragraph of several lines: where, then both sides. Print each by itself.
 func (d Difference) String() string {
 	switch {
 	case d.Want == "":

@@ -8,7 +8,12 @@ import (
 )
 
 // AddPrefixSets declares what is not empty of an IPv4 and an IPv6 set with the
-// prefixes, under name and the family's name, for [Saddr] and [Daddr].
+// prefixes, under name and the family's name, for [Saddr] and [Daddr]. A rule that
+// looks them up is expanded with the table:
+//
+//	private := t.AddPrefixSets("private", prefixes...)
+//	local := rules.Rule{Reason: "stays", Nodes: []rules.Node{rules.Daddr.InSet(private), rules.Return()}}
+//	chain.Rules = append(chain.Rules, t.Expand(local, rules.IPv4, rules.IPv6)...)
 func (t *Table) AddPrefixSets(name string, prefixes ...netip.Prefix) SetOf[netip.Prefix] {
 	if !slices.IsSortedFunc(prefixes, netip.Prefix.Compare) { // sorted here, for later elements are larger
 		prefixes = slices.SortedFunc(slices.Values(prefixes), netip.Prefix.Compare)

@@ -45,7 +45,8 @@ const (
 	socketCgroup      Key[CgroupID]     = 26 // socket cgroupv2 level N
 
 	// Saddr and Daddr read an address of either family. Nft has no such
-	// selectors: [Table.Expand] writes a rule that holds them once for each family.
+	// selectors: [Table.Expand] writes a rule that holds them once for each family,
+	// and Check refuses one that was not expanded.
 	Saddr Key[netip.Prefix] = 27
 	Daddr Key[netip.Prefix] = 28
 

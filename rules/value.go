@@ -12,7 +12,7 @@ type Port uint16
 // UID is a user id as seen by the network namespace's owning user namespace.
 type UID uint32
 
-// GID is a group id, likewise.
+// GID is a group id as seen by the network namespace's owning user namespace.
 type GID uint32
 
 // IfName is an interface name of 1 to 15 bytes. A trailing "*" matches every name

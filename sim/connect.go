@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -25,6 +26,15 @@ const (
 	NoAnswer         // the answer does not come back to where the first packet came from
 	Misplaced        // what follows the answer lands elsewhere than the first packet
 )
+
+var endingNames = [...]string{Completed: "completed", NotSent: "not sent", Refused: "refused", NoAnswer: "no answer", Misplaced: "misplaced"}
+
+func (e Ending) String() string {
+	if int(e) < len(endingNames) {
+		return endingNames[e]
+	}
+	return fmt.Sprintf("ending %d", uint8(e))
+}
 
 // Connect is the exchange that a packet opens. Whoever is elsewhere answers by
 // the link by which it was asked.

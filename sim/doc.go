@@ -8,5 +8,5 @@
 // The package knows rules alone. It reads no kernel: package netns makes the Host of a
 // live namespace, [NewHost] one of addresses. A host of NewHost has no socket and no
 // default route: give it what the question is about, or let it assume its listeners
-// ([Host].Assumes).
+// ([Host].Assumes). Package explain's Pod is a host with both, and puts fates in words.
 package sim

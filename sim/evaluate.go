@@ -98,7 +98,9 @@ func (e *Evaluator) stations(hook rules.Hook, tables []*rules.Table) (out []stat
 	return out
 }
 
-// EvaluatorOf is for packets in a namespace that holds that state alone.
+// EvaluatorOf is for packets in a namespace that holds that state alone, with its routing
+// and addresses as [Host.With] adds them. What [rules.State.Check] refuses may be evaluated
+// as no kernel would.
 func EvaluatorOf(s rules.State, h Host) *Evaluator {
 	h = h.With(s)
 	if s.Table == nil {
