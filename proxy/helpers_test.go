@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait, so that a failure is a message and not a hung test.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // ended is what OnClose was told.
 type ended struct {

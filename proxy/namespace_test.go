@@ -126,7 +126,7 @@ func ip(t *testing.T, lines string) {
 		if strings.Contains(addr, ":") {
 			family = "-6"
 		}
-		for deadline := time.Now().Add(5 * time.Second); runIP(t, family, "route", "show", "table", "local", addr) == ""; {
+		for deadline := time.Now().Add(patience); runIP(t, family, "route", "show", "table", "local", addr) == ""; {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s has no route", addr)
 			}

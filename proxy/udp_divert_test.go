@@ -215,14 +215,17 @@ func TestUDPAnswersClose(t *testing.T) {
 	if !inNamespace(t, "nft", "ip") {
 		return
 	}
+	const idle = 50 * time.Millisecond
 	world := udpWorld(t)
-	r := serveUDP(t, &proxy.UDPServer{Dial: proxy.Dialer{Mark: proxyMark}.DialUDP, IdleTimeout: 50 * time.Millisecond},
+	r := serveUDP(t, &proxy.UDPServer{Dial: proxy.Dialer{Mark: proxyMark}.DialUDP, IdleTimeout: idle},
 		"[::]:15001", proxy.SocketOptions{Transparent: true, Mark: proxyMark})
 	dst := netip.AddrPortFrom(udpFamilies[0].world, 443)
 	do(t, world, func() { udpOrigin(t, "udp4", dst.String()) })
-	ask(t, udpDial(t, dst), "hello")
-	receive(t, r.ended)
-	// Nothing else holds the address, so that it can be bound without SO_REUSEADDR.
+	askAgain(t, udpDial(t, dst), "hello", idle)
+	// Once all flows have ended, nothing else holds the address, so that it can be bound without SO_REUSEADDR.
+	for range r.ln.Stats().Opened {
+		receive(t, r.ended)
+	}
 	lc := net.ListenConfig{Control: proxy.SocketOptions{Transparent: true}.Control}
 	conn, err := lc.ListenPacket(t.Context(), "udp4", dst.String())
 	if err != nil {

@@ -95,8 +95,9 @@ func (f *flow) carry() error {
 		if err != nil {
 			return fmt.Errorf("proxy: receive: %w", err)
 		}
+		f.use()
 		sent, size := b.send(client, 0, n)
-		f.carried(&f.fromUpstream, n, sent, size)
+		f.count(&f.fromUpstream, n, sent, size)
 		batches.put(b)
 	}
 }
@@ -119,24 +120,25 @@ func (f *flow) open(upstream datagramSender) {
 	for i, text := range f.waiting {
 		b.put(i, text)
 	}
+	f.use()
 	sent, size := b.send(upstream, 0, len(f.waiting))
-	f.carried(&f.fromClient, len(f.waiting), sent, size)
+	f.count(&f.fromClient, len(f.waiting), sent, size)
 	f.work.ln.batches.put(b)
 	f.forgetWaiting()
 }
 
-// forward sends datagrams of the client upstream. It does not wait: other flows would, too.
+// forward sends datagrams of the client upstream. It does not wait for room: other flows would, too.
+// The lock keeps the end of the flow, which tells what it carried, until they are counted.
 func (f *flow) forward(b *batch, i, end int) {
 	f.mu.Lock()
-	upstream := f.upstream
-	if upstream == nil {
+	defer f.mu.Unlock()
+	if f.upstream == nil {
 		f.wait(b, i, end)
+		return
 	}
-	f.mu.Unlock()
-	if upstream != nil {
-		sent, size := b.send(*upstream, i, end)
-		f.carried(&f.fromClient, end-i, sent, size)
-	}
+	f.use()
+	sent, size := b.send(*f.upstream, i, end)
+	f.count(&f.fromClient, end-i, sent, size)
 }
 
 // wait keeps some datagrams until there is where to send them.
@@ -160,9 +162,11 @@ func (f *flow) forgetWaiting() {
 	f.waiting = nil
 }
 
-// carried counts what was sent of what was to be.
-func (f *flow) carried(bytes *atomic.Int64, want, sent int, size int64) {
-	f.lastUsed.Store(int64(time.Since(f.work.started)))
+// use makes the flow the last used, before it sends: who hears what it sends may open another flow at once.
+func (f *flow) use() { f.lastUsed.Store(int64(time.Since(f.work.started))) }
+
+// count adds what was sent of what was to be.
+func (f *flow) count(bytes *atomic.Int64, want, sent int, size int64) {
 	bytes.Add(size)
 	f.work.ln.counts.dropped.Add(uint64(want - sent))
 }

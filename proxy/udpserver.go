@@ -147,7 +147,7 @@ func (w *udpWork) flow(ctx context.Context, key flowKey) (_ *flow, opened bool) 
 	}
 	f := &flow{work: w, ConnInfo: ConnInfo{Client: key.client, Listener: w.ln.Addr(), OriginalDst: key.dst}}
 	f.context, f.end = context.WithCancelCause(ctx)
-	f.lastUsed.Store(int64(time.Since(w.started)))
+	f.use()
 	w.flows[key] = f
 	w.oldest.add(f)
 	w.ln.counts.opened.Add(1)
