@@ -217,7 +217,7 @@ func (s *scene) start(configuration string, more ...string) error {
 // curl asks from the pod.
 func (s *scene) curl(args ...string) string {
 	s.t.Helper()
-	cmd := exec.Command("curl", append([]string{"-sS", "--max-time", "20", "--cacert", s.ca, "-w", " [%{http_code} %{remote_ip} HTTP/%{http_version}]"}, args...)...)
+	cmd := exec.Command("curl", append([]string{"-sS", "--max-time", "60", "--cacert", s.ca, "-w", " [%{http_code} %{remote_ip} HTTP/%{http_version}]"}, args...)...)
 	var out []byte
 	_ = s.pod.Do(func() (err error) { out, err = cmd.CombinedOutput(); return err })
 	s.t.Logf("$ curl %s\n%s", strings.Join(args, " "), out)
