@@ -56,7 +56,7 @@ func agentOfItsOwn() error {
 		fmt.Println("it does not start:", err)
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	<-a.Listed()
@@ -89,6 +89,7 @@ func TestPrivileges(t *testing.T) {
 	const inside = `mount --bind "$POD" "$POD_FILE"; mount --bind "$HOST" "$HOST_FILE"
 exec unshare --pid --fork --kill-child --mount-proc nsenter --net="$HOST_FILE" sh -ec '
 nsenter --net="$POD_FILE" setpriv --reuid 65534 --clear-groups sleep 1000 &
+until read -r comm </proc/$!/comm && [ "$comm" = sleep ]; do sleep 0.01; done
 setpriv --bounding-set "$BOUNDING" --inh-caps -all -- "$SELF"'`
 	podFile, hostFile := filepath.Join(n.state, "pod"), filepath.Join(n.state, "host")
 	scratch.Must(t, os.WriteFile(podFile, nil, 0o600), os.WriteFile(hostFile, nil, 0o600))
