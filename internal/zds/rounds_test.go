@@ -160,7 +160,7 @@ func TestRounds(t *testing.T) {
 		default: // new, or made anew
 			ns := file(t)
 			start := time.Now()
-			limit, done := context.WithTimeout(t.Context(), 10*time.Second)
+			limit, done := context.WithTimeout(t.Context(), time.Minute)
 			if err := s.Enrol(limit, workload(uid), int(ns.Fd())); err != nil {
 				t.Fatalf("round %d: %v", i, err)
 			}
@@ -229,7 +229,7 @@ func TestRounds(t *testing.T) {
 // settled waits until the proxy serves exactly what is wanted.
 func settled(t *testing.T, z *ztunnel, want map[string]uint64) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		differs := z.differs(want)
 		if differs == "" {
 			return
