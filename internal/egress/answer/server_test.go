@@ -7,8 +7,10 @@ package answer
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -160,14 +162,29 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// freePort is a port of both protocols that is free, and that the kernel gives nobody who asks for any.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	const first, last = 20_000, 30_000 // before those of net.ipv4.ip_local_port_range
+	for port := first + os.Getpid()%(last-first); port < last+1000; port++ {
+		udp, err := net.ListenPacket("udp", fmt.Sprint(":", port))
+		if err != nil {
+			continue
+		}
+		tcp, err := net.Listen("tcp", fmt.Sprint(":", port))
+		_ = udp.Close()
+		if err == nil {
+			_ = tcp.Close()
+			return uint16(port)
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
 // TestServe answers at every address, over both protocols, from the address that was asked.
 func TestServe(t *testing.T) {
-	free, err := net.ListenPacket("udp", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := uint16(free.LocalAddr().(*net.UDPAddr).Port)
-	_ = free.Close()
+	port := freePort(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	s := &Server{Addresses: addresses, TTL: time.Second}
