@@ -60,7 +60,7 @@ func runInNamespace(t *testing.T, attr *syscall.SysProcAttr) ([]byte, error) {
 		t.Fatal(err)
 	}
 	var output bytes.Buffer
-	limit, told := time.Minute, io.Writer(&output)
+	limit, told := 5*time.Minute, io.Writer(&output)
 	if os.Getenv(roundTripEnv) != "" {
 		limit, told = 100*time.Hour, io.MultiWriter(&output, os.Stdout) // a person watches
 	}

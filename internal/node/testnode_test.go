@@ -155,7 +155,7 @@ func (n *testNode) start() {
 // settled waits until every pod is captured, and told of.
 func (n *testNode) settled() {
 	n.Helper()
-	n.settledWithin(20 * time.Second)
+	n.settledWithin(time.Minute)
 }
 
 // settledWithin is settled with another time.

@@ -47,7 +47,7 @@ func TestInstaller(t *testing.T) {
 	go func() { ended <- i.Run(ctx) }()
 	await := func(why string, is func(done) bool) {
 		t.Helper()
-		limit := time.After(20 * time.Second)
+		limit := time.After(time.Minute)
 		for {
 			select {
 			case d := <-told:

@@ -145,7 +145,7 @@ func TestEvents(t *testing.T) {
 		"WeirEscaped: connections were opened past its proxy: 3 packets out, 0 in",
 		"WeirBlocked: in the way of its captured traffic, written by not known: chain ip other out",
 	}
-	for end := time.Now().Add(10 * time.Second); len(s.got()) < len(want) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(s.got()) < len(want) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 	}
 	cancel()
 	<-ended
