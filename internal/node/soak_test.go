@@ -16,25 +16,44 @@ import (
 	"github.com/weir-mesh/weir/internal/scratch"
 )
 
-// TestDriftAtScale: in 250 namespaces something drifts every 100 ms for five minutes (WEIR_SOAK_TIME), each
-// namespace in its turn: all is noticed and healed, and a namespace that nobody touched is told of once.
-func TestDriftAtScale(t *testing.T) {
-	if os.Getenv("WEIR_SOAK") == "" {
-		t.Skip("WEIR_SOAK=1 runs it")
-	}
-	need(t, "nft", "ip")
-	limit := 5 * time.Minute
-	if word := os.Getenv("WEIR_SOAK_TIME"); word != "" {
-		var err error
-		if limit, err = time.ParseDuration(word); err != nil {
-			t.Fatal(err)
-		}
-	}
-	const pods, untouched, settings = 250, 20, 10
-	n := newTestNode(t, pods-settings)
+// largeNode is how many pods a large node has.
+const largeNode = 250
+
+// newLargeNode is a machine of so many pods, of which ten need settings.
+func newLargeNode(t testing.TB) *testNode {
+	t.Helper()
+	const settings = 10
+	n := newTestNode(t, largeNode-settings)
 	for i := range settings {
 		n.addPod(fmt.Sprintf("untracked-%d", i), untracked)
 	}
+	return n
+}
+
+// soakTime is how long a soak takes: WEIR_SOAK_TIME, or so long without.
+func soakTime(t testing.TB, otherwise time.Duration) time.Duration {
+	t.Helper()
+	if os.Getenv("WEIR_SOAK") == "" {
+		t.Skip("WEIR_SOAK=1 runs it")
+	}
+	word := os.Getenv("WEIR_SOAK_TIME")
+	if word == "" {
+		return otherwise
+	}
+	limit, err := time.ParseDuration(word)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return limit
+}
+
+// TestDriftAtScale: in 250 namespaces something drifts every 100 ms for five minutes (WEIR_SOAK_TIME), each
+// namespace in its turn: all is noticed and healed, and a namespace that nobody touched is told of once.
+func TestDriftAtScale(t *testing.T) {
+	limit := soakTime(t, 5*time.Minute)
+	need(t, "nft", "ip")
+	const pods, untouched, settings = largeNode, 20, 10
+	n := newLargeNode(t)
 	start := time.Now()
 	n.start()
 	n.settledWithin(2 * time.Minute)
