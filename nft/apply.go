@@ -45,6 +45,9 @@ type Result struct {
 	// Generation is the ruleset's at which the state was last seen to hold: notifications of it and of those
 	// before tell nothing new. 0 where it did not come to that.
 	Generation uint32
+	// Ports are the port ids of the sockets that worked: the kernel's notifications of what they changed name
+	// them as sender (nlmsg_pid of struct nlmsghdr).
+	Ports []uint32
 }
 
 const (
@@ -121,6 +124,7 @@ func (s *Session) settle(ctx context.Context, want rules.State) (Result, error) 
 	start := time.Now()
 	for attempt := 0; ; attempt++ {
 		err := s.attempt(ctx, want, attempt, &result)
+		result.Ports = s.conn.ports()
 		if err == nil {
 			s.conn.added = nil
 			if s.live != nil {

@@ -69,6 +69,16 @@ func Open(netns int) (*Conn, error) {
 	return c, nil
 }
 
+// ports are the port ids of the sockets by which it changes something.
+func (c *Conn) ports() (out []uint32) {
+	for _, s := range []*nl.Socket{c.nf, c.route} {
+		if port, err := s.Port(); err == nil && port != 0 {
+			out = append(out, port)
+		}
+	}
+	return out
+}
+
 // LimitReading bounds how many bytes of nftables the connection reads, whatever its
 // verbs: [ErrTooMuch] is their error once it was more.
 func (c *Conn) LimitReading(bytes int) { c.nf.Limit(bytes) }

@@ -60,7 +60,9 @@ func (w *look) leaveAmbient(ctx context.Context, uid string) error {
 		return err
 	}
 	defer c.Close()
-	if _, err := c.Remove(ctx); err != nil {
+	report, err := c.Remove(ctx)
+	w.senders = append(w.senders, report.Ports...)
+	if err != nil {
 		return err
 	}
 	w.pod.accept(nil, "")

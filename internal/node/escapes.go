@@ -50,6 +50,7 @@ func (w *look) tryCount(ctx context.Context, captured rules.State) (uint32, erro
 	}
 	defer c.Close()
 	report, err := c.Apply(ctx)
+	w.senders = append(w.senders, report.Ports...)
 	if err != nil {
 		return 0, err
 	}
@@ -66,7 +67,9 @@ func (w *look) uncount(ctx context.Context) {
 	if !w.pod.stopCounting() && w.pod.looked() {
 		return
 	}
-	if _, err := removeTable(ctx, w.ns, reserved.Escapes); err != nil && ctx.Err() == nil {
+	report, err := removeTable(ctx, w.ns, reserved.Escapes)
+	w.senders = append(w.senders, report.Ports...)
+	if err != nil && ctx.Err() == nil {
 		w.Log.Warn("counters are left", "pod", w.pod.snapshot().String(), "error", err)
 	}
 }

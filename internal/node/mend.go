@@ -47,6 +47,7 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 	d, err := a.Node.Decide(described)
 	met, anew := p.decide(decided(described, d, err), known.IsPod(), described.Spec != nil || a.Cluster == nil)
 	result := w.asDecided(ctx, described, d, err)
+	result.Senders = w.senders
 	if w.wrote && a.Released() { // since a moment: what this look put back nobody else removes
 		_, err := releaseIn(ctx, ns)
 		result = w.released(known)
@@ -89,6 +90,8 @@ type look struct {
 	ns    *netns.Namespace
 	order keep.Order
 	wrote bool // something into the namespace
+
+	senders []uint32 // the sockets by which it did
 }
 
 // captured looks at a namespace of which it is known what it should be.
@@ -188,6 +191,7 @@ func (w *look) byTag(ctx context.Context, c *capture.Capture, whole bool) (strin
 func (w *look) heal(ctx context.Context, c *capture.Capture, result *keep.Result) {
 	w.wrote = true
 	report, err := c.Apply(ctx)
+	w.senders = append(w.senders, report.Ports...)
 	for _, t := range w.Tell {
 		t.Applied(report, err)
 	}

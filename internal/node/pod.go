@@ -146,7 +146,7 @@ func (p *pod) toldBefore() (mesh.Pod, bool) {
 
 // cause is a change as the keeper is told it.
 func cause(c watch.Change) keep.Cause {
-	out := keep.Cause{Generation: c.Generation}
+	out := keep.Cause{Generation: c.Generation, Sender: c.Port}
 	for _, o := range c.Objects {
 		out.Objects = append(out.Objects, string(o))
 		out.Foreign = out.Foreign || o == watch.PolicyRule || o == watch.Route
@@ -159,8 +159,8 @@ func cause(c watch.Change) keep.Cause {
 	switch {
 	case c.Writer != "":
 		out.Writer = fmt.Sprintf("%s, PID %d", escape.Text(c.Writer), c.PID)
-	case c.Generation == 0 && c.PID != 0:
-		out.Writer = fmt.Sprintf("netlink port %d", c.PID)
+	case c.Generation == 0 && c.Port != 0:
+		out.Writer = fmt.Sprintf("netlink port %d", c.Port)
 	}
 	return out
 }

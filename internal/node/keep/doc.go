@@ -16,6 +16,7 @@ type Key uint64
 // Cause is a change that was heard of.
 type Cause struct {
 	Generation uint32 // of the ruleset, made by a commit; 0: it was none
+	Sender     uint32 // the socket that made it, by a number that another may have later; 0: not known
 	Writer     string // the program that did it, "" where that is not known
 	Objects    []string
 	Foreign    bool // tables of others were changed
@@ -34,6 +35,7 @@ type Result struct {
 	Generation  uint32   // of the ruleset at which the namespace was last seen as it should be; 0: it was not
 	Differences []string // in what it was not as it should be
 	Conflicts   []string // what others have there that captured traffic does not get past
+	Senders     []uint32 // the sockets by which the look changed something itself
 	Healed      bool
 	Met         bool   // it was never seen as it should be before
 	Anew        bool   // what it should be is something else than at the last look: the differences are no drift

@@ -5,6 +5,7 @@ package keep
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"sync"
@@ -282,4 +283,47 @@ func TestWaitingForTurns(t *testing.T) {
 		k.Wait()
 		time.Sleep(time.Hour)
 	})
+}
+
+// TestSenders: routing that is changed while a look goes on is another's, with its writer, unless the look changed it
+// itself.
+func TestSenders(t *testing.T) {
+	for _, tt := range []struct {
+		why  string
+		port uint32
+		want []string
+	}{
+		{"another's", 4711, []string{"netlink port 4711"}},
+		{"its own", 0xfffff000, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var found []Finding
+			var k *Keeper
+			looks := 0
+			k = New(ctx, func(context.Context, Key, Order) Result {
+				if looks++; looks != 3 { // the first two are those of its beginning
+					return Result{Seen: 1, Generation: 1}
+				}
+				k.Changed(1, Cause{Writer: fmt.Sprintf("netlink port %d", tt.port), Sender: tt.port, Objects: []string{"route"}})
+				time.Sleep(time.Millisecond)
+				return Result{Seen: 1, Generation: 1, Differences: []string{"route is missing"}, Healed: true, Senders: []uint32{0xfffff000}}
+			}, func(f Finding) { found = append(found, f) }, DefaultLimits())
+			k.Add(1)
+			synctest.Wait()
+			k.Look(1)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			last := found[len(found)-1]
+			if !last.Healed || !slices.Equal(last.Writers, tt.want) {
+				t.Errorf("%s: told %+v", tt.why, last)
+			}
+			if !last.Heard.IsZero() != (tt.want != nil) {
+				t.Errorf("%s: heard at %s", tt.why, last.Heard)
+			}
+			cancel()
+			k.Wait()
+			time.Sleep(time.Hour)
+		})
+	}
 }

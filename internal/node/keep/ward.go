@@ -26,6 +26,7 @@ type ward struct {
 
 	looked  bool // it was looked at
 	covered uint32
+	senders []uint32      // of the agent itself, at the last looks
 	lately  time.Time     // when it was looked at last
 	delay   time.Duration // of the next look after a change
 
@@ -62,7 +63,10 @@ func (h heard) and(now heard) heard {
 	return heard{h.at, union(h.writers, now.writers), union(h.objects, now.objects)}
 }
 
-const maxCauses = 64
+const (
+	maxCauses  = 64
+	maxSenders = 8
+)
 
 // later reports whether generation a came after b: they wrap around.
 func later(a, b uint32) bool { return int32(a-b) > 0 }
@@ -79,7 +83,10 @@ func (w *ward) hear(l Limits, c Cause) {
 		w.more = nil
 	}
 	if c.Generation == 0 && (w.running || time.Since(w.healed) < l.Debounce) {
-		c.Writer, c.Foreign = "", false // it may be the heal itself, whose routing has no generation
+		c.Foreign = false // it may be the heal itself, whose routing has no generation
+	}
+	if time.Since(w.lately) < l.Busy {
+		c = c.without(w.senders)
 	}
 	w.foreign = w.foreign || c.Foreign || len(w.conflicts) > 0
 	if len(w.causes) < maxCauses {
@@ -89,12 +96,32 @@ func (w *ward) hear(l Limits, c Cause) {
 	w.causes[maxCauses-1] = c // the last one tells up to where
 }
 
-// lacksWriter reports whether a look found what a commit did that is not heard of yet.
+// without is the change without its writer where the agent itself is that, by one of those sockets.
+func (c Cause) without(senders []uint32) Cause {
+	if slices.Contains(senders, c.Sender) {
+		c.Sender, c.Writer = 0, ""
+	}
+	return c
+}
+
+// explains reports whether a change that was heard during a look may be what the look found: routing, which has no
+// generation, or a commit up to the one that was seen.
+func (c Cause) explains(r Result) bool {
+	return c.Generation == 0 || r.Seen != 0 && !later(c.Generation, r.Seen)
+}
+
+// lacksWriter reports whether a look found what nothing is heard of yet, or what a commit did of which that is so.
 func (w *ward) lacksWriter(h heard, r Result) bool {
-	if !w.looked || w.drifted || len(r.Differences) == 0 || len(h.writers) > 0 || w.covered == 0 || !later(r.Seen, w.covered) {
+	if !w.looked || w.drifted || len(r.Differences) == 0 || len(h.writers) > 0 {
 		return false
 	}
-	return !slices.ContainsFunc(w.causes, func(c Cause) bool { return c.Writer != "" && c.Generation != 0 && !later(c.Generation, r.Seen) })
+	committed := w.covered != 0 && later(r.Seen, w.covered)
+	if !committed && !h.at.IsZero() {
+		return false
+	}
+	return !slices.ContainsFunc(w.causes, func(c Cause) bool {
+		return c.explains(r) && !slices.Contains(r.Senders, c.Sender) && (!committed || c.Generation != 0 && c.Writer != "")
+	})
 }
 
 // debounce is how long to wait for further changes: longer the longer they go on.
@@ -136,13 +163,17 @@ func (w *ward) settle(l Limits, h heard, o Order, r Result, start time.Time, too
 		w.delay = min(max(2*w.delay, l.Debounce), l.Busy)
 	}
 	w.lately = now
-	for _, c := range w.causes { // heard while it was looked at
-		if r.Seen != 0 && c.Generation != 0 && !later(c.Generation, r.Seen) {
+	w.senders = append(w.senders, r.Senders...)
+	w.senders = w.senders[max(len(w.senders)-maxSenders, 0):]
+	for i, c := range w.causes { // heard while it was looked at
+		own := slices.Contains(r.Senders, c.Sender)
+		if c = c.without(r.Senders); !own && c.explains(r) {
 			h.add(c)
 			if h.at.IsZero() {
 				h.at = w.heard
 			}
 		}
+		w.causes[i] = c
 	}
 	if r.Generation != 0 {
 		w.covered = r.Generation

@@ -58,5 +58,6 @@ func (c *commits) take(id ID, m netlink.Message) {
 	now.Generation = uint32(a.Number(unix.NFTA_GEN_ID))
 	now.PID = uint32(a.Number(unix.NFTA_GEN_PROC_PID))
 	now.Writer = a.Text(unix.NFTA_GEN_PROC_NAME)
+	now.Port = m.Header.PID
 	c.to.Changed(*now)
 }

@@ -37,7 +37,8 @@ type Change struct {
 
 	Generation uint32 // of the ruleset, which the commit made; 0: it was not a commit
 	Writer     string // the program that committed, as the kernel names it; "" where it does not
-	PID        uint32 // of the writer: of a commit in the machine's own numbers; else the port of its socket, which most programs have from their PID
+	PID        uint32 // of the writer of a commit, in the machine's own numbers
+	Port       uint32 // of the socket that made the change, which most programs have from their PID; 0: the kernel names none
 }
 
 // Listener is told what is heard, from two goroutines.

@@ -42,6 +42,6 @@ func (r *routing) take(id ID, m netlink.Message) {
 		return
 	}
 	if object, known := routeObjects[kind]; known {
-		r.to.Changed(Change{ID: id, Objects: []Object{object}, PID: m.Header.PID})
+		r.to.Changed(Change{ID: id, Objects: []Object{object}, Port: m.Header.PID})
 	}
 }

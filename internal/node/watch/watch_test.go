@@ -44,7 +44,7 @@ func nftMessage(t *testing.T, kind uint16, table string) netlink.Message {
 }
 
 func generation(t *testing.T, id uint32, program string) netlink.Message {
-	return message(t, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN, unix.AF_UNSPEC, 0, func(e *netlink.AttributeEncoder) {
+	return message(t, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN, unix.AF_UNSPEC, 8, func(e *netlink.AttributeEncoder) {
 		e.Bytes(unix.NFTA_GEN_ID, []byte{byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)})
 		e.Bytes(unix.NFTA_GEN_PROC_PID, []byte{0, 0, 0, 7})
 		e.String(unix.NFTA_GEN_PROC_NAME, program)
@@ -66,9 +66,9 @@ func TestCommits(t *testing.T) {
 	c.take(3, generation(t, 9, "weir"))
 	c.take(Own, generation(t, 10, "")) // which changed nothing that is told
 	want := []Change{
-		{ID: 4, Objects: []Object{Rule}, Tables: map[string]bool{"1 other": true}, Generation: 1 << 31, Writer: "nft", PID: 7},
-		{ID: 3, Objects: []Object{Table, Chain}, Tables: map[string]bool{"1 weir": true}, Generation: 9, Writer: "weir", PID: 7},
-		{ID: Own, Tables: map[string]bool{}, Generation: 10, PID: 7},
+		{ID: 4, Objects: []Object{Rule}, Tables: map[string]bool{"1 other": true}, Generation: 1 << 31, Writer: "nft", PID: 7, Port: 8},
+		{ID: 3, Objects: []Object{Table, Chain}, Tables: map[string]bool{"1 weir": true}, Generation: 9, Writer: "weir", PID: 7, Port: 8},
+		{ID: Own, Tables: map[string]bool{}, Generation: 10, PID: 7, Port: 8},
 	}
 	if !reflect.DeepEqual(h.changes, want) {
 		t.Errorf("got  %+v\nwant %+v", h.changes, want)
@@ -93,7 +93,7 @@ func TestRouting(t *testing.T) {
 	r.take(Own, message(t, unix.RTM_DELNSID, 0, 0, id(5)))
 	r.take(6, message(t, unix.RTM_NEWNSID, 0, 0, id(5))) // the id that a namespace has there
 	r.take(Own, netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWNSID}})
-	want := &heard{[]Change{{ID: 5, Objects: []Object{PolicyRule}, PID: 4711}, {ID: 5, Objects: []Object{Address}}}, []ID{6}, []ID{5}}
+	want := &heard{[]Change{{ID: 5, Objects: []Object{PolicyRule}, Port: 4711}, {ID: 5, Objects: []Object{Address}}}, []ID{6}, []ID{5}}
 	if !reflect.DeepEqual(h, want) {
 		t.Errorf("got  %+v\nwant %+v", h, want)
 	}
