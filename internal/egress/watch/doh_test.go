@@ -46,17 +46,19 @@ func TestDNSOverHTTPS(t *testing.T) {
 		t.Skip("needs curl")
 	}
 	w := newWorld(t, "198.51.100.1/32")
-	server := &http.Server{TLSConfig: &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}, ErrorLog: log.New(io.Discard, "", 0),
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/dns-query" {
-				dohAnswers(w, r)
-			}
-		})}
-	t.Cleanup(func() { _ = server.Close() })
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/dns-query" {
+			dohAnswers(w, r)
+		}
+	})
+	// One server for both offers HTTP/2 and does not speak it, where it serves without TLS first.
+	plain := &http.Server{Handler: handler}
+	secure := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}, ErrorLog: log.New(io.Discard, "", 0)}
+	t.Cleanup(func() { _, _ = plain.Close(), secure.Close() })
 	for address, serve := range map[string]func(net.Listener) error{
-		"203.0.113.2:443":  func(ln net.Listener) error { return server.ServeTLS(ln, "", "") },
-		"203.0.113.2:8443": func(ln net.Listener) error { return server.ServeTLS(ln, "", "") },
-		"203.0.113.2:8080": server.Serve,
+		"203.0.113.2:443":  func(ln net.Listener) error { return secure.ServeTLS(ln, "", "") },
+		"203.0.113.2:8443": func(ln net.Listener) error { return secure.ServeTLS(ln, "", "") },
+		"203.0.113.2:8080": plain.Serve,
 	} {
 		var ln net.Listener
 		scratch.Must(t, w.away.Do(func() (err error) { ln, err = net.Listen("tcp", address); return err }))
@@ -65,7 +67,7 @@ func TestDNSOverHTTPS(t *testing.T) {
 	watched := startWatch(t, w, modes.Watch{})
 	for _, url := range []string{"https://hidden.example:8443/", "http://plain.example:8080/"} {
 		scratch.Must(t, w.pod.Do(func() error {
-			out, err := exec.Command("curl", "-sSk", "-4", "--max-time", "20", "--resolve", "doh.example:443:203.0.113.2", "--doh-insecure", "--doh-url", "https://doh.example/dns-query", url).CombinedOutput()
+			out, err := exec.Command("curl", "-sSk", "-4", "--max-time", "60", "--resolve", "doh.example:443:203.0.113.2", "--doh-insecure", "--doh-url", "https://doh.example/dns-query", url).CombinedOutput()
 			if err != nil {
 				t.Logf("curl %s: %s", url, out)
 			}
