@@ -77,6 +77,12 @@ var containerds = []struct{ name, daemon, config, plugins, version string }{
 
 func newContainerd(t testing.TB, version int, env ...string) containerdNode {
 	t.Helper()
+	return newContainerdOf(t, version, containerds[version].config, env...)
+}
+
+// newContainerdOf is a node with a containerd of that configuration, which is started by those words.
+func newContainerdOf(t testing.TB, version int, configuration string, by ...string) containerdNode {
+	t.Helper()
 	built := os.Getenv(nodeEnv)
 	if built == "" {
 		t.Skip("make node-test runs it: it builds crictl and containerd")
@@ -104,12 +110,12 @@ func newContainerd(t testing.TB, version int, env ...string) containerdNode {
 	}
 	n := containerdNode{l, fmt.Sprintf("/weirtest%d", l.pid)}
 	t.Cleanup(func() { removeCgroups(n.cgroup) })
-	config := l.write("containerd.toml", of.config)
+	config := l.write("containerd.toml", configuration)
 	l.write("crictl.yaml", "runtime-endpoint: unix:///run/containerd.sock\nimage-endpoint: unix:///run/containerd.sock\ntimeout: 60\n")
 	l.write("net.d/10-lab.conflist", labList(of.version, "bridge", `
       "bridge": "cni0", "isGateway": true, "hairpinMode": true,`))
 	l.program("image.tar", imageArchive(t, sandboxImage, busybox))
-	l.start(append(env, of.daemon, "-c", config)...)
+	l.start(append(by, of.daemon, "-c", config)...)
 	l.await("containerd", time.Minute, func() error { _, err := n.crictl("info"); return err })
 	n.load(version, filepath.Join(l.dir, "image.tar"))
 	return n

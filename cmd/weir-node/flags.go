@@ -50,6 +50,7 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Name: "conflist-mode", Value: install.Chained, Usage: "chained: into the primary plugin's list; own: into a list of weir's own, which sorts first (`MODE`)"},
 		&cli.StringFlag{Name: "program", Usage: "the `FILE` to install as plugin; by default weir-cni beside this program"},
 		&cli.StringFlag{Name: "nri-socket", Usage: "`SOCKET` of a container runtime that tells of pods before their containers run, such as /run/nri/nri.sock"},
+		&cli.StringFlag{Name: "cgroup-dir", Usage: "with --nri-socket, `FOLDER` of the machine's cgroups v2, in which sockets of proxies that cannot mark them are marked; by default where they are mounted"},
 		&cli.StringFlag{Name: "node-name", EnvVars: []string{"NODE_NAME"}, Usage: "this node's `NAME` in the cluster"},
 		&cli.StringFlag{Name: "kubeconfig", Usage: "`FILE` by which the API server is asked; by default the pod's own service account, where it has one"},
 		&cli.StringFlag{Name: "repair", Value: repairHeal, Usage: "`MODE` for a pod that is found without its capture at its first look: heal, delete (the pod) or label (it cni.istio.io/uninitialized)"},

@@ -27,6 +27,7 @@ import (
 	"github.com/weir-mesh/weir/internal/node/metrics"
 	"github.com/weir-mesh/weir/internal/node/nri"
 	"github.com/weir-mesh/weir/internal/version"
+	"github.com/weir-mesh/weir/netns"
 )
 
 // What must be so before the agent is ready.
@@ -149,6 +150,12 @@ func (s *service) withAgent() (err error) {
 	if socket := s.cc.String("nri-socket"); socket != "" {
 		runtime = nri.New(socket, s.log)
 		s.options.Sources = slices.Insert(s.options.Sources, 0, inventory.Source(runtime))
+		s.options.Runtime = runtime
+		if s.options.CgroupDir = s.cc.String("cgroup-dir"); s.options.CgroupDir == "" {
+			if s.options.CgroupDir, err = netns.Cgroup2Mount(); err != nil {
+				return err
+			}
+		}
 	}
 	if s.agent, err = node.New(s.options); err != nil {
 		return err

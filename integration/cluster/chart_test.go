@@ -205,6 +205,7 @@ func TestChart(t *testing.T) {
 		{"ambient", "ambient: {enabled: true}", "pods/status"},
 		{"by processes", "procSource: true", "hostPID: true"},
 		{"by the runtime", "nri: true", "--nri-socket=/run/nri/nri.sock"},
+		{"by the runtime, with the machine's cgroups", "nri: true", "--cgroup-dir=/host/cgroup"},
 		{"a list of its own", "chained: false", "--conflist-mode=own"},
 		{"taken away again", "uninstall: true", "- uninstall"},
 		{"with settings", "settings: {meshes: {linkerd: false}}", `\"linkerd\":false`},

@@ -103,6 +103,8 @@ type Answer struct {
 	Config json.RawMessage `json:"config,omitempty"`
 	// FirstAddressDecides is that IPv6 is captured only where the pod's first address is one of IPv6.
 	FirstAddressDecides bool `json:"firstAddressDecides,omitempty"`
+	// ProxyContainer is the container whose sockets the agent gives the proxy's mark once it is made.
+	ProxyContainer string `json:"proxyContainer,omitempty"`
 
 	Rows []Row `json:"rows,omitempty"` // of a List
 }

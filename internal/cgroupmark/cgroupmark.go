@@ -39,6 +39,10 @@ func NameOf(table string, namespace uint64) string {
 	return fmt.Sprintf("%s%x", prefix, sum[:5])
 }
 
+// NameOfContainer is the name of the program in the cgroup of a container's whose pod has that network namespace: another
+// than that of a table's programs, which whoever applies the table looks after.
+func NameOfContainer(namespace uint64) string { return NameOf("of a container", namespace) }
+
 // Supported is why no program can be attached by this process, nil where one can: that it is in
 // a container, whose proxy's cgroup ends with each restart.
 func Supported() error {

@@ -41,7 +41,7 @@ func DetachAll(root, name string, keep ...Program) (count int, err error) {
 // those of keep. The mark is not told. Nothing but a cgroup keeps such a program loaded, so the
 // cgroups are looked through only where more are loaded than keep has.
 func Others(root, name string, keep ...Program) (out []Program, err error) {
-	if n, err := loaded(func(n string) bool { return n == name }); err != nil || n <= len(keep) {
+	if n, err := Loaded(name); err != nil || n <= len(keep) {
 		return nil, err
 	}
 	err = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
@@ -67,6 +67,9 @@ func Any() (bool, error) {
 	n, err := loaded(func(name string) bool { return strings.HasPrefix(name, prefix) })
 	return n > 0, err
 }
+
+// Loaded is how many programs of a name the kernel has.
+func Loaded(name string) (int, error) { return loaded(func(n string) bool { return n == name }) }
 
 // loaded is how many programs the kernel has of names that match.
 func loaded(matches func(name string) bool) (count int, err error) {

@@ -45,15 +45,28 @@ func (p *plugin) decide(ctx context.Context, r *request, command string) (decisi
 		case answer.Decision == agent.Unknown:
 			unanswered = "the node agent does not know the pod"
 		default:
-			return r.answered(answer)
+			d, err := r.answered(answer)
+			if err == nil && d.Outcome == mesh.Captured && answer.ProxyContainer != r.pod.Annotations[mesh.ProxyContainerAnnotation] {
+				err = r.unmarked("the node agent does not know that annotation")
+			}
+			return d, err
 		}
 	}
 	d, err := p.decideAlone(ctx, r)
+	if err == nil && d.ProxyContainer != "" {
+		err = r.unmarked(unanswered)
+	}
 	if err == nil && d.Outcome == mesh.Ambient {
 		err = failure(codeTryAgain, "see that the agent's pod runs on this node; the kubelet tries again by itself",
 			"%s needs the node agent to be captured (%s), and %s", r.pod, d.Reason, unanswered)
 	}
 	return d, err
+}
+
+// unmarked refuses a pod whose proxy would be captured itself.
+func (r *request) unmarked(why string) error {
+	return failure(codeTryAgain, "run the node agent with --nri-socket, or a proxy that marks its sockets by itself; the kubelet tries again by itself",
+		"%s needs the node agent to mark the sockets of its proxy (annotation %s), and %s", r.pod, mesh.ProxyContainerAnnotation, why)
 }
 
 // isReleased reports whether the node is to be without captures, as weir-node release says.

@@ -31,6 +31,10 @@ type Decision struct {
 	// Istio does it. Otherwise the configuration says.
 	FirstAddressDecides bool
 
+	// ProxyContainer is the container whose sockets the node's agent is to give the proxy's mark, since the
+	// proxy cannot; "" where it marks them itself.
+	ProxyContainer string
+
 	// Explain is an error of the configuration in the words of its author: it names annotations, and
 	// places in them.
 	Explain func(error) error
@@ -63,7 +67,10 @@ type Rules struct {
 // pod is to know: it asked to be captured, and cannot be.
 func (r Rules) Decide(p Pod) (Decision, error) {
 	if document, set := p.Annotations[ConfigAnnotation]; set {
-		return wholeConfiguration(document)
+		return wholeConfiguration(p, document)
+	}
+	if _, set := p.Annotations[ProxyContainerAnnotation]; set {
+		return Decision{}, withoutConfiguration
 	}
 	if slices.Contains(r.ExcludeNamespaces, p.Namespace) {
 		return leftAlone("", "namespace %s is excluded", p.Namespace), nil

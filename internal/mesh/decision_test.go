@@ -225,3 +225,36 @@ func FuzzDecide(f *testing.F) {
 		}
 	})
 }
+
+// TestMarkedContainer: a pod names the container whose sockets are to be marked where that means something, and no cgroup
+// of the node's.
+func TestMarkedContainer(t *testing.T) {
+	const untracked = "{mode: sidecar, conntrack: none, proxy: {mark: 0x53d}, inbound: {via: tproxy}, outbound: {via: tproxy}}"
+	for _, tt := range []struct {
+		why, config, container string
+		spec                   *Spec
+		problem                string
+	}{
+		{"a proxy that cannot mark", untracked, "proxy", nil, ""},
+		{"which the pod has", untracked, "proxy", &Spec{Containers: []Container{{Name: "proxy"}}}, ""},
+		{"which the pod has not", untracked, "proxy", &Spec{Containers: []Container{{Name: "app"}}}, `annotation weir.dev/proxy-container: the pod has no container "proxy"`},
+		{"with connection tracking", "{mode: sidecar, proxy: {uids: [1]}}", "proxy", nil, "annotation weir.dev/proxy-container: goes with annotation weir.dev/config, of conntrack: none and proxy.mark"},
+		{"without a configuration", "", "proxy", nil, "annotation weir.dev/proxy-container: goes with annotation weir.dev/config"},
+		{"a cgroup of the node's", strings.Replace(untracked, "mark: 0x53d", "mark: 0x53d, cgroups: [/], assignMark: enabled", 1), "", nil, "annotation weir.dev/config: proxy.cgroups: is for hosts: in a pod, annotation weir.dev/proxy-container names"},
+	} {
+		p := Pod{Annotations: map[string]string{}, Spec: tt.spec}
+		if tt.config != "" {
+			p.Annotations[ConfigAnnotation] = tt.config
+		}
+		if tt.container != "" {
+			p.Annotations[ProxyContainerAnnotation] = tt.container
+		}
+		d, err := Rules{}.Decide(p)
+		switch {
+		case tt.problem == "" && (err != nil || d.ProxyContainer != tt.container || d.Outcome != Captured):
+			t.Errorf("%s: %+v, %v", tt.why, d, err)
+		case tt.problem != "" && (err == nil || !strings.Contains(err.Error(), tt.problem)):
+			t.Errorf("%s: %v, want %s", tt.why, err, tt.problem)
+		}
+	}
+}

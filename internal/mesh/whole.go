@@ -5,6 +5,7 @@ package mesh
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/weir-mesh/weir/config"
 	"github.com/weir-mesh/weir/internal/problems"
@@ -15,15 +16,44 @@ import (
 // leaves the pod alone.
 const ConfigAnnotation = "weir.dev/config"
 
+// ProxyContainerAnnotation names the container of a proxy that cannot mark its sockets, with a configuration
+// of conntrack: none: the node's agent has the container's sockets carry proxy.mark.
+const ProxyContainerAnnotation = "weir.dev/proxy-container"
+
+var withoutConfiguration = &Problem{ProxyContainerAnnotation, "goes with annotation " + ConfigAnnotation + ", of conntrack: none and proxy.mark"}
+
 // wholeConfiguration decides by the annotation alone.
-func wholeConfiguration(document string) (Decision, error) {
+func wholeConfiguration(p Pod, document string) (Decision, error) {
 	file, err := podConfig("", []byte(document))
 	d := Decision{Outcome: Captured, By: ConfigAnnotation, Config: file.Config}
+	if container, set := p.Annotations[ProxyContainerAnnotation]; set && err == nil && file.Mode != modes.ModeNone {
+		d.ProxyContainer = container
+		err = proxyContainer(p, container, file.Config)
+		if err != nil {
+			return d, err
+		}
+	}
+	if err == nil && len(file.Proxy.Cgroups) > 0 { // those of the node are not a pod's to choose
+		err = errors.New("proxy.cgroups: is for hosts: in a pod, annotation " + ProxyContainerAnnotation + " names the container whose sockets are to carry proxy.mark")
+	}
 	if file.Mode == modes.ModeNone {
 		d = leftAlone(ConfigAnnotation, "its mode is none")
 	}
 	d.Explain = func(err error) error { return inAnnotation(file.Explain(err)) }
 	return d, inAnnotation(err)
+}
+
+// proxyContainer is what is wrong with the name of a pod's proxy container.
+func proxyContainer(p Pod, name string, c modes.Config) error {
+	switch {
+	case c.Conntrack != "none":
+		return withoutConfiguration
+	case name == "":
+		return &Problem{ProxyContainerAnnotation, "is empty (want the name of a container)"}
+	case p.Spec != nil && !slices.ContainsFunc(p.Spec.Containers, func(c Container) bool { return c.Name == name }):
+		return &Problem{ProxyContainerAnnotation, fmt.Sprintf("the pod has no container %q", name)}
+	}
+	return nil
 }
 
 // inAnnotation is errors of the document as those of the annotation.

@@ -33,6 +33,9 @@ type Options struct {
 	Tell    []Teller
 	Log     *slog.Logger
 
+	Runtime   Runtime // nil: none tells of containers before they run
+	CgroupDir string  // where the machine's cgroups of version 2 are; "" where there are none
+
 	StateDir string        // where a release is kept, beyond a reboot of the node
 	Written  ledger.Ledger // what this node's agents and plugins wrote
 	Sweep    time.Duration // from one look at every namespace to the next
@@ -57,6 +60,12 @@ type Cluster interface {
 	Synced() bool
 	// AwaitSynced waits for that, and reports whether it came before the context ended.
 	AwaitSynced(ctx context.Context) bool
+}
+
+// Runtime is a container runtime that tells of containers before they run.
+type Runtime interface {
+	// Connected reports whether it does at this moment.
+	Connected() bool
 }
 
 // Agent is the node's agent.

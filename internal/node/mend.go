@@ -97,6 +97,9 @@ type look struct {
 // captured looks at a namespace of which it is known what it should be.
 func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.Result {
 	known := w.pod.snapshot()
+	if d.ProxyContainer != "" && w.Runtime == nil {
+		return keep.Result{Err: fmt.Errorf("%w; remedy: %s", errUnmarked, remedyUnmarked)}
+	}
 	c, err := cni.NewCapture(ctx, w.ns, d, known.Resolvers, capture.Options{LoopbackLater: true, WriteSysctls: true, Conflicts: w.order.Foreign})
 	if err != nil {
 		return keep.Result{Err: netns.WithAdvice(err)}

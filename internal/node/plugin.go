@@ -52,7 +52,8 @@ func (a *Agent) decide(ctx context.Context, q agent.Request) agent.Answer {
 	}
 	if !known { // while the API server is away, the file tells of pods of the ambient mesh
 		pod = mesh.Pod{Namespace: q.Namespace, Name: q.Name, UID: q.UID}
-		if pod.Enrolled = a.Ambient.why(pod); pod.Enrolled == "" {
+		marked := q.Annotations[mesh.ProxyContainerAnnotation] != "" // which is for the agent to do
+		if pod.Enrolled = a.Ambient.why(pod); pod.Enrolled == "" && !marked {
 			return agent.Answer{Decision: agent.Unknown}
 		}
 	}
@@ -65,6 +66,9 @@ func (a *Agent) decide(ctx context.Context, q agent.Request) agent.Answer {
 	}
 	switch d.Outcome {
 	case mesh.Captured:
+		if d.ProxyContainer != "" && (a.Runtime == nil || !a.Runtime.Connected()) {
+			return agent.Answer{Decision: agent.Refuse, Reason: errUnmarked.Error(), Remedy: remedyUnmarked}
+		}
 		text, err := config.Format(d.Config)
 		if err == nil {
 			text, err = yaml.YAMLToJSON(text)
@@ -72,7 +76,7 @@ func (a *Agent) decide(ctx context.Context, q agent.Request) agent.Answer {
 		if err != nil {
 			return agent.Answer{Decision: agent.Unknown}
 		}
-		return agent.Answer{Decision: agent.Capture, By: d.By, Config: text, FirstAddressDecides: d.FirstAddressDecides}
+		return agent.Answer{Decision: agent.Capture, By: d.By, Config: text, FirstAddressDecides: d.FirstAddressDecides, ProxyContainer: d.ProxyContainer}
 	case mesh.Ambient:
 		if a.Ambient == nil {
 			return agent.Answer{Decision: agent.Refuse, Reason: "it needs the node's proxy (" + d.Reason + "), and the node agent runs without --ambient", Remedy: "run the node agent with --ambient"}

@@ -25,6 +25,12 @@ type Pod struct {
 	Resolvers   []netip.Addr // nil: not known
 }
 
+// Container is one of a pod's.
+type Container struct {
+	Name   string
+	Cgroup string // as the runtime names it: a path, or SLICE:PREFIX:NAME for systemd to make
+}
+
 // IsPod reports whether it is known whose the namespace is.
 func (p Pod) IsPod() bool { return p.Namespace != "" && p.Name != "" }
 

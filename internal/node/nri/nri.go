@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
@@ -37,6 +38,8 @@ type Runtime struct {
 	socket string
 	log    *slog.Logger
 
+	connected atomic.Bool
+
 	mu   sync.Mutex
 	pods map[string]inventory.Pod // by sandbox
 }
@@ -56,10 +59,16 @@ func (r *Runtime) Pods(context.Context) ([]inventory.Pod, error) {
 	return slices.Collect(maps.Values(r.pods)), nil
 }
 
+// Connected reports whether the runtime tells of pods and containers at this moment.
+func (r *Runtime) Connected() bool { return r.connected.Load() }
+
 // Node is whom the runtime's pods are told.
 type Node interface {
 	// Starting is a pod whose containers are to run next. An error keeps it from starting.
 	Starting(context.Context, inventory.Pod) error
+	// StartingContainer is a container that is made, and runs next. An error keeps it from running. It is told of
+	// those that run already too.
+	StartingContainer(context.Context, inventory.Pod, inventory.Container) error
 	// Refresh has the pods listed again.
 	Refresh()
 }
@@ -99,6 +108,7 @@ func (r *Runtime) serve(ctx context.Context, to Node) error {
 		return err
 	}
 	defer s.Stop()
+	defer r.connected.Store(false)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -114,7 +124,7 @@ type plugin struct {
 }
 
 // Synchronize is told of the pods that run already.
-func (p *plugin) Synchronize(_ context.Context, sandboxes []*api.PodSandbox, _ []*api.Container) ([]*api.ContainerUpdate, error) {
+func (p *plugin) Synchronize(ctx context.Context, sandboxes []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
 	all := map[string]inventory.Pod{}
 	for _, s := range sandboxes {
 		if pod := podOf(s); pod.Netns != "" {
@@ -124,6 +134,17 @@ func (p *plugin) Synchronize(_ context.Context, sandboxes []*api.PodSandbox, _ [
 	p.mu.Lock()
 	p.pods = all
 	p.mu.Unlock()
+	p.connected.Store(true)
+	for _, c := range containers {
+		pod, known := all[c.GetPodSandboxId()]
+		running := c.GetState() == api.ContainerState_CONTAINER_RUNNING
+		if !known || !running {
+			continue
+		}
+		if err := p.to.StartingContainer(ctx, pod, containerOf(c)); err != nil {
+			p.log.Warn("a container runs whose sockets are not marked", "pod", pod.String(), "container", c.GetName(), "error", err)
+		}
+	}
 	p.log.Info("the container runtime tells of pods", "socket", p.socket, "pods", len(all))
 	p.to.Refresh()
 	return nil, nil
@@ -141,6 +162,21 @@ func (p *plugin) RunPodSandbox(ctx context.Context, s *api.PodSandbox) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	return p.to.Starting(ctx, pod)
+}
+
+// StartContainer is told of a container that is made, and of which nothing runs.
+func (p *plugin) StartContainer(ctx context.Context, s *api.PodSandbox, c *api.Container) error {
+	pod := podOf(s)
+	if pod.Netns == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	return p.to.StartingContainer(ctx, pod, containerOf(c))
+}
+
+func containerOf(c *api.Container) inventory.Container {
+	return inventory.Container{Name: c.GetName(), Cgroup: c.GetLinux().GetCgroupsPath()}
 }
 
 // StopPodSandbox is told of a pod whose network goes.

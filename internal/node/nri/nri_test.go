@@ -21,10 +21,17 @@ type node struct {
 	starting  []inventory.Pod
 	refreshed int
 	refuses   error
+
+	containers []inventory.Container
 }
 
 func (n *node) Starting(_ context.Context, p inventory.Pod) error {
 	n.starting = append(n.starting, p)
+	return n.refuses
+}
+
+func (n *node) StartingContainer(_ context.Context, _ inventory.Pod, c inventory.Container) error {
+	n.containers = append(n.containers, c)
 	return n.refuses
 }
 
@@ -54,10 +61,17 @@ func TestRuntime(t *testing.T) {
 		}
 	}
 	hosts := sandbox("2", "host", &api.LinuxNamespace{Type: "pid", Path: "/proc/1/ns/pid"})
-	if _, err := p.Synchronize(t.Context(), []*api.PodSandbox{sandbox("1", "cart", network("/var/run/netns/c")), hosts}, nil); err != nil {
+	if _, err := p.Synchronize(t.Context(), []*api.PodSandbox{sandbox("1", "cart", network("/var/run/netns/c")), hosts}, []*api.Container{
+		{PodSandboxId: "1", Name: "proxy", State: api.ContainerState_CONTAINER_RUNNING, Linux: &api.LinuxContainer{CgroupsPath: "/pods/1"}},
+		{PodSandboxId: "1", Name: "first", State: api.ContainerState_CONTAINER_STOPPED},
+		{PodSandboxId: "2", Name: "of the host", State: api.ContainerState_CONTAINER_RUNNING},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	listed(cart)
+	if want := []inventory.Container{{Name: "proxy", Cgroup: "/pods/1"}}; !reflect.DeepEqual(to.containers, want) || !r.Connected() {
+		t.Errorf("of those that run already it tells %+v, want %+v", to.containers, want)
+	}
 	if len(to.starting) > 0 || to.refreshed != 1 {
 		t.Errorf("those that run were told as %+v, with %d listings", to.starting, to.refreshed)
 	}
@@ -76,6 +90,12 @@ func TestRuntime(t *testing.T) {
 		t.Errorf("told %+v, want %+v", to.starting, cart)
 	}
 	listed(cart)
+	if err := p.StartContainer(t.Context(), sandbox("1", "cart", network("/var/run/netns/c")), &api.Container{Name: "app"}); !errors.Is(err, to.refuses) {
+		t.Errorf("a container that is refused: %v", err)
+	}
+	if err := p.StartContainer(t.Context(), hosts, &api.Container{Name: "app"}); err != nil || len(to.containers) != 2 {
+		t.Errorf("a container with the machine's network: %v, %+v", err, to.containers)
+	}
 	bare := &api.PodSandbox{Id: "3", Linux: &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{network("/run/netns/d")}}}
 	if got := podOf(bare); got.Annotations == nil {
 		t.Error("that a pod has no annotation is not known")
