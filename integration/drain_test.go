@@ -87,14 +87,17 @@ func (o *opened) isCaptured() bool {
 	return plain(o.client.LocalAddr()) != plain(o.server.RemoteAddr())
 }
 
+// longDrain is a drain that ends before its time is over.
+const longDrain = 5 * time.Minute
+
 // drain starts a remove that drains, and returns once nothing new is captured.
-func (p *drainedPod) drain(limit time.Duration, more ...string) (*exec.Cmd, func() outcome) {
+func (p *drainedPod) drain(limit time.Duration) (*exec.Cmd, func() outcome) {
 	p.Helper()
-	args := append([]string{"remove", "--drain", limit.String()}, more...)
+	args := []string{"remove", "--drain", limit.String()}
 	cmd, out, errs := p.command("", args...)
 	p.launch(cmd)
 	p.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(eventPatience); ; time.Sleep(5 * time.Millisecond) {
 		if chains := p.nft("list chains"); strings.Contains(chains, "chain draining") && !strings.Contains(chains, "weir-next") {
 			break // it is in force, and the table that helped is gone
 		}
@@ -116,7 +119,7 @@ func TestDrain(t *testing.T) {
 			p := newDrainedPod(t, number)
 			before := p.open("before")
 			wantCaptured(t, before, true)
-			_, end := p.drain(40 * time.Second)
+			_, end := p.drain(longDrain)
 			after := p.open("while it drains")
 			wantCaptured(t, after, false)
 			lives(t, before, "while it drains")
@@ -154,7 +157,7 @@ func TestRemoveSaysWhatItResets(t *testing.T) {
 			p.run("remove").want(t, 0).says(t, "note: "+w.says+" will be reset (weir remove --drain 30s lets them end)")
 			for _, o := range reset {
 				// By TPROXY the client's words still arrive, and the answers are lost.
-				if says(o.client, o.server, "not any more") == nil && says(o.server, o.client, "nor back") == nil {
+				if saysWithin(lostTimeout, o.client, o.server, "not any more") == nil && saysWithin(lostTimeout, o.server, o.client, "nor back") == nil {
 					t.Errorf("%s outlived the remove, and was counted", o.name)
 				}
 			}
@@ -163,8 +166,7 @@ func TestRemoveSaysWhatItResets(t *testing.T) {
 			p = newDrainedPod(t, number)
 			held := p.open("again")
 			wantCaptured(t, held, true)
-			_, end := p.drain(time.Second, "--json")
-			o := end().want(t, 0).says(t, "the time was over: 4 connections were reset", "waiting up to 1s for "+w.says+" to end")
+			o := p.run("remove", "--drain", "1s", "--json").want(t, 0).says(t, "the time was over: 4 connections were reset", "waiting up to 1s for "+w.says+" to end")
 			var said struct{ Reset int }
 			if err := json.Unmarshal([]byte(o.out), &said); err != nil || said.Reset != 4 {
 				t.Errorf("%v: %s", err, o)
@@ -189,7 +191,7 @@ func TestDrainCutShort(t *testing.T) {
 		t.Run(row.why, func(t *testing.T) {
 			p := newDrainedPod(t, 1)
 			held := p.open("before")
-			cmd, end := p.drain(40 * time.Second)
+			cmd, end := p.drain(longDrain)
 			lives(t, held, "while it drains")
 			if err := cmd.Process.Signal(row.signal); err != nil {
 				t.Fatal(err)
@@ -238,13 +240,13 @@ func TestDrainOvertaken(t *testing.T) {
 			held := p.open("before")
 			wantCaptured(t, held, true)
 			start := time.Now()
-			_, end := p.drain(time.Minute)
+			_, end := p.drain(longDrain)
 			row.next(p)
 			o := end().want(t, row.code)
 			if text := o.out + o.errs; !strings.Contains(text, row.says) || strings.Contains(text, "reset") {
 				t.Errorf("the drain says %s", o)
 			}
-			if time.Since(start) >= time.Minute {
+			if time.Since(start) >= longDrain {
 				t.Error("the drain waited for its whole time")
 			}
 			if row.code == 0 {

@@ -64,7 +64,7 @@ func TestFirstApplyAmidHandshake(t *testing.T) {
 					}
 					var r result
 					inside := from.DoAs(id, id, func() error {
-						d := net.Dialer{Timeout: 20 * time.Second, FallbackDelay: -1}
+						d := net.Dialer{Timeout: eventPatience, FallbackDelay: -1}
 						c, err := d.Dial("tcp", to.String())
 						if err == nil {
 							r.conn = c.(*net.TCPConn)
@@ -74,7 +74,7 @@ func TestFirstApplyAmidHandshake(t *testing.T) {
 					r.err = inside
 					dialled <- r
 				}()
-				for end := time.Now().Add(5 * time.Second); p.must("", "ss", "-tnH", "state", row.state) == ""; time.Sleep(time.Millisecond) {
+				for end := time.Now().Add(eventPatience); p.must("", "ss", "-tnH", "state", row.state) == ""; time.Sleep(time.Millisecond) {
 					if time.Now().After(end) {
 						t.Fatalf("no socket of the pod is in %s", row.state)
 					}
@@ -93,7 +93,7 @@ func TestFirstApplyAmidHandshake(t *testing.T) {
 					return // its words are on the wire in any case
 				}
 				taken := strings.Contains(p.must("", "ss", "-tnH", "state", "established", "sport = :15001"), ":")
-				for end := time.Now().Add(5 * time.Second); taken && p.remembers(r.conn.LocalAddr()); time.Sleep(5 * time.Millisecond) {
+				for end := time.Now().Add(eventPatience); taken && p.remembers(r.conn.LocalAddr()); time.Sleep(5 * time.Millisecond) {
 					if time.Now().After(end) {
 						t.Fatal("a captured connection is still taken for an open one")
 					}

@@ -59,7 +59,7 @@ func (p *realPod) open(name string, from *scratch.Namespace, uid uint32, ln *net
 		p.Fatalf("%s: %v", name, err)
 	}
 	p.Cleanup(func() { client.Close() })
-	if err := ln.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+	if err := ln.SetDeadline(time.Now().Add(eventPatience)); err != nil {
 		p.Fatal(err)
 	}
 	server, err := ln.AcceptTCP()
@@ -72,7 +72,12 @@ func (p *realPod) open(name string, from *scratch.Namespace, uid uint32, ln *net
 
 // says sends a word from one end to the other.
 func says(from, to *net.TCPConn, word string) error {
-	end := time.Now().Add(5 * time.Second)
+	return saysWithin(eventPatience, from, to, word)
+}
+
+// saysWithin is says with another time.
+func saysWithin(limit time.Duration, from, to *net.TCPConn, word string) error {
+	end := time.Now().Add(limit)
 	if err := errors.Join(from.SetDeadline(end), to.SetDeadline(end)); err != nil {
 		return err
 	}
@@ -118,7 +123,7 @@ func (p *realPod) openEverywhere() (whole []*opened, halves []func(t testing.TB,
 			p.open(f.name+" of the proxy to the own address", p.pod, proxyID, app, at(f.pod.Addr(), app)))
 		out, in := p.open(f.name+" outbound, half closed", p.pod, appID, far, world), p.open(f.name+" inbound, half closed", p.far, 0, app, at(f.pod.Addr(), app))
 		for _, o := range []*opened{out, in} {
-			if err := errors.Join(o.client.CloseWrite(), o.server.SetReadDeadline(time.Now().Add(dialTimeout))); err != nil {
+			if err := errors.Join(o.client.CloseWrite(), o.server.SetReadDeadline(time.Now().Add(eventPatience))); err != nil {
 				p.Fatal(err)
 			}
 			if _, err := o.server.Read(make([]byte, 1)); err != io.EOF {
@@ -254,7 +259,7 @@ func (s *sniffer) saw(text string) bool {
 
 func (s *sniffer) until(t testing.TB, text string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !s.saw(text); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(eventPatience); !s.saw(text); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%q was not seen on the wire", text)
 		}

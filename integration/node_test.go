@@ -171,7 +171,7 @@ func (n *node) meet() {
 
 func (n *node) await(from *scratch.Namespace, to netip.Addr) {
 	n.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(eventPatience); ; time.Sleep(10 * time.Millisecond) {
 		_, err := call(from, otherID, netip.AddrPortFrom(to, appPort))
 		if err == nil {
 			return
@@ -203,7 +203,7 @@ func call(from *scratch.Namespace, uid uint32, to netip.AddrPort) (a answer, err
 		return a, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(eventPatience)); err != nil {
 		return a, err
 	}
 	return a, json.NewDecoder(conn).Decode(&a)
@@ -343,7 +343,7 @@ func TestNode(t *testing.T) {
 		t.Run("names, "+name, func(t *testing.T) {
 			for _, proto := range []string{"udp", "tcp"} {
 				probe := scratch.Probe{ID: "names", Proto: proto, UID: appID, GID: appID, Dst: n.worldAddr(v6), DPort: 53}
-				fate, err := probe.Send(t.Context(), n.pods[3].Namespace, dialTimeout)
+				fate, err := probe.Send(t.Context(), n.pods[3].Namespace, eventPatience)
 				if err != nil || fate.Land != "pod3-proxy:15053" {
 					t.Errorf("a query over %s landed at %s, %v", proto, fate, err)
 				}

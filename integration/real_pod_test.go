@@ -143,7 +143,7 @@ func (p *realPod) join() error {
 func (p *realPod) meet() {
 	p.Helper()
 	for _, f := range families {
-		for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(eventPatience); ; time.Sleep(time.Millisecond) {
 			_, err := dialAs(p.pod, appID, appID, netip.Addr{}, netip.AddrPortFrom(f.far.Addr(), 1))
 			if errors.Is(err, unix.ECONNREFUSED) {
 				break
@@ -165,11 +165,12 @@ func dialAs(ns *scratch.Namespace, uid, gid uint32, from netip.Addr, to netip.Ad
 	return conn, errors.Join(inside, err)
 }
 
-const dialTimeout = 2 * time.Second // a SYN is sent again after one
+// lostTimeout is how long is waited for what must not come about: a SYN is sent again after a second.
+const lostTimeout = 2 * time.Second
 
 // dialHere connects from the calling thread.
 func dialHere(from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
-	d := net.Dialer{Timeout: dialTimeout, FallbackDelay: -1}
+	d := net.Dialer{Timeout: eventPatience, FallbackDelay: -1}
 	if from.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 	}
@@ -275,7 +276,7 @@ func (p *realPod) serveIn(c container, cgroup *os.File, ports ...uint16) *daemon
 		p.Fatal(err)
 	}
 	p.Cleanup(d.stop)
-	for end := time.Now().Add(10 * time.Second); !p.listening(ports); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(eventPatience); !p.listening(ports); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-d.ended:
 			p.Fatalf("%s ended: %s", c.Args[0], &d.output)

@@ -33,7 +33,7 @@ func TestUntrackedFailsClosed(t *testing.T) {
 	const past = "past"
 	p.nftIn(p.far, "table inet watch { counter past { }; chain c { type filter hook prerouting priority -400; iif far0 tcp dport 80 counter name past; }; }")
 	dial := func(ns *scratch.Namespace, to netip.AddrPort, device string) (err error) {
-		d := net.Dialer{Timeout: dialTimeout, FallbackDelay: -1, Control: func(_, _ string, raw syscall.RawConn) error {
+		d := net.Dialer{Timeout: lostTimeout, FallbackDelay: -1, Control: func(_, _ string, raw syscall.RawConn) error {
 			var failed error
 			return errors.Join(raw.Control(func(fd uintptr) {
 				if device != "" {
