@@ -238,7 +238,7 @@ func (c *cli) signalled(signal syscall.Signal, stdin io.Reader, args ...string) 
 	c.do(cmd.Start)
 	c.handlesSignals(cmd)
 	_ = cmd.Process.Signal(signal)
-	limit := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+	limit := time.AfterFunc(eventPatience, func() { _ = cmd.Process.Kill() })
 	_ = cmd.Wait() // the exit code tells
 	if !limit.Stop() {
 		c.Errorf("%s did not end it", signal)
@@ -450,7 +450,7 @@ func TestTimeout(t *testing.T) {
 	unlock := c.holdLock()
 	start := time.Now()
 	c.run("apply", "-f", pod, "--inbound-via", "tproxy", "--timeout", "300ms").want(t, 1).says(t, "--timeout 300ms")
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > eventPatience {
 		t.Errorf("it took %s", took)
 	}
 	unlock()

@@ -147,7 +147,7 @@ func TestCNIDeadAgent(t *testing.T) {
 			began := time.Now()
 			o := p.plugin("ADD", call)
 			took := time.Since(began)
-			if took > 20*time.Second {
+			if took > time.Minute {
 				t.Errorf("%s: it took %s", tt.pod, took)
 			}
 			if tt.fails {

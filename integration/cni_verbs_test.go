@@ -320,12 +320,12 @@ func (p cniPod) capturesCalls(t *testing.T, network, to string) {
 			return err
 		}
 		defer listener.Close()
-		conn, err := net.DialTimeout(network, to, 5*time.Second)
+		conn, err := net.DialTimeout(network, to, eventPatience)
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(eventPatience)); err != nil {
 			return err
 		}
 		accepted, err := listener.Accept()

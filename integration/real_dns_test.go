@@ -202,7 +202,7 @@ func readFramed(conn net.Conn) ([]byte, error) {
 	return message, err
 }
 
-const queryTimeout = 10 * time.Second // nothing is asked twice
+const queryTimeout = 30 * time.Second // nothing is asked twice
 
 // overUDP asks from the calling thread, and returns where it asked from. The
 // answer must come from the address that was asked.

@@ -153,7 +153,7 @@ func get(from netip.Addr, to netip.AddrPort) (s seen, err error) {
 
 // ask sends a request over a connection to that destination, and reads its end.
 func ask(conn *net.TCPConn, to netip.AddrPort) (s seen, err error) {
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(eventPatience)); err != nil {
 		return s, err
 	}
 	_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: a.test\r\n%s: %s\r\n%s: %d\r\nConnection: close\r\n\r\n", headerAddress, to.Addr(), headerPort, to.Port())

@@ -152,7 +152,7 @@ func (p *realPod) openEchoes() []net.Conn {
 }
 
 func exchange(conn net.Conn, text string) error {
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(eventPatience)); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(conn, text); err != nil {
