@@ -73,7 +73,11 @@ func TestLongListsOfAnyWords(t *testing.T) {
 	const signs = "0123456789abcdefABCDEF.:/-"
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
-	for range 300 {
+	lists, words := 300, 2000
+	if testing.Short() {
+		lists, words = 30, 200
+	}
+	for range lists {
 		var b strings.Builder
 		b.WriteString("a:\n")
 		for range 100 {
@@ -89,7 +93,7 @@ func TestLongListsOfAnyWords(t *testing.T) {
 		}
 	}
 	// Each word among plain ones, for a list that is cut in any case.
-	for range 2000 {
+	for range words {
 		word := make([]byte, 1+r.IntN(5))
 		for i := range word {
 			word[i] = signs[r.IntN(len(signs))]

@@ -289,7 +289,11 @@ func TestFirstAppliesRace(t *testing.T) {
 		return
 	}
 	loUp(t)
-	const programs, rounds = 5, 40
+	const programs = 5
+	rounds := 40
+	if testing.Short() {
+		rounds = 5
+	}
 	conns := make([]*Conn, programs)
 	for i := range conns {
 		conns[i] = dialKernel(t)

@@ -242,6 +242,16 @@ func TestTruth(t *testing.T) {
 		t.Fatal(err)
 	}
 	tables := conformanceTablesOf(t)
+	if len(probes) != 1175 {
+		t.Errorf("%d probes, want 1175", len(probes))
+	}
+	if testing.Short() { // they stand by kinds, so that these are some of each
+		var some []scratch.Probe
+		for i := 0; i < len(probes); i += 7 {
+			some = append(some, probes[i])
+		}
+		probes = some
+	}
 	start := time.Now()
 	evaluated := 0
 	for _, table := range tables {
@@ -265,8 +275,8 @@ func TestTruth(t *testing.T) {
 			}
 		})
 	}
-	if len(tables) != 53 || evaluated != 53*1175 {
-		t.Errorf("%d probes of %d tables, want %d of 53", evaluated, len(tables), 53*1175)
+	if want := 53 * len(probes); len(tables) != 53 || evaluated != want {
+		t.Errorf("%d probes of %d tables, want %d of 53", evaluated, len(tables), want)
 	}
 	t.Logf("%d probes in %s", evaluated, time.Since(start).Round(time.Millisecond))
 }

@@ -210,6 +210,9 @@ func TestManyHellos(t *testing.T) {
 		{"again from the same ports, without GSO", blast{connections: many(20_000), workers: 8, hello: long, name: own, sources: 3000}, []string{"gso_max_segs", "1"}},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
+			if testing.Short() && tt.link != nil {
+				t.Skip("a link of its own: without -short")
+			}
 			w := newWorld(t, "198.51.100.1/32")
 			sink(t, w.away, "203.0.113.2:443", len(tt.blast.hello))
 			if tt.link != nil {
