@@ -64,10 +64,13 @@ func TestAmbientMesh(t *testing.T) {
 		}
 		return nil
 	})
-	one, err = c.pod("mesh", "one")
-	if err != nil || one.Metadata.Annotations["ambient.istio.io/redirection"] != "" {
-		t.Errorf("its annotations are %v, %v", one.Metadata.Annotations, err)
-	}
+	await(t, "its annotation goes", time.Minute, func() error { // which the agent writes once the rules are gone
+		one, err := c.pod("mesh", "one")
+		if err == nil && one.Metadata.Annotations["ambient.istio.io/redirection"] != "" {
+			err = fmt.Errorf("its annotations are %v", one.Metadata.Annotations)
+		}
+		return err
+	})
 	t.Logf("a pod that is labelled leaves the mesh within %.1f s", took.Seconds())
 }
 
