@@ -44,16 +44,22 @@ func (l Ledger) Note(sandbox, hash string) error {
 }
 
 // Wrote reports whether that state is what was written into a sandbox last.
-func (l Ledger) Wrote(sandbox, hash string) bool {
-	if l == "" || hash == "" {
-		return false
+func (l Ledger) Wrote(sandbox, hash string) bool { return hash != "" && l.Noted(sandbox) == hash }
+
+// Noted is the hash of what was written into a sandbox last; "" where nothing is known to have been.
+func (l Ledger) Noted(sandbox string) string {
+	if l == "" {
+		return ""
 	}
 	path, err := l.file(sandbox)
 	if err != nil {
-		return false
+		return ""
 	}
 	text, err := os.ReadFile(path)
-	return err == nil && strings.TrimSpace(string(text)) == hash
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 // Forget ends that for a sandbox that goes.

@@ -62,8 +62,11 @@ func (a *Agent) mend(ctx context.Context, key keep.Key, order keep.Order) keep.R
 func (w *look) asDecided(ctx context.Context, described mesh.Pod, d mesh.Decision, err error) keep.Result {
 	known := w.pod.snapshot()
 	w.pod.set(func(s *Status) {
-		s.Mode, s.By, s.Reason = "", d.By, d.Reason
-		if d.Outcome == mesh.Captured && err == nil {
+		s.By, s.Reason = d.By, d.Reason
+		switch { // where neither holds, the look tells: what is told of the one before may be judged meanwhile
+		case err != nil:
+			s.Mode = ""
+		case d.Outcome == mesh.Captured:
 			s.Mode = d.Config.Mode
 		}
 	})

@@ -52,6 +52,17 @@ func (w *look) note(hash string) {
 	}
 }
 
+// forget ends that.
+func (w *look) forget() {
+	w.pod.mu.Lock()
+	sandbox := w.pod.known.Container
+	w.pod.noted = ""
+	w.pod.mu.Unlock()
+	if err := w.Written.Forget(sandbox); err != nil && sandbox != "" {
+		w.Log.Warn("what was written here first is not forgotten", "pod", w.pod.snapshot().String(), "error", err)
+	}
+}
+
 // looked reports whether the namespace was looked at before.
 func (p *pod) looked() bool {
 	p.mu.Lock()
