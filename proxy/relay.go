@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -34,25 +33,30 @@ type Bytes struct {
 const keepAliveAfter = 15 * time.Second
 
 // Relay carries data both ways until both streams have ended, and closes both connections. The end of
-// one stream is passed on at once, and the other one stays open for as long as it likes. The data
-// stays in the kernel (splice(2)). An idle time of zero is [DefaultIdleTimeout]. After 15 seconds
-// both connections have TCP keepalive.
+// one stream is passed on at once, and the other one stays open for as long as it likes. All but the
+// first kilobytes of a stream stays in the kernel (splice(2)). An idle time of zero is
+// [DefaultIdleTimeout]. After 15 seconds both connections have TCP keepalive.
 //
 // What ends it early is its error, and resets both connections: ctx, a reset by either peer, or
 // [ErrIdle] once neither has sent anything for the time of idle.
 func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration) (Bytes, error) {
+	return relayBy(ctx, client, upstream, idle, newBuffers(streamBuffer))
+}
+
+// relayBy is Relay with buffers for the first bytes.
+func relayBy(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration, buffers *sync.Pool) (Bytes, error) {
 	defer client.Close()
 	defer upstream.Close()
-	r := &relay{client: client, upstream: upstream, idle: cmp.Or(idle, DefaultIdleTimeout)}
+	r := &relay{client: client, upstream: upstream, idle: cmp.Or(idle, DefaultIdleTimeout), buffers: buffers}
 	defer context.AfterFunc(ctx, func() { r.fail(context.Cause(ctx)) })()
 	r.start(min(keepAliveAfter, r.idle), r.keepAlive)
 	defer r.stop()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.pipe(upstream, client, &r.carried.FromClient)
+		r.pipe(client, upstream, &r.carried.FromUpstream)
 	}()
-	r.pipe(client, upstream, &r.carried.FromUpstream)
+	r.pipe(upstream, client, &r.carried.FromClient)
 	<-done
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,6 +70,7 @@ func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duratio
 type relay struct {
 	client, upstream *net.TCPConn
 	idle             time.Duration
+	buffers          *sync.Pool
 	carried          Bytes
 	ended            atomic.Int32 // streams
 
@@ -123,9 +128,8 @@ func (r *relay) stop() {
 // pipe copies one direction and passes on its end, and nothing but its end: the other direction may
 // go on for as long as it likes.
 func (r *relay) pipe(dst, src *net.TCPConn, n *int64) {
-	// Between two TCP connections io.Copy is splice(2): the data stays in the kernel.
 	var err error
-	if *n, err = io.Copy(dst, src); err != nil {
+	if *n, err = copyStream(dst, src, r.buffers); err != nil {
 		r.fail(err)
 		return
 	}

@@ -111,10 +111,7 @@ func (s *Server) Serve(ctx context.Context, ln *Listener) error {
 	}
 
 	slots := make(chan struct{}, cmp.Or(s.MaxConns, DefaultMaxConns))
-	buffers := &sync.Pool{New: func() any {
-		b := make([]byte, cmp.Or(s.PeekBytes, DefaultPeekBytes))
-		return &b
-	}}
+	buffers := newBuffers(max(s.peekBytes(), streamBuffer))
 	carry := func(client *net.TCPConn) {
 		defer func() { <-slots }()
 		conn := ln.conn(client)
@@ -206,7 +203,7 @@ func (s *Server) carry(ctx context.Context, client *Conn, buffers *sync.Pool) (c
 	if err != nil {
 		return Bytes{}, err
 	}
-	return Relay(ctx, client.TCPConn, upstream, s.IdleTimeout)
+	return relayBy(ctx, client.TCPConn, upstream, s.IdleTimeout, buffers)
 }
 
 // peek lets the hook look until it wants no more or its time is over.
@@ -217,7 +214,7 @@ func (s *Server) peek(ctx context.Context, client *Conn, buffers *sync.Pool) err
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	until := time.Now().Add(cmp.Or(s.PeekTimeout, DefaultPeekTimeout))
-	err := peek(ctx, client.TCPConn, until, *buffer, func(first []byte) (enough bool) {
+	err := peek(ctx, client.TCPConn, until, (*buffer)[:s.peekBytes()], func(first []byte) (enough bool) {
 		found, more := s.Peek(client.ConnInfo, first)
 		client.Peeked = found
 		return !more
@@ -229,6 +226,8 @@ func (s *Server) peek(ctx context.Context, client *Conn, buffers *sync.Pool) err
 		return fmt.Errorf("proxy: peek: %w", err)
 	}
 }
+
+func (s *Server) peekBytes() int { return cmp.Or(s.PeekBytes, DefaultPeekBytes) }
 
 func (s *Server) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.DialTimeout, DefaultDialTimeout))
