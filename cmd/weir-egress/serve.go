@@ -51,6 +51,7 @@ func runServe(cc *cli.Context) error {
 	if cc.Args().Present() || cc.String("config") == "" {
 		return usageError{errors.New("serve takes -f FILE and no argument")}
 	}
+	sleepLonger() // before standard input is read
 	s, err := readSettings(cc.String("config"))
 	if err != nil {
 		return usageError{err}

@@ -6,6 +6,7 @@ package serve
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -18,6 +19,26 @@ import (
 
 	"github.com/weir-mesh/weir/internal/scratch"
 )
+
+// TestThreadsSleepLonger has all threads of the program sleep as it says, those of the runtime too.
+func TestThreadsSleepLonger(t *testing.T) {
+	s := newScene(t)
+	scratch.Must(t, s.start(usual))
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", s.serving.Process.Pid))
+	scratch.Must(t, err)
+	if len(threads) < 2 {
+		t.Errorf("%d threads, and the runtime has more", len(threads))
+	}
+	for _, thread := range threads {
+		slack, err := os.ReadFile("/proc/" + thread.Name() + "/timerslack_ns")
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended
+		}
+		if scratch.Must(t, err); strings.TrimSpace(string(slack)) != "1000000" {
+			t.Errorf("thread %s has a timer slack of %s", thread.Name(), slack)
+		}
+	}
+}
 
 // TestSeed has the three cases of those who asked for it: https by name counted per host, http to
 // https counted by code, a wildcard by what clients ask for; in the names that dashboards know.
