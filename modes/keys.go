@@ -3,8 +3,10 @@
 package modes
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -38,18 +40,19 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 	var keys []Key
 	for i := range t.NumField() {
 		f := t.Field(i)
-		path := prefix + f.Tag.Get("key")
+		tag := parseTag(f.Tag)
+		path := prefix + tag.get("key")
 		at := append(slices.Clone(index), i)
 		if f.Type.Kind() == reflect.Struct {
 			keys = append(keys, keysOf(f.Type, path+".", at)...)
 			continue
 		}
-		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: f.Tag.Get("default"), Choices: parseChoices(f.Tag.Get("words")), Needed: f.Tag.Get("needed") != "", index: at}
-		k.Doc = choicesText(k.Choices) + f.Tag.Get("doc")
+		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: tag.get("default"), Choices: parseChoices(tag.get("words")), Needed: tag.get("needed") != "", index: at}
+		k.Doc = choicesText(k.Choices) + tag.get("doc")
 		if k.List && f.Type.Elem().Kind() == reflect.Struct {
 			k.Items = keysOf(f.Type.Elem(), "", nil)
 		}
-		if modes := f.Tag.Get("modes"); modes != "" {
+		if modes := tag.get("modes"); modes != "" {
 			k.Modes = strings.Split(modes, ",")
 		}
 		using := k.Modes
@@ -57,13 +60,46 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 			using = allModes()
 		}
 		for _, mode := range using {
-			if own, ok := f.Tag.Lookup(mode); ok {
+			if own, ok := tag.lookup(mode); ok {
 				k.Own = append(k.Own, Own{mode, own})
 			}
 		}
 		keys = append(keys, k)
 	}
 	return keys
+}
+
+// tag is a field's tag, by names. Each [reflect.StructTag.Lookup] would read it anew, which
+// for all keys takes a tenth of a millisecond of every run of weir apply.
+type tag []struct{ name, value string }
+
+func parseTag(text reflect.StructTag) tag {
+	out := make(tag, 0, 8)
+	for text != "" {
+		name, rest, _ := strings.Cut(strings.TrimLeft(string(text), " "), ":")
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			panic(fmt.Sprintf("tag %q of a key: %v", rest, err)) // of this package's own types
+		}
+		value, _ := strconv.Unquote(quoted)
+		out = append(out, struct{ name, value string }{name, value})
+		text = reflect.StructTag(rest[len(quoted):])
+	}
+	return out
+}
+
+func (t tag) lookup(name string) (string, bool) {
+	for _, v := range t {
+		if v.name == name {
+			return v.value, true
+		}
+	}
+	return "", false
+}
+
+func (t tag) get(name string) string {
+	value, _ := t.lookup(name)
+	return value
 }
 
 // DefaultOf is the default that holds in a mode.
