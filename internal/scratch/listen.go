@@ -18,7 +18,7 @@ import (
 
 const (
 	// answerTimeout is how long a connection may take to be answered and closed by the client.
-	answerTimeout = time.Second
+	answerTimeout = 10 * time.Second
 	// answersAtOnce bounds the connections that one server holds; more wait in the listen queues.
 	answersAtOnce = 512
 	// datagramSize is what is read of a probe's datagram, and controlSize what comes beside it.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -172,7 +173,8 @@ func ending(err error) string {
 
 // patience is a context that is done after a timeout, or with its parent. The timeout is counted in
 // steps: of the time in which this process gets no processor, and so neither listener nor probe can do
-// anything, no more than one step counts. On an idle machine it is the timeout.
+// anything, no more than one step counts, and each ends once threads of this process have run: an answer needs
+// several. On an idle machine it is the timeout.
 func patience(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -180,10 +182,24 @@ func patience(ctx context.Context, timeout time.Duration) (context.Context, cont
 		for range patienceSteps {
 			select {
 			case <-time.After(timeout / patienceSteps):
+				takeTurn()
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
 	return ctx, cancel
+}
+
+// takeTurn returns once the kernel has run a thread that gave its turn away, and another in between, as the threads
+// do that connect and accept as a user.
+func takeTurn() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		runtime.Gosched()
+	}()
+	<-done
 }
