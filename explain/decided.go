@@ -14,6 +14,9 @@ import (
 
 // TableTitle is the family and name of the table of a rule's step, escaped.
 func TableTitle(s sim.Step) string {
+	if s.Netdev {
+		return "netdev " + escape.Text(s.Table)
+	}
 	family := map[rules.Family]string{0: "inet", rules.IPv4: "ip", rules.IPv6: "ip6"}[s.Family]
 	return family + " " + escape.Text(s.Table)
 }

@@ -110,15 +110,15 @@ func (x *Explainer) Explain(p sim.Packet) Answer {
 }
 
 // An InterfaceError is that a packet arrives by an interface which the host does not
-// have.
+// have, or that its socket is bound to one.
 type InterfaceError struct{ Name string }
 
 func (e *InterfaceError) Error() string {
 	return fmt.Sprintf("the namespace has no interface %q", e.Name)
 }
 
-// CheckInterfaces joins an [*InterfaceError] for each interface that packets arrive by
-// and the host does not have; nil for an assumed host, which has any.
+// CheckInterfaces joins an [*InterfaceError] for each interface that packets arrive by, or
+// their sockets are bound to, and the host does not have; nil for an assumed host, which has any.
 func (x *Explainer) CheckInterfaces(packets []sim.Packet) error {
 	if x.host.Assumes {
 		return nil
@@ -129,9 +129,11 @@ func (x *Explainer) CheckInterfaces(packets []sim.Packet) error {
 	}
 	var errs []error
 	for _, p := range packets {
-		if !known[p.In] {
-			known[p.In] = true // one error each
-			errs = append(errs, &InterfaceError{p.In})
+		for _, name := range []string{p.In, p.Device} {
+			if !known[name] {
+				known[name] = true // one error each
+				errs = append(errs, &InterfaceError{name})
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -20,7 +20,7 @@ import (
 // Live explains packets by what a namespace holds now: every table on the hooks, its
 // routing, addresses and sockets. It reads the namespace once, and needs
 // CAP_NET_ADMIN there. Where something decides that nftables does not show
-// (iptables-legacy, a bridge's or a device's rules), fates are [sim.Unknown] and
+// (iptables-legacy, a bridge's rules), fates are [sim.Unknown] and
 // say so.
 func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
 	conn, err := ns.Nft()
@@ -105,21 +105,14 @@ func legacyRules(tables []netns.LegacyTable) string {
 // others decides about such packets too, "" for nothing.
 func packetTables(tables []*nft.LiveTable) (out []sim.Table, obstacle string) {
 	for _, t := range tables {
-		switch r, met := TableOf(t); {
+		switch r, met := sight.TableOf(t); {
 		case met:
 			out = append(out, r)
-		case (t.Family == "netdev" || t.Family == "bridge") && decides(t.Table):
-			obstacle = "table " + t.Title() + " decides at the devices themselves, where weir does not follow"
+		case t.Family == "bridge" && decides(t.Table):
+			obstacle = "table " + t.Title() + " decides at the bridge, where weir does not follow"
 		}
 	}
 	return out, obstacle
-}
-
-// TableOf is a table as packets meet it, and false where no packet of IPv4 or IPv6
-// does.
-func TableOf(t *nft.LiveTable) (r sim.Table, met bool) {
-	f, met := map[string]rules.Family{"inet": 0, "ip": rules.IPv4, "ip6": rules.IPv6}[t.Family]
-	return sim.Table{Table: t.Table, Family: f}, met
 }
 
 // decides reports whether packets meet anything in the table: rules, or a policy.

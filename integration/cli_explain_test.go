@@ -35,6 +35,7 @@ func TestExplainLive(t *testing.T) {
 	c.run(out...).want(t, 0).prints(t, "tcp 192.0.2.2 -> 198.51.100.1:443", "captured: lands on port 15001", "where no socket listens")
 	in := []string{"explain", "--live", "--in", "eth0", "--from", "198.51.100.7", "tcp", "192.0.2.2:80"}
 	c.run(in...).want(t, 0).prints(t, "captured: lands on port 15006")
+	c.run("explain", "--live", "--device", "eth7", "tcp", "198.51.100.7:80").want(t, 2).says(t, `the namespace has no interface "eth7"`)
 	c.run("explain", "--live", "--in", "eth7", "--from", "198.51.100.7", "tcp", "192.0.2.2:80").want(t, 2).says(t, `the namespace has no interface "eth7"`)
 
 	c.must(`table ip other { chain early { type filter hook output priority -160; tcp dport 443 drop; }; }`, "nft", "-f", "-")
@@ -60,9 +61,12 @@ func TestExplainLive(t *testing.T) {
 	c.run(out...).want(t, 0).prints(t, "captured: lands on port 9")
 	c.must("", "nft", "flush", "ruleset")
 
-	for _, chain := range []string{"netdev other { chain c { type filter hook ingress device eth0 priority 0; policy drop; }; }", "bridge other { chain c { type filter hook input priority 0; policy drop; }; }"} {
+	for chain, said := range map[string]string{
+		"netdev other { chain c { type filter hook ingress device eth0 priority 0; policy drop; }; }": "decided by table netdev other, chain c, policy",
+		"bridge other { chain c { type filter hook input priority 0; policy drop; }; }":               "bridge other decides at the bridge",
+	} {
 		c.must("table "+chain, "nft", "-f", "-")
-		c.run(in...).want(t, 1).prints(t, "other decides at the devices themselves")
+		c.run(in...).prints(t, said)
 		c.must("", "nft", "flush", "ruleset")
 	}
 	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")

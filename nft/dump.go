@@ -232,4 +232,4 @@ func (c *Conn) others(ctx context.Context, of familyTable) ([]string, error) {
 // families are those whose packets are of one.
 var families = map[uint8]rules.Family{unix.NFPROTO_IPV4: rules.IPv4, unix.NFPROTO_IPV6: rules.IPv6}
 
-var familyNames = map[uint8]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6"}
+var familyNames = map[uint8]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_NETDEV: "netdev"}

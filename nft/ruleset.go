@@ -186,8 +186,6 @@ func familyName(family uint8) string {
 		return "arp"
 	case unix.NFPROTO_BRIDGE:
 		return "bridge"
-	case unix.NFPROTO_NETDEV:
-		return "netdev"
 	}
 	return strconv.Itoa(int(family))
 }

@@ -12,7 +12,7 @@ import (
 // and may be used by many at a time.
 type Evaluator struct {
 	host    Host
-	hooks   map[rules.Family]*[rules.Ingress + 1][]station // that packets of a family meet
+	hooks   map[rules.Family]*[rules.Egress + 1][]station // that packets of a family meet
 	names   map[*rules.Table]names
 	tracked []rules.Family // whose connections conntrack knows
 }
@@ -21,15 +21,17 @@ type Evaluator struct {
 // it sees.
 type names struct {
 	family rules.Family // 0: both
+	netdev bool
 	sets   map[string]*index
 	chains map[string]*rules.Chain
 }
 
 // Table is a table of nftables and the packets that it sees: a table of family inet sees
-// both families.
+// both families, and one of family netdev what passes its devices.
 type Table struct {
 	*rules.Table
 	Family rules.Family // 0: both
+	Netdev bool
 }
 
 // station is what a packet meets at a hook: a base chain, all nat chains, or
@@ -49,10 +51,10 @@ type baseChain struct {
 // NewEvaluator is for packets that meet all those tables, in the order in which
 // they were made, each table's chains in theirs.
 func NewEvaluator(h Host, tables ...Table) *Evaluator {
-	e := &Evaluator{host: h, hooks: map[rules.Family]*[rules.Ingress + 1][]station{}, names: map[*rules.Table]names{}, tracked: tracked(tables)}
+	e := &Evaluator{host: h, hooks: map[rules.Family]*[rules.Egress + 1][]station{}, names: map[*rules.Table]names{}, tracked: tracked(tables)}
 	var awake []Table
 	for _, t := range tables {
-		n := names{t.Family, map[string]*index{}, map[string]*rules.Chain{}}
+		n := names{t.Family, t.Netdev, map[string]*index{}, map[string]*rules.Chain{}}
 		for _, s := range t.Sets {
 			n.sets[s.Name] = newIndex(s)
 		}
@@ -72,7 +74,7 @@ func NewEvaluator(h Host, tables ...Table) *Evaluator {
 				seeing = append(seeing, t.Table)
 			}
 		}
-		e.hooks[f] = new([rules.Ingress + 1][]station)
+		e.hooks[f] = new([rules.Egress + 1][]station)
 		for h := range e.hooks[f] {
 			e.hooks[f][h] = e.stations(rules.Hook(h), seeing)
 		}

@@ -363,7 +363,7 @@ func TestAnswersComeBack(t *testing.T) {
 func TestConntrackIsOnWhereARuleNeedsIt(t *testing.T) {
 	drops := &rules.Table{Name: "t", Chains: []*rules.Chain{on(rules.NATType, rules.Output, -100, "nat", nodes(rules.UDPDport.Is(80), rules.Drop()))}}
 	beside := func(f rules.Family, n ...rules.Node) Table {
-		return Table{&rules.Table{Name: "beside", Chains: []*rules.Chain{{Name: "unused", Rules: []rules.Rule{{Nodes: n}}}}}, f}
+		return Table{Table: &rules.Table{Name: "beside", Chains: []*rules.Chain{{Name: "unused", Rules: []rules.Rule{{Nodes: n}}}}}, Family: f}
 	}
 	dormant := beside(0, rules.CTStates.Is(rules.CTNew))
 	dormant.Dormant = true

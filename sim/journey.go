@@ -22,6 +22,7 @@ type Journey struct {
 type Step struct {
 	Hook     rules.Hook
 	Family   rules.Family // that the table sees, 0: both
+	Netdev   bool         // the table is of family netdev
 	Table    string
 	Chain    string
 	Type     rules.ChainType // of the base chain that led here,

@@ -99,7 +99,7 @@ func (w *walk) step(c *rules.Chain, rule int, reason, does string, v rules.Verdi
 		}
 		does += e
 	}
-	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Family: w.family, Table: w.table.Name, Chain: c.Name,
+	w.journey.Steps = append(w.journey.Steps, Step{Hook: w.hook, Family: w.family, Netdev: w.names[w.table].netdev, Table: w.table.Name, Chain: c.Name,
 		Type: w.base.Base.Type, Priority: w.base.Base.Priority, Rule: rule, Reason: reason, Does: does, HandsOn: w.handsOn, Verdict: v})
 }
 

@@ -107,7 +107,8 @@ func (w *walk) conntrack() {
 
 // filter runs a chain of type filter or route.
 func (w *walk) filter(c baseChain) {
-	if c.Base.Hook == rules.Ingress && !slices.Contains(c.Base.Devices, w.in) || !c.sees(&w.packet) {
+	if !c.sees(&w.packet) || c.Base.Hook == rules.Ingress && !slices.Contains(c.Base.Devices, w.in) ||
+		c.Base.Hook == rules.Egress && !slices.Contains(c.Base.Devices, w.out) {
 		return
 	}
 	mark, src, dst := w.packet.Mark, w.packet.Src.Addr(), w.packet.Dst.Addr()

@@ -130,6 +130,9 @@ func (w *walk) postroute() {
 		return
 	}
 	w.confirm()
+	if !w.run(rules.Egress) { // __dev_queue_xmit, of lo too
+		return
+	}
 	if w.out != loopback && w.path.Type != rules.Local {
 		return
 	}

@@ -88,7 +88,7 @@ type Seen struct {
 // Table is a table of another owner.
 type Table struct {
 	sim.Table
-	FamilyName string // in nft's word: inet, ip or ip6
+	FamilyName string // in nft's word: inet, ip, ip6 or netdev
 	Owner      string // the program or process that it belongs to, "" where that is not known
 	Age        Age
 }

@@ -44,7 +44,8 @@ func (all findings) conflicts(t Table) (out []Conflict) {
 		if k.tied {
 			c.Kind = SamePriority
 		}
-		c.Subject = fmt.Sprintf("chain %s of table %s (%s %s %d)", escape.Text(baseOf(t, k.at)), t.Title(), k.at.Type, k.at.Hook, k.at.Priority)
+		base, devices := baseOf(t, k.at)
+		c.Subject = fmt.Sprintf("chain %s of table %s (%s %s %d%s)", escape.Text(base), t.Title(), k.at.Type, k.at.Hook, k.at.Priority, devices)
 		c.Owner = t.Owner
 		c.Does = does(c, k)
 		c.Remedy = remedyOf(c, t, k.at.Priority)
@@ -56,14 +57,17 @@ func (all findings) conflicts(t Table) (out []Conflict) {
 	return out
 }
 
-// baseOf is the base chain that leads to a step's chain.
-func baseOf(t Table, s sim.Step) string {
+// baseOf is the base chain that leads to a step's chain, and the devices that it is of.
+func baseOf(t Table, s sim.Step) (name, devices string) {
 	for _, c := range t.Chains {
 		if b := c.Base; b != nil && b.Hook == s.Hook && b.Priority == s.Priority && b.Type == s.Type {
-			return c.Name
+			for _, d := range b.Devices {
+				devices += ", device " + escape.Text(d)
+			}
+			return c.Name, devices
 		}
 	}
-	return s.Chain
+	return s.Chain, ""
 }
 
 func does(c Conflict, k *joined) string {

@@ -89,7 +89,7 @@ func opaqueOf(t *rules.Table, chain string, rule int) string {
 
 // dropping reports whether expressions of those names reject a packet, or may lose it.
 func dropping(names string) bool {
-	return holdsWord(names, "reject", "queue", "REJECT", "DROP", "NFQUEUE", "synproxy", "SYNPROXY")
+	return holdsWord(names, "reject", "queue", "REJECT", "DROP", "NFQUEUE", "synproxy", "SYNPROXY", "fwd")
 }
 
 // sending reports whether expressions of those names send a packet elsewhere.

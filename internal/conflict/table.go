@@ -164,23 +164,28 @@ func (j *judge) deciding(t Table, journey sim.Journey) (at sim.Step, before bool
 	own := false
 	for _, s := range journey.Steps {
 		switch {
-		case s.Table == t.Name && s.Family == t.Family:
+		case t.decided(s):
 			at, before = s, !own
-		case s.Table == j.want.Table.Name && (s.HandsOn || strings.HasPrefix(s.Does, "redirect")):
+		case s.Table == j.want.Table.Name && !s.Netdev && (s.HandsOn || strings.HasPrefix(s.Does, "redirect")):
 			own = true
 		}
 	}
 	return at, before
 }
 
+// decided reports whether a step is by the table's rules.
+func (t Table) decided(s sim.Step) bool {
+	return s.Table == t.Name && s.Family == t.Family && s.Netdev == t.Netdev
+}
+
 func changesMark(journey sim.Journey, t Table) bool {
 	return slices.ContainsFunc(journey.Steps, func(s sim.Step) bool {
-		return s.Table == t.Name && s.Family == t.Family && strings.Contains(s.Does, "mark set")
+		return t.decided(s) && strings.Contains(s.Does, "mark set")
 	})
 }
 
 func untracks(journey sim.Journey, t Table) bool {
 	return slices.ContainsFunc(journey.Steps, func(s sim.Step) bool {
-		return s.Table == t.Name && s.Family == t.Family && strings.Contains(s.Does, "notrack")
+		return t.decided(s) && strings.Contains(s.Does, "notrack")
 	})
 }

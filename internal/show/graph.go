@@ -100,7 +100,7 @@ func place(g *graph.Graph, ruleset *nft.Ruleset, drawn TableName) (isMet bool) {
 	}
 	if own != nil {
 		var met sim.Table
-		met, isMet = explain.TableOf(own)
+		met, isMet = sight.TableOf(own)
 		g.Tables = []graph.Table{{Title: own.Title(), Age: ownAge, Table: met}}
 		g.Notes = append(g.Notes, "table "+own.Title()+", as the namespace holds it")
 	}
@@ -141,7 +141,7 @@ func baseChains(t *nft.LiveTable, age int) (out []graph.Chain) {
 	if t.Family != "inet" && t.Family != "ip" && t.Family != "ip6" {
 		return nil
 	}
-	met, _ := explain.TableOf(t)
+	met, _ := sight.TableOf(t)
 	for _, c := range t.Chains {
 		if c.Base != nil {
 			out = append(out, graph.Chain{Title: t.Title() + " " + escape.Text(c.Name), Age: age, Table: met, Base: *c.Base,

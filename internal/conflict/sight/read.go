@@ -78,13 +78,20 @@ func (s Scope) owns(t *nft.LiveTable) bool {
 func (s Scope) tables(ruleset *nft.Ruleset) (out []conflict.Table) {
 	own := ruleset.Find("inet", s.Table)
 	for _, t := range ruleset.Tables {
-		family, met := map[string]rules.Family{"inet": 0, "ip": rules.IPv4, "ip6": rules.IPv6}[t.Family]
-		if !met || s.owns(t) {
+		met, is := TableOf(t)
+		if !is || s.owns(t) {
 			continue
 		}
-		out = append(out, conflict.Table{Table: sim.Table{Table: t.Table, Family: family}, FamilyName: t.Family, Owner: Owner(t), Age: s.age(t, own)})
+		out = append(out, conflict.Table{Table: met, FamilyName: t.Family, Owner: Owner(t), Age: s.age(t, own)})
 	}
 	return out
+}
+
+// TableOf is a table as packets meet it, and false where no packet of IPv4 or IPv6 does, or where
+// it is at a bridge, which is not followed.
+func TableOf(t *nft.LiveTable) (r sim.Table, met bool) {
+	f, met := map[string]rules.Family{"inet": 0, "ip": rules.IPv4, "ip6": rules.IPv6, "netdev": 0}[t.Family]
+	return sim.Table{Table: t.Table, Family: f, Netdev: t.Family == "netdev"}, met
 }
 
 func (s Scope) age(t, own *nft.LiveTable) conflict.Age {
