@@ -48,7 +48,7 @@ PURE     := /(rules|modes|sim|sim/packet|sim/survey|internal/graph|internal/tall
 WHOLE    := /integration$$
 
 # What node-test, cluster-test and release-test run, and what soak alone runs.
-ELSEWHERE := ^(TestRelease|TestSoakConnections|TestSoakKills|TestContainerd|TestContainerdInit|TestContainerdKill|TestContainerdProxyContainer|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC|TestBrowser)$$
+ELSEWHERE := ^(TestRelease|TestSoakConnections|TestSoakKills|TestSoakQuietNode|TestContainerd|TestContainerdInit|TestContainerdKill|TestContainerdProxyContainer|TestDriftAtScale|TestUntrackedFullTable|TestUntrackedQUIC|TestBrowser)$$
 CLUSTERED := /integration/cluster$$
 
 test: tools ## every test, units with the race detector; kernel tests in namespaces of their own

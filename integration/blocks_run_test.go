@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/weir-mesh/weir/internal/egress/settings"
 )
 
@@ -170,6 +172,24 @@ func plans(t *testing.T, c *cli, text string) {
 		}
 	default:
 		c.ok(append(args, "--config", put("pod.yaml", text))...)
+	}
+}
+
+// podToMark: its configuration is one, and where no agent could mark the proxy's sockets the plugin refuses the pod; where one
+// can, TestContainerdProxyContainer has it do so.
+func podToMark(t *testing.T, c *cli, text string) {
+	var pod struct {
+		Metadata struct {
+			Annotations map[string]string `yaml:"annotations"`
+		} `yaml:"metadata"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &pod); err != nil {
+		t.Fatal(err)
+	}
+	plans(t, c, pod.Metadata.Annotations["weir.dev/config"])
+	failed := c.plugin("ADD", pluginCall{netns: c.elsewhere(t).path(), annotations: pod.Metadata.Annotations}).failed(t)
+	if said := failed.Msg + failed.Details; !strings.Contains(said, "weir.dev/proxy-container") {
+		t.Errorf("without an agent the pod is refused by %q", said)
 	}
 }
 

@@ -159,6 +159,7 @@ func blockRows() []blockRow {
 			"weir-node release --resume --netns-dir run --cni-cache results --state-dir lib",
 			"weir-node uninstall --cni-bin-dir bin --cni-conf-dir net.d --wait 0s",
 		)},
+		{"docs/node.md", "metadata:", podToMark},
 		{"deploy/README.md", "make image", installs},
 		{"deploy/README.md", "helm upgrade", runOnCluster},
 		{"docs/operate.md", "weir graph", commands("weir graph --config pod.yaml --format html --uid 1000 tcp 93.184.216.34:443 > pod.html && grep -q '<html' pod.html")},

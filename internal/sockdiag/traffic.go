@@ -15,11 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Traffic is what a TCP connection moved: payload, without what was sent again.
+// Traffic is what a TCP connection moved: payload.
 type Traffic struct {
-	Known    bool   // the kernel told it
-	Sent     uint64 // that the other end has acknowledged
-	Received uint64
+	Known     bool   // the kernel told it
+	Sent      uint64 // that the other end has acknowledged, each byte once
+	SentAgain uint64 // besides
+	Received  uint64 // each byte once
 }
 
 // Connections lists the open TCP connections of one family with their traffic. The error may
@@ -88,10 +89,10 @@ const diagInfo = 2 // INET_DIAG_INFO of linux/inet_diag.h
 
 // traffic reads struct tcp_info of linux/tcp.h, which grows with the kernel.
 func traffic(info []byte) Traffic {
-	const acked, received, end = 120, 128, 136
+	const acked, received, retransmitted, end = 120, 128, 208, 216 // the last since 4.19
 	if len(info) < end {
 		return Traffic{}
 	}
-	sent := binary.NativeEndian.Uint64(info[acked:])
-	return Traffic{Known: true, Sent: sent, Received: binary.NativeEndian.Uint64(info[received:])}
+	number := func(at int) uint64 { return binary.NativeEndian.Uint64(info[at:]) }
+	return Traffic{Known: true, Sent: number(acked), SentAgain: number(retransmitted), Received: number(received)}
 }
