@@ -119,6 +119,13 @@ func TestContainerdProxyContainer(t *testing.T) {
 		}
 	}
 	id := start()
+	n.await("the node's own addresses have been looked for twins, before which it calls from others", time.Minute, func() error {
+		out, err := n.try("ip", "-6", "address", "show", "tentative")
+		if err == nil && out != "" {
+			err = errors.New(out)
+		}
+		return err
+	})
 	both(500)
 	const restarts = 10
 	for range restarts {
