@@ -65,7 +65,7 @@ func (p *plugin) decide(ctx context.Context, r *request, command string) (decisi
 
 // unmarked refuses a pod whose proxy would be captured itself.
 func (r *request) unmarked(why string) error {
-	return failure(codeTryAgain, "run the node agent with --nri-socket, or a proxy that marks its sockets by itself; the kubelet tries again by itself",
+	return failure(codeTryAgain, mesh.UnmarkedRemedy+"; the kubelet tries again by itself",
 		"%s needs the node agent to mark the sockets of its proxy (annotation %s), and %s", r.pod, mesh.ProxyContainerAnnotation, why)
 }
 

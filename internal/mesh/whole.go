@@ -20,6 +20,9 @@ const ConfigAnnotation = "weir.dev/config"
 // of conntrack: none: the node's agent has the container's sockets carry proxy.mark.
 const ProxyContainerAnnotation = "weir.dev/proxy-container"
 
+// UnmarkedRemedy is what to do where no agent can do that.
+const UnmarkedRemedy = "run the node agent with --nri-socket on a runtime that has NRI, or a proxy that marks its sockets by itself"
+
 var withoutConfiguration = &Problem{ProxyContainerAnnotation, "goes with annotation " + ConfigAnnotation + ", of conntrack: none and proxy.mark"}
 
 // wholeConfiguration decides by the annotation alone.

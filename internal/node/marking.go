@@ -22,8 +22,6 @@ import (
 
 var errUnmarked = errors.New("the sockets of its proxy's container (annotation " + mesh.ProxyContainerAnnotation + ") would not be marked, since no container runtime tells the node agent of containers before they run")
 
-const remedyUnmarked = "run the node agent with --nri-socket on a runtime that has NRI, or a proxy that marks its sockets by itself"
-
 // StartingContainer gives the sockets of a container the proxy's mark where the pod names it as that of a proxy that
 // cannot mark them: it is made, and nothing of it runs yet. It is safe to do twice. The error is that the container is
 // not to run: without the mark the proxy's own connections would be captured.

@@ -101,7 +101,7 @@ type look struct {
 func (w *look) captured(ctx context.Context, d mesh.Decision, whole bool) keep.Result {
 	known := w.pod.snapshot()
 	if d.ProxyContainer != "" && w.Runtime == nil {
-		return keep.Result{Err: fmt.Errorf("%w; remedy: %s", errUnmarked, remedyUnmarked)}
+		return keep.Result{Err: fmt.Errorf("%w; remedy: %s", errUnmarked, mesh.UnmarkedRemedy)}
 	}
 	c, err := cni.NewCapture(ctx, w.ns, d, known.Resolvers, capture.Options{LoopbackLater: true, WriteSysctls: true, Conflicts: w.order.Foreign})
 	if err != nil {

@@ -67,7 +67,7 @@ func (a *Agent) decide(ctx context.Context, q agent.Request) agent.Answer {
 	switch d.Outcome {
 	case mesh.Captured:
 		if d.ProxyContainer != "" && (a.Runtime == nil || !a.Runtime.Connected()) {
-			return agent.Answer{Decision: agent.Refuse, Reason: errUnmarked.Error(), Remedy: remedyUnmarked}
+			return agent.Answer{Decision: agent.Refuse, Reason: errUnmarked.Error(), Remedy: mesh.UnmarkedRemedy}
 		}
 		text, err := config.Format(d.Config)
 		if err == nil {
