@@ -86,11 +86,11 @@ bench: build tools ## speed and memory, as ratios to nft and iptables-restore; w
 
 # SOAK: how long each part of a soak may take, such as 2h; without it the long tests of make test are run whole.
 SOAK ?=
-soak: tools ## the long tests whole; with SOAK=2h 10,000,000 connections, 5,000 kills, drift in 250 namespaces, with rates and what is held
+soak: tools ## the long tests whole; with SOAK=2h 10,000,000 connections, 5,000 kills, drift in 250 namespaces, beside each other, with rates and what is held
 ifeq ($(SOAK),)
 	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v -skip '^TestSoak' ./integration ./internal/node ./internal/zds ./internal/egress/watch
 else
-	WEIR_SOAK=1 WEIR_SOAK_TIME=$(SOAK) $(GO) test -count=1 -timeout 0 -v -p 1 -run '^(TestSoak.*|TestDriftAtScale)$$' ./integration ./internal/node
+	WEIR_SOAK=1 WEIR_SOAK_TIME=$(SOAK) $(GO) test -count=1 -timeout 0 -v -p 2 -parallel 2 -run '^(TestSoak.*|TestDriftAtScale)$$' ./integration ./internal/node
 endif
 
 # SEED: the first; otherwise it is the time.

@@ -30,6 +30,7 @@ import (
 // nothing changes. It finds nothing, heals nothing and writes no event, and holds at the end what it held after a sixth
 // of the time.
 func TestSoakQuietNode(t *testing.T) {
+	t.Parallel()
 	limit := soakTime(t, time.Hour)
 	need(t, "go", "curl")
 	n := newLargeNode(t)

@@ -50,6 +50,7 @@ func soakTime(t testing.TB, otherwise time.Duration) time.Duration {
 // TestDriftAtScale: in 250 namespaces something drifts every 100 ms for five minutes (WEIR_SOAK_TIME), each
 // namespace in its turn: all is noticed and healed, and a namespace that nobody touched is told of once.
 func TestDriftAtScale(t *testing.T) {
+	t.Parallel()
 	limit := soakTime(t, 5*time.Minute)
 	need(t, "nft", "ip")
 	const pods, untouched, settings = largeNode, 20, 10
