@@ -72,7 +72,7 @@ func (c *collector) follow(t *nft.Trace, end time.Time) error {
 		if err := c.arrived(now.Add(-quietTime)); err != nil {
 			return err
 		}
-		if c.most > 0 && c.started >= c.most && len(c.pending) == 0 {
+		if c.most > 0 && c.started >= c.most && !slices.ContainsFunc(c.pending, func(p *Packet) bool { return !p.unasked }) {
 			return nil
 		}
 	}
