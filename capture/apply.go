@@ -47,7 +47,7 @@ func (r Report) Messages() []Message {
 		warn("whether %s is %s was not looked at, since /proc/sys does not have it: %s", s.Name, s.Value, s.Why)
 	}
 	if r.ResetOpen > 0 {
-		warn("%d connections that were open are reset", r.ResetOpen)
+		warn("open connections that this first apply resets: %d", r.ResetOpen)
 	}
 	if r.Downgrade {
 		out = append(out, Message{Text: fmt.Sprintf("what was here was written by weir %s, which is newer than this, %s", r.Previous.Version, r.Version)})

@@ -143,7 +143,7 @@ func TestEnvironmentOfAProcess(t *testing.T) {
 	c.run("apply", "--pid", fmt.Sprint(pid), "--mode", "sidecar", "--proxy-gids", "mail", "--dns-capture", "servers").want(t, 0).
 		says(t, "the namespace's resolvers were taken: [10.96.0.10 127.0.0.53 2001:db8:53::53]")
 	elements := c.ok("show", "--pid", fmt.Sprint(pid))
-	if !strings.Contains(elements, "set proxy_gids (type gid), 1 elements\n  8\n") {
+	if !strings.Contains(elements, "set proxy_gids (type gid), 1 element\n  8\n") {
 		t.Errorf("mail is not 8:\n%s", elements)
 	}
 }

@@ -5,13 +5,16 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -87,34 +90,76 @@ func TestTerminal(t *testing.T) {
 		if strings.Contains(piped, "\x1b") {
 			t.Errorf("%v: a pipe has an escape sequence:\n%q", args, piped)
 		}
-		fits := func(text string, columns uint16) {
-			t.Helper()
-			for line := range strings.Lines(colour.ReplaceAllString(text, "")) {
-				if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > int(columns) {
-					t.Errorf("%v: a line of %d characters on %d columns: %s", args, n, columns, line)
-				}
-			}
-		}
-		for _, columns := range []uint16{80, 120} {
-			shown := c.onTerminal(t, columns, false, args...)
-			if !colour.MatchString(shown) {
-				t.Errorf("%v: a terminal has no colours:\n%q", args, shown)
-			}
-			fits(shown, columns)
-		}
-		plain := c.with(func(c *cli) { c.env = append(c.env, "NO_COLOR=1") }).onTerminal(t, 80, false, args...)
-		if strings.Contains(plain, "\x1b") {
-			t.Errorf("%v: NO_COLOR leaves an escape sequence:\n%q", args, plain)
-		}
-		fits(plain, 80)
+		c.looksRight(t, args...)
 	}
 	noted := c.onTerminal(t, 80, true, "verify", "-f", pod) // of the listeners that are missing
 	if lines := strings.Split(noted, "\n"); len(lines) < 4 || slices.ContainsFunc(lines, func(line string) bool { return len(line) > 80 }) {
 		t.Errorf("a note does not fit 80 columns:\n%s", noted)
 	}
+	c.nft("delete rule inet weir output handle " + c.handle("an excluded destination is left alone"))
+	c.looksRight(t, "verify", "-f", pod)
 	if all := c.run("explain", "-f", pod, "--all").out; !strings.Contains(all, "to other IPv4, 10.0.0.0-10.244.1.4, 10.244.1.6-10.255.255.255, 127.0.0.1 ") {
 		t.Errorf("a pipe has broken cells:\n%s", all)
 	}
+}
+
+// looksRight: on a terminal of 80 or 120 columns what a command prints fits and has colours, unless NO_COLOR is set.
+func (c *cli) looksRight(t *testing.T, args ...string) {
+	t.Helper()
+	fits := func(text string, columns uint16) {
+		t.Helper()
+		for line := range strings.Lines(colour.ReplaceAllString(text, "")) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > int(columns) {
+				t.Errorf("%v: a line of %d characters on %d columns: %s", args, n, columns, line)
+			}
+		}
+	}
+	for _, columns := range []uint16{80, 120} {
+		shown := c.onTerminal(t, columns, false, args...)
+		if !colour.MatchString(shown) {
+			t.Errorf("%v: a terminal has no colours:\n%q", args, shown)
+		}
+		fits(shown, columns)
+	}
+	plain := c.with(func(c *cli) { c.env = append(c.env, "NO_COLOR=1") }).onTerminal(t, 80, false, args...)
+	if strings.Contains(plain, "\x1b") {
+		t.Errorf("%v: NO_COLOR leaves an escape sequence:\n%q", args, plain)
+	}
+	fits(plain, 80)
+}
+
+// TestTerminalTrace: traced packets fit a terminal and have colours, and a trace of one connection ends while others are
+// opened all the time.
+func TestTerminalTrace(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.ok("apply", "--mode", "sidecar", "--proxy-uids", "1337")
+	c.outward()
+	c.nft(`table ip theirs { chain early { type filter hook output priority -10; tcp dport 9 counter comment "` + strings.Repeat("a long reason ", 8) + `"; }; }`)
+	over, stop := context.WithCancel(t.Context())
+	dials := make(chan struct{})
+	go func() {
+		defer close(dials)
+		for over.Err() == nil {
+			_ = c.try(func() error { return refused(over, "198.51.100.7:9") })
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	defer func() { stop(); <-dials }()
+	begin := time.Now()
+	c.looksRight(t, "trace", "--count", "1", "--for", "5m", "--to", "198.51.100.7:9", "tcp")
+	if took := time.Since(begin); took > 3*time.Minute {
+		t.Errorf("three traces of one connection took %s while others were opened", took)
+	}
+}
+
+// refused dials an address that nothing listens at.
+func refused(ctx context.Context, address string) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp4", address)
+	if err == nil {
+		conn.Close()
+	}
+	return err
 }
 
 // TestProgress: work that takes long has a line on a terminal, which is gone at the end and before anything else; short

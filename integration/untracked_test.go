@@ -117,7 +117,7 @@ func TestUntrackedAppliesWithCare(t *testing.T) {
 	if tables := p.tables(); len(tables) > 0 {
 		t.Errorf("what was refused made %v", tables)
 	}
-	p.feed(untrackedConfig, "apply", "-f", "-", "--reset-open").want(t, 0).says(t, "1 connections that were open are reset")
+	p.feed(untrackedConfig, "apply", "-f", "-", "--reset-open").want(t, 0).says(t, "open connections that this first apply resets: 1")
 	p.feed(untrackedConfig, "apply", "-f", "-").want(t, 0) // once is enough
 	p.ok("remove")
 

@@ -47,10 +47,10 @@ func list(ctx context.Context, cc *cli.Context) error {
 		return err
 	}
 	if l.Hidden > 0 {
-		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes may not be looked at%s\n", l.Hidden, netns.Advice(fs.ErrPermission))
+		fmt.Fprintf(cc.App.ErrWriter, "note: processes that may not be looked at: %d%s\n", l.Hidden, netns.Advice(fs.ErrPermission))
 	}
 	if len(l.Doubts) > 0 {
-		fmt.Fprintf(cc.App.ErrWriter, "note: %d processes are in cgroups that name a pod and are not counted as its: %s\n", len(l.Doubts), escape.Text(l.Doubts[0]))
+		fmt.Fprintf(cc.App.ErrWriter, "note: processes that are in the cgroup of a pod and not counted as its: %d, such as %s\n", len(l.Doubts), escape.Text(l.Doubts[0]))
 	}
 	known, err := askAgent(ctx)
 	if err != nil {

@@ -6,11 +6,12 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/internal/trace"
+	"github.com/weir-mesh/weir/internal/tty"
 )
 
 // printTraced writes a packet as it arrives: as text, or as an object a line.
@@ -18,8 +19,7 @@ func (cmd *command) printTraced(p *trace.Packet) error {
 	if cmd.cc.Bool("json") {
 		return writeJSONLine(cmd.out, p)
 	}
-	_, err := io.WriteString(cmd.out, tracedText(p))
-	return err
+	return writeText(cmd.out, tracedText(p, tty.LookOf(cmd.out)))
 }
 
 // printTraceCounts says what the trace left out.
@@ -41,7 +41,30 @@ func (cmd *command) printTraceCounts(c trace.Counts, rate uint32) error {
 	return nil
 }
 
-func tracedText(p *trace.Packet) string {
+// tracedText is a packet in lines: the packet, then the chains that it met, each with its steps.
+func tracedText(p *trace.Packet, look term.Look) string {
+	var b strings.Builder
+	line := func(s term.Style, text string) { b.WriteString(look.Paint(s, look.Fold(text)) + "\n") }
+	line(term.Bold, tracedPacket(p))
+	if len(p.Steps) == 0 {
+		line(term.Plain, "  meets no chain (of a connection nat chains see the first packet alone)")
+	}
+	var at string
+	for _, s := range p.Steps {
+		if chain := s.Family + " " + s.Table + " " + s.Chain; chain != at {
+			at = chain
+			owner, style := "weir's", term.Plain
+			if s.Foreign {
+				owner, style = "another's", term.Yellow
+			}
+			line(style, fmt.Sprintf("  %s chain %s of table %s %s", owner, escape.Text(s.Chain), s.Family, escape.Text(s.Table)))
+		}
+		line(term.Plain, "    "+escape.Text(stepText(s)))
+	}
+	return b.String()
+}
+
+func tracedPacket(p *trace.Packet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s %s -> %s", p.Number, p.Protocol, p.Source, p.Destination)
 	for _, more := range []struct{ label, value string }{{" ", p.Flags}, {" in by ", p.In}, {" out by ", p.Out}} {
@@ -58,26 +81,7 @@ func tracedText(p *trace.Packet) string {
 	if p.Again {
 		b.WriteString(", once more")
 	}
-	b.WriteByte('\n')
-	if len(p.Steps) == 0 {
-		b.WriteString("  meets no chain (of a connection nat chains see the first packet alone)\n")
-	}
-	var at string
-	for _, s := range p.Steps {
-		if chain := s.Family + " " + s.Table + " " + s.Chain; chain != at {
-			at = chain
-			fmt.Fprintf(&b, "  %s chain %s of table %s %s\n", stepOwner(s), escape.Text(s.Chain), s.Family, escape.Text(s.Table))
-		}
-		b.WriteString("    " + escape.Text(stepText(s)) + "\n")
-	}
 	return b.String()
-}
-
-func stepOwner(s trace.Step) string {
-	if s.Foreign {
-		return "another's"
-	}
-	return "weir's"
 }
 
 func stepText(s trace.Step) string {

@@ -98,9 +98,9 @@ func printVerdict(w io.Writer, v capture.Verdict) error {
 	}
 	for _, d := range v.Differences {
 		where, more, _ := strings.Cut(escape.Lines(d.String()), "\n")
-		text := fmt.Sprintf("verify inet %s: %s", v.Table, where)
+		text := look.Fold(fmt.Sprintf("verify inet %s: %s", v.Table, where))
 		for line := range strings.Lines(more) {
-			text += "\n" + look.Paint(differenceStyle(line), strings.TrimSuffix(line, "\n"))
+			text += "\n" + look.Paint(differenceStyle(line), look.Fold(strings.TrimSuffix(line, "\n")))
 		}
 		if err := writeText(w, text+"\n"); err != nil {
 			return err

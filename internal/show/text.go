@@ -116,7 +116,7 @@ func (p *page) chain(c Chain) {
 
 func (p *page) set(s Set, verbose bool) {
 	p.line(term.Plain, "")
-	p.line(term.Bold, "set %s (%s), %d elements", escape.Text(s.Name), escape.Text(s.Type), len(s.Elements))
+	p.line(term.Bold, "set %s (%s), %s", escape.Text(s.Name), escape.Text(s.Type), term.Count(len(s.Elements), "element"))
 	shown := s.Elements
 	if !verbose {
 		shown = shown[:min(len(shown), maxShown)]
