@@ -88,7 +88,7 @@ bench: build tools ## speed and memory, as ratios to nft and iptables-restore; w
 SOAK ?=
 soak: tools ## the long tests whole; with SOAK=2h 10,000,000 connections, 5,000 kills, drift in 250 namespaces, beside each other, with rates and what is held
 ifeq ($(SOAK),)
-	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v -skip '^TestSoak' ./integration ./internal/node ./internal/zds ./internal/egress/watch
+	WEIR_SOAK=1 $(GO) test -count=1 -timeout 3h -v -skip '^TestSoak' ./integration ./internal/node ./internal/zds ./internal/egress/watch ./internal/egress/serve
 else
 	WEIR_SOAK=1 WEIR_SOAK_TIME=$(SOAK) $(GO) test -count=1 -timeout 0 -v -p 2 -parallel 2 -run '^(TestSoak.*|TestDriftAtScale)$$' ./integration ./internal/node
 endif

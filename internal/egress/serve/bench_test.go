@@ -177,7 +177,7 @@ func receive(conn net.Conn, size int64) error {
 }
 
 // clientHello is one of TLS for a name, as crypto/tls sends it.
-func clientHello(b *testing.B, name string) []byte {
+func clientHello(b testing.TB, name string) []byte {
 	b.Helper()
 	here, there := net.Pipe()
 	defer here.Close()
@@ -227,13 +227,7 @@ func weirContender(b *testing.B) contender {
 	b.Helper()
 	s := benchScene(b)
 	scratch.Must(b, s.start(usual))
-	said := s.curl("-4", "http://"+originated+"/")
-	_, address, _ := strings.Cut(said, "[200 ")
-	address, _, found := strings.Cut(address, " ")
-	if !found {
-		b.Fatalf("curl said %q", said)
-	}
-	return contender{s, s.serving.Process.Pid, address + ":80"}
+	return contender{s, s.serving.Process.Pid, s.address(originated) + ":80"}
 }
 
 // haproxyConfiguration has HAProxy do what the usual configuration has weir-egress do: names are

@@ -91,24 +91,24 @@ type nowhere struct{}
 
 func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
 
-// dial connects to a host at one of its real addresses.
+// dial connects to a host, for requests that may come long after one another.
 func (o *originator) dial(ctx context.Context, _, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
+	host, word, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := o.server.lookup(ctx, host)
+	port, err := strconv.ParseUint(word, 10, 16)
 	if err != nil {
 		return nil, err
 	}
-	dialer := net.Dialer{Control: ownSockets.Control, Timeout: dialTime}
-	for _, a := range addresses {
-		var conn net.Conn
-		if conn, err = dialer.DialContext(ctx, "tcp", net.JoinHostPort(a.String(), port)); err == nil {
-			return conn, nil
-		}
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := o.server.connect(ctx, proxy.ConnInfo{}, host, uint16(port))
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	_ = conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) // as Go has it; fails where the connection is closed
+	return conn, nil
 }
 
 // refuse answers for a host that could not be asked, with the reason.

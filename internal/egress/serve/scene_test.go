@@ -37,17 +37,18 @@ import (
 
 // scene is a pod with the program in it, and the world.
 type scene struct {
-	t          testing.TB
-	pod, world *scratch.Namespace
-	dir        string
-	program    string
-	ca         string
-	requests   sync.Map // what the world's web server was asked, by host
-	queries    atomic.Int64
-	silent     atomic.Bool // the world's DNS server
-	serving    *exec.Cmd
-	said       chan struct{} // closed once the program has said its last
-	log        bytes.Buffer
+	t           testing.TB
+	pod, world  *scratch.Namespace
+	dir         string
+	program     string
+	ca          string
+	certificate tls.Certificate // of the world's servers
+	requests    sync.Map        // what the world's web server was asked, by host
+	queries     atomic.Int64
+	silent      atomic.Bool // the world's DNS server
+	serving     *exec.Cmd
+	said        chan struct{} // closed once the program has said its last
+	log         bytes.Buffer
 }
 
 // records are what the world's DNS server knows.
@@ -102,6 +103,7 @@ func (s *scene) web() {
 	scratch.Must(s.t, err)
 	s.ca = filepath.Join(s.dir, "ca.pem")
 	scratch.Must(s.t, os.WriteFile(s.ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
+	s.certificate = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests.Store(r.Host+" "+r.Proto, true)
 		switch r.URL.Path {
@@ -121,7 +123,7 @@ func (s *scene) web() {
 			http.NotFound(w, r)
 		}
 	})
-	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{s.certificate}}, ErrorLog: log.New(io.Discard, "", 0)}
 	for _, address := range []string{"203.0.113.2:443", "203.0.113.2:8443"} {
 		var ln net.Listener
 		scratch.Must(s.t, s.world.Do(func() (err error) { ln, err = net.Listen("tcp", address); return err }))

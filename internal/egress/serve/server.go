@@ -172,18 +172,25 @@ func (s *Server) dial(ctx context.Context, c proxy.ConnInfo) (*net.TCPConn, erro
 	if s.Metrics != nil {
 		s.Metrics.Moved(t.series, metrics.Traffic{Opened: 1})
 	}
-	dialer := proxy.Dialer{Mark: mark}
 	if t.series.By != ByVirtual {
-		return dialer.Dial(ctx, c)
+		return onward.Dial(ctx, c)
 	}
-	addresses, err := s.lookup(ctx, t.series.Host)
+	return s.connect(ctx, c, t.series.Host, c.OriginalDst.Port())
+}
+
+// onward is how every connection to a host is made.
+var onward = proxy.Dialer{Mark: mark}
+
+// connect connects to a host at one of its real addresses.
+func (s *Server) connect(ctx context.Context, c proxy.ConnInfo, host string, port uint16) (*net.TCPConn, error) {
+	addresses, err := s.lookup(ctx, host)
 	if err != nil {
 		return nil, err
 	}
 	var wrong []error
 	for _, a := range addresses {
-		c.OriginalDst = netip.AddrPortFrom(a, c.OriginalDst.Port())
-		conn, err := dialer.Dial(ctx, c)
+		c.OriginalDst = netip.AddrPortFrom(a, port)
+		conn, err := onward.Dial(ctx, c)
 		if err == nil {
 			return conn, nil
 		}
