@@ -55,9 +55,10 @@ func TestGraph(t *testing.T) {
 	c.outward()
 	c.ok(append([]string{"apply"}, config...)...)
 	c.nft("table ip theirs {\nchain early {\ntype nat hook output priority -101\n}\n}\n")
+	c.nft("table netdev theirs {\nchain early {\ntype filter hook ingress device out priority 0\n}\n}\n")
 	c.connect("198.51.100.7:80")
 	draw("--format", "html", "--uid", "1000", "tcp", "198.51.100.7:80").want(t, 0).prints(t,
-		"as the namespace holds it", "<span class=\"count\">1 packet</span>", "--heat:1.00", "ip theirs early", "captured: lands on")
+		"as the namespace holds it", "<span class=\"count\">1 packet</span>", "--heat:1.00", "ip theirs early", "netdev theirs early <small>filter 0, out</small>", "captured: lands on")
 
 	draw("--format", "svg").want(t, 2).says(t, `--format: "svg" is not one of: mermaid, html`)
 	draw(append(config, "--live")...).want(t, 2).says(t, "--live draws what the namespace holds")

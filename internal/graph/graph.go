@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weir-mesh/weir/rules"
 	"github.com/weir-mesh/weir/sim"
@@ -112,7 +113,7 @@ func (g Graph) picture() *picture {
 
 // has reports whether a step was in the chain, or in one that it leads to.
 func (c Chain) has(s sim.Step) bool {
-	return c.Table.Table != nil && s.Table == c.Table.Name && s.Family == c.Table.Family && s.Chain != "" && s.Hook == c.Base.Hook && s.Priority == c.Base.Priority
+	return c.Table.Table != nil && isOf(s, c.Table) && s.Chain != "" && s.Hook == c.Base.Hook && s.Priority == c.Base.Priority
 }
 
 // steps are those of a journey, from 1, that are drawn at one place.
@@ -191,6 +192,9 @@ func placeOf(b *rules.Base) string {
 		return ""
 	}
 	place := fmt.Sprintf("%s %d", b.Type, b.Priority)
+	if len(b.Devices) > 0 {
+		place += ", " + strings.Join(b.Devices, " ")
+	}
 	if b.Drop {
 		place += ", policy drop"
 	}

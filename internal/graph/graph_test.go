@@ -33,7 +33,8 @@ func example() Graph {
 		Beside: []Chain{{Title: "ip other c", Base: rules.Base{Type: rules.FilterType, Hook: rules.Prerouting, Priority: 5}, Note: "another's",
 			Table: sim.Table{Table: &rules.Table{Name: "other"}, Family: rules.IPv4}}},
 		Journey: &sim.Journey{Steps: []sim.Step{{Table: "t", Chain: "output", Rule: 1},
-			{Table: "other", Family: rules.IPv4, Chain: "c", Hook: rules.Prerouting, Priority: 5, Rule: 2, Reason: "a <b>", Does: "accept"}, {Table: "t", Chain: "deliver", Rule: 1}}},
+			{Table: "other", Family: rules.IPv4, Chain: "c", Hook: rules.Prerouting, Priority: 5, Rule: 2, Reason: "a <b>", Does: "accept"}, {Hook: rules.Output, Does: "routed again"},
+			{Table: "t", Chain: "deliver", Rule: 1}}},
 		Fate: "captured",
 	}
 }
@@ -59,8 +60,8 @@ func TestPageStandsAlone(t *testing.T) {
 		"default-src 'none'", "prefers-color-scheme: dark", "@media print", `name="viewport"`,
 		"a &lt;b&gt; &amp; &#34;c&#34; #1", "policy drop", "&lt;unknown: numgen&gt;", `class="unknown"`,
 		"→ deliver</a>", "no known rule leads here", "<aside><b>ports</b>", "1-9, 80", "ip rule &lt;x&gt;", "9 packets",
-		`<span class="step" id="step1">1</span>`, `<span class="step" id="step3">3</span>`,
-		`<p class="path"><span class="step" id="step2">2</span> c rule 2 &#34;a &lt;b&gt;&#34;: accept</p>`, `<p class="fate"><a href="#step3">captured</a></p>`, `<p class="legend">`, "ip other c", "--heat:1.00",
+		`<span class="step" id="step1">1</span>`, `<span class="step" id="step4">4</span>`,
+		`<p class="path"><span class="step" id="step2">2</span> c rule 2 &#34;a &lt;b&gt;&#34;: accept</p>`, `<p class="fate"><a href="#step4">captured</a></p>`, `<li><a href="#step1"><span class="step">1</span> output rule 1</a></li>`, `<li><span class="step" id="step3">3</span> output: routed again</li>`, `<p class="legend">`, "ip other c", "--heat:1.00",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
@@ -121,12 +122,13 @@ func TestCaptureIsWhatARuleDoes(t *testing.T) {
 		nodes      []rules.Node
 		does, kind string
 	}{
-		{[]rules.Node{rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006}, rules.MetaMark.SetMasked(1, 1), rules.Accept()}, "tproxy to :15006", "capture"},
+		{[]rules.Node{rules.L4Proto.Is(rules.TCP), rules.TProxy{Port: 15006}, rules.MetaMark.SetMasked(1, 1), rules.Accept()}, "tproxy to :15006 accept", "capture"},
+		{[]rules.Node{rules.L4Proto.Is(rules.TCP), rules.Reject{}}, "reject with tcp reset", "drop"},
 		{[]rules.Node{rules.MetaMark.Set(1), rules.Accept()}, "accept", "pass"},
 		{[]rules.Node{rules.L4Proto.Is(rules.TCP)}, "", "pass"},
 		{nil, "", ""},
 	} {
-		if d, k := does(tt.nodes); d != tt.does || k != tt.kind {
+		if d, k, _ := does(tt.nodes); d != tt.does || k != tt.kind {
 			t.Errorf("%v does %q (%s), want %q (%s)", tt.nodes, d, k, tt.does, tt.kind)
 		}
 	}
@@ -190,7 +192,7 @@ func TestPathOfOneFamily(t *testing.T) {
 	for family, want := range map[rules.Family]bool{rules.IPv4: true, rules.IPv6: false, 0: false} {
 		g := Graph{Tables: []Table{{Title: "nat", Table: nat(family)}}, Journey: &journey}
 		page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
-		if strings.Contains(page, `class="step"`) != want {
+		if strings.Contains(page, `class="path"`) != want {
 			t.Errorf("of family %d a path is drawn: %v", family, !want)
 		}
 	}
@@ -238,5 +240,51 @@ func TestGraphOfManyChains(t *testing.T) {
 	}
 	if n := strings.Count(chart, " -->|"); n != chains {
 		t.Errorf("the chart has %d jumps", n)
+	}
+}
+
+// TestColumns: a hook where no rule is drawn has no column of its own, and one at a device names it.
+func TestColumns(t *testing.T) {
+	chain := func(hook rules.Hook) *rules.Chain {
+		c := &rules.Chain{Name: hook.String(), Base: &rules.Base{Type: rules.FilterType, Hook: hook}}
+		c.Add("", rules.Accept())
+		return c
+	}
+	others := func(hooks ...rules.Hook) (out []Chain) {
+		for _, h := range hooks {
+			c := Chain{Title: "of others at " + h.String(), Base: rules.Base{Type: rules.FilterType, Hook: h}}
+			if h == rules.Ingress || h == rules.Egress {
+				c.Base.Devices = []string{"eth7"}
+			}
+			out = append(out, c)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		why     string
+		own     []rules.Hook
+		others  []rules.Hook
+		columns int
+	}{
+		{"rules at each hook", []rules.Hook{rules.Prerouting, rules.Input, rules.Output, rules.Postrouting}, nil, 4},
+		{"what comes before the first and after the last", []rules.Hook{rules.Prerouting, rules.Output, rules.Postrouting}, []rules.Hook{rules.Ingress, rules.Egress}, 3},
+		{"between", []rules.Hook{rules.Prerouting, rules.Output}, []rules.Hook{rules.Input, rules.Forward}, 2},
+		{"no rule on a way", []rules.Hook{rules.Postrouting}, []rules.Hook{rules.Prerouting, rules.Forward, rules.Output}, 2},
+	} {
+		table := &rules.Table{Name: "t"}
+		for _, h := range tt.own {
+			table.Chains = append(table.Chains, chain(h))
+		}
+		g := Graph{Tables: []Table{{Title: "inet t", Table: sim.Table{Table: table}}}, Beside: others(tt.others...)}
+		page := written(t, func(b *strings.Builder) error { return g.HTML(b) })
+		if n := strings.Count(page, `class="column"`); n != tt.columns {
+			t.Errorf("%s: %d columns, want %d", tt.why, n, tt.columns)
+		}
+		if n := strings.Count(page, `class="hook"`); n != len(tt.own)+len(tt.others) {
+			t.Errorf("%s: %d hooks are drawn", tt.why, n)
+		}
+		if want := slices.Contains(tt.others, rules.Egress); strings.Contains(page, "filter 0, eth7") != want || strings.Contains(page, `→</span> <a href="#hook_egress">`) != want {
+			t.Errorf("%s: the hooks of devices are not drawn, or named:\n%s", tt.why, page)
+		}
 	}
 }

@@ -66,6 +66,18 @@ type raw string
 // text is what stands in a page as it reads.
 func text(s string) raw { return raw(html.EscapeString(escape.Text(s))) }
 
+// breakable is a text whose long words, such as addresses, may be broken after a colon.
+func breakable(s string) raw {
+	words := strings.Split(s, " ")
+	for i, w := range words {
+		words[i] = string(text(w))
+		if len(w) > 20 {
+			words[i] = strings.ReplaceAll(words[i], ":", ":<wbr>")
+		}
+	}
+	return raw(strings.Join(words, " "))
+}
+
 // add writes the format, whose arguments are texts and numbers that stand for
 // themselves.
 func (p *page) add(format string, args ...any) { fmt.Fprintf(p, format, args...) }
@@ -77,10 +89,11 @@ var ways = [...]struct {
 }{
 	{"in", []rules.Hook{rules.Ingress, rules.Prerouting, rules.Input}},
 	{"through", []rules.Hook{rules.Forward}},
-	{"out", []rules.Hook{rules.Output, rules.Postrouting}},
+	{"out", []rules.Hook{rules.Output, rules.Postrouting, rules.Egress}},
 }
 
-// fate says what becomes of the packet, and leads to the step that decides it.
+// fate says what becomes of the packet, leads to the step that decides it, and lists every step: those of the kernel
+// are in no chain.
 func (p *page) fate() {
 	switch at := p.decision(); {
 	case p.Fate == "":
@@ -89,16 +102,28 @@ func (p *page) fate() {
 	default:
 		p.add(`<p class="fate"><a href="#step%d">%s</a></p>`+"\n", at, text(p.Fate))
 	}
+	if p.Journey == nil || len(p.Journey.Steps) == 0 {
+		return
+	}
+	p.add("<ol class=\"steps\">\n")
+	for i, s := range p.Journey.Steps {
+		if step := i + 1; p.drawn[step] {
+			p.add("<li><a href=\"#step%d\"><span class=\"step\">%d</span> %s</a></li>\n", step, step, text(stepName(s)))
+		} else {
+			p.add("<li>%s%s</li>\n", stepMark(step), text(stepText(s)))
+		}
+	}
+	p.add("</ol>\n")
 }
 
-// decision is the number of the step that decides, 0 where that is not drawn.
+// decision is the number of the step that decides, 0 where no rule does.
 func (p *page) decision() int {
 	if p.Journey == nil {
 		return 0
 	}
 	decision := p.Journey.Decision()
 	for i, s := range slices.Backward(p.Journey.Steps) {
-		if s.Chain != "" && s.Table == decision.Table && s.Family == decision.Family && s.Chain == decision.Chain && s.Rule == decision.Rule && p.drawn[i+1] {
+		if s.Chain != "" && s.Table == decision.Table && s.Family == decision.Family && s.Netdev == decision.Netdev && s.Chain == decision.Chain && s.Rule == decision.Rule {
 			return i + 1
 		}
 	}
@@ -108,20 +133,28 @@ func (p *page) decision() int {
 // legend says what colours mean.
 func (p *page) legend() {
 	if p.Counted && p.most > 0 {
-		p.add(`<p class="legend"><span class="heat">0</span> to <span class="heat" style="--heat:1.00">%d</span> packets met a rule, by orders of magnitude</p>`+"\n", p.most)
+		p.add(`<p class="legend">packets that met a rule: <span class="heat">0</span> to <span class="heat" style="--heat:1.00">%d</span> on a logarithmic scale</p>`+"\n", p.most)
 	}
 }
 
-// columns are the hooks side by side. One where no rule of the drawn tables is stands below the hook before it.
+// columns are the hooks side by side. A hook where no rule of the drawn tables is shares a column with its neighbours.
+// Where the window is narrow all hooks of what comes in share one, and all of what is sent from here.
 func (p *page) columns() {
-	for i, h := range p.hooks {
-		if i == 0 || !h.isBare() {
-			p.add("<div class=\"column\">\n")
+	for _, isOut := range []bool{false, true} {
+		hooks := slices.DeleteFunc(slices.Clone(p.hooks), func(h hook) bool { return slices.Contains(ways[len(ways)-1].hooks, h.hook) != isOut })
+		if len(hooks) == 0 {
+			continue
 		}
-		p.section(hookID(h.hook), h.hook.String(), h.boxes)
-		if i+1 == len(p.hooks) || !p.hooks[i+1].isBare() {
-			p.add("</div>\n")
+		p.add("<div class=\"way\">\n<div class=\"column\">\n")
+		isEmpty := true
+		for _, h := range hooks {
+			if !isEmpty && !h.isBare() {
+				p.add("</div>\n<div class=\"column\">\n")
+			}
+			isEmpty = isEmpty && h.isBare()
+			p.section(hookID(h.hook), h.hook.String(), h.boxes)
 		}
+		p.add("</div>\n</div>\n")
 	}
 	if len(p.loose) > 0 {
 		p.section("loose", "no known rule leads here", p.loose)
@@ -236,7 +269,7 @@ const maxTargets = 8 // chains that a rule's arrows name
 func (p *page) does(b *box, l line) {
 	if len(l.targets) == 0 {
 		if l.does != "" {
-			p.add(`<span class="does %s">%s</span>`, raw(l.kind), text(l.does))
+			p.add(`<span class="does %s">%s</span>`, raw(l.kind), breakable(l.does))
 		}
 		return
 	}

@@ -40,56 +40,86 @@ func (d *drawing) line(c *rules.Chain, index int, r rules.Rule) line {
 		nodes = append(nodes, n)
 	}
 	d.picture.most = max(d.picture.most, l.packets)
-	l.text = rules.Rule{Nodes: nodes}.String()
-	l.does, l.kind = does(nodes)
-	l.targets = d.table.Targets(r)
-	l.rest = rules.Rule{Nodes: slices.DeleteFunc(nodes, func(n rules.Node) bool { return l.says(n) })}.String()
+	l.text = textOf(nodes...)
+	var said []int
+	l.does, l.kind, said = does(nodes)
+	if l.targets = d.table.Targets(r); len(l.targets) > 0 {
+		said = jumps(nodes)
+	}
+	for _, at := range slices.Backward(said) {
+		nodes = slices.Delete(nodes, at, at+1)
+	}
+	l.rest = textOf(nodes...)
 	return l
 }
 
 // steps are those of the journey that the rule made.
 func (d *drawing) steps(chain string, rule int) []int {
 	return d.picture.steps(d.g.Journey, func(s sim.Step) bool {
-		return s.Chain == chain && s.Rule == rule && s.Table == d.table.Name && s.Family == d.table.Family
+		return s.Chain == chain && s.Rule == rule && isOf(s, d.table.Table)
 	})
+}
+
+// isOf reports whether a step was in a table.
+func isOf(s sim.Step, t sim.Table) bool {
+	return s.Table == t.Name && s.Family == t.Family && s.Netdev == t.Netdev
+}
+
+// stepName is where a step was.
+func stepName(s sim.Step) string {
+	switch {
+	case s.Chain == "":
+		return s.Hook.String()
+	case s.Rule == 0:
+		return s.Chain
+	}
+	return fmt.Sprintf("%s rule %d", s.Chain, s.Rule)
 }
 
 // stepText is a step in a line, for a rule that is not drawn.
 func stepText(s sim.Step) string {
-	if s.Rule == 0 {
-		return s.Chain + ": " + s.Does
-	}
-	at := fmt.Sprintf("%s rule %d", s.Chain, s.Rule)
+	at := stepName(s)
 	if s.Reason != "" {
 		at += fmt.Sprintf(" %q", s.Reason)
 	}
 	return at + ": " + s.Does
 }
 
-// says reports whether what the rule does, or the arrow to its target, has a statement's words.
-func (l line) says(n rules.Node) bool {
-	_, isMap := n.(rules.VMap)
-	text, kind := verdict(n)
-	if len(l.targets) > 0 {
-		return kind == "jump" && !isMap
+// does is what a rule does, of which kind that is, and which of its statements have those words: its capture, with a verdict
+// at the end, or else its last statement.
+func does(nodes []rules.Node) (does, kind string, said []int) {
+	at := slices.IndexFunc(nodes, func(n rules.Node) bool { _, kind := verdict(n); return kind == "capture" })
+	last := len(nodes) - 1
+	if at < 0 {
+		at = last
 	}
-	return text != "" && text == l.does && text == rules.Rule{Nodes: []rules.Node{n}}.String()
+	if at < 0 {
+		return "", "", nil
+	}
+	if does, kind = verdict(nodes[at]); does == textOf(nodes[at]) {
+		said = append(said, at)
+	}
+	if _, ends := nodes[last].(rules.Verdict); ends && at < last {
+		does, said = does+" "+textOf(nodes[last]), append(said, last)
+	}
+	return does, kind, said
 }
 
-// does is what a rule does, and of which kind that is: its capture, whatever it does
-// besides, or else its last statement.
-func does(nodes []rules.Node) (does, kind string) {
-	for _, n := range nodes {
-		if does, kind = verdict(n); kind == "capture" {
-			break
+// jumps are the statements of which an arrow to the rule's target has the words.
+func jumps(nodes []rules.Node) (said []int) {
+	for i, n := range nodes {
+		if v, ok := n.(rules.Verdict); ok && (v.Kind == rules.JumpKind || v.Kind == rules.GotoKind) {
+			said = append(said, i)
 		}
 	}
-	return does, kind
+	return said
 }
+
+func textOf(nodes ...rules.Node) string { return rules.Rule{Nodes: nodes}.String() }
 
 // verdict is what a statement does.
 func verdict(n rules.Node) (does, kind string) {
-	text := rules.Rule{Nodes: []rules.Node{n}}.String()
+	text := textOf(n)
 	switch n := n.(type) {
 	case rules.Verdict:
 		switch n.Kind {
@@ -99,6 +129,8 @@ func verdict(n rules.Node) (does, kind string) {
 			return text, "jump"
 		}
 		return text, "pass"
+	case rules.Reject:
+		return text, "drop"
 	case rules.VMap:
 		return "by map", "jump"
 	case rules.Redirect, rules.TProxy, rules.SNAT, rules.DNAT:

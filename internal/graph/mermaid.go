@@ -34,7 +34,7 @@ func (g Graph) Mermaid(w io.Writer) error {
 		m.box(b)
 	}
 	for _, way := range [][]rules.Hook{
-		{rules.Ingress, rules.Prerouting, rules.Input}, {rules.Ingress, rules.Prerouting, rules.Forward, rules.Postrouting}, {rules.Output, rules.Postrouting}} {
+		{rules.Ingress, rules.Prerouting, rules.Input}, {rules.Ingress, rules.Prerouting, rules.Forward, rules.Postrouting, rules.Egress}, {rules.Output, rules.Postrouting, rules.Egress}} {
 		m.way(way)
 	}
 	m.styles()

@@ -135,10 +135,10 @@ func follow(a explain.Answer, g *graph.Graph) {
 	g.Fate = a.Says
 }
 
-// baseChains are the base chains of a table that sees packets at the hooks that weir's
-// does.
+// baseChains are the base chains of a table that sees packets at the hooks that weir's does, or before and after them at a
+// device.
 func baseChains(t *nft.LiveTable, age int) (out []graph.Chain) {
-	if t.Family != "inet" && t.Family != "ip" && t.Family != "ip6" {
+	if t.Family != "inet" && t.Family != "ip" && t.Family != "ip6" && t.Family != "netdev" {
 		return nil
 	}
 	met, _ := sight.TableOf(t)
