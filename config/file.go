@@ -48,8 +48,7 @@ func Read(name string, data []byte) *File {
 	case root.kind != aMap:
 		d.problemf(root.place, "is %s (want keys, at least: %s)", root.kind, leastConfiguration)
 	default:
-		s := newSchema()
-		s.mode = modeOf(root)
+		s := &schema{mode: modeOf(root), keys: modes.Keys()}
 		f.section(d, s, "", root)
 		f.doubt(d.lost...)
 	}
@@ -98,7 +97,7 @@ func modeOf(root node) string {
 func (f *File) section(d *document, s *schema, path string, n node) {
 	for _, p := range n.pairs {
 		full := join(path, p.key)
-		if !slices.Contains(s.levels[path], p.key) {
+		if !slices.Contains(s.names(path), p.key) {
 			meant := s.meant(path, p.key)
 			d.keyProblem(p.place, full, "", "%s", s.unknown(path, p.key, meant))
 			f.doubt(full)
@@ -106,15 +105,15 @@ func (f *File) section(d *document, s *schema, path string, n node) {
 			continue
 		}
 		f.place(full).key = p.place
-		k, isKey := s.keys[full]
+		k := s.key(full)
 		switch {
 		case p.value.kind == absent:
-		case isKey:
-			f.key(d, k, p)
+		case k != nil:
+			f.key(d, *k, p)
 		case p.value.kind == aMap:
 			f.section(d, s, full, p.value)
 		default:
-			d.keyProblem(p.value.place, full, "", "is %s (want keys: %s)", p.value.kind, strings.Join(s.levels[full], ", "))
+			d.keyProblem(p.value.place, full, "", "is %s (want keys: %s)", p.value.kind, strings.Join(s.names(full), ", "))
 			f.doubt(full)
 		}
 	}

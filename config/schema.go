@@ -11,39 +11,46 @@ import (
 	"github.com/weir-mesh/weir/modes"
 )
 
-// schema is which keys there are, at which level.
+// schema is which keys there are, at which level. A document has few keys: to look them up one by
+// one costs less than maps of all.
 type schema struct {
-	mode   string // the document's, "" where it has none
-	keys   map[string]modes.Key
-	paths  []string            // of all keys, in the order of the reference
-	levels map[string][]string // the names in a section; "" is the document
+	mode string      // the document's, "" where it has none
+	keys []modes.Key // in the order of the reference
 }
 
-func newSchema() *schema {
-	s := &schema{keys: map[string]modes.Key{}, levels: map[string][]string{}}
-	for _, k := range modes.Keys() {
-		s.keys[k.Path] = k
-		s.paths = append(s.paths, k.Path)
-		section := ""
-		for name := range strings.SplitSeq(k.Path, ".") {
-			if !slices.Contains(s.levels[section], name) {
-				s.levels[section] = append(s.levels[section], name)
-			}
-			section = join(section, name)
+// key is the key of a path, nil where there is none.
+func (s *schema) key(path string) *modes.Key {
+	for i := range s.keys {
+		if s.keys[i].Path == path {
+			return &s.keys[i]
 		}
 	}
-	return s
+	return nil
+}
+
+// names are those in a section; "" is the document.
+func (s *schema) names(section string) (out []string) {
+	for i := range s.keys {
+		rest, within := strings.CutPrefix(s.keys[i].Path, join(section, ""))
+		name, _, _ := strings.Cut(rest, ".")
+		if within && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // meant are the paths that an unknown key was probably meant to be.
 func (s *schema) meant(section, name string) []string {
 	var same []string
-	for _, p := range s.paths {
-		if _, last, _ := cutLast(p); strings.EqualFold(last, name) || strings.EqualFold(p, name) || strings.EqualFold(s.keys[p].Flag(), strings.TrimLeft(name, "-")) {
-			same = append(same, p)
+	paths := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		paths[i] = k.Path
+		if _, last, _ := cutLast(k.Path); strings.EqualFold(last, name) || strings.EqualFold(k.Path, name) || strings.EqualFold(k.Flag(), strings.TrimLeft(name, "-")) {
+			same = append(same, k.Path)
 		}
 	}
-	for _, p := range s.levels[""] {
+	for _, p := range s.names("") {
 		if section != "" && strings.EqualFold(p, name) && !slices.Contains(same, p) {
 			same = append(same, p)
 		}
@@ -54,10 +61,10 @@ func (s *schema) meant(section, name string) []string {
 	if len(same) > 0 {
 		return same
 	}
-	if near := term.Nearest(name, s.levels[section]); near != "" {
+	if near := term.Nearest(name, s.names(section)); near != "" {
 		return []string{join(section, near)}
 	}
-	if near := term.Nearest(name, s.paths); near != "" {
+	if near := term.Nearest(name, paths); near != "" {
 		return []string{near}
 	}
 	return nil
@@ -73,11 +80,11 @@ func (s *schema) unknown(section, name string, meant []string) string {
 	words := make([]string, len(meant))
 	for i, p := range meant {
 		words[i] = p
-		if k, isKey := s.keys[p]; isKey && s.mode != "" && !k.UsedBy(s.mode) {
+		if k := s.key(p); k != nil && s.mode != "" && !k.UsedBy(s.mode) {
 			words[i] += " (mode " + strings.Join(k.Modes, " or ") + ")"
 		}
 	}
-	return unknownKey(words, s.levels[section])
+	return unknownKey(words, s.names(section))
 }
 
 // unknownKey is the problem of a key that is not one of those, and was probably

@@ -54,8 +54,7 @@ func (r *reader) dnsScope(d DNS) dnsScope {
 // noteUnusedDNS tells of keys that say which queries are captured, where none is.
 func (r *reader) noteUnusedDNS(written Config, captures bool) {
 	for _, k := range allKeys() {
-		_, set := k.Get(&written)
-		if set && !captures && slices.Contains([]string{"dns.zones", "dns.proxyQueries", "dns.to"}, k.Path) {
+		if !captures && slices.Contains([]string{"dns.zones", "dns.proxyQueries", "dns.to"}, k.Path) && k.isSet(&written) {
 			r.note(k.Path, "is used only where %s captures queries", Ref{Key: "dns.capture"})
 		}
 	}

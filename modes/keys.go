@@ -31,26 +31,41 @@ type Key struct {
 type Own struct{ Mode, Default string }
 
 // Keys are all keys, in the order of the reference.
-func Keys() []Key { return slices.Clone(allKeys()) }
+func Keys() []Key {
+	out := make([]Key, len(allKeys()))
+	for i, k := range allKeys() {
+		out[i] = *k
+	}
+	return out
+}
 
 // allKeys is a constant that takes reflection to write down.
-var allKeys = sync.OnceValue(func() []Key { return keysOf(reflect.TypeFor[Config](), "", nil) })
+var allKeys = sync.OnceValue(func() []*Key {
+	const room = 64 // keys: to grow by doubling touches three times the memory
+	all := appendKeys(make([]Key, 0, room), reflect.TypeFor[Config](), "", nil)
+	out := make([]*Key, len(all))
+	for i := range all {
+		out[i] = &all[i]
+	}
+	return out
+})
 
-func keysOf(t reflect.Type, prefix string, index []int) []Key {
-	var keys []Key
+// appendKeys appends the keys of a struct's fields.
+func appendKeys(keys []Key, t reflect.Type, prefix string, index []int) []Key {
+	tag := make(tag, 0, 8)
 	for i := range t.NumField() {
 		f := t.Field(i)
-		tag := parseTag(f.Tag)
+		tag = parseTag(tag[:0], f.Tag)
 		path := prefix + tag.get("key")
-		at := append(slices.Clone(index), i)
+		at := append(slices.Clip(index), i)
 		if f.Type.Kind() == reflect.Struct {
-			keys = append(keys, keysOf(f.Type, path+".", at)...)
+			keys = appendKeys(keys, f.Type, path+".", at)
 			continue
 		}
 		k := Key{Path: path, List: f.Type.Kind() == reflect.Slice, Default: tag.get("default"), Choices: parseChoices(tag.get("words")), Needed: tag.get("needed") != "", index: at}
 		k.Doc = choicesText(k.Choices) + tag.get("doc")
 		if k.List && f.Type.Elem().Kind() == reflect.Struct {
-			k.Items = keysOf(f.Type.Elem(), "", nil)
+			k.Items = appendKeys(nil, f.Type.Elem(), "", nil)
 		}
 		if modes := tag.get("modes"); modes != "" {
 			k.Modes = strings.Split(modes, ",")
@@ -73,8 +88,9 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 // for all keys takes a tenth of a millisecond of every run of weir apply.
 type tag []struct{ name, value string }
 
-func parseTag(text reflect.StructTag) tag {
-	out := make(tag, 0, 8)
+// parseTag appends what a field's tag says.
+
+func parseTag(out tag, text reflect.StructTag) tag {
 	for text != "" {
 		name, rest, _ := strings.Cut(strings.TrimLeft(string(text), " "), ":")
 		quoted, err := strconv.QuotedPrefix(rest)
@@ -214,6 +230,15 @@ func (k Key) get(of reflect.Value) (words []string, set bool) {
 	return []string{field.String()}, field.String() != ""
 }
 
+// isSet reports whether anything was written to the key's field.
+func (k *Key) isSet(c *Config) bool {
+	field := reflect.ValueOf(c).Elem()
+	for _, i := range k.index {
+		field = field.Field(i)
+	}
+	return field.Len() > 0 || k.List && !field.IsNil()
+}
+
 // UsedBy reports whether the mode uses the key.
 func (k Key) UsedBy(mode string) bool {
 	return len(k.Modes) == 0 || slices.Contains(k.Modes, mode)
@@ -225,7 +250,7 @@ func (k Key) UsedBy(mode string) bool {
 func (c Config) withDefaults() Config {
 	c.untrackedDefaults()
 	for _, k := range allKeys() {
-		if _, set := k.Get(&c); set || !k.UsedBy(c.Mode) {
+		if !k.UsedBy(c.Mode) || k.isSet(&c) {
 			continue
 		}
 		if word := k.DefaultOf(c.Mode); word != "" {

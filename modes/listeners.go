@@ -5,8 +5,8 @@ package modes
 import "github.com/weir-mesh/weir/internal/parse"
 
 // noteShared notes the ports that two of the proxy's listeners share.
-func (r *reader) noteShared(c Config) {
-	for _, s := range sharedPorts(c) {
+func (r *reader) noteShared(written, full Config) {
+	for _, s := range sharedPorts(written, full) {
 		r.note(s.key, "%s is %s too: one listener has to serve for both", s.word, Ref{Key: s.other})
 	}
 }
@@ -39,19 +39,16 @@ type shared struct {
 }
 
 // sharedPorts blames the key that was written where the other holds its default.
-func sharedPorts(written Config) []shared {
-	isSet := map[string]bool{}
-	for _, k := range allKeys() {
-		_, isSet[k.Path] = k.Get(&written)
-	}
+func sharedPorts(written, full Config) []shared {
+	isSet := func(l listener) bool { k := keyOf(l.key); return k.isSet(&written) }
 	var out []shared
-	list := listeners(written.withDefaults())
+	list := listeners(full)
 	for i, l := range list {
 		for _, before := range list[:i] {
 			if _, ok := parse.Port(l.word); !ok || l.word != before.word {
 				continue
 			}
-			if isSet[before.key] && !isSet[l.key] {
+			if isSet(before) && !isSet(l) {
 				l, before = before, l
 			}
 			out = append(out, shared{l, before.key})

@@ -182,11 +182,10 @@ func (r *reader) readLoopback(s *sidecar, l Loopback) {
 // noteUnused tells of keys that were written and that the rest gives no use.
 func (r *reader) noteUnused(written Config, s *sidecar) {
 	for _, k := range allKeys() {
-		_, set := k.Get(&written)
 		if k.Path == "routing.mask" && s.markMask != 0 && !strings.Contains(string(written.Proxy.Mark), "/") {
 			continue // it is proxy.mark's
 		}
-		if set && strings.HasPrefix(k.Path, "routing.") && !s.marks() {
+		if strings.HasPrefix(k.Path, "routing.") && !s.marks() && k.isSet(&written) {
 			r.note(k.Path, "is used only with %s", Ref{"inbound.via", viaTProxy})
 		}
 	}

@@ -52,27 +52,29 @@ func (r *reader) read(c Config) func() rules.State {
 		r.readWithoutMode(c)
 		return func() rules.State { return rules.State{} }
 	}
-	r.noteShared(c)
-	return r.readMode(c)
+	full := c.withDefaults()
+	r.noteShared(c, full)
+	return r.readMode(c, full)
 }
 
-// readMode checks what depends on the mode.
-func (r *reader) readMode(c Config) func() rules.State {
+// readMode checks what depends on the mode: of a configuration as it was written, and with its
+// defaults.
+func (r *reader) readMode(c, full Config) func() rules.State {
 	switch c.Mode {
 	case ModeSidecar:
-		s := r.sidecar(c.withDefaults())
+		s := r.sidecar(full)
 		r.compareMarks(c, s)
 		r.noteUnused(c, s)
 		r.noteUnusedDNS(c, s.dns.capture != dnsNone)
 		return s.state
 	case ModeAmbientPod:
-		p := r.ambientPod(c.withDefaults())
+		p := r.ambientPod(full)
 		r.noteUnusedDNS(c, p.dns.capture != dnsNone)
 		return p.state
 	case ModeAmbientHost:
-		return r.ambientHost(c.withDefaults()).state
+		return r.ambientHost(full).state
 	case ModeEgress:
-		return r.egress(c.withDefaults()).state
+		return r.egress(full).state
 	}
 	return func() rules.State { return rules.State{} }
 }
@@ -82,7 +84,7 @@ func (r *reader) readMode(c Config) func() rules.State {
 func (r *reader) readWithoutMode(c Config) {
 	c.Mode = likelyMode(c)
 	likely := &reader{env: r.env, anyName: r.anyName, anyHost: r.anyHost}
-	likely.readMode(c)
+	likely.readMode(c, c.withDefaults())
 	for _, err := range likely.problems {
 		var config *ConfigError
 		if errors.As(err, &config) && config.Word != "" && !config.Missing {
@@ -97,7 +99,7 @@ func likelyMode(c Config) string {
 	for _, mode := range allModes() {
 		used := 0
 		for _, k := range allKeys() {
-			if _, set := k.Get(&c); set && len(k.Modes) > 0 && k.UsedBy(mode) {
+			if len(k.Modes) > 0 && k.UsedBy(mode) && k.isSet(&c) {
 				used++
 			}
 		}
@@ -144,7 +146,7 @@ func (r *reader) frame(c Config) bool {
 		return false
 	}
 	for _, k := range allKeys() {
-		if _, set := k.Get(&c); set && !k.UsedBy(c.Mode) {
+		if !k.UsedBy(c.Mode) && k.isSet(&c) {
 			r.problem(k.Path, "", "is not used by mode %s (it is by %s)", c.Mode, strings.Join(k.Modes, ", "))
 		}
 	}

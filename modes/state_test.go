@@ -482,7 +482,7 @@ func TestSharedListeners(t *testing.T) {
 		{"mode none has no listener", Config{Mode: ModeNone}, nil},
 	} {
 		r := &reader{}
-		r.noteShared(tt.config)
+		r.noteShared(tt.config, tt.config.withDefaults())
 		var got []string
 		for _, n := range r.notes {
 			got = append(got, n.String())

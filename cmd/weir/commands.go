@@ -60,6 +60,9 @@ func commands(args []string) []*cli.Command {
 	for i, n := range list {
 		out[i] = n.make()
 		out[i].Name, out[i].Aliases = n.names[0], n.names[1:]
+		if len(list) == 1 {
+			out[i].Flags = namedFlags(out[i].Flags, args[2:])
+		}
 	}
 	return append(out, developers()...)
 }

@@ -334,12 +334,12 @@ func TestFlagsTellTheirDefaults(t *testing.T) {
 			}
 			seen[n] = true
 		}
-		if g, ok := f.(*wordsFlag); !ok || g.usage == "" {
+		if g, ok := f.(*wordsFlag); !ok || g.GetUsage() == "" {
 			t.Errorf("%v has no usage", f.Names())
 		}
 	}
 	for _, k := range modes.Keys() {
-		text := keyFlag(k).String()
+		text := keyFlag(&k).String()
 		if !seen[k.Flag()] || !strings.Contains(text, "--"+k.Flag()) {
 			t.Errorf("%s has no flag", k.Path)
 		}

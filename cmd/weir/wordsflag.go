@@ -18,12 +18,11 @@ import (
 // library's own look their names up by regular expressions, each flag among all,
 // which for the configuration's keys takes a quarter of the time of an apply.
 type wordsFlag struct {
-	names       []string
-	usage       string
-	category    string
-	defaultText string
-	key         *modes.Key // nil for a flag that is not a key of the configuration
-	value       flagWords
+	names    []string
+	usage    string // where key does not say it
+	category string
+	key      *modes.Key // nil for a flag that is not a key of the configuration
+	value    flagWords
 }
 
 // Apply makes the flag known to package flag.
@@ -34,16 +33,38 @@ func (f *wordsFlag) Apply(set *flag.FlagSet) error {
 	return nil
 }
 
-func (f *wordsFlag) String() string         { return cli.FlagStringer(f) }
-func (f *wordsFlag) Names() []string        { return f.names }
-func (f *wordsFlag) IsSet() bool            { return len(f.value.words) > 0 }
-func (f *wordsFlag) IsVisible() bool        { return true }
-func (f *wordsFlag) TakesValue() bool       { return true }
-func (f *wordsFlag) GetCategory() string    { return f.category }
-func (f *wordsFlag) GetUsage() string       { return f.usage }
-func (f *wordsFlag) GetValue() string       { return f.value.String() }
-func (f *wordsFlag) GetDefaultText() string { return f.defaultText }
-func (f *wordsFlag) GetEnvVars() []string   { return nil }
+func (f *wordsFlag) String() string       { return cli.FlagStringer(f) }
+func (f *wordsFlag) Names() []string      { return f.names }
+func (f *wordsFlag) IsSet() bool          { return len(f.value.words) > 0 }
+func (f *wordsFlag) IsVisible() bool      { return true }
+func (f *wordsFlag) TakesValue() bool     { return true }
+func (f *wordsFlag) GetCategory() string  { return f.category }
+func (f *wordsFlag) GetValue() string     { return f.value.String() }
+func (f *wordsFlag) GetEnvVars() []string { return nil }
+
+// GetUsage is for help: few runs write any.
+func (f *wordsFlag) GetUsage() string {
+	switch {
+	case f.key == nil:
+		return f.usage
+	case f.value.bare:
+		return f.key.Doc + "; bare, or `=WORD`"
+	case f.key.List:
+		return f.key.Doc + "; `LIST`, or @FILE"
+	}
+	return f.key.Doc
+}
+
+// GetDefaultText is what holds without the flag, "" where nothing does.
+func (f *wordsFlag) GetDefaultText() string {
+	switch {
+	case f.key == nil:
+		return ""
+	case f.key.List && f.key.Default == "":
+		return "none"
+	}
+	return f.key.Defaults()
+}
 
 // flagWords is the value of a flag: what was written each time that it was
 // given.
