@@ -183,13 +183,23 @@ func (c *Capture) State(ctx context.Context) (rules.State, []modes.Note, error) 
 type wanted struct {
 	state rules.State
 	notes []modes.Note
-	lo    *netns.Loopback // nil: it was not looked at
+	env   modes.Environment
+	seen  *netns.Interfaces // nil: they were not looked at
 }
 
 // standing is what is wanted, but that the policy rule stays where it stands: what came
 // before it since is in the way, and no drift.
 func (c *Capture) standing(ctx context.Context) (wanted, error) {
 	return c.wantedIn(ctx, modes.Environment.AsStanding)
+}
+
+// placed is what is wanted now, in the environment that [Capture.standing] read.
+func (c *Capture) placed(standing wanted) (w wanted, err error) {
+	w = standing
+	if len(w.env.PolicyRules) > 0 {
+		w.state, w.notes, err = modes.State(c.config, w.env)
+	}
+	return w, err
 }
 
 // wanted is what is wanted now. Where there is no connection, it is what can be told
@@ -203,24 +213,23 @@ func (c *Capture) wantedIn(ctx context.Context, seen func(modes.Environment) mod
 		w.state = *c.state
 		return w, nil
 	}
-	var env modes.Environment
 	switch {
 	case c.options.Environment != nil:
-		env = *c.options.Environment
+		w.env = *c.options.Environment
 	case c.conn == nil:
-		env, err = FileEnvironment(ctx, c.ns, c.config.Lookups())
+		w.env, err = FileEnvironment(ctx, c.ns, c.config.Lookups())
 	default:
-		var lo netns.Loopback
-		env, lo, err = readEnvironment(ctx, c.ns, c.config)
-		w.lo = &lo
+		var all netns.Interfaces
+		w.env, all, err = readEnvironment(ctx, c.ns, c.config)
+		w.seen = &all
 		if err == nil && c.config.Mode == modes.ModeEgress {
-			env.InnerPayload, err = c.conn.InnerPayload(ctx)
+			w.env.InnerPayload, err = c.conn.InnerPayload(ctx)
 		}
 	}
 	if err != nil {
 		return w, err
 	}
-	w.state, w.notes, err = modes.State(c.config, seen(env))
+	w.state, w.notes, err = modes.State(c.config, seen(w.env))
 	return w, err
 }
 

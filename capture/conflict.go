@@ -50,17 +50,20 @@ func (c *Capture) Conflicts(ctx context.Context) (found []Conflict, unseen []err
 	if err != nil {
 		return nil, nil, c.failed("look at", err)
 	}
-	return c.conflictsOf(ctx, live)
-}
-
-// conflictsOf are the conflicts beside what is live.
-func (c *Capture) conflictsOf(ctx context.Context, live *nft.Live) ([]Conflict, []error, error) {
-	state := live.State
+	var w wanted
 	if !c.written {
-		w, err := c.wanted(ctx)
-		if err != nil {
+		if w, err = c.wanted(ctx); err != nil {
 			return nil, nil, err
 		}
+	}
+	return c.conflictsOf(ctx, live, w)
+}
+
+// conflictsOf are the conflicts beside what is live, with what is wanted unless the table is to
+// be as it was written.
+func (c *Capture) conflictsOf(ctx context.Context, live *nft.Live, w wanted) ([]Conflict, []error, error) {
+	state := live.State
+	if !c.written {
 		state = w.state
 		if len(live.State.PolicyRules) > 0 {
 			state.PolicyRules = live.State.PolicyRules // which may stand elsewhere than an apply would have them now
@@ -69,7 +72,7 @@ func (c *Capture) conflictsOf(ctx context.Context, live *nft.Live) ([]Conflict, 
 			state.Routes = slices.DeleteFunc(slices.Clone(state.Routes), func(r rules.Route) bool { return slices.Contains(later, r) })
 		}
 	}
-	return c.conflicts(ctx, state, sight.Scope{Table: c.table, Sockets: true})
+	return c.conflicts(ctx, state, sight.Scope{Table: c.table, Sockets: true, Alone: live.Alone(), Interfaces: w.seen})
 }
 
 func (c *Capture) conflicts(ctx context.Context, state rules.State, scope sight.Scope) ([]Conflict, []error, error) {

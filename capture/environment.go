@@ -68,10 +68,10 @@ func LookUp(ctx context.Context, ns *netns.Namespace, env *modes.Environment, as
 	return nil
 }
 
-func readEnvironment(ctx context.Context, ns *netns.Namespace, config modes.Config) (modes.Environment, netns.Loopback, error) {
+func readEnvironment(ctx context.Context, ns *netns.Namespace, config modes.Config) (modes.Environment, netns.Interfaces, error) {
 	env, err := FileEnvironment(ctx, ns, config.Lookups())
 	if err != nil {
-		return env, netns.Loopback{}, err
+		return env, netns.Interfaces{}, err
 	}
 	all, err := ReadInterfaces(ctx, ns, &env)
 	if config.Mode == modes.ModeEgress && err == nil {
@@ -83,7 +83,7 @@ func readEnvironment(ctx context.Context, ns *netns.Namespace, config modes.Conf
 	if len(config.Probes.Cgroups) > 0 {
 		env.Cgroups = cgroupIDs(config.Probes.Cgroups)
 	}
-	return env, all.Loopback, err
+	return env, all, err
 }
 
 // PolicyRules are the namespace's policy rules as far as the place of weir's own depends

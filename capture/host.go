@@ -32,8 +32,8 @@ func isHost(ns *netns.Namespace) func() (bool, error) {
 // loopbackUp asks the kernel, unless the environment was read there.
 func (c *Capture) loopbackUp(ctx context.Context, w wanted) func() (bool, error) {
 	return func() (bool, error) {
-		if w.lo != nil {
-			return w.lo.Up, nil
+		if w.seen != nil {
+			return w.seen.Loopback.Up, nil
 		}
 		lo, err := c.ns.Loopback(ctx)
 		return lo.Up, err

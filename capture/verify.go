@@ -43,49 +43,59 @@ func (v Verdict) Clean() bool { return len(v.Differences) == 0 }
 // among them nft.ErrNotPermitted, and a [*modes.ConfigError] for each problem that
 // the configuration has in this environment.
 func (c *Capture) Verify(ctx context.Context) (Verdict, error) {
-	v, live, err := c.verify(ctx)
+	v, read, err := c.verify(ctx)
 	if err == nil {
-		c.judge(ctx, &v, live)
+		c.judge(ctx, &v, read)
 	}
 	return v, err
 }
 
-// judge looks for conflicts where that is asked for. What is live was just read: a long
-// list is not read twice.
-func (c *Capture) judge(ctx context.Context, v *Verdict, live *nft.Live) {
+// verified is what a comparison read.
+type verified struct {
+	live   *nft.Live
+	wanted wanted // nothing, of what weir wrote
+}
+
+// judge looks for conflicts where that is asked for. What was just read is not read twice.
+func (c *Capture) judge(ctx context.Context, v *Verdict, read verified) {
 	if !c.options.Conflicts {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v.Conflicts, v.Unseen, v.Unjudged = c.conflictsOf(ctx, live)
+	w, err := c.placed(read.wanted)
+	if err != nil {
+		v.Unjudged = err
+		return
+	}
+	v.Conflicts, v.Unseen, v.Unjudged = c.conflictsOf(ctx, read.live, w)
 }
 
 // verify compares, and returns what it read.
-func (c *Capture) verify(ctx context.Context) (Verdict, *nft.Live, error) {
+func (c *Capture) verify(ctx context.Context) (v Verdict, read verified, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := Verdict{Table: c.table}
+	v = Verdict{Table: c.table}
 	if err := c.connect(ctx, &v.Notices); err != nil {
-		return v, nil, err
+		return v, read, err
 	}
 	if c.written {
 		live, err := c.conn.Read(ctx, c.table)
 		if err != nil {
-			return v, nil, c.failed("verify", err)
+			return v, read, c.failed("verify", err)
 		}
 		v.Applying, v.Absent, v.Generation = live.Applying, live.State.Table == nil, live.Generation()
 		v.Differences, err = drift(c.table, live)
-		return v, live, c.failed("verify", err)
+		return v, verified{live: live}, c.failed("verify", err)
 	}
 	w, err := c.standing(ctx)
 	v.Notes = w.notes
 	if err != nil {
-		return v, nil, err
+		return v, read, err
 	}
 	live, found, err := c.session.Verify(ctx, w.state)
 	if err != nil {
-		return v, nil, c.failed("verify", err)
+		return v, read, c.failed("verify", err)
 	}
 	if c.state == nil {
 		standing, later := live.Standing(w.state)
@@ -96,7 +106,7 @@ func (c *Capture) verify(ctx context.Context) (Verdict, *nft.Live, error) {
 	v.Applying, v.Differences, v.Generation = live.Applying, found, live.Generation()
 	programs, err := c.unassigned(w.state)
 	v.Differences = append(v.Differences, programs...)
-	return v, live, c.failed("verify", err)
+	return v, verified{live, w}, c.failed("verify", err)
 }
 
 // drift is in what a table is not as its tag says.
@@ -113,9 +123,9 @@ const verifyPause = 200 * time.Millisecond
 // most that time. The verdict is the last one.
 func (c *Capture) Await(ctx context.Context, limit time.Duration) (Verdict, error) {
 	for end := time.Now().Add(limit); ; {
-		v, live, err := c.verify(ctx)
+		v, read, err := c.verify(ctx)
 		if err == nil && (v.Clean() || !time.Now().Before(end)) {
-			c.judge(ctx, &v, live)
+			c.judge(ctx, &v, read)
 			return v, nil
 		}
 		if err != nil {

@@ -27,6 +27,9 @@ var ErrNoCgroup = errors.New("no cgroup2 is mounted here")
 // its ancestors' included. It takes CAP_NET_ADMIN in the machine's initial user
 // namespace (bpf_prog_query): the error is unix.EPERM without, or ErrNoCgroup.
 func ConnectPrograms() ([]ConnectProgram, error) {
+	if first, err := bpf.NextID(0); err == nil && first == 0 {
+		return nil, nil // no program of any kind is loaded
+	}
 	root, err := Cgroup2Mount()
 	if err != nil || root == "" {
 		return nil, errors.Join(ErrNoCgroup, err)

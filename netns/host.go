@@ -30,29 +30,38 @@ func (n *Namespace) Host(ctx context.Context) (sim.Host, error) {
 
 // Stack is Host without the sockets, which take long to list where the machine has many.
 func (n *Namespace) Stack(ctx context.Context) (sim.Host, error) {
-	var h sim.Host
-	err := n.withRoute(ctx, func(s *nl.Socket) error {
+	h, _, err := n.StackWith(ctx, nil)
+	return h, err
+}
+
+// StackWith is Stack, of interfaces that the caller has read unless they are nil, and the
+// policy rules as [Namespace.PolicyRules] lists them.
+func (n *Namespace) StackWith(ctx context.Context, have *Interfaces) (h sim.Host, listed []PolicyRule, err error) {
+	err = n.withRoute(ctx, func(s *nl.Socket) error {
 		h = sim.Host{}
-		for _, read := range []func(context.Context, *nl.Socket, *sim.Host) error{
-			hostLinks, hostPolicyRules, hostRoutes, hostForwards,
-		} {
-			if err := read(ctx, s, &h); err != nil {
-				return err
-			}
+		if have != nil {
+			h.Links = slices.Clone(have.Links)
+		} else if all, err := interfaces(ctx, s); err != nil {
+			return err
+		} else {
+			h.Links = all.Links
 		}
-		return nil
+		if listed, err = policyRules(ctx, s); err != nil {
+			return err
+		}
+		for _, l := range listed {
+			h.PolicyRules = append(h.PolicyRules, l.PolicyRule)
+		}
+		slices.SortStableFunc(h.PolicyRules, func(a, b sim.PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
+		if err := hostRoutes(ctx, s, &h); err != nil {
+			return err
+		}
+		return hostForwards(ctx, s, &h)
 	})
 	if err == nil {
 		err = n.Inside(func() error { return hostSettings(&h) })
 	}
-	return h, err
-}
-
-// hostLinks reads the links and their addresses.
-func hostLinks(ctx context.Context, s *nl.Socket, h *sim.Host) error {
-	all, err := interfaces(ctx, s)
-	h.Links = all.Links
-	return err
+	return h, listed, err
 }
 
 func linkName(h *sim.Host, index uint32) string {
@@ -62,15 +71,6 @@ func linkName(h *sim.Host, index uint32) string {
 		}
 	}
 	return ""
-}
-
-func hostPolicyRules(ctx context.Context, s *nl.Socket, h *sim.Host) error {
-	all, err := policyRules(ctx, s)
-	for _, l := range all {
-		h.PolicyRules = append(h.PolicyRules, l.PolicyRule)
-	}
-	slices.SortStableFunc(h.PolicyRules, func(a, b sim.PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
-	return err
 }
 
 // livePrefix is a prefix that rtnetlink listed, not valid where there is no address.

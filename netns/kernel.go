@@ -5,7 +5,8 @@
 package netns
 
 import (
-	"fmt"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,11 @@ func KernelRelease() string {
 // KernelSince reports whether a release is of that version or a later one; false where
 // it does not begin with a version.
 func KernelSince(release string, major, minor int) bool {
-	var haveMajor, haveMinor int
-	_, err := fmt.Sscanf(release, "%d.%d", &haveMajor, &haveMinor)
-	return err == nil && (haveMajor > major || haveMajor == major && haveMinor >= minor)
+	first, rest, _ := strings.Cut(release, ".")
+	if end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+		rest = rest[:end]
+	}
+	haveMajor, majorErr := strconv.Atoi(first)
+	haveMinor, minorErr := strconv.Atoi(rest)
+	return majorErr == nil && minorErr == nil && (haveMajor > major || haveMajor == major && haveMinor >= minor)
 }

@@ -8,7 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -56,8 +56,8 @@ func (n *Namespace) LegacyTables() (tables []LegacyTable, err error) {
 func legacyTables() ([]LegacyTable, error) {
 	var out []LegacyTable
 	for _, f := range legacyFamilies {
-		names, err := os.ReadFile(f.names)
-		if errors.Is(err, os.ErrNotExist) {
+		names, err := readSetting(f.names)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {

@@ -63,12 +63,17 @@ func links(ctx context.Context, s *nl.Socket) (out []sim.Link, lo Loopback, err 
 		if err != nil {
 			return err
 		}
-		out = append(out, sim.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8])), Down: nl.Native32(m.Data[8:12])&unix.IFF_UP == 0,
-			Port: a.Has(unix.IFLA_MASTER)})
-		if nl.Native32(m.Data[4:8]) == rtnl.Loopback {
-			lo, err = loopback(m, a)
+		own, err := settingsOf(a)
+		if err != nil {
+			return err
 		}
-		return err
+		const acceptLocal, sourceMark, localnet = 23, 24, 26 // IPV4_DEVCONF_* of linux/ip.h
+		out = append(out, sim.Link{Name: a.Text(unix.IFLA_IFNAME), Index: rules.IfIndex(nl.Native32(m.Data[4:8])), Down: nl.Native32(m.Data[8:12])&unix.IFF_UP == 0,
+			Port: a.Has(unix.IFLA_MASTER), Localnet: own.isSet(localnet), AcceptLocal: own.isSet(acceptLocal), SourceMark: own.isSet(sourceMark)})
+		if nl.Native32(m.Data[4:8]) == rtnl.Loopback {
+			lo = own.loopback(m)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, lo, fmt.Errorf("list links: %w", nl.Permission(err))
@@ -102,7 +107,8 @@ func (n *Namespace) Loopback(ctx context.Context) (Loopback, error) {
 			if err != nil {
 				return err
 			}
-			lo, err = loopback(m, a)
+			own, err := settingsOf(a)
+			lo = own.loopback(m)
 			return err
 		})
 	})
@@ -112,24 +118,36 @@ func (n *Namespace) Loopback(ctx context.Context) (Loopback, error) {
 	return lo, nil
 }
 
-// loopback is what a message about lo, with those attributes, says.
-func loopback(m netlink.Message, a nl.Attributes) (lo Loopback, err error) {
-	lo.Up = nl.Native32(m.Data[8:12])&unix.IFF_UP != 0
-	lo.IPv6, err = takesIPv6(a)
-	return lo, err
-}
+// settings are those of one link, in the order of the kernel's numbers.
+type settings struct{ inet, inet6 []byte }
 
-// takesIPv6 reads IFLA_AF_SPEC / AF_INET6 / IFLA_INET6_CONF of a link.
-func takesIPv6(link nl.Attributes) (bool, error) {
-	const inet6Conf, disableIPv6 = 2, 26 // IFLA_INET6_CONF, DEVCONF_DISABLE_IPV6
+// settingsOf reads IFLA_AF_SPEC of a link: IFLA_INET_CONF and IFLA_INET6_CONF.
+func settingsOf(link nl.Attributes) (out settings, err error) {
+	const inetConf, inet6Conf = 1, 2
 	spec, err := nl.Decode(link.Take(unix.IFLA_AF_SPEC))
 	if err != nil {
-		return false, err
+		return out, err
+	}
+	inet, err := nl.Decode(spec.Take(unix.AF_INET))
+	if err != nil {
+		return out, err
 	}
 	inet6, err := nl.Decode(spec.Take(unix.AF_INET6))
-	if err != nil {
-		return false, err
+	return settings{inet.Take(inetConf), inet6.Take(inet6Conf)}, err
+}
+
+// isSet reports whether a setting of IPv4, which are numbered from 1, is not 0.
+func (s settings) isSet(number int) bool {
+	end := number * 4
+	return len(s.inet) >= end && nl.Native32(s.inet[end-4:end]) != 0
+}
+
+// loopback is what a message about lo, with those settings, says.
+func (s settings) loopback(m netlink.Message) Loopback {
+	const disableIPv6 = 26 // DEVCONF_DISABLE_IPV6 of linux/ipv6.h, which are numbered from 0
+	at := disableIPv6 * 4
+	return Loopback{
+		Up:   nl.Native32(m.Data[8:12])&unix.IFF_UP != 0,
+		IPv6: len(s.inet6) >= at+4 && nl.Native32(s.inet6[at:at+4]) == 0,
 	}
-	values, at := inet6.Take(inet6Conf), disableIPv6*4
-	return len(values) >= at+4 && nl.Native32(values[at:at+4]) == 0, nil
 }

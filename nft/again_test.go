@@ -46,9 +46,11 @@ func TestReadAgain(t *testing.T) {
 		ended <- nil
 	}()
 	for range 100 {
-		policy, err := c.ForeignPolicyRules(t.Context())
-		if err != nil || len(policy) < 300 {
-			t.Errorf("%d policy rules, %v", len(policy), err)
+		live, err := c.Read(t.Context(), "weir")
+		if err != nil {
+			t.Error(err)
+		} else if have := len(live.routing.policyRules); have < 300 {
+			t.Errorf("%d policy rules", have)
 		}
 	}
 	stop()

@@ -28,6 +28,7 @@ type tables struct {
 	notOurs   []*NotOursError
 	foreign   []ForeignChain
 	otherTags []*Tag // of other tables that weir wrote
+	alone     bool   // there is no other table
 }
 
 // request names a table of family inet in a dump request.
@@ -52,11 +53,15 @@ func (c *Conn) readTables(ctx context.Context, name string, with scope) (tables,
 	if err != nil {
 		return t, err
 	}
-	heads, err := c.tableHeads(ctx, unix.NFPROTO_INET)
+	heads, err := c.tableHeads(ctx, unix.AF_UNSPEC)
 	if err != nil {
 		return t, err
 	}
 	flags := flagsOf(heads)
+	t.alone = true
+	for of := range heads {
+		t.alone = t.alone && isOwn(of, name)
+	}
 	if f, exists := flags[inet(reserved.Lock)]; exists {
 		t.lock = &lockState{owned: f&tableOwner != 0, port: heads[inet(reserved.Lock)].owner}
 	}
@@ -95,7 +100,7 @@ func (c *Conn) readTables(ctx context.Context, name string, with scope) (tables,
 func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, name string) ([]*Tag, error) {
 	var out []*Tag
 	for of := range flags {
-		if of == inet(name) || of == inet(reserved.Next(name)) || of == inet(reserved.Lock) {
+		if of.family != unix.NFPROTO_INET || isOwn(of, name) {
 			continue
 		}
 		s := &rules.Set{Name: reserved.Tag, Key: []rules.DataType{rules.MetaMark.Type()}}
@@ -107,6 +112,11 @@ func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, nam
 		}
 	}
 	return out, nil
+}
+
+// isOwn reports whether a table is that of a name, or one of its helpers.
+func isOwn(of familyTable, name string) bool {
+	return of == inet(name) || of == inet(reserved.Next(name)) || of == inet(reserved.Lock)
 }
 
 type familyTable struct {

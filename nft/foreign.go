@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/weir-mesh/weir/internal/escape"
-	"github.com/weir-mesh/weir/internal/reserved"
 	"github.com/weir-mesh/weir/rules"
 )
 
@@ -30,7 +29,7 @@ func foreignChains(chains map[familyTable][]*rules.Chain, own string) []ForeignC
 	var out []ForeignChain
 	for key, list := range chains {
 		family := familyNames[key.family]
-		if family == "" || family == "inet" && (key.name == own || key.name == reserved.Next(own) || key.name == reserved.Lock) {
+		if family == "" || isOwn(key, own) {
 			continue
 		}
 		for _, c := range list {

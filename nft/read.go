@@ -26,6 +26,7 @@ type Live struct {
 	listed     *rules.Table // State.Table with elements apart where the kernel has them apart
 	table      string
 	tagged     bool // there is a set of the tag's name, readable or not
+	alone      bool
 	lock       *lockState
 	notOurs    []*NotOursError
 	otherTags  []*Tag // of other tables that weir wrote
@@ -35,6 +36,9 @@ type Live struct {
 
 // Generation is the ruleset's at which everything was read; it wraps around.
 func (l *Live) Generation() uint32 { return l.generation }
+
+// Alone reports whether no table of another name was there, of any family.
+func (l *Live) Alone() bool { return l.alone }
 
 // any reports whether there is anything of weir's.
 func (l *Live) any() bool {
@@ -130,7 +134,7 @@ func (c *Conn) read(ctx context.Context, table string, wanted rules.State, with 
 		return nil, err
 	}
 	live := &Live{Tag: t.tag, Leftover: t.leftover, Foreign: t.foreign,
-		table: table, tagged: t.tagged, lock: t.lock, notOurs: t.notOurs, otherTags: t.otherTags, generation: generation, routing: r, read: with}
+		table: table, tagged: t.tagged, alone: t.alone, lock: t.lock, notOurs: t.notOurs, otherTags: t.otherTags, generation: generation, routing: r, read: with}
 	live.State = r.ours(wanted, t.tag)
 	live.State.Table = t.own
 	live.State = live.State.Normal()

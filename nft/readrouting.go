@@ -61,28 +61,6 @@ func (r *routing) leave(tag *Tag) {
 	}
 }
 
-// ForeignPolicyRules are the policy rules of others that look up a table by mark
-// alone.
-func (c *Conn) ForeignPolicyRules(ctx context.Context) ([]rules.PolicyRule, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var r routing
-	err := again(ctx, func() error {
-		r = routing{}
-		return each([]rules.Family{rules.IPv4, rules.IPv6}, func(f rules.Family) error { return c.policyRules(ctx, f, &r) })
-	})
-	if err != nil {
-		return nil, err
-	}
-	var out []rules.PolicyRule
-	for _, l := range r.policyRules {
-		if !l.ours {
-			out = append(out, l.PolicyRule)
-		}
-	}
-	return out, nil
-}
-
 // policyRules dumps the rules of one family that look up a table by mark. The
 // rtnetlink library refuses rules with attributes that it does not know, which
 // others may have: they are decoded here.

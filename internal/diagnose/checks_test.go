@@ -16,6 +16,7 @@ import (
 	"github.com/weir-mesh/weir/netns"
 	"github.com/weir-mesh/weir/nft"
 	"github.com/weir-mesh/weir/rules"
+	"github.com/weir-mesh/weir/sim"
 )
 
 // healthy is a namespace in which nothing is to be found.
@@ -121,13 +122,13 @@ func TestDoctorFindings(t *testing.T) {
 			f.sight.Engines = sight.Engines(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT"}}}, nil)
 		}, "note other engines: captured by istio: chains ISTIO_OUTPUT in iptables-legacy's table ip nat"},
 		{"what another engine left", func(f *Facts) {
-			f.sight.Engines = sight.Engines(nil, nil, []rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}})
+			f.sight.Engines = sight.Engines(nil, nil, policyRules(sim.PolicyRule{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}))
 		}, "failed other engines: istio has rules here: the policy rule ipv4 fwmark 0x111/0xfff lookup 100; " +
 			"take them out by istio's own clean-up, or delete the pod: two engines capture each other's traffic"},
 		{"another engine beside weir", func(f *Facts) {
 			f.state.Table = &rules.Table{Name: "weir"}
 			f.sight.Engines = sight.Engines(nil, []netns.LegacyTable{{Family: "ip", Name: "nat", Chains: []string{"ISTIO_OUTPUT", "MINE"}}},
-				[]rules.PolicyRule{{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}, {Mark: 5, Mask: 5, Table: 100}})
+				policyRules(sim.PolicyRule{Family: rules.IPv4, Priority: 32764, Mark: 0x111, Mask: 0xfff, Table: 100}, sim.PolicyRule{Mark: 5, Mask: 5, Table: 100}))
 		},
 			"failed other engines: istio has rules here: chains ISTIO_OUTPUT in iptables-legacy's table ip nat; " +
 				"the policy rule ipv4 fwmark 0x111/0xfff lookup 100; " +
@@ -179,4 +180,12 @@ func TestDoctorFindings(t *testing.T) {
 			t.Errorf("%s: found\n%s\nwant\n%s", tt.why, got, tt.want)
 		}
 	}
+}
+
+// policyRules are those of other programs.
+func policyRules(all ...sim.PolicyRule) (out []netns.PolicyRule) {
+	for _, l := range all {
+		out = append(out, netns.PolicyRule{PolicyRule: l})
+	}
+	return out
 }

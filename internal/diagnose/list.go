@@ -61,7 +61,7 @@ func (r *Residence) look(ctx context.Context, open func() (*netns.Namespace, err
 	if err != nil {
 		return err
 	}
-	policy, err := conn.ForeignPolicyRules(ctx)
+	policy, err := t.PolicyRules(ctx)
 	if err != nil {
 		return err
 	}

@@ -47,14 +47,16 @@ func hasPrefix(name string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-func (e engine) hasRule(r rules.PolicyRule) bool {
-	r.Family, r.Priority = 0, 0
-	return slices.Contains(e.marks, r)
+// hasRule reports whether another program's rule looks a table up by a mark of the engine's, and
+// by nothing else.
+func (e engine) hasRule(l netns.PolicyRule) bool {
+	plain := !l.Own && !l.Not && l.Unsupported == "" && !l.From.IsValid() && !l.To.IsValid()
+	return plain && slices.Contains(e.marks, rules.PolicyRule{Mark: l.Mark, Mask: l.Mask, Table: l.Table, In: l.In, Goto: l.Goto})
 }
 
 // Engines are other programs that capture of which something is there, with their signs:
 // tables, chains and policy rules that are called as theirs are.
-func Engines(tables []*nft.LiveTable, legacy []netns.LegacyTable, policy []rules.PolicyRule) []conflict.Engine {
+func Engines(tables []*nft.LiveTable, legacy []netns.LegacyTable, policy []netns.PolicyRule) []conflict.Engine {
 	var out []conflict.Engine
 	for _, e := range engines() {
 		t := conflict.Engine{Name: e.name}

@@ -24,12 +24,16 @@ type Scope struct {
 	Table   string // of the ruleset that is judged, of family inet
 	Sockets bool   // look at sockets too: whether the proxy listens
 	Newest  bool   // the ruleset's chains were registered just now, after everybody's
+
+	// What the caller has just read is not read again.
+	Alone      bool              // there is no table but the ruleset's own
+	Interfaces *netns.Interfaces // nil: they are to be read
 }
 
 // Sight is what was seen, and what could not be.
 type Sight struct {
 	conflict.Seen
-	Ruleset  []*nft.LiveTable    // all tables; of the ruleset's own the chains without rules and the sets without elements
+	Ruleset  []*nft.LiveTable    // all tables, unless it is Alone; of the ruleset's own the chains without rules and the sets without elements
 	Legacy   []netns.LegacyTable // of iptables-legacy
 	Unseen   []error             // why something was not looked at
 	NoLegacy error               // why iptables-legacy's tables were not, which Unseen tells too
@@ -38,11 +42,14 @@ type Sight struct {
 // Read reads what the namespace holds beside the ruleset's own. The error is that nothing
 // could be read, among them nft.ErrNotPermitted; what alone could not be read is Unseen.
 func Read(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, s Scope) (Sight, error) {
-	ruleset, err := conn.RulesetBeside(ctx, s.owns)
-	if err != nil {
-		return Sight{}, err
+	ruleset := &nft.Ruleset{}
+	var err error
+	if !s.Alone {
+		if ruleset, err = conn.RulesetBeside(ctx, s.owns); err != nil {
+			return Sight{}, err
+		}
 	}
-	host, err := ns.Stack(ctx)
+	host, policy, err := ns.StackWith(ctx, s.Interfaces)
 	if err != nil {
 		return Sight{}, err
 	}
@@ -53,7 +60,7 @@ func Read(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, s Scope) (Si
 		}
 	}
 	out.Ruleset = ruleset.Tables
-	out.others(ctx, ns, conn)
+	out.others(ns, policy)
 	return out, nil
 }
 
@@ -108,9 +115,8 @@ func (s Scope) age(t, own *nft.LiveTable) conflict.Age {
 }
 
 // others reads what stands outside of nftables and routing.
-func (s *Sight) others(ctx context.Context, ns *netns.Namespace, conn *nft.Conn) {
-	policy, err := conn.ForeignPolicyRules(ctx)
-	s.miss("policy rules", err)
+func (s *Sight) others(ns *netns.Namespace, policy []netns.PolicyRule) {
+	var err error
 	s.Legacy, s.NoLegacy = ns.LegacyTables()
 	s.miss("iptables-legacy's tables", s.NoLegacy)
 	s.Engines = Engines(s.Ruleset, s.Legacy, policy)
