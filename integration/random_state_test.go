@@ -72,7 +72,7 @@ func (d dice) match(t *rules.Table) rules.Match {
 	case 1:
 		return d.marked(rules.MetaMark)
 	case 2:
-		return compared(d, rules.IIf, func() rules.IfIndex { return rules.IfIndex(d.IntN(4)) })
+		return compared(d, one(d, rules.IIf, rules.OIf), func() rules.IfIndex { return rules.IfIndex(d.IntN(4)) })
 	case 3:
 		return compared(d, rules.IIfName, names)
 	case 4:

@@ -174,7 +174,7 @@ func listed() rules.State {
 	masked.Mask = rules.RangeOf(rules.Mark(0xff)).Lo
 	out.Add("a masked mark is looked up", masked, rules.Return())
 	out.Add("users and groups are numbers", rules.SkUID.Is(1337), rules.SkGID.Within(rules.RangeBetween(rules.GID(5), rules.GID(9))), rules.Accept())
-	out.Add("interfaces are quoted", rules.OIfName.Not("lo"), rules.OIfName.In("eth0", "eth1"), rules.IIf.Not(0), rules.IIf.Not(1), rules.Counter{})
+	out.Add("interfaces are quoted", rules.OIfName.Not("lo"), rules.OIfName.In("eth0", "eth1"), rules.IIf.Not(0), rules.IIf.Not(1), rules.OIf.Is(1), rules.Counter{})
 	out.Add("wildcards end in an asterisk", rules.OIfName.Is("veth*"), rules.OIfName.In("wg*", "tun*"), rules.Drop())
 	out.Add("prefixes and ranges", rules.IPDaddr.In(prefix("10.0.0.0/8"), prefix("172.16.0.0/12")), rules.TCPDport.NotWithin(rules.RangeBetween(rules.Port(1), rules.Port(1023))), rules.Return())
 	out.Add("addresses of the other family", rules.IP6Daddr.Is(prefix("2001:db8::/32")), rules.UDPDport.Is(53), rules.Return())

@@ -136,6 +136,7 @@ type ruleWriter struct {
 	*lowering
 	where string
 	known known
+	held  []rules.Selector // what the registers hold, from the first on, as it was loaded
 	names []string
 	list  []byte // NFTA_LIST_ELEM attributes, one an expression
 }
@@ -168,6 +169,13 @@ func (w *ruleWriter) node(n rules.Node) {
 	switch n := n.(type) {
 	case rules.Match:
 		w.match(n)
+		return
+	case rules.Dynset:
+		w.dynset(n)
+		return
+	}
+	w.held = nil
+	switch n := n.(type) {
 	case rules.VMap:
 		w.vmap(n)
 	case rules.Verdict:
@@ -188,8 +196,6 @@ func (w *ruleWriter) node(n rules.Node) {
 		w.assign(n)
 	case rules.Log:
 		w.raw(marshalLog(n))
-	case rules.Dynset:
-		w.dynset(n)
 	case rules.NoTrack:
 		w.emit(&expr.Notrack{})
 	case rules.Opaque:
@@ -215,13 +221,13 @@ func partRegister(offset int) uint32 {
 func (w *ruleWriter) settle(key []rules.Selector) {
 	for _, s := range key {
 		if f := s.Family(); f != 0 && f != w.known.family {
-			w.known.family = f
+			w.known.family, w.held = f, nil
 			w.emit(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: firstRegister}, equal([]byte{byte(f)}))
 		}
 	}
 	for _, s := range key {
 		if p := s.Proto(); p != 0 && p != w.known.proto {
-			w.known.proto = p
+			w.known.proto, w.held = p, nil
 			w.emit(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: firstRegister}, equal([]byte{byte(p)}))
 		}
 	}

@@ -26,6 +26,7 @@ func (w *ruleWriter) match(m rules.Match) {
 		id := w.addAnonymous(w.where, s)
 		w.lookup(&expr.Lookup{SetName: s.Name, SetID: id, Invert: m.Negated})
 	default:
+		w.held = nil
 		w.compare(m)
 	}
 	w.known.learn(m)
@@ -60,17 +61,26 @@ func anonymousSet(key []rules.DataType, elements []rules.Element) *rules.Set {
 }
 
 // load loads a key for a lookup. Interval sets compare byte by byte, so a value
-// in the machine's byte order is turned first.
+// in the machine's byte order is turned first. What the rule has loaded before it, unchanged,
+// is not loaded again.
 func (w *ruleWriter) load(key []rules.Selector, mask rules.Bits, interval bool) {
-	offset := 0
-	for _, s := range key {
+	held := w.held
+	w.held = nil
+	if mask == "" && !interval {
+		w.held = key
+	}
+	offset, same := 0, true
+	for i, s := range key {
 		register := partRegister(offset)
+		offset += nl.Align(s.Type().Len())
+		if same = same && w.held != nil && i < len(held) && held[i] == s; same {
+			continue
+		}
 		w.emit(load(s, register, 0))
 		w.mask(s.Type(), mask)
 		if interval {
 			w.turn(s.Type(), register)
 		}
-		offset += nl.Align(s.Type().Len())
 	}
 }
 

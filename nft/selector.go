@@ -64,6 +64,7 @@ var metas = map[rules.Selector]expr.MetaKey{
 	rules.MetaMark.Selector(): expr.MetaKeyMARK,
 	rules.IIf.Selector():      expr.MetaKeyIIF,
 	rules.IIfName.Selector():  expr.MetaKeyIIFNAME,
+	rules.OIf.Selector():      expr.MetaKeyOIF,
 	rules.OIfName.Selector():  expr.MetaKeyOIFNAME,
 	rules.SkUID.Selector():    expr.MetaKeySKUID,
 	rules.SkGID.Selector():    expr.MetaKeySKGID,

@@ -62,6 +62,8 @@ const (
 
 	thRaw Key[Raw] = 37 // @th,0,8 and so on
 	ihRaw Key[Raw] = 38 // @ih,0,8
+
+	OIf Key[IfIndex] = 39 // meta oif
 )
 
 // ThRaw reads length bytes (1-8) that begin offset bytes (0-255) after the start of the
@@ -158,6 +160,8 @@ var selectors = [...]selectorInfo{
 
 	thRaw: {"@th", integer8, 0, 0},
 	ihRaw: {"@ih", integer8, 0, 0},
+
+	OIf: {"meta oif", ifIndex, 0, 0},
 }
 
 func (s Selector) info() selectorInfo {

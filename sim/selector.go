@@ -50,6 +50,8 @@ func (w *walk) read(s rules.Selector) (rules.Bits, bool) {
 		return rules.RangeOf(p.Mark).Lo, true
 	case rules.Selector(rules.IIf):
 		return rules.RangeOf(w.host.index(w.in)).Lo, true
+	case rules.Selector(rules.OIf):
+		return rules.RangeOf(w.host.index(w.out)).Lo, true
 	case rules.Selector(rules.IIfName):
 		return exactName(w.in), true
 	case rules.Selector(rules.OIfName):
