@@ -114,56 +114,88 @@ func (e *egress) state() rules.State {
 	return rules.State{Table: w.table}
 }
 
+// lo is the index of the loopback interface, the same in every network namespace: cheaper to
+// compare than its name.
+const lo = rules.IfIndex(1)
+
 // output counts what sockets of the namespace send.
 func (e *egress) output(w *writer) {
 	out := w.base("output", rules.FilterType, rules.Output, rules.PriorityFilter+10)
-	e.copyQueries(out)
-	out.rule("calls inside the namespace", rules.OIfName.Is("lo"), rules.Return())
-	out.rule("neither TCP nor UDP", rules.L4Proto.NotIn(rules.TCP, rules.UDP), rules.Return())
-	for _, f := range e.families {
-		e.calls(out, f)
-	}
+	e.copyDNS(out, "queries", outward)
+	out.rule("calls inside the namespace", rules.OIf.Is(lo), rules.Return())
+	e.calls(out)
 }
 
 // input counts answers to what output saw, whoever the peer is: inbound clients are none.
 func (e *egress) input(w *writer) {
 	in := w.base("input", rules.FilterType, rules.Input, rules.PriorityFilter-10)
-	e.copyAnswers(in)
-	in.rule("calls inside the namespace", rules.IIfName.Is("lo"), rules.Return())
-	in.rule("neither TCP nor UDP", rules.L4Proto.NotIn(rules.TCP, rules.UDP), rules.Return())
+	e.copyDNS(in, "answers", inward)
+	in.rule("calls inside the namespace", rules.IIf.Is(lo), rules.Return())
 	for _, f := range e.families {
-		in.rule("an answer of what was called", e.isPeer(f, inward), rules.Goto(f.SetName(EgressReceived)))
+		e.answers(in, f)
 	}
 }
 
 // forward counts what a node forwards for its pods, both ways.
 func (e *egress) forward(w *writer) {
 	c := w.base("forward", rules.FilterType, rules.Forward, rules.PriorityFilter+10)
-	c.rule("neither TCP nor UDP", rules.L4Proto.NotIn(rules.TCP, rules.UDP), rules.Return())
 	for _, f := range e.families {
 		w.live(f.SetName(EgressPods), 1<<14, false, addresses(f).src)
-		c.rule("an answer of what a pod called", e.isPeer(f, inward), rules.Goto(f.SetName(EgressReceived)))
-		c.rule("not sent by a pod of this node", negate(rules.Match{Key: []rules.Selector{addresses(f).src}, Set: f.SetName(EgressPods)}), rules.Return())
-		e.calls(c, f)
 	}
+	e.copyDNS(c, "answers", inward)
+	for _, f := range e.families {
+		e.answers(c, f)
+	}
+	for _, f := range e.families {
+		other := negate(rules.Match{Key: []rules.Selector{addresses(f).src}, Set: f.SetName(EgressPods)})
+		c.rule("not sent by a pod of this node", other, rules.Return())
+	}
+	e.copyDNS(c, "queries", outward)
+	e.calls(c)
+}
+
+// answers counts what comes back. Most packets have an owner, and one rule counts them: what
+// its parts read alike is read once.
+func (e *egress) answers(c *chainWriter, f rules.Family) {
+	c.rule("an answer of what was called", e.isPeer(f, inward), e.counted(f, inward, EgressReceived), rules.Return())
+	c.rule("an answer without an owner", e.isPeer(f, inward), rules.Goto(f.SetName(EgressReceived)))
 }
 
 // calls remembers what is called and counts what is sent there. A destination stays as long
 // as packets go there.
-func (e *egress) calls(c *chainWriter, f rules.Family) {
-	remember := rules.Dynset{Update: true, Key: e.peer(f, outward), Set: f.SetName(EgressPeers)}
-	opens := rules.TCPFlags.Masked(rules.SYN, rules.SYN|rules.ACK)
-	ofFamily := rules.NFProto.Is(f)
-	c.rule("a connection is opened", ofFamily, opens, remember, rules.Goto(f.SetName(EgressOpened)))
-	c.rule(EgressOverflow, ofFamily, opens, rules.Counter{}, rules.Return())
-	c.rule("more of what was called", e.isPeer(f, outward), remember, rules.Goto(f.SetName(EgressSent)))
-	for _, asks := range [][]rules.Node{
-		{rules.UDPDport.In(dnsPort, httpsPort)},
-		{rules.UDPSport.Within(rules.RangeBetween(firstEphemeral, 65535)), rules.UDPDport.Within(rules.RangeBetween(1, firstEphemeral-1))},
-	} {
-		c.rule("a datagram of a client", slices.Concat([]rules.Node{ofFamily}, asks, []rules.Node{remember, rules.Goto(f.SetName(EgressSent))})...)
-		c.rule(EgressOverflow, slices.Concat([]rules.Node{ofFamily}, asks, []rules.Node{rules.Counter{}, rules.Return()})...)
+func (e *egress) calls(c *chainWriter) {
+	c.rule("a connection is opened", rules.TCPFlags.Masked(rules.SYN, rules.SYN|rules.ACK), rules.Goto("opens"))
+	for _, f := range e.families {
+		c.rule("more of what was called", e.isPeer(f, outward), e.remember(f), e.counted(f, outward, EgressSent), e.then(f, outward))
+		c.rule("more, without an owner", e.isPeer(f, outward), e.remember(f), rules.Goto(f.SetName(EgressSent)))
 	}
+	c.rule("a datagram of a client", rules.UDPDport.In(dnsPort, httpsPort), rules.Goto("asks"))
+	c.rule("a datagram of a client", rules.UDPSport.Within(rules.RangeBetween(firstEphemeral, 65535)), rules.UDPDport.Within(rules.RangeBetween(1, firstEphemeral-1)), rules.Goto("asks"))
+	opens, asks := c.writer.chain("opens"), c.writer.chain("asks")
+	for _, f := range e.families {
+		opens.rule("a connection is opened", e.remember(f), rules.Goto(f.SetName(EgressOpened)))
+		asks.rule("a datagram of a client", e.remember(f), rules.Goto(f.SetName(EgressSent)))
+	}
+	opens.rule(EgressOverflow, rules.Counter{})
+	asks.rule(EgressOverflow, rules.Counter{})
+}
+
+// remember has a destination stay among what was called.
+func (e *egress) remember(f rules.Family) rules.Dynset {
+	return rules.Dynset{Update: true, Key: e.peer(f, outward), Set: f.SetName(EgressPeers)}
+}
+
+// counted counts a packet by owner.
+func (e *egress) counted(f rules.Family, d direction, set string) rules.Dynset {
+	return rules.Dynset{Update: true, Key: e.owned(f, d), Set: f.SetName(set)}
+}
+
+// then is what happens to a packet once it is counted.
+func (e *egress) then(f rules.Family, d direction) rules.Verdict {
+	if d == outward && e.copies() {
+		return rules.Goto(f.SetName("names"))
+	}
+	return rules.Return()
 }
 
 // family writes the sets and chains that count one family's packets.
@@ -173,32 +205,24 @@ func (e *egress) family(w *writer, f rules.Family) {
 		w.live(f.SetName(name), e.size, true, e.owned(f, outward)...)
 	}
 	opened := w.chain(f.SetName(EgressOpened))
-	opened.rule("counted by owner", rules.Dynset{Update: true, Key: e.owned(f, outward), Set: f.SetName(EgressOpened)}, rules.Goto(f.SetName(EgressSent)))
+	opened.rule("counted by owner", e.counted(f, outward, EgressOpened), rules.Goto(f.SetName(EgressSent)))
 	opened.rule("a connection without an owner", rules.Goto(f.SetName(EgressSent)))
-
-	then := rules.Return()
-	if e.copies() {
-		then = rules.Goto(f.SetName("names"))
-	}
-	e.count(w, f, outward, EgressSent, EgressUnownedSent, then)
+	e.count(w, f, outward, EgressSent, EgressUnownedSent)
 	if e.copies() {
 		e.copyNames(w, f)
 	}
-	e.count(w, f, inward, EgressReceived, EgressUnownedReceived, rules.Return())
+	e.count(w, f, inward, EgressReceived, EgressUnownedReceived)
 }
 
 // count counts a direction: by owner, where the packet has one, else by destination alone.
-func (e *egress) count(w *writer, f rules.Family, d direction, set, unowned string, then rules.Verdict) {
+func (e *egress) count(w *writer, f rules.Family, d direction, set, unowned string) {
 	c := w.chain(f.SetName(set))
-	if e.by == EgressByPod {
-		e.copyDNS(c, f, d)
-	}
-	c.rule("counted by owner", rules.Dynset{Update: true, Key: e.owned(f, d), Set: f.SetName(set)}, then)
+	c.rule("counted by owner", e.counted(f, d, set), e.then(f, d))
 	if e.by != EgressByPod {
 		w.live(f.SetName(unowned), e.size, true, destination(f, d)...)
-		c.rule("counted without an owner", rules.Dynset{Update: true, Key: destination(f, d), Set: f.SetName(unowned)}, then)
+		c.rule("counted without an owner", rules.Dynset{Update: true, Key: destination(f, d), Set: f.SetName(unowned)}, e.then(f, d))
 	}
-	c.rule(EgressOverflow, rules.Counter{}, then)
+	c.rule(EgressOverflow, rules.Counter{}, e.then(f, d))
 }
 
 // direction is which end of a packet is the destination that was called.

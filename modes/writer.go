@@ -27,6 +27,9 @@ type chainWriter struct {
 	*rules.Chain
 }
 
+// has reports whether a chain of that name was begun.
+func (w *writer) has(name string) bool { return w.table.Chain(name) != nil }
+
 func (w *writer) chain(name string) *chainWriter {
 	c := &rules.Chain{Name: name}
 	w.table.Chains = append(w.table.Chains, c)

@@ -27,7 +27,7 @@ import (
 
 const (
 	costRounds = 15
-	costPairs  = 60 // handshakes of a round, in each of the ways
+	costPairs  = 600 // handshakes of a round, in each of the ways
 	costBulk   = 4 << 20
 	bulkPairs  = 6
 )
