@@ -217,7 +217,7 @@ func (d dice) ending(t *rules.Table, base *rules.Base, chains []string) rules.No
 		span := rules.RangeBetween(to, to+rules.Port(d.IntN(100)))
 		return rules.Redirect{Ports: &span}
 	case base.Type == rules.FilterType && d.oneIn(6):
-		return rules.Reject{}
+		return rules.Reject{Unreachable: d.oneIn(2)}
 	case d.oneIn(4):
 		return rules.VMap{Key: []rules.Selector{rules.ThDport.Selector()}, Map: "verdicts"}
 	}

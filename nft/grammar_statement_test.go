@@ -43,6 +43,7 @@ var phrases = []phrase{
 	{"tproxy ip to 127.0.0.1:15006", "ip", "tcp", "inet", "filter", "prerouting", false, true},
 	{"tproxy ip6 to [::1]:15006", "ip6", "udp", "inet", "filter", "prerouting", false, true},
 	{"reject with tcp reset", "", "tcp", internet, "filter", "input forward output", true, true},
+	{"reject with icmpx type port-unreachable", "", "", "inet", "filter", "input forward output", true, true},
 	{"ip daddr set 10.0.0.1", "ip", "", "inet ip", "", "", false, true},
 	{"tcp dport set 8080", "", "tcp", internet, "", "", false, true},
 	{"snat ip to 10.0.0.1", "ip", "", "inet", natted, "postrouting input", true, true},

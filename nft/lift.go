@@ -152,14 +152,26 @@ func (l *lifter) expression(e expression, a nl.Attributes) bool {
 	case "tproxy":
 		return l.tproxy(a)
 	case "reject":
-		return a.Number(unix.NFTA_REJECT_TYPE) == unix.NFT_REJECT_TCP_RST && a.Number(unix.NFTA_REJECT_ICMP_CODE) == 0 &&
-			a.AllTaken() && l.known.proto == rules.TCP && l.node(rules.Reject{})
+		return l.reject(a)
 	case "log":
 		return l.log(a)
 	case "dynset":
 		return l.dynset(a)
 	case "notrack":
 		return a.AllTaken() && l.node(rules.NoTrack{})
+	}
+	return false
+}
+
+func (l *lifter) reject(a nl.Attributes) bool {
+	kind, code := a.Number(unix.NFTA_REJECT_TYPE), a.Number(unix.NFTA_REJECT_ICMP_CODE)
+	switch {
+	case !a.AllTaken():
+		return false
+	case kind == unix.NFT_REJECT_ICMPX_UNREACH && code == unix.NFT_REJECT_ICMPX_PORT_UNREACH:
+		return l.node(rules.Reject{Unreachable: true})
+	case kind == unix.NFT_REJECT_TCP_RST && code == 0 && l.known.proto == rules.TCP:
+		return l.node(rules.Reject{})
 	}
 	return false
 }

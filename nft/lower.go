@@ -191,7 +191,11 @@ func (w *ruleWriter) node(n rules.Node) {
 	case rules.TProxy:
 		w.tproxy(n)
 	case rules.Reject:
-		w.emit(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+		if n.Unreachable {
+			w.emit(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
+		} else {
+			w.emit(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+		}
 	case rules.Assign:
 		w.assign(n)
 	case rules.Log:

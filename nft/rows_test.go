@@ -132,6 +132,7 @@ func statementRows() []row {
 		{why: "a SYN alone is refused", base: beforeConntrack, nodes: nodes(rules.TCPFlags.Masked(rules.SYN, rules.FIN|rules.SYN|rules.RST|rules.ACK), rules.Reject{}),
 			broken: nodes(rules.TCPFlags.Is(rules.SYN), rules.Reject{}, rules.Accept())},
 		{why: "only TCP is reset", nodes: nodes(tcp, rules.Reject{}), broken: nodes(rules.L4Proto.In(rules.TCP, rules.UDP), rules.Reject{})},
+		{why: "a datagram is refused", nodes: nodes(rules.UDPDport.Is(443), rules.Reject{Unreachable: true}), broken: nodes(rules.UDPDport.Is(443), rules.Reject{})},
 		{why: "a route chain refuses nothing", base: mangle, nodes: nodes(tcp, rules.Reject{}), broken: nodes(rules.Reject{})},
 		{why: "a query goes to an address and port of this host", base: rawRoute,
 			nodes:  nodes(rules.IPDaddr.Is(prefix("10.96.0.10/32")), rules.UDPDport.Is(53), rules.UDPDport.Set(15053), rules.IPDaddr.Set(prefix("127.0.53.1/32")), rules.Return()),

@@ -103,11 +103,11 @@ func (t TProxy) check(c *checker) {
 	}
 }
 
-func (Reject) check(c *checker) {
+func (r Reject) check(c *checker) {
 	if !c.reached(FilterType, Prerouting, Input, Forward, Output) {
 		c.problem("reject works in filter chains of prerouting, input, forward and output, not in %s", c.base)
 	}
-	if c.implied.proto != TCP || c.implied.protoList {
+	if !r.Unreachable && (c.implied.proto != TCP || c.implied.protoList) {
 		c.problem("a TCP reset wants a match on TCP before it")
 	}
 }

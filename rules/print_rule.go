@@ -151,7 +151,12 @@ func (t TProxy) text(*printer) string {
 	return fmt.Sprintf("tproxy %sto %s:%d", family, addr, t.Port)
 }
 
-func (Reject) text(*printer) string { return "reject with tcp reset" }
+func (r Reject) text(*printer) string {
+	if r.Unreachable {
+		return "reject with icmpx type port-unreachable"
+	}
+	return "reject with tcp reset"
+}
 
 func (a Assign) text(*printer) string {
 	typ := a.To.Type()

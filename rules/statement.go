@@ -116,9 +116,12 @@ type TProxy struct {
 	Port   Port   // 0: the packet's own
 }
 
-// Reject answers the packet with a TCP reset and ends it: `reject with tcp reset`. For
+// Reject answers the packet as a closed port does and ends it: with a TCP reset (`reject with tcp
+// reset`), or where Unreachable is set with ICMP's (`reject with icmpx type port-unreachable`). For
 // filter chains of prerouting (Linux 5.9), input, forward and output.
-type Reject struct{}
+type Reject struct {
+	Unreachable bool
+}
 
 // Assign writes To: Xor where From is zero, else (From & Mask) ^ Xor. The kinds
 // of To are [MetaMark], [CTMark], [CTZone] and [CTOriginalZone], and of the packet's own

@@ -45,7 +45,7 @@ const (
 	Dropped                       // by a rule
 	LostInRouting                 // by the kernel: no route, or an address that it does not take
 	Unknown                       // it met what the model does not know
-	Rejected                      // by a rule, which answers it with a TCP reset
+	Rejected                      // by a rule, which answers it with a TCP reset or an ICMP error
 )
 
 var fateNames = [...]string{"untouched", "redirected", "proxied", "dropped", "lost", "unknown", "refused"}

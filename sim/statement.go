@@ -134,14 +134,17 @@ func (w *walk) assign(a rules.Assign) (rules.Verdict, bool) {
 	return rules.Verdict{}, true
 }
 
-// reject ends the packet. The reset that answers it is a packet of the kernel's, which
-// goes its own way.
+// reject ends the packet. What answers it is a packet of the kernel's, which goes its own way.
 func (w *walk) reject(n rules.Reject) (rules.Verdict, bool) {
-	if w.packet.Proto != rules.TCP {
+	how := "with a TCP reset, by a rule"
+	switch {
+	case n.Unreachable:
+		how = "with an ICMP error, by a rule"
+	case w.packet.Proto != rules.TCP:
 		return rules.Verdict{}, false
 	}
 	w.did(n)
-	w.end(Rejected, "with a TCP reset, by a rule")
+	w.end(Rejected, "%s", how)
 	return rules.Verdict{}, true
 }
 
