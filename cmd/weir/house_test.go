@@ -132,7 +132,7 @@ var arrows = map[string]struct {
 	"internal/egress/virtual":  {"virtual gives names addresses, whoever answers with them", false, []string{"internal/atomicfile"}},
 	"internal/egress/answer":   {"answer is a DNS server, wherever its addresses come from", true, []string{"proxy"}},
 	"internal/egress/settings": {"settings are words and places, as config's", true, []string{"config", "internal/egress/metrics", "internal/egress/virtual", "internal/problems", "modes"}},
-	"internal/egress/serve":    {"serve is in the path of named hosts, and prints nothing", true, []string{"capture", "internal/egress/answer", "internal/egress/metrics", "internal/egress/names", "internal/egress/settings", "internal/egress/virtual", "internal/escape", "modes", "netns", "proxy"}},
+	"internal/egress/serve":    {"serve is in the path of named hosts, and prints nothing", true, []string{"capture", "internal/egress/answer", "internal/egress/metrics", "internal/egress/names", "internal/egress/settings", "internal/egress/virtual", "internal/escape", "internal/parse", "modes", "netns", "proxy", "rules"}},
 
 	"internal/conflict":       {"conflict judges what stands in a ruleset's way, by evaluation alone", false, []string{"internal/escape", "modes", "rules", "sim"}},
 	"internal/conflict/sight": {"sight reads in a namespace what conflict judges", true, []string{"internal/conflict", "internal/escape", "internal/reserved", "netns", "nft", "rules", "sim"}},

@@ -74,6 +74,10 @@ func newOriginator(s *Server) *originator {
 			r.Out.URL.Scheme, r.Out.URL.Host = "https", net.JoinHostPort(t.series.Host, strconv.Itoa(int(t.port)))
 			r.Out.Host = r.In.Host
 		},
+		ModifyResponse: func(r *http.Response) error {
+			r.Header.Del("Alt-Svc") // which names servers of HTTP/3, and none is served here (RFC 7838)
+			return nil
+		},
 		Transport: transport, ErrorHandler: o.refuse, ErrorLog: quiet, FlushInterval: flushAfter, BufferPool: &buffers{},
 	}
 	var protocols http.Protocols

@@ -241,10 +241,16 @@ func (s *scene) listenClosing() {
 	})
 }
 
-// address is the virtual one of a host.
+// address is the virtual one of a host, of IPv4.
 func (s *scene) address(host string) string {
 	s.t.Helper()
-	said := s.curl("-4", "https://"+host+"/")
+	return s.addressOf("-4", host)
+}
+
+// addressOf is that of the family that curl is told.
+func (s *scene) addressOf(family, host string) string {
+	s.t.Helper()
+	said := s.curl(family, "https://"+host+"/")
 	_, address, _ := strings.Cut(said, "[200 ")
 	address, _, found := strings.Cut(address, " ")
 	if !found {

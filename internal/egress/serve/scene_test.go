@@ -106,6 +106,7 @@ func (s *scene) web() {
 	s.certificate = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests.Store(r.Host+" "+r.Proto, true)
+		w.Header().Set("Alt-Svc", `h3=":443"; ma=2592000`)
 		switch r.URL.Path {
 		case "/":
 			fmt.Fprintf(w, "%s by %s", r.Host, r.Proto)

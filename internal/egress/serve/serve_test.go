@@ -47,6 +47,10 @@ func TestSeed(t *testing.T) {
 	scratch.Must(t, s.start(usual))
 	s.want("https", s.curl("-4", "https://oss.example/"), "oss.example by HTTP/2.0 [200 240.240.")
 	s.want("http", s.curl("-4", "http://oss.example/"), "oss.example by HTTP/2.0 [200 240.240.")
+	s.want("https, a server of HTTP/3", s.curl("-4", "-i", "https://oss.example/"), `alt-svc: h3=":443"`)
+	if said := s.curl("-4", "-i", "http://oss.example/"); strings.Contains(strings.ToLower(said), "alt-svc") || !strings.Contains(said, "200 OK") {
+		t.Errorf("http, a server of HTTP/3: %q", said)
+	}
 	s.want("http, a code", s.curl("-4", "http://oss.example/missing"), "[404 240.240.")
 	s.want("a wildcard", s.curl("-4", "https://a.bucket.example/"), "a.bucket.example by HTTP/2.0 [200 203.0.113.2")
 	s.want("IPv6", s.curl("-6", "https://oss.example/big", "-o", "/dev/null"), "[200 2001:2::")

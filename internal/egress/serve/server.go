@@ -78,7 +78,11 @@ func (s *Server) Run(ctx context.Context, ns *netns.Namespace, options capture.O
 	case <-ctx.Done():
 		return ended(ctx)
 	}
-	c, err := capture.New(ns, Config(s.Settings), options)
+	state, err := s.state(ctx, ns, options)
+	if err != nil {
+		return err
+	}
+	c, err := capture.OfState(ns, state, options)
 	if err != nil {
 		return err
 	}

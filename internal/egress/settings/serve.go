@@ -23,6 +23,9 @@ func (r *reader) serve(d document) *Serve {
 	case s.Untracked && len(s.Reroute) > 0:
 		r.problem("serve.conntrack", "none excludes serve.interfaces.reroute: the traffic of others is captured by connection tracking alone")
 	}
+	if s.PassQUIC = in.QUIC == "passed"; in.QUIC != "" && in.QUIC != "refused" && !s.PassQUIC {
+		r.problem("serve.quic", "%q (want refused or passed)", in.QUIC)
+	}
 	if s.Port == s.DNSPort {
 		r.problem("serve.dns.port", "is serve.port too: %d", s.Port)
 	}
@@ -108,6 +111,9 @@ func (s *Serve) Names() (out []string) {
 	}
 	return out
 }
+
+// RefusesQUIC reports whether QUIC is refused wherever it goes.
+func (s *Serve) RefusesQUIC() bool { return s.HasWildcard() && !s.PassQUIC }
 
 // HasWildcard reports whether names are to be told by what clients ask for.
 func (s *Serve) HasWildcard() bool { return slices.ContainsFunc(s.Hosts, Host.Wildcard) }

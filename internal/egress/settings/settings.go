@@ -41,6 +41,7 @@ type Serve struct {
 	Reroute  []string // interfaces whose traffic is served too: of a gateway
 
 	Untracked bool // captured without connection tracking
+	PassQUIC  bool // it passes by, but to virtual addresses
 }
 
 // Host is a name, or a wildcard such as *.example.com, which has no virtual address.
@@ -80,6 +81,7 @@ type document struct {
 		} `yaml:"virtual"`
 		CA         string `yaml:"ca"`
 		Conntrack  string `yaml:"conntrack"`
+		QUIC       string `yaml:"quic"`
 		Hosts      []host `yaml:"hosts"`
 		Interfaces struct {
 			Reroute []string `yaml:"reroute"`

@@ -75,6 +75,7 @@ metrics: {names: statsd}
 		"version: 1\nmode: egress\nservre: {}\n": "servre", "version: 1\nmode: egress\n": "there is nothing to do", "version: 1\nmode: egress\nserve: {}\n": "serve.hosts: is missing",
 		"version: 1\nmode: egress\nserve: {conntrack: off, hosts: [{name: a.example}]}":                                 `serve.conntrack: "off" (want used or none)`,
 		"version: 1\nmode: egress\nserve: {conntrack: none, interfaces: {reroute: [eth1]}, hosts: [{name: a.example}]}": "none excludes serve.interfaces.reroute",
+		"version: 1\nmode: egress\nserve: {quic: dropped, hosts: [{name: a.example}]}":                                  `serve.quic: "dropped" (want refused or passed)`,
 		"version: 1\nmode: egress\nserve: {hosts: [{name: a.example, orginate: {80: 443}}]}":                            "orginate", "version: 1\nmode: egress\nwatch: {by: pod}": "--node", "[": "egress.yaml",
 	} {
 		if _, err := Parse("egress.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {

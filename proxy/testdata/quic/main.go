@@ -6,6 +6,7 @@
 //
 //	quic server ADDRESS:PORT                 prints "ready", and serves until its input ends
 //	quic client ADDRESS:PORT CONNECTIONS     prints how many were right, or fails
+//	quic get ADDRESS:PORT URL CAFILE         asks over HTTP/3, and where that fails over TCP; prints both outcomes
 package main
 
 import (
@@ -45,7 +46,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("want server ADDRESS:PORT, or client ADDRESS:PORT CONNECTIONS")
+		return errors.New("want server ADDRESS:PORT, client ADDRESS:PORT CONNECTIONS, or get ADDRESS:PORT URL CAFILE")
 	}
 	addr, err := netip.ParseAddrPort(args[1])
 	switch {
@@ -59,6 +60,8 @@ func run(args []string) error {
 			return err
 		}
 		return ask(addr, n)
+	case args[0] == "get" && len(args) == 4:
+		return get(addr, args[2], args[3])
 	}
 	return fmt.Errorf("unknown arguments %q", args)
 }
