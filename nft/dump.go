@@ -104,7 +104,7 @@ func (c *Conn) tagsBeside(ctx context.Context, flags map[familyTable]uint32, nam
 			continue
 		}
 		s := &rules.Set{Name: reserved.Tag, Key: []rules.DataType{rules.MetaMark.Type()}}
-		if err := c.readTag(ctx, of, s); err != nil {
+		if err := c.readTag(ctx, of, s, 0); err != nil {
 			return nil, fmt.Errorf("table inet %s: %w", of.name, err)
 		}
 		if tag := parseTag(s); tag != nil && signed(s) {
@@ -176,22 +176,30 @@ func (c *Conn) table(ctx context.Context, of familyTable, flags uint32, chains [
 	if err != nil {
 		return nil, nil, err
 	}
-	sets := declared.named
+	sets, known := declared.named, map[*rules.Set]bool{}
 	if i := slices.IndexFunc(sets, isTagSet); i >= 0 {
 		tag = sets[i]
 		sets = slices.Delete(sets, i, i+1)
-		if err := c.readTag(ctx, of, tag); err != nil {
+		count := declared.counts[tag.Name]
+		if err := c.readTag(ctx, of, tag, count); err != nil {
 			return nil, nil, err
 		}
+		known[tag] = count > 0 && uint64(len(tag.Elements)) == count
 	}
 	t.Sets = sets
 	if with.elements != nil && with.elements(tag) {
 		if tag != nil && signed(tag) {
-			tag.Elements = nil // what weir did not write there is drift
+			if !known[tag] {
+				tag.Elements = nil // what weir did not write there is drift
+			}
 			sets = append(slices.Clip(sets), tag)
 		}
 		for _, s := range sets {
-			isKnown, err := c.readWritten(ctx, of, s, declared.counts[s.Name], with.written)
+			count, told := declared.counts[s.Name]
+			if known[s] || told && count == 0 && !s.Interval { // of half an interval the kernel counts none
+				continue
+			}
+			isKnown, err := c.readWritten(ctx, of, s, count, with.written)
 			if err == nil && !isKnown {
 				err = c.readElements(ctx, of, s)
 			}

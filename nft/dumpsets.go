@@ -22,7 +22,7 @@ import (
 type declaredSets struct {
 	named  []*rules.Set
 	byName map[string]*rules.Set // all, by the name that lookups use
-	counts map[string]uint64     // of elements, as kernels since about 6.16 tell; else 0
+	counts map[string]uint64     // of elements, as kernels since about 6.16 tell; else there is none
 }
 
 // sets dumps the declarations of a table's sets. An anonymous set's own name is
@@ -42,7 +42,10 @@ func (c *Conn) sets(ctx context.Context, of familyTable) (d declaredSets, err er
 		s := liftSet(a)
 		d.byName[s.Name] = s
 		if !isAnonymous {
-			d.named, d.counts[s.Name] = append(d.named, s), a.Number(nftaSetCount)
+			d.named = append(d.named, s)
+			if a.Has(nftaSetCount) {
+				d.counts[s.Name] = a.Number(nftaSetCount)
+			}
 			continue
 		}
 		if err := c.readElements(ctx, of, s); err != nil {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"github.com/weir-mesh/weir/internal/nl"
@@ -22,8 +23,14 @@ const (
 
 // readTag reads the elements of a tag by their keys, which count from 1, up to the
 // first that is not there. Any program may have a set by the tag's name, with as
-// many elements in it as it likes: that one is not dumped.
-func (c *Conn) readTag(ctx context.Context, of familyTable, s *rules.Set) error {
+// many elements in it as it likes: it is dumped only where the kernel counts few, which
+// is 0 where it does not count.
+func (c *Conn) readTag(ctx context.Context, of familyTable, s *rules.Set, count uint64) error {
+	if 0 < count && count <= keysAtOnce {
+		err := c.readElements(ctx, of, s)
+		s.Elements = tagLines(s.Elements)
+		return err
+	}
 	shape := Tag{}.set()
 	for next := 1; next <= maxTagLines; next += keysAtOnce {
 		var entries []byte
@@ -44,6 +51,17 @@ func (c *Conn) readTag(ctx context.Context, of familyTable, s *rules.Set) error 
 		}
 	}
 	return nil
+}
+
+// tagLines are those of a dumped set that readTag would find by their keys.
+func tagLines(all []rules.Element) []rules.Element {
+	slices.SortFunc(all, byKey)
+	for i, e := range all {
+		if !slices.Equal(e.Key, tagLine(i+1, "").Key) {
+			return all[:i]
+		}
+	}
+	return all
 }
 
 // getElements asks for elements by their keys, and visits what the kernel has of
