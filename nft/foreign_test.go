@@ -63,7 +63,7 @@ var foreignRules = []struct{ chain, rule string }{
 	{"pre", "ip daddr set ip saddr map { 10.0.0.1 : 10.0.0.2, 10.0.0.3 : 10.0.0.4 }"},
 	{"pre", "meta nftrace set 1"},
 	{"pre", "queue num 3"},
-	{"pre", "reject"},
+	{"pre", "reject with icmpx admin-prohibited"},
 	{"pre", "delete @addresses { ip saddr }"},
 	{"pre", "update @addresses { ip saddr counter }"},
 	{"pre", "meta mark set ip saddr map @marks"},
