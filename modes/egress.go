@@ -114,15 +114,11 @@ func (e *egress) state() rules.State {
 	return rules.State{Table: w.table}
 }
 
-// lo is the index of the loopback interface, the same in every network namespace: cheaper to
-// compare than its name.
-const lo = rules.IfIndex(1)
-
 // output counts what sockets of the namespace send.
 func (e *egress) output(w *writer) {
 	out := w.base("output", rules.FilterType, rules.Output, rules.PriorityFilter+10)
 	e.copyDNS(out, "queries", outward)
-	out.rule("calls inside the namespace", rules.OIf.Is(lo), rules.Return())
+	out.rule("calls inside the namespace", rules.OIf.Is(loopbackIndex), rules.Return())
 	e.calls(out)
 }
 
@@ -130,7 +126,7 @@ func (e *egress) output(w *writer) {
 func (e *egress) input(w *writer) {
 	in := w.base("input", rules.FilterType, rules.Input, rules.PriorityFilter-10)
 	e.copyDNS(in, "answers", inward)
-	in.rule("calls inside the namespace", rules.IIf.Is(lo), rules.Return())
+	in.rule("calls inside the namespace", rules.IIf.Is(loopbackIndex), rules.Return())
 	for _, f := range e.families {
 		e.answers(in, f)
 	}

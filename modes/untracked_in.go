@@ -11,7 +11,7 @@ import (
 func (s *sidecar) untrackedPrerouting(w *writer) {
 	in := w.base(prerouting, rules.FilterType, rules.Prerouting, rules.PriorityRaw)
 	s.protocols(in, "udp_"+prerouting)
-	in.lead("over lo comes what this pod sends to itself, and what is captured of it", rules.IIfName.Is("lo"), rules.Goto("from_lo"))
+	in.lead("over lo comes what this pod sends to itself, and what is captured of it", rules.IIf.Is(loopbackIndex), rules.Goto("from_lo"))
 	in.interfaces("exclude_interfaces", rules.IIfName, s.exclude, "traffic of an excluded interface is left alone")
 	s.forwarded(in)
 	s.incoming(in)

@@ -11,7 +11,7 @@ func (s *sidecar) untrackedOutput(w *writer) {
 		s.answersOverTCP(out)
 	}
 	out.interfaces("exclude_interfaces", rules.OIfName, s.exclude, "traffic of an excluded interface is left alone")
-	out.lead("what this pod sends to itself stays here", rules.OIfName.Is("lo"), rules.Goto("to_lo"))
+	out.lead("what this pod sends to itself stays here", rules.OIf.Is(loopbackIndex), rules.Goto("to_lo"))
 	out.add("the proxy's own traffic is not captured", s.proxyMark(), rules.Return())
 	if s.loops() && !s.linkLocal {
 		out.leaveLinkLocal(rules.Return())
@@ -141,6 +141,6 @@ func (s *sidecar) guard(w *writer) {
 		return
 	}
 	out := w.base("guard", rules.FilterType, rules.Postrouting, rules.PriorityFilter)
-	out.add("what is looped never leaves this pod", s.routing.marked(), not(rules.OIfName.Is("lo")),
+	out.add("what is looped never leaves this pod", not(rules.OIf.Is(loopbackIndex)), s.routing.marked(),
 		rules.L4Proto.In(rules.TCP, rules.UDP), rules.Drop())
 }

@@ -22,7 +22,7 @@ func (s *sidecar) udpOutput(w *writer) {
 	if s.dns.capture != dnsNone {
 		out.add("queries", rules.UDPDport.Is(dnsPort), rules.Jump("dns_udp"))
 	}
-	out.add("what this pod sends to itself stays here", rules.OIfName.Is("lo"), rules.Return())
+	out.add("what this pod sends to itself stays here", rules.OIf.Is(loopbackIndex), rules.Return())
 	if len(s.cidrs.exclude) > 0 && len(s.udpOut.include) > 0 {
 		out.add("an excluded destination is left alone", rules.Daddr.InSet(out.prefixes("outbound_exclude", s.cidrs.exclude)), rules.Return())
 	}
@@ -34,7 +34,7 @@ func (s *sidecar) udpOutput(w *writer) {
 // udpPrerouting hands datagrams to the listeners. What nothing takes is dropped.
 func (s *sidecar) udpPrerouting(w *writer) {
 	in := w.chain("udp_" + prerouting)
-	in.add("over lo comes what is captured of what this pod sends", rules.IIfName.Is("lo"), rules.Goto("udp_from_lo"))
+	in.add("over lo comes what is captured of what this pod sends", rules.IIf.Is(loopbackIndex), rules.Goto("udp_from_lo"))
 	in.interfaces("exclude_interfaces", rules.IIfName, s.exclude, "traffic of an excluded interface is left alone")
 	in.listed("udp_inbound_ports", rules.UDPDport, s.udpIn.include, "a captured port goes to the inbound listener", rules.Goto("udp_inbound"))
 	lo := w.chain("udp_from_lo")

@@ -159,3 +159,7 @@ func (c *chainWriter) interfaces(name string, key rules.Key[rules.IfName], list 
 		c.add(reason, append(m, rules.Return())...)
 	}
 }
+
+// loopbackIndex is that of the loopback interface in every network namespace
+// (LOOPBACK_IFINDEX in the kernel): cheaper to compare than its name.
+const loopbackIndex = rules.IfIndex(1)

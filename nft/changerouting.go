@@ -120,12 +120,12 @@ func (c *Conn) address(ctx context.Context, a netip.Prefix, add bool, added func
 	}
 	payload, err := m.MarshalBinary()
 	if err != nil {
-		return fmt.Errorf("%s: %w", rules.AddressText(a), err)
+		return fmt.Errorf("%s: %w", addressText(a), err)
 	}
 	if add { // kernels before Linux 5.18 pass over it
 		payload = attribute{typ: rtnl.AddressProtocol, data: []byte{reserved.RouteProtocol}}.appendTo(payload)
 	}
-	return c.change(ctx, add, unix.RTM_NEWADDR, netlink.Excl, payload, rules.AddressText(a), added)
+	return c.change(ctx, add, unix.RTM_NEWADDR, netlink.Excl, payload, addressText(a), added)
 }
 
 func family(a netip.Prefix) uint8 { return uint8(rules.AddressFamily(a.Addr())) }
@@ -192,4 +192,9 @@ func (c *Conn) policyRule(ctx context.Context, r rules.PolicyRule, add bool, add
 		return fmt.Errorf("%s: %w", r, err)
 	}
 	return c.change(ctx, add, unix.RTM_NEWRULE, netlink.Excl, payload, r.String(), added)
+}
+
+// addressText is an address of the loopback interface in ip(8)'s words.
+func addressText(a netip.Prefix) string {
+	return rules.State{Addresses: []netip.Prefix{a}}.Routing()[0]
 }

@@ -194,10 +194,10 @@ func (t Tag) differences(have rules.State) []rules.Difference {
 		d = append(d, rules.Difference{Where: "routing", Have: r})
 	}
 	for _, a := range without(t.Addresses, have.Addresses) {
-		d = append(d, rules.Difference{Where: "address", Want: rules.AddressText(a)})
+		d = append(d, rules.Difference{Where: "address", Want: addressText(a)})
 	}
 	for _, a := range without(have.Addresses, t.Addresses) {
-		d = append(d, rules.Difference{Where: "address", Have: rules.AddressText(a)})
+		d = append(d, rules.Difference{Where: "address", Have: addressText(a)})
 	}
 	if have.Table != nil && have.Table.Dormant {
 		d = append(d, rules.Difference{Where: "the table", Want: "awake, " + written, Have: "dormant: the kernel calls none of its chains"})

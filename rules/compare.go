@@ -54,7 +54,7 @@ func (want State) ChangesFrom(have State) Changes {
 	elementsOnly := want.Table != nil && have.Table != nil && !d.beside
 	d.lists("policy rule", texts(want.PolicyRules), texts(have.PolicyRules))
 	d.lists("route", texts(want.Routes), texts(have.Routes))
-	d.lists("address", mapped(want.Addresses, AddressText), mapped(have.Addresses, AddressText))
+	d.lists("address", mapped(want.Addresses, addressText), mapped(have.Addresses, addressText))
 	return Changes{d.list, d.elements, elementsOnly}
 }
 

@@ -44,7 +44,7 @@ func (s State) String() string { return s.Abridged(0) }
 func (s State) Routing() []string {
 	var lines []string
 	for _, a := range s.Addresses {
-		lines = append(lines, AddressText(a))
+		lines = append(lines, addressText(a))
 	}
 	for _, r := range s.Routes {
 		lines = append(lines, r.String())
@@ -58,8 +58,8 @@ func (s State) Routing() []string {
 	return lines
 }
 
-// AddressText is an address of the loopback interface in ip(8)'s words.
-func AddressText(a netip.Prefix) string {
+// addressText is an address of the loopback interface in ip(8)'s words.
+func addressText(a netip.Prefix) string {
 	how := "nodad" // else it could not be used for a second
 	if a.Addr().Is4() {
 		how = "scope host"

@@ -179,7 +179,7 @@ func boundariesTable() *rules.Table {
 	c.Add("", rules.TCPDport.Within(ports(1, 9), ports(10, 65535)))
 	c.Add("", rules.TCPDport.In(80, 81))
 	c.Add("", rules.SkUID.Is(1<<32-1))
-	c.Add("", rules.IIf.Within(rules.RangeBetween(rules.IfIndex(1), rules.IfIndex(1<<31-1))))
+	c.Add("", rules.IIf.Within(rules.RangeBetween(rules.IfIndex(1), rules.IfIndex(1<<31-1))), rules.OIf.Is(1))
 	c.Add("", rules.IIfName.Is("abcdefghijklmno"))
 	c.Add("", rules.IIfName.Is("abcdefghijklmn*"))
 	c.Add("", rules.IPDaddr.In(prefix("255.255.255.255/32"), prefix("0.0.0.0/32")))
