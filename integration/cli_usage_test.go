@@ -99,7 +99,7 @@ var wrongConfiguration = []wrong{
 	{why: "istio-init's flag for a key", yaml: "mode: sidecar\nproxyUID: 1\n", says: "FILE:2:1: proxyUID: unknown key"},
 	{why: "a key that the mode does not use", yaml: "mode: none\nproxy: {uids: [1]}\n", says: "FILE:2:9: proxy.uids: is not used by mode none (it is by sidecar)"},
 	{why: "no mode", yaml: "version: 1\n", says: "FILE: mode: is missing"},
-	{why: "no such mode", yaml: "mode: sidecart\n", says: `FILE:1:7: mode: "sidecart" is not a mode (want sidecar)`},
+	{why: "no such mode", yaml: "mode: sidecart\n", says: `FILE:1:7: mode: "sidecart" is not a mode (did you mean sidecar?)`},
 	{why: "another version", yaml: "version: 2\nmode: none\n", says: `FILE:1:10: version: "2" is not known (want 1)`},
 	{why: "whose traffic is never captured", yaml: "mode: sidecar\n", says: "FILE: proxy: needs uids, gids or a mark"},
 	{why: "an inbound that captures nothing", yaml: podYAML + "inbound: {includePorts: []}\n", says: "FILE:4:11: inbound.includePorts: captures nothing (want ports, all, or inbound.via: none)"},

@@ -138,11 +138,11 @@ func (r *reader) frame(c Config) bool {
 		return false
 	}
 	if !slices.Contains(allModes(), c.Mode) {
-		hint := term.Nearest(c.Mode, allModes())
-		if hint == "" {
-			hint = oneOf(allModes())
+		hint := "want " + oneOf(allModes())
+		if near := term.Nearest(c.Mode, allModes()); near != "" {
+			hint = "did you mean " + near + "?"
 		}
-		r.problem("mode", c.Mode, "is not a mode (want %s)", hint)
+		r.problem("mode", c.Mode, "is not a mode (%s)", hint)
 		return false
 	}
 	for _, k := range allKeys() {

@@ -51,7 +51,7 @@ func TestProblems(t *testing.T) {
 		{"the least configuration is complete", least(), nil},
 		{"mode none needs nothing", Config{Mode: ModeNone}, nil},
 		{"nothing at all lacks a mode", Config{}, []string{`mode: is missing (want sidecar, ambient-pod, ambient-host, egress or none)`}},
-		{"a misspelt mode is told the nearest", Config{Mode: "sidcar"}, []string{`mode: "sidcar" is not a mode (want sidecar)`}},
+		{"a misspelt mode is told the nearest", Config{Mode: "sidcar"}, []string{`mode: "sidcar" is not a mode (did you mean sidecar?)`}},
 		{"a mode like no other is told them all", Config{Mode: "bridge-everything"}, []string{`mode: "bridge-everything" is not a mode (want sidecar, ambient-pod, ambient-host, egress or none)`}},
 		{"without a mode the words are read all the same", Config{Outbound: Outbound{Port: "x"}, Inbound: Inbound{Via: "tproxi", ExcludePorts: []PortWord{"0"}}}, []string{
 			`mode: is missing (want sidecar, ambient-pod, ambient-host, egress or none)`,
@@ -60,7 +60,7 @@ func TestProblems(t *testing.T) {
 			`outbound.port: "x" is not a port (want a number of 1-65535, or a range that the proxy listens on)`,
 		}},
 		{"and so they are with a misspelt one", Config{Mode: "ambient-hots", Probes: Probes{Mark: "red"}}, []string{
-			`mode: "ambient-hots" is not a mode (want ambient-host)`,
+			`mode: "ambient-hots" is not a mode (did you mean ambient-host?)`,
 			`probes.mark: "red" is not a mark (want a number such as 0x539 or 0x539/0xfff)`,
 		}},
 		{"a later version may mean other things", with(func(c *Config) { c.Version = "2" }), []string{`version: "2" is not known (want 1)`}},

@@ -74,7 +74,10 @@ func newApp(std streams, args []string) *cli.App {
 		Usage: "capture traffic for a proxy with nftables, and prove it",
 		Description: "weir says what a proxy wants to see as one nftables table, sends it over\n" +
 			"netlink in a way that no packet slips past, reads it back and compares.\n" +
-			"No other program is run.",
+			"No other program is run.\n\n" +
+			"Exit codes: 0 done, nothing differs; 1 failed; 2 wrong usage or\n" +
+			"configuration, nothing was changed; 3 verify, compare or plan --exit-code\n" +
+			"found a difference; 126 istio-init's validation failed.",
 		Reader:      std.in,
 		Writer:      std.out,
 		ErrWriter:   std.err,

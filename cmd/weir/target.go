@@ -81,7 +81,7 @@ func openTarget(cc *cli.Context, ns string) (*netns.Namespace, error) {
 // podTarget opens the namespace of a pod's oldest process.
 func podTarget(uid string) (*netns.Namespace, error) {
 	if !nodepods.IsUID(uid) {
-		return nil, usageError{fmt.Errorf("--pod: %q is not a pod's UID (want such as 0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f)", term.Shorten(uid))}
+		return nil, usageError{fmt.Errorf("--pod: %q is not a pod's UID (want such as 0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f; that of a name: kubectl get pod NAME -o jsonpath={.metadata.uid})", term.Shorten(uid))}
 	}
 	p, err := nodepods.Find(uid)
 	var missing *nodepods.NotFoundError

@@ -86,7 +86,7 @@ func parseHost(text string) (to netip.Prefix, zone string, err error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil || p.Addr().Is4In6() {
-		return netip.Prefix{}, "", fmt.Errorf("%q is neither an address nor a prefix", text)
+		return netip.Prefix{}, "", fmt.Errorf("%q is neither an address nor a prefix (want such as 10.0.0.1 or 2001:db8::/32; names are not resolved)", text)
 	}
 	return p.Masked(), "", nil
 }
@@ -136,7 +136,11 @@ func (p Pattern) One() (sim.Packet, error) {
 	switch {
 	case !p.To.IsValid() || !p.To.IsSingleIP():
 		return sim.Packet{}, fmt.Errorf("%q is more than one destination (want one address)", p)
-	case ported && (p.Ports == rules.Range{} || !p.Ports.Single()):
+	case ported && p.Ports == rules.Range{}:
+		with := p
+		with.Ports = rules.RangeOf(rules.Port(443))
+		return sim.Packet{}, fmt.Errorf("%q has no port (want such as %q)", p, with)
+	case ported && !p.Ports.Single():
 		return sim.Packet{}, fmt.Errorf("%q is more than one port (want one)", p)
 	case p.TwoFamilies():
 		return sim.Packet{}, fmt.Errorf("%q is of two families", p)

@@ -57,13 +57,16 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestOneAndMatches(t *testing.T) {
-	for _, text := range []string{"tcp 10.0.0.0/8:443", "tcp 10.0.0.1:1-2", "tcp 10.0.0.1", "icmp 2001:db8::1", "tcp :443"} {
+	for text, want := range map[string]string{
+		"tcp 10.0.0.0/8:443": "is more than one destination", "tcp 10.0.0.1:1-2": "is more than one port", "icmp 2001:db8::1": "is of two families",
+		"tcp :443": "is more than one destination", "tcp 10.0.0.1": `has no port (want such as "tcp 10.0.0.1:443")`, "udp 2001:db8::1": `has no port (want such as "udp [2001:db8::1]:443")`,
+	} {
 		p, err := Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.One(); err == nil {
-			t.Errorf("%q is taken for one packet", text)
+		if _, err := p.One(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is taken for one packet, or not so with %q: %v", text, want, err)
 		}
 	}
 	p, err := Parse("tcp 10.0.0.0/8:8000-8100")
