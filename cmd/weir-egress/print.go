@@ -9,22 +9,25 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/weir-mesh/weir/internal/egress/units"
 	"github.com/weir-mesh/weir/internal/egress/watch"
 	"github.com/weir-mesh/weir/internal/escape"
+	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/modes"
 )
 
 // printer prints reports.
 type printer struct {
-	out           io.Writer
-	top           int
-	json          bool
-	live          bool              // each report takes the place of the last, on a terminal
-	width, height int               // of the terminal, 0 where it is none
-	by            string            // whose calls are told apart
-	users         map[string]string // names by number
+	out    io.Writer
+	top    int
+	json   bool
+	live   bool              // each report takes the place of the last, on a terminal
+	look   term.Look         // of the terminal, the zero one where it is none
+	height int               // of the terminal, 0 where it is none
+	by     string            // whose calls are told apart
+	users  map[string]string // names by number
 }
 
 func (p printer) print(r watch.Report) error {
@@ -44,30 +47,45 @@ func (p printer) print(r watch.Report) error {
 		return err
 	}
 	var b bytes.Buffer
-	if p.live {
-		b.WriteString("\x1b[H\x1b[2J")
-	}
 	p.table(&b, r, left)
-	_, err := p.out.Write(b.Bytes())
+	text := b.Bytes()
+	if p.live {
+		text = over(text)
+	}
+	_, err := p.out.Write(text)
 	return err
 }
 
+// over writes lines over those that are on the screen, which would flicker if it was cleared first.
+func over(text []byte) []byte {
+	const home, restOfLine, restOfScreen = "\x1b[H", "\x1b[K", "\x1b[J"
+	return []byte(home + strings.ReplaceAll(string(text), "\n", restOfLine+"\n") + restOfScreen)
+}
+
 func (p printer) table(out *bytes.Buffer, r watch.Report, left int) {
-	notes := r.Notes()
-	if room := p.height - len(notes) - 3; p.height > 0 && len(r.Rows) > max(room, 1) {
-		left, r.Rows = left+len(r.Rows)-max(room, 1), r.Rows[:max(room, 1)]
+	p.look.Width = cmp.Or(p.look.Width, defaultWidth)
+	var notes []string
+	for _, note := range r.Notes() {
+		notes = append(notes, strings.Split(p.look.Fold(escape.Text(note)), "\n")...)
+	}
+	const others = 3 // lines: the heading, how many rows are left, and where the cursor stays
+	if room := max(p.height-len(notes)-others, 1); p.height > 0 && len(r.Rows) > room {
+		left, r.Rows = left+len(r.Rows)-room, r.Rows[:room]
 	}
 	owner := map[string]string{modes.EgressByCgroup: "CGROUP", modes.EgressByPod: "POD"}[p.by]
 	rows := [][]string{{"HOST", "PORT", cmp.Or(owner, "USER"), "BY", "CONNS", "SENT", "RECEIVED", "NOW"}}
 	for _, row := range r.Rows {
 		rows = append(rows, escape.Texts([]string{row.Host, p.port(row), cmp.Or(row.OwnerName, row.Owner, "-"), row.By, p.conns(row), units.Bytes(row.Sent), units.Bytes(row.Received), units.Rate(row.Now)}))
 	}
-	writeColumns(out, rows, cmp.Or(p.width, defaultWidth))
-	if left > 0 {
+	writeColumns(out, rows, p.look)
+	switch {
+	case left == 1:
+		fmt.Fprintln(out, "1 more row (--top)")
+	case left > 1:
 		fmt.Fprintf(out, "%d more rows (--top)\n", left)
 	}
 	for _, note := range notes {
-		fmt.Fprintf(out, "%s\n", escape.Text(note))
+		fmt.Fprintln(out, p.look.Paint(term.Yellow, note))
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/egress/metrics"
 	"github.com/weir-mesh/weir/internal/egress/watch"
+	"github.com/weir-mesh/weir/internal/tty"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
 )
@@ -79,7 +80,7 @@ func runWatch(cc *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	err = follow(cc, w, told, printer{out: cc.App.Writer, top: cc.Int("top"), json: cc.Bool("json"), live: !cc.Bool("once") && isTerminal(os.Stdout), by: by, users: users})
+	err = follow(cc, w, told, printer{out: cc.App.Writer, top: cc.Int("top"), json: cc.Bool("json"), live: !cc.Bool("once") && tty.IsTerminal(os.Stdout), by: by, users: users})
 	return errors.Join(err, w.Close(context.WithoutCancel(cc.Context)))
 }
 
@@ -104,7 +105,7 @@ func follow(cc *cli.Context, w *watch.Watch, told exporter, p printer) error {
 		}
 		told.take(report)
 		if p.live {
-			p.width, p.height = terminalSize(os.Stdout)
+			p.look, p.height = tty.LookOf(os.Stdout), terminalHeight(os.Stdout)
 		}
 		if err := p.print(report); err != nil || cc.Bool("once") {
 			return err
@@ -125,11 +126,6 @@ func target(cc *cli.Context) (*netns.Namespace, error) {
 		return netns.Open(name)
 	}
 	return netns.Current(), nil
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func named(users map[string]uint32) map[string]string {
