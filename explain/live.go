@@ -6,6 +6,9 @@ package explain
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -36,9 +39,9 @@ func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	legacy, err := ns.LegacyTables()
-	if err != nil {
-		return nil, err
+	legacy, noLegacy := ns.LegacyTables()
+	if noLegacy != nil && !errors.Is(noLegacy, fs.ErrPermission) {
+		return nil, noLegacy
 	}
 	tables, obstacle := packetTables(ruleset.Tables)
 	lives := map[*rules.Table]*nft.LiveTable{}
@@ -50,6 +53,9 @@ func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
 		obstacle = unseen
 	}
 	x := newExplainer(host, nil, func(h sim.Host) evaluator { return evaluateLive(h, tables, made, obstacle) })
+	if noLegacy != nil { // as after unshare -Urn, where the files are those of the machine's root
+		x.notes = append(x.notes, fmt.Sprintf("iptables-legacy's tables may not be read, and are taken as empty: %v", noLegacy))
+	}
 	programs, _ := sight.ConnectPrograms() // doctor tells where they cannot be read
 	for _, c := range conflict.Programs(programs) {
 		x.notes = append(x.notes, c.String())
@@ -66,8 +72,8 @@ func Live(ctx context.Context, ns *netns.Namespace) (*Explainer, error) {
 	return x, nil
 }
 
-// Notes are what may change a packet that is sent here before it meets what is followed: programs of
-// eBPF on the cgroup's connect hooks. There is none of rules that are not live.
+// Notes are what may change a packet and is not followed: programs of eBPF on the cgroup's connect hooks, which what is sent
+// from here meets first, and tables of iptables-legacy that may not be read. There is none of rules that are not live.
 func (x *Explainer) Notes() []string { return x.notes }
 
 // foreignTables are the owners of tables that weir did not write, by their titles, where

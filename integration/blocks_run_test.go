@@ -107,7 +107,7 @@ func commands(runs ...string) func(*testing.T, *cli, string) {
 			if strings.HasPrefix(run, "weir-node run") {
 				installAs(t, filepath.Join(of.dir, "weir-node"), weirNode(t))
 			}
-			if out, err := of.sh(run); err != nil {
+			if out, err := of.sh(run, func(*exec.Cmd) {}); err != nil {
 				t.Errorf("%s: %v\n%s", run, err, out)
 			}
 		}

@@ -8,10 +8,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-mesh/weir/modes"
 )
@@ -76,8 +80,21 @@ func marked(t *testing.T, page, name string) (before, part, after string) {
 	return before + begin, part, end + after
 }
 
-// TestQuickStart runs the README's quick start as it stands, but for the build, in a namespace of its own.
+// TestQuickStart runs the README's quick start as it stands, but for the build, in a namespace of its own: as root, and as
+// another user after unshare -Urn.
 func TestQuickStart(t *testing.T) {
+	t.Run("root", func(t *testing.T) { quickStart(t, "verify", func(*exec.Cmd) {}) })
+	t.Run("another user", func(t *testing.T) {
+		quickStart(t, "list", func(cmd *exec.Cmd) {
+			nobody := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 65534, Size: 1}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET, UidMappings: nobody, GidMappings: nobody,
+				Credential: &syscall.Credential{NoSetGroups: true}}
+		})
+	})
+}
+
+// quickStart runs it with one more command, which finds the namespace clean, before the last.
+func quickStart(t *testing.T, more string, by func(*exec.Cmd)) {
 	c := newCLI(t)
 	c.env = []string{"PATH=" + filepath.Dir(c.program) + ":" + os.Getenv("PATH")}
 	_, part, _ := marked(t, "../README.md", "quickstart")
@@ -86,8 +103,8 @@ func TestQuickStart(t *testing.T) {
 		t.Fatalf("the quick start makes no namespace:\n%s", part)
 	}
 	script, _, _ = strings.Cut(script, "```")
-	out := c.shell("exec </dev/null; trap 'kill $!' EXIT; " + strings.Replace(script, "15001 &", "15001 >/dev/null 2>&1 &", 1))
-	for _, want := range []string{"created: inet weir", "HTTP/1.0 200 OK", "captured: lands on port 15001", "removed: inet weir"} {
+	out, _ := c.sh("exec </dev/null; trap 'kill $!' EXIT; "+strings.NewReplacer("15001 &", "15001 >/dev/null 2>&1 &", "weir remove", "weir "+more+"\nweir remove").Replace(script), by)
+	for _, want := range []string{"created: inet weir", "HTTP/1.0 200 OK", "captured: lands on port 15001", "clean", "removed: inet weir"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
@@ -118,16 +135,17 @@ var handleOf = regexp.MustCompile(`<(.*)>`)
 // shell runs a line as a person at a console does, who goes on where it fails.
 func (c *cli) shell(line string) string {
 	c.Helper()
-	out, _ := c.sh(line)
+	out, _ := c.sh(line, func(*exec.Cmd) {})
 	return out
 }
 
-// sh runs a line, and returns what it printed and how it ended.
-func (c *cli) sh(line string) (string, error) {
+// sh runs a line as a change to its process asks, and returns what it printed and how it ended.
+func (c *cli) sh(line string, change func(*exec.Cmd)) (string, error) {
 	c.Helper()
 	cmd, out, _ := c.command("")
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", line}
 	cmd.Stderr = cmd.Stdout
+	change(cmd)
 	err := c.try(cmd.Run)
 	return out.String(), err
 }

@@ -113,7 +113,7 @@ func printResidences(ctx context.Context, w io.Writer, l *diagnose.Listing, know
 			pid = strconv.Itoa(r.PID)
 		}
 		cells := term.Cells(escape.Texts([]string{pid, cmp.Or(r.Process, "-"), cmp.Or(r.Netns, "-"), cmp.Or(podName(r.Pod, known), "-"),
-			cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), agentState(stateOf(r), known[r.Pod])})...)
+			cmp.Or(strings.Join(r.Engines, ", "), "-"), cmp.Or(versionsOf(r), "-"), agentState(stateOf(r), known[r.Pod]) + unreadOf(r)})...)
 		cells[len(cells)-1].Style = stateStyle(r)
 		return writeText(w, columns.Row(cells))
 	})
@@ -160,6 +160,14 @@ func versionsOf(r diagnose.Residence) string {
 		words = append(words, t.Version+" "+t.State[:min(len(t.State), shortState)])
 	}
 	return strings.Join(words, ", ")
+}
+
+// unreadOf says that what else has rules there is not known.
+func unreadOf(r diagnose.Residence) string {
+	if r.Unread == "" {
+		return ""
+	}
+	return "; iptables-legacy not read"
 }
 
 func stateOf(r diagnose.Residence) string {

@@ -7,7 +7,9 @@ package diagnose
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/weir-mesh/weir/internal/conflict"
@@ -24,8 +26,9 @@ type Residence struct {
 	Process string   `json:"process,omitempty"`
 	Netns   string   `json:"netns,omitempty"` // its name in netns.Folder
 	Pod     string   `json:"pod,omitempty"`
-	Engines []string `json:"engines"` // that have rules there
-	Tables  []Holder `json:"tables"`  // weir's
+	Engines []string `json:"engines"`          // that have rules there
+	Tables  []Holder `json:"tables"`           // weir's
+	Unread  string   `json:"unread,omitempty"` // what else may have rules there, and why it may not be read
 	Error   string   `json:"error,omitempty"`
 }
 
@@ -66,8 +69,11 @@ func (r *Residence) look(ctx context.Context, open func() (*netns.Namespace, err
 		return err
 	}
 	legacy, err := t.LegacyTables()
-	if err != nil {
-		return withAdvice(err)
+	switch {
+	case errors.Is(err, fs.ErrPermission): // as after unshare -Urn, where the files are those of the machine's root
+		r.Unread = fmt.Sprintf("iptables-legacy: %v", err)
+	case err != nil:
+		return err
 	}
 	if err := r.own(ctx, t, conn, ruleset); err != nil {
 		return err
