@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-mesh/weir/internal/egress/units"
@@ -32,6 +33,7 @@ type page struct {
 	Hosts, Conns   int
 	Sent, Received string
 	Largest        string // bytes of the largest bar
+	Each           string // how long a bar is, "" where there is one alone
 	Legend         []legend
 	Bars           []bar
 	Rows           []row
@@ -82,7 +84,7 @@ func Write(out io.Writer, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	t, err := template.New("page").Parse(pageText)
+	t, err := template.New("page").Funcs(template.FuncMap{"percent": percent}).Parse(pageText)
 	if err != nil {
 		return err
 	}
@@ -112,6 +114,9 @@ func (h *history) page() page {
 	for _, note := range h.last.Notes() {
 		p.Notes = append(p.Notes, safe(note))
 	}
+	if doubtful := doubtful(h.last.Rows); doubtful != "" {
+		p.Notes = append(p.Notes, "resolvers' answers contradict names that clients gave: "+doubtful)
+	}
 	return p
 }
 
@@ -138,6 +143,9 @@ func (p *page) draw(h *history, top []string, totals map[string]uint64) {
 		p.Legend = append(p.Legend, legend{maxColours, fmt.Sprintf("%d others", len(totals)-len(top)), units.Bytes(others)})
 	}
 	p.Largest = units.Bytes(largest)
+	if n := len(h.buckets); n > 1 {
+		p.Each = short((h.buckets[n-1].until.Sub(h.buckets[0].until) / time.Duration(n-1)).Round(time.Second / 10))
+	}
 	if largest == 0 {
 		return
 	}
@@ -167,6 +175,18 @@ func (p *page) draw(h *history, top []string, totals map[string]uint64) {
 		add(maxColours, "others", rest)
 		p.Bars = append(p.Bars, one)
 	}
+}
+
+// short is a time as people write it: 4m, not 4m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 func safe(text string) string { return escape.Text(text) }

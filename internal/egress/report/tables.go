@@ -41,7 +41,7 @@ func rowsOf(rows []watch.Row, all uint64) (out []row) {
 	slices.SortStableFunc(sums, func(a, b watch.Row) int { return cmp.Compare(b.Sent+b.Received, a.Sent+a.Received) })
 	for _, r := range sums {
 		of := slices.Compact(slices.Sorted(slices.Values(owners[key{r.Host, r.By, r.Proto, r.Port}])))
-		one := row{Host: safe(r.Host), By: safe(r.By), Owners: strings.Join(of, ", "), Port: fmt.Sprintf("%d/%s", r.Port, safe(r.Proto)), Conns: fmt.Sprint(r.Conns),
+		one := row{Host: safe(r.Host), By: safe(r.By), Owners: strings.Join(of, ", "), Port: fmt.Sprintf("%d/%s", r.Port, safe(r.Proto)), Conns: connsOf(r),
 			Sent: units.Bytes(r.Sent), Received: units.Bytes(r.Received), Share: share(r.Sent+r.Received, all), Doubtful: strings.HasSuffix(r.By, watch.Contradicted)}
 		for _, n := range r.Names {
 			one.Names = append(one.Names, safe(n))
@@ -49,6 +49,35 @@ func rowsOf(rows []watch.Row, all uint64) (out []row) {
 		out = append(out, one)
 	}
 	return out
+}
+
+// connsOf is how many connections a row has: none where there are datagrams.
+func connsOf(r watch.Row) string {
+	if r.Proto == "udp" {
+		return "-"
+	}
+	return fmt.Sprint(r.Conns)
+}
+
+// doubtful are the hosts whose names resolvers contradict, a few of them by name.
+func doubtful(rows []watch.Row) string {
+	bytes := map[string]uint64{}
+	for _, r := range rows {
+		if strings.HasSuffix(r.By, watch.Contradicted) {
+			bytes[safe(r.Host)] += r.Sent + r.Received
+		}
+	}
+	return some(bytes)
+}
+
+// some are the first keys by value, and how many more there are.
+func some(of map[string]uint64) string {
+	first := most(of, maxInto)
+	text := strings.Join(first, ", ")
+	if left := len(of) - len(first); left > 0 {
+		text += fmt.Sprintf(" and %d more", left)
+	}
+	return text
 }
 
 func ownersOf(rows []watch.Row, all uint64) (out []owner) {
@@ -66,12 +95,7 @@ func ownersOf(rows []watch.Row, all uint64) (out []owner) {
 	}
 	for _, name := range most(bytes, maxRows) {
 		s := sums[name]
-		hosts := most(into[name], maxInto)
-		text := strings.Join(hosts, ", ")
-		if left := len(into[name]) - len(hosts); left > 0 {
-			text += fmt.Sprintf(" and %d more", left)
-		}
-		out = append(out, owner{name, fmt.Sprint(s.conns), units.Bytes(s.sent), units.Bytes(s.received), text, share(bytes[name], all)})
+		out = append(out, owner{name, fmt.Sprint(s.conns), units.Bytes(s.sent), units.Bytes(s.received), some(into[name]), share(bytes[name], all)})
 	}
 	return out
 }
@@ -81,6 +105,14 @@ func share(n, all uint64) float64 {
 		return 0
 	}
 	return 100 * float64(n) / float64(all)
+}
+
+// percent is a share in words: what is there at all is not nothing.
+func percent(share float64) string {
+	if share > 0 && share < 0.1 {
+		return "<0.1 %"
+	}
+	return fmt.Sprintf("%.1f %%", share)
 }
 
 // meanings are those of evidence.
