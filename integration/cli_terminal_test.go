@@ -84,7 +84,7 @@ func TestTerminal(t *testing.T) {
 	c.run("apply", "-f", pod).want(t, 0)
 	for _, args := range [][]string{
 		{"explain", "-f", pod, "--all"}, {"explain", "-f", pod, "tcp", "198.51.100.7:80"}, {"show"}, {"doctor"}, {"list"},
-		{"help"}, {"help", "apply"}, {"help", "keys"},
+		{"help"}, {"help", "apply"}, {"help", "keys"}, {"istio-init", "--help"}, {"kuma-init", "--help"},
 	} {
 		piped := c.run(args...).out
 		if strings.Contains(piped, "\x1b") {

@@ -71,16 +71,21 @@ func printHelp(w io.Writer, template string, data any) {
 	}
 	var text bytes.Buffer
 	cli.HelpPrinterCustom(&text, template, data, nil)
+	_ = writeHelp(w, text.String()) // the library takes no error
+}
+
+// writeHelp writes help in the terminal's width, its headings bold.
+func writeHelp(w io.Writer, text string) error {
 	look := tty.LookOf(w)
-	for line := range strings.Lines(look.FoldLines(text.String())) {
+	var shown strings.Builder
+	for line := range strings.Lines(text) {
 		style := term.Plain
 		if line = strings.TrimSuffix(line, "\n"); line != "" && line[0] != ' ' {
 			style = term.Bold
 		}
-		if writeText(w, look.Paint(style, line)+"\n") != nil {
-			return
-		}
+		shown.WriteString(look.Paint(style, look.Fold(line)) + "\n")
 	}
+	return writeText(w, shown.String())
 }
 
 // withKeysOfMode is a command for its help: of its flags that are keys, it has those of the mode that is given, else of

@@ -28,8 +28,7 @@ func istioInitCommand() *cli.Command {
 			args := cc.Args().Slice()
 			a, err := istio.Parse(args, os.LookupEnv)
 			if a.Help {
-				_, err := fmt.Fprint(cc.App.Writer, a.Usage())
-				return err
+				return writeHelp(cc.App.Writer, a.Usage())
 			}
 			json := a.LogJSON || err != nil && slices.Contains(args, "--log_as_json") // which may come after what is wrong
 			i := istioInit{a, newInitRun(cc, json, a.Level())}

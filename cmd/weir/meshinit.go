@@ -41,8 +41,7 @@ func meshInitCommand(parse parseArguments, program, example string) *cli.Command
 		Action: func(cc *cli.Context) error {
 			a, err := parse(cc.Args().Slice(), meshinit.Input{Variable: os.LookupEnv, Stdin: cc.App.Reader})
 			if a.Help != "" {
-				_, err := fmt.Fprint(cc.App.Writer, a.Help)
-				return err
+				return writeHelp(cc.App.Writer, a.Help)
 			}
 			m := meshInit{a, newInitRun(cc, a.LogJSON, a.Level)}
 			if err == nil {
