@@ -73,7 +73,7 @@ func (k Key) ChoicesIn(mode string) []string {
 func keyOf(path string) Key {
 	for _, k := range allKeys() {
 		if k.Path == path {
-			return *k
+			return k
 		}
 		for _, item := range k.Items {
 			if k.Path+"."+item.Path == path {

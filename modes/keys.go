@@ -30,24 +30,14 @@ type Key struct {
 // Own is a mode's own default for a key.
 type Own struct{ Mode, Default string }
 
-// Keys are all keys, in the order of the reference.
-func Keys() []Key {
-	out := make([]Key, len(allKeys()))
-	for i, k := range allKeys() {
-		out[i] = *k
-	}
-	return out
-}
+// Keys are all keys, in the order of the reference. They are made once for all who ask, and
+// must not be changed.
+func Keys() []Key { return allKeys() }
 
 // allKeys is a constant that takes reflection to write down.
-var allKeys = sync.OnceValue(func() []*Key {
+var allKeys = sync.OnceValue(func() []Key {
 	const room = 64 // keys: to grow by doubling touches three times the memory
-	all := appendKeys(make([]Key, 0, room), reflect.TypeFor[Config](), "", nil)
-	out := make([]*Key, len(all))
-	for i := range all {
-		out[i] = &all[i]
-	}
-	return out
+	return slices.Clip(appendKeys(make([]Key, 0, room), reflect.TypeFor[Config](), "", nil))
 })
 
 // appendKeys appends the keys of a struct's fields.
@@ -140,18 +130,23 @@ func (k Key) Defaults() string {
 
 // Flag is the key's name on a command line: outbound-exclude-cidrs.
 func (k Key) Flag() string {
-	var b strings.Builder
-	var before rune
-	for _, r := range strings.ReplaceAll(k.Path, ".", "-") {
-		upper := r >= 'A' && r <= 'Z'
-		afterLower := before >= 'a' && before <= 'z'
-		if upper && afterLower {
-			b.WriteByte('-')
+	out := make([]byte, 0, len(k.Path)+8)
+	var before byte
+	for _, c := range []byte(k.Path) {
+		lower := c
+		switch {
+		case c == '.':
+			lower = '-'
+		case c >= 'A' && c <= 'Z':
+			lower += 'a' - 'A'
+			if before >= 'a' && before <= 'z' {
+				out = append(out, '-')
+			}
 		}
-		b.WriteRune(r)
-		before = r
+		out = append(out, lower)
+		before = c
 	}
-	return strings.ToLower(b.String())
+	return string(out)
 }
 
 // Set writes words to the key's field: a list takes them all, others the first.

@@ -21,12 +21,11 @@ import (
 // configurationFlags are --config, --environment and, for every key of the
 // configuration, a flag of its path.
 func configurationFlags() []cli.Flag {
-	flags := []cli.Flag{
-		&wordsFlag{names: []string{"config", "f"},
-			usage: "read the configuration from `FILE`, - for standard input; flags win over it"},
-		environmentFlag("not from the namespace"),
-	}
 	keys := modes.Keys()
+	flags := make([]cli.Flag, 0, len(keys)+8)
+	flags = append(flags, &wordsFlag{names: []string{"config", "f"},
+		usage: "read the configuration from `FILE`, - for standard input; flags win over it"},
+		environmentFlag("not from the namespace"))
 	for i := range keys {
 		flags = append(flags, keyFlag(&keys[i]))
 	}

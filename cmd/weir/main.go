@@ -43,6 +43,7 @@ const (
 )
 
 func main() {
+	growStack()
 	if isPlugin(os.Args) {
 		os.Exit(runPlugin(context.Background()))
 	}
