@@ -5,17 +5,17 @@
 package netns
 
 import (
-	"os"
 	"path/filepath"
 
 	"github.com/weir-mesh/weir/internal/mountinfo"
+	"github.com/weir-mesh/weir/internal/proc"
 	"golang.org/x/sys/unix"
 )
 
 // Cgroup2Mount is where this program sees the cgroups of version 2, "" where it does
 // not. The error is that it is not told what is mounted.
 func Cgroup2Mount() (string, error) {
-	text, err := os.ReadFile("/proc/self/mountinfo")
+	text, err := proc.Read("/proc/self/mountinfo")
 	if err != nil {
 		return "", err
 	}

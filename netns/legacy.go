@@ -14,6 +14,7 @@ import (
 
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/proc"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,7 +57,7 @@ func (n *Namespace) LegacyTables() (tables []LegacyTable, err error) {
 func legacyTables() ([]LegacyTable, error) {
 	var out []LegacyTable
 	for _, f := range legacyFamilies {
-		names, err := readSetting(f.names)
+		names, err := proc.Read(f.names)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -68,7 +68,7 @@ func unspecified(f rules.Family) netip.Addr {
 
 // reaches reports whether the host has a route to the world.
 func reaches(h sim.Host, f rules.Family) bool {
-	p := sim.Packet{Proto: rules.TCP, Dst: netip.AddrPortFrom(world[f], 80), Socket: &sim.Socket{Proto: rules.TCP}}
+	p := sim.Packet{Proto: rules.TCP, Dst: netip.AddrPortFrom(world(f), 80), Socket: &sim.Socket{Proto: rules.TCP}}
 	return sim.NewEvaluator(h).Evaluate(p, nil).Fate.Kind == sim.Untouched
 }
 

@@ -64,7 +64,7 @@ func (j *judge) missingAddresses() (out []Conflict) {
 	out = append(out, j.loopbackWithout()...)
 	for _, l := range j.host.Links {
 		for _, f := range families {
-			p := sim.Packet{Proto: rules.TCP, In: l.Name, Src: netip.AddrPortFrom(client[f], clientPort), Dst: netip.AddrPortFrom(world[f], 80)}
+			p := sim.Packet{Proto: rules.TCP, In: l.Name, Src: netip.AddrPortFrom(client(f), clientPort), Dst: netip.AddrPortFrom(world(f), 80)}
 			if l.Name == loopback || l.Down || l.Port || hasFamily(l, f) {
 				continue
 			}

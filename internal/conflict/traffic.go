@@ -41,11 +41,16 @@ func newJudge(want rules.State, seen Seen) *judge {
 	return j
 }
 
-// Addresses that no host has (RFC 5737, RFC 3849).
-var (
-	world  = map[rules.Family]netip.Addr{rules.IPv4: netip.MustParseAddr("203.0.113.7"), rules.IPv6: netip.MustParseAddr("2001:db8:1::7")}
-	client = map[rules.Family]netip.Addr{rules.IPv4: netip.MustParseAddr("203.0.113.9"), rules.IPv6: netip.MustParseAddr("2001:db8:1::9")}
-)
+// world and client are addresses that no host has (RFC 5737, RFC 3849).
+func world(f rules.Family) netip.Addr  { return nobody(f, 7) }
+func client(f rules.Family) netip.Addr { return nobody(f, 9) }
+
+func nobody(f rules.Family, last byte) netip.Addr {
+	if f == rules.IPv4 {
+		return netip.AddrFrom4([4]byte{203, 0, 113, last})
+	}
+	return netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 5: 1, 15: last})
+}
 
 var families = []rules.Family{rules.IPv4, rules.IPv6}
 
@@ -81,7 +86,7 @@ func (j *judge) captures(p sim.Packet) bool {
 func (j *judge) candidates() (out []class) {
 	for _, f := range families {
 		from := func(proto rules.Proto, port uint16) sim.Packet {
-			return sim.Packet{Proto: proto, Dst: netip.AddrPortFrom(world[f], port), Src: netip.AddrPortFrom(netip.Addr{}, clientPort),
+			return sim.Packet{Proto: proto, Dst: netip.AddrPortFrom(world(f), port), Src: netip.AddrPortFrom(netip.Addr{}, clientPort),
 				Socket: &sim.Socket{Proto: proto, UID: appUser, GID: appUser}}
 		}
 		out = append(out, class{name: "outbound TCP", family: f, packet: from(rules.TCP, 80)},
@@ -89,7 +94,7 @@ func (j *judge) candidates() (out []class) {
 		for _, l := range j.host.Links {
 			if own, ok := firstAddress(l, f); ok && l.Name != loopback {
 				out = append(out, class{name: "inbound TCP by " + escape.Text(l.Name), family: f, packet: sim.Packet{
-					Proto: rules.TCP, In: l.Name, Src: netip.AddrPortFrom(client[f], clientPort), Dst: netip.AddrPortFrom(own, appPort)}})
+					Proto: rules.TCP, In: l.Name, Src: netip.AddrPortFrom(client(f), clientPort), Dst: netip.AddrPortFrom(own, appPort)}})
 			}
 		}
 	}
@@ -136,7 +141,7 @@ func (j *judge) onwardCalls(f rules.Family) (out []sim.Packet) {
 		}
 		for _, m := range marksOf(j.want) {
 			for _, uid := range []rules.UID{j.proxyUser(), 0} {
-				out = append(out, sim.Packet{Proto: rules.TCP, Mark: m, Src: netip.AddrPortFrom(client[f], clientPort), Dst: netip.AddrPortFrom(own, appPort),
+				out = append(out, sim.Packet{Proto: rules.TCP, Mark: m, Src: netip.AddrPortFrom(client(f), clientPort), Dst: netip.AddrPortFrom(own, appPort),
 					Socket: &sim.Socket{Proto: rules.TCP, UID: uid, Mark: m, Transparent: true}})
 			}
 		}

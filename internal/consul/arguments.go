@@ -75,7 +75,7 @@ func Flags() (out []meshinit.Flag) {
 // Parse parses redirect-traffic's command line. As in the reference, what follows the first argument
 // that is not a flag is ignored. Along with a [meshinit.ArgumentError] come the arguments up to it.
 func Parse(args []string, _ meshinit.Input) (*meshinit.Arguments, error) {
-	a, out := new(arguments), &meshinit.Arguments{Names: names, Level: slog.LevelInfo}
+	a, out := new(arguments), &meshinit.Arguments{Names: names(), Level: slog.LevelInfo}
 	f := a.flags(out)
 	err := f.Parse(args)
 	f.Visit(func(given *flag.Flag) {

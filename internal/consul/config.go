@@ -17,17 +17,19 @@ import (
 )
 
 // names are redirect-traffic's flags for the keys of a configuration.
-var names = meshinit.Names{
-	{Key: "proxy.uids"}:            "-proxy-uid",
-	{Key: "inbound.port"}:          "-proxy-inbound-port",
-	{Key: "inbound.excludePorts"}:  "-exclude-inbound-port",
-	{Key: "outbound.port"}:         "-proxy-outbound-port",
-	{Key: "outbound.excludePorts"}: "-exclude-outbound-port",
-	{Key: "outbound.excludeCIDRs"}: "-exclude-outbound-cidr",
-	{Key: "outbound.excludeUIDs"}:  "-exclude-uid",
-	{Key: "dns.servers"}:           "-consul-dns-ip",
-	{Key: "dns.to"}:                "-consul-dns-ip",
-	{Key: "ipv6"}:                  "-dual-stack",
+func names() meshinit.Names {
+	return meshinit.Names{
+		{Key: "proxy.uids"}:            "-proxy-uid",
+		{Key: "inbound.port"}:          "-proxy-inbound-port",
+		{Key: "inbound.excludePorts"}:  "-exclude-inbound-port",
+		{Key: "outbound.port"}:         "-proxy-outbound-port",
+		{Key: "outbound.excludePorts"}: "-exclude-outbound-port",
+		{Key: "outbound.excludeCIDRs"}: "-exclude-outbound-cidr",
+		{Key: "outbound.excludeUIDs"}:  "-exclude-uid",
+		{Key: "dns.servers"}:           "-consul-dns-ip",
+		{Key: "dns.to"}:                "-consul-dns-ip",
+		{Key: "ipv6"}:                  "-dual-stack",
+	}
 }
 
 // config is the configuration that means the same.
@@ -47,7 +49,7 @@ func (a *arguments) config() (modes.Config, error) {
 	if a.uid == "" || a.inbound == 0 {
 		return c, refused
 	}
-	return c, problems.Join(refused, names.Problem(modes.Check(c)))
+	return c, problems.Join(refused, names().Problem(modes.Check(c)))
 }
 
 var flagOf = map[options.Option]string{options.DNSAddress: "-consul-dns-ip", options.DNSPort: "-consul-dns-port"}

@@ -92,7 +92,7 @@ func Flags() []meshinit.Flag {
 // which wins over both. Arguments that are not flags, such as the words install transparent-proxy of an injected
 // container, are ignored. Along with a [meshinit.ArgumentError] come the arguments up to it.
 func Parse(args []string, in meshinit.Input) (*meshinit.Arguments, error) {
-	a, out := new(arguments), &meshinit.Arguments{Names: names, Level: slog.LevelInfo}
+	a, out := new(arguments), &meshinit.Arguments{Names: names(), Level: slog.LevelInfo}
 	f := a.flags(out)
 	filesErr := a.readFiles(f, args, in.Stdin)
 	environmentErr := a.readEnvironment(f, in.Variable)

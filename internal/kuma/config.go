@@ -23,26 +23,28 @@ const (
 )
 
 // names are the flags of install transparent-proxy for the keys of a configuration.
-var names = meshinit.Names{
-	{Key: "proxy.uids"}:                      "--kuma-dp-user",
-	{Key: "inbound.port"}:                    "--redirect-inbound-port",
-	{Key: "inbound.excludePorts"}:            "--exclude-inbound-ports",
-	{Key: "inbound.excludeSources"}:          "--exclude-inbound-ips",
-	{Key: "inbound.includePorts"}:            variablePrefix + "REDIRECT_INBOUND_INCLUDE_PORTS",
-	{Key: "outbound.port"}:                   "--redirect-outbound-port",
-	{Key: "outbound.excludePorts"}:           "--exclude-outbound-ports",
-	{Key: "outbound.excludeCIDRs"}:           "--exclude-outbound-ips",
-	{Key: "outbound.includePorts"}:           variablePrefix + "REDIRECT_OUTBOUND_INCLUDE_PORTS",
-	{Key: "outbound.exclude.uids"}:           "--exclude-outbound-ports-for-uids",
-	{Key: "outbound.exclude.ports"}:          "--exclude-outbound-ports-for-uids",
-	{Key: "outbound.exclude.protocol"}:       "--exclude-outbound-ports-for-uids",
-	{Key: "dns.port"}:                        "--redirect-dns-port",
-	{Key: "dns.servers"}:                     "resolv.conf",
-	{Key: "dns.capture"}:                     "--redirect-dns",
-	{Key: "dns.capture", Value: "all"}:       "--redirect-all-dns-traffic",
-	{Key: "interfaces.reroute"}:              "--vnet",
-	{Key: "interfaces.reroute.excludeCIDRs"}: "--vnet",
-	{Key: "inbound.via", Value: "none"}:      "--redirect-inbound=false",
+func names() meshinit.Names {
+	return meshinit.Names{
+		{Key: "proxy.uids"}:                      "--kuma-dp-user",
+		{Key: "inbound.port"}:                    "--redirect-inbound-port",
+		{Key: "inbound.excludePorts"}:            "--exclude-inbound-ports",
+		{Key: "inbound.excludeSources"}:          "--exclude-inbound-ips",
+		{Key: "inbound.includePorts"}:            variablePrefix + "REDIRECT_INBOUND_INCLUDE_PORTS",
+		{Key: "outbound.port"}:                   "--redirect-outbound-port",
+		{Key: "outbound.excludePorts"}:           "--exclude-outbound-ports",
+		{Key: "outbound.excludeCIDRs"}:           "--exclude-outbound-ips",
+		{Key: "outbound.includePorts"}:           variablePrefix + "REDIRECT_OUTBOUND_INCLUDE_PORTS",
+		{Key: "outbound.exclude.uids"}:           "--exclude-outbound-ports-for-uids",
+		{Key: "outbound.exclude.ports"}:          "--exclude-outbound-ports-for-uids",
+		{Key: "outbound.exclude.protocol"}:       "--exclude-outbound-ports-for-uids",
+		{Key: "dns.port"}:                        "--redirect-dns-port",
+		{Key: "dns.servers"}:                     "resolv.conf",
+		{Key: "dns.capture"}:                     "--redirect-dns",
+		{Key: "dns.capture", Value: "all"}:       "--redirect-all-dns-traffic",
+		{Key: "interfaces.reroute"}:              "--vnet",
+		{Key: "interfaces.reroute.excludeCIDRs"}: "--vnet",
+		{Key: "inbound.via", Value: "none"}:      "--redirect-inbound=false",
+	}
 }
 
 // config is the configuration that means the same, but for IPv6, which the namespace decides.
@@ -66,9 +68,9 @@ func (a *arguments) config(env modes.Environment) (modes.Config, error) {
 	}
 	c, wrong := o.Over(options.KumaRules())
 	for _, p := range wrong {
-		refused = errors.Join(refused, fmt.Errorf("%s: %s", optionNames[p.Option], p.Text))
+		refused = errors.Join(refused, fmt.Errorf("%s: %s", optionNames()[p.Option], p.Text))
 	}
-	return c, problems.Join(refused, err, names.Problem(modes.Check(c)))
+	return c, problems.Join(refused, err, names().Problem(modes.Check(c)))
 }
 
 func (d direction) options() options.KumaFlow {
@@ -86,12 +88,14 @@ func split(list string) []string {
 	return nil
 }
 
-var optionNames = map[options.Option]string{
-	options.UserExclusions: "--exclude-outbound-ports-for-uids",
-	options.InboundUsers:   variablePrefix + "REDIRECT_INBOUND_EXCLUDE_PORTS_FOR_UIDS",
-	options.Networks:       "--vnet",
-	options.Family:         "--ip-family-mode",
-	options.ResolvConf:     variablePrefix + "REDIRECT_DNS_RESOLV_CONFIG_PATH",
+func optionNames() map[options.Option]string {
+	return map[options.Option]string{
+		options.UserExclusions: "--exclude-outbound-ports-for-uids",
+		options.InboundUsers:   variablePrefix + "REDIRECT_INBOUND_EXCLUDE_PORTS_FOR_UIDS",
+		options.Networks:       "--vnet",
+		options.Family:         "--ip-family-mode",
+		options.ResolvConf:     variablePrefix + "REDIRECT_DNS_RESOLV_CONFIG_PATH",
+	}
 }
 
 // uid is the proxy's user. The reference wants passwd to list it.

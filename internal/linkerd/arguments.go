@@ -65,7 +65,7 @@ func Flags() []meshinit.Flag {
 // Parse parses proxy-init's command line, which no variable adds to. Arguments that are not flags are
 // ignored, as in the reference. Along with a [meshinit.ArgumentError] come the arguments up to it.
 func Parse(args []string, _ meshinit.Input) (*meshinit.Arguments, error) {
-	a, out := new(arguments), &meshinit.Arguments{Names: names}
+	a, out := new(arguments), &meshinit.Arguments{Names: names()}
 	f := a.flags(out)
 	err := f.Parse(args)
 	out.Given, out.LogJSON = meshinit.GivenOf(f), a.logFormat == "json"

@@ -15,16 +15,18 @@ import (
 )
 
 // names are proxy-init's flags for the keys of a configuration.
-var names = meshinit.Names{
-	{Key: "proxy.uids"}:             "--proxy-uid",
-	{Key: "proxy.gids"}:             "--proxy-gid",
-	{Key: "inbound.port"}:           "--incoming-proxy-port",
-	{Key: "inbound.includePorts"}:   "--ports-to-redirect",
-	{Key: "inbound.excludePorts"}:   "--inbound-ports-to-ignore",
-	{Key: "inbound.excludeSources"}: "--subnets-to-ignore",
-	{Key: "outbound.port"}:          "--outgoing-proxy-port",
-	{Key: "outbound.excludePorts"}:  "--outbound-ports-to-ignore",
-	{Key: "ipv6"}:                   "--ipv6",
+func names() meshinit.Names {
+	return meshinit.Names{
+		{Key: "proxy.uids"}:             "--proxy-uid",
+		{Key: "proxy.gids"}:             "--proxy-gid",
+		{Key: "inbound.port"}:           "--incoming-proxy-port",
+		{Key: "inbound.includePorts"}:   "--ports-to-redirect",
+		{Key: "inbound.excludePorts"}:   "--inbound-ports-to-ignore",
+		{Key: "inbound.excludeSources"}: "--subnets-to-ignore",
+		{Key: "outbound.port"}:          "--outgoing-proxy-port",
+		{Key: "outbound.excludePorts"}:  "--outbound-ports-to-ignore",
+		{Key: "ipv6"}:                   "--ipv6",
+	}
 }
 
 // config is the configuration that means the same.
@@ -48,9 +50,9 @@ func (a *arguments) config() (modes.Config, error) {
 		if a.uid <= 0 && a.gid <= 0 {
 			c.Proxy.UIDs = []string{"1"} // reported already
 		}
-		return c, problems.Join(err, names.Problem(modes.Check(c)))
+		return c, problems.Join(err, names().Problem(modes.Check(c)))
 	}
-	return c, names.Problem(modes.Check(c))
+	return c, names().Problem(modes.Check(c))
 }
 
 // given is a port as a configuration has it; for one that is missing, which refused reports, it is the mesh's.

@@ -77,14 +77,15 @@ func (r Rules) Decide(p Pod) (Decision, error) {
 	}
 	var found []asked
 	var left []string
+	readers := meshes()
 	for _, m := range Names() {
 		if slices.Contains(r.Off, m) {
 			continue
 		}
-		why := meshes[m].wants(p)
+		why := readers[m].wants(p)
 		switch {
 		case why == "":
-			found = append(found, asked{m, meshes[m]})
+			found = append(found, asked{m, readers[m]})
 		case why != notOfIt:
 			left = append(left, m+": "+why)
 		}
@@ -116,12 +117,14 @@ type reader struct {
 	names map[modes.Ref]string
 }
 
-var meshes = map[string]reader{
-	Istio:   {istioWants, readIstio, istioNames},
-	Linkerd: {linkerdWants, readLinkerd, linkerdNames},
-	Kuma:    {kumaWants, readKuma, kumaNames},
-	Consul:  {consulWants, readConsul, nil},
-	Nomad:   {nomadWants, readNomad, nil},
+func meshes() map[string]reader {
+	return map[string]reader{
+		Istio:   {istioWants, readIstio, istioNames()},
+		Linkerd: {linkerdWants, readLinkerd, linkerdNames()},
+		Kuma:    {kumaWants, readKuma, kumaNames()},
+		Consul:  {consulWants, readConsul, nil},
+		Nomad:   {nomadWants, readNomad, nil},
+	}
 }
 
 // asked is a mesh whose pod it is.

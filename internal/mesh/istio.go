@@ -35,15 +35,17 @@ const (
 // istioOwnPorts are the proxy's, for the kubelet's probes and for metrics.
 var istioOwnPorts = []modes.PortWord{"15020", "15021", "15090"}
 
-var istioNames = map[modes.Ref]string{
-	{Key: "inbound.includePorts"}:  istioIncludeInbound,
-	{Key: "inbound.excludePorts"}:  istioExcludeInbound,
-	{Key: "outbound.includePorts"}: istioIncludeOutbound,
-	{Key: "outbound.excludePorts"}: istioExcludeOutbound,
-	{Key: "outbound.includeCIDRs"}: istioIncludeCIDRs,
-	{Key: "outbound.excludeCIDRs"}: istioExcludeCIDRs,
-	{Key: "interfaces.exclude"}:    istioExcludeLinks,
-	{Key: "interfaces.reroute"}:    istioReroute,
+func istioNames() map[modes.Ref]string {
+	return map[modes.Ref]string{
+		{Key: "inbound.includePorts"}:  istioIncludeInbound,
+		{Key: "inbound.excludePorts"}:  istioExcludeInbound,
+		{Key: "outbound.includePorts"}: istioIncludeOutbound,
+		{Key: "outbound.excludePorts"}: istioExcludeOutbound,
+		{Key: "outbound.includeCIDRs"}: istioIncludeCIDRs,
+		{Key: "outbound.excludeCIDRs"}: istioExcludeCIDRs,
+		{Key: "interfaces.exclude"}:    istioExcludeLinks,
+		{Key: "interfaces.reroute"}:    istioReroute,
+	}
 }
 
 // istioContainers are the containers that the injector says it added.

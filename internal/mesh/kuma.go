@@ -28,15 +28,17 @@ const (
 	kumaDropInvalid     = "traffic.kuma.io/drop-invalid-packets"
 )
 
-var kumaNames = map[modes.Ref]string{
-	{Key: "inbound.excludePorts"}:      kumaSkipInbound,
-	{Key: "outbound.excludePorts"}:     kumaSkipOutbound,
-	{Key: "inbound.excludeSources"}:    kumaSkipInboundIPs,
-	{Key: "outbound.excludeCIDRs"}:     kumaSkipOutboundIPs,
-	{Key: "outbound.exclude.uids"}:     kumaSkipForUIDs,
-	{Key: "outbound.exclude.ports"}:    kumaSkipForUIDs,
-	{Key: "outbound.exclude.protocol"}: kumaSkipForUIDs,
-	{Key: "proxy.uids"}:                kumaUID,
+func kumaNames() map[modes.Ref]string {
+	return map[modes.Ref]string{
+		{Key: "inbound.excludePorts"}:      kumaSkipInbound,
+		{Key: "outbound.excludePorts"}:     kumaSkipOutbound,
+		{Key: "inbound.excludeSources"}:    kumaSkipInboundIPs,
+		{Key: "outbound.excludeCIDRs"}:     kumaSkipOutboundIPs,
+		{Key: "outbound.exclude.uids"}:     kumaSkipForUIDs,
+		{Key: "outbound.exclude.ports"}:    kumaSkipForUIDs,
+		{Key: "outbound.exclude.protocol"}: kumaSkipForUIDs,
+		{Key: "proxy.uids"}:                kumaUID,
+	}
 }
 
 func kumaWants(p Pod) string {

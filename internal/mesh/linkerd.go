@@ -22,12 +22,14 @@ const (
 	linkerdControlPlane = "linkerd.io/control-plane-component" // a label
 )
 
-var linkerdNames = map[modes.Ref]string{
-	{Key: "inbound.excludePorts"}:   linkerdSkipInbound,
-	{Key: "outbound.excludePorts"}:  linkerdSkipOutbound,
-	{Key: "inbound.excludeSources"}: linkerdSkipSubnets,
-	{Key: "proxy.uids"}:             linkerdUID,
-	{Key: "proxy.gids"}:             linkerdGID,
+func linkerdNames() map[modes.Ref]string {
+	return map[modes.Ref]string{
+		{Key: "inbound.excludePorts"}:   linkerdSkipInbound,
+		{Key: "outbound.excludePorts"}:  linkerdSkipOutbound,
+		{Key: "inbound.excludeSources"}: linkerdSkipSubnets,
+		{Key: "proxy.uids"}:             linkerdUID,
+		{Key: "proxy.gids"}:             linkerdGID,
+	}
 }
 
 func linkerdWants(p Pod) string {

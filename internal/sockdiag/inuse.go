@@ -7,8 +7,9 @@ package sockdiag
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"strings"
+
+	"github.com/weir-mesh/weir/internal/proc"
 )
 
 // NoTCPHere reports whether the network namespace of the calling thread certainly has no
@@ -23,7 +24,7 @@ func NoTCPHere() bool {
 // noneInUse reports whether a line of a file counts no sockets. Without IPv6 there is no
 // file of it.
 func noneInUse(path, line string, optional bool) bool {
-	text, err := os.ReadFile(path)
+	text, err := proc.Read(path)
 	if err != nil {
 		return optional && errors.Is(err, fs.ErrNotExist)
 	}
