@@ -151,7 +151,7 @@ func flagNames(commands []*cli.Command) []string {
 
 // TestFeatures: each feature has an example, which integration's TestBlocks plans.
 func TestFeatures(t *testing.T) {
-	text := below(t, readText(t, "../../docs/configuration.md"), "One example a feature")
+	text := below(t, readText(t, "../../docs/configuration.md"), "Examples")
 	features := strings.Split(text, "\n**")[1:]
 	if len(features) == 0 {
 		t.Error("there are no features")
