@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/internal/egress/metrics"
 	"github.com/weir-mesh/weir/internal/egress/watch"
+	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/node/health"
 	"github.com/weir-mesh/weir/internal/node/inventory"
 	"github.com/weir-mesh/weir/internal/version"
@@ -57,7 +58,7 @@ func (e exporter) take(r watch.Report) {
 	}
 	now := map[metrics.Series]metrics.Traffic{}
 	for _, row := range r.Rows {
-		s := metrics.Series{App: cmp.Or(e.users[row.Owner], row.Owner), Host: row.Host, Port: row.Port, Proto: row.Proto, By: row.By}
+		s := metrics.Series{App: escape.Text(cmp.Or(e.users[row.Owner], row.Owner)), Host: escape.Text(row.Host), Port: row.Port, Proto: row.Proto, By: row.By}
 		t := now[s]
 		now[s] = metrics.Traffic{Opened: t.Opened + row.Conns, Closed: t.Closed + row.Closed, Sent: t.Sent + row.Sent, Received: t.Received + row.Received}
 	}

@@ -11,6 +11,7 @@ const (
 	maxHello   = 16 << 10 // bytes of a ClientHello that are looked at
 	maxParts   = 64       // of one
 	maxPending = 4096     // connections whose ClientHello is not whole
+	maxHeld    = 16 << 20 // bytes of all of them
 	maxWait    = 3 * time.Second
 )
 
@@ -25,14 +26,36 @@ type pending struct {
 	first uint32 // of TCP: the sequence number of its first byte
 	id    []byte // of QUIC: the client's first connection id
 	parts map[int][]byte
+	size  int // bytes of parts
 	since time.Time
 }
 
-func (p *pending) add(offset int, data []byte) {
-	if offset < 0 || offset > maxHello || len(p.parts) >= maxParts || len(data) <= len(p.parts[offset]) {
+// add keeps a part of a ClientHello, as far as there is room.
+func (r *Reader) add(p *pending, offset int, data []byte) {
+	if offset < 0 || offset > maxHello || len(p.parts) >= maxParts {
+		return
+	}
+	data = data[:min(len(data), maxHello-offset)]
+	more := len(data) - len(p.parts[offset])
+	if more <= 0 || r.held+more > maxHeld {
 		return
 	}
 	p.parts[offset] = append([]byte(nil), data...)
+	p.size, r.held = p.size+more, r.held+more
+}
+
+// forget gives up the parts of a ClientHello.
+func (r *Reader) forget(p *pending) {
+	r.held -= p.size
+	p.parts, p.size = map[int][]byte{}, 0
+}
+
+// remove forgets the pending ClientHello of a connection, if there is one.
+func (r *Reader) remove(t Tuple) {
+	if p := r.pending[t]; p != nil {
+		r.forget(p)
+		delete(r.pending, t)
+	}
 }
 
 // whole is what there is without a gap from the start on.
@@ -71,7 +94,7 @@ func (r *Reader) waiting(t Tuple, now time.Time) *pending {
 func (r *Reader) expire(now time.Time) {
 	for t, p := range r.pending {
 		if now.Sub(p.since) > maxWait {
-			delete(r.pending, t)
+			r.remove(t)
 			r.Counts.Incomplete++
 		}
 	}

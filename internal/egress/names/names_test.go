@@ -309,6 +309,57 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestHostile: what a pod makes up costs bounded memory, and no name is believed that no host could have.
+func TestHostile(t *testing.T) {
+	endless := append([]byte{0x16, 3, 1, 0x40, 0, 1, 1, 0x86, 0xa0, 3, 3}, make([]byte, 100_000)...) // a ClientHello of 100 kB
+	at := func(i int) netip.AddrPort { return netip.AddrPortFrom(client.Addr(), uint16(i+1000)) }
+	r, got := newRead()
+	for i := range maxPending + 1 {
+		for offset := 0; offset < len(endless); offset += 32 << 10 {
+			r.Packet(ipPacket(protoTCP, at(i), server, 1+uint32(offset), endless[offset:min(len(endless), offset+32<<10)]), began)
+		}
+	}
+	if r.held > maxHeld || len(r.pending) > maxPending || len(got.claims) > 0 {
+		t.Errorf("%d bytes of %d ClientHellos without an end are held, %d names", r.held, len(r.pending), len(got.claims))
+	}
+	r.Tick(began.Add(maxWait + 1))
+	if r.held != 0 || len(r.pending) != 0 || r.Counts.Incomplete+r.Counts.Malformed < maxPending {
+		t.Errorf("%d bytes of %d are held for good, %+v", r.held, len(r.pending), r.Counts)
+	}
+	r.Packet(ipPacket(protoTCP, client, server, 1, helloOf(t, "after.example")), began)
+	if len(got.claims) != 1 || got.claims[0].Name != "after.example" {
+		t.Errorf("a name after them: %v", got.claims)
+	}
+
+	initial := sealed(t, 1, []byte("12345678"), 0, cryptoFrame(0, helloOf(t, "q.example")[5:]))
+	of := func(version uint32) []byte {
+		b := bytes.Clone(initial)
+		binary.BigEndian.PutUint32(b[1:], version)
+		return b
+	}
+	tooLong := strings.Repeat("x", maxName-1) + ".example"
+	for why, packet := range map[string][]byte{
+		"a name that is longer than a host's": ipPacket(protoTCP, client, server, 1, helloOf(t, tooLong)),
+		"the same in a request":               ipPacket(protoTCP, client, server, 1, []byte("GET / HTTP/1.1\r\nHost: "+tooLong+"\r\n\r\n")),
+		"a request of lines without an end":   ipPacket(protoTCP, client, server, 1, []byte("GET "+strings.Repeat("/", 60_000))),
+		"a version of QUIC that is not known": ipPacket(protoUDP, client, server, 0, of(0x0a0a0a0a)),
+		"a negotiation of versions":           ipPacket(protoUDP, client, server, 0, of(0)),
+		"version 2 under the keys of 1":       ipPacket(protoUDP, client, server, 0, of(0x6b3343cf)),
+		"an Initial that was touched":         ipPacket(protoUDP, client, server, 0, append(initial[:len(initial)-1:len(initial)-1], ^initial[len(initial)-1])),
+		"DNS that is cut short":               ipPacket(protoUDP, client, resolver, 0, message(t, 7, false, "a.example.")[:14]),
+		"DNS of pointers in a circle":         ipPacket(protoUDP, client, resolver, 0, append(message(t, 7, false, "a.example.")[:12], 0xc0, 12, 0, 1, 0, 1)),
+		"DNS over TCP of no length":           ipPacket(protoTCP, client, resolver, 0, []byte{0, 0}),
+	} {
+		r, got := newRead()
+		for range 2 {
+			r.Packet(packet, began)
+		}
+		if r.Tick(began.Add(maxWait + 1)); len(got.claims)+len(got.answers)+len(r.pending)+len(r.asked)+r.held > 0 {
+			t.Errorf("%s: %v, %d wait, %d asked, %d bytes", why, got.claims, len(r.pending), len(r.asked), r.held)
+		}
+	}
+}
+
 // FuzzPacket: whatever is copied, state stays bounded and names are names of the packet.
 func FuzzPacket(f *testing.F) {
 	f.Add(ipPacket(protoTCP, client, server, 1, helloOf(f, "a.example")))
@@ -320,7 +371,7 @@ func FuzzPacket(f *testing.F) {
 		for range 2 {
 			r.Packet(b, began)
 		}
-		if len(r.pending) > 1 || len(r.asked) > 1 || len(got.answers) > 0 {
+		if r.Tick(began.Add(maxWait / 2)); len(r.pending) > 1 || len(r.asked) > 1 || len(got.answers) > 0 || r.held > maxHello {
 			t.Errorf("%d pending, %d asked, answers %v of one packet", len(r.pending), len(r.asked), got.answers)
 		}
 	})
@@ -336,9 +387,9 @@ func FuzzHello(f *testing.F) {
 		if name, err := hello(b); (name == "") == (err == nil) {
 			t.Errorf("the name %q and %v", name, err)
 		}
-		p := &pending{parts: map[int][]byte{}}
-		_ = cryptoFrames(b, p.add)
-		if len(p.parts) > maxParts || len(p.whole()) > maxHello+len(b) {
+		p, r := &pending{parts: map[int][]byte{}}, &Reader{}
+		_ = cryptoFrames(b, func(offset int, data []byte) { r.add(p, offset, data) })
+		if len(p.parts) > maxParts || len(p.whole()) > maxHello || p.size != r.held {
 			t.Errorf("%d parts, %d bytes", len(p.parts), len(p.whole()))
 		}
 	})

@@ -25,6 +25,9 @@ type Claim struct {
 	By   By
 }
 
+// maxName is the length of a host name at most (RFC 1035, section 2.3.4).
+const maxName = 255
+
 // Counts are what was read of copies.
 type Counts struct {
 	Packets    uint64
@@ -32,13 +35,14 @@ type Counts struct {
 	Answers    uint64 // of DNS, that were asked for
 	Unasked    uint64 // answers of DNS that nobody asked for: not believed
 	Incomplete uint64 // ClientHellos and messages of which not all was copied
-	Malformed  uint64
+	Malformed  uint64 // among them names that are longer than any host's
 }
 
 // Reader reads names from copies of packets. The zero Reader is not one: see [NewReader].
 type Reader struct {
 	Counts  Counts
 	pending map[Tuple]*pending
+	held    int // bytes of pending ones
 	asked   map[question]time.Time
 	told    func(Answer)
 	claimed func(Claim)
@@ -104,12 +108,13 @@ func (r *Reader) tls(t Tuple, p Packet, now time.Time) {
 	}
 	if offset := int(int32(p.Seq - w.first)); len(w.parts) > 0 && beginsHello(p.Data) && (offset < -maxHello || offset > maxHello) { // another connection of the port
 		r.Counts.Incomplete++
-		w.parts, w.since = map[int][]byte{}, now
+		r.forget(w)
+		w.since = now
 	}
 	if len(w.parts) == 0 {
 		w.first = p.Seq
 	}
-	w.add(int(int32(p.Seq-w.first)), p.Data)
+	r.add(w, int(int32(p.Seq-w.first)), p.Data)
 	if name, err := hello(w.whole()); !errors.Is(err, errMore) {
 		r.found(t, name, BySNI, err)
 	}
@@ -137,7 +142,7 @@ func (r *Reader) quic(t Tuple, datagram []byte, now time.Time) {
 				continue
 			}
 		}
-		if err := cryptoFrames(plain, w.add); err != nil {
+		if err := cryptoFrames(plain, func(offset int, data []byte) { r.add(w, offset, data) }); err != nil {
 			r.Counts.Malformed++
 			continue
 		}
@@ -151,13 +156,13 @@ func (r *Reader) quic(t Tuple, datagram []byte, now time.Time) {
 }
 
 func (r *Reader) found(t Tuple, name string, by By, err error) {
-	delete(r.pending, t)
+	r.remove(t)
 	switch {
 	case errors.Is(err, errMore):
 		r.Counts.Incomplete++
 	case errors.Is(err, errNoName):
 		r.claimed(Claim{Tuple: t, By: by})
-	case err != nil:
+	case err != nil || len(name) > maxName:
 		r.Counts.Malformed++
 	default:
 		r.Counts.Claims++

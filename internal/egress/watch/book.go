@@ -21,8 +21,9 @@ const (
 const Contradicted = "!"
 
 const (
-	maxNames   = 1000 // names at once: those that come later are "other"
-	maxPerHost = 16   // of one address
+	maxNames   = 1000    // names at once: those that come later are "other"
+	maxClaims  = 1 << 16 // names that clients gave to destinations
+	maxPerHost = 16      // names that resolvers gave to one address
 	otherName  = "other"
 )
 
@@ -30,6 +31,8 @@ const (
 type book struct {
 	names    map[string]bool
 	claimed  map[endpoint]map[string]names.By
+	claims   int    // in claimed
+	others   uint64 // claims of names that had no room
 	answered map[netip.Addr]map[string]bool
 	given    map[string]map[netip.Addr]bool // the same, the other way round
 	answers  bool
@@ -56,20 +59,28 @@ func (b *book) known(name string) string {
 	return name
 }
 
-func (b *book) claim(c names.Claim) {
+// claim notes the name that a client gave to a destination. It returns the name under which
+// its bytes count, "" for none.
+func (b *book) claim(c names.Claim) string {
 	if c.Name == "" {
-		return
+		return ""
 	}
 	at := endpoint{rules.Proto(c.Proto), c.Dst}
+	name := b.known(c.Name)
+	if _, known := b.claimed[at][name]; !known && b.claims >= maxClaims {
+		b.others++
+		return ""
+	} else if !known {
+		b.claims++
+	}
+	if name == otherName {
+		b.others++
+	}
 	if b.claimed[at] == nil {
-		if len(b.claimed) >= maxDestinations {
-			return
-		}
 		b.claimed[at] = map[string]names.By{}
 	}
-	if name := b.known(c.Name); len(b.claimed[at]) < maxPerHost {
-		b.claimed[at][name] = c.By
-	}
+	b.claimed[at][name] = c.By
+	return name
 }
 
 func (b *book) answer(a names.Answer) {

@@ -312,10 +312,10 @@ func TestSetsFull(t *testing.T) {
 	}
 }
 
-// TestRandomNames: a client that makes up names costs bounded memory.
+// TestRandomNames: a client that makes up names costs bounded memory, and those that had no room are counted.
 func TestRandomNames(t *testing.T) {
 	w := newWorld(t, "198.51.100.1/32")
-	b := blast{connections: many(100_000), workers: 8, hello: shortHello(t), name: func(int) bool { return true }}
+	b := blast{connections: max(many(100_000), 2*maxNames), workers: 8, hello: shortHello(t), name: func(int) bool { return true }}
 	sink(t, w.away, "203.0.113.2:443", len(b.hello))
 	watched := startWatch(t, w, modes.Watch{})
 	heap := func() uint64 {
@@ -336,8 +336,13 @@ func TestRandomNames(t *testing.T) {
 	r, err := watched.Report(t.Context())
 	scratch.Must(t, err)
 	grown := int64(heap()) - int64(before)
-	t.Logf("%d names, %d lost: %d rows, %d names, %d flows, %d shares, %d kB of heap more", b.connections, r.Lost, len(r.Rows), len(watched.book.names), len(watched.shared.flows), len(watched.shared.shares), grown>>10)
-	if len(watched.book.names) > maxNames || len(r.Rows) > maxNames+maxPerHost || grown > 32<<20 || len(watched.shared.flows) > 0 {
-		t.Errorf("%d names, %d rows, %d flows, %d bytes", len(watched.book.names), len(r.Rows), len(watched.shared.flows), grown)
+	t.Logf("%d names, %d lost, %d without room: %d rows, %d names, %d flows, %d shares, %d kB of heap more", b.connections, r.Lost, r.Others, len(r.Rows), len(watched.book.names),
+		len(watched.shared.flows), len(watched.shared.shares), grown>>10)
+	const rest = 2 // rows: of other names, and of the address
+	if len(watched.book.names) > maxNames || len(r.Rows) > maxNames+rest || grown > 32<<20 || len(watched.shared.flows) > 0 || len(watched.shared.shares) > maxNames+1 {
+		t.Errorf("%d names, %d rows, %d flows, %d shares, %d bytes", len(watched.book.names), len(r.Rows), len(watched.shared.flows), len(watched.shared.shares), grown)
+	}
+	if r.Others+r.Lost < uint64(b.connections-maxNames) || !strings.Contains(strings.Join(r.Notes(), "\n"), "names that had no room") {
+		t.Errorf("%d names, %d without room, %q", b.connections, r.Others, r.Notes())
 	}
 }

@@ -21,6 +21,7 @@ func (r Report) Notes() (out []string) {
 	add(r.Unasked, "DNS answer was not asked for: not believed", "DNS answers were not asked for: not believed")
 	add(r.Overflow, "packet is counted for no host: a set is full (watch.size)", "packets are counted for no host: a set is full (watch.size)")
 	add(r.Hellos, "ClientHello is copied in part: a set is full", "ClientHellos are copied in part: a set is full")
+	add(r.Others, "connection has a name that had no room: its bytes are of \"other\" or of the address", "connections have names that had no room: their bytes are of \"other\" or of the address")
 	if r.Unheard {
 		out = append(out, "the end of some connections was not heard of: their bytes stay with the address")
 	}

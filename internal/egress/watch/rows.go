@@ -38,6 +38,7 @@ type Report struct {
 	Unasked    uint64    `json:"unaskedAnswers"`
 	Overflow   uint64    `json:"uncountedPackets"` // that full sets had no room for
 	Hellos     uint64    `json:"uncopiedHellos"`
+	Others     uint64    `json:"otherNames"`      // connections and requests whose name had no room
 	Unheard    bool      `json:"unheardCloses"`   // of some connections the end was not heard: what they moved stays with the address
 	Drift      []string  `json:"drift,omitempty"` // in what the table is not as it was written
 	Pods       int       `json:"pods,omitempty"`  // of a node: that are counted

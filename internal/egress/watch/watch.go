@@ -88,7 +88,7 @@ func (w *Watch) begin(ctx context.Context, ns *netns.Namespace, node bool, find 
 }
 
 func (w *Watch) claim(c names.Claim) {
-	w.book.claim(c)
+	c.Name = w.book.claim(c)
 	owner := w.user
 	if w.pods != nil {
 		owner = w.pods.name(c.Src.Addr().String())
@@ -129,7 +129,7 @@ func (w *Watch) Report(ctx context.Context) (Report, error) {
 	}
 	w.counts.take(live.State.Table)
 	r := Report{Time: now, Rows: rows(w.counts, w.book, w.shared), Lost: w.copies.Lost(), Incomplete: w.reader.Counts.Incomplete, Unasked: w.reader.Counts.Unasked,
-		Overflow: w.counts.overflow, Hellos: w.counts.hellos, Unheard: w.shared.Lost, Drift: w.drift}
+		Overflow: w.counts.overflow, Hellos: w.counts.hellos, Others: w.book.others, Unheard: w.shared.Lost, Drift: w.drift}
 	if !w.last.Time.IsZero() {
 		rates(r.Rows, w.last.Rows, now.Sub(w.last.Time))
 	}

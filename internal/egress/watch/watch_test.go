@@ -23,9 +23,11 @@ import (
 	"time"
 
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/egress/names"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
+	"github.com/weir-mesh/weir/rules"
 )
 
 const payload = 4 << 20
@@ -269,5 +271,17 @@ func TestBoundedNames(t *testing.T) {
 	}
 	if len(b.names) != maxNames || b.known("late.example") != otherName {
 		t.Errorf("%d names are remembered", len(b.names))
+	}
+	of := func(port uint16, name string) string {
+		return b.claim(names.Claim{Tuple: names.Tuple{Proto: uint8(rules.TCP), Dst: netip.AddrPortFrom(netip.MustParseAddr("203.0.113.2"), port)}, Name: name, By: names.BySNI})
+	}
+	if a, b := of(1, "late.example"), of(1, "."+big.NewInt(0).String()); a != otherName || b != ".0" {
+		t.Errorf("bytes count under %q and %q", a, b)
+	}
+	for i := range 2 * maxClaims {
+		of(uint16(i%65535+1), "."+big.NewInt(int64(200*(i/65535))).String()) // names are x*(i%200).i
+	}
+	if b.claims > maxClaims || b.others < maxClaims {
+		t.Errorf("%d claims are remembered, %d had no room", b.claims, b.others)
 	}
 }
