@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 module github.com/weir-mesh/weir/tools
 
 go 1.26.0

@@ -298,7 +298,9 @@ func TestOnlyProgramsTalk(t *testing.T) {
 
 // TestLicenceLines: each file of source says its licence in the way of SPDX.
 func TestLicenceLines(t *testing.T) {
-	comments := map[string]string{".go": "// %s\n\n", ".css": "/* %s */\n", ".yaml": "# %s\n", ".yml": "# %s\n", "Makefile": "# %s\n"}
+	comments := map[string]string{".go": "// %s\n\n", ".mod": "// %s\n\n", ".css": "/* %s */\n", ".yaml": "# %s\n", ".yml": "# %s\n", "Makefile": "# %s\n",
+		".bash": "# %s\n", ".zsh": "# %s\n", ".fish": "# %s\n", "run": "# %s\n", ".tpl": "{{- /* %s */ -}}\n", "NOTES.txt": "{{- /* %s */ -}}\n"}
+	interpreter := regexp.MustCompile(`^(#!|#compdef ).*\n`) // the first line where there is one
 	read := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		comment := cmp.Or(comments[filepath.Ext(path)], comments[filepath.Base(path)])
@@ -311,7 +313,7 @@ func TestLicenceLines(t *testing.T) {
 			return nil
 		}
 		read++
-		if line := fmt.Sprintf(comment, "SPDX-License-Identifier: Apache-2.0"); !strings.HasPrefix(readText(t, path), line) {
+		if line := fmt.Sprintf(comment, "SPDX-License-Identifier: Apache-2.0"); !strings.HasPrefix(interpreter.ReplaceAllString(readText(t, path), ""), line) {
 			t.Errorf("%s does not begin with %q", path, line)
 		}
 		return nil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # weir's completion for bash
 _weir() {
 	local IFS=$'\n'

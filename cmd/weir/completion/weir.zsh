@@ -1,4 +1,5 @@
 #compdef weir
+# SPDX-License-Identifier: Apache-2.0
 # weir's completion for zsh
 _weir() {
 	local -a found
