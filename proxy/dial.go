@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,6 +43,11 @@ type Dialer struct {
 	// that clients do not use. It excludes Source, and needs CAP_NET_ADMIN or CAP_NET_RAW.
 	KeepClient bool
 
+	// DataFollows says that data is sent as soon as the connection is open: what a client has sent
+	// already, or a ClientHello. Then it takes the acknowledgement of the server's SYN along, which
+	// saves a packet. Where none follows, that goes 0.2 s later.
+	DataFollows bool
+
 	// Host holds the addresses to connect to in place of the original one, one for each
 	// family: 127.0.0.1 and ::1 for an application that listens there. The port stays the
 	// original one, and so does the address of a family that is missing.
@@ -64,7 +70,7 @@ func (d Dialer) dial(ctx context.Context, c ConnInfo) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dialFrom(ctx, source, dst, d.options())
+	return dialFrom(ctx, source, dst, d.control())
 }
 
 // DialUDP is Dial for a flow of datagrams: it opens a UDP socket that is connected to where the flow
@@ -83,6 +89,24 @@ func (d Dialer) DialUDP(ctx context.Context, c ConnInfo) (*net.UDPConn, error) {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	return conn.(*net.UDPConn), nil
+}
+
+// control sets the options of a TCP socket.
+func (d Dialer) control() func(network, address string, c syscall.RawConn) error {
+	options := d.options()
+	if !d.DataFollows {
+		return options.Control
+	}
+	return func(network, _ string, c syscall.RawConn) error {
+		var sockErr error
+		err := c.Control(func(fd uintptr) {
+			if sockErr = options.set(int(fd), network); sockErr == nil {
+				option := socketOption{level: unix.SOL_TCP, number: unix.TCP_QUICKACK, name: "TCP_QUICKACK"}
+				sockErr = option.set(int(fd), 0)
+			}
+		})
+		return errors.Join(err, sockErr)
+	}
 }
 
 func (d Dialer) options() SocketOptions {

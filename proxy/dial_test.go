@@ -202,6 +202,37 @@ func TestSearchForAPortIsBounded(t *testing.T) {
 	}
 }
 
+// The acknowledgement of the server's SYN goes with the first data, and without such by itself.
+func TestDataFollows(t *testing.T) {
+	dst := origin(t, "127.0.0.1:0", echo)
+	sent := func(d proxy.Dialer) uint32 {
+		conn, err := d.Dial(t.Context(), proxy.ConnInfo{OriginalDst: dst})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		write(t, conn, "hello")
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var info *unix.TCPInfo
+		if err := errors.Join(raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO) }), err); err != nil {
+			t.Fatal(err)
+		}
+		return info.Segs_out
+	}
+	if got := sent(proxy.Dialer{}); got < 3 {
+		t.Errorf("%d packets were sent, want a SYN, an acknowledgement and data", got)
+	}
+	for range 100 { // the kernel waits for data for no more than milliseconds
+		if sent(proxy.Dialer{DataFollows: true}) == 2 {
+			return
+		}
+	}
+	t.Error("the acknowledgement has a packet of its own")
+}
+
 func TestDialErrorNamesTheAddress(t *testing.T) {
 	closed := unusedAddr(t)
 	_, err := proxy.Dialer{}.Dial(t.Context(), proxy.ConnInfo{OriginalDst: closed})

@@ -53,6 +53,9 @@ func peek(ctx context.Context, conn *net.TCPConn, until time.Time, buffer []byte
 		seen, last, sockErr := 0, false, error(nil)
 		err := raw.Read(func(fd uintptr) bool {
 			seen, last, sockErr = peekOnce(int(fd), buffer)
+			if seen == shown && seen > 0 && !last {
+				last = streamEnded(int(fd))
+			}
 			return seen > shown || last || sockErr != nil
 		})
 		switch {
@@ -93,8 +96,12 @@ func peekOnce(fd int, buffer []byte) (n int, last bool, err error) {
 	case n == len(buffer) || n == 0:
 		return n, true, nil
 	}
-	// The end of the stream is not to be read before the bytes are taken.
+	return n, false, nil
+}
+
+// streamEnded reports whether the client has ended its stream, which cannot be read before the bytes are taken.
+func streamEnded(fd int) bool {
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	_, _ = unix.Poll(poll, 0) // a failure tells nothing, as does a stream that goes on
-	return n, poll[0].Revents&unix.POLLRDHUP != 0, nil
+	return poll[0].Revents&unix.POLLRDHUP != 0
 }

@@ -39,7 +39,7 @@ const (
 )
 
 // dialFrom connects from source, or from an address that the kernel chooses where there is none.
-func dialFrom(ctx context.Context, source netip.Addr, dst netip.AddrPort, options SocketOptions) (*net.TCPConn, error) {
+func dialFrom(ctx context.Context, source netip.Addr, dst netip.AddrPort, control func(network, address string, c syscall.RawConn) error) (*net.TCPConn, error) {
 	var first, last int // of the ports that are used again, once they are asked for
 	for try := 0; ; try++ {
 		choice := portChoice{bound: source.IsValid(), inRange: try < rangeTries}
@@ -50,7 +50,7 @@ func dialFrom(ctx context.Context, source netip.Addr, dst netip.AddrPort, option
 			choice.port = first + rand.N(last-first+1)
 		}
 		dialer := net.Dialer{KeepAlive: -1, Control: func(network, address string, raw syscall.RawConn) error {
-			return errors.Join(options.Control(network, address, raw), choice.set(raw))
+			return errors.Join(control(network, address, raw), choice.set(raw))
 		}}
 		if choice.bound || choice.port > 0 {
 			dialer.LocalAddr = &net.TCPAddr{IP: source.AsSlice(), Zone: source.Zone(), Port: choice.port}

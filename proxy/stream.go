@@ -29,56 +29,93 @@ func newBuffers(size int) *sync.Pool {
 	}}
 }
 
-// copyStream writes to dst what src sends until the end of its stream, and returns how much that was.
+// copyStream writes to dst what src sends until the end of its stream, and returns how much that was. The caller passes
+// the end on at once, which the last bytes may have waited for.
 func copyStream(dst, src *net.TCPConn, buffers *sync.Pool) (n int64, err error) {
-	for n < spliceAfter {
-		some, err := copySome(dst, src, buffers)
-		n += int64(some)
-		if errors.Is(err, io.EOF) {
-			return n, nil
+	raw, err := src.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var found error // io.EOF at the end
+	if err := raw.Read(func(fd uintptr) (done bool) {
+		// Only while there is something to copy, so that quiet connections cost no memory.
+		buffer := buffers.Get().(*[]byte)
+		defer buffers.Put(buffer)
+		for found == nil && n < spliceAfter {
+			var some int
+			some, found = readAvailable(int(fd), *buffer)
+			if some > 0 {
+				written, err := writeTo(dst, (*buffer)[:some], found == io.EOF)
+				n += int64(written)
+				if err != nil {
+					found = err
+				}
+			}
+			if found == unix.EAGAIN {
+				found = nil
+				return false
+			}
 		}
-		if err != nil {
-			return n, err
-		}
+		return true
+	}); err != nil {
+		return n, err
+	}
+	switch {
+	case errors.Is(found, io.EOF):
+		return n, nil
+	case found != nil:
+		return n, found
 	}
 	// Between two TCP connections io.Copy is splice(2): the data stays in the kernel.
 	rest, err := io.Copy(dst, src)
 	return n + rest, err
 }
 
-// copySome waits for src to send something, and writes it to dst. The error is [io.EOF] at the end of
-// the stream. It has no buffer while it waits, so that quiet connections cost no memory.
-func copySome(dst, src *net.TCPConn, buffers *sync.Pool) (n int, err error) {
-	raw, err := src.SyscallConn()
+// readAvailable reads what there is, until the buffer is full. The error is EAGAIN where there may be more later, and
+// [io.EOF] at the end of the stream.
+func readAvailable(fd int, buffer []byte) (n int, err error) {
+	for n < len(buffer) {
+		some, err := unix.Read(fd, buffer[n:])
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return n, err
+		case err != nil:
+			return n, os.NewSyscallError("read", err)
+		case some == 0:
+			return n, io.EOF
+		default:
+			n += some
+		}
+	}
+	return n, nil
+}
+
+// writeTo writes data. The last of a stream may wait for its end, which then takes no packet of its own.
+func writeTo(dst *net.TCPConn, data []byte, last bool) (n int, err error) {
+	if !last {
+		return dst.Write(data)
+	}
+	raw, err := dst.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
-	var buffer *[]byte
 	var sockErr error
-	if err := raw.Read(func(fd uintptr) (done bool) {
-		buffer = buffers.Get().(*[]byte)
-		n, sockErr = readOnce(int(fd), *buffer)
-		if done = sockErr != unix.EAGAIN; !done {
-			buffers.Put(buffer)
+	err = raw.Write(func(fd uintptr) (done bool) {
+		for n < len(data) {
+			some, err := unix.SendmsgN(int(fd), data[n:], nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+			switch {
+			case err == unix.EINTR:
+			case err == unix.EAGAIN:
+				return false
+			case err != nil:
+				sockErr = os.NewSyscallError("sendmsg", err)
+				return true
+			default:
+				n += some
+			}
 		}
-		return done
-	}); err != nil {
-		return 0, err
-	}
-	defer buffers.Put(buffer)
-	switch {
-	case sockErr != nil:
-		return 0, os.NewSyscallError("read", sockErr)
-	case n == 0:
-		return 0, io.EOF
-	}
-	return dst.Write((*buffer)[:n])
-}
-
-func readOnce(fd int, buffer []byte) (n int, err error) {
-	for {
-		if n, err = unix.Read(fd, buffer); err != unix.EINTR {
-			return max(n, 0), err
-		}
-	}
+		return true
+	})
+	return n, errors.Join(err, sockErr)
 }

@@ -13,8 +13,9 @@ import (
 
 // timerSlack is how late the kernel may wake a thread that sleeps, in nanoseconds (prctl(2), PR_SET_TIMERSLACK). Go's
 // runtime has threads that sleep for 3 to 20 microseconds over and over while others are busy, which cost a sixth of
-// the processor time of a connection with the usual 50 microseconds. Nothing here is to be done to the millisecond.
-const timerSlack = 1_000_000
+// the processor time of a connection with the usual 50 microseconds. Nothing here is to be done to the millisecond; with 5 of them
+// work waits for threads that sleep.
+const timerSlack = 2_000_000
 
 // sleepLonger has all threads of the program sleep with timerSlack. A thread inherits it from the one that started
 // it, and the runtime's own have started before main: so that the program is executed again. Where any of it is

@@ -107,7 +107,7 @@ func (o *originator) dial(ctx context.Context, _, address string) (net.Conn, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	conn, err := o.server.connect(ctx, proxy.ConnInfo{}, host, uint16(port))
+	conn, err := o.server.connect(ctx, helloFollows, proxy.ConnInfo{}, host, uint16(port))
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func TestThreadsSleepLonger(t *testing.T) {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has ended
 		}
-		if scratch.Must(t, err); strings.TrimSpace(string(slack)) != "1000000" {
+		if scratch.Must(t, err); strings.TrimSpace(string(slack)) != "2000000" {
 			t.Errorf("thread %s has a timer slack of %s", thread.Name(), slack)
 		}
 	}

@@ -177,16 +177,22 @@ func (s *Server) dial(ctx context.Context, c proxy.ConnInfo) (*net.TCPConn, erro
 		s.Metrics.Moved(t.series, metrics.Traffic{Opened: 1})
 	}
 	if t.series.By != ByVirtual {
+		if t.series.By == bySNI {
+			return helloFollows.Dial(ctx, c)
+		}
 		return onward.Dial(ctx, c)
 	}
-	return s.connect(ctx, c, t.series.Host, c.OriginalDst.Port())
+	return s.connect(ctx, onward, c, t.series.Host, c.OriginalDst.Port())
 }
 
-// onward is how every connection to a host is made.
-var onward = proxy.Dialer{Mark: mark}
+// Connections to hosts are made by these: by the latter where a ClientHello is sent at once.
+var (
+	onward       = proxy.Dialer{Mark: mark}
+	helloFollows = proxy.Dialer{Mark: mark, DataFollows: true}
+)
 
 // connect connects to a host at one of its real addresses.
-func (s *Server) connect(ctx context.Context, c proxy.ConnInfo, host string, port uint16) (*net.TCPConn, error) {
+func (s *Server) connect(ctx context.Context, dialer proxy.Dialer, c proxy.ConnInfo, host string, port uint16) (*net.TCPConn, error) {
 	addresses, err := s.lookup(ctx, host)
 	if err != nil {
 		return nil, err
@@ -194,7 +200,7 @@ func (s *Server) connect(ctx context.Context, c proxy.ConnInfo, host string, por
 	var wrong []error
 	for _, a := range addresses {
 		c.OriginalDst = netip.AddrPortFrom(a, port)
-		conn, err := onward.Dial(ctx, c)
+		conn, err := dialer.Dial(ctx, c)
 		if err == nil {
 			return conn, nil
 		}
