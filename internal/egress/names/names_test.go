@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ecdh"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
@@ -60,10 +62,15 @@ func newRead() (*Reader, *read) {
 // helloOf is what crypto/tls sends first.
 func helloOf(t testing.TB, name string, protocols ...string) []byte {
 	t.Helper()
+	return helloBy(t, &tls.Config{ServerName: name, NextProtos: protocols, InsecureSkipVerify: name == ""})
+}
+
+func helloBy(t testing.TB, config *tls.Config) []byte {
+	t.Helper()
 	here, there := net.Pipe()
 	defer here.Close()
 	go func() {
-		_ = tls.Client(there, &tls.Config{ServerName: name, NextProtos: protocols, InsecureSkipVerify: name == ""}).Handshake()
+		_ = tls.Client(there, config).Handshake()
 		there.Close()
 	}()
 	buf := make([]byte, 1<<16)
@@ -127,6 +134,28 @@ func TestNoName(t *testing.T) {
 	r.Packet(ipPacket(protoTCP, client, server, 1, helloOf(t, "")), began)
 	if len(got.claims) != 1 || got.claims[0].Name != "" {
 		t.Errorf("a ClientHello without a name: %v", got.claims)
+	}
+}
+
+// TestEncryptedClientHello has the name of the outer one, which is that of whoever decrypts the inner one. That a client
+// makes up an inner one (GREASE) looks the same.
+func TestEncryptedClientHello(t *testing.T) {
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const extension, x25519, sha256, aes128 = "\xfe\x0d", "\x00\x20", "\x00\x01", "\x00\x01" // of RFC 9849 and RFC 9180
+	prefixed := func(text string) string { return string(binary.BigEndian.AppendUint16(nil, uint16(len(text)))) + text }
+	outer := "outer.example"
+	config := "\x07" + x25519 + prefixed(string(key.PublicKey().Bytes())) + prefixed(sha256+aes128) + "\x20" + string(rune(len(outer))) + outer + prefixed("")
+	hello := helloBy(t, &tls.Config{ServerName: "inner.example", EncryptedClientHelloConfigList: []byte(prefixed(extension + prefixed(config)))})
+	if !bytes.Contains(hello, []byte(extension)) || bytes.Contains(hello, []byte("inner.example")) {
+		t.Fatal("it is not encrypted")
+	}
+	r, got := newRead()
+	r.Packet(ipPacket(protoTCP, client, server, 1, hello), began)
+	if want := []Claim{{Tuple{protoTCP, client, server}, outer, BySNI}}; !slices.Equal(got.claims, want) {
+		t.Errorf("%v, want %v", got.claims, want)
 	}
 }
 
