@@ -58,7 +58,7 @@ func (e exporter) take(r watch.Report) {
 	}
 	now := map[metrics.Series]metrics.Traffic{}
 	for _, row := range r.Rows {
-		s := metrics.Series{App: escape.Text(cmp.Or(e.users[row.Owner], row.Owner)), Host: escape.Text(row.Host), Port: row.Port, Proto: row.Proto, By: row.By}
+		s := metrics.Series{App: escape.Text(cmp.Or(e.users[row.Owner], row.Owner)), Host: escape.Text(row.Name()), Port: row.Port, Proto: row.Proto, By: row.By}
 		t := now[s]
 		now[s] = metrics.Traffic{Opened: t.Opened + row.Conns, Closed: t.Closed + row.Closed, Sent: t.Sent + row.Sent, Received: t.Received + row.Received}
 	}

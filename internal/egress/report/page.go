@@ -99,7 +99,7 @@ func (h *history) page() page {
 	for _, r := range h.last.Rows {
 		n := r.Sent + r.Received
 		all, sent, received = all+n, sent+r.Sent, received+r.Received
-		hosts[r.Host] += n
+		hosts[r.Name()] += n
 		byEvidence[r.By] += n
 		p.Conns += int(r.Conns)
 	}

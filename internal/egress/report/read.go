@@ -73,7 +73,7 @@ func read(in io.Reader) (*history, error) {
 func (h *history) add(r watch.Report) {
 	now := map[string]uint64{}
 	for _, row := range r.Rows {
-		now[row.Host] += row.Sent + row.Received
+		now[row.Name()] += row.Sent + row.Received
 	}
 	moved := map[string]uint64{}
 	for host, total := range now {

@@ -128,7 +128,7 @@ func TestBytesOverTime(t *testing.T) {
 	for _, n := range []int{1, 2, maxBuckets - 1, maxBuckets, maxBuckets + 1, 1000, 4321} {
 		h := &history{each: 1, had: map[string]uint64{}}
 		for i := 1; i <= n; i++ {
-			h.add(watch.Report{Time: began.Add(time.Duration(i)), Rows: []watch.Row{{Host: "a", Sent: uint64(3 * i)}, {Host: "b", Received: uint64(i % 5)}}})
+			h.add(watch.Report{Time: began.Add(time.Duration(i)), Rows: []watch.Row{{Host: fmt.Sprintf("a (%d names)", i), Names: []string{"b", "c"}, Sent: uint64(3 * i)}, {Host: "b", Received: uint64(i % 5)}}})
 		}
 		var a, b uint64
 		for _, one := range h.buckets {

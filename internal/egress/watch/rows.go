@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-mesh/weir/rules"
@@ -27,6 +28,15 @@ type Row struct {
 	Sent      uint64   `json:"sentBytes"`         // of IP packets
 	Received  uint64   `json:"receivedBytes"`
 	Now       uint64   `json:"bitsPerSecond"` // since the row was made last
+}
+
+// Name is what the row is of, whatever else it says: the host, or of several names their address.
+func (r Row) Name() string {
+	if len(r.Names) == 0 {
+		return r.Host
+	}
+	address, _, _ := strings.Cut(r.Host, " ")
+	return address
 }
 
 // Report is everything that was counted so far, most bytes first.
@@ -129,7 +139,7 @@ func (t Total) plus(o Total) Total {
 // rates fills in what each row moves now, by the row of the report before.
 func rates(now, before []Row, passed time.Duration) {
 	had := map[rowKey]uint64{}
-	key := func(r Row) rowKey { return rowKey{r.Host, r.Owner, r.By, r.Proto, r.Port} }
+	key := func(r Row) rowKey { return rowKey{r.Name(), r.Owner, r.By, r.Proto, r.Port} }
 	for _, r := range before {
 		had[key(r)] = r.Sent + r.Received
 	}

@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -260,6 +261,18 @@ func TestContradictions(t *testing.T) {
 	b.given["a.example"] = map[netip.Addr]bool{netip.MustParseAddr("203.0.113.3"): true}
 	if !b.contradicts("a.example", at) {
 		t.Error("the name has another address")
+	}
+}
+
+// TestRates: an address that gets another name does not move all of its bytes anew.
+func TestRates(t *testing.T) {
+	row := func(n int, total uint64) []Row {
+		return []Row{{Host: fmt.Sprintf("203.0.113.2 (%d names)", n), Names: make([]string, n), Received: total}}
+	}
+	now := row(3, 1_000_100)
+	rates(now, row(2, 1_000_000), time.Second)
+	if now[0].Now != 800 || now[0].Name() != "203.0.113.2" {
+		t.Errorf("%s moves %d bits a second, want 800", now[0].Name(), now[0].Now)
 	}
 }
 
