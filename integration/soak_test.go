@@ -26,20 +26,21 @@ func soakTime(t *testing.T) time.Duration {
 	return limit
 }
 
-// flat watches what the process holds: after a tenth of the time, and at the end.
+// flat watches what the process holds: after a tenth of the time or of the work, and at the end.
 type flat struct {
 	*testing.T
-	from  time.Time // when it is looked at first
+	from  time.Time // when it is looked at first,
+	work  int64     // or after how much
 	early *scratch.Usage
 }
 
-func watchFlat(t *testing.T, limit time.Duration) *flat {
-	return &flat{T: t, from: time.Now().Add(limit / 10)}
+func watchFlat(t *testing.T, limit time.Duration, work int64) *flat {
+	return &flat{T: t, from: time.Now().Add(limit / 10), work: work / 10}
 }
 
 // look looks, where it is time for the first.
-func (f *flat) look() {
-	if f.early == nil && time.Now().After(f.from) {
+func (f *flat) look(done int64) {
+	if f.early == nil && (done >= f.work || time.Now().After(f.from)) {
 		u := f.now()
 		f.early = &u
 	}
@@ -86,12 +87,12 @@ func TestSoakConnections(t *testing.T) {
 	for i := range workers {
 		go func() { finished <- p.try(func() error { return p.connectOn(i, stop, &done, &lost) }) }()
 	}
-	f, start, applies := watchFlat(t, limit), time.Now(), 0
+	f, start, applies := watchFlat(t, limit, want), time.Now(), 0
 	for ; done.Load() < want && time.Since(start) < limit; applies++ {
 		pair := slips[applies/100%len(slips)]
 		apply([]rules.State{pair.b, pair.a}[applies%2])
 		time.Sleep(500 * time.Microsecond)
-		f.look()
+		f.look(done.Load())
 		select {
 		case err := <-finished:
 			t.Fatal(err)
@@ -124,12 +125,12 @@ func TestSoakKills(t *testing.T) {
 	for i, p := range killed {
 		spans[i] = k.length(p.from, p.to)
 	}
-	f, start, kills := watchFlat(t, limit), time.Now(), 0
+	f, start, kills := watchFlat(t, limit, want), time.Now(), 0
 	seen := map[string]int{}
 	for ; kills < want && time.Since(start) < limit && !t.Failed(); kills++ {
 		p, r := killed[kills%len(killed)], rand.Float64()
 		k.round(p.from, p.to, time.Duration(1.25*r*r*float64(spans[kills%len(killed)])), seen)
-		f.look()
+		f.look(int64(kills))
 	}
 	took := time.Since(start)
 	t.Logf("killed %d of %d times in %s, %.1f a second: %v", kills, want, took.Round(time.Second), float64(kills)/took.Seconds(), seen)
