@@ -40,7 +40,8 @@ func (w *work) commitTables(ctx context.Context, elements []rules.SetChange, ele
 
 // makeBeforeBreak brings the wanted rules up in a second table before it takes
 // the first one's down: packets in flight can meet the middle of a batch that
-// re-creates a set or a map, and there meet the second table instead.
+// re-creates a set or a map, and there meet the second table instead. No rules go
+// before each packet that has not met those in their place has left.
 func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table) error {
 	want = withLiveElements(want, have)
 	next := *want
@@ -58,7 +59,13 @@ func (w *work) makeBeforeBreak(ctx context.Context, have, want *rules.Table) err
 	if err := w.compareNext(ctx, &next); err != nil {
 		return err
 	}
-	return w.commit(ctx, func(b *batch) { replaceTable(b, have, want, w.former.tagged, w.tag) })
+	if err := awaitInFlight(ctx); err != nil {
+		return err
+	}
+	if err := w.commit(ctx, func(b *batch) { replaceTable(b, have, want, w.former.tagged, w.tag) }); err != nil {
+		return err
+	}
+	return awaitInFlight(context.WithoutCancel(ctx))
 }
 
 // compareNext reads the helper table back, so that what a kernel takes
