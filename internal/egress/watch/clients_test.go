@@ -9,6 +9,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -16,6 +17,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -149,6 +151,42 @@ listen tls
 	}
 }
 
+// asGoClient has the test's own program be a client of net/http.
+const asGoClient = "WEIR_GO_CLIENT"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asGoClient) == "" {
+		os.Exit(m.Run())
+	}
+	if err := goClient(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// goClient fetches by HTTP/2 what the name has, from that address.
+func goClient(name, address, ca string) error {
+	text, err := os.ReadFile(ca)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Get("https://" + name + "/big")
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if n, err := io.Copy(io.Discard, response.Body); err != nil || n != big2M || response.ProtoMajor != 2 {
+		return fmt.Errorf("%d bytes by %s: %v", n, response.Proto, err)
+	}
+	return nil
+}
+
 // client is a program that calls a name at an address.
 type client struct {
 	why, name, address string
@@ -188,6 +226,7 @@ assert n>2<<20, n`
 		curl("an upload", "upload.example", "203.0.113.2:443", "/up", "--http1.1", "--data-binary", "@"+dir+"/big"),
 		{"curl, without TLS", "plain.example", "203.0.113.2:80", "http", firstUser, []string{"curl", "-sSf", "-o", "/dev/null", "--resolve", "plain.example:80:203.0.113.2", "http://plain.example/big"}},
 		{"openssl s_client", "openssl.example", "203.0.113.3:443", "sni", firstUser + 1, []string{"sh", "-c", "printf 'GET /big HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client -quiet -connect 203.0.113.3:443 -servername openssl.example -CAfile " + ca + " 2>/dev/null | wc -c"}},
+		{"Go, HTTP/2, IPv6", "go.example", "[2001:db8::2]:443", "sni", 0, []string{"/proc/self/exe", "go.example", "[2001:db8::2]:443", ca}},
 		{"Python", "python.example", "203.0.113.2:443", "sni", firstUser + 1, []string{"/usr/bin/python3", "-c", python, ca, "203.0.113.2", "python.example"}},
 	}
 }
@@ -215,7 +254,7 @@ func TestRealClients(t *testing.T) {
 	for _, c := range clients {
 		cmd := exec.Command(c.args[0], c.args[1:]...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.user, Gid: c.user}}
-		cmd.Env = append(os.Environ(), "HOME=/tmp")
+		cmd.Env = append(os.Environ(), "HOME=/tmp", asGoClient+"=1")
 		if err := w.pod.Do(func() error {
 			out, err := cmd.CombinedOutput()
 			if err != nil {

@@ -6,6 +6,7 @@ package watch
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -18,21 +19,28 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// dohAnswers answers DNS over HTTPS: every name has the host's address.
-func dohAnswers(w http.ResponseWriter, r *http.Request) {
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
+// answered is the answer to a query: every name has the host's address.
+func answered(query []byte) ([]byte, error) {
 	var m dnsmessage.Message
-	if err != nil || m.Unpack(text) != nil || len(m.Questions) != 1 {
-		http.Error(w, "not a query", http.StatusBadRequest)
-		return
+	if err := m.Unpack(query); err != nil || len(m.Questions) != 1 {
+		return nil, errors.Join(errors.New("not a query"), err)
 	}
 	m.Response, m.Additionals = true, nil
 	if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
 		m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 5}, Body: &dnsmessage.AResource{A: [4]byte{203, 0, 113, 2}}}}
 	}
-	answer, err := m.Pack()
+	return m.Pack()
+}
+
+// dohAnswers answers DNS over HTTPS.
+func dohAnswers(w http.ResponseWriter, r *http.Request) {
+	query, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answer, err := answered(query)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "application/dns-message")

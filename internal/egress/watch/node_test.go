@@ -8,14 +8,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/weir-mesh/weir/capture"
 	"github.com/weir-mesh/weir/internal/scratch"
 	"github.com/weir-mesh/weir/modes"
 	"github.com/weir-mesh/weir/netns"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // newNode is a node that forwards what its pods call: the world's pod is the node.
@@ -61,6 +64,48 @@ func podAt(t *testing.T, name string, ns *scratch.Namespace) Pod {
 		t.Fatalf("%s is not a namespace", ns.Path())
 	}
 	return Pod{Name: name, Netns: ns.Path(), Inode: inode}
+}
+
+// answerDNS has the host answer queries.
+func (w world) answerDNS(t *testing.T, address string) {
+	t.Helper()
+	var conn net.PacketConn
+	scratch.Must(t, w.away.Do(func() (err error) {
+		conn, err = net.ListenPacket("udp", address)
+		return err
+	}))
+	t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		for b := make([]byte, 1<<16); ; {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			if answer, err := answered(b[:n]); err == nil {
+				_, _ = conn.WriteTo(answer, from)
+			}
+		}
+	}()
+}
+
+// ask waits for the answer of a resolver.
+func ask(resolver, name string) error {
+	query := dnsmessage.Message{Header: dnsmessage.Header{ID: 7}, Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	text, err := query.Pack()
+	if err != nil {
+		return err
+	}
+	conn, err := net.Dial("udp", resolver)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.Write(text); err != nil {
+		return err
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_, err = conn.Read(make([]byte, 1<<12))
+	return err
 }
 
 // TestNode counts what each pod of a node calls, by name and on shared addresses: pods that were
@@ -110,6 +155,15 @@ func TestNode(t *testing.T) {
 
 	fetch(t, from(b).dial(t, "[2001:db8::2]:443", "six.example"))
 	w.await(t, watched, has("shop/b", "six.example", 1))
+
+	w.answerDNS(t, "203.0.113.2:53")
+	scratch.Must(t, b.Do(func() error { return ask("203.0.113.2:53", "asked.example.") }))
+	w.listen(t, "203.0.113.2:8443")
+	fetch(t, from(b).dial(t, "203.0.113.2:8443", "203.0.113.2")) // an address is no name in a ClientHello
+	report = w.await(t, watched, has("shop/b", "asked.example", 1))
+	if by := rowOf(report, "asked.example").By; by != byDNS {
+		t.Errorf("a name that a pod asked for is known by %s", by)
+	}
 
 	here = here[:1]
 	w.await(t, watched, func([]Row) bool { return len(watched.pods.here) == 1 })
