@@ -44,7 +44,7 @@ func Rows(ctx context.Context, socket string) ([]Row, error) {
 
 // Tell sends a request that wants no answer.
 func Tell(ctx context.Context, socket string, request Request) error {
-	ctx, cancel := context.WithTimeout(ctx, NoticeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
 	defer cancel()
 	conn, err := send(ctx, socket, request)
 	if err != nil {

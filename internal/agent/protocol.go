@@ -21,8 +21,8 @@ const DefaultSocket = "/run/weir/agent.sock"
 // behind it, wait for the plugin.
 const Timeout = 2 * time.Second
 
-// NoticeTimeout is how long it waits until a DEL, which wants no answer, is taken.
-const NoticeTimeout = 100 * time.Millisecond
+// noticeTimeout is how long it waits until a DEL, which wants no answer, is taken.
+const noticeTimeout = 100 * time.Millisecond
 
 // Version is the protocol's. An agent that does not know a request's version answers Unknown.
 const Version = 1

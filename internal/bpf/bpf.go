@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxAttached is how many programs one hook of a cgroup holds (BPF_CGROUP_MAX_PROGS).
-const MaxAttached = 64
+// maxAttached is how many programs one hook of a cgroup holds (BPF_CGROUP_MAX_PROGS).
+const maxAttached = 64
 
 // Info is what a loaded program tells of itself.
 type Info struct {
@@ -71,18 +71,18 @@ func attachment(command uintptr, cgroup, program int, hook, flags uint32) error 
 // Attached are the ids of the programs on a hook of a cgroup. flags: 0, or BPF_F_QUERY_EFFECTIVE
 // for those in force, the ancestors' included.
 func Attached(cgroup int, hook, flags uint32) ([]uint32, error) {
-	ids := make([]uint32, MaxAttached)
+	ids := make([]uint32, maxAttached)
 	pins := new(runtime.Pinner)
 	defer pins.Unpin()
 	attr := struct {
 		cgroup, hook, flags, _ uint32
 		ids                    uint64
 		count, _               uint32
-	}{cgroup: uint32(cgroup), hook: hook, flags: flags, ids: pinned(pins, &ids[0]), count: MaxAttached}
+	}{cgroup: uint32(cgroup), hook: hook, flags: flags, ids: pinned(pins, &ids[0]), count: maxAttached}
 	if _, err := call(unix.BPF_PROG_QUERY, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
 		return nil, err
 	}
-	return ids[:min(attr.count, MaxAttached)], nil
+	return ids[:min(attr.count, maxAttached)], nil
 }
 
 // NextID is the id of the loaded program that follows an id, 0 where there is none. It takes

@@ -12,9 +12,9 @@ import (
 	"github.com/weir-mesh/weir/internal/scratch"
 )
 
-// ParseFate reads a fate of a conformance table. The packet marks that a table may hold besides are
+// parseFate reads a fate of a conformance table. The packet marks that a table may hold besides are
 // not part of what it asks for, and are left out.
-func ParseFate(text string) (scratch.Fate, error) {
+func parseFate(text string) (scratch.Fate, error) {
 	var f scratch.Fate
 	var land []string
 	for word := range strings.FieldsSeq(text) {

@@ -19,16 +19,16 @@ import (
 // A Table is what one configuration of a reference engine did with every probe.
 type Table struct {
 	Config string            // the configuration's name
-	Mode   string            // the reference program, one of [Modes]
+	Mode   string            // the reference program, one of [modes]
 	Env    map[string]string // what it was given
 	Args   []string
 	Proxy  scratch.Identity // of the proxy's own listeners
 	Fates  map[string]scratch.Fate
 }
 
-// Modes are the reference programs: istio-init, Istio's ambient mode in a pod, Linkerd's proxy-init, Kuma's
+// modes are the reference programs: istio-init, Istio's ambient mode in a pod, Linkerd's proxy-init, Kuma's
 // install transparent-proxy, and Consul's connect redirect-traffic.
-func Modes() []string { return []string{"sidecar", "ambient", "linkerd", "kuma", "consul"} }
+func modes() []string { return []string{"sidecar", "ambient", "linkerd", "kuma", "consul"} }
 
 // LoadHead reads what stands in a table's file before the fates: which configuration it is of. Its
 // Fates are nil. It takes a hundredth of the time that the fates take.
@@ -78,14 +78,14 @@ func LoadTable(path string) (*Table, error) {
 	}
 	t := &Table{raw.Config, raw.Mode, raw.Env, raw.Args, raw.Proxy, make(map[string]scratch.Fate, len(raw.Fates))}
 	var errs []error
-	if !slices.Contains(Modes(), t.Mode) {
-		errs = append(errs, fmt.Errorf("mode %q (want one of %s)", t.Mode, strings.Join(Modes(), ", ")))
+	if !slices.Contains(modes(), t.Mode) {
+		errs = append(errs, fmt.Errorf("mode %q (want one of %s)", t.Mode, strings.Join(modes(), ", ")))
 	}
 	if len(raw.Fates) == 0 {
 		errs = append(errs, errors.New("no fates"))
 	}
 	for _, id := range slices.Sorted(maps.Keys(raw.Fates)) {
-		fate, err := ParseFate(raw.Fates[id])
+		fate, err := parseFate(raw.Fates[id])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("probe %s: %w", id, err))
 		}

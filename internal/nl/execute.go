@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// PartTimeout is how long one part of an answer may take. The kernel makes it
+	// partTimeout is how long one part of an answer may take. The kernel makes it
 	// while it is asked, so that none is ever waited for.
-	PartTimeout = 10 * time.Second
+	partTimeout = 10 * time.Second
 
 	// partSize is room for one part. Kernels make them of up to 32 KiB, if they see
 	// that much room; few objects, such as a link of many functions, take more.
@@ -121,7 +121,7 @@ func (s *Socket) Receive(flags int) ([]byte, error) {
 	if s.part == nil {
 		s.part = make([]byte, partSize)
 	}
-	for start := time.Now(); time.Since(start) < PartTimeout; {
+	for start := time.Now(); time.Since(start) < partTimeout; {
 		n, from, err := unix.Recvfrom(s.fd, s.part, flags|unix.MSG_TRUNC)
 		switch {
 		case err == unix.EINTR:

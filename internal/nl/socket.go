@@ -73,7 +73,7 @@ func open(protocol int) (*Socket, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	s := &Socket{fd: fd}
-	wait := unix.NsecToTimeval(int64(PartTimeout))
+	wait := unix.NsecToTimeval(int64(partTimeout))
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
 		return nil, errors.Join(os.NewSyscallError("setsockopt", err), Close(s))
 	}

@@ -35,12 +35,12 @@ type Release struct {
 	Since time.Time `json:"since"`
 }
 
-// ReleasePath is the file of a release.
-func ReleasePath(stateDir string) string { return filepath.Join(stateDir, releaseFile) }
+// releasePath is the file of a release.
+func releasePath(stateDir string) string { return filepath.Join(stateDir, releaseFile) }
 
 // Released reports whether the node is to be without captures.
 func (a *Agent) Released() bool {
-	_, err := os.Stat(ReleasePath(a.StateDir))
+	_, err := os.Stat(releasePath(a.StateDir))
 	return err == nil
 }
 
@@ -55,7 +55,7 @@ func ReleaseAll(ctx context.Context, stateDir string, sources []inventory.Source
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(ReleasePath(stateDir), append(text, '\n')); err != nil {
+	if err := atomicfile.Write(releasePath(stateDir), append(text, '\n')); err != nil {
 		return err // or the agent would put back what is removed
 	}
 	all, err := inventory.All(ctx, sources)
@@ -133,7 +133,7 @@ func removeTable(ctx context.Context, ns *netns.Namespace, name string) (capture
 
 // Resume ends a release: the agent captures again what should be captured.
 func Resume(stateDir string) error {
-	err := os.Remove(ReleasePath(stateDir))
+	err := os.Remove(releasePath(stateDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("the node is not released")
 	}

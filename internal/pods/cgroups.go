@@ -23,8 +23,8 @@ type Cgroups struct {
 	owners map[string]error // why folders are not root's, nil where they are
 }
 
-// ReadCgroups looks at where cgroups are mounted.
-func ReadCgroups() (*Cgroups, error) {
+// readCgroups looks at where cgroups are mounted.
+func readCgroups() (*Cgroups, error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err

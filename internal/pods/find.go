@@ -71,7 +71,7 @@ func Find(uid string) (*netns.Process, error) {
 
 // candidates are the processes that are in a container of the pod's.
 func candidates(uid string) ([]candidate, error) {
-	cgroups, err := ReadCgroups()
+	cgroups, err := readCgroups()
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func Processes() ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cgroups, err := ReadCgroups()
+	cgroups, err := readCgroups()
 	if err != nil {
 		return nil, err
 	}

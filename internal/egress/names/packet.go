@@ -20,9 +20,9 @@ const (
 	protoUDP = 17
 )
 
-// ParsePacket reads an IPv4 or IPv6 packet that may be cut short; ok is false where it is
+// parsePacket reads an IPv4 or IPv6 packet that may be cut short; ok is false where it is
 // neither TCP nor UDP, or a later fragment.
-func ParsePacket(b []byte) (p Packet, ok bool) {
+func parsePacket(b []byte) (p Packet, ok bool) {
 	var src, dst netip.Addr
 	if len(b) == 0 {
 		return p, false

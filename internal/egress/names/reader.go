@@ -60,7 +60,7 @@ func (r *Reader) Tick(now time.Time) { r.expire(now) }
 // Packet reads one copy, from the network header on.
 func (r *Reader) Packet(b []byte, now time.Time) {
 	r.Counts.Packets++
-	p, ok := ParsePacket(b)
+	p, ok := parsePacket(b)
 	if !ok || len(p.Data) == 0 {
 		return
 	}

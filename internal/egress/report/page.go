@@ -78,7 +78,7 @@ type owner struct {
 
 type evidence struct{ By, Means, Bytes string }
 
-// Write reads reports, an object of JSON a line, and writes the page. The error may be [ErrEmpty].
+// Write reads reports, an object of JSON a line, and writes the page. The error may be [errEmpty].
 func Write(out io.Writer, in io.Reader) error {
 	h, err := read(in)
 	if err != nil {

@@ -23,8 +23,8 @@ const (
 	maxBuckets = 96       // of time: more are joined by twos
 )
 
-// ErrEmpty is that no report is there.
-var ErrEmpty = errors.New("no report is there: write some with weir-egress watch --json --top 0")
+// errEmpty is that no report is there.
+var errEmpty = errors.New("no report is there: write some with weir-egress watch --json --top 0")
 
 // bucket is what hosts moved in a while.
 type bucket struct {
@@ -63,7 +63,7 @@ func read(in io.Reader) (*history, error) {
 		return nil, fmt.Errorf("read reports: %w", err)
 	}
 	if h.reports == 0 {
-		return nil, ErrEmpty
+		return nil, errEmpty
 	}
 	return h, nil
 }

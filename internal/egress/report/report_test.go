@@ -111,15 +111,15 @@ func TestNamesAreText(t *testing.T) {
 
 func TestWhatIsNotAReport(t *testing.T) {
 	for text, want := range map[string]string{
-		"": ErrEmpty.Error(), "\n\n": ErrEmpty.Error(), "{}\n{": "line 2 is not a report", `"x"`: "line 1 is not a report",
+		"": errEmpty.Error(), "\n\n": errEmpty.Error(), "{}\n{": "line 2 is not a report", `"x"`: "line 1 is not a report",
 		`{"time":"2026-03-01T08:00:01Z"}` + "\n" + `{"time":"2026-03-01T08:00:00Z"}`: "line 2 is older",
 	} {
 		if err := Write(io.Discard, strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	if err := Write(io.Discard, strings.NewReader("")); !errors.Is(err, ErrEmpty) {
-		t.Error("it is not ErrEmpty")
+	if err := Write(io.Discard, strings.NewReader("")); !errors.Is(err, errEmpty) {
+		t.Error("it is not errEmpty")
 	}
 }
 

@@ -52,7 +52,7 @@ func (r *reader) serve(d document) *Serve {
 			r.problem(key+".name", "%q is not a host name, nor a wildcard such as *.example.com", h.Name)
 		case seen[one.Name]:
 			r.problem(key+".name", "%q is there twice", one.Name)
-		case one.Wildcard() && len(one.Originate) > 0:
+		case one.wildcard() && len(one.Originate) > 0:
 			r.problem(key+".originate", "a wildcard has no virtual address, to which plain HTTP would go")
 		}
 		for from, to := range one.Originate {
@@ -105,7 +105,7 @@ func isName(name string) bool {
 // Names are the hosts that have virtual addresses.
 func (s *Serve) Names() (out []string) {
 	for _, h := range s.Hosts {
-		if !h.Wildcard() {
+		if !h.wildcard() {
 			out = append(out, h.Name)
 		}
 	}
@@ -116,4 +116,4 @@ func (s *Serve) Names() (out []string) {
 func (s *Serve) RefusesQUIC() bool { return s.HasWildcard() && !s.PassQUIC }
 
 // HasWildcard reports whether names are to be told by what clients ask for.
-func (s *Serve) HasWildcard() bool { return slices.ContainsFunc(s.Hosts, Host.Wildcard) }
+func (s *Serve) HasWildcard() bool { return slices.ContainsFunc(s.Hosts, Host.wildcard) }

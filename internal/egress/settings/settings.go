@@ -50,16 +50,8 @@ type Host struct {
 	Originate map[uint16]uint16 // plain HTTP to the first port goes over TLS to the second
 }
 
-// Wildcard reports whether the host stands for many names.
-func (h Host) Wildcard() bool { return strings.HasPrefix(h.Name, "*.") }
-
-// Covers reports whether a name is the host's: a wildcard stands for names of one label more, or of several.
-func (h Host) Covers(name string) bool {
-	if suffix, is := strings.CutPrefix(h.Name, "*"); is {
-		return strings.HasSuffix(name, suffix) && len(name) > len(suffix)
-	}
-	return h.Name == name
-}
+// wildcard reports whether the host stands for many names.
+func (h Host) wildcard() bool { return strings.HasPrefix(h.Name, "*.") }
 
 // document is what people write.
 type document struct {

@@ -19,8 +19,8 @@ import (
 	"github.com/weir-mesh/weir/internal/atomicfile"
 )
 
-// Rest is how long the addresses of a name that is gone are given to nobody: clients may remember them.
-const Rest = time.Hour
+// restTime is how long the addresses of a name that is gone are given to nobody: clients may remember them.
+const restTime = time.Hour
 
 const (
 	maxState = 8 << 20 // bytes of a file
@@ -138,7 +138,7 @@ func (t *Table) give(names []string, now time.Time) error {
 			e.Freed = time.Time{}
 		case e.Freed.IsZero():
 			e.Freed = now
-		case now.Sub(e.Freed) >= Rest:
+		case now.Sub(e.Freed) >= restTime:
 			delete(t.byName, name)
 			continue
 		}
@@ -148,7 +148,7 @@ func (t *Table) give(names []string, now time.Time) error {
 	for _, name := range slices.Sorted(slices.Values(names)) {
 		if e := t.byName[name]; e == nil {
 			if uint32(len(taken)) >= slots {
-				return fmt.Errorf("%s and %s have room for %d names, and some rest for %s after their use: %s has none", t.pool.IPv4, t.pool.IPv6, slots, Rest, name)
+				return fmt.Errorf("%s and %s have room for %d names, and some rest for %s after their use: %s has none", t.pool.IPv4, t.pool.IPv6, slots, restTime, name)
 			}
 			h := fnv.New32a()
 			_, _ = h.Write([]byte(name))

@@ -62,15 +62,15 @@ func TestAddressesRest(t *testing.T) {
 	table := load(t, path, small, now, "a.example", "b.example")
 	a, _ := table.Of("a.example")
 	load(t, path, small, now, "b.example")
-	if _, err := Load(path, small, []string{"b.example", "c.example"}, now.Add(Rest-time.Second)); err == nil || !strings.Contains(err.Error(), "room for 2 names") {
+	if _, err := Load(path, small, []string{"b.example", "c.example"}, now.Add(restTime-time.Second)); err == nil || !strings.Contains(err.Error(), "room for 2 names") {
 		t.Errorf("within the hour: %v", err)
 	}
-	again := load(t, path, small, now.Add(Rest-time.Second), "a.example", "b.example")
+	again := load(t, path, small, now.Add(restTime-time.Second), "a.example", "b.example")
 	if got, _ := again.Of("a.example"); got != a {
 		t.Errorf("it came back to %v, from %v", got, a)
 	}
 	load(t, path, small, now, "b.example")
-	later := load(t, path, small, now.Add(Rest), "b.example", "c.example")
+	later := load(t, path, small, now.Add(restTime), "b.example", "c.example")
 	if c, is := later.Of("c.example"); !is || c != a {
 		t.Errorf("after the hour: %v, %t", c, is)
 	}

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrGroupTaken means that another program reads the group: one reader has all copies.
-var ErrGroupTaken = errors.New("another program reads this group of NFNETLINK_LOG: is another watch at work in this network namespace?")
+// errGroupTaken means that another program reads the group: one reader has all copies.
+var errGroupTaken = errors.New("another program reads this group of NFNETLINK_LOG: is another watch at work in this network namespace?")
 
 // copies are read from a group of NFNETLINK_LOG.
 type copies struct {
@@ -99,7 +99,7 @@ func (c *copies) configure(group, typ uint16, data []byte) error {
 		Data:   append([]byte{unix.AF_UNSPEC, 0, byte(group >> 8), byte(group)}, attribute...),
 	}, func(netlink.Message) error { return nil })
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) && group != unusedGroup && c.permitted() {
-		return ErrGroupTaken
+		return errGroupTaken
 	}
 	return nl.Permission(err)
 }

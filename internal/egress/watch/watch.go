@@ -43,7 +43,7 @@ type Watch struct {
 // Start has the namespace hold the table that the configuration asks for, and begins to
 // read copies. A table that was there stays when the watch ends. With by: pod the namespace is
 // a node's and find lists its pods, at each report; else find is not used. The error may be
-// [ErrGroupTaken] or one of [capture.Capture.Apply].
+// [errGroupTaken] or one of [capture.Capture.Apply].
 func Start(ctx context.Context, ns *netns.Namespace, config modes.Config, options capture.Options, find func(context.Context) ([]Pod, error)) (*Watch, error) {
 	c, err := capture.New(ns, config, options)
 	if err != nil {

@@ -158,7 +158,7 @@ func TestWatch(t *testing.T) {
 			_ = watched.Close(context.Background())
 		}
 	})
-	if _, err := Start(t.Context(), w.ns, config, capture.Options{}, nil); err == nil || !strings.Contains(err.Error(), ErrGroupTaken.Error()) {
+	if _, err := Start(t.Context(), w.ns, config, capture.Options{}, nil); err == nil || !strings.Contains(err.Error(), errGroupTaken.Error()) {
 		t.Errorf("a second watch: %v", err)
 	}
 	fetch(t, old)
