@@ -40,24 +40,22 @@ const keepAliveAfter = 15 * time.Second
 // What ends it early is its error, and resets both connections: ctx, a reset by either peer, or
 // [ErrIdle] once neither has sent anything for the time of idle.
 func Relay(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration) (Bytes, error) {
-	return relayBy(ctx, client, upstream, idle, newBuffers(streamBuffer))
+	beside := newBeside()
+	defer beside.end()
+	return relayBy(ctx, client, upstream, idle, newBuffers(streamBuffer), beside)
 }
 
-// relayBy is Relay with buffers for the first bytes.
-func relayBy(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration, buffers *sync.Pool) (Bytes, error) {
+// relayBy is Relay with buffers for the first bytes and a goroutine for the second stream.
+func relayBy(ctx context.Context, client, upstream *net.TCPConn, idle time.Duration, buffers *sync.Pool, beside *beside) (Bytes, error) {
 	defer client.Close()
 	defer upstream.Close()
 	r := &relay{client: client, upstream: upstream, idle: cmp.Or(idle, DefaultIdleTimeout), buffers: buffers}
 	defer context.AfterFunc(ctx, func() { r.fail(context.Cause(ctx)) })()
 	r.start(min(keepAliveAfter, r.idle), r.keepAlive)
 	defer r.stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.pipe(client, upstream, &r.carried.FromUpstream)
-	}()
+	beside.run(func() { r.pipe(client, upstream, &r.carried.FromUpstream) })
 	r.pipe(upstream, client, &r.carried.FromClient)
-	<-done
+	beside.wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {

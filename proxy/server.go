@@ -112,10 +112,10 @@ func (s *Server) Serve(ctx context.Context, ln *Listener) error {
 
 	slots := make(chan struct{}, cmp.Or(s.MaxConns, DefaultMaxConns))
 	buffers := newBuffers(max(s.peekBytes(), streamBuffer))
-	carry := func(client *net.TCPConn) {
+	carry := func(client *net.TCPConn, beside *beside) {
 		defer func() { <-slots }()
 		conn := ln.conn(client)
-		carried, err := s.carry(ctx, conn, buffers)
+		carried, err := s.carry(ctx, conn, buffers, beside)
 		if s.OnClose != nil {
 			s.OnClose(conn.ConnInfo, carried, err)
 		}
@@ -124,8 +124,10 @@ func (s *Server) Serve(ctx context.Context, ln *Listener) error {
 	next, spare := make(chan *net.TCPConn), make(chan struct{}, maxSpare)
 	defer close(next)
 	serve := func(client *net.TCPConn) {
+		beside := newBeside()
+		defer beside.end()
 		for more := true; more; {
-			carry(client)
+			carry(client, beside)
 			select {
 			case spare <- struct{}{}:
 				client, more = <-next
@@ -179,7 +181,7 @@ func exhausted(err error) bool {
 }
 
 // carry closes client. It fills in the original destination and what was peeked.
-func (s *Server) carry(ctx context.Context, client *Conn, buffers *sync.Pool) (carried Bytes, err error) {
+func (s *Server) carry(ctx context.Context, client *Conn, buffers *sync.Pool, beside *beside) (carried Bytes, err error) {
 	defer func() {
 		if err != nil {
 			client.Reset() // closed already where it was relayed
@@ -203,7 +205,7 @@ func (s *Server) carry(ctx context.Context, client *Conn, buffers *sync.Pool) (c
 	if err != nil {
 		return Bytes{}, err
 	}
-	return relayBy(ctx, client.TCPConn, upstream, s.IdleTimeout, buffers)
+	return relayBy(ctx, client.TCPConn, upstream, s.IdleTimeout, buffers, beside)
 }
 
 // peek lets the hook look until it wants no more or its time is over.
@@ -211,13 +213,19 @@ func (s *Server) peek(ctx context.Context, client *Conn, buffers *sync.Pool) err
 	if s.Peek == nil {
 		return nil
 	}
+	look := func(first []byte) (enough bool) {
+		found, more := s.Peek(client.ConnInfo, first)
+		client.Peeked = found
+		return !more
+	}
+	if look(nil) {
+		return nil
+	}
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	until := time.Now().Add(cmp.Or(s.PeekTimeout, DefaultPeekTimeout))
 	err := peek(ctx, client.TCPConn, until, (*buffer)[:s.peekBytes()], func(first []byte) (enough bool) {
-		found, more := s.Peek(client.ConnInfo, first)
-		client.Peeked = found
-		return !more
+		return len(first) > 0 && look(first)
 	})
 	switch {
 	case err == nil || errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
