@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -54,7 +55,8 @@ type blast struct {
 	hello                []byte         // for named20
 	name                 func(int) bool // whether connection i has its own name
 	cut                  int            // bytes of a first write, 0 for all in one
-	ports                int            // of the server, from 1000 on; 0 is port 443 alone
+	ports                int            // of the server, from 1000 on; 0 is one port alone
+	port                 int            // that one, 0 for 443
 	sources              int            // ports of the client, 0 for as many as there are
 }
 
@@ -116,6 +118,9 @@ func (b blast) run(t *testing.T, w world) int64 {
 
 func (b blast) once(i int, hello []byte) error {
 	address := "203.0.113.2:443"
+	if b.port > 0 {
+		address = fmt.Sprintf("203.0.113.2:%d", b.port)
+	}
 	if b.ports > 0 {
 		address = fmt.Sprintf("203.0.113.2:%d", 1000+i%b.ports)
 	}
@@ -235,6 +240,43 @@ func TestManyHellos(t *testing.T) {
 			}
 			t.Logf("%d names of %d ClientHellos of %d bytes", watched.claims(), want, len(tt.blast.hello))
 		})
+	}
+}
+
+// TestHeadersOneByOne: where rules cannot read what follows a TCP header (before Linux 5.16), they try its lengths, for
+// ClientHellos of one packet and of several, and for requests.
+func TestHeadersOneByOne(t *testing.T) {
+	w := newWorld(t, "198.51.100.1/32")
+	environment := &modes.Environment{MTU: 1500, Resolvers: []netip.Addr{netip.MustParseAddr("203.0.113.2")}}
+	watched, err := Start(t.Context(), w.ns, modes.Config{Mode: modes.ModeEgress, IPv6: "disabled"}, capture.Options{Environment: environment}, nil)
+	scratch.Must(t, err)
+	t.Cleanup(func() { scratch.Must(t, watched.Close(context.Background())) })
+	short, long := shortHello(t), helloFor(t, named20)
+	request := []byte("GET / HTTP/1.1\r\nHost: " + named20 + "\r\n\r\n")
+	sink(t, w.away, "203.0.113.2:443", len(short))
+	sink(t, w.away, "203.0.113.2:1000", len(long))
+	sink(t, w.away, "203.0.113.2:80", len(request))
+	want := uint64(0)
+	for _, b := range []blast{
+		{hello: short},
+		{hello: long, ports: 1},
+		{hello: long, ports: 1, cut: 700},
+		{hello: request, port: 80},
+	} {
+		b.connections, b.workers, b.name = 100, 4, func(int) bool { return false }
+		want += uint64(b.connections)
+		if failed := b.run(t, w); failed > 0 {
+			t.Errorf("%d connections failed", failed)
+		}
+		watched.settle(t, want)
+		if got := watched.claims(); got != want {
+			t.Errorf("%d names of %d, the last of %d bytes: %+v", got, want, len(b.hello), watched.reader.Counts)
+		}
+	}
+	r, err := watched.Report(t.Context())
+	scratch.Must(t, err)
+	if row := rowOf(r, named20); row.Conns < 100 || r.Lost+r.Overflow+r.Hellos+r.Incomplete > 0 {
+		t.Errorf("%+v", r)
 	}
 }
 
