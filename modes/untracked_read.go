@@ -99,8 +99,12 @@ func (r *reader) refuseTracking(s *sidecar, c Config) {
 	}
 	refs = append(refs, trackedKeys(s, c)...)
 	if len(refs) > 0 {
+		need := "need"
+		if len(refs) == 1 {
+			need = "needs"
+		}
 		r.problem("conntrack", conntrackNone, "does not go with "+strings.TrimSuffix(strings.Repeat("%s, ", len(refs)), ", ")+
-			", which need connection tracking (want tproxy or none in both directions, or conntrack: used)", refs...)
+			", which "+need+" connection tracking (want tproxy or none in both directions, or conntrack: used)", refs...)
 	}
 	refs = nil
 	for _, key := range []string{"outbound.includeGIDs", "outbound.excludeGIDs", "outbound.excludeUIDs"} {

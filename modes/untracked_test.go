@@ -17,7 +17,7 @@ func TestUntrackedErrors(t *testing.T) {
 		{"what the reference asks for", func(*Config) {}, ""},
 		{"redirect needs nat", func(c *Config) { c.Inbound.Via, c.Outbound.Via = "", "redirect" },
 			`conntrack: "none" does not go with inbound.via: redirect, outbound.via: redirect, which need connection tracking`},
-		{"marks are kept by conntrack", func(c *Config) { c.Inbound.Via = "marks" }, `conntrack: "none" does not go with inbound.via: marks`},
+		{"marks are kept by conntrack", func(c *Config) { c.Inbound.Via = "marks" }, `conntrack: "none" does not go with inbound.via: marks, which needs connection tracking`},
 		{"invalid is a word of conntrack's", func(c *Config) { c.DropInvalid = "enabled" }, `conntrack: "none" does not go with dropInvalid: enabled`},
 		{"closed sockets have no owner", func(c *Config) { c.Outbound.ExcludeUIDs, c.Outbound.IncludeGIDs = []string{"1"}, []string{"2"} },
 			`conntrack: "none" does not go with outbound.includeGIDs, outbound.excludeUIDs: each packet is judged by itself`},
