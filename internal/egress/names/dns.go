@@ -14,6 +14,7 @@ const (
 	dnsPort  = 53
 	maxAsked = 8192 // questions without an answer
 	maxAddrs = 64   // of an answer
+	maxEarly = 5 * time.Second
 )
 
 // Answer is what DNS said of a name.
@@ -64,7 +65,9 @@ func (r *Reader) dns(p Packet, now time.Time) {
 	}
 	q.client, q.server = p.Dst, p.Src
 	if _, known := r.asked[q]; !known {
-		r.Counts.Unasked++
+		if now.Sub(r.first) > maxEarly { // else it may have been asked for before
+			r.Counts.Unasked++
+		}
 		return
 	}
 	delete(r.asked, q)

@@ -389,6 +389,20 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestAnswersOfBefore: what was asked before the first packet is not held against anybody.
+func TestAnswersOfBefore(t *testing.T) {
+	r, got := newRead()
+	answer := ipPacket(protoUDP, resolver, client, 1, message(t, 7, true, "a.example.", record("a.example.", &dnsmessage.AResource{A: [4]byte{1, 2, 3, 4}})))
+	r.Packet(answer, began)
+	r.Packet(answer, began.Add(maxEarly))
+	if r.Counts.Unasked != 0 || len(got.answers) != 0 {
+		t.Errorf("at first: %v, %+v", got.answers, r.Counts)
+	}
+	if r.Packet(answer, began.Add(maxEarly+1)); r.Counts.Unasked != 1 || len(got.answers) != 0 {
+		t.Errorf("later: %v, %+v", got.answers, r.Counts)
+	}
+}
+
 // FuzzPacket: whatever is copied, state stays bounded and names are names of the packet.
 func FuzzPacket(f *testing.F) {
 	f.Add(ipPacket(protoTCP, client, server, 1, helloOf(f, "a.example")))

@@ -43,6 +43,7 @@ type Reader struct {
 	Counts  Counts
 	pending map[Tuple]*pending
 	held    int // bytes of pending ones
+	first   time.Time
 	asked   map[question]time.Time
 	told    func(Answer)
 	claimed func(Claim)
@@ -60,6 +61,9 @@ func (r *Reader) Tick(now time.Time) { r.expire(now) }
 // Packet reads one copy, from the network header on.
 func (r *Reader) Packet(b []byte, now time.Time) {
 	r.Counts.Packets++
+	if r.first.IsZero() {
+		r.first = now
+	}
 	p, ok := parsePacket(b)
 	if !ok || len(p.Data) == 0 {
 		return
