@@ -34,7 +34,7 @@ const (
 // of the ports is used like that.
 const (
 	rangeTries  = 2
-	reuseTries  = 8
+	reuseTries  = 32
 	reusedPorts = 4 // one in so many, the last ones
 )
 
