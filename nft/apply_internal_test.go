@@ -256,13 +256,17 @@ func TestWithoutLock(t *testing.T) {
 		return
 	}
 	loUp(t)
+	applies := 15
+	if testing.Short() {
+		applies = 5
+	}
 	var group sync.WaitGroup
 	for i := range 6 {
 		c := dialKernel(t)
 		group.Go(func() {
 			s := c.Session("weir", "test")
 			s.lockOK = false
-			for k := range 15 {
+			for k := range applies {
 				if _, err := s.Apply(t.Context(), captured((i*5+k)%8)); err != nil {
 					t.Errorf("apply: %v", err)
 				}

@@ -18,6 +18,9 @@ import (
 // so many times.
 func whileAnother(t *testing.T, commits int, fill func(*batch), read func(*Conn)) {
 	t.Helper()
+	if testing.Short() {
+		commits = max(commits/4, 1)
+	}
 	b := &batch{}
 	fill(b)
 	writer, reader := dialKernel(t), dialKernel(t)

@@ -25,7 +25,7 @@ func TestRandomStatesHold(t *testing.T) {
 	}
 	budget := 8 * time.Second
 	if testing.Short() {
-		budget = time.Second
+		budget = 300 * time.Millisecond
 	}
 	c := dialKernel(t)
 	seed, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64)

@@ -25,7 +25,7 @@ const (
 	roundSeedEnv = "WEIR_SEED"      // the first seed, or where there is no number of rulesets, the only one
 
 	roundTripTime  = 12 * time.Second
-	roundTripShort = 2 * time.Second
+	roundTripShort = time.Second / 2
 	roundTripBatch = 100
 	mostRefused    = 0.2
 )
