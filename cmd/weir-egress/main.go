@@ -33,7 +33,7 @@ func main() {
 	app := &cli.App{
 		Name:            "weir-egress",
 		Usage:           "which hosts a network namespace calls, in bytes and by name",
-		HideVersion:     true,
+		Version:         version.String(),
 		HideHelpCommand: true,
 		Writer:          os.Stdout,
 		ErrWriter:       escape.Writer{Writer: os.Stderr},

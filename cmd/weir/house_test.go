@@ -298,7 +298,7 @@ func TestOnlyProgramsTalk(t *testing.T) {
 
 // TestLicenceLines: each file of source says its licence in the way of SPDX.
 func TestLicenceLines(t *testing.T) {
-	comments := map[string]string{".go": "// %s\n\n", ".mod": "// %s\n\n", ".css": "/* %s */\n", ".yaml": "# %s\n", ".yml": "# %s\n", "Makefile": "# %s\n",
+	comments := map[string]string{".go": "// %s\n\n", ".mod": "// %s\n\n", ".css": "/* %s */\n", ".html": "{{- /* %s */ -}}\n", ".yaml": "# %s\n", ".yml": "# %s\n", "Makefile": "# %s\n",
 		".bash": "# %s\n", ".zsh": "# %s\n", ".fish": "# %s\n", "run": "# %s\n", ".tpl": "{{- /* %s */ -}}\n", "NOTES.txt": "{{- /* %s */ -}}\n"}
 	interpreter := regexp.MustCompile(`^(#!|#compdef ).*\n`) // the first line where there is one
 	read := 0
