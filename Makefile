@@ -34,8 +34,8 @@ egress-demo: tools ## weir-egress serve in throw-away network namespaces: https 
 # The kernel tests that a change most often breaks, and that end in a moment.
 QUICK := ^(TestApplyTwiceSendsNothing|TestRemoveLeavesNothing|TestShow|TestVerifyWaits|TestLockOfAnotherIsWaitedFor|TestTraceInWords)$$
 
-# Without symbols a test is linked in two thirds of the time. More packages at once than processors: kernel tests wait.
-SHORT := -short -vet=off -ldflags='-s -w' -p 4
+# More packages at once than processors: tests of the kernel and of sockets wait more than they compute.
+SHORT := -short -vet=off -p 4
 
 quick: build ## under a minute, before each commit: build, format, vet, the short tests
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
