@@ -116,6 +116,8 @@ func speaksOf(r rules.Rule, family rules.Family) bool {
 			return rules.AddressFamily(n.To) != family
 		case rules.TProxy:
 			return true // which is written for both families
+		case rules.Reject:
+			return n.Unreachable // icmpx, which is inet's
 		}
 		return false
 	})
