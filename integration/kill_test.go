@@ -115,6 +115,7 @@ func (k *killing) round(from, to int, delay time.Duration, seen map[string]int) 
 	}
 	_ = c.Process.Kill() // it lives: its input is open
 	_ = c.Wait()
+	c.forget()
 
 	inForce := k.inForce(from, to)
 	seen[map[bool]string{true: "former", false: "new"}[inForce == from]]++

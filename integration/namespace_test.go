@@ -206,6 +206,9 @@ func (n *namespace) start(role string) *child {
 	return c
 }
 
+// forget lets go of what a child held that has ended, of which there may be thousands until the test does.
+func (c *child) forget() { c.Cmd, c.in, c.lines, c.errs = nil, nil, nil, bytes.Buffer{} }
+
 func newChild(t testing.TB, role string) *child {
 	t.Helper()
 	c := &child{Cmd: exec.Command("/proc/self/exe"), t: t}
@@ -220,7 +223,7 @@ func newChild(t testing.TB, role string) *child {
 	}
 	c.lines = bufio.NewScanner(out)
 	t.Cleanup(func() {
-		if c.Process != nil && c.ProcessState == nil {
+		if c.Cmd != nil && c.Process != nil && c.ProcessState == nil {
 			_ = c.Process.Kill() // it may have ended
 			_ = c.Wait()
 		}
