@@ -215,7 +215,7 @@ image: build ## the container images, as OCI archives that no daemon is needed f
 # proxies that others wrote.
 TOOLS := nft:nftables ip:iproute2 iptables-nft:iptables haproxy:haproxy dnsmasq:dnsmasq-base jq:jq curl:curl \
 	/usr/lib/cni/ptp:containernetworking-plugins podman:podman runc:runc conmon:conmon busybox:busybox-static \
-	nginx:nginx-light dig:bind9-dnsutils openssl:openssl /usr/bin/python3:python3
+	nginx:nginx-light dig:bind9-dnsutils openssl:openssl conntrack:conntrack /usr/bin/python3:python3
 
 # Where a package is installed, its service is not started: policy-rc.d says so.
 tools:
