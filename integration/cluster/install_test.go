@@ -38,7 +38,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("an installed node has %q", left)
 	}
 
-	c.runBlock("Leave")
+	c.runBlock("Uninstall")
 	if left := c.run("sh", "-c", leftOnNode); strings.Contains(left, "weir") {
 		t.Errorf("after weir was taken away the node has still %q", left)
 	}
