@@ -21,7 +21,6 @@ const (
 type players struct {
 	client *role
 	others []*role
-	count  int // of connections a turn
 }
 
 // answered has the proxy answer the connections itself: they take what capture takes alone.
@@ -42,7 +41,7 @@ func relayed(ctx context.Context, p *pod, d direction) (turner, error) {
 
 func (p *pod) play(ctx context.Context, d direction, service bool, proxy string, onwards ...string) (s *players, err error) {
 	clientIn, port := p.client(d)
-	s = &players{count: processConnections}
+	s = &players{}
 	add := func(r *role, err error) error {
 		if err == nil {
 			s.others = append(s.others, r)
@@ -74,12 +73,12 @@ func (s *players) turn(context.Context) (amount float64, took effort, err error)
 	if err != nil {
 		return 0, took, err
 	}
-	if took.wall, err = s.client.ask(s.count); err != nil {
+	if took.wall, err = s.client.ask(processConnections); err != nil {
 		return 0, took, err
 	}
 	after, err := s.used()
 	took.cpu = after.cpu - before.cpu
-	return float64(s.count), took, err
+	return processConnections, took, err
 }
 
 func (s *players) used() (all effort, err error) {

@@ -120,14 +120,6 @@ func playRole(args []string) error {
 		}
 		return playClient(netip.AddrPortFrom(netip.MustParseAddr(args[2]), uint16(p)), first)
 	}
-	if what == "pump" {
-		targets, err := strconv.Atoi(args[3])
-		sources, err1 := strconv.Atoi(args[5])
-		if err := errors.Join(err, err1); err != nil {
-			return err
-		}
-		return playPump(netip.AddrPortFrom(netip.MustParseAddr(args[2]), uint16(p)), targets, netip.MustParseAddr(args[4]), sources)
-	}
 	options := proxy.SocketOptions{Transparent: true, Mark: proxyMark}
 	if what == "service" {
 		options = proxy.SocketOptions{}
@@ -140,8 +132,6 @@ func playRole(args []string) error {
 	switch what {
 	case "relay":
 		return (&proxy.Server{Dial: dialOn(args[2:]), MaxConns: 1 << 14}).Serve(ctx, l)
-	case "echo":
-		return playEcho(l)
 	default:
 		return answerAll(l)
 	}
