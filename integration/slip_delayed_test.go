@@ -7,7 +7,6 @@ package integration
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,36 +30,20 @@ func connectDelayed(t *testing.T, states ...rules.State) {
 		t.Fatal(err)
 	}
 	p.nft(delaying())
-	var done, lost atomic.Int64
-	stop, finished := make(chan struct{}), make(chan error)
-	const connecting = 3
-	for i := range connecting {
-		go func() {
-			finished <- p.try(func() error { return p.connectOn(i, stop, &done, &lost) })
-		}()
-	}
+	c := p.connect()
 	applies, start := 0, time.Now()
-	for ; int(done.Load()) < connects || applies < 2; applies++ {
+	for ; int(c.done.Load()) < connects || applies < 2; applies++ {
 		if _, err := s.Apply(context.Background(), states[(applies+1)%2]); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case err := <-finished:
-			t.Fatal(err)
-		default:
-		}
+		c.check()
 	}
 	took := time.Since(start)
-	close(stop)
-	for range connecting {
-		if err := <-finished; err != nil {
-			t.Fatal(err)
-		}
-	}
+	c.end()
 	slipped := p.arrived()
-	t.Logf("%d connections during %d applies in %s: %d slipped, %d got no answer", done.Load(), applies, took.Round(time.Second), slipped, lost.Load())
+	t.Logf("%d connections during %d applies in %s: %d slipped, %d got no answer", c.done.Load(), applies, took.Round(time.Second), slipped, c.lost.Load())
 	if slipped > 0 {
-		t.Errorf("%d of %d connections reached their destination directly", slipped, done.Load())
+		t.Errorf("%d of %d connections reached their destination directly", slipped, c.done.Load())
 	}
 }
 

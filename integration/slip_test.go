@@ -69,42 +69,26 @@ func TestNoConnectionSlips(t *testing.T) {
 			if _, err := s.Apply(context.Background(), tt.a); err != nil {
 				t.Fatal(err)
 			}
-			var done, lost atomic.Int64
-			stop := make(chan struct{})
-			var failure atomic.Pointer[error]
-			finished := make(chan struct{})
-			for i := range 3 {
-				go func() {
-					defer func() { finished <- struct{}{} }()
-					if err := p.try(func() error { return p.connectOn(i, stop, &done, &lost) }); err != nil {
-						failure.Store(&err)
-					}
-				}()
-			}
+			c := p.connect()
 			n := 0
-			for start := time.Now(); (int(done.Load()) < connects || n < applies) && failure.Load() == nil && time.Since(start) < 3*time.Minute; n++ {
+			for start := time.Now(); (int(c.done.Load()) < connects || n < applies) && time.Since(start) < 3*time.Minute; n++ {
 				if _, err := s.Apply(context.Background(), []rules.State{tt.b, tt.a}[n%2]); err != nil {
 					t.Error(err)
 					break
 				}
 				time.Sleep(500 * time.Microsecond)
+				c.check()
 			}
-			close(stop)
-			for range 3 {
-				<-finished
-			}
-			if err := failure.Load(); err != nil {
-				t.Fatal(*err)
-			}
+			c.end()
 			slipped := p.arrived()
-			t.Logf("%d connections during %d applies: %d slipped, %d got no answer", done.Load(), n, slipped, lost.Load())
+			t.Logf("%d connections during %d applies: %d slipped, %d got no answer", c.done.Load(), n, slipped, c.lost.Load())
 			if slipped > 0 {
-				t.Errorf("%d of %d connections reached their destination directly", slipped, done.Load())
+				t.Errorf("%d of %d connections reached their destination directly", slipped, c.done.Load())
 			}
-			if int(done.Load()) < connects {
-				t.Errorf("%d connections are fewer than %d", done.Load(), connects)
+			if int(c.done.Load()) < connects {
+				t.Errorf("%d connections are fewer than %d", c.done.Load(), connects)
 			}
-			total, all = total+int(done.Load()), all+n
+			total, all = total+int(c.done.Load()), all+n
 
 			// That the far side would have counted it:
 			if _, err := s.Remove(context.Background()); err != nil {
@@ -201,8 +185,51 @@ func reset(fd int) {
 	_ = unix.Close(fd)
 }
 
+// connectors are threads that connect without rest.
+type connectors struct {
+	testing.TB
+	done, lost atomic.Int64
+	stop       func()
+	finished   chan error
+}
+
+const connectorThreads = 3
+
+func (p *path) connect() *connectors {
+	ctx, stop := context.WithCancel(context.Background())
+	p.Cleanup(stop)
+	c := &connectors{TB: p, stop: stop, finished: make(chan error, connectorThreads)}
+	for i := range connectorThreads {
+		go func() {
+			c.finished <- p.try(func() error { return p.connectOn(i, ctx.Done(), &c.done, &c.lost) })
+		}()
+	}
+	return c
+}
+
+// check fails where one has ended.
+func (c *connectors) check() {
+	c.Helper()
+	select {
+	case err := <-c.finished:
+		c.Fatal(err)
+	default:
+	}
+}
+
+// end stops them, and waits.
+func (c *connectors) end() {
+	c.Helper()
+	c.stop()
+	for range connectorThreads {
+		if err := <-c.finished; err != nil {
+			c.Fatal(err)
+		}
+	}
+}
+
 // connectOn connects until it is stopped, from and to ever other addresses.
-func (p *path) connectOn(worker int, stop chan struct{}, done, lost *atomic.Int64) error {
+func (p *path) connectOn(worker int, stop <-chan struct{}, done, lost *atomic.Int64) error {
 	for i := 0; ; i++ {
 		select {
 		case <-stop:

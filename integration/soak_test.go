@@ -8,7 +8,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,36 +80,22 @@ func TestSoakConnections(t *testing.T) {
 		}
 	}
 	apply(slips[0].a)
-	var done, lost atomic.Int64
-	stop, finished := make(chan struct{}), make(chan error)
-	const workers = 3
-	for i := range workers {
-		go func() { finished <- p.try(func() error { return p.connectOn(i, stop, &done, &lost) }) }()
-	}
+	c := p.connect()
 	f, start, applies := watchFlat(t, limit, want), time.Now(), 0
-	for ; done.Load() < want && time.Since(start) < limit; applies++ {
+	for ; c.done.Load() < want && time.Since(start) < limit; applies++ {
 		pair := slips[applies/100%len(slips)]
 		apply([]rules.State{pair.b, pair.a}[applies%2])
 		time.Sleep(500 * time.Microsecond)
-		f.look(done.Load())
-		select {
-		case err := <-finished:
-			t.Fatal(err)
-		default:
-		}
+		f.look(c.done.Load())
+		c.check()
 	}
 	took := time.Since(start)
-	close(stop)
-	for range workers {
-		if err := <-finished; err != nil {
-			t.Fatal(err)
-		}
-	}
+	c.end()
 	slipped := p.arrived()
 	t.Logf("%d of %d connections during %d applies in %s: %.0f connections and %.0f applies a second; %d slipped, %d got no answer",
-		done.Load(), want, applies, took.Round(time.Second), float64(done.Load())/took.Seconds(), float64(applies)/took.Seconds(), slipped, lost.Load())
-	if slipped > 0 || applies == 0 || done.Load() == 0 {
-		t.Errorf("%d of %d connections reached their destination directly", slipped, done.Load())
+		c.done.Load(), want, applies, took.Round(time.Second), float64(c.done.Load())/took.Seconds(), float64(applies)/took.Seconds(), slipped, c.lost.Load())
+	if slipped > 0 || applies == 0 || c.done.Load() == 0 {
+		t.Errorf("%d of %d connections reached their destination directly", slipped, c.done.Load())
 	}
 	f.end()
 }

@@ -159,7 +159,7 @@ func TestNode(t *testing.T) {
 	w.answerDNS(t, "203.0.113.2:53")
 	scratch.Must(t, b.Do(func() error { return ask("203.0.113.2:53", "asked.example.") }))
 	w.listen(t, "203.0.113.2:8443")
-	fetch(t, from(b).dial(t, "203.0.113.2:8443", "203.0.113.2")) // an address is no name in a ClientHello
+	fetch(t, from(b).dial(t, "203.0.113.2:8443", "203.0.113.2")) // a ClientHello does not name an address
 	report = w.await(t, watched, has("shop/b", "asked.example", 1))
 	if by := rowOf(report, "asked.example").By; by != byDNS {
 		t.Errorf("a name that a pod asked for is known by %s", by)
