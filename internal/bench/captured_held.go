@@ -28,41 +28,36 @@ type heldRow struct {
 
 // held opens connections each way and counts what the tracker has of them. It is no measurement
 // that varies: one round is enough.
-func (b *bench) held(ctx context.Context, pods []*pod) error {
+func (b *bench) held(ctx context.Context, pods []*pod, d direction) error {
 	size, err := entrySize()
 	if err != nil {
 		return err
 	}
-	for _, d := range directions {
-		for _, p := range pods {
-			entries := 0
-			_, err := onOneThread(ctx, p, d, func(listener int) (err error) {
-				var open []int
-				defer func() {
-					for _, fd := range open {
-						err = errors.Join(err, unix.Close(fd))
-					}
-				}()
-				for range heldConnections {
-					client, accepted, err := p.open(d, listener)
-					if err != nil {
-						return err
-					}
-					open = append(open, client, accepted)
+	for _, p := range pods {
+		entries := 0
+		_, err := onOneThread(ctx, p, d, func(listener int) (err error) {
+			var open []int
+			defer func() {
+				for _, fd := range open {
+					err = errors.Join(err, unix.Close(fd))
 				}
-				flows, err := p.pod.Conntrack()
-				entries = len(flows)
-				return err
-			})
-			if err == nil {
-				err = p.pod.Do(forgetConnections)
+			}()
+			for range heldConnections {
+				client, accepted, err := p.open(d, listener)
+				if err != nil {
+					return err
+				}
+				open = append(open, client, accepted)
 			}
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", p.way, d, err)
-			}
-			each := float64(entries) / heldConnections
-			b.report.Held = append(b.report.Held, heldRow{p.way, d, each, each * size})
+			flows, err := p.pod.Conntrack()
+			entries = len(flows)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", p.way, d, err)
 		}
+		each := float64(entries) / heldConnections
+		b.report.Held = append(b.report.Held, heldRow{p.way, d, each, each * size})
 	}
 	return nil
 }

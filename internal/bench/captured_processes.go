@@ -10,17 +10,14 @@ import (
 	"strconv"
 )
 
-const (
-	processConnections = 400
-	// sourcePorts are those of one client: a port that waits for late packets is not used again.
-	sourcePorts = processConnections * answeredTurns * (captureRounds + 1)
-)
+const processConnections = 400
 
 // players are a client, the proxy, and the service that the proxy goes on to, if it does: a
 // process each, as in a pod.
 type players struct {
 	client *role
 	others []*role
+	count  int // of connections a turn
 }
 
 // answered has the proxy answer the connections itself: they take what capture takes alone.
@@ -41,7 +38,7 @@ func relayed(ctx context.Context, p *pod, d direction) (turner, error) {
 
 func (p *pod) play(ctx context.Context, d direction, service bool, proxy string, onwards ...string) (s *players, err error) {
 	clientIn, port := p.client(d)
-	s = &players{}
+	s = &players{count: processConnections}
 	add := func(r *role, err error) error {
 		if err == nil {
 			s.others = append(s.others, r)
@@ -61,8 +58,7 @@ func (p *pod) play(ctx context.Context, d direction, service bool, proxy string,
 		return s, err
 	}
 	to := p.destination(d)
-	s.client, err = play(ctx, clientIn, "client", strconv.Itoa(int(to.Port())), to.Addr().String(), strconv.Itoa(p.sourcePort[d]))
-	p.sourcePort[d] += sourcePorts
+	s.client, err = play(ctx, clientIn, "client", strconv.Itoa(int(to.Port())), to.Addr().String(), strconv.Itoa(p.sourcePort))
 	return s, err
 }
 
@@ -73,12 +69,12 @@ func (s *players) turn(context.Context) (amount float64, took effort, err error)
 	if err != nil {
 		return 0, took, err
 	}
-	if took.wall, err = s.client.ask(processConnections); err != nil {
+	if took.wall, err = s.client.ask(s.count); err != nil {
 		return 0, took, err
 	}
 	after, err := s.used()
 	took.cpu = after.cpu - before.cpu
-	return processConnections, took, err
+	return float64(s.count), took, err
 }
 
 func (s *players) used() (all effort, err error) {

@@ -42,7 +42,7 @@ func (b *bench) alternateWays(ctx context.Context, pods []*pod, m captureMeasure
 		}
 	}
 	perCPU, perSecond, each := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
-	for round := range captureRounds + 1 {
+	for round := range m.warm + captureRounds {
 		amounts, efforts := map[string]float64{}, map[string]effort{}
 		for turn := range m.turns * len(pods) {
 			if err := ctx.Err(); err != nil {
@@ -56,7 +56,7 @@ func (b *bench) alternateWays(ctx context.Context, pods []*pod, m captureMeasure
 			amounts[p.way] += amount
 			efforts[p.way] = effort{efforts[p.way].wall + took.wall, efforts[p.way].cpu + took.cpu}
 		}
-		if round == 0 {
+		if round < m.warm {
 			continue
 		}
 		for _, p := range pods {
@@ -67,9 +67,6 @@ func (b *bench) alternateWays(ctx context.Context, pods []*pod, m captureMeasure
 		}
 	}
 	for _, p := range pods {
-		if err := p.pod.Do(forgetConnections); err != nil {
-			return err
-		}
 		row := captureRow{m.name, d, p.way, m.unit, summarize(perCPU[p.way]), summarize(perSecond[p.way]), summarize(each[p.way]),
 			paired.Ratio(perCPU[p.way], perCPU[wayRedirect]), paired.Ratio(perSecond[p.way], perSecond[wayRedirect])}
 		b.report.Captures = append(b.report.Captures, row)

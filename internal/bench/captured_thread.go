@@ -62,8 +62,8 @@ func onOneThread(ctx context.Context, p *pod, d direction, do func(listener int)
 
 // open makes the next connection, of which the proxy asks where it was going.
 func (p *pod) open(d direction, listener int) (client, accepted int, err error) {
-	source := p.sourcePort[d]
-	p.sourcePort[d]++
+	source := p.sourcePort
+	p.sourcePort++
 	to := p.destination(d)
 	if client, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return 0, 0, err

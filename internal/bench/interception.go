@@ -24,7 +24,8 @@ const (
 	proxyMark         = 0x53d
 	appPort           = 8080
 	congestionControl = "net/ipv4/tcp_congestion_control"
-	nearLink          = "eth0" // of the pod, and of its peer
+	nearLink          = "eth0"          // of the pod, and of its peer
+	peerClients       = "198.19.1.0/24" // other pods of the peer's, which call this one
 )
 
 var (
@@ -77,7 +78,7 @@ var directions = []direction{outbound, inbound}
 type pod struct {
 	way        string
 	pod, peer  *scratch.Namespace
-	sourcePort map[direction]int // of the next connection
+	sourcePort int // of the next connection
 }
 
 func (p *pod) Close() error { return errors.Join(p.pod.Close(), p.peer.Close()) }
@@ -85,7 +86,7 @@ func (p *pod) Close() error { return errors.Join(p.pod.Close(), p.peer.Close()) 
 // pods makes a pod for each way of capture.
 func (b *bench) pods(ctx context.Context) (pods []*pod, err error) {
 	for i, c := range captured {
-		p := &pod{way: c.name, sourcePort: map[direction]int{outbound: firstSourcePort, inbound: firstSourcePort}}
+		p := &pod{way: c.name, sourcePort: firstSourcePort}
 		if p.pod, err = scratch.NewNamespace(); err != nil {
 			return pods, err
 		}
@@ -113,6 +114,7 @@ func (b *bench) pods(ctx context.Context) (pods []*pod, err error) {
 // connect gives the pod its peer, by which it reaches the rest of the world.
 func (p *pod) connect() error {
 	far := scratch.Route{Dst: netip.MustParsePrefix(farPrefix), Link: nearLink, Via: peerAddress.Addr()}
+	clients := netip.MustParsePrefix(peerClients)
 	if p.way == wayNone { // where the pod answers itself
 		far = scratch.Route{Dst: far.Dst, Local: true, Table: unix.RT_TABLE_LOCAL}
 	}
@@ -122,7 +124,8 @@ func (p *pod) connect() error {
 		p.pod.Up(nearLink), p.peer.Up(nearLink),
 		// the default may be one that paces, by timers
 		p.pod.Sysctl(congestionControl, "reno"), p.peer.Sysctl(congestionControl, "reno"),
-		p.pod.Sysctl("net/ipv4/ip_local_port_range", "58000 65535"), // the clients' own are below
+		p.peer.AddRoute(scratch.Route{Dst: clients, Local: true, Table: unix.RT_TABLE_LOCAL}),
+		p.pod.AddRoute(scratch.Route{Dst: clients, Link: nearLink, Via: peerAddress.Addr()}),
 		p.peer.AddRoute(scratch.Route{Dst: netip.MustParsePrefix(farPrefix), Local: true, Table: unix.RT_TABLE_LOCAL}),
 		p.pod.AddRoute(far))
 }
@@ -164,37 +167,44 @@ type captureMeasure struct {
 	unit  string  // of what a turn does
 	bar   float64 // of capture without conntrack beside REDIRECT
 	turns int     // of a way in a round
+	warm  int     // rounds that do not count
 	start func(context.Context, *pod, direction) (turner, error)
 }
 
 var captureMeasures = []captureMeasure{
-	{"connections, both ends by one thread", "connections", captureBar, 6, capturedAlone},
-	{"connections, answered by the proxy", "connections", captureBar, answeredTurns, answered},
-	{"connections, relayed by the proxy", "connections", 0, 1, relayed},
-	{"bulk", "Gbit", bulkBar, 4, capturedBulk},
+	{"connections, both ends by one thread", "connections", captureBar, 6, 1, capturedAlone},
+	{"connections, answered by the proxy", "connections", captureBar, answeredTurns, 1, answered},
+	{"connections, relayed by the proxy", "connections", 0, 1, 1, relayed},
+	{"connections at a rate that lasts", "connections", captureBar, 1, sustainedWarm, sustained},
+	{"bulk", "Gbit", bulkBar, 4, 1, capturedBulk},
 }
 
 // interception measures what each way of capture costs a connection, and what bulk data.
-func (b *bench) interception(ctx context.Context) (err error) {
+func (b *bench) interception(ctx context.Context) error {
 	progress("ways of capture")
-	pods, err := b.pods(ctx)
-	defer func() {
-		for _, p := range pods {
-			err = errors.Join(err, p.Close())
+	for _, d := range directions {
+		if err := b.withPods(ctx, func(pods []*pod) error { return b.held(ctx, pods, d) }); err != nil {
+			return err
 		}
-	}()
-	if err != nil {
-		return err
-	}
-	if err := b.held(ctx, pods); err != nil {
-		return err
 	}
 	for _, m := range captureMeasures {
 		for _, d := range directions {
-			if err := b.alternateWays(ctx, pods, m, d); err != nil {
+			if err := b.withPods(ctx, func(pods []*pod) error { return b.alternateWays(ctx, pods, m, d) }); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// withPods makes the pods, which remember no former connection, and removes them.
+func (b *bench) withPods(ctx context.Context, do func([]*pod) error) error {
+	pods, err := b.pods(ctx)
+	if err == nil {
+		err = do(pods)
+	}
+	for _, p := range pods {
+		err = errors.Join(err, p.Close())
+	}
+	return err
 }

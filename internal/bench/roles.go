@@ -120,6 +120,9 @@ func playRole(args []string) error {
 		}
 		return playClient(netip.AddrPortFrom(netip.MustParseAddr(args[2]), uint16(p)), first)
 	}
+	if what == "pump" {
+		return playPump(int(p), direction(args[2]))
+	}
 	options := proxy.SocketOptions{Transparent: true, Mark: proxyMark}
 	if what == "service" {
 		options = proxy.SocketOptions{}
@@ -132,6 +135,8 @@ func playRole(args []string) error {
 	switch what {
 	case "relay":
 		return (&proxy.Server{Dial: dialOn(args[2:]), MaxConns: 1 << 14}).Serve(ctx, l)
+	case "echo":
+		return playEcho(l)
 	default:
 		return answerAll(l)
 	}
