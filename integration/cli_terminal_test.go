@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -100,6 +101,27 @@ func TestTerminal(t *testing.T) {
 	c.looksRight(t, "verify", "-f", pod)
 	if all := c.run("explain", "-f", pod, "--all").out; !strings.Contains(all, "to other IPv4, 10.0.0.0-10.244.1.4, 10.244.1.6-10.255.255.255, 127.0.0.1 ") {
 		t.Errorf("a pipe has broken cells:\n%s", all)
+	}
+}
+
+// TestTerminalHelp: the help of the other programs fits a terminal too.
+func TestTerminalHelp(t *testing.T) {
+	t.Parallel()
+	for name, commands := range map[string][]string{
+		"weir-node":   {"run", "uninstall", "release"},
+		"weir-egress": {"watch", "report", "serve"},
+	} {
+		c := newCLI(t)
+		program, err := build("./cmd/"+name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.program = filepath.Join(sharedDir(t), name)
+		installAs(t, c.program, program)
+		c.looksRight(t, "--help")
+		for _, command := range commands {
+			c.looksRight(t, command, "--help")
+		}
 	}
 }
 

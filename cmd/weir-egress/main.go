@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/clihelp"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/version"
 )
@@ -30,6 +31,7 @@ type usageError struct{ error }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	cli.HelpPrinter = clihelp.Print
 	app := &cli.App{
 		Name:            "weir-egress",
 		Usage:           "which hosts a network namespace calls, in bytes and by name",

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/clihelp"
 	"github.com/weir-mesh/weir/internal/escape"
 	"github.com/weir-mesh/weir/internal/problems"
 	"github.com/weir-mesh/weir/internal/version"
@@ -30,6 +31,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	cli.HelpPrinter = clihelp.Print
 	errs := escape.Writer{Writer: os.Stderr}
 	if err := command(os.Stdout, errs).RunContext(ctx, os.Args); err != nil {
 		for _, e := range problems.List(err) {

@@ -5,13 +5,13 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"github.com/weir-mesh/weir/internal/clihelp"
 	"github.com/weir-mesh/weir/internal/term"
 	"github.com/weir-mesh/weir/internal/tty"
 	"github.com/weir-mesh/weir/modes"
@@ -69,23 +69,7 @@ func printHelp(w io.Writer, template string, data any) {
 	if c, ok := data.(*cli.Command); ok {
 		data = withKeysOfMode(c)
 	}
-	var text bytes.Buffer
-	cli.HelpPrinterCustom(&text, template, data, nil)
-	_ = writeHelp(w, text.String()) // the library takes no error
-}
-
-// writeHelp writes help in the terminal's width, its headings bold.
-func writeHelp(w io.Writer, text string) error {
-	look := tty.LookOf(w)
-	var shown strings.Builder
-	for line := range strings.Lines(text) {
-		style := term.Plain
-		if line = strings.TrimSuffix(line, "\n"); line != "" && line[0] != ' ' {
-			style = term.Bold
-		}
-		shown.WriteString(look.Paint(style, look.Fold(line)) + "\n")
-	}
-	return writeText(w, shown.String())
+	clihelp.Print(w, template, data)
 }
 
 // withKeysOfMode is a command for its help: of its flags that are keys, it has those of the mode that is given, else of

@@ -58,6 +58,7 @@ var arrows = map[string]struct {
 	"internal/input":          {"input reads files and standard input, whatever they hold", false, []string{"internal/escape", "internal/term"}},
 	"internal/stderr":         {"stderr writes messages, whatever they say", true, nil},
 	"internal/tty":            {"tty knows terminals, whatever appears on them", true, []string{"internal/escape", "internal/term"}},
+	"internal/clihelp":        {"clihelp has the flag library's help fit a terminal, for every program", true, []string{"internal/escape", "internal/term", "internal/tty"}},
 	"internal/oneproc":        {"oneproc is a setting of the runtime", false, nil},
 	"internal/version":        {"version is a fact of the build", false, nil},
 	"rules":                   {"rules says what a ruleset is, and knows no other package", false, []string{"internal/escape", "internal/reserved"}},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/clihelp"
 	"github.com/weir-mesh/weir/internal/istio"
 	"github.com/weir-mesh/weir/modes"
 )
@@ -28,7 +29,7 @@ func istioInitCommand() *cli.Command {
 			args := cc.Args().Slice()
 			a, err := istio.Parse(args, os.LookupEnv)
 			if a.Help {
-				return writeHelp(cc.App.Writer, a.Usage())
+				return clihelp.Write(cc.App.Writer, a.Usage())
 			}
 			json := a.LogJSON || err != nil && slices.Contains(args, "--log_as_json") // which may come after what is wrong
 			i := istioInit{a, newInitRun(cc, json, a.Level())}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/weir-mesh/weir/capture"
+	"github.com/weir-mesh/weir/internal/clihelp"
 	"github.com/weir-mesh/weir/internal/consul"
 	"github.com/weir-mesh/weir/internal/kuma"
 	"github.com/weir-mesh/weir/internal/linkerd"
@@ -41,7 +42,7 @@ func meshInitCommand(parse parseArguments, program, example string) *cli.Command
 		Action: func(cc *cli.Context) error {
 			a, err := parse(cc.Args().Slice(), meshinit.Input{Variable: os.LookupEnv, Stdin: cc.App.Reader})
 			if a.Help != "" {
-				return writeHelp(cc.App.Writer, a.Help)
+				return clihelp.Write(cc.App.Writer, a.Help)
 			}
 			m := meshInit{a, newInitRun(cc, a.LogJSON, a.Level)}
 			if err == nil {
