@@ -62,6 +62,9 @@ func (r Report) Messages() []Message {
 	if r.Unlisted != nil {
 		warn("connections that were open may be reset: %v", r.Unlisted)
 	}
+	if r.Unforgotten != nil {
+		warn("a connection may go past the proxy where one between the same ports has ended: %v", r.Unforgotten)
+	}
 	return out
 }
 

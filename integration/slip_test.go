@@ -134,7 +134,7 @@ func newPath(t testing.TB) *path {
 		add table inet judge
 		add counter inet judge arrived
 		add chain inet judge c { type filter hook prerouting priority -300; }
-		add rule inet judge c tcp flags & (syn | ack) == syn counter name arrived reject with tcp reset
+		add rule inet judge c ip daddr 10.200.0.0/16 tcp flags & (syn | ack) == syn counter name arrived reject with tcp reset
 	`)
 	var listener int
 	p.do(func() (err error) { listener, err = listenTransparent(); return err })
@@ -252,6 +252,11 @@ func (p *path) connectOn(worker int, stop <-chan struct{}, done, lost *atomic.In
 
 // connectFrom connects, waits for an answer and resets the connection.
 func connectFrom(from netip.Addr, to netip.AddrPort) error {
+	return connectBetween(netip.AddrPortFrom(from, 0), to)
+}
+
+// connectBetween is connectFrom from a port, 0 for any.
+func connectBetween(from, to netip.AddrPort) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -260,6 +265,6 @@ func connectFrom(from netip.Addr, to netip.AddrPort) error {
 	return errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 3}),
-		unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()}),
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: from.Addr().As4(), Port: int(from.Port())}),
 		unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}))
 }

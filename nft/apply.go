@@ -41,6 +41,7 @@ type Result struct {
 	Reset       int           // captured connections that a drain left for the remove to end
 	Uncounted   error         // why there may have been more
 	Unlisted    error         // why it is not known which are open: they may be reset; nil where it is
+	Unforgotten error         // why connection tracking may take later connections for ones that have ended, which passed by; nil where it does not
 
 	// Generation is the ruleset's at which the state was last seen to hold: notifications of it and of those
 	// before tell nothing new. 0 where it did not come to that.
@@ -185,7 +186,7 @@ func (s *Session) attempt(ctx context.Context, want rules.State, before int, res
 	outcome, err := w.do(ctx, change)
 	result.Commit += w.commitTime
 	result.Verify += w.verifyTime
-	result.Kept, result.Unlisted = w.open.kept, w.open.unlisted
+	result.Kept, result.Unlisted, result.Unforgotten = w.open.kept, w.open.unlisted, w.open.unforgotten
 	if (w.committed || errors.Is(err, errUnknown)) && result.Outcome == idle(want) {
 		result.Outcome = outcome // a further attempt does not make it less
 	}

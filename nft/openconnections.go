@@ -36,21 +36,37 @@ const (
 
 // openConnections are those that an apply found, and keeps as they are.
 type openConnections struct {
-	before   map[uint64]bool // cookies of the sockets that were there before the commit
-	kept     int
-	unlisted error // why they could not be listed: they may be reset
+	before      map[uint64]bool // cookies of the sockets that were there before the commit
+	kept        int
+	unlisted    error // why they could not be listed: they may be reset
+	unforgotten error // why those that ended may still be remembered
 }
 
-// keepingOpen commits the wanted table, by a way that leaves alone what is open.
+// keepingOpen commits the wanted table, by a way that leaves alone what is open, and nothing
+// that has ended.
 func (w *work) keepingOpen(ctx context.Context, have, want *rules.Table, commit func(*rules.Table) error) error {
+	begins := beginsTracking(have, want)
+	if begins {
+		if err := w.forget(ctx); err != nil {
+			return err
+		}
+	}
 	first, err := w.guarded(ctx, have, want)
 	if err != nil {
 		return err
 	}
-	if err := commit(first); err != nil || first == want {
+	if err := commit(first); err != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
+	if begins { // what was tracked for another program, or by the rules just before they were in force
+		if err := w.forget(ctx); err != nil {
+			return err
+		}
+	}
+	if first == want {
+		return nil
+	}
 	err = w.replaceGuard(ctx, want)
 	if err == nil || errors.Is(err, errGeneration) || errors.Is(err, errUnknown) {
 		return err // in both cases the state is read again

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package nft
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
+	"github.com/weir-mesh/weir/internal/conntrack"
+	"github.com/weir-mesh/weir/internal/nl"
+	"github.com/weir-mesh/weir/internal/rtnl"
+	"github.com/weir-mesh/weir/internal/sockdiag"
+	"github.com/weir-mesh/weir/rules"
+	"golang.org/x/sys/unix"
+)
+
+// Connection tracking remembers connections after the last rule that needs it has gone, and
+// does not see their end any more: for five days each. A later connection between the same
+// ports is taken for the former one, which nat has seen to already and `ct state established`
+// matches: it would go where that one went, past the proxy.
+
+// Bounds of what one apply holds, and has the kernel forget: no pod can keep it at work by
+// opening more.
+const (
+	forgottenAtOnce = 32_768
+	maxForgetting   = 8 // times
+)
+
+// beginsTracking reports whether the wanted table needs connection tracking where the one that
+// is there does not.
+func beginsTracking(have, want *rules.Table) bool {
+	return slices.ContainsFunc([]rules.Family{rules.IPv4, rules.IPv6}, func(f rules.Family) bool {
+		return want.Tracks(f) && (have == nil || !have.Tracks(f))
+	})
+}
+
+// forget is forgetEnded, without which the rules capture all the same, but for such connections.
+func (w *work) forget(ctx context.Context) error {
+	w.open.unforgotten = w.conn.forgetEnded(ctx)
+	return ctx.Err()
+}
+
+// forgetEnded has connection tracking forget the TCP connections of which an end was here that is
+// not open any more. What is forwarded has no end here, and stays.
+func (c *Conn) forgetEnded(ctx context.Context) error {
+	none := false
+	if err := c.nf.Inside(func() { none = conntrack.NoneHere() }); err == nil && none {
+		return nil
+	}
+	local, err := c.localPrefixes(ctx)
+	if err != nil {
+		return err
+	}
+	endsHere := func(t conntrack.Tuple) bool {
+		return slices.ContainsFunc(local, func(p netip.Prefix) bool { return p.Contains(t.Src.Addr()) })
+	}
+	for range maxForgetting {
+		var remembered []conntrack.Entry
+		more := false
+		err := again(ctx, func() error {
+			remembered, more = nil, false
+			return conntrack.TCP(ctx, c.nf, func(e conntrack.Entry) error {
+				switch {
+				case e.State == conntrack.TimeWait, !endsHere(e.Original) && !endsHere(e.Reply):
+				case len(remembered) == forgottenAtOnce:
+					more = true
+				default:
+					remembered = append(remembered, e)
+				}
+				return nil
+			})
+		})
+		if err != nil || len(remembered) == 0 {
+			return err
+		}
+		if err := c.forgetClosed(ctx, remembered); err != nil || !more {
+			return err
+		}
+	}
+	return fmt.Errorf("connection tracking remembers more than %d TCP connections", maxForgetting*forgottenAtOnce)
+}
+
+// forgetClosed forgets those that have no open socket. What was opened since they were listed
+// is not among them.
+func (c *Conn) forgetClosed(ctx context.Context, remembered []conntrack.Entry) error {
+	sockets, err := c.tcpSockets(ctx)
+	if err != nil {
+		return err
+	}
+	open := map[sockdiag.Ends]bool{}
+	for _, s := range sockets {
+		if s.Open() {
+			open[s.Ends] = true
+		}
+	}
+	isOpen := func(t conntrack.Tuple) bool { return open[sockdiag.Ends{Local: t.Src, Remote: t.Dst}] }
+	for _, e := range remembered {
+		if isOpen(e.Original) || isOpen(e.Reply) {
+			continue
+		}
+		if err := conntrack.Delete(ctx, c.nf, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// localPrefixes are the addresses that the namespace takes for its own.
+func (c *Conn) localPrefixes(ctx context.Context) (out []netip.Prefix, err error) {
+	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
+		request := rtnetlink.RouteMessage{Family: uint8(f), Attributes: rtnetlink.RouteAttributes{Table: unix.RT_TABLE_LOCAL}}
+		payload, err := request.MarshalBinary()
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		err = nl.Dump(ctx, c.route, unix.RTM_GETROUTE, payload, func(m netlink.Message) error {
+			var r rtnetlink.RouteMessage
+			if err := r.UnmarshalBinary(m.Data); err != nil {
+				return err
+			}
+			if r.Family == uint8(f) && r.Type == unix.RTN_LOCAL {
+				out = append(out, routeDst(r))
+			}
+			return nil
+		})
+		if err != nil && !rtnl.Absent(err) {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+	}
+	return out, nil
+}
