@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -91,18 +92,21 @@ func TestWhatIsForgotten(t *testing.T) {
 		from, to netip.AddrPort
 		state    string
 		stays    bool
+		more     []string
 	}{
-		{"opened here", netip.AddrPortFrom(here, 1001), netip.AddrPortFrom(there, 80), "ESTABLISHED", false},
-		{"opened here, IPv6", netip.AddrPortFrom(here6, 1002), netip.AddrPortFrom(there6, 80), "ESTABLISHED", false},
-		{"that came in", netip.AddrPortFrom(there, 1003), netip.AddrPortFrom(here, 80), "CLOSE", false},
-		{"that came in, IPv6", netip.AddrPortFrom(there6, 1004), netip.AddrPortFrom(here6, 80), "ESTABLISHED", false},
-		{"over lo", netip.AddrPortFrom(here, 1005), netip.AddrPortFrom(here, 80), "ESTABLISHED", false},
-		{"which both ends closed", netip.AddrPortFrom(here, 1006), netip.AddrPortFrom(there, 80), "TIME_WAIT", true},
-		{"that was forwarded", netip.AddrPortFrom(netip.MustParseAddr("172.17.0.2"), 1007), netip.AddrPortFrom(there, 80), "ESTABLISHED", true},
-		{"that is open", open, netip.AddrPortFrom(here, uint16(outboundPort)), "ESTABLISHED", true},
+		{"opened here", netip.AddrPortFrom(here, 1001), netip.AddrPortFrom(there, 80), "ESTABLISHED", false, nil},
+		{"opened here, IPv6", netip.AddrPortFrom(here6, 1002), netip.AddrPortFrom(there6, 80), "ESTABLISHED", false, nil},
+		{"that came in", netip.AddrPortFrom(there, 1003), netip.AddrPortFrom(here, 80), "CLOSE", false, nil},
+		{"that came in, IPv6", netip.AddrPortFrom(there6, 1004), netip.AddrPortFrom(here6, 80), "ESTABLISHED", false, nil},
+		{"over lo", netip.AddrPortFrom(here, 1005), netip.AddrPortFrom(here, 80), "ESTABLISHED", false, nil},
+		{"which both ends closed", netip.AddrPortFrom(here, 1006), netip.AddrPortFrom(there, 80), "TIME_WAIT", true, nil},
+		{"that was forwarded", netip.AddrPortFrom(netip.MustParseAddr("172.17.0.2"), 1007), netip.AddrPortFrom(there, 80), "ESTABLISHED", true, nil},
+		{"that is in a zone", netip.AddrPortFrom(here, 1008), netip.AddrPortFrom(there, 80), "ESTABLISHED", true, []string{"-w", "5"}},
+		{"whose one direction is in a zone", netip.AddrPortFrom(here, 1009), netip.AddrPortFrom(there, 80), "ESTABLISHED", true, []string{"--orig-zone", "5"}},
+		{"that is open", open, netip.AddrPortFrom(here, uint16(outboundPort)), "ESTABLISHED", true, nil},
 	}
 	for _, row := range rows {
-		n.remembered(row.from, row.to, row.state)
+		n.remembered(row.from, row.to, row.state, row.more...)
 	}
 	if _, err := n.session().Apply(context.Background(), slips[0].a); err != nil {
 		t.Fatal(err)
@@ -115,5 +119,63 @@ func TestWhatIsForgotten(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(flows)
+	}
+}
+
+// TestBridgedConnectionsOfAZoneGoOn: what the namespace bridges in a zone of its own may have addresses that are also the
+// namespace's; its connections are no sockets here, and live.
+func TestBridgedConnectionsOfAZoneGoOn(t *testing.T) {
+	host, client, server := newNamespace(t), newNamespace(t), newNamespace(t)
+	host.ip("link set lo up")
+	host.ip("addr add 192.0.2.1/32 dev lo")
+	host.ip("link add br0 type bridge")
+	host.ip("link set br0 up")
+	for i, n := range []*namespace{client, server} {
+		port := "port" + strconv.Itoa(i)
+		host.ip("link add " + port + " type veth peer name eth0 netns /proc/" + strconv.Itoa(os.Getpid()) + "/fd/" + strconv.Itoa(int(n.file.Fd())))
+		host.ip("link set " + port + " master br0 up")
+		n.ip("link set eth0 up")
+		n.ip(fmt.Sprintf("addr add 192.0.2.%d/24 dev eth0", i+1))
+	}
+	if err := host.try(func() error {
+		return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1"), 0)
+	}); err != nil {
+		t.Skipf("bridges are not filtered (br_netfilter): %v", err)
+	}
+	host.nft(`
+		add table inet tenant
+		add chain inet tenant zone { type filter hook prerouting priority -300; }
+		add rule inet tenant zone iifname br0 ct zone set 5
+		add chain inet tenant forward { type filter hook forward priority 0; policy drop; }
+		add rule inet tenant forward ct state established accept
+		add rule inet tenant forward tcp flags & (syn | ack) == syn accept
+	`)
+	var listener, sends, receives int
+	server.do(func() (err error) { listener, err = listenTransparent(); return err })
+	t.Cleanup(func() { unix.Close(listener) })
+	client.do(func() (err error) {
+		if sends, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return errors.Join(unix.SetsockoptTimeval(sends, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 3}),
+			unix.Connect(sends, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 2}, Port: int(outboundPort)}))
+	})
+	t.Cleanup(func() { unix.Close(sends) })
+	receives, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(receives) })
+	if _, err := host.session().Apply(context.Background(), slips[0].a); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(sends, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.SetsockoptTimeval(receives, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.Read(receives, make([]byte, 8)); n != 1 {
+		t.Errorf("the connection does not go on: %v", err)
 	}
 }

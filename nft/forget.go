@@ -47,7 +47,8 @@ func (w *work) forget(ctx context.Context) error {
 }
 
 // forgetEnded has connection tracking forget the TCP connections of which an end was here that is
-// not open any more. What is forwarded has no end here, and stays.
+// not open any more. What is forwarded has no end here, and stays. So does what is in a zone: it may be another
+// network's, whose addresses only look like those of here (a tenant's, or OVN's behind the node's address).
 func (c *Conn) forgetEnded(ctx context.Context) error {
 	none := false
 	if err := c.nf.Inside(func() { none = conntrack.NoneHere() }); err == nil && none {
@@ -67,7 +68,7 @@ func (c *Conn) forgetEnded(ctx context.Context) error {
 			remembered, more = nil, false
 			return conntrack.TCP(ctx, c.nf, func(e conntrack.Entry) error {
 				switch {
-				case e.State == conntrack.TimeWait, !endsHere(e.Original) && !endsHere(e.Reply):
+				case e.State == conntrack.TimeWait, e.Zoned, !endsHere(e.Original) && !endsHere(e.Reply):
 				case len(remembered) == forgottenAtOnce:
 					more = true
 				default:

@@ -29,7 +29,7 @@ const (
 	attrID       = 12 // CTA_ID
 	attrZone     = 18 // CTA_ZONE
 
-	tupleIP, tuplePorts             = 1, 2 // CTA_TUPLE_IP, CTA_TUPLE_PROTO
+	tupleIP, tuplePorts, tupleZone  = 1, 2, 3 // CTA_TUPLE_IP, CTA_TUPLE_PROTO, CTA_TUPLE_ZONE
 	ipv4Src, ipv4Dst                = 1, 2
 	ipv6Src, ipv6Dst                = 3, 4
 	protoNumber, protoSrc, protoDst = 1, 2, 3 // CTA_PROTO_NUM and so on
@@ -49,6 +49,7 @@ type Tuple struct{ Src, Dst netip.AddrPort }
 type Entry struct {
 	Original, Reply Tuple
 	State           uint8
+	Zoned           bool   // either direction is in a zone other than 0: the addresses may be another network's
 	key             []byte // attributes that name it
 }
 
@@ -101,12 +102,14 @@ func decode(data []byte) (e Entry, tcp bool, err error) {
 		return e, false, err
 	}
 	original := a.Take(attrOriginal)
-	if e.Original, tcp, err = decodeTuple(original); err != nil || !tcp {
+	zoned, replyZoned := false, false
+	if e.Original, zoned, tcp, err = decodeTuple(original); err != nil || !tcp {
 		return e, false, err
 	}
-	if e.Reply, _, err = decodeTuple(a.Take(attrReply)); err != nil {
+	if e.Reply, replyZoned, _, err = decodeTuple(a.Take(attrReply)); err != nil {
 		return e, false, err
 	}
+	e.Zoned = zoned || replyZoned || a.Has(attrZone)
 	if e.State, err = decodeState(a.Take(attrProtocol)); err != nil {
 		return e, false, err
 	}
@@ -121,19 +124,19 @@ func decode(data []byte) (e Entry, tcp bool, err error) {
 	return e, true, err
 }
 
-// decodeTuple reads one direction; tcp is false for one of another protocol.
-func decodeTuple(b []byte) (t Tuple, tcp bool, err error) {
+// decodeTuple reads one direction, and whether it has a zone of its own; tcp is false for one of another protocol.
+func decodeTuple(b []byte) (t Tuple, zoned, tcp bool, err error) {
 	a, err := nl.Decode(b)
 	if err != nil {
-		return t, false, err
+		return t, false, false, err
 	}
 	ip, err := nl.Decode(a.Take(tupleIP))
 	if err != nil {
-		return t, false, err
+		return t, false, false, err
 	}
 	ports, err := nl.Decode(a.Take(tuplePorts))
 	if err != nil {
-		return t, false, err
+		return t, false, false, err
 	}
 	address := func(ipv4, ipv6 uint16) netip.Addr {
 		one, ok := netip.AddrFromSlice(ip.Take(ipv4))
@@ -144,7 +147,7 @@ func decodeTuple(b []byte) (t Tuple, tcp bool, err error) {
 	}
 	t.Src = netip.AddrPortFrom(address(ipv4Src, ipv6Src), uint16(ports.Number(protoSrc)))
 	t.Dst = netip.AddrPortFrom(address(ipv4Dst, ipv6Dst), uint16(ports.Number(protoDst)))
-	return t, ports.Number(protoNumber) == unix.IPPROTO_TCP && t.Src.IsValid() && t.Dst.IsValid(), nil
+	return t, a.Has(tupleZone), ports.Number(protoNumber) == unix.IPPROTO_TCP && t.Src.IsValid() && t.Dst.IsValid(), nil
 }
 
 // decodeState reads the state that TCP is in.

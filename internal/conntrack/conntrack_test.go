@@ -82,7 +82,7 @@ func TestDecode(t *testing.T) {
 		if err != nil || tcp != row.connected {
 			t.Errorf("%s: it is one of TCP: %t, %v", row.why, tcp, err)
 		}
-		if tcp && (e.Original != row.original || e.Reply != row.reply || e.State != row.state || len(e.key) == 0) {
+		if tcp && (e.Original != row.original || e.Reply != row.reply || e.State != row.state || !e.Zoned || len(e.key) == 0) {
 			t.Errorf("%s: %+v", row.why, e)
 		}
 	}
