@@ -27,10 +27,9 @@ import (
 
 // Bounds of what one apply holds, and has the kernel forget: no pod can keep it at work by
 // opening more.
-const (
-	forgottenAtOnce = 32_768
-	maxForgetting   = 8 // times
-)
+const maxForgetting = 8 // times
+
+var forgottenAtOnce = 32_768
 
 // beginsTracking reports whether the wanted table needs connection tracking where the one that
 // is there does not.
@@ -54,13 +53,12 @@ func (c *Conn) forgetEnded(ctx context.Context) error {
 	if err := c.nf.Inside(func() { none = conntrack.NoneHere() }); err == nil && none {
 		return nil
 	}
-	local, err := c.localPrefixes(ctx)
+	local, err := c.localAddresses(ctx)
 	if err != nil {
 		return err
 	}
-	endsHere := func(t conntrack.Tuple) bool {
-		return slices.ContainsFunc(local, func(p netip.Prefix) bool { return p.Contains(t.Src.Addr()) })
-	}
+	endsHere := func(t conntrack.Tuple) bool { return local.contain(t.Src.Addr()) }
+	open := openEnds{}
 	for range maxForgetting {
 		var remembered []conntrack.Entry
 		more := false
@@ -68,7 +66,7 @@ func (c *Conn) forgetEnded(ctx context.Context) error {
 			remembered, more = nil, false
 			return conntrack.TCP(ctx, c.nf, func(e conntrack.Entry) error {
 				switch {
-				case e.State == conntrack.TimeWait, e.Zoned, !endsHere(e.Original) && !endsHere(e.Reply):
+				case e.State == conntrack.TimeWait, e.Zoned, !endsHere(e.Original) && !endsHere(e.Reply), open.has(e):
 				case len(remembered) == forgottenAtOnce:
 					more = true
 				default:
@@ -80,45 +78,64 @@ func (c *Conn) forgetEnded(ctx context.Context) error {
 		if err != nil || len(remembered) == 0 {
 			return err
 		}
-		if err := c.forgetClosed(ctx, remembered); err != nil || !more {
-			return err
+		if open, err = c.forgetClosed(ctx, remembered); err != nil || !more {
+			return err // else those that are open leave room for others the next time
 		}
 	}
 	return fmt.Errorf("connection tracking remembers more than %d TCP connections", maxForgetting*forgottenAtOnce)
 }
 
-// forgetClosed forgets those that have no open socket. What was opened since they were listed
-// is not among them.
-func (c *Conn) forgetClosed(ctx context.Context, remembered []conntrack.Entry) error {
+// openEnds are the ends of sockets that are open.
+type openEnds map[sockdiag.Ends]bool
+
+// has reports whether an end of the connection is open here.
+func (o openEnds) has(e conntrack.Entry) bool {
+	return o[sockdiag.Ends{Local: e.Original.Src, Remote: e.Original.Dst}] || o[sockdiag.Ends{Local: e.Reply.Src, Remote: e.Reply.Dst}]
+}
+
+// forgetClosed forgets those that have no open socket, and reports which sockets are open. What was opened
+// since they were listed is not among them.
+func (c *Conn) forgetClosed(ctx context.Context, remembered []conntrack.Entry) (openEnds, error) {
 	sockets, err := c.tcpSockets(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	open := map[sockdiag.Ends]bool{}
+	open := openEnds{}
 	for _, s := range sockets {
 		if s.Open() {
 			open[s.Ends] = true
 		}
 	}
-	isOpen := func(t conntrack.Tuple) bool { return open[sockdiag.Ends{Local: t.Src, Remote: t.Dst}] }
 	for _, e := range remembered {
-		if isOpen(e.Original) || isOpen(e.Reply) {
+		if open.has(e) {
 			continue
 		}
 		if err := conntrack.Delete(ctx, c.nf, e); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return open, nil
 }
 
-// localPrefixes are the addresses that the namespace takes for its own.
-func (c *Conn) localPrefixes(ctx context.Context) (out []netip.Prefix, err error) {
+// ownAddresses are the addresses that the namespace takes for its own. A node of Kubernetes may have one for each
+// service (kube-ipvs0): none but the wider prefixes are gone through for each connection.
+type ownAddresses struct {
+	single map[netip.Addr]bool
+	wider  []netip.Prefix
+}
+
+func (o ownAddresses) contain(a netip.Addr) bool {
+	return o.single[a] || slices.ContainsFunc(o.wider, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// localAddresses lists them.
+func (c *Conn) localAddresses(ctx context.Context) (ownAddresses, error) {
+	out := ownAddresses{single: map[netip.Addr]bool{}}
 	for _, f := range []rules.Family{rules.IPv4, rules.IPv6} {
 		request := rtnetlink.RouteMessage{Family: uint8(f), Attributes: rtnetlink.RouteAttributes{Table: unix.RT_TABLE_LOCAL}}
 		payload, err := request.MarshalBinary()
 		if err != nil {
-			return nil, fmt.Errorf("list routes: %w", err)
+			return ownAddresses{}, fmt.Errorf("list routes: %w", err)
 		}
 		err = nl.Dump(ctx, c.route, unix.RTM_GETROUTE, payload, func(m netlink.Message) error {
 			var r rtnetlink.RouteMessage
@@ -126,12 +143,16 @@ func (c *Conn) localPrefixes(ctx context.Context) (out []netip.Prefix, err error
 				return err
 			}
 			if r.Family == uint8(f) && r.Type == unix.RTN_LOCAL {
-				out = append(out, routeDst(r))
+				if p := routeDst(r); p.IsSingleIP() {
+					out.single[p.Addr()] = true
+				} else {
+					out.wider = append(out.wider, p)
+				}
 			}
 			return nil
 		})
 		if err != nil && !rtnl.Absent(err) {
-			return nil, fmt.Errorf("list routes: %w", err)
+			return ownAddresses{}, fmt.Errorf("list routes: %w", err)
 		}
 	}
 	return out, nil
