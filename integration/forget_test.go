@@ -179,3 +179,28 @@ func TestBridgedConnectionsOfAZoneGoOn(t *testing.T) {
 		t.Errorf("the connection does not go on: %v", err)
 	}
 }
+
+// TestAnothersRuleIsNoTracking: a rule that another program put into the former table, of which it is not known what it
+// needs, does not keep what has ended from being forgotten.
+func TestAnothersRuleIsNoTracking(t *testing.T) {
+	p := newPath(t)
+	s := p.session()
+	if _, err := s.Apply(context.Background(), byMark()); err != nil {
+		t.Fatal(err)
+	}
+	p.nft("add chain inet " + tableName + " more; add rule inet " + tableName + " more quota over 10 mbytes")
+	from, to := netip.MustParseAddrPort("10.50.1.1:40200"), netip.MustParseAddrPort("10.200.1.1:80")
+	p.remembered(from, to, "ESTABLISHED")
+	if _, err := s.Apply(context.Background(), slips[0].a); err != nil {
+		t.Fatal(err)
+	}
+	p.do(func() error {
+		if err := connectBetween(from, to); err != nil && !errors.Is(err, unix.ECONNRESET) {
+			return fmt.Errorf("the proxy did not take it: %w", err)
+		}
+		return nil
+	})
+	if n := p.arrived(); n > 0 {
+		t.Errorf("%d packets reached the destination", n)
+	}
+}

@@ -35,8 +35,23 @@ var forgottenAtOnce = 32_768
 // is there does not.
 func beginsTracking(have, want *rules.Table) bool {
 	return slices.ContainsFunc([]rules.Family{rules.IPv4, rules.IPv6}, func(f rules.Family) bool {
-		return want.Tracks(f) && (have == nil || !have.Tracks(f))
+		return want.Tracks(f) && (have == nil || !withoutOpaque(have).Tracks(f))
 	})
+}
+
+// withoutOpaque is the table without what the model does not know, and takes for all that it may be: another program's rule
+// in it is no proof that connections were tracked.
+func withoutOpaque(t *rules.Table) *rules.Table {
+	out := &rules.Table{}
+	for _, c := range t.Chains {
+		chain := &rules.Chain{}
+		for _, r := range c.Rules {
+			nodes := slices.DeleteFunc(slices.Clone(r.Nodes), func(n rules.Node) bool { _, opaque := n.(rules.Opaque); return opaque })
+			chain.Rules = append(chain.Rules, rules.Rule{Nodes: nodes})
+		}
+		out.Chains = append(out.Chains, chain)
+	}
+	return out
 }
 
 // forget is forgetEnded, without which the rules capture all the same, but for such connections.
