@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -122,61 +121,43 @@ func TestWhatIsForgotten(t *testing.T) {
 	}
 }
 
-// TestBridgedConnectionsOfAZoneGoOn: what the namespace bridges in a zone of its own may have addresses that are also the
-// namespace's; its connections are no sockets here, and live.
-func TestBridgedConnectionsOfAZoneGoOn(t *testing.T) {
-	host, client, server := newNamespace(t), newNamespace(t), newNamespace(t)
-	host.ip("link set lo up")
-	host.ip("addr add 192.0.2.1/32 dev lo")
-	host.ip("link add br0 type bridge")
-	host.ip("link set br0 up")
-	for i, n := range []*namespace{client, server} {
-		port := "port" + strconv.Itoa(i)
-		host.ip("link add " + port + " type veth peer name eth0 netns /proc/" + strconv.Itoa(os.Getpid()) + "/fd/" + strconv.Itoa(int(n.file.Fd())))
-		host.ip("link set " + port + " master br0 up")
-		n.ip("link set eth0 up")
-		n.ip(fmt.Sprintf("addr add 192.0.2.%d/24 dev eth0", i+1))
-	}
-	if err := host.try(func() error {
-		return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1"), 0)
-	}); err != nil {
-		t.Skipf("bridges are not filtered (br_netfilter): %v", err)
-	}
-	host.nft(`
-		add table inet tenant
-		add chain inet tenant zone { type filter hook prerouting priority -300; }
-		add rule inet tenant zone iifname br0 ct zone set 5
-		add chain inet tenant forward { type filter hook forward priority 0; policy drop; }
-		add rule inet tenant forward ct state established accept
-		add rule inet tenant forward tcp flags & (syn | ack) == syn accept
-	`)
-	var listener, sends, receives int
-	server.do(func() (err error) { listener, err = listenTransparent(); return err })
-	t.Cleanup(func() { unix.Close(listener) })
-	client.do(func() (err error) {
-		if sends, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+// TestTrackedSYNIsCaptured: a connection that another program tracks, and whose SYN was not answered, is captured when
+// it sends that again.
+func TestTrackedSYNIsCaptured(t *testing.T) {
+	p := newPath(t)
+	p.peer.nft("insert rule inet judge c ip daddr 10.200.9.9 counter name arrived drop")
+	p.nft("add table inet tracks { chain c { type filter hook output priority 0; ct state invalid counter; }; }")
+	var client int
+	p.do(func() (err error) {
+		if client, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
 			return err
 		}
-		return errors.Join(unix.SetsockoptTimeval(sends, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 3}),
-			unix.Connect(sends, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 2}, Port: int(outboundPort)}))
+		err = unix.Connect(client, &unix.SockaddrInet4{Addr: [4]byte{10, 200, 9, 9}, Port: 80})
+		if errors.Is(err, unix.EINPROGRESS) {
+			return nil
+		}
+		return err
 	})
-	t.Cleanup(func() { unix.Close(sends) })
-	receives, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
-	if err != nil {
+	t.Cleanup(func() { unix.Close(client) })
+	if n := p.arrived(); n != 1 {
+		t.Fatalf("%d SYNs were sent, want 1", n)
+	}
+	if _, err := p.session().Apply(context.Background(), slips[0].a); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(receives) })
-	if _, err := host.session().Apply(context.Background(), slips[0].a); err != nil {
-		t.Fatal(err)
+	answered := []unix.PollFd{{Fd: int32(client), Events: unix.POLLOUT}}
+	for {
+		n, err := unix.Poll(answered, 20_000)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n != 1 {
+			t.Fatalf("no proxy answers the SYN that is sent again: %v", err)
+		}
+		break
 	}
-	if _, err := unix.Write(sends, []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.SetsockoptTimeval(receives, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := unix.Read(receives, make([]byte, 8)); n != 1 {
-		t.Errorf("the connection does not go on: %v", err)
+	if n := p.arrived(); n != 1 {
+		t.Errorf("%d SYNs were sent past the proxy after the first", n-1)
 	}
 }
 

@@ -27,9 +27,10 @@ import (
 
 // Bounds of what one apply holds, and has the kernel forget: no pod can keep it at work by
 // opening more.
-const maxForgetting = 8 // times
-
-var forgottenAtOnce = 32_768
+const (
+	forgottenAtOnce = 32_768
+	maxForgetting   = 8 // times
+)
 
 // beginsTracking reports whether the wanted table needs connection tracking where the one that
 // is there does not.
@@ -39,31 +40,40 @@ func beginsTracking(have, want *rules.Table) bool {
 	})
 }
 
-// withoutOpaque is the table without what the model does not know, and takes for all that it may be: another program's rule
-// in it is no proof that connections were tracked.
+// withoutOpaque is the table without what the model does not know, and takes for all that it may
+// be: another program's rule in it is no proof that connections were tracked.
 func withoutOpaque(t *rules.Table) *rules.Table {
 	out := &rules.Table{}
 	for _, c := range t.Chains {
 		chain := &rules.Chain{}
 		for _, r := range c.Rules {
-			nodes := slices.DeleteFunc(slices.Clone(r.Nodes), func(n rules.Node) bool { _, opaque := n.(rules.Opaque); return opaque })
-			chain.Rules = append(chain.Rules, rules.Rule{Nodes: nodes})
+			chain.Rules = append(chain.Rules, rules.Rule{Nodes: slices.DeleteFunc(slices.Clone(r.Nodes), unknown)})
 		}
 		out.Chains = append(out.Chains, chain)
 	}
 	return out
 }
 
+func unknown(n rules.Node) bool {
+	_, opaque := n.(rules.Opaque)
+	return opaque
+}
+
 // forget is forgetEnded, without which the rules capture all the same, but for such connections.
-func (w *work) forget(ctx context.Context) error {
-	w.open.unforgotten = w.conn.forgetEnded(ctx)
+func (w *work) forget(ctx context.Context, isOpen func(sockdiag.Socket) bool) error {
+	w.open.unforgotten = w.conn.forgetEnded(ctx, isOpen, forgottenAtOnce)
 	return ctx.Err()
 }
 
+// answered reports whether a connection is open and more than a SYN: that is captured when it is
+// sent again, like any.
+func answered(s sockdiag.Socket) bool { return s.Open() && s.State != sockdiag.SynSent }
+
 // forgetEnded has connection tracking forget the TCP connections of which an end was here that is
-// not open any more. What is forwarded has no end here, and stays. So does what is in a zone: it may be another
-// network's, whose addresses only look like those of here (a tenant's, or OVN's behind the node's address).
-func (c *Conn) forgetEnded(ctx context.Context) error {
+// not open any more, so many at a time. What is forwarded has no end here, and stays. So does what
+// is in a zone: it may be another network's, whose addresses only look like those of here (a
+// tenant's, or OVN's behind the node's address).
+func (c *Conn) forgetEnded(ctx context.Context, isOpen func(sockdiag.Socket) bool, atOnce int) error {
 	none := false
 	if err := c.nf.Inside(func() { none = conntrack.NoneHere() }); err == nil && none {
 		return nil
@@ -82,7 +92,7 @@ func (c *Conn) forgetEnded(ctx context.Context) error {
 			return conntrack.TCP(ctx, c.nf, func(e conntrack.Entry) error {
 				switch {
 				case e.State == conntrack.TimeWait, e.Zoned, !endsHere(e.Original) && !endsHere(e.Reply), open.has(e):
-				case len(remembered) == forgottenAtOnce:
+				case len(remembered) == atOnce:
 					more = true
 				default:
 					remembered = append(remembered, e)
@@ -93,11 +103,11 @@ func (c *Conn) forgetEnded(ctx context.Context) error {
 		if err != nil || len(remembered) == 0 {
 			return err
 		}
-		if open, err = c.forgetClosed(ctx, remembered); err != nil || !more {
+		if open, err = c.forgetClosed(ctx, remembered, isOpen); err != nil || !more {
 			return err // else those that are open leave room for others the next time
 		}
 	}
-	return fmt.Errorf("connection tracking remembers more than %d TCP connections", maxForgetting*forgottenAtOnce)
+	return fmt.Errorf("connection tracking remembers more than %d TCP connections", maxForgetting*atOnce)
 }
 
 // openEnds are the ends of sockets that are open.
@@ -108,16 +118,16 @@ func (o openEnds) has(e conntrack.Entry) bool {
 	return o[sockdiag.Ends{Local: e.Original.Src, Remote: e.Original.Dst}] || o[sockdiag.Ends{Local: e.Reply.Src, Remote: e.Reply.Dst}]
 }
 
-// forgetClosed forgets those that have no open socket, and reports which sockets are open. What was opened
-// since they were listed is not among them.
-func (c *Conn) forgetClosed(ctx context.Context, remembered []conntrack.Entry) (openEnds, error) {
+// forgetClosed forgets those that have no open socket, and reports which sockets are open. What
+// was opened since they were listed is not among them.
+func (c *Conn) forgetClosed(ctx context.Context, remembered []conntrack.Entry, isOpen func(sockdiag.Socket) bool) (openEnds, error) {
 	sockets, err := c.tcpSockets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	open := openEnds{}
 	for _, s := range sockets {
-		if s.Open() {
+		if isOpen(s) {
 			open[s.Ends] = true
 		}
 	}
@@ -132,8 +142,9 @@ func (c *Conn) forgetClosed(ctx context.Context, remembered []conntrack.Entry) (
 	return open, nil
 }
 
-// ownAddresses are the addresses that the namespace takes for its own. A node of Kubernetes may have one for each
-// service (kube-ipvs0): none but the wider prefixes are gone through for each connection.
+// ownAddresses are the addresses that the namespace takes for its own. A node of Kubernetes may
+// have one for each service (kube-ipvs0): none but the wider prefixes are gone through for each
+// connection.
 type ownAddresses struct {
 	single map[netip.Addr]bool
 	wider  []netip.Prefix

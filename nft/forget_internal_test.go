@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weir-mesh/weir/internal/conntrack"
+	"github.com/weir-mesh/weir/internal/sockdiag"
 )
 
 // TestOpenOnesLeaveRoomForEnded: where more connections are open than are held at once, those that have ended are
@@ -17,8 +18,6 @@ func TestOpenOnesLeaveRoomForEnded(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	defer func(n int) { forgottenAtOnce = n }(forgottenAtOnce)
-	forgottenAtOnce = 4
 	c := dialKernel(t)
 	if err := nftLoad("table inet tracks { chain c { type filter hook output priority 0; ct state invalid counter; }; }"); err != nil {
 		t.Fatal(err)
@@ -51,7 +50,7 @@ func TestOpenOnesLeaveRoomForEnded(t *testing.T) {
 		b[0].Close()
 		b[1].Close()
 	}
-	if err := c.forgetEnded(t.Context()); err != nil {
+	if err := c.forgetEnded(t.Context(), sockdiag.Socket.Open, 4); err != nil {
 		t.Error(err)
 	}
 	left := map[conntrack.Tuple]bool{}

@@ -47,7 +47,7 @@ type openConnections struct {
 func (w *work) keepingOpen(ctx context.Context, have, want *rules.Table, commit func(*rules.Table) error) error {
 	begins := beginsTracking(have, want)
 	if begins {
-		if err := w.forget(ctx); err != nil {
+		if err := w.forget(ctx, answered); err != nil {
 			return err
 		}
 	}
@@ -60,7 +60,7 @@ func (w *work) keepingOpen(ctx context.Context, have, want *rules.Table, commit 
 	}
 	ctx = context.WithoutCancel(ctx)
 	if begins { // what was tracked for another program, or by the rules just before they were in force
-		if err := w.forget(ctx); err != nil {
+		if err := w.forget(ctx, sockdiag.Socket.Open); err != nil {
 			return err
 		}
 	}
