@@ -87,17 +87,14 @@ func TestDrift(t *testing.T) {
 // drift changes a pod's namespace, and returns how long it took until that was noticed and until it was healed.
 func (n *testNode) drift(p *testPod, d drift) (noticed, healed time.Duration) {
 	n.Helper()
-	before := len(n.told.of(p.name))
+	_, before := n.told.latest(p.name)
 	start := time.Now()
 	p.sh(n, d.script)
 	var got keep.Finding
 	scratch.Eventually(n, d.why+": it is told", func() bool {
-		all := n.told.of(p.name)
-		if len(all) <= before {
-			return false
-		}
-		got = all[len(all)-1]
-		return got.Healed || d.blocked && len(got.Conflicts) > 0
+		var count int
+		got, count = n.told.latest(p.name)
+		return count > before && (got.Healed || d.blocked && len(got.Conflicts) > 0)
 	})
 	healed = time.Since(start)
 	if d.writer == "" && len(got.Writers) > 0 || d.writer != "" && !slices.ContainsFunc(got.Writers, func(w string) bool { return strings.HasPrefix(w, d.writer) }) {
@@ -106,8 +103,8 @@ func (n *testNode) drift(p *testPod, d drift) (noticed, healed time.Duration) {
 	if d.after != "" {
 		p.sh(n, d.after)
 		scratch.Eventually(n, d.why+": it is told that it has ended", func() bool {
-			all := n.told.of(p.name)
-			return len(all[len(all)-1].Conflicts) == 0
+			latest, _ := n.told.latest(p.name)
+			return len(latest.Conflicts) == 0
 		})
 	}
 	return got.Noticed, healed

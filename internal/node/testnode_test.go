@@ -52,7 +52,8 @@ type testPod struct {
 // recorder keeps findings, by pod.
 type recorder struct {
 	mu       sync.Mutex
-	findings map[string][]keep.Finding
+	findings map[string][]keep.Finding // of each pod the last
+	count    map[string]int            // of them all
 	escaped  map[string]escapes.Count
 	overruns int
 }
@@ -60,7 +61,14 @@ type recorder struct {
 func (r *recorder) Found(p inventory.Pod, _ Status, f keep.Finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.findings[p.Name] = append(r.findings[p.Name], f)
+	const last = 32
+	all := r.findings[p.Name]
+	if len(all) == last { // a soak has a million
+		copy(all, all[1:])
+		all = all[:last-1]
+	}
+	r.findings[p.Name] = append(all, f)
+	r.count[p.Name]++
 }
 
 func (r *recorder) Applied(capture.Report, error) {}
@@ -76,6 +84,16 @@ func (r *recorder) Overrun() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.overruns++
+}
+
+// latest is what was told of a pod at last, and how often something was.
+func (r *recorder) latest(pod string) (f keep.Finding, count int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if all := r.findings[pod]; len(all) > 0 {
+		f = all[len(all)-1]
+	}
+	return f, r.count[pod]
 }
 
 func (r *recorder) of(pod string) []keep.Finding {
@@ -94,7 +112,7 @@ const untracked = `{"version": 1, "mode": "sidecar", "conntrack": "none", "proxy
 func newTestNode(t testing.TB, pods int) *testNode {
 	t.Helper()
 	n := &testNode{TB: t, host: scratch.ForTest(t), cache: t.TempDir(), state: t.TempDir()}
-	n.told.findings, n.told.escaped = map[string][]keep.Finding{}, map[string]escapes.Count{}
+	n.told.findings, n.told.count, n.told.escaped = map[string][]keep.Finding{}, map[string]int{}, map[string]escapes.Count{}
 	for i := range pods {
 		n.addPod(fmt.Sprintf("pod-%d", i), annotated)
 	}
