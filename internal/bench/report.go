@@ -73,9 +73,9 @@ and IPv6 each, by iptables-nft and in turn. -save is run before, to compare, and
 are -save, -save --version, and a rule added and deleted; where nothing has changed, -C for every rule.
 The text for nft -f deletes the table first, as weir plan prints it. Ratios are of the same round. New
 connections are opened, accepted and reset by one thread, and counted by the processor time that it takes.
-Those at a rate that lasts are made by a client and a proxy that do nothing else, after rounds that fill the
-table of connection tracking, which remembers each for two minutes, or until it needs the room. Of weir and of
-the Go program that does nothing copies run, as they would be installed.
+Those at a rate that lasts are made by a client and a proxy that do nothing else, 120,000 before those that
+count: connection tracking remembers each for two minutes. Of weir and of the Go program that does nothing
+copies run, as they would be installed.
 `
 
 // print writes everything for a terminal.
