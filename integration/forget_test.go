@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-mesh/weir/internal/scratch"
 	"golang.org/x/sys/unix"
 )
 
@@ -139,12 +140,11 @@ func TestTrackedSYNIsCaptured(t *testing.T) {
 		return err
 	})
 	t.Cleanup(func() { unix.Close(client) })
-	if n := p.arrived(); n != 1 {
-		t.Fatalf("%d SYNs were sent, want 1", n)
-	}
+	scratch.Eventually(t, "a SYN is sent", func() bool { return p.arrived() > 0 })
 	if _, err := p.session().Apply(context.Background(), slips[0].a); err != nil {
 		t.Fatal(err)
 	}
+	before := p.arrived()
 	answered := []unix.PollFd{{Fd: int32(client), Events: unix.POLLOUT}}
 	for {
 		n, err := unix.Poll(answered, 20_000)
@@ -156,8 +156,8 @@ func TestTrackedSYNIsCaptured(t *testing.T) {
 		}
 		break
 	}
-	if n := p.arrived(); n != 1 {
-		t.Errorf("%d SYNs were sent past the proxy after the first", n-1)
+	if n := p.arrived() - before; n > 0 {
+		t.Errorf("%d SYNs were sent past the proxy again", n)
 	}
 }
 
