@@ -139,22 +139,25 @@ func (k *Keeper) run(w *ward) {
 	if waiting {
 		return
 	}
-	k.turn(w, k.slots, func() (heard, Order) { return w.take(time.Now()) })
+	k.turn(w, k.slots, func() (now, before heard, o Order) {
+		now, o = w.take(time.Now())
+		return now, heard{}, o
+	})
 }
 
 // runForeign looks at a namespace and at what others have there, which takes long: one at a time, so that no
 // other look waits for it.
 func (k *Keeper) runForeign(w *ward) {
-	k.turn(w, k.slow, func() (heard, Order) {
-		h, o := w.take(time.Now())
-		h, w.last = w.last.and(h), heard{}
-		w.foreign, o.Foreign = false, true
-		return h, o
+	k.turn(w, k.slow, func() (now, before heard, o Order) {
+		before = w.last
+		now, o = w.take(time.Now())
+		w.foreign, w.last, o.Foreign = false, heard{}, true
+		return now, before, o
 	})
 }
 
-// turn does one look.
-func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (heard, Order)) {
+// turn does one look. What take has from before, of looks that did not see what others have there, may explain that.
+func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (now, before heard, o Order)) {
 	if !k.begin() {
 		return
 	}
@@ -172,7 +175,7 @@ func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (heard, Order)) 
 		return // the look that is under way has what is left done
 	}
 	w.running = true
-	h, order := take()
+	h, before, order := take()
 	k.mu.Unlock()
 
 	start := time.Now()
@@ -189,7 +192,7 @@ func (k *Keeper) turn(w *ward, slots chan struct{}, take func() (heard, Order)) 
 		k.mu.Unlock()
 		return
 	}
-	f := w.settle(k.limits, h, order, result, start, took)
+	f := w.settle(k.limits, h.since(before, result), order, result, start, took)
 	k.next(w)
 	news := w.isNews(f)
 	k.mu.Unlock()

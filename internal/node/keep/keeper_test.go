@@ -327,3 +327,30 @@ func TestSenders(t *testing.T) {
 		})
 	}
 }
+
+// TestSince: a difference is by what was heard since the last look, what others have there also by what was heard
+// before it.
+func TestSince(t *testing.T) {
+	then := time.Now()
+	before := heard{then, []string{"iptables, PID 1"}, []string{"chain"}}
+	now := heard{then.Add(time.Minute), []string{"nft, PID 2"}, []string{"rule"}}
+	both := []string{"iptables, PID 1", "nft, PID 2"}
+	for _, tt := range []struct {
+		why     string
+		result  Result
+		at      time.Time
+		writers []string
+	}{
+		{"a difference", Result{Differences: []string{"a rule is missing"}}, now.at, now.writers},
+		{"a chain in the way", Result{Conflicts: []string{"a chain drops"}}, before.at, both},
+		{"both", Result{Differences: []string{"a rule is missing"}, Conflicts: []string{"a chain drops"}}, now.at, both},
+	} {
+		got := now.since(before, tt.result)
+		if !got.at.Equal(tt.at) || !slices.Equal(got.writers, tt.writers) {
+			t.Errorf("%s: %+v", tt.why, got)
+		}
+	}
+	if got := now.since(heard{}, Result{}); !got.at.Equal(now.at) {
+		t.Errorf("nothing was heard before: %+v", got)
+	}
+}

@@ -63,6 +63,19 @@ func (h heard) and(now heard) heard {
 	return heard{h.at, union(h.writers, now.writers), union(h.objects, now.objects)}
 }
 
+// since is what explains what a look found: a difference what was heard now, for it was not there before; what others
+// have there also what was heard then.
+func (h heard) since(before heard, r Result) heard {
+	all := before.and(h)
+	switch {
+	case len(r.Differences) == 0:
+		return all
+	case len(r.Conflicts) == 0:
+		return h
+	}
+	return heard{h.at, all.writers, all.objects}
+}
+
 const (
 	maxCauses  = 64
 	maxSenders = 8
