@@ -146,17 +146,21 @@ func TestUpgrade(t *testing.T) {
 
 const forgedRelease = "v9.9.9"
 
-// forge has a pod write rules that capture nothing, with a tag as good as that of a newer release.
+// forge has a pod write rules that capture nothing, with a tag as good as that of a newer release, at once: it makes them
+// in another namespace.
 func (c *cluster) forge(p pod) {
 	c.Helper()
 	ns, err := c.netnsOf(p)
 	if err != nil {
 		c.Fatal(err)
 	}
-	script := `weir apply --mode sidecar --proxy-uids 0-4294967294
+	const elsewhere = `ip link set lo up
+weir apply --mode sidecar --proxy-uids 0-4294967294 >/dev/null 2>&1
 hash=$(nft list set inet weir tag | sed -n 's/.*comment "weir 1 \([0-9a-f]*\) .*/\1/p')
-nft "delete element inet weir tag { 1 }; add element inet weir tag { 1 comment \"weir 1 $hash ` + forgedRelease + `\" }"`
-	c.run("nsenter", "--net="+ns, "sh", "-ec", script)
+nft "delete element inet weir tag { 1 }; add element inet weir tag { 1 comment \"weir 1 $hash ` + forgedRelease + `\" }"
+nft list table inet weir`
+	forged := c.run("unshare", "-n", "sh", "-ec", elsewhere)
+	c.run("nsenter", "--net="+ns, "sh", "-ec", `printf '%s\n' "$0" | nft -f -`, "delete table inet weir\n"+forged)
 }
 
 func moreThan(n, want int64) error {
