@@ -25,6 +25,20 @@ func (n *namespace) remembered(from, to netip.AddrPort, state string, more ...st
 		"--sport", strconv.Itoa(int(from.Port())), "--dport", strconv.Itoa(int(to.Port())), "-t", "600", "--state", state, "-u", "SEEN_REPLY,ASSURED"}, more...)...)
 }
 
+// takes: the proxy takes a connection, and its destination sees nothing of it.
+func (p *path) takes(from, to netip.AddrPort) {
+	p.Helper()
+	p.do(func() error {
+		if err := connectBetween(from, to); err != nil && !errors.Is(err, unix.ECONNRESET) {
+			return fmt.Errorf("the proxy did not take it: %w", err)
+		}
+		return nil
+	})
+	if n := p.arrived(); n > 0 {
+		p.Errorf("%d packets reached the destination", n)
+	}
+}
+
 // TestEndedConnectionsTakeNoneAlong: connection tracking remembers connections whose end it did not see, and those that
 // were refused; later ones between the same ports are captured all the same.
 func TestEndedConnectionsTakeNoneAlong(t *testing.T) {
@@ -48,15 +62,7 @@ func TestEndedConnectionsTakeNoneAlong(t *testing.T) {
 				if _, err := p.session().Apply(context.Background(), slips[0].a); err != nil {
 					t.Fatal(err)
 				}
-				p.do(func() error {
-					if err := connectBetween(from, to); err != nil && !errors.Is(err, unix.ECONNRESET) {
-						return fmt.Errorf("the proxy did not take it: %w", err)
-					}
-					return nil
-				})
-				if n := p.arrived(); n > 0 {
-					t.Errorf("%d packets reached the destination", n)
-				}
+				p.takes(from, to)
 			})
 		}
 	}
@@ -175,13 +181,5 @@ func TestAnothersRuleIsNoTracking(t *testing.T) {
 	if _, err := s.Apply(context.Background(), slips[0].a); err != nil {
 		t.Fatal(err)
 	}
-	p.do(func() error {
-		if err := connectBetween(from, to); err != nil && !errors.Is(err, unix.ECONNRESET) {
-			return fmt.Errorf("the proxy did not take it: %w", err)
-		}
-		return nil
-	})
-	if n := p.arrived(); n > 0 {
-		t.Errorf("%d packets reached the destination", n)
-	}
+	p.takes(from, to)
 }

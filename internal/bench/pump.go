@@ -5,12 +5,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strconv"
 	"time"
 
@@ -103,7 +101,7 @@ type pump struct {
 	asked            map[int]bool // the connections that are open: whether their byte is on its way
 }
 
-// playPump makes as many connections as each line of its input says.
+// playPump makes the connections of each turn.
 func playPump(port int, d direction) error {
 	poll, err := newPoll()
 	if err != nil {
@@ -113,19 +111,7 @@ func playPump(port int, d direction) error {
 	if d == inbound {
 		p.targets, p.sources = []netip.Addr{podAddress.Addr()}, hosts(peerClients)
 	}
-	fmt.Println(time.Duration(0))
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		count, err := strconv.Atoi(in.Text())
-		if err != nil {
-			return err
-		}
-		begin := time.Now()
-		if err := p.run(count); err != nil {
-			return err
-		}
-		fmt.Println(time.Since(begin))
-	}
-	return nil
+	return eachTurn(p.run)
 }
 
 // hosts are the first of a prefix.

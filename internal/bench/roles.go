@@ -180,8 +180,17 @@ func answerAll(l *proxy.Listener) error {
 	}
 }
 
-// playClient makes as many connections as each line of its input says, from a port each.
+// playClient makes the connections of each turn, from a port each.
 func playClient(to netip.AddrPort, sourcePort int) error {
+	return eachTurn(func(count int) error {
+		err := askAll(to, sourcePort, count)
+		sourcePort += count
+		return err
+	})
+}
+
+// eachTurn has as many connections made as each line of the input says, and says how long they took.
+func eachTurn(do func(count int) error) error {
 	fmt.Println(time.Duration(0))
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		count, err := strconv.Atoi(in.Text())
@@ -189,11 +198,10 @@ func playClient(to netip.AddrPort, sourcePort int) error {
 			return err
 		}
 		begin := time.Now()
-		if err := askAll(to, sourcePort, count); err != nil {
+		if err := do(count); err != nil {
 			return err
 		}
 		fmt.Println(time.Since(begin))
-		sourcePort += count
 	}
 	return nil
 }
